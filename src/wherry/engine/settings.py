@@ -1,0 +1,50 @@
+"""What an engine is told at its start, as one frozen value.
+
+The daemon makes it out of flags and the configuration file (:mod:`wherry.daemon.options`); a program that embeds the
+engine makes it itself. Nothing in here is read from the environment, and nothing is changed afterwards: a reload
+(SIGHUP) makes a new value with :func:`dataclasses.replace`.
+
+What does not belong here: how the daemon is reached (sockets, certificates), which the engine does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_DATA_ROOT: Final = Path("/var/lib/wherry")
+DEFAULT_EXEC_ROOT: Final = Path("/run/wherry")
+MEBIBYTE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """One resource limit that every container gets unless it asks for another."""
+
+    name: str  #: as in ``setrlimit(2)``, lower case and without ``RLIMIT_``: ``"nofile"``
+    soft: int  #: -1 means unlimited
+    hard: int  #: -1 means unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where an engine keeps its things, and what its containers get when they ask for nothing."""
+
+    data_root: Path = DEFAULT_DATA_ROOT  #: absolute; everything that outlives a reboot
+    exec_root: Path = DEFAULT_EXEC_ROOT  #: absolute, on a tmpfs as a rule; everything that does not
+    labels: tuple[str, ...] = ()  #: ``key=value``, shown by ``info``
+    debug: bool = False  #: shown by ``info``; the log level itself is the daemon's matter
+    shutdown_timeout: int = 15  #: seconds that containers get to end at a shutdown with ``kill``
+
+    log_driver: str = "wherry"  #: ``wherry`` (segments), ``json-file`` and ``local`` (names for the same), or ``none``
+    log_options: Mapping[str, str] = field(default_factory=dict)  #: ``max-size``, ``max-file``, ``mode`` ...
+    cgroup_parent: str = ""  #: empty: the engine's own default
+    shm_size: int = 64 * MEBIBYTE  #: bytes of ``/dev/shm``
+    ulimits: tuple[Ulimit, ...] = ()
+    seccomp_profile: str = ""  #: path of a profile in Docker's JSON form, ``unconfined``, or empty for the default one
+    no_new_privileges: bool = False
+    init: bool = False  #: every container gets an init process unless it says otherwise
