@@ -1,0 +1,24 @@
+"""System calls and kernel interfaces, under their own names.
+
+Each module is about one interface and can be imported alone; importing the package imports none of them, because the
+keeper counts its pages:
+
+==================  ================================================================================
+``fd``              the owner of a file descriptor
+``files``           openat2, memfd_create, close_range, renameat2, signalfd
+``mount``           mount, umount2, pivot_root and the calls that replaced them
+``process``         clone3, namespaces, pidfds, prctl, execveat
+``namespaces``      the kinds of namespaces and how to open one
+``capabilities``    names, the five sets
+``seccomp``         OCI profiles to filter programs; loading them
+``bpf``             cgroup device programs
+``net``, ``pty``    one interface flag; pseudo-terminals
+==================  ================================================================================
+
+Flags and functions carry the kernel's names, so that its manual pages are the documentation of this package; every
+failure is a :class:`wherry.errors.SystemCallError` that shows the decoded operands. What the standard library already
+offers under the kernel's name and with the kernel's meaning (``os.umask``, ``resource.setrlimit``, ``os.mknod``,
+``os.setresuid`` ...) is not repeated here.
+
+Containers, policy and everything about *why* a call is made do not belong here.
+"""

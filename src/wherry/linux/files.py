@@ -1,0 +1,155 @@
+"""Opening files safely, descriptors in bulk, files in memory."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterable
+from enum import IntFlag
+from typing import Final
+
+from wherry.linux._libc import fail, flag_names, path_bytes, system_call
+from wherry.linux.fd import AT_FDCWD, Fd, FdLike, number
+
+__all__ = ["CLOSE_RANGE", "RENAME", "RESOLVE", "SFD", "close_range", "memfd", "openat2", "renameat2", "signalfd"]
+
+Path = str | bytes | os.PathLike[str]
+
+
+class RESOLVE(IntFlag):
+    """How openat2(2) may follow a path."""
+
+    NO_XDEV = 0x01
+    NO_MAGICLINKS = 0x02
+    NO_SYMLINKS = 0x04
+    BENEATH = 0x08
+    IN_ROOT = 0x10
+    CACHED = 0x20
+
+
+class CLOSE_RANGE(IntFlag):
+    """Flags of close_range(2)."""
+
+    UNSHARE = 2
+    CLOEXEC = 4
+
+
+class RENAME(IntFlag):
+    """Flags of renameat2(2)."""
+
+    NOREPLACE = 1
+    EXCHANGE = 2
+    WHITEOUT = 4
+
+
+class SFD(IntFlag):
+    """Flags of signalfd(2)."""
+
+    NONBLOCK = os.O_NONBLOCK
+    CLOEXEC = os.O_CLOEXEC
+
+
+class _OpenHow(ctypes.Structure):
+    """``struct open_how`` of linux/openat2.h."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_INT, _UINT, _STRING = ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
+
+_openat2 = system_call("openat2", _INT, _STRING, _POINTER, _SIZE)
+_close_range = system_call("close_range", _UINT, _UINT, _UINT)
+_memfd_create = system_call("memfd_create", _STRING, _UINT)
+_renameat2 = system_call("renameat2", _INT, _STRING, _INT, _STRING, _UINT)
+_signalfd4 = system_call("signalfd4", _INT, _POINTER, _SIZE, _INT)
+
+# openat2 with RESOLVE_IN_ROOT gives up when a rename happens anywhere during "..", which on a busy machine happens.
+_ATTEMPTS: Final = 128
+
+
+def openat2(dirfd: FdLike, path: Path, flags: int, mode: int = 0, resolve: int = RESOLVE.IN_ROOT) -> Fd:
+    """Open a file without leaving a directory, as the flags of :class:`RESOLVE` say; always close-on-exec.
+
+    :param path: with ``IN_ROOT``, absolute paths and links start at ``dirfd``, as after chroot(2).
+    :param mode: permissions of a file that ``O_CREAT`` makes.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    encoded, reference, size = path_bytes(path), ctypes.byref(how), ctypes.sizeof(how)
+    result = -1
+    for _ in range(_ATTEMPTS):
+        result = _openat2(number(dirfd), encoded, reference, size)
+        if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    if result < 0:
+        fail("openat2", f"{_at(dirfd, path)}, flags {flags:#o}, {flag_names(RESOLVE, resolve)}")
+    return Fd(result)
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
+    """Close all descriptors from ``first`` to ``last``, or mark them close-on-exec; see close_range(2)."""
+    if _close_range(first, last, flags) < 0:
+        fail("close_range", f"{first} to {last}, {flag_names(CLOSE_RANGE, flags)}")
+
+
+# F_ADD_SEALS with F_SEAL_SEAL, SHRINK, GROW and WRITE: nobody can ever change the content.
+_ADD_SEALS, _ALL_SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_NOEXEC_SEAL = 1, 2, 8
+
+
+def memfd(name: str, data: bytes, *, sealed: bool = True) -> Fd:
+    """Make a file in memory with this content, positioned at its start, close-on-exec.
+
+    :param name: shown under /proc/self/fd.
+    :param sealed: whether nobody, this process included, may change it any more.
+    """
+    encoded = os.fsencode(name)
+    result = _memfd_create(encoded, _MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_NOEXEC_SEAL)
+    if result < 0 and ctypes.get_errno() == errno.EINVAL:  # MFD_NOEXEC_SEAL came with Linux 6.3
+        result = _memfd_create(encoded, _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+    if result < 0:
+        fail("memfd_create", repr(name))
+    fd = Fd(result)
+    _fill(fd, data)
+    if sealed:
+        fcntl.fcntl(fd.fileno(), _ADD_SEALS, _ALL_SEALS)
+    return fd
+
+
+def _fill(fd: Fd, data: bytes) -> None:
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(fd.fileno(), rest) :]
+        os.lseek(fd.fileno(), 0, os.SEEK_SET)
+    except OSError as error:
+        fail("write", f"{len(data)} bytes into memory", number=error.errno or errno.EIO)
+
+
+def renameat2(old_dir: FdLike, old: Path, new_dir: FdLike, new: Path, flags: int = 0) -> None:
+    """Rename a file, and as the flags say fail if the new name exists, or exchange the two; see renameat2(2)."""
+    if _renameat2(number(old_dir), path_bytes(old), number(new_dir), path_bytes(new), flags) < 0:
+        fail("renameat2", f"{_at(old_dir, old)} to {_at(new_dir, new)}, {flag_names(RENAME, flags)}")
+
+
+def signalfd(signals: Iterable[int], *, fd: FdLike = -1, flags: int = SFD.CLOEXEC | SFD.NONBLOCK) -> Fd:
+    """Return a descriptor that becomes readable when one of the signals is pending; see signalfd(2).
+
+    The signals must be blocked (``signal.pthread_sigmask``), else they are delivered as usual.
+
+    :param fd: an earlier result whose set of signals is to be replaced, or -1.
+    """
+    mask = 0
+    for one in signals:
+        mask |= 1 << (one - 1)
+    result = _signalfd4(number(fd), ctypes.byref(ctypes.c_uint64(mask)), 8, flags)
+    if result < 0:
+        fail("signalfd4", f"signals {mask:#x}, {flag_names(SFD, flags)}")
+    return Fd(result)
+
+
+def _at(dirfd: FdLike, path: Path) -> str:
+    shown = repr(os.fsdecode(path))
+    return shown if number(dirfd) == AT_FDCWD else f"{shown} in descriptor {number(dirfd)}"
