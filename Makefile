@@ -1,0 +1,30 @@
+# Every target is one call of tests/run.py, which installs what is missing, runs the parts and sums them up.
+# PYTHON chooses the interpreter (at least 3.11).
+PYTHON ?= python3
+RUN = $(PYTHON) tests/run.py
+
+.PHONY: help test lint unit kernel e2e vm bench clean
+
+help:
+	@echo "make test      everything below, as far as this user and machine can do it"
+	@echo "make lint      ruff, mypy --strict, codespell"
+	@echo "make unit      tests that need no rights, on every Python found"
+	@echo "make kernel    tests on this kernel (root)"
+	@echo "make e2e       daemon, command line, docker and docker-py (root)"
+	@echo "make vm        the kernel tests on cgroup v2, in qemu (root, or apt packages in place)"
+	@echo "make bench     measure against Docker (root); ROWS=run,exec chooses rows"
+	@echo "make clean     remove what the other targets made"
+
+test:
+	@$(RUN) all
+
+lint unit kernel e2e vm:
+	@$(RUN) $@
+
+bench:
+	@$(RUN) setup
+	@.venv/bin/python -m bench $(if $(ROWS),--rows $(ROWS))
+
+clean:
+	rm -rf .venv .venv-* .cache .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,158 @@
+"""What the tests need from a machine, and how a Debian machine gets it.
+
+Uses the standard library only: it runs before anything is installed. Programs that would start a service when
+their package is installed (Docker's client comes with its daemon) are unpacked into ``.cache`` instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+PACKAGES: dict[str, Callable[[], bool]] = {
+    "busybox-static": lambda: static_busybox() is not None,
+    "libseccomp2": lambda: bool(list(Path("/usr/lib").glob("*/libseccomp.so.2"))),
+    "python3-venv": lambda: works([sys.executable, "-c", "import venv, ensurepip"]),
+    "util-linux": lambda: shutil.which("setpriv") is not None and shutil.which("unshare") is not None,
+    "procps": lambda: shutil.which("ps") is not None,
+    "iproute2": lambda: shutil.which("ip") is not None,
+    "runc": lambda: shutil.which("runc") is not None,
+}
+VM_PACKAGES: dict[str, Callable[[], bool]] = {
+    "qemu-system-x86": lambda: shutil.which("qemu-system-x86_64") is not None,
+    "e2fsprogs": lambda: shutil.which("mkfs.ext4", path=search_path()) is not None,
+    "kmod": lambda: shutil.which("modprobe", path=search_path()) is not None,
+}
+OTHER_PYTHONS = ("3.13",)
+"""Versions beside the one that runs this, on which the unit tests run as well."""
+
+
+def works(command: list[str]) -> bool:
+    """Whether a command can be run and succeeds; its output is dropped."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+    except OSError:
+        return False
+
+
+def search_path() -> str:
+    """PATH, with the directories that Debian gives to root only and with our own cache."""
+    return ":".join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", str(CACHE / "bin")])
+
+
+def static_busybox() -> Path | None:
+    """The busybox of Debian's busybox-static; the ordinary one is linked with libraries that a container lacks."""
+    for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")):
+        if path.exists() and not dynamic(path):
+            return path
+    return None
+
+
+def dynamic(program: Path) -> bool:
+    """Whether an ELF program asks for an interpreter (``ld.so``)."""
+    return b"/ld-linux" in program.read_bytes()[:4096]
+
+
+def retried(command: list[str], *, tries: int = 3) -> None:
+    """Run a command that uses the network; a failure is tried again after a pause.
+
+    :raises subprocess.CalledProcessError: when the last try failed as well.
+    """
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": search_path()}
+    for attempt in range(1, tries + 1):
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=attempt == tries)
+        if done.returncode == 0:
+            return
+        time.sleep(5 * attempt)
+
+
+def install(packages: dict[str, Callable[[], bool]]) -> list[str]:
+    """Install with apt what is missing among ``packages`` (name to test); gives what is missing still."""
+    missing = [name for name, present in packages.items() if not present()]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"installing {' '.join(missing)}", flush=True)
+        retried(["apt-get", "update", "-qq"])
+        retried(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing])
+        missing = [name for name in missing if not packages[name]()]
+    return missing
+
+
+def unpacked_package(names: list[str], wanted: str) -> Path | None:
+    """Download the first of several packages that apt knows and unpack it into the cache, without installing it.
+
+    :param wanted: a path inside the package; the next name is tried when it is not there.
+    :returns: the directory it was unpacked into, or None.
+    """
+    if not shutil.which("apt-get"):
+        return None
+    for name in names:
+        target = CACHE / "packages" / name
+        if (target / wanted).exists():
+            return target
+        if not works(["apt-cache", "show", name]):
+            works(["apt-get", "update", "-qq"])
+        with_download(name, target)
+        if (target / wanted).exists():
+            return target
+    return None
+
+
+def with_download(name: str, target: Path) -> None:
+    """Fetch one package and unpack it; an unknown name leaves an empty directory."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    # "_apt", the user that apt downloads as, may be unable to write here; that is a warning and no more
+    subprocess.run(["apt-get", "download", "-qq", name], cwd=target, capture_output=True, check=False)
+    for archive in target.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], check=True)
+        archive.unlink()
+
+
+def docker_client() -> bool:
+    """Make Docker's own client available, without its daemon; False when it cannot be had."""
+    if shutil.which("docker", path=search_path()):
+        return True
+    package = unpacked_package(["docker-cli", "docker.io"], "usr/bin/docker")
+    if package is None:
+        return False
+    (CACHE / "bin").mkdir(exist_ok=True)
+    shutil.copy2(package / "usr/bin/docker", CACHE / "bin/docker")
+    return True
+
+
+def other_pythons() -> dict[str, str]:
+    """Further interpreters on this machine, version to path: from PATH, or from a pyenv."""
+    found = {}
+    for version in OTHER_PYTHONS:
+        if sys.version_info[:2] == tuple(map(int, version.split("."))):
+            continue
+        candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
+        for candidate in filter(None, candidates):
+            if works([str(candidate), "-c", "import venv, ensurepip"]):
+                found[version] = str(candidate)
+    return found
+
+
+def environment(python: str, directory: Path) -> Path:
+    """Make a virtual environment with wherry (editable) and its development tools; gives its interpreter.
+
+    Done again when ``pyproject.toml`` changed.
+    """
+    inside = directory / "bin/python"
+    stamp = directory / ".development"
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if not (inside.exists() and stamp.exists() and stamp.read_text() == wanted):
+        print(f"preparing {directory.name}", flush=True)
+        if not inside.exists():
+            subprocess.run([python, "-m", "venv", str(directory)], check=True)
+        retried([str(inside), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", f"{ROOT}[dev]"])
+        stamp.write_text(wanted)
+    return inside
