@@ -1,0 +1,111 @@
+"""Images, as the Engine API has them. Every method is one request."""
+
+from __future__ import annotations
+
+from wherry.client.transport import escape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from wherry.client.client import Client
+    from wherry.client.transport import Response
+
+    Filters = Mapping[str, Iterable[str]]
+
+__all__ = ["Images"]
+
+
+def _path(ref: str, verb: str = "") -> str:
+    if not ref.strip():
+        from wherry.errors import InvalidInput
+
+        raise InvalidInput("invalid image name: value is empty")
+    return f"/images/{escape(ref)}{verb}"
+
+
+class Images:
+    """The images of a daemon. ``ref`` is ``name[:tag]``, ``name@digest``, an ID or the beginning of one."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(
+        self, *, all: bool = False, digests: bool = False, manifests: bool = False, filters: Filters | None = None
+    ) -> builtins.list[dict[str, Any]]:
+        """List images."""
+        query = {"all": all, "digests": digests, "manifests": manifests, "filters": filters}
+        return list(self._client.json("GET", "/images/json", query))
+
+    def inspect(self, ref: str, *, platform: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Everything about one image."""
+        return dict(self._client.json("GET", _path(ref, "/json"), {"platform": platform}))
+
+    def history(self, ref: str, *, platform: Mapping[str, str] | None = None) -> builtins.list[dict[str, Any]]:
+        """How it was made, newest step first."""
+        return list(self._client.json("GET", _path(ref, "/history"), {"platform": platform}))
+
+    def tag(self, ref: str, repo: str, tag: str) -> None:
+        """Give it one more name."""
+        self._client.do("POST", _path(ref, "/tag"), {"repo": repo, "tag": tag or None})
+
+    def remove(
+        self, ref: str, *, force: bool = False, prune: bool = True, platforms: Sequence[str] = ()
+    ) -> builtins.list[dict[str, str]]:
+        """Remove a name, and with the last one the image. :returns: ``{"Untagged": ...}`` and ``{"Deleted": ...}``."""
+        query = {"force": force, "noprune": not prune, "platforms": list(platforms)}
+        return list(self._client.json("DELETE", _path(ref), query) or [])
+
+    def prune(self, filters: Filters | None = None) -> dict[str, Any]:
+        """Remove those that nobody uses."""
+        return dict(self._client.json("POST", "/images/prune", {"filters": filters}))
+
+    def pull(self, name: str, tag: str, *, platform: str = "") -> Iterator[dict[str, Any]]:
+        """Fetch one from a registry; yields progress."""
+        query = {"fromImage": name, "tag": tag or None, "platform": platform or None}
+        return self._client.call("POST", "/images/create", query).json_values()
+
+    def load(
+        self, archive: bytes | Iterable[bytes], *, quiet: bool = False, platforms: Sequence[Mapping[str, str]] = ()
+    ) -> Iterator[dict[str, Any]]:
+        """Load images from an archive (docker-archive or OCI), given whole or in pieces; yields progress."""
+        query: dict[str, object] = {"quiet": "1" if quiet else "0", "platform": list(_json_all(platforms))}
+        headers = {"Content-Type": "application/x-tar"}
+        return self._client.call("POST", "/images/load", query, body=archive, headers=headers).json_values()
+
+    def save(self, refs: Sequence[str], *, platforms: Sequence[Mapping[str, str]] = ()) -> Response:
+        """Images as an archive, in the body."""
+        query = {"names": list(refs), "platform": list(_json_all(platforms))}
+        return self._client.call("GET", "/images/get", query)
+
+    def import_archive(
+        self,
+        archive: bytes | Iterable[bytes] | None,
+        *,
+        source: str = "-",
+        repo: str = "",
+        tag: str = "",
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+    ) -> Iterator[dict[str, Any]]:
+        """Make an image of a root file system's tar archive; yields progress.
+
+        :param source: ``"-"``: the archive follows; else an address that the daemon reads.
+        :param changes: Dockerfile instructions, ``"CMD [...]"``.
+        """
+        query = {
+            "fromSrc": source, "repo": repo or None, "tag": tag or None, "changes": list(changes),
+            "message": message or None, "platform": platform.lower() or None,
+        }  # fmt: skip
+        headers = {"Content-Type": "application/x-tar"} if archive is not None else None
+        return self._client.call("POST", "/images/create", query, body=archive, headers=headers).json_values()
+
+
+def _json_all(platforms: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    from wherry.client.codec import encode
+
+    for platform in platforms:
+        yield encode(dict(platform)).decode()

@@ -1,0 +1,420 @@
+"""HTTP/1.1 over a unix socket, as little of it as the Engine API needs, and fast.
+
+A :class:`Transport` keeps one idle connection for the next request. A :class:`Response` is read whole, in pieces, or,
+after ``101 UPGRADED``, handed over as a raw :class:`Stream`. RFC 9112 has the framing; ``http.client`` would read
+the same bytes, but takes 30 ms to import.
+
+The C module ``_socket`` is used for unix sockets: ``socket`` itself needs 4 ms for enumerations that nobody asks for.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any, Protocol
+
+    from wherry.client.address import Address
+
+    class Socket(Protocol):
+        """What is needed of a socket, plain or encrypted."""
+
+        def recv(self, size: int, /) -> bytes: ...
+        def send(self, data: bytes, /) -> int: ...
+        def sendall(self, data: bytes, /) -> object: ...
+        def shutdown(self, how: int, /) -> object: ...
+        def setblocking(self, flag: bool, /) -> object: ...
+        def settimeout(self, seconds: float | None, /) -> object: ...
+        def fileno(self) -> int: ...
+        def close(self) -> object: ...
+
+
+__all__ = ["Response", "Stream", "Transport", "query_string"]
+
+RECEIVE = 1 << 18
+MAX_HEAD = 1 << 18
+CHUNK_END = b"\r\n"
+LOST = "the connection to the daemon was lost"
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/")
+
+
+def escape(text: str) -> str:
+    """Percent-encode a text for a path or a query (RFC 3986); slashes stay."""
+    data = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in data)
+
+
+def query_string(query: Mapping[str, object] | None) -> str:
+    """Write a query as the Engine API reads it.
+
+    None is left out, booleans become ``1`` or are left out, dicts become JSON, lists repeat the
+    parameter.
+    """
+    if not query:
+        return ""
+    parts: list[str] = []
+    for key, value in query.items():
+        parts.extend(f"{key}={escape(text)}" for text in _texts(value))
+    return "?" + "&".join(parts) if parts else ""
+
+
+def _texts(value: object) -> list[str]:
+    if value is None or value is False:
+        return []
+    if value is True:
+        return ["1"]
+    if isinstance(value, dict):
+        from wherry.client.codec import encode
+
+        return [encode(value).decode()] if value else []
+    if isinstance(value, list | tuple):
+        return [str(item) for item in value]
+    return [str(value)]
+
+
+class Stream:
+    """A connection that has ceased to be HTTP: raw bytes both ways.
+
+    :ivar multiplexed: True when the daemon said that the bytes carry Docker's 8-byte frame headers.
+    """
+
+    def __init__(self, sock: Socket, early: bytes, content_type: str) -> None:
+        self.sock = sock
+        self._early = early
+        self.multiplexed = content_type.endswith("multiplexed-stream")
+
+    def recv(self, size: int = RECEIVE) -> bytes:
+        """Receive what is there, at most ``size`` bytes; empty at the end."""
+        if self._early:
+            early, self._early = self._early[:size], self._early[size:]
+            return early
+        return self.sock.recv(size)
+
+    @property
+    def buffered(self) -> bool:
+        """True while bytes wait here that no poll will announce."""
+        return bool(self._early)
+
+    def close_write(self) -> None:
+        """Say that nothing more will be sent (the daemon then closes the container's standard input)."""
+        try:
+            self.sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            return  # the other side was faster
+
+    def close(self) -> None:
+        """End the conversation."""
+        self.sock.close()
+
+
+class Response:
+    """An answer: its head is here, its body is still to be read.
+
+    :ivar status: the status code.
+    :ivar headers: names in lower case.
+    """
+
+    def __init__(self, connection: Connection, method: str) -> None:
+        self._connection = connection
+        self.status, self.reason, self.headers = connection.read_head()
+        while self.status in (100, 102, 103):
+            self.status, self.reason, self.headers = connection.read_head()
+        self._bodiless = method == "HEAD" or self.status in (204, 304)
+        self._done = self._bodiless
+        if self._bodiless:
+            self._finish()
+
+    def __enter__(self) -> Response:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _finish(self) -> None:
+        self._done = True
+        keep = self.headers.get("connection", "").lower() != "close" and self._framed()
+        self._connection.release(keep=keep)
+
+    def _framed(self) -> bool:
+        return self._bodiless or "content-length" in self.headers or self._chunked()
+
+    def _chunked(self) -> bool:
+        return self.headers.get("transfer-encoding", "").lower() == "chunked"
+
+    def chunks(self) -> Iterator[bytes]:
+        """Read the body piece by piece, each as soon as it arrives.
+
+        :raises wherry.errors.Unavailable: the connection ended in the middle.
+        """
+        if self._done:
+            return
+        if self._chunked():
+            yield from self._connection.read_chunked()
+        elif "content-length" in self.headers:
+            yield from self._connection.read_exactly(int(self.headers["content-length"]))
+        else:
+            yield from self._connection.read_to_end()
+        self._finish()
+
+    def read(self) -> bytes:
+        """Read the whole body."""
+        return b"".join(self.chunks())
+
+    def json(self) -> Any:
+        """Read the whole body as one JSON value; an empty one is None.
+
+        :raises wherry.errors.Unavailable: it is not JSON.
+        """
+        body = self.read()
+        if not body.strip():
+            return None
+        from wherry.client.codec import decode
+
+        try:
+            return decode(body)
+        except ValueError as error:
+            raise _broken(f"the daemon's answer is not JSON: {error}") from error
+
+    def json_values(self) -> Iterator[Any]:
+        """Read the body as a stream of JSON values, each as soon as it is complete."""
+        from wherry.client.ndjson import values
+
+        return values(self.chunks())
+
+    def hijack(self) -> Stream:
+        """Take the connection over whole, after 101, or 200 with a raw stream."""
+        self._done = True
+        return self._connection.hand_over(self.headers.get("content-type", ""))
+
+    def close(self) -> None:
+        """Drop what was not read, and the connection with it."""
+        if not self._done:
+            self._done = True
+            self._connection.release(keep=False)
+
+
+class Connection:
+    """One connected socket and the bytes received but not yet consumed."""
+
+    def __init__(self, sock: Socket, owner: Transport) -> None:
+        self.sock = sock
+        self.owner = owner
+        self._buffer = b""
+        self._at = 0  # what is before it has been consumed; cutting the buffer for each small chunk would be quadratic
+
+    def send(self, head: str, body: bytes | Iterable[bytes] | None) -> None:
+        """Send a request; a body that is not bytes goes out in chunks."""
+        if body is None or isinstance(body, bytes):
+            self.sock.sendall(head.encode("latin-1") + (body or b""))
+            return
+        self.sock.sendall(head.encode("latin-1"))
+        for piece in body:
+            if piece:
+                self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.sock.sendall(b"0\r\n\r\n")
+
+    def _more(self) -> bool:
+        data = self.sock.recv(RECEIVE)
+        self._buffer = self._buffer[self._at :] + data
+        self._at = 0
+        return bool(data)
+
+    def _left(self) -> int:
+        return len(self._buffer) - self._at
+
+    def _until(self, mark: bytes) -> bytes:
+        """Consume what stands before a mark, and the mark."""
+        while (end := self._buffer.find(mark, self._at)) < 0:
+            if self._left() > MAX_HEAD or not self._more():
+                raise _broken(LOST)
+        found = self._buffer[self._at : end]
+        self._at = end + len(mark)
+        return found
+
+    def read_head(self) -> tuple[int, str, dict[str, str]]:
+        """Read a status line and the header fields.
+
+        :raises wherry.errors.Unavailable: that is no HTTP, or the connection ended.
+        """
+        lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        version, _, rest = lines[0].partition(" ")
+        code, _, reason = rest.partition(" ")
+        if not version.startswith("HTTP/1.") or not code.isdigit():
+            raise _broken(f"this is no answer of a daemon: {lines[0][:80]!r}")
+        headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        return int(code), reason, headers
+
+    def read_exactly(self, size: int) -> Iterator[bytes]:
+        """Read a body of known size."""
+        while size:
+            if not self._left() and not self._more():
+                raise _broken(LOST)
+            piece = self._buffer[self._at : self._at + size]
+            self._at += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def read_chunked(self) -> Iterator[bytes]:
+        """Read a chunked body (RFC 9112, 7.1); small chunks that arrived together leave together."""
+        ready: list[bytes] = []
+        while size := self._chunk_size():
+            for piece in self.read_exactly(size):
+                ready.append(piece)
+                if self._left() <= len(CHUNK_END):
+                    yield b"".join(ready)
+                    ready = []
+            self._until(b"\n")
+        if ready:
+            yield b"".join(ready)
+        while self._until(b"\n").strip():
+            pass  # trailer fields
+
+    def _chunk_size(self) -> int:
+        line = self._until(b"\n").partition(b";")[0].strip()
+        try:
+            return int(line, 16)
+        except ValueError:
+            raise _broken(f"bad chunk size {line[:20]!r} in the daemon's answer") from None
+
+    def read_to_end(self) -> Iterator[bytes]:
+        """Read a body that ends with the connection."""
+        while self._left() or self._more():
+            piece = self._buffer[self._at :]
+            self._at = len(self._buffer)
+            yield piece
+
+    def hand_over(self, content_type: str) -> Stream:
+        """Give the socket away."""
+        return Stream(self.sock, self._buffer[self._at :], content_type)
+
+    def release(self, *, keep: bool) -> None:
+        """Give the connection back to its owner, or close it."""
+        if keep and not self._left() and self.owner.idle is None:
+            self.owner.idle = self
+        else:
+            self.sock.close()
+
+
+class Transport:
+    """Sends requests to one daemon.
+
+    :param address: where it listens.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.idle: Connection | None = None
+
+    def connect(self) -> Socket:
+        """Open a connection.
+
+        :raises OSError: nobody listens there, or it is not for us.
+        """
+        if self.address.path is None:
+            from wherry.client.tcp import connect
+
+            return connect(self.address)
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            sock.connect(self.address.path)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        *,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Send a request and read the head of the answer.
+
+        :param path: already escaped, beginning with a slash.
+        :param query: see :func:`query_string`.
+        :param body: the whole body, or its pieces (sent chunked).
+        :param timeout: seconds to wait for each piece of the answer; None waits for ever.
+        :raises OSError: no connection.
+        :raises wherry.errors.Unavailable: the connection broke, or the answer is not HTTP.
+        """
+        head = self._head(method, path + query_string(query), body, headers)
+        connection, self.idle = self.idle, None
+        if connection is not None and (body is None or isinstance(body, bytes)):
+            response = self._again(connection, method, head, body)
+            if response is not None:
+                return response
+        connection = Connection(self.connect(), self)
+        if timeout is not None:
+            connection.sock.settimeout(timeout)
+        return self._exchange(connection, method, head, body)
+
+    def _again(self, connection: Connection, method: str, head: str, body: bytes | None) -> Response | None:
+        """Try an idle connection; None when the daemon had closed it meanwhile, before it saw this request."""
+        if _is_closed(connection.sock):
+            connection.sock.close()
+            return None
+        return self._exchange(connection, method, head, body)
+
+    def _exchange(
+        self, connection: Connection, method: str, head: str, body: bytes | Iterable[bytes] | None
+    ) -> Response:
+        try:
+            connection.send(head, body)
+        except BrokenPipeError:
+            pass  # the daemon may have answered (an error) without reading all of the body
+        except BaseException:
+            connection.sock.close()
+            raise
+        try:
+            return Response(connection, method)
+        except BaseException:
+            connection.sock.close()
+            raise
+
+    @staticmethod
+    def _head(method: str, target: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str] | None) -> str:
+        lines = [f"{method} {target} HTTP/1.1\r\nHost: wherry\r\n"]
+        if isinstance(body, bytes):
+            lines.append(f"Content-Length: {len(body)}\r\n")
+        elif body is not None:
+            lines.append("Transfer-Encoding: chunked\r\n")
+        elif method in ("POST", "PUT"):
+            lines.append("Content-Length: 0\r\n")
+        lines += [f"{name}: {value}\r\n" for name, value in (headers or {}).items()]
+        lines.append("\r\n")
+        return "".join(lines)
+
+    def close(self) -> None:
+        """Close the idle connection."""
+        if self.idle is not None:
+            self.idle.sock.close()
+            self.idle = None
+
+
+def _is_closed(sock: Socket) -> bool:
+    """Look whether the daemon closed an idle connection: nothing is to be read from it, unless its end."""
+    sock.setblocking(False)
+    try:
+        sock.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        sock.setblocking(True)
+    return True
+
+
+def _broken(message: str) -> Exception:
+    from wherry.errors import Unavailable
+
+    return Unavailable(message)
