@@ -1,0 +1,93 @@
+"""Descriptors, manifests and indexes (OCI image specification, descriptor.md, manifest.md, image-index.md)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wherry.errors import InvalidInput
+from wherry.oci import media_types
+from wherry.oci.codec import decode
+from wherry.oci.digest import Digest
+from wherry.oci.platform import Platform
+
+__all__ = ["Descriptor", "DescriptorPlatform", "Index", "Manifest", "parse_manifest_or_index"]
+
+
+class DescriptorPlatform(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The platform as an index spells it."""
+
+    architecture: str
+    os: str
+    variant: str = ""
+    os_version: str = msgspec.field(name="os.version", default="")
+    os_features: list[str] | None = msgspec.field(name="os.features", default=None)
+
+    def value(self) -> Platform:
+        """The same as a :class:`Platform`."""
+        return Platform(self.os, self.architecture, self.variant)
+
+
+class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """What names a blob from elsewhere."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    urls: list[str] | None = None
+    annotations: dict[str, str] | None = None
+    data: str | None = None
+    artifact_type: str | None = None
+    platform: DescriptorPlatform | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """One image for one platform: its configuration and its layers, bottom first."""
+
+    config: Descriptor
+    layers: list[Descriptor]
+    schema_version: int = msgspec.field(default=0)
+    media_type: str = ""
+    artifact_type: str | None = None
+    subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Index(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A list of manifests, or of further indexes."""
+
+    manifests: list[Descriptor]
+    schema_version: int = msgspec.field(default=0)
+    media_type: str = ""
+    artifact_type: str | None = None
+    subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Shape(msgspec.Struct, rename="camel"):
+    schema_version: int = 0
+    media_type: str = ""
+    manifests: msgspec.Raw | None = None
+    layers: msgspec.Raw | None = None
+    config: msgspec.Raw | None = None
+
+
+def parse_manifest_or_index(data: bytes) -> Manifest | Index:
+    """Read a blob that is a manifest or an index, by what it holds; the media type is optional in the OCI's.
+
+    A document that could be read as both is refused, since different readers would see different images (OCI image
+    specification, manifest.md, on CVE-2021-41190).
+
+    :raises InvalidInput: it is neither, or both.
+    """
+    shape = decode(data, _Shape, "image manifest")
+    if shape.schema_version != 2:
+        raise InvalidInput(
+            f"unsupported manifest schema version {shape.schema_version}", hint="only version 2 is supported"
+        )
+    is_index, is_manifest = shape.manifests is not None, shape.layers is not None or shape.config is not None
+    if is_index and is_manifest:
+        raise InvalidInput("invalid image manifest", cause="it is a manifest and an index at once")
+    expected = media_types.INDEXES if is_index else media_types.MANIFESTS
+    if shape.media_type and shape.media_type not in expected:
+        raise InvalidInput(f"unsupported manifest media type {shape.media_type!r}")
+    return decode(data, Index, "image index") if is_index else decode(data, Manifest, "image manifest")
