@@ -1,0 +1,277 @@
+"""The writing side of a log: append, rotate, and continue after a crash.
+
+There is one writer per log, the keeper, so nothing here locks. Readers need no agreement with it: a record counts
+once all of it is there, and a segment is finished once its successor exists.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time as clock
+from collections.abc import Callable
+from typing import Final
+
+from wherry.keeper.records import (
+    BEGINS_LINE,
+    BLOCK,
+    DROPPED,
+    MARK,
+    NOTE,
+    RECORD_HEADER,
+    SEGMENT_HEADER,
+    SMALLEST,
+    STDERR,
+    STDOUT,
+    Position,
+    header_of_segment,
+    next_record,
+    records_in,
+    segment_name,
+    segment_number,
+    time_of_segment,
+)
+
+SMALLEST_SEGMENT: Final = 4096
+"""A smaller limit is raised to this: below it the segments' headers and inodes would outweigh the log."""
+
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+NEWLINE: Final = ord("\n")
+
+StrPath = str | os.PathLike[str]
+
+_LOOK_BACK: Final = 4
+"""Blocks that are read, when a log is continued, to learn whether a stream stopped within a line."""
+
+
+def segments_of(directory: StrPath) -> list[int]:
+    """The numbers of the segments in a log's directory, in order; none when there is no such directory."""
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(number for name in names if (number := segment_number(name)) is not None)
+
+
+class LogWriter:
+    """Appends what a process wrote to the segments in a directory.
+
+    Nothing is made on disk before the first byte arrives: a silent container has no log.
+
+    :param directory: made when it is missing, at the first byte.
+    :param max_size: bytes at which a segment is followed by the next; None for no limit.
+    :param max_files: segments that are kept; None for all of them.
+    :param now: nanoseconds since the epoch.
+    :raises OSError: an existing log cannot be read or repaired.
+    """
+
+    def __init__(
+        self,
+        directory: StrPath,
+        *,
+        max_size: int | None = None,
+        max_files: int | None = None,
+        now: Callable[[], int] = clock.time_ns,
+    ) -> None:
+        self._directory: Final = directory
+        self._max_size: Final = None if max_size is None else max(max_size, SMALLEST_SEGMENT)
+        self._max_files: Final = None if max_files is None else max(max_files, 1)
+        self._now: Final = now
+        self._segments = segments_of(directory)
+        self._within_line = [False, False, False]
+        self._fd = -1
+        self._end = 0
+        self._is_full = False
+        if self._segments:
+            self._continue_last()
+
+    @property
+    def position(self) -> Position:
+        """The end of the log: where the next record will stand."""
+        return Position(self._segments[-1] if self._segments else 1, self._end)
+
+    def append(self, stream: int, data: memoryview) -> int:
+        """Append bytes of one stream; gives how many are stored, which is less than all when the disk became full.
+
+        :raises OSError: nothing could be stored. The log is as it was; the same call may be made again later.
+        """
+        now = self._now()
+        stored = 0
+        while stored < len(data):
+            try:
+                stored += self._append_to_segment(stream, data[stored:], now)
+            except OSError as error:
+                if error.errno in NO_SPACE and self._drop_oldest():
+                    continue
+                if stored == 0:
+                    raise
+                break
+        return stored
+
+    def note_dropped(self, count: int) -> None:
+        """Leave a note that output was lost here.
+
+        :raises OSError: as in :meth:`append`.
+        """
+        text = memoryview(str(count).encode())
+        self._make_ready()
+        self._write(*self._framed(NOTE, text, self._now(), DROPPED))
+
+    def close(self) -> None:
+        """Close the segment that is open; a later append opens it again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _append_to_segment(self, stream: int, data: memoryview, now: int) -> int:
+        """Append as much as the present segment takes, in one system call."""
+        self._make_ready()
+        room = self._room(len(data))
+        last = len(data) > room
+        if last:
+            room = _whole_lines(data, room)
+        flags = 0 if self._within_line[stream] else BEGINS_LINE
+        stored = self._write(*self._framed(stream, data[:room], now, flags))
+        self._within_line[stream] = data[stored - 1] != NEWLINE
+        self._is_full = last and stored == room
+        return stored
+
+    def _room(self, wanted: int) -> int:
+        """Bytes of data that the segment takes before it has reached its size; at least one."""
+        if self._max_size is None:
+            return wanted
+        headers = RECORD_HEADER.size * (2 + wanted // BLOCK)
+        return max(self._max_size - self._end - headers, 1)
+
+    def _framed(
+        self, stream: int, data: memoryview, now: int, flags: int
+    ) -> tuple[list[bytes | memoryview], list[tuple[int, int]]]:
+        """Cut data into records that do not cross a block's end.
+
+        Gives what is to be written, and for each record (bytes of file, bytes of data) up to its end.
+        """
+        parts: list[bytes | memoryview] = []
+        ends: list[tuple[int, int]] = []
+        at, done = self._end, 0
+        while done < len(data):
+            start = next_record(at)
+            if start > at:
+                parts.append(bytes(start - at))
+            piece = data[done : done + BLOCK - start % BLOCK - RECORD_HEADER.size]
+            parts += (RECORD_HEADER.pack(stream, flags, MARK, len(piece), now), piece)
+            done += len(piece)
+            at = start + RECORD_HEADER.size + len(piece)
+            ends.append((at - self._end, done))
+            flags = flags & ~BEGINS_LINE if piece[-1] != NEWLINE else flags | BEGINS_LINE
+        return parts, ends
+
+    def _write(self, parts: list[bytes | memoryview], ends: list[tuple[int, int]]) -> int:
+        """Write records at the end of the segment; those that became whole count, the rest of a torn one is cut off."""
+        written = os.pwritev(self._fd, parts, self._end)
+        size, stored = ends[-1]
+        if written < size:
+            size, stored = max(((s, d) for s, d in ends if s <= written), default=(0, 0))
+            os.ftruncate(self._fd, self._end + size)
+        if not stored:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end += size
+        return stored
+
+    def _make_ready(self) -> None:
+        """Have a segment open that may be appended to."""
+        if not self._segments:
+            self._begin_segment(1)
+        elif self._is_full or (self._max_size is not None and self._end + SMALLEST > self._max_size):
+            self._begin_segment(self._segments[-1] + 1)
+        elif self._fd < 0:
+            self._open_segment(self._segments[-1])
+        if self._end == 0:
+            self._write_header()
+
+    def _begin_segment(self, number: int) -> None:
+        """Go on to a new segment, and drop the oldest ones beyond those to be kept."""
+        self._open_segment(number, os.O_CREAT | os.O_TRUNC)
+        self._segments.append(number)
+        self._end = 0
+        self._is_full = False
+        while self._max_files is not None and len(self._segments) > self._max_files:
+            self._unlink_oldest()
+
+    def _open_segment(self, number: int, flags: int = 0) -> None:
+        path = os.path.join(self._directory, segment_name(number))
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        except FileNotFoundError:
+            if not flags & os.O_CREAT:
+                raise
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        self.close()
+        self._fd = fd
+
+    def _write_header(self) -> None:
+        header = header_of_segment(self._now())
+        if os.pwrite(self._fd, header, 0) < len(header):
+            os.ftruncate(self._fd, 0)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end = len(header)
+
+    def _drop_oldest(self) -> bool:
+        """Make room by dropping the oldest segment now, if the next rotation would drop it anyway."""
+        if self._max_files is None or len(self._segments) < max(self._max_files, 2):
+            return False
+        self._unlink_oldest()
+        return True
+
+    def _unlink_oldest(self) -> None:
+        path = os.path.join(self._directory, segment_name(self._segments.pop(0)))
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return  # somebody else tidied up: it is gone, which is what was wanted
+
+    def _continue_last(self) -> None:
+        """Continue the log that a keeper left behind; what it could not finish writing is cut off."""
+        number = self._segments[-1]
+        try:
+            self._open_segment(number)
+        except FileNotFoundError:
+            self._segments.pop()
+            return
+        size = os.fstat(self._fd).st_size
+        if size >= SEGMENT_HEADER.size and time_of_segment(os.pread(self._fd, SEGMENT_HEADER.size, 0)) is None:
+            self._begin_segment(number + 1)  # not ours to cut: whatever it is, it stays as it is
+            return
+        self._end = self._whole_end(size)
+        if self._end < size:
+            os.ftruncate(self._fd, self._end)
+        self._recall_lines()
+        self.close()
+
+    def _whole_end(self, size: int) -> int:
+        """Where the last whole record of the open segment ends."""
+        if size < SEGMENT_HEADER.size:
+            return 0
+        block = (size - 1) // BLOCK * BLOCK
+        start = max(block, SEGMENT_HEADER.size)
+        end = start
+        for record in records_in(os.pread(self._fd, block + BLOCK - start, start), start):
+            end = start + record.end
+        return end
+
+    def _recall_lines(self) -> None:
+        """Learn from the last blocks which streams stopped within a line."""
+        unknown = {STDOUT, STDERR}
+        last = max(self._end - 1, 0) // BLOCK
+        for block in range(last, max(last - _LOOK_BACK, -1), -1):
+            start = next_record(block * BLOCK)
+            buffer = os.pread(self._fd, (block + 1) * BLOCK - start, start)
+            for record in reversed(list(records_in(buffer, start))):
+                if record.stream in unknown:
+                    unknown.discard(record.stream)
+                    self._within_line[record.stream] = buffer[record.end - 1] != NEWLINE
+
+
+def _whole_lines(data: memoryview, room: int) -> int:
+    """How much of the first ``room`` bytes are whole lines; all of them if there is no line's end among them."""
+    return bytes(data[:room]).rfind(b"\n") + 1 or room
