@@ -1,0 +1,9 @@
+"""Blobs on disk, named by their digest, in an OCI image layout that other tools can read.
+
+:class:`ContentStore` holds the bytes of configurations, manifests and layers, and knows nothing of what they mean: which
+image needs which blob is `wherry.images`' business, unpacked layers are `wherry.layers`'.
+"""
+
+from wherry.content.store import ContentStore, Staged
+
+__all__ = ["ContentStore", "Staged"]
