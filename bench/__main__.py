@@ -1,0 +1,41 @@
+"""``python -m bench [--rows run,exec] [--quick]``: prints a Markdown table and writes ``bench/results.json``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bench import rows, sides, table
+from bench.measure import Bench, Row
+
+
+def main() -> int:
+    """Start the sides, measure the rows asked for, stop everything; gives 1 when a target was missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rows", help=f"comma-separated, of: {', '.join(rows.GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work: for trying the bench out")
+    parser.add_argument("--only", choices=["docker", "wherry"], help="measure one side")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results.json"))
+    options = parser.parse_args()
+    names = options.rows.split(",") if options.rows else list(rows.GROUPS)
+    unknown = set(names) - set(rows.GROUPS)
+    if unknown:
+        parser.error(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(rows.GROUPS)}")
+    if os.geteuid() != 0:
+        parser.error("containers are started here: run this as root")
+    measured: list[Row] = []
+    with sides.started(options.only) as running:
+        bench = Bench(running, quick=options.quick)
+        for name in names:
+            print(f"measuring {name}", file=sys.stderr, flush=True)
+            measured += rows.GROUPS[name](bench)
+        facts = table.facts(running, quick=options.quick)
+    print(table.markdown(measured))
+    table.write(options.output, measured, facts)
+    return 0 if all(row.met is not False for row in measured) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""The rows of the table, in groups that can be asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.measure import Bench, Row
+from bench.rows import api, attach, burst, engine, exec_, idle, logs, reference, run
+
+GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
+    "engine": engine.measure,
+    "run": run.measure,
+    "api": api.measure,
+    "exec": exec_.measure,
+    "idle": idle.measure,
+    "logs": logs.measure,
+    "attach": attach.measure,
+    "burst": burst.measure,
+    "reference": reference.measure,
+}
