@@ -18,8 +18,12 @@ HEAD = "| same work, same machine, one run | Docker | wherry | ratio | target | 
 
 
 def markdown(rows: list[Row]) -> str:
-    """All rows as a Markdown table."""
-    return "\n".join([HEAD, *(line(row) for row in rows)])
+    """All rows as a Markdown table; what neither side did stands below it."""
+    compared = [row for row in rows if {"docker", "wherry"} & set(row.samples)]
+    others = [row for row in rows if row not in compared]
+    figures = [f"{row.title} {shown(row.value(name), row.unit)}" for row in others for name in row.samples]
+    below = [f"\nFor orientation: {', '.join(figures)}."] if figures else []
+    return "\n".join([HEAD, *(line(row) for row in compared), *below])
 
 
 def line(row: Row) -> str:
@@ -36,12 +40,8 @@ def shown(value: float | None, unit: str) -> str:
     """A figure with three significant digits, or nothing."""
     if value is None:
         return ""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return (
-        f"{value:.{digits}f} {unit}"
-        if value < 100 and digits == 2
-        else f"{value:.{digits}f} {unit}".replace(".0 ", " ")
-    )
+    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {unit}"
 
 
 def facts(running: list[Side], *, quick: bool) -> dict[str, object]:

@@ -16,7 +16,7 @@ ROUNDS = 20
 
 
 def measure(bench: Bench) -> list[Row]:
-    """``true`` by each tool that is installed; the figure stands in the title, since it is neither side's."""
+    """``true`` by each tool that is installed."""
     with tempfile.TemporaryDirectory(prefix="wherry-bench-") as directory:
         rootfs = unpacked(Path(directory))
         commands: dict[str, Callable[[], Callable[[], None]]] = {
@@ -33,7 +33,7 @@ def measure(bench: Bench) -> list[Row]:
 def row(name: str, command: Callable[[], None], rounds: int) -> Row:
     """The median of some rounds."""
     command()
-    return Row(f"for orientation: `{name}`, `true`", "ms", {name: [milliseconds(command) for _ in range(rounds)]})
+    return Row(f"`{name}`", "ms", {name: [milliseconds(command) for _ in range(rounds)]})
 
 
 def unpacked(directory: Path) -> Path:
