@@ -1,0 +1,67 @@
+"""Parts of the API that this version does not have, each refused in a sentence, and those that are empty by nature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from wherry.api.answers import reply
+from wherry.api.routing import Route
+from wherry.errors import Unavailable, Unsupported
+
+if TYPE_CHECKING:
+    from aiohttp.web import StreamResponse
+
+    from wherry.api.call import Call
+    from wherry.api.routing import Handler
+
+_NO_BUILD: Final = "building images is not supported by this version of wherry"
+_NO_REGISTRY: Final = "registries are not supported by this version of wherry"
+_NO_PLUGINS: Final = "plugins are not supported by wherry"
+#: dockerd's own words when it is not part of a swarm; clients know them.
+_NO_SWARM: Final = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
+
+_UNSUPPORTED: Final = (
+    ("POST", "/build", _NO_BUILD),
+    ("POST", "/build/cancel", _NO_BUILD),
+    ("POST", "/session", _NO_BUILD),
+    ("POST", "/grpc", _NO_BUILD),
+    ("POST", "/commit", "making an image of a container is not supported by this version of wherry"),
+    ("POST", "/auth", _NO_REGISTRY),
+    ("GET", "/distribution/{name:path}/json", _NO_REGISTRY),
+    ("POST", "/plugins/pull", _NO_PLUGINS),
+    ("POST", "/plugins/create", _NO_PLUGINS),
+    ("POST", "/swarm/init", "swarms are not supported by wherry"),
+    ("POST", "/swarm/join", "swarms are not supported by wherry"),
+)
+_SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs")
+
+
+class AbsentRoutes:
+    """Operations that are refused, or have nothing to list."""
+
+    def routes(self) -> list[Route]:
+        """Return the operations."""
+        refused = [Route(method, pattern, _refuse(Unsupported(text))) for method, pattern, text in _UNSUPPORTED]
+        swarm = [
+            Route(method, pattern, _refuse(Unavailable(_NO_SWARM)))
+            for prefix in _SWARM
+            for method in ("GET", "POST", "DELETE")
+            for pattern in (prefix, prefix + "/{rest:path}")
+        ]
+        empty = [Route("GET", "/plugins", self.plugins), Route("POST", "/build/prune", self.prune_builds)]
+        return refused + empty + swarm
+
+    async def plugins(self, _call: Call) -> StreamResponse:
+        """PluginList."""
+        return reply([])
+
+    async def prune_builds(self, _call: Call) -> StreamResponse:
+        """BuildPrune: there is no cache of builds."""
+        return reply({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
+def _refuse(error: Unavailable | Unsupported) -> Handler:
+    async def refuse(_call: Call) -> StreamResponse:
+        raise type(error)(error.message)
+
+    return refuse

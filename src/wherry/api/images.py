@@ -1,0 +1,186 @@
+"""Images: listed, looked at, named, removed, loaded and saved."""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from wherry.api import errors
+from wherry.api.answers import empty, encode, open_stream, reply
+from wherry.api.routing import Route
+from wherry.api.transfer import AnswerWriter, BodyReader, in_thread, iterate_in_thread
+from wherry.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+    from aiohttp.web import StreamResponse
+
+    from wherry.api.call import Call, Json
+    from wherry.api.query import Filters
+
+log = logging.getLogger(__name__)
+
+_TAR: Final = "application/x-tar"
+
+
+class Images(Protocol):
+    """What this file needs of the engine. What has no ``async`` is quick, or is called in a thread where it says so."""
+
+    def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> Sequence[Json]:
+        """Return summaries, the newest first."""
+
+    def inspect(self, name: str) -> Json:
+        """Return everything about one image."""
+
+    def history(self, name: str) -> Sequence[Json]:
+        """Return how it was made, the last step first."""
+
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        """Give an image one more name."""
+
+    async def remove(self, name: str, *, force: bool, prune: bool) -> Sequence[Json]:
+        """Remove a name, and with the last name the image."""
+
+    async def prune(self, filters: Filters) -> Json:
+        """Remove what nobody uses."""
+
+    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Iterator[Json]:
+        """Load an archive and yield what happens (in a thread)."""
+
+    def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str]) -> None:
+        """Write an archive of images (in a thread)."""
+
+    def import_(self, stream: BinaryIO, name: str, changes: Sequence[str], message: str, platform: str) -> str:
+        """Make an image of a root file system's archive and return its ID (in a thread)."""
+
+
+class ImageRoutes:
+    """The operations on images."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def routes(self) -> list[Route]:
+        """Return the operations."""
+        return [
+            Route("GET", "/images/json", self.list),
+            Route("GET", "/images/search", self.search),
+            Route("GET", "/images/get", self.save, streaming=True),
+            Route("POST", "/images/create", self.create),
+            Route("POST", "/images/load", self.load),
+            Route("POST", "/images/prune", self.prune),
+            Route("GET", "/images/{name:path}/json", self.inspect),
+            Route("GET", "/images/{name:path}/history", self.history),
+            Route("GET", "/images/{name:path}/get", self.save, streaming=True),
+            Route("POST", "/images/{name:path}/tag", self.tag),
+            Route("POST", "/images/{name:path}/push", self.push),
+            Route("DELETE", "/images/{name:path}", self.remove),
+        ]
+
+    async def list(self, call: Call) -> StreamResponse:
+        """ImageList."""
+        filters = call.filters()
+        if old := call.text("filter"):  # up to API 1.40
+            filters.setdefault("reference", []).append(old)
+        summaries = self._images.list(
+            filters, all=call.flag("all"), shared_size=call.flag("shared-size"), digests=call.flag("digests")
+        )
+        return reply(summaries)
+
+    async def inspect(self, call: Call) -> StreamResponse:
+        """ImageInspect."""
+        return reply(self._images.inspect(call.path["name"]))
+
+    async def history(self, call: Call) -> StreamResponse:
+        """ImageHistory."""
+        return reply(self._images.history(call.path["name"]))
+
+    async def tag(self, call: Call) -> StreamResponse:
+        """ImageTag."""
+        await self._images.tag(call.path["name"], call.text("repo"), call.text("tag"))
+        return empty(201)
+
+    async def remove(self, call: Call) -> StreamResponse:
+        """ImageDelete."""
+        removed = await self._images.remove(call.path["name"], force=call.flag("force"), prune=not call.flag("noprune"))
+        return reply(removed)
+
+    async def prune(self, call: Call) -> StreamResponse:
+        """ImagePrune."""
+        return reply(await self._images.prune(call.filters()))
+
+    async def search(self, _call: Call) -> StreamResponse:
+        """ImageSearch."""
+        raise Unsupported("searching a registry is not supported by this version of wherry")
+
+    async def push(self, _call: Call) -> StreamResponse:
+        """ImagePush."""
+        raise Unsupported("pushing to a registry is not supported by this version of wherry")
+
+    async def load(self, call: Call) -> StreamResponse:
+        """ImageLoad: an archive in, progress out, one JSON object a line."""
+        body = io.BufferedReader(BodyReader(call.request.content), buffer_size=1 << 20)
+        platforms = [text for text in call.texts("platform") if text]
+        response = await open_stream(call.request, "application/json")
+        try:
+            async for step in iterate_in_thread(lambda: self._images.load(body, platforms)):
+                await response.write(encode(step))
+        except Exception as error:  # the head is sent; from here an error is a line of the stream
+            await _report(response, error, call)
+        return response
+
+    async def create(self, call: Call) -> StreamResponse:
+        """ImageCreate: import an archive from the body; pulling from a registry is refused."""
+        if call.text("fromImage"):
+            wanted = call.text("fromImage") + _tag_suffix(call.text("tag"))
+            raise Unsupported(
+                f"unable to pull {wanted}: registries are not supported by this version of wherry",
+                hint="load or import the image instead",
+            )
+        if call.text("fromSrc") != "-":
+            raise InvalidInput('fromSrc must be "-": the archive is read from the body of the request')
+        name = call.text("repo") + (_tag_suffix(call.text("tag")) if call.text("repo") else "")
+        body = io.BufferedReader(BodyReader(call.request.content), buffer_size=1 << 20)
+        identifier = await in_thread(
+            lambda: self._images.import_(body, name, call.texts("changes"), call.text("message"), call.text("platform"))
+        )
+        response = await open_stream(call.request, "application/json")
+        await response.write(encode({"status": identifier}))
+        return response
+
+    async def save(self, call: Call) -> StreamResponse:
+        """ImageGet, ImageGetAll: an archive of one or several images."""
+        names = [call.path["name"]] if "name" in call.path else _names(call)
+        for name in names:
+            self._images.inspect(name)  # what is missing shows here, while there can still be a status code
+        platforms = [text for text in call.texts("platform") if text]
+        response = await open_stream(call.request, _TAR)
+        writer = AnswerWriter(response)
+        await in_thread(lambda: self._images.save(names, writer.write, platforms))
+        await writer.finish()
+        return response
+
+
+def _names(call: Call) -> list[str]:
+    names = [name for text in call.texts("names") for name in text.split(",") if name]
+    if not names:
+        raise InvalidInput("no image names were given to be saved")
+    return names
+
+
+def _tag_suffix(tag: str) -> str:
+    """Return what a tag or digest adds to a name."""
+    if not tag:
+        return ""
+    return f"@{tag}" if ":" in tag else f":{tag}"
+
+
+async def _report(response: StreamResponse, error: Exception, call: Call) -> None:
+    """Write an error into a stream of progress, as dockerd's clients expect it."""
+    sentence = errors.sentence_of(error)
+    log.warning("a request failed", extra={"request": f"POST {call.request.path}", "error": sentence})
+    line: dict[str, Any] = {"errorDetail": {"message": sentence}, "error": sentence}
+    await response.write(encode(line))

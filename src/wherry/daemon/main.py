@@ -1,0 +1,69 @@
+"""``wherryd``: from the command line to a daemon that answers, and to its end."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from wherry.daemon import background, logs, options
+from wherry.errors import SystemFault, WherryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon until it is told to end.
+
+    :param arguments: without the program's name; by default the command line's.
+    :returns: the exit code: 0, or 1 after an error, which was written to standard error.
+    """
+    channel = background.Background(-1)
+    try:
+        told = options.parse(sys.argv[1:] if arguments is None else arguments)
+        _require_root()
+        if told.daemonize:
+            channel = background.go(told)
+        _run(told, channel)
+    except WherryError as error:
+        return _fail(channel, error)
+    except OSError as error:
+        return _fail(channel, SystemFault("unable to start", cause=str(error)))
+    return 0
+
+
+def _fail(channel: background.Background, error: WherryError) -> int:
+    channel.failed(str(error))
+    sys.stderr.write(f"wherryd: {error}\n")
+    return 1
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise SystemFault("wherryd needs to be root", hint="start it with sudo, or as a service")
+
+
+def _run(told: options.Options, channel: background.Background) -> None:
+    """Prepare the process, then serve."""
+    logs.configure(told.log_level)
+    _raise_file_limit()
+    os.umask(0o022)
+    import asyncio  # noqa: PLC0415 - `--help` and a wrong flag need not load the engine
+
+    from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
+
+    asyncio.run(serve(told, channel))
+
+
+def _raise_file_limit() -> None:
+    """Take as many descriptors as the hard limit allows; every container needs a few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""What ``wherryd`` is told: one table of options, which flags and configuration file both come from.
+
+The names are dockerd's where the meaning is the same (``dockerd(8)``, ``daemon.json``). As with dockerd an option may
+stand on the command line or in the file, not in both: which of the two counts would be a guess.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from wherry import __version__
+from wherry.engine.settings import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Settings, Ulimit
+from wherry.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DEFAULT_CONFIG_FILE: Final = Path("/etc/wherry/daemon.json")
+LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
+_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What mutual TLS needs; all three files or nothing."""
+
+    ca: Path  #: signs the clients' certificates
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything that the daemon was told."""
+
+    settings: Settings
+    hosts: tuple[str, ...]
+    pid_file: Path
+    config_file: Path
+    log_level: str = "info"
+    group: str | None = None  #: None: ``wherry``, if there is such a group
+    tls: Tls | None = None
+    docker_socket: bool = False
+    daemonize: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its flags, its name in the file, and what kind of value it takes."""
+
+    flags: tuple[str, ...]
+    key: str  #: the member of the configuration file; empty where only a flag makes sense
+    kind: str  #: ``text``, ``number``, ``switch``, ``list``, ``map``, ``ulimits``
+    help: str
+    metavar: str = "TEXT"
+
+    @property
+    def name(self) -> str:
+        """The name that the value has in between."""
+        return self.flags[-1].lstrip("-").replace("-", "_")
+
+
+OPTIONS: Final = (
+    Option(
+        ("-H", "--host"), "hosts", "list", "where to listen: unix://PATH, fd://, tcp://HOST:PORT (repeatable)", "HOST"
+    ),
+    Option(("--data-root",), "data-root", "text", f"what outlives a reboot (default {DEFAULT_DATA_ROOT})", "DIR"),
+    Option(("--exec-root",), "exec-root", "text", f"what does not (default {DEFAULT_EXEC_ROOT})", "DIR"),
+    Option(
+        ("-p", "--pidfile"),
+        "pidfile",
+        "text",
+        "where the process ID is written (default EXEC-ROOT/wherryd.pid)",
+        "FILE",
+    ),
+    Option(("--config-file",), "", "text", f"configuration in JSON (default {DEFAULT_CONFIG_FILE})", "FILE"),
+    Option(("-D", "--debug"), "debug", "switch", "log everything"),
+    Option(("-l", "--log-level"), "log-level", "text", f"one of {', '.join(LOG_LEVELS)} (default info)", "LEVEL"),
+    Option(
+        ("-G", "--group"),
+        "group",
+        "text",
+        "owner of the unix sockets (default wherry, if there is such a group)",
+        "GROUP",
+    ),
+    Option(("--label",), "labels", "list", "key=value, shown by info (repeatable)", "LABEL"),
+    Option(
+        ("--default-ulimit",),
+        "default-ulimits",
+        "ulimits",
+        "NAME=SOFT[:HARD] for every container (repeatable)",
+        "LIMIT",
+    ),
+    Option(
+        ("--shutdown-timeout",),
+        "shutdown-timeout",
+        "number",
+        "seconds that containers get to end (default 15)",
+        "SECONDS",
+    ),
+    Option(("--log-driver",), "log-driver", "text", "wherry, json-file, local or none (default wherry)", "NAME"),
+    Option(("--log-opt",), "log-opts", "map", "key=value for the log driver (repeatable)", "OPTION"),
+    Option(("--cgroup-parent",), "cgroup-parent", "text", "the cgroup above every container's", "PATH"),
+    Option(("--default-shm-size",), "default-shm-size", "text", "size of /dev/shm (default 64m)", "BYTES"),
+    Option(("--seccomp-profile",), "seccomp-profile", "text", "a profile in JSON, or unconfined", "FILE"),
+    Option(("--no-new-privileges",), "no-new-privileges", "switch", "set no_new_privs in every container"),
+    Option(("--init",), "init", "switch", "run an init process in every container"),
+    Option(("--tls",), "tls", "switch", "as --tlsverify"),
+    Option(("--tlsverify",), "tlsverify", "switch", "listen on tcp:// for clients with a certificate only"),
+    Option(("--tlscacert",), "tlscacert", "text", "signs the clients' certificates", "FILE"),
+    Option(("--tlscert",), "tlscert", "text", "the daemon's certificate", "FILE"),
+    Option(("--tlskey",), "tlskey", "text", "the daemon's key", "FILE"),
+    Option(("--docker-socket",), "docker-socket", "switch", "listen on /var/run/docker.sock as well"),
+    Option(("--daemonize",), "", "switch", "go to the background once everything answers"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInput(message, hint="see wherryd --help")
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Return what the command line and the configuration file say together.
+
+    :param arguments: without the program's name.
+    :raises InvalidInput: something is unknown, malformed, given twice, or does not fit together.
+    """
+    flags = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
+    config_file = Path(flags.get("config_file", DEFAULT_CONFIG_FILE))
+    return _combine(flags, read_config_file(config_file, must_exist="config_file" in flags), config_file)
+
+
+def reread(options: Options) -> Options:
+    """Return the options with what may change while the daemon runs: labels, log level and debug.
+
+    What came from the command line stays (it cannot be in the file as well).
+
+    :raises InvalidInput: the file is wrong; then nothing changes.
+    """
+    values = read_config_file(options.config_file, must_exist=False)
+    settings = options.settings
+    if "label" in values:
+        settings = replace(settings, labels=_labels(values["label"]))
+    if "debug" in values:
+        settings = replace(settings, debug=values["debug"])
+    return replace(options, settings=settings, log_level=_log_level(values, options.log_level))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="wherryd",
+        description="The daemon of wherry: containers, behind the Docker Engine API.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-v", "--version", action="version", version=f"wherryd version {__version__}")
+    for option in OPTIONS:
+        arguments: dict[str, Any] = {"help": option.help, "dest": option.name, "default": None}
+        if option.kind == "switch":
+            arguments |= {"nargs": "?", "const": True, "type": _switch, "metavar": "true|false"}
+        else:
+            arguments |= {"metavar": option.metavar, "type": int if option.kind == "number" else str}
+            arguments |= {"action": "append"} if option.kind in {"list", "map", "ulimits"} else {}
+        parser.add_argument(*option.flags, **arguments)
+    return parser
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in {"1", "t", "true"}:
+        return True
+    if text.lower() in {"0", "f", "false"}:
+        return False
+    raise argparse.ArgumentTypeError(f'invalid boolean value "{text}"')
+
+
+def read_config_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    """Return the values of the configuration file, by the names that flags have, in the form that flags have.
+
+    :raises InvalidInput: unreadable, not a JSON object, or with a member that is unknown or of the wrong type.
+    """
+    try:
+        members = json.loads(path.read_bytes() or b"{}")
+    except FileNotFoundError:
+        if must_exist:
+            raise InvalidInput(f"unable to read the configuration file {path}: no such file") from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"unable to read the configuration file {path}", cause=str(error)) from error
+    if not isinstance(members, dict):
+        raise InvalidInput(f"the configuration file {path} is not a JSON object")
+    return dict(_file_value(path, key, value) for key, value in members.items())
+
+
+def _file_value(path: Path, key: str, value: Any) -> tuple[str, Any]:
+    option = next((option for option in OPTIONS if key and option.key == key), None)
+    if option is None:
+        raise InvalidInput(f"the following directives don't match any configuration option: {key}", cause=f"in {path}")
+    try:
+        return option.name, _FROM_FILE[option.kind](value)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise InvalidInput(
+            f'invalid value {json.dumps(value)} for "{key}" in {path}: it must be a {option.kind}'
+        ) from None
+
+
+def _typed(kind: type) -> Any:
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError
+        return value
+
+    return check
+
+
+def _text(value: Any) -> str:
+    return str(value) if type(value) is int else _typed(str)(value)
+
+
+_FROM_FILE: Final[Mapping[str, Any]] = {
+    "text": _text,
+    "number": _typed(int),
+    "switch": _typed(bool),
+    "list": lambda value: [_typed(str)(item) for item in _typed(list)(value)],
+    "map": lambda value: [f"{name}={_typed(str)(item)}" for name, item in value.items()],
+    "ulimits": lambda value: [f"{name}={limit['Soft']}:{limit['Hard']}" for name, limit in value.items()],
+}
+
+
+def _combine(flags: dict[str, Any], file: dict[str, Any], config_file: Path) -> Options:
+    if both := [name for name in flags if name in file]:
+        shown = ", ".join(
+            f"{name.replace('_', '-')}: (from flag: {flags[name]}, from file: {file[name]})" for name in both
+        )
+        raise InvalidInput(
+            f"unable to configure the daemon with file {config_file}: the following directives are specified both as a "
+            f"flag and in the configuration file: {shown}"
+        )
+    values = flags | file
+    settings = _settings(values)
+    return Options(
+        settings=settings,
+        hosts=tuple(values.get("host", ())) or (f"unix://{settings.exec_root}/wherry.sock",),
+        pid_file=Path(values.get("pidfile", settings.exec_root / "wherryd.pid")).absolute(),
+        config_file=config_file,
+        log_level=_log_level(values, "info"),
+        group=values.get("group"),
+        tls=_tls(values),
+        docker_socket=values.get("docker_socket", False),
+        daemonize=values.get("daemonize", False),
+    )
+
+
+def _settings(values: dict[str, Any]) -> Settings:
+    given: dict[str, Any] = {
+        "data_root": _directory(values.get("data_root")),
+        "exec_root": _directory(values.get("exec_root")),
+        "labels": _labels(values.get("label", [])),
+        "debug": values.get("debug"),
+        "shutdown_timeout": values.get("shutdown_timeout"),
+        "log_driver": values.get("log_driver"),
+        "log_options": dict(_pair(text, "log option") for text in values.get("log_opt", [])),
+        "cgroup_parent": values.get("cgroup_parent"),
+        "shm_size": size(values["default_shm_size"]) if "default_shm_size" in values else None,
+        "ulimits": tuple(_ulimit(text) for text in values.get("default_ulimit", [])),
+        "seccomp_profile": values.get("seccomp_profile"),
+        "no_new_privileges": values.get("no_new_privileges"),
+        "init": values.get("init"),
+    }
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _directory(text: str | None) -> Path | None:
+    return Path(text).absolute() if text else None
+
+
+def _labels(texts: list[str]) -> tuple[str, ...]:
+    for text in texts:
+        _pair(text, "label")
+    return tuple(texts)
+
+
+def _pair(text: str, what: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f'invalid {what} "{text}": it must be key=value')
+    return name, value
+
+
+def _ulimit(text: str) -> Ulimit:
+    match = re.fullmatch(r"([a-z]+)=(-?\d+)(?::(-?\d+))?", text)
+    if not match:
+        raise InvalidInput(f'invalid ulimit "{text}": it must be NAME=SOFT[:HARD]')
+    name, soft, hard = match.groups()
+    limit = Ulimit(name, int(soft), int(hard or soft))
+    if limit.hard != -1 and (limit.soft == -1 or limit.soft > limit.hard):
+        raise InvalidInput(f"ulimit soft limit must be less than or equal to hard limit: {limit.soft} > {limit.hard}")
+    return limit
+
+
+def size(text: str) -> int:
+    """Return a number of bytes.
+
+    :param text: ``"64m"``, ``"1.5g"``, ``"1024"``; units are powers of 1024.
+    :raises InvalidInput: it is not one.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", text.strip().lower())
+    if not match:
+        raise InvalidInput(f"invalid size: '{text}'")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _log_level(values: dict[str, Any], default: str) -> str:
+    if values.get("debug"):
+        return "debug"
+    level = values.get("log_level", default)
+    if level not in LOG_LEVELS:
+        raise InvalidInput(f'invalid log level "{level}": it must be one of {", ".join(LOG_LEVELS)}')
+    return str(level)
+
+
+def _tls(values: dict[str, Any]) -> Tls | None:
+    if not (values.get("tls") or values.get("tlsverify")):
+        return None
+    names = ("tlscacert", "tlscert", "tlskey")
+    if missing := [f"--{name}" for name in names if name not in values]:
+        raise InvalidInput(f"TLS needs {', '.join(missing)}")
+    return Tls(*(Path(values[name]) for name in names))
