@@ -1,0 +1,303 @@
+"""A layer's archive becomes a layer's directory.
+
+The archive is hostile until proven otherwise. What is made is made by name in a directory that is held open, never
+through a link; what is in the way is removed, never written through. Duplicate entries: the last one counts, except
+that a directory over a directory keeps its content, as Docker has it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from wherry.content.durable import disk_errors, write_all
+from wherry.errors import InvalidInput
+from wherry.layers import marks
+from wherry.layers.entry import Entry, Kind, clean_name, shown
+from wherry.layers.limits import DEFAULT_LIMITS, Limits
+from wherry.layers.source import Reader, Source
+from wherry.layers.tar_reader import TarReader
+from wherry.layers.tree import Tree, split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from wherry.layers.compression import Compression
+    from wherry.oci.digest import Digest
+
+__all__ = ["Unpacked", "unpack"]
+
+_MAX_ID: Final = 0xFFFFFFFE
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# What chmod(2), setxattr(2) and mknod(2) say where a file system, or a user without privilege, cannot do it.
+_CANNOT: Final = (errno.EPERM, errno.EOPNOTSUPP)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of an archive.
+
+    :param digest: of the stream as it came.
+    :param diff_id: of the uncompressed archive.
+    :param size: the sum of the files' sizes, in bytes; what ``docker images`` adds up.
+    """
+
+    digest: Digest
+    diff_id: Digest
+    packed_size: int
+    compression: Compression
+    size: int
+    entries: int
+
+
+def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS) -> Unpacked:
+    """Unpack a layer's archive, compressed or not, reading it to its end.
+
+    Nothing is synced: that's done once for the whole tree, by the caller, who also removes it after an error.
+
+    :param target: an empty directory.
+    :param below: directories of the layers underneath, top first; parents that the archive has no entry for look like
+        theirs.
+    :raises CorruptData: the archive is damaged, or ends too early.
+    :raises InvalidInput: it wants something that no honest archive wants.
+    :raises TooLarge: it goes beyond the limits.
+    :raises OutOfSpace: the disk is full.
+    """
+    root = os.open(target, _DIRECTORY)
+    try:
+        os.fchmod(root, 0o755)
+        with Source(stream, limits) as source:
+            unpacker = _Unpacker(root, TarReader(source, limits), below, limits)
+            try:
+                unpacker.run()
+            finally:
+                unpacker.tree.forget()
+            source.drain()
+            return Unpacked(
+                source.digest,
+                source.diff_id,
+                source.packed_size,
+                source.compression,
+                unpacker.size,
+                unpacker.entries,
+            )
+    finally:
+        os.close(root)
+
+
+class _Unpacker:
+    """One archive's way into one directory."""
+
+    def __init__(self, root: int, archive: TarReader, below: Sequence[str], limits: Limits) -> None:
+        self.tree: Final = Tree(root, below)
+        self.size = 0
+        self.entries = 0
+        self._root = root
+        self._archive = archive
+        self._limits = limits
+        self._times: dict[bytes, int] = {}
+        self._stale = False
+
+    def run(self) -> None:
+        """Take every entry; directories' times come last, since every file made in one changes it."""
+        for entry in self._archive:
+            self.entries += 1
+            with _explained(entry):
+                self._take(entry)
+        for path, mtime in self._times.items():
+            with suppress(InvalidInput, FileNotFoundError):
+                os.utime(self.tree.directory(path, create=False), ns=(mtime, mtime))
+
+    def _take(self, entry: Entry) -> None:
+        if self._stale:
+            self.tree.forget()
+            self._stale = False
+        path = clean_name(entry.name)
+        if not path:
+            return  # "./": Docker leaves the root as it is, 0755 and root's
+        parent, name = split(path)
+        if name.startswith(marks.PREFIX):
+            self._take_mark(parent, name)
+            return
+        if entry.uid > _MAX_ID or entry.gid > _MAX_ID:
+            raise InvalidInput(f"the archive has an owner that cannot exist, {entry.uid}:{entry.gid}")
+        here = self.tree.directory(parent)
+        if entry.kind is Kind.DIRECTORY:
+            self._make_directory(here, path, name, entry)
+        elif entry.kind is Kind.FILE:
+            self._make_file(here, path, name, entry)
+        elif entry.kind is Kind.LINK:
+            self._make_link(here, path, name, entry)
+        else:
+            self._make_other(here, path, name, entry)
+
+    def _take_mark(self, parent: bytes, name: bytes) -> None:
+        """Whiteouts speak of the layers below only (layer.md): what this archive itself has of that name stays."""
+        here = self.tree.directory(parent)
+        if name == marks.OPAQUE_MARK:
+            marks.make_opaque(here)
+            return
+        hidden = name[len(marks.PREFIX) :]
+        if name.startswith(marks.HIDDEN):
+            return
+        if hidden in (b"", b".", b".."):
+            raise InvalidInput("the archive has a whiteout of nothing")
+        try:
+            marks.make_whiteout(here, hidden)
+        except FileExistsError:
+            with suppress(NotADirectoryError, OSError):
+                fd = os.open(hidden, _DIRECTORY, dir_fd=here)
+                try:
+                    marks.make_opaque(fd)
+                finally:
+                    os.close(fd)
+
+    def _make_directory(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
+        opaque = False
+        try:
+            os.mkdir(name, 0o700, dir_fd=here)
+        except FileExistsError:
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                opaque = marks.is_whiteout(status)
+                self._clear(here, path)
+                os.mkdir(name, 0o700, dir_fd=here)
+        fd = os.open(name, _DIRECTORY, dir_fd=here)
+        try:
+            if opaque:
+                marks.make_opaque(fd)
+            _dress(fd, entry)
+        finally:
+            os.close(fd)
+        self._times[path] = entry.mtime
+
+    def _make_file(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
+        if max(entry.full_size, entry.size) > self._limits.max_bytes:
+            raise InvalidInput(f"the archive has a file of {entry.full_size} bytes")
+        try:
+            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=here)
+        except FileExistsError:
+            self._clear(here, path)
+            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=here)
+        try:
+            self._write(fd, entry)
+            _dress(fd, entry)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+        self.size += entry.full_size
+
+    def _write(self, fd: int, entry: Entry) -> None:
+        if entry.sparse is None:
+            for piece in self._archive.body():
+                write_all(fd, piece)
+            return
+        os.ftruncate(fd, entry.full_size)
+        pieces = self._archive.body()
+        rest = memoryview(b"")
+        for offset, length in entry.sparse:
+            position = os.lseek(fd, offset, os.SEEK_SET)
+            while position < offset + length:
+                rest = rest or next(pieces)
+                wanted = offset + length - position
+                piece, rest = rest[:wanted], rest[wanted:]
+                write_all(fd, piece)
+                position += len(piece)
+
+    def _make_link(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
+        target = clean_name(entry.target)
+        if target == path or not target:
+            raise InvalidInput(f"the archive has a hard link to itself: {shown(path)}")
+        parent, base = split(target)
+        there = self.tree.directory(parent, create=False)
+        if marks.is_whiteout(os.stat(base, dir_fd=there, follow_symlinks=False)):
+            raise InvalidInput(f"the archive has a hard link to something that it deletes: {shown(path)}")
+        try:
+            os.link(base, name, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
+        except FileExistsError:
+            self._clear(here, path)
+            os.link(base, name, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
+
+    def _make_other(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
+        """Links, devices, FIFOs: they have no content, and mustn't be opened."""
+        try:
+            self._make_node(here, name, entry)
+        except FileExistsError:
+            self._clear(here, path)
+            self._make_node(here, name, entry)
+        except PermissionError:
+            if entry.kind in (Kind.CHARACTER, Kind.BLOCK):
+                return  # in a user namespace nobody may make devices; Docker goes on without them as well
+            raise
+        os.chown(name, entry.uid, entry.gid, dir_fd=here, follow_symlinks=False)
+        for key, value in _allowed(entry):
+            _set_attribute(b"/proc/self/fd/%d/%s" % (here, name), key, value)
+        if entry.kind is not Kind.SYMLINK:
+            os.chmod(name, entry.mode, dir_fd=here)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=here, follow_symlinks=False)
+
+    @staticmethod
+    def _make_node(here: int, name: bytes, entry: Entry) -> None:
+        if entry.kind is Kind.SYMLINK:
+            os.symlink(entry.target, name, dir_fd=here)
+        else:
+            os.mknod(name, entry.kind.file_type | 0o600, os.makedev(*entry.device), dir_fd=here)
+
+    def _clear(self, here: int, path: bytes) -> None:
+        """Remove what an earlier entry made."""
+        _, name = split(path)
+        status = os.stat(name, dir_fd=here, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(os.fsdecode(name), dir_fd=here)
+            self._times = {at: time for at, time in self._times.items() if not (at + b"/").startswith(path + b"/")}
+        else:
+            os.unlink(name, dir_fd=here)
+        # Directories that are held open may be gone, or be reached by another way, now. `here` is still needed.
+        self._stale = not stat.S_ISREG(status.st_mode)
+
+
+def _dress(fd: int, entry: Entry) -> None:
+    """Owner first: changing it drops set-user-ID bits and capabilities (chown(2))."""
+    os.fchown(fd, entry.uid, entry.gid)
+    for key, value in _allowed(entry):
+        _set_attribute(fd, key, value)
+    os.fchmod(fd, entry.mode)
+
+
+def _allowed(entry: Entry) -> Iterator[tuple[str, bytes]]:
+    """An archive's attributes, without those that would steer overlayfs: a redirect could show other layers' files."""
+    return ((key, value) for key, value in entry.xattrs.items() if not key.startswith(marks.OVERLAY_ATTRIBUTES))
+
+
+def _set_attribute(file: int | bytes, key: str, value: bytes) -> None:
+    """Attributes that the file system doesn't have, or this user may not set, are left out, as Docker does."""
+    try:
+        os.setxattr(file, key, value, follow_symlinks=isinstance(file, int))
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+
+
+class _explained:
+    """Says which entry it was that could not be made."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            what = f"unpack {shown(self._entry.name)}"
+            if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.EISDIR, errno.ELOOP):
+                raise InvalidInput(f"cannot {what}", cause=(error.strerror or "").lower()) from error
+            error.filename = None
+            with disk_errors(what):
+                raise error
