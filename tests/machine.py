@@ -61,14 +61,18 @@ def dynamic(program: Path) -> bool:
     return b"/ld-linux" in program.read_bytes()[:4096]
 
 
-def retried(command: list[str], *, tries: int = 3) -> None:
+def retried(command: list[str], *, tries: int = 3, quiet: bool = False) -> None:
     """Run a command that uses the network; a failure is tried again after a pause.
+
+    :param quiet: drop what it says on its standard output.
 
     :raises subprocess.CalledProcessError: when the last try failed as well.
     """
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": search_path()}
+    output = subprocess.DEVNULL if quiet else None
     for attempt in range(1, tries + 1):
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=attempt == tries)
+        last = attempt == tries
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, check=last)
         if done.returncode == 0:
             return
         time.sleep(5 * attempt)
@@ -80,7 +84,7 @@ def install(packages: dict[str, Callable[[], bool]]) -> list[str]:
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"installing {' '.join(missing)}", flush=True)
         retried(["apt-get", "update", "-qq"])
-        retried(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing])
+        retried(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], quiet=True)
         missing = [name for name in missing if not packages[name]()]
     return missing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import shutil
 import subprocess
@@ -38,7 +39,19 @@ def find() -> Kernel:
     kernel = newest_in(Path("/")) or newest_in(downloaded())
     if kernel is None:
         raise SystemExit(f"no kernel: {META_PACKAGE} is neither installed nor to be had")
+    if not (kernel.modules / "modules.dep").exists():
+        subprocess.run(["depmod", "-b", str(tree_of(kernel)), kernel.release], env=found_in_sbin(), check=True)
     return kernel
+
+
+def tree_of(kernel: Kernel) -> Path:
+    """The directory that kmod's programs take as the root of ``lib/modules``."""
+    return kernel.modules.parent.parent.parent
+
+
+def found_in_sbin() -> dict[str, str]:
+    """Our environment, with the directories that hold kmod's programs."""
+    return {**os.environ, "PATH": machine.search_path()}
 
 
 def newest_in(tree: Path) -> Kernel | None:
@@ -85,11 +98,9 @@ def disk_modules(kernel: Kernel, into: Path) -> None:
 
 def needed(kernel: Kernel, module: str) -> Iterator[Path]:
     """The files of a module and of those it depends on, in the order of loading."""
-    base = kernel.modules.parent.parent.parent
-    if not (kernel.modules / "modules.dep").exists():
-        subprocess.run(["depmod", "-b", str(base), kernel.release], check=True)
-    command = ["modprobe", "-d", str(base), "-S", kernel.release, "--show-depends", module]
-    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+    command = ["modprobe", "-d", str(tree_of(kernel)), "-S", kernel.release, "--show-depends", module]
+    done = subprocess.run(command, env=found_in_sbin(), capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
         kind, _, path = line.partition(" ")
         if kind == "insmod":
             yield Path(path.split()[0])
