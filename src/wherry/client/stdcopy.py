@@ -1,7 +1,7 @@
 """Docker's multiplexed stream: frames of standard output and standard error in one connection.
 
 A frame is ``stream, 0, 0, 0, length (32 bit, big endian)`` and then ``length`` bytes; stream is 0 (standard input), 1
-(output), 2 (error) or 3 (an error of the daemon itself). Source: the Engine API, *Attach to a container, stream format*.
+(output), 2 (error) or 3 (an error of the daemon itself). Source: the Engine API, *Attach to a container*.
 """
 
 from __future__ import annotations

@@ -188,6 +188,10 @@ class Response:
         self._done = True
         return self._connection.hand_over(self.headers.get("content-type", ""))
 
+    def settimeout(self, seconds: float) -> None:
+        """Wait at most so long for each further piece of the body; then TimeoutError."""
+        self._connection.sock.settimeout(seconds)
+
     def close(self) -> None:
         """Drop what was not read, and the connection with it."""
         if not self._done:

@@ -1,0 +1,39 @@
+"""Signals that we get are for the container: ctrl-c, ``kill``, a session's hangup."""
+
+from __future__ import annotations
+
+# The C module: ``signal`` turns all numbers into enumerations, which costs a millisecond on every ``wherry run``.
+import _signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+__all__ = ["default_interrupt", "forward"]
+
+_NAMES = "HUP INT QUIT USR1 USR2 ALRM TERM TSTP TTIN TTOU CONT VTALRM PROF IO PWR XCPU XFSZ"
+FORWARDED = tuple(int(getattr(_signal, f"SIG{name}")) for name in _NAMES.split())
+
+
+def forward(send: Callable[[int], None]) -> None:
+    """From now on, give signals to somebody else.
+
+    :param send: takes a signal's number. What it raises is not worth ending for: the container may just have ended.
+    """
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        from wherry.errors import WherryError
+
+        try:
+            send(number)
+        except (WherryError, OSError) as error:
+            del error
+
+    for number in FORWARDED:
+        _signal.signal(number, handler)
+
+
+def default_interrupt() -> None:
+    """Let ctrl-c end this process at once, as it ends any other command."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
