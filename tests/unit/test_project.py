@@ -151,6 +151,31 @@ def test_links_between_our_pages_lead_somewhere() -> None:
     assert not broken, "\n".join(broken)
 
 
+def documented_operations() -> set[tuple[str, str]]:
+    """The operations that docs/api.md names; ``/stop`` after ``POST /x/start`` stands for ``POST /x/stop``."""
+    found = set()
+    method, path = "", ""
+    for span in re.findall(r"`([^`]+)`", (ROOT / "docs/api.md").read_text()):
+        for word in span.split(", "):
+            full = re.fullmatch(r"([A-Z]+) (/\S+)", word)
+            if full:
+                method, path = full[1], full[2].partition("?")[0]
+            elif word.startswith("/") and path:
+                path = path.rpartition("/")[0] + word
+            else:
+                continue
+            found.add((method, path))
+    return found
+
+
+def test_the_page_about_the_api_names_every_operation() -> None:
+    routes = set()
+    for path in (ROOT / "src/wherry/api").glob("*.py"):
+        for method, pattern in re.findall(r'Route\("([A-Z]+)", "([^"]+)"', path.read_text()):
+            routes.add((method, pattern.replace(":path}", "}")))
+    assert routes - documented_operations() == set()
+
+
 def test_the_change_log_knows_the_version() -> None:
     version = re.search(r'__version__.*?=\s*"([^"]+)"', (ROOT / "src/wherry/__init__.py").read_text())
     assert version
