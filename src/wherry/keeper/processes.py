@@ -1,0 +1,447 @@
+"""The processes in the keeper's care: started, taken over, watched, and remembered until they are forgotten."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from wherry.errors import Conflict, InvalidInput, NotFound, SystemCallError, WherryError
+from wherry.keeper import streams
+from wherry.keeper.launcher import Executed, Failed, Launcher, Terminal
+from wherry.keeper.logs import LogWriter
+from wherry.keeper.loop import Loop, report_fault, say
+from wherry.keeper.process import (
+    Description,
+    Exit,
+    Files,
+    LogOptions,
+    Process,
+    birth_of,
+    described_in,
+    pid_of,
+    wait_status,
+)
+from wherry.keeper.records import STDOUT, Position
+from wherry.keeper.sink import Sink
+from wherry.keeper.streams import Output
+from wherry.linux.fd import Fd
+from wherry.linux.process import pidfd_open, pidfd_send_signal
+
+PATIENCE: Final = 10.0
+"""Seconds for which the report of an exit waits for room on the disk; then the rest of the output is given up."""
+STATUS_RETRY: Final = 0.02
+"""Seconds between two questions for the status of another's child: it is known once that other has reaped it."""
+STATUS_TRIES: Final = 100
+
+_FAILED_STATUS: Final = {"command-not-found": 127, "command-not-executable": 126}
+
+Fields = dict[str, Any]
+Done = Callable[[Process, Fields | None], None]
+
+
+class Processes:
+    """All processes by key.
+
+    :param exec_root: holds a directory for each container.
+    :param on_exit: called when a process has ended, its output is written and its end recorded.
+    :param on_growth: called with the key of a process whose log grew.
+    """
+
+    def __init__(
+        self,
+        exec_root: str,
+        launcher: Launcher,
+        loop: Loop,
+        *,
+        on_exit: Callable[[Process], None],
+        on_growth: Callable[[str], None],
+    ) -> None:
+        self._root: Final = os.path.join(exec_root, "containers")
+        self._launcher: Final = launcher
+        self._loop: Final = loop
+        self._on_exit: Final = on_exit
+        self._on_growth: Final = on_growth
+        self._known: Final[dict[str, Process]] = {}
+        self._scratch: Final = memoryview(bytearray(streams.CHUNK))
+
+    def __iter__(self) -> Iterator[Process]:
+        return iter(self._known.values())
+
+    def __getitem__(self, key: str) -> Process:
+        """The process with this key.
+
+        :raises NotFound: there is none.
+        """
+        try:
+            return self._known[key]
+        except KeyError:
+            raise NotFound(f"the keeper has no process {key!r}") from None
+
+    @property
+    def running(self) -> list[Process]:
+        """Those that have not ended."""
+        return [process for process in self if process.exit is None]
+
+    def position(self, key: str) -> list[int] | None:
+        """The end of a process's log, as in messages."""
+        process = self._known.get(key)
+        return None if process is None else process.log
+
+    # --- starting -------------------------------------------------------------------------------------------------
+
+    def start(self, fields: Fields, plan: bytes, stdio: tuple[Fd, Fd, Fd] | None, done: Done) -> None:
+        """Start a process.
+
+        :param fields: of the request ``launch``.
+        :param stdio: the streams that an exec without terminal brings along.
+        :param done: called once, with the error if there is one: when the program runs, or will not.
+        :raises WherryError: nothing was started.
+        :raises OSError: nothing was started.
+        """
+        key, container, kind = fields["key"], fields["container"], fields["kind"]
+        terminal: bool = fields.get("terminal", False)
+        if key in self._known:
+            raise Conflict(f"process {key!r} is known already", hint="it is forgotten on demand only")
+        directory = self._directory(container)
+        sink = self._sink(key, fields.get("log"))
+        fifos = None
+        try:
+            if kind == "container" and not terminal:
+                fifos = streams.make_fifos(directory, stdin=fields.get("stdin", False))
+                stdio = fifos.theirs
+            child = self._launcher.launch(plan, stdio, tuple(fields["size"]) if fields.get("size") else None)
+        except BaseException:
+            if kind == "container":
+                streams.remove_fifos(directory)
+            raise
+        for fd in stdio or ():
+            fd.close()
+        description = Description(
+            key, container, kind, terminal, fields.get("log"), child.pid, birth_of(child.pid) or 0, time.time_ns(),
+            child.cgroup,
+        )  # fmt: skip
+        process = Process(description, directory)
+        process.child, process.pidfd, process.sink = child, child.pidfd, sink
+        if fifos is not None:
+            process.stdin = fifos.stdin
+            self._read(process, fifos.ours)
+        self._known[key] = process
+        self._record_or_kill(process)
+        self._loop.watch(child.fileno(), lambda _: self._on_report(process, done))
+
+    def _record_or_kill(self, process: Process) -> None:
+        """A process that no later keeper would know of must not run."""
+        try:
+            Files.of(process).write_process(process.description)
+        except OSError:
+            self._abort(process)
+            raise
+
+    def _on_report(self, process: Process, done: Done) -> None:
+        """A child on its way has something to say, or has arrived."""
+        while process.child is not None:
+            report = process.child.report()
+            if report is None:
+                return
+            if isinstance(report, Terminal):
+                self._take_terminal(process, report.master)
+            elif isinstance(report, Executed):
+                self._leave_channel(process)
+                self._watch(process)
+                done(process, None)
+            elif isinstance(report, Failed):
+                self._abort(process)
+                done(process, report.error)
+
+    def _leave_channel(self, process: Process) -> None:
+        if process.child is not None:
+            self._loop.unwatch(process.child.fileno())
+            process.child.close()
+            process.child = None
+
+    def _abort(self, process: Process) -> None:
+        """Put an end to a child that did not get to its program, and to everything made for it."""
+        child, pidfd = process.child, process.pidfd
+        self._leave_channel(process)
+        if pidfd is not None:
+            pidfd_send_signal(pidfd, signal.SIGKILL)  # no error, if it has left by itself already: it is a zombie
+            os.waitid(os.P_PIDFD, pidfd.fileno(), os.WEXITED)
+        self._drop(process)
+        if child is not None:
+            child.clean_up()
+
+    def end_unanswered(self, process: Process, error: Fields) -> None:
+        """Keep the failure of a start for the next daemon, because the one that asked is gone."""
+        status = _FAILED_STATUS.get(error.get("kind", ""), 128)
+        process.exit = Exit(status, 0, time.time_ns())
+        self._known[process.key] = process
+        Files.of(process).write_process(process.description)
+        Files.of(process).write_exit(process.exit)
+        self._on_exit(process)
+
+    # --- streams --------------------------------------------------------------------------------------------------
+
+    def _sink(self, key: str, log: LogOptions | None) -> Sink | None:
+        if log is None:
+            return None
+        writer = LogWriter(log["dir"], max_size=log.get("max_size"), max_files=log.get("max_files"))
+        return Sink(writer, self._loop, blocking=log.get("blocking", True), grew=lambda: self._on_growth(key))
+
+    def _read(self, process: Process, outputs: dict[int, Fd]) -> None:
+        """Begin to read streams into the process's log."""
+        assert process.sink is not None
+        for stream, fd in outputs.items():
+            output = Output(fd, stream, process.sink, self._loop, self._scratch)
+            process.outputs.append(output)
+            output.start()
+
+    def _take_terminal(self, process: Process, master: Fd) -> None:
+        """Hold a terminal's master; a container's is read, an exec's is the daemon's to read."""
+        process.master = master
+        if process.description.kind == "container":
+            self._read(process, {STDOUT: master})
+
+    def close_stdin(self, key: str) -> None:
+        """Let go of the writing end of a container's standard input, for good.
+
+        :raises NotFound: there is no such process.
+        """
+        process = self[key]
+        if process.stdin is not None:
+            process.stdin.close()
+            process.stdin = None
+        if process.description.kind == "container":
+            streams.remove_stdin(process.directory)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _watch(self, process: Process) -> None:
+        assert process.pidfd is not None
+        self._loop.watch(process.pidfd.fileno(), lambda _: self._on_end(process))
+
+    def _on_end(self, process: Process, tries: int = STATUS_TRIES) -> None:
+        """A process has ended; learn how."""
+        if process.pidfd is None or process.ending is not None:
+            return
+        self._loop.unwatch(process.pidfd.fileno())
+        status = wait_status(process.pidfd, process.description.pid, process.description.birth)
+        if status is None and tries:
+            self._loop.later(STATUS_RETRY, lambda: self._on_end(process, tries - 1))
+            return
+        self.end(process, Exit.unseen() if status is None else Exit.of(status))
+        self._reap_strangers()
+
+    def end(self, process: Process, ending: Exit) -> None:
+        """Write down the last output of a process, then report its end."""
+        cgroup = process.description.cgroup
+        oom = self._launcher.was_out_of_memory(cgroup) if cgroup is not None else None
+        process.ending = ending._replace(oom=oom)
+        if not self._drain(process) and process.sink is not None:
+            self._loop.later(PATIENCE, lambda: self._give_up(process))
+
+    def _drain(self, process: Process) -> bool:
+        """Read what is left and report; False when the disk is full: then it happens as soon as there is room."""
+        sink = process.sink
+        drained = all(output.drain() for output in process.outputs)
+        if sink is not None and (sink.blocked or not drained):
+            sink.on_room.append(lambda: self._drain_again(process))
+            return False
+        self._report(process)
+        return True
+
+    def _drain_again(self, process: Process) -> None:
+        if process.exit is None:
+            self._drain(process)
+
+    def _give_up(self, process: Process) -> None:
+        if process.exit is None and process.sink is not None:
+            say(f"{process.key}: the disk is full, the rest of the output is given up")
+            process.sink.give_up()
+            self._report(process)
+
+    def _report(self, process: Process) -> None:
+        assert process.ending is not None
+        sink = process.sink
+        process.close()
+        position = Position(1, 0) if sink is None else sink.position
+        process.exit, process.ending = process.ending._replace(log=position), None
+        try:
+            Files.of(process).write_exit(process.exit)
+        except OSError:
+            report_fault()  # who listens now shall know it all the same
+        self._on_exit(process)
+
+    def _reap_strangers(self) -> None:
+        """Reap children that nobody knows: what an earlier program image may have left behind."""
+        ours = {process.description.pid for process in self.running}
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in ours:
+                return
+            os.waitid(os.P_PID, found.si_pid, os.WEXITED | os.WNOHANG)
+
+    def forget(self, key: str) -> None:
+        """Remove what was recorded of a process that has ended.
+
+        :raises NotFound: there is no such process.
+        :raises Conflict: it is running.
+        """
+        process = self[key]
+        if process.exit is None:
+            raise Conflict(f"process {key!r} is running")
+        self._drop(process)
+
+    def _drop(self, process: Process) -> None:
+        self._known.pop(process.key, None)
+        process.close()
+        if process.description.kind == "container":
+            streams.remove_fifos(process.directory)
+        Files.of(process).remove()
+
+    # --- taking over ----------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Take over what an earlier keeper has left in the exec-root."""
+        try:
+            names = sorted(os.listdir(self._root))
+        except FileNotFoundError:
+            return
+        for name in names:
+            directory = os.path.join(self._root, name)
+            try:
+                for description in described_in(directory):
+                    self._restore(description, directory)
+            except (OSError, ValueError, TypeError, WherryError):
+                report_fault()  # a damaged record of one container does not keep us from the others
+
+    def _restore(self, description: Description, directory: str) -> None:
+        process = Process(description, directory)
+        self._known[description.key] = process
+        process.exit = Files.of(process).read_exit()
+        if process.exit is None and (pidfd := _pidfd_of(description)) is not None:
+            self._revive(process, pidfd)
+        elif process.exit is None:
+            # Not recorded: the daemon may hold a pidfd that tells more (`adopt`).
+            sink = self._sink(process.key, description.log)
+            process.exit = Exit.unseen()._replace(log=Position(1, 0) if sink is None else sink.position)
+
+    def _revive(self, process: Process, pidfd: Fd, master: Fd | None = None) -> None:
+        """Hold again what an earlier keeper held for a process."""
+        process.pidfd, process.exit = pidfd, None
+        process.sink = self._sink(process.key, process.description.log)
+        if process.description.kind == "container" and not process.description.terminal:
+            outputs, process.stdin = streams.reopen_fifos(process.directory)
+            self._read(process, outputs)
+        if master is not None:
+            self._take_terminal(process, master)
+        self._watch(process)
+
+    def adopt(self, fields: Fields, pidfd: Fd, master: Fd | None) -> Process:
+        """Take over a process, or learn more about one, with the daemon's duplicates of its descriptors.
+
+        :param fields: of the request ``adopt``.
+        :raises InvalidInput: a process that was reaped, of which nothing is recorded and nothing can be learnt.
+        """
+        process = self._known.get(fields["key"])
+        if process is None:
+            process = self._adopt_unknown(fields, pidfd, master)
+        elif process.exit is None and master is not None and process.master is None:
+            self._take_terminal(process, master)
+        elif process.exit is not None and process.exit.lost:
+            self._learn(process, pidfd)
+        return process
+
+    def _adopt_unknown(self, fields: Fields, pidfd: Fd, master: Fd | None) -> Process:
+        pid = pid_of(pidfd) or 0
+        birth = (birth_of(pid) if pid else 0) or 0
+        started = fields.get("started") or time.time_ns()
+        terminal = fields.get("terminal", False)
+        description = Description(
+            fields["key"], fields["container"], fields["kind"], terminal, fields.get("log"), pid, birth, started
+        )
+        process = Process(description, self._directory(fields["container"]))
+        if not pid and wait_status(pidfd, 0, -1) is None:
+            raise InvalidInput(f"process {process.key!r} has ended, and nobody knows how")
+        self._known[process.key] = process
+        Files.of(process).write_process(description)
+        self._revive(process, pidfd, master)
+        return process
+
+    def _learn(self, process: Process, pidfd: Fd) -> None:
+        """Replace a made-up exit by the true one, if the kernel still tells it."""
+        status = wait_status(pidfd, process.description.pid, process.description.birth)
+        if status is None or process.exit is None:
+            return
+        process.exit = Exit.of(status)._replace(log=process.exit.log)
+        Files.of(process).write_exit(process.exit)
+        self._on_exit(process)
+
+    # --- re-execution ---------------------------------------------------------------------------------------------
+
+    def state(self) -> list[Fields]:
+        """Everything that the next program image needs; descriptors as numbers."""
+        return [_state_of(process) for process in self]
+
+    def resume(self, states: list[Fields]) -> None:
+        """Go on with the processes of the former program image."""
+        for state in states:
+            description = Description(**state["description"])
+            process = Process(description, self._directory(description.container))
+            self._known[process.key] = process
+            if state["exit"] is not None:
+                process.exit = Exit.from_fields(state["exit"])
+            else:
+                self._resume_running(process, state)
+        self._reap_strangers()
+
+    def _resume_running(self, process: Process, state: Fields) -> None:
+        fds = {name: None if fd is None else Fd(fd) for name, fd in state["fds"].items()}
+        process.pidfd, process.master, process.stdin = fds["pidfd"], fds["master"], fds["stdin"]
+        process.sink = self._sink(process.key, process.description.log)
+        if process.sink is not None:
+            process.sink.dropped = state["dropped"]
+            for stream, data in state["waiting"]:
+                process.sink.take(stream, memoryview(data.encode("latin-1")))
+        if process.master is not None:
+            self._take_terminal(process, process.master)
+        if state["outputs"]:
+            self._read(process, {int(stream): Fd(fd) for stream, fd in state["outputs"].items()})
+        if state["ending"] is not None:
+            self.end(process, Exit.from_fields(state["ending"]))
+        else:
+            self._watch(process)
+
+    def _directory(self, container: str) -> str:
+        directory = os.path.join(self._root, container)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        return directory
+
+
+def _pidfd_of(description: Description) -> Fd | None:
+    """A pidfd of exactly the process that was described; None if it is gone."""
+    try:
+        pidfd = pidfd_open(description.pid)
+    except SystemCallError:
+        return None
+    # Asked after opening: from here on the number cannot pass to another process unnoticed.
+    return pidfd if birth_of(description.pid) == description.birth else None
+
+
+def _state_of(process: Process) -> Fields:
+    fds = {name: getattr(process, name) for name in ("pidfd", "master", "stdin")}
+    sink = process.sink
+    return {
+        "description": process.description._asdict(),
+        "exit": process.exit and process.exit.fields(),
+        "ending": process.ending and process.ending.fields(),
+        "fds": {name: None if fd is None else fd.fileno() for name, fd in fds.items()},
+        "outputs": {output.stream: output.fileno() for output in process.outputs if process.master is None},
+        "waiting": [] if sink is None else [(stream, data.decode("latin-1")) for stream, data in sink.waiting],
+        "dropped": 0 if sink is None else sink.dropped,
+    }

@@ -1,0 +1,125 @@
+"""Where a process's output goes: its log, or a waiting room while the disk is full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from wherry.keeper.logs import NO_SPACE, LogWriter
+from wherry.keeper.loop import Loop, Timer, say
+from wherry.keeper.records import Position
+
+RETRY_AFTER: Final = 0.2
+"""Seconds after which a full disk is tried again."""
+
+
+class Sink:
+    """Takes the output of a process's streams.
+
+    With ``blocking``, what does not fit on the disk is kept here (one read per stream at most) and the streams are not
+    read until it fits: the container waits in write(2), and nothing is lost. Without, it is dropped and counted, and a
+    note in the log says how much.
+
+    A disk that fails in another way than by being full never blocks a container: waiting would not mend it.
+
+    :param grew: called whenever bytes reached the log.
+    """
+
+    def __init__(self, writer: LogWriter, loop: Loop, *, blocking: bool, grew: Callable[[], None]) -> None:
+        self._writer: Final = writer
+        self._loop: Final = loop
+        self._blocking: Final = blocking
+        self._grew: Final = grew
+        self._waiting: list[tuple[int, bytes]] = []
+        self._timer: Timer | None = None
+        self._has_complained = False
+        self.dropped = 0
+        """Bytes that were dropped and for which there is no note yet."""
+        self.on_room: list[Callable[[], None]] = []
+        """Called once, when there is room again after :attr:`blocked`."""
+
+    @property
+    def position(self) -> Position:
+        """The end of the log."""
+        return self._writer.position
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing may be taken until there is room on the disk."""
+        return bool(self._waiting)
+
+    @property
+    def waiting(self) -> list[tuple[int, bytes]]:
+        """What was taken and could not be written yet."""
+        return list(self._waiting)
+
+    def take(self, stream: int, data: memoryview) -> None:
+        """Write output to the log, keep it, or drop it."""
+        rest = data if self._waiting else data[self._store(stream, data) :]
+        if not rest:
+            return
+        if self._blocking and not self._has_complained:
+            self._waiting.append((stream, bytes(rest)))
+            self._try_later()
+        else:
+            self.dropped += len(rest)
+
+    def give_up(self) -> None:
+        """Stop waiting for room: what waits is lost."""
+        self.dropped += sum(len(data) for _, data in self._waiting)
+        self._waiting.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.dropped:
+            self._store_note()
+        self._writer.close()
+
+    def _store(self, stream: int, data: memoryview) -> int:
+        """How much of it the log took."""
+        if self.dropped and not self._store_note():
+            return 0
+        try:
+            stored = self._writer.append(stream, data)
+        except OSError as error:
+            self._complain(error)
+            return 0
+        self._has_complained = False
+        self._grew()
+        return stored
+
+    def _store_note(self) -> bool:
+        try:
+            self._writer.note_dropped(self.dropped)
+        except OSError as error:
+            self._complain(error)
+            return False
+        self.dropped = 0
+        return True
+
+    def _complain(self, error: OSError) -> None:
+        if error.errno not in NO_SPACE and not self._has_complained:
+            self._has_complained = True
+            say(f"a log cannot be written, its output is dropped: {error}")
+
+    def _try_later(self) -> None:
+        if self._timer is None or self._timer.action is None:
+            self._timer = self._loop.later(RETRY_AFTER, self._retry)
+
+    def _retry(self) -> None:
+        self._timer = None
+        while self._waiting:
+            stream, data = self._waiting[0]
+            stored = self._store(stream, memoryview(data))
+            if stored < len(data) and not self._has_complained:
+                self._waiting[0] = (stream, data[stored:])
+                self._try_later()
+                return
+            self.dropped += len(data) - stored
+            del self._waiting[0]
+        waiting, self.on_room = self.on_room, []
+        for action in waiting:
+            action()
