@@ -1,0 +1,70 @@
+"""The containers' table.
+
+One row per container: its ID, its name, what never changes about it, and its state; the two as JSON, as they are only read
+whole. WAL with ``synchronous=NORMAL``: a commit costs no fsync and survives the death of the process at any
+instruction; the last few commits may be lost when the *machine* dies, which reconciliation handles like any other difference.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from wherry.errors import CorruptData, OutOfSpace, SystemFault
+
+__all__ = ["Database"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS containers (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    definition BLOB NOT NULL,
+    state BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """The rows of the containers; used from the event loop's thread only.
+
+    :param path: the database file; made when missing.
+    :raises CorruptData: it is no SQLite database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=32, timeout=10)
+            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        except sqlite3.DatabaseError as exc:
+            raise CorruptData(f"cannot open the database '{path}'", cause=str(exc)) from exc
+
+    def rows(self) -> list[tuple[str, str, bytes, bytes]]:
+        """All rows: ID, name, definition, state."""
+        return self._connection.execute("SELECT id, name, definition, state FROM containers").fetchall()
+
+    def insert(self, identifier: str, name: str, definition: bytes, state: bytes) -> None:
+        """Add a container."""
+        self._write("INSERT INTO containers VALUES (?, ?, ?, ?)", identifier, name, definition, state)
+
+    def set_state(self, identifier: str, state: bytes) -> None:
+        """Write a container's state."""
+        self._write("UPDATE containers SET state = ? WHERE id = ?", state, identifier)
+
+    def set_definition(self, identifier: str, name: str, definition: bytes) -> None:
+        """Write a container's name and definition."""
+        self._write("UPDATE containers SET name = ?, definition = ? WHERE id = ?", name, definition, identifier)
+
+    def delete(self, identifier: str) -> None:
+        """Remove a container; nothing happens when there is none."""
+        self._write("DELETE FROM containers WHERE id = ?", identifier)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.OperationalError as exc:
+            kind = OutOfSpace if "full" in str(exc) else SystemFault
+            raise kind("cannot write to the database", cause=str(exc)) from exc

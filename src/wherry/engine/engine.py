@@ -1,0 +1,216 @@
+"""The composition root: builds every part of an engine and passes it what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from wherry.engine import files
+from wherry.engine.container import Container
+from wherry.engine.containers import Containers
+from wherry.engine.creation import Creator
+from wherry.engine.database import Database
+from wherry.engine.events import EventBus
+from wherry.engine.execs import Execs
+from wherry.engine.explain import Explainer
+from wherry.engine.images import Images
+from wherry.engine.information import information, version
+from wherry.engine.keeper_link import KeeperLink
+from wherry.engine.launcher import Launcher
+from wherry.engine.lifecycle import Lifecycle
+from wherry.engine.metrics import Metrics
+from wherry.engine.reconcile import Reconciler, empty_directory
+from wherry.engine.registry import Registry
+from wherry.engine.settings import Settings
+from wherry.engine.summaries import Lister
+from wherry.engine.usage import Usage
+from wherry.errors import WherryError
+from wherry.images import ImageStore
+from wherry.keeper.protocol import Message
+from wherry.layers import OverlayMount
+from wherry.linux.fd import Fd
+from wherry.runtime import cgroups
+
+__all__ = ["Engine"]
+
+_log: Final = logging.getLogger(__name__)
+_KEEPER_RETRIES: Final = 20
+
+
+class Engine:
+    """A container engine over one data root. To be made by `Engine.open`.
+
+    :ivar settings: what it was told; a reload replaces it.
+    """
+
+    containers: Containers
+    images: Images
+    events: EventBus
+    execs: Execs
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.events = EventBus()
+        self._closing = False
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Engine:
+        """Build an engine, find or start its keeper, and bring the world in step with the database.
+
+        :raises CorruptData: the database or the image store is damaged.
+        :raises SystemFault: the keeper does not start.
+        """
+        engine = cls(settings)
+        for path in (settings.data_root / "containers", settings.exec_root / "containers", settings.exec_root / "rootfs"):
+            path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        empty_directory(settings.data_root / "tmp")
+        engine._build()
+        await engine._connect()
+        return engine
+
+    def _build(self) -> None:
+        settings = self.settings
+        self._database = Database(settings.data_root / "wherry.db")
+        self._registry = Registry(self._database, settings.data_root, settings.exec_root)
+        self._registry.load()
+        store = ImageStore(settings.data_root)
+        self.images = Images(store, self._registry, self.events)
+        self._link = KeeperLink(settings.exec_root, self._keeper_said, self._keeper_lost)
+        self._launcher = Launcher(settings, self._registry, self._link, self._overlay)
+        self._lifecycle = Lifecycle(self._registry, self._launcher, self.events, settings.data_root / "tmp")
+        self.execs = Execs(settings, self._registry, self._link, self._launcher, self._lifecycle)
+        self._lifecycle.execs_of = self.execs.container_exited
+        self._usage = Usage(self.images, self._registry, settings.data_root)
+        self.containers = Containers(
+            registry=self._registry,
+            lifecycle=self._lifecycle,
+            launcher=self._launcher,
+            images=self.images,
+            creator=Creator(lambda: self.settings, self._registry, store.resolve, self._prepare),
+            lister=Lister(self._registry, self.images.id_of, self.images.names_of, self._usage.of_container),
+            metrics=Metrics(self._launcher),
+            explainer=Explainer(self._registry, self._launcher, self.images, settings),
+            usage=self._usage,
+        )
+        self._reconciler = Reconciler(
+            self._registry, self._launcher, self._lifecycle, self.execs, settings.data_root, settings.exec_root
+        )
+
+    def _overlay(self, container: Container) -> list[OverlayMount]:
+        return self.images.overlay(container)
+
+    def _prepare(self, container: Container) -> None:
+        """Make a new container's writable layer."""
+        self.images.overlay(container)
+        self._launcher.feed(container)
+
+    # --- the keeper -------------------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        hello = await self._link.connect()
+        await self._reconciler.reconcile(hello.fields["processes"])
+
+    def _keeper_said(self, message: Message) -> None:
+        event, key = message.fields["event"], message.fields.get("key", "")
+        container = self._registry.find(key)
+        if event == "grew" and container is not None and container.feed is not None:
+            container.feed.has_grown()
+        elif event == "exited":
+            self._process_exited(container, message.fields)
+        elif event == "process":
+            self._found_running(container, message)
+
+    def _process_exited(self, container: Container | None, fields: dict[str, Any]) -> None:
+        if container is not None:
+            self._lifecycle.exited(container, fields)
+        elif fields["kind"] == "exec":
+            self._lifecycle.run(self.execs.exited(fields["key"], fields["status"]))
+        else:
+            self._lifecycle.run(self._launcher.forget(fields["key"]))
+
+    @staticmethod
+    def _found_running(container: Container | None, message: Message) -> None:
+        """After ``hello``: the descriptors of a process that was running before this daemon was."""
+        if container is None:
+            for fd in message.fds:
+                Fd(fd).close()
+        else:
+            Launcher.take_descriptors(container, message)
+
+    def _keeper_lost(self) -> None:
+        if not self._closing:
+            _log.error("the keeper has ended; starting another one")
+            self._lifecycle.run(self._replace_keeper())
+
+    async def _replace_keeper(self) -> None:
+        """Start another keeper and hand it what this process holds of each container."""
+        for attempt in range(_KEEPER_RETRIES):
+            try:
+                hello = await self._link.connect()
+                break
+            except (WherryError, OSError) as exc:
+                _log.warning("cannot start a keeper attempt=%d error=%s", attempt + 1, exc)
+                await asyncio.sleep(min(0.05 * 2**attempt, 5))
+        else:
+            _log.critical("no keeper can be started; containers run on without one")
+            return
+        for container in self._registry:
+            if container.pidfd is not None and container.state.is_alive:
+                await self._hand_over(container)
+        await self._reconciler.reconcile(hello.fields["processes"])
+
+    async def _hand_over(self, container: Container) -> None:
+        assert container.pidfd is not None
+        fds = [container.pidfd.fileno()]
+        if container.terminal is not None:
+            fds.append(container.terminal.fileno())
+        try:
+            await self._link.request(
+                "adopt", fds, key=container.id, container=container.id, kind="container",
+                terminal=container.has_terminal, stdin=bool(container.config.open_stdin),
+                log=self._launcher.log_fields(container),
+            )  # fmt: skip
+        except WherryError as exc:
+            _log.warning("the new keeper did not take a container container=%s error=%s", container.id, exc)
+
+    # --- what the API asks of the engine as a whole -----------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """What ``docker info`` shows; the body of SystemInfo."""
+        return information(self.settings, self._registry, self.images)
+
+    def version(self) -> dict[str, Any]:
+        """What ``docker version`` shows of the server; the body of SystemVersion."""
+        return version()
+
+    async def disk_usage(self) -> dict[str, Any]:
+        """What ``docker system df`` shows; the body of SystemDataUsage."""
+        return await self._usage.report(self.containers)
+
+    # --- the end ----------------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Let go of everything. Containers and the keeper go on."""
+        self._closing = True
+        await self._lifecycle.close()
+        self._link.close()
+        self._database.close()
+        self.images.store.close()
+
+    async def shutdown(self, *, kill: bool) -> None:
+        """End the engine; with `kill` every container ends first, the keeper too, and nothing is left in the kernel.
+
+        Containers get their stop signal and the settings' shutdown timeout, as at ``docker stop``.
+        """
+        if kill:
+            alive = [c for c in self._registry if c.state.is_alive or c.restart is not None]
+            timeout = self.settings.shutdown_timeout
+            await asyncio.gather(*(self._lifecycle.stop(c, None, timeout) for c in alive), return_exceptions=True)
+            await self._lifecycle.settle()
+            self._closing = True
+            await self._link.request("shutdown")
+            cgroups.open(self._launcher.cgroup_parent).destroy_if_empty()
+            for name in ("containers", "rootfs"):
+                files.remove_tree(self.settings.exec_root / name)
+        await self.close()

@@ -1,0 +1,198 @@
+"""What a container is made of, for people: `wherry explain`. The words are the client's; here are the facts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from wherry.engine.container import Container
+from wherry.engine.images import Images
+from wherry.engine.launcher import Launcher
+from wherry.engine.registry import Registry
+from wherry.engine.security import kept_capabilities, seccomp_of, seccomp_option
+from wherry.engine.settings import Settings
+from wherry.engine.usage import bytes_below
+from wherry.errors import SystemFault
+from wherry.linux.capabilities import CAP
+from wherry.linux.namespaces import namespace_inode
+from wherry.runtime import cgroups
+
+__all__ = ["Explainer"]
+
+Json = dict[str, Any]
+
+_KINDS: Final = ("pid", "mnt", "net", "ipc", "uts", "cgroup", "user", "time")
+_MOST_FILES: Final = 50
+
+
+class Explainer:
+    """Gathers what there is to say about a container."""
+
+    def __init__(self, registry: Registry, launcher: Launcher, images: Images, settings: Settings) -> None:
+        self._registry = registry
+        self._launcher = launcher
+        self._images = images
+        self._settings = settings
+
+    def explain(self, container: Container) -> Json:
+        """Everything; parts that only a running container has are empty for others. Reads the disk: call it in a thread."""
+        state = container.state
+        kept = kept_capabilities(container.host)
+        return {
+            "Id": container.id,
+            "Name": container.name,
+            "State": str(state.status),
+            "Pid": state.pid,
+            "Namespaces": self._namespaces(container),
+            "Mounts": _mounts(container),
+            "Layers": self._layers(container),
+            "Writable": self._writable(container),
+            "Limits": self._limits(container),
+            "Capabilities": {"Kept": kept, "Dropped": sorted(cap.name for cap in CAP if cap.name not in kept)},
+            "Seccomp": self._seccomp(container, kept),
+            "NoNewPrivileges": _status_field(state.pid, "NoNewPrivs") == "1",
+            "Exit": self._exit(container),
+        }
+
+    def _namespaces(self, container: Container) -> list[Json]:
+        if not container.state.is_alive:
+            return []
+        others = {c.name: c.state.pid for c in self._registry if c.state.is_alive and c is not container}
+        found = []
+        for kind in _KINDS:
+            inode = _inode(container.state.pid, kind)
+            if inode is None:
+                continue
+            shared = ["host"] if inode == _inode(os.getpid(), kind) else []
+            shared += [name for name, pid in others.items() if inode == _inode(pid, kind)]
+            found.append({"Kind": kind, "Inode": inode, "SharedWith": shared})
+        return found
+
+    def _layers(self, container: Container) -> list[Json]:
+        """The read-only layers, the lowest last, and which other containers stand on each."""
+        sharing: dict[str, list[str]] = {}
+        for other in self._registry:
+            if other is not container:
+                for layer in self._images.layers_of(other):
+                    sharing.setdefault(layer["ChainID"], []).append(other.name)
+        return [{**layer, "SharedWith": sharing.get(layer["ChainID"], [])} for layer in self._images.layers_of(container)]
+
+    def _writable(self, container: Container) -> Json:
+        uppers = self._images.uppers(container)
+        counted = [bytes_below(path) for path in uppers]
+        copied = [entry for path in uppers for entry in _largest_files(path)]
+        copied.sort(key=lambda entry: -int(entry["Bytes"]))
+        return {
+            "Path": str(uppers[0]) if uppers else "",
+            "Bytes": sum(size for size, _ in counted),
+            "Files": sum(number for _, number in counted),
+            "CopiedUp": copied[:_MOST_FILES],
+        }
+
+    def _limits(self, container: Container) -> list[Json]:
+        if not container.state.is_alive:
+            return []
+        found = cgroups.open(self._launcher.cgroup_path(container)).statistics()
+        host = container.host
+        cpus = host.nano_cpus / 1e9 if host.nano_cpus else None
+        return [
+            {"Name": "memory", "Limit": found.memory.limit, "Used": found.memory.usage, "Unit": "bytes"},
+            {"Name": "processes", "Limit": found.pids.limit, "Used": found.pids.current},
+            {"Name": "processors", "Limit": cpus, "Used": found.cpu.usage / 1e9, "Unit": "seconds used so far"},
+            {"Name": "processor shares", "Limit": host.cpu_shares or 1024, "Used": None},
+            {"Name": "killed for lack of memory", "Limit": None, "Used": found.oom_kills},
+        ]
+
+    def _seccomp(self, container: Container, kept: list[str]) -> Json:
+        profile = seccomp_of(container.host, self._settings, kept)
+        if profile is None:
+            return {"Mode": "off", "Profile": "unconfined", "Allowed": None}
+        allowed = {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
+        chosen = seccomp_option(container.host) or self._settings.seccomp_profile
+        return {"Mode": "filter", "Profile": "custom" if chosen else "default", "Allowed": len(allowed)}
+
+    @staticmethod
+    def _exit(container: Container) -> Json | None:
+        state = container.state
+        if state.is_alive or not (state.error or state.exit_code or state.finished_at[:4] != "0001"):
+            return None
+        return {"Code": state.exit_code, "OOMKilled": state.oom_killed, "Error": state.error, "At": state.finished_at}
+
+
+def _inode(pid: int, kind: str) -> int | None:
+    try:
+        return namespace_inode(pid, kind)
+    except (SystemFault, OSError):
+        return None  # the process is gone, or this kernel has no such namespace
+
+
+def _status_field(pid: int, name: str) -> str:
+    """A field of /proc/<pid>/status."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
+
+
+def _mounts(container: Container) -> list[Json]:
+    """The mounts in a container's namespace, from proc(5), /proc/<pid>/mountinfo, in plain words."""
+    asked = {point.target: point for point in container.definition.mounts}
+    try:
+        lines = Path(f"/proc/{container.state.pid}/mountinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = []
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        fields, (kind, source, *_) = left.split(" "), right.split(" ")
+        target = fields[4].encode("latin-1", "backslashreplace").decode("unicode_escape")
+        point = asked.get(target)
+        found.append({
+            "Destination": target, "Source": point.source if point else source, "Type": kind,
+            "Options": fields[5].split(","), "Why": _why(target, asked=point is not None),
+        })  # fmt: skip
+    return found
+
+
+_REASONS: Final = {
+    "/": "its own view of the image's layers, with a writable layer on top",
+    "/usr": "the host's own /usr, with a writable layer on top",
+    "/proc": "shows its own processes",
+    "/dev": "a few harmless devices of its own",
+    "/dev/pts": "its own terminals",
+    "/dev/shm": "memory that its processes share",
+    "/dev/mqueue": "its own message queues",
+    "/dev/console": "the terminal it was started on",
+    "/sys": "what the kernel tells about the machine",
+    "/sys/fs/cgroup": "its own limits",
+    "/etc/hostname": "made by the engine",
+    "/etc/hosts": "made by the engine",
+    "/etc/resolv.conf": "made by the engine",
+}
+
+
+def _why(target: str, *, asked: bool) -> str:
+    if asked:
+        return "you asked for it"
+    if target in _REASONS:
+        return _REASONS[target]
+    if target.startswith(("/proc/", "/sys/")):
+        return "hidden or read-only, because it is about the host"
+    return ""
+
+
+def _largest_files(upper: Path) -> list[Json]:
+    """Files in a writable layer: what writing cost. Names are as in the container."""
+    found = []
+    for folder, _, names in os.walk(upper):
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                size = os.lstat(path).st_size
+            except OSError:
+                continue
+            found.append({"Path": "/" + os.path.relpath(path, upper), "Bytes": size})
+    found.sort(key=lambda entry: -int(str(entry["Bytes"])))
+    return found[:_MOST_FILES]

@@ -1,0 +1,119 @@
+"""Images as the engine offers them: the store, and what containers and listeners have to do with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from wherry.engine.container import Container
+from wherry.engine.events import EventBus
+from wherry.engine.names import short
+from wherry.engine.registry import Registry
+from wherry.images import ImageStore
+from wherry.layers import OverlayMount
+from wherry.oci.digest import Digest
+
+__all__ = ["Images"]
+
+Json = dict[str, Any]
+Filters = Mapping[str, list[str]]
+
+
+class Images:
+    """The image store, with containers protecting the images that they use, and events.
+
+    Methods without ``async`` are either quick or are to be called in a thread; they say so.
+    """
+
+    def __init__(self, store: ImageStore, registry: Registry, events: EventBus) -> None:
+        self._store = store
+        self._registry = registry
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def store(self) -> ImageStore:
+        """The store itself."""
+        return self._store
+
+    def _users(self, image: Digest) -> list[str]:
+        return [container.id for container in self._registry if container.definition.image_id == str(image)]
+
+    # --- look-ups: quick --------------------------------------------------------------------------------------------------
+
+    def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> list[Json]:
+        """Summaries, the newest first; the body of ImageList."""
+        return self._store.summaries(filters, shared_size=shared_size, in_use=self._users)
+
+    def inspect(self, name: str) -> Json:
+        """The body of ImageInspect."""
+        return self._store.inspect(name)
+
+    def history(self, name: str) -> list[Json]:
+        """The body of ImageHistory."""
+        return self._store.history(name)
+
+    def names_of(self, identifier: str) -> list[str]:
+        """The names that an image has, in the form in which people write them."""
+        return self._store.names_of(identifier)
+
+    def id_of(self, name: str) -> str:
+        """The ID of an image by any of its names, or an empty string."""
+        return self._store.id_of(name)
+
+    # --- changes ----------------------------------------------------------------------------------------------------------
+
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        """Give an image one more name."""
+        image = self._store.resolve(name)
+        target = f"{repository}:{tag}" if tag else repository
+        await asyncio.to_thread(self._store.tag, name, target)
+        self._tell("tag", str(image.id), target)
+
+    async def remove(self, name: str, *, force: bool, prune: bool) -> list[Json]:
+        """Remove a name, and with the last name the image; the body of ImageDelete."""
+        removed = await asyncio.to_thread(self._store.remove, name, force=force, in_use=self._users)
+        for entry in removed:
+            for kind, what in entry.items():
+                self._tell({"Untagged": "untag", "Deleted": "delete"}[kind], what, name)
+        return removed
+
+    async def prune(self, filters: Filters) -> Json:
+        """Remove what nobody uses; the body of ImagePrune."""
+        result = await asyncio.to_thread(self._store.prune, filters, in_use=self._users)
+        self._tell("prune", "", "", reclaimed=str(result["SpaceReclaimed"]))
+        return result
+
+    # --- archives: to be called in a thread -------------------------------------------------------------------------------
+
+    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Iterator[Json]:
+        """Load an archive and yield what happens; in a thread."""
+        for step in self._store.load(stream, platforms):
+            text = step.get("stream", "")
+            if text.startswith("Loaded image"):
+                self._tell_later("load", text.partition(": ")[2].strip())
+            yield step
+
+    def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str]) -> None:
+        """Write an archive of images; in a thread."""
+        self._store.save(names, write, platforms)
+
+    def import_(self, stream: BinaryIO, name: str, changes: Sequence[str], message: str, platform: str) -> str:
+        """Make an image of a root file system's archive and return its ID; in a thread."""
+        identifier = str(self._store.import_(stream, name, changes, message, platform))
+        self._tell_later("import", identifier, name)
+        return identifier
+
+    # --- the rest ---------------------------------------------------------------------------------------------------------
+
+    def overlay(self, container: Container) -> list[OverlayMount]:
+        """The overlay mounts that are a container's root."""
+        return self._store.overlay(container.definition.image_id, container.directory)
+
+    def _tell(self, action: str, identifier: str, name: str = "", **attributes: str) -> None:
+        self._events.publish("image", action, identifier, {"name": name or short(identifier), **attributes})
+
+    def _tell_later(self, action: str, identifier: str, name: str = "") -> None:
+        """From a thread."""
+        self._loop.call_soon_threadsafe(self._tell, action, identifier, name or identifier)

@@ -1,0 +1,122 @@
+"""What the engine says about itself and its host: ``docker info`` and ``docker version``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from wherry import __version__
+from wherry.engine import clock
+from wherry.engine.images import Images
+from wherry.engine.registry import Registry
+from wherry.engine.settings import Settings
+from wherry.engine.state import Status
+
+__all__ = ["API_VERSION", "MINIMUM_API_VERSION", "information", "version"]
+
+Json = dict[str, Any]
+
+API_VERSION: Final = "1.51"
+MINIMUM_API_VERSION: Final = "1.24"
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+
+
+def version() -> Json:
+    """The body of SystemVersion."""
+    kernel, arch = os.uname().release, _ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+    python = platform.python_version()
+    return {
+        "Platform": {"Name": "wherry"},
+        "Components": [{"Name": "Engine", "Version": __version__, "Details": {
+            "ApiVersion": API_VERSION, "MinAPIVersion": MINIMUM_API_VERSION, "Arch": arch, "Os": "linux",
+            "KernelVersion": kernel, "PythonVersion": python, "Experimental": "false",
+        }}],
+        "Version": __version__, "ApiVersion": API_VERSION, "MinAPIVersion": MINIMUM_API_VERSION, "GitCommit": "",
+        "GoVersion": f"none (Python {python})", "Os": "linux", "Arch": arch, "KernelVersion": kernel,
+        "BuildTime": "",
+    }  # fmt: skip
+
+
+def information(settings: Settings, registry: Registry, images: Images) -> Json:
+    """The body of SystemInfo."""
+    by_status = [container.state.status for container in registry]
+    v1 = not Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    return {
+        "ID": _identity(settings.data_root),
+        "Name": os.uname().nodename,
+        "ServerVersion": __version__,
+        "Containers": len(by_status),
+        "ContainersRunning": by_status.count(Status.RUNNING),
+        "ContainersPaused": by_status.count(Status.PAUSED),
+        "ContainersStopped": sum(s not in (Status.RUNNING, Status.PAUSED) for s in by_status),
+        "Images": images.count(),
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", _file_system(settings.data_root)], ["Mounts on the host", "none"]],
+        "Plugins": {"Volume": [], "Network": ["host", "null"], "Authorization": None, "Log": ["json-file", "local", "none"]},
+        "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
+        "CPUSet": True, "PidsLimit": True, "OomKillDisable": v1, "IPv4Forwarding": _flag("/proc/sys/net/ipv4/ip_forward"),
+        "BridgeNfIptables": False, "BridgeNfIp6tables": False, "Debug": settings.debug, "NFd": len(os.listdir("/proc/self/fd")),
+        "NGoroutines": 1, "SystemTime": clock.now(), "LoggingDriver": settings.log_driver,
+        "CgroupDriver": "cgroupfs", "CgroupVersion": "1" if v1 else "2", "NEventsListener": 0,
+        "KernelVersion": os.uname().release, "OperatingSystem": _distribution().get("PRETTY_NAME", "Linux"),
+        "OSVersion": _distribution().get("VERSION_ID", ""), "OSType": "linux", "Architecture": os.uname().machine,
+        "IndexServerAddress": "https://index.docker.io/v1/", "RegistryConfig": _registries(),
+        "NCPU": os.cpu_count() or 1, "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "GenericResources": None, "DockerRootDir": str(settings.data_root), "HttpProxy": "", "HttpsProxy": "", "NoProxy": "",
+        "Labels": list(settings.labels), "ExperimentalBuild": False, "LiveRestoreEnabled": True,
+        "Runtimes": {"wherry": {"path": "wherry"}}, "DefaultRuntime": "wherry", "InitBinary": "wherry",
+        "Isolation": "", "ContainerdCommit": _no_commit(), "RuncCommit": _no_commit(), "InitCommit": _no_commit(),
+        "SecurityOptions": ["name=seccomp,profile=" + ("builtin" if not settings.seccomp_profile else settings.seccomp_profile), "name=cgroupns"],
+        "ProductLicense": "Apache-2.0", "DefaultAddressPools": [], "Warnings": None, "CDISpecDirs": [],
+        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "", "RemoteManagers": None},
+    }  # fmt: skip
+
+
+def _no_commit() -> Json:
+    return {"ID": "", "Expected": ""}
+
+
+def _registries() -> Json:
+    official = {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}
+    return {"AllowNondistributableArtifactsCIDRs": [], "AllowNondistributableArtifactsHostnames": [],
+            "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {"docker.io": official}, "Mirrors": []}  # fmt: skip
+
+
+def _identity(data_root: Path) -> str:
+    """The same for one data root on one machine, and different for every other."""
+    try:
+        machine = Path("/etc/machine-id").read_text()
+    except OSError:
+        machine = os.uname().nodename
+    digest = hashlib.sha256(f"{machine}{data_root}".encode()).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
+
+
+@cache
+def _distribution() -> dict[str, str]:
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that a path is on, from the mount that is nearest above it."""
+    best, kind = "", "unknown"
+    with open("/proc/self/mounts") as mounts:
+        for line in mounts:
+            _, point, fstype, *_ = line.split(" ")
+            if len(point) >= len(best) and (str(path) + "/").startswith(point.rstrip("/") + "/"):
+                best, kind = point, fstype
+    return kind
+
+
+def _flag(path: str) -> bool:
+    try:
+        return Path(path).read_text().strip() == "1"
+    except OSError:
+        return False
