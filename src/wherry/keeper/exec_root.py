@@ -35,7 +35,7 @@ def lock(exec_root: StrPath) -> Fd:
 
 
 def listen(exec_root: StrPath) -> socket.socket:
-    """The socket on which daemons find the keeper; the caller holds the lock, so a socket that is there is a dead one."""
+    """The socket on which daemons find the keeper; the caller holds the lock: a socket that is there is a dead one."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(exec_root, SOCKET))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

@@ -1,7 +1,7 @@
 """The program: ``python -m wherry.keeper.main --exec-root DIR [--daemonize]``.
 
-It is crash-only: there is no orderly end while processes run, and none is needed. A termination signal ends it as ``kill -9``
-does, and the next keeper takes over from the records in the exec-root.
+It is crash-only: there is no orderly end while processes run, and none is needed. A termination signal ends it as
+``kill -9`` does, and the next keeper takes over from the records in the exec-root.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def protect_self() -> None:
 def daemonize(log: str) -> None:
     """Leave the caller's session, process group, directory and terminal; standard error goes to a file.
 
-    The caller's ``fork`` parent returns at once by ``os._exit(0)``. (Stevens, "Advanced Programming in the UNIX Environment", 13.3.)
+    The process that was called leaves at once with exit code 0; a grandchild returns. See daemon(7), "SysV Daemons".
     """
     error = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     if os.fork():

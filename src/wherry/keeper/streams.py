@@ -1,9 +1,9 @@
 """The streams of a container: FIFOs with names, or a pseudo-terminal's master.
 
 The container's ends of ``stdout`` and ``stderr`` are open for reading and writing (ARCHITECTURE.md, "Why FIFOs and not
-pipes"), the keeper's for reading. Of ``stdin`` the container has the reading end; the keeper holds a writing end so that
-the container sees no end of file, and never writes. Once standard input was closed its FIFO has no name any more: that
-is how a later keeper, and wherryd, know.
+pipes"), the keeper's for reading. Of ``stdin`` the container has the reading end; the keeper holds a writing end so
+that the container sees no end of file, and never writes. Once standard input was closed its FIFO has no name any more:
+that is how a later keeper, and wherryd, know.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Replaces the keeper's program image and keeps everything else: children, descriptors, the connection.
 
-``execve`` keeps the process, and with it parenthood, process ID, locks and inheritable descriptors. The state goes along as JSON
-in a memfd, whose number is the argument of ``--resume``.
+``execve`` keeps the process, and with it parenthood, process ID, locks and inheritable descriptors. The state goes along
+as JSON in a memfd, whose number is the argument of ``--resume``.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ def load(memfd: int) -> Fields:
 def command(more: list[str]) -> list[str]:
     """The command line of this process, without what was said for its own start only."""
     words = list(sys.orig_argv)
+    if not os.path.isabs(words[0]):
+        words[0] = sys.executable
     if OPTION in words:
         at = words.index(OPTION)
         del words[at : at + 2]
