@@ -133,7 +133,9 @@ class Daemon:
             self.client.flush()
             self.events += self.client.receive()
 
-    def launch(self, key: str, argv: list[str], log: Path | None = None, fds: list[int] | None = None, **more: Any) -> Message:
+    def launch(
+        self, key: str, argv: list[str], log: Path | None = None, fds: list[int] | None = None, **more: Any
+    ) -> Message:
         plan = os.memfd_create("plan", os.MFD_CLOEXEC)
         os.write(plan, json.dumps({"argv": argv}).encode())
         fields: dict[str, Any] = {"key": key, "container": key, "kind": "container", "terminal": False, "stdin": False}
