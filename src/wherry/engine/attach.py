@@ -66,7 +66,7 @@ class Input:
     async def _writable(self) -> None:
         loop, fd = asyncio.get_running_loop(), self._fd
         ready = loop.create_future()
-        loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))
+        loop.add_writer(fd, _resolve, ready)
         try:
             await ready
         finally:
@@ -77,6 +77,11 @@ class Input:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class _Attachment:

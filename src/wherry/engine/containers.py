@@ -36,6 +36,8 @@ from wherry.linux import pty
 __all__ = ["Containers"]
 
 Json = dict[str, Any]
+Jsons = list[Json]  # `list` is a method below
+Words = list[str]
 Filters = Mapping[str, list[str]]
 
 
@@ -60,7 +62,7 @@ class Containers:
         """The container itself."""
         return self.registry.get(ref)
 
-    # --- making and listing -----------------------------------------------------------------------------------------------
+    # --- making and listing -----------------------------------------------------------------------
 
     async def create(self, name: str | None, request: CreateRequest, platform: str | None) -> tuple[str, list[str]]:
         """Make a container; returns its ID and warnings. See `Creator.create` for the errors."""
@@ -69,17 +71,17 @@ class Containers:
         return container.id, warnings
 
     def list(self, *, all: bool, limit: int, size: bool, filters: Filters) -> list[Json]:
-        """Summaries, the newest first. See `Lister.list`."""
-        return self.lister.list(all=all, limit=limit, size=size, filters=filters)
+        """Summaries, the newest first. See `Lister.summaries`."""
+        return self.lister.summaries(everything=all, limit=limit, size=size, filters=filters)
 
     def inspect(self, ref: str, size: bool = False) -> Json:
         """Everything about one container."""
         container = self.registry.get(ref)
         return inspect(container, self.images.names_of, self.usage.of_container(container) if size else None)
 
-    # --- moves ------------------------------------------------------------------------------------------------------------
+    # --- moves ------------------------------------------------------------------------------------
 
-    async def start(self, ref: str, *, detach_keys: str | None = None) -> None:  # noqa: ARG002 - the API has it
+    async def start(self, ref: str, *, detach_keys: str | None = None) -> None:
         """Start it. See `Lifecycle.start` for the errors."""
         await self.lifecycle.start(self.registry.get(ref))
 
@@ -113,11 +115,11 @@ class Containers:
         self.registry.rename(container, new_name)
         self.lifecycle.tell(container, "rename", oldName=f"/{old}")
 
-    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:  # noqa: ARG002 - no volumes yet
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with all that is its own."""
         await self.lifecycle.remove(self.registry.get(ref), force=force)
 
-    async def update(self, ref: str, body: Json) -> list[str]:
+    async def update(self, ref: str, body: Json) -> Words:
         """Change limits and the restart policy; returns warnings."""
         container = self.registry.get(ref)
         async with container.lock:
@@ -144,7 +146,7 @@ class Containers:
             reclaimed += size
         return {"ContainersDeleted": removed or None, "SpaceReclaimed": reclaimed}
 
-    # --- waiting and streams ----------------------------------------------------------------------------------------------
+    # --- waiting and streams ----------------------------------------------------------------------
 
     def waiter(self, ref: str, condition: str) -> Awaitable[Json]:
         """Begin to wait at once, and return what can be awaited for the body of ContainerWait.
@@ -196,7 +198,7 @@ class Containers:
             pty.set_winsize(container.terminal.fileno(), height, width)
         self.lifecycle.tell(container, "resize", height=str(height), width=str(width))
 
-    # --- looking inside ---------------------------------------------------------------------------------------------------
+    # --- looking inside ---------------------------------------------------------------------------
 
     async def top(self, ref: str, ps_args: str) -> Json:
         """Its processes."""
@@ -207,7 +209,7 @@ class Containers:
         """One sample of what it uses."""
         return self.metrics.sample(self.registry.get(ref))
 
-    async def changes(self, ref: str) -> list[Json]:  # type: ignore[valid-type] # `list` is a method of this class
+    async def changes(self, ref: str) -> Jsons:
         """What it changed in its root file system."""
         container = self.registry.get(ref)
         return await asyncio.to_thread(self.images.changes, container)

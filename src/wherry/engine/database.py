@@ -1,8 +1,9 @@
 """The containers' table.
 
-One row per container: its ID, its name, what never changes about it, and its state; the two as JSON, as they are only read
-whole. WAL with ``synchronous=NORMAL``: a commit costs no fsync and survives the death of the process at any
-instruction; the last few commits may be lost when the *machine* dies, which reconciliation handles like any other difference.
+One row per container: its ID, its name, what never changes about it, and its state; the two as JSON, as they are only
+read whole. WAL with ``synchronous=NORMAL``: a commit costs no fsync and survives the death of the process at any
+instruction; the last few commits may be lost when the *machine* dies, which reconciliation handles like any other
+difference.
 """
 
 from __future__ import annotations

@@ -62,7 +62,11 @@ class Engine:
         :raises SystemFault: the keeper does not start.
         """
         engine = cls(settings)
-        for path in (settings.data_root / "containers", settings.exec_root / "containers", settings.exec_root / "rootfs"):
+        for path in (
+            settings.data_root / "containers",
+            settings.exec_root / "containers",
+            settings.exec_root / "rootfs",
+        ):
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
         empty_directory(settings.data_root / "tmp")
         engine._build()
@@ -94,7 +98,11 @@ class Engine:
             usage=self._usage,
         )
         self._reconciler = Reconciler(
-            self._registry, self._launcher, self._lifecycle, self.execs, settings.data_root, settings.exec_root
+            self._registry,
+            self._launcher,
+            self._lifecycle,
+            data_root=settings.data_root,
+            exec_root=settings.exec_root,
         )
 
     def _overlay(self, container: Container) -> list[OverlayMount]:
@@ -105,7 +113,7 @@ class Engine:
         self.images.overlay(container)
         self._launcher.feed(container)
 
-    # --- the keeper -------------------------------------------------------------------------------------------------------
+    # --- the keeper -------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
         hello = await self._link.connect()
@@ -174,7 +182,7 @@ class Engine:
         except WherryError as exc:
             _log.warning("the new keeper did not take a container container=%s error=%s", container.id, exc)
 
-    # --- what the API asks of the engine as a whole -----------------------------------------------------------------------
+    # --- what the API asks of the engine as a whole -----------------------------------------------
 
     def info(self) -> dict[str, Any]:
         """What ``docker info`` shows; the body of SystemInfo."""
@@ -188,7 +196,7 @@ class Engine:
         """What ``docker system df`` shows; the body of SystemDataUsage."""
         return await self._usage.report(self.containers)
 
-    # --- the end ----------------------------------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Let go of everything. Containers and the keeper go on."""

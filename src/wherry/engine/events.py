@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 __all__ = ["EventBus"]
@@ -79,24 +79,31 @@ def matches(event: Mapping[str, Any], filters: Filters) -> bool:
 
 
 def _passes(event: Mapping[str, Any], name: str, values: list[str]) -> bool:
+    test = _TESTS.get(name)
+    if test is not None:
+        return test(event, values)
     actor = event["Actor"]
-    attributes: Mapping[str, str] = actor["Attributes"]
-    if name == "type":
-        return event["Type"] in values
-    if name == "event":
-        return any(event["Action"] == value or event["Action"].partition(":")[0] == value for value in values)
-    if name == "label":
-        return all(has_label(attributes, value) for value in values)
-    if name == "scope":
-        return event["scope"] in values
-    if name == "container":
-        return event["Type"] == "container" and _names(actor, attributes.get("name", ""), values)
-    if name == "image":
-        shown = attributes.get("image" if event["Type"] == "container" else "name", "")
-        return any(value in (shown, shown.partition(":")[0], actor["ID"]) for value in values)
-    if name in ("daemon", "network", "volume", "node", "service", "secret", "config", "plugin"):
-        return event["Type"] == name and _names(actor, attributes.get("name", ""), values)
-    return False
+    return event["Type"] == name and _names(actor, actor["Attributes"].get("name", ""), values)
+
+
+def _is_action(event: Mapping[str, Any], values: list[str]) -> bool:
+    """``exec_start`` stands for every ``exec_start: COMMAND``."""
+    return any(value in (event["Action"], event["Action"].partition(":")[0]) for value in values)
+
+
+def _is_image(event: Mapping[str, Any], values: list[str]) -> bool:
+    actor = event["Actor"]
+    shown = actor["Attributes"].get("image" if event["Type"] == "container" else "name", "")
+    return any(value in (shown, shown.partition(":")[0], actor["ID"]) for value in values)
+
+
+_TESTS: Final[Mapping[str, Callable[[Mapping[str, Any], list[str]], bool]]] = {
+    "type": lambda event, values: event["Type"] in values,
+    "scope": lambda event, values: event["scope"] in values,
+    "event": _is_action,
+    "image": _is_image,
+    "label": lambda event, values: all(has_label(event["Actor"]["Attributes"], value) for value in values),
+}
 
 
 def _names(actor: Mapping[str, Any], name: str, values: list[str]) -> bool:

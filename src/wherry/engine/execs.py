@@ -14,7 +14,7 @@ from wherry.engine.config import ExecConfig, HostConfig
 from wherry.engine.container import Container
 from wherry.engine.keeper_link import KeeperLink
 from wherry.engine.launcher import Launcher, plan_memfd
-from wherry.engine.lifecycle import Lifecycle
+from wherry.engine.lifecycle import Lifecycle, failure_code
 from wherry.engine.names import new_id
 from wherry.engine.registry import Registry
 from wherry.engine.security import capability_sets, kept_capabilities, seccomp_of
@@ -22,7 +22,7 @@ from wherry.engine.settings import Settings
 from wherry.engine.spec import environment
 from wherry.engine.state import Status
 from wherry.engine.validate import check_exec
-from wherry.errors import CommandNotExecutable, CommandNotFound, Conflict, NotFound, WherryError
+from wherry.errors import Conflict, NotFound, WherryError
 from wherry.linux import pty
 from wherry.linux.fd import Fd
 from wherry.oci.runtime_spec import Process
@@ -97,7 +97,7 @@ class Execs:
             raise NotFound(f"No such exec instance: {identifier}")
         return entry
 
-    # --- start ------------------------------------------------------------------------------------------------------------
+    # --- start ------------------------------------------------------------------------------------
 
     async def start(
         self, identifier: str, *, detach: bool, tty: bool, size: tuple[int, int] | None
@@ -113,7 +113,9 @@ class Execs:
         """
         entry = self._get(identifier)
         if entry.started:
-            raise Conflict(f"exec {identifier} has already run" if not entry.running else f"exec {identifier} is already running")
+            raise Conflict(
+                f"exec {identifier} has already run" if not entry.running else f"exec {identifier} is already running"
+            )
         container = entry.container
         container.state.check_running(container.id)
         entry.started = True
@@ -171,8 +173,7 @@ class Execs:
         return compile_exec(msgspec.convert(process, Process), running)
 
     def _failed(self, entry: _Exec, error: WherryError) -> None:
-        codes = {CommandNotFound: 127, CommandNotExecutable: 126}
-        self._ended(entry, codes.get(type(error), 126))
+        self._ended(entry, failure_code(error, 126))
 
     def _attachment(self, entry: _Exec, pipes: _Pipes, *, detach: bool) -> ExecAttachment | None:
         keys = entry.config.detach_keys or ""
@@ -189,7 +190,7 @@ class Execs:
         entry.ended.add_done_callback(lambda _: drain.done())
         return None
 
-    # --- exit -------------------------------------------------------------------------------------------------------------
+    # --- exit -------------------------------------------------------------------------------------
 
     async def exited(self, key: str, status: int) -> None:
         """The keeper reports the exit of an exec."""
@@ -216,7 +217,7 @@ class Execs:
                 self._execs[identifier] = entry
         container.exec_ids = [identifier for identifier in container.exec_ids if identifier in self._execs]
 
-    # --- the rest ---------------------------------------------------------------------------------------------------------
+    # --- the rest ---------------------------------------------------------------------------------
 
     async def resize(self, identifier: str, height: int, width: int) -> None:
         """Tell its terminal the size, in characters.

@@ -36,7 +36,10 @@ class Explainer:
         self._settings = settings
 
     def explain(self, container: Container) -> Json:
-        """Everything; parts that only a running container has are empty for others. Reads the disk: call it in a thread."""
+        """Everything; parts that only a running container has are empty for others.
+
+        Reads the disk: to be called in a thread.
+        """
         state = container.state
         kept = kept_capabilities(container.host)
         return {
@@ -76,7 +79,9 @@ class Explainer:
             if other is not container:
                 for layer in self._images.layers_of(other):
                     sharing.setdefault(layer["ChainID"], []).append(other.name)
-        return [{**layer, "SharedWith": sharing.get(layer["ChainID"], [])} for layer in self._images.layers_of(container)]
+        return [
+            {**layer, "SharedWith": sharing.get(layer["ChainID"], [])} for layer in self._images.layers_of(container)
+        ]
 
     def _writable(self, container: Container) -> Json:
         uppers = self._images.uppers(container)

@@ -74,7 +74,11 @@ def _resolv_conf(container: Container) -> str:
     for keyword, chosen in (("nameserver", host.dns), ("search", host.dns_search), ("options", host.dns_options)):
         if chosen:
             lines = [line for line in lines if line.split()[:1] != [keyword]]
-            joined = [f"nameserver {one}" for one in chosen] if keyword == "nameserver" else [f"{keyword} {' '.join(chosen)}"]
+            joined = (
+                [f"nameserver {one}" for one in chosen]
+                if keyword == "nameserver"
+                else [f"{keyword} {' '.join(chosen)}"]
+            )
             lines += joined
     return "\n".join(lines) + "\n"
 

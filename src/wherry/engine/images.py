@@ -17,6 +17,9 @@ from wherry.oci.digest import Digest
 __all__ = ["Images"]
 
 Json = dict[str, Any]
+Jsons = list[Json]  # `list` is a method below
+Words = list[str]
+Overlay = list[OverlayMount]
 Filters = Mapping[str, list[str]]
 
 
@@ -40,7 +43,7 @@ class Images:
     def _users(self, image: Digest) -> list[str]:
         return [container.id for container in self._registry if container.definition.image_id == str(image)]
 
-    # --- look-ups: quick --------------------------------------------------------------------------------------------------
+    # --- look-ups: quick --------------------------------------------------------------------------
 
     def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> list[Json]:
         """Summaries, the newest first; the body of ImageList."""
@@ -50,11 +53,11 @@ class Images:
         """The body of ImageInspect."""
         return self._store.inspect(name)
 
-    def history(self, name: str) -> list[Json]:
+    def history(self, name: str) -> Jsons:
         """The body of ImageHistory."""
         return self._store.history(name)
 
-    def names_of(self, identifier: str) -> list[str]:
+    def names_of(self, identifier: str) -> Words:
         """The names that an image has, in the form in which people write them."""
         return self._store.names_of(identifier)
 
@@ -62,7 +65,7 @@ class Images:
         """The ID of an image by any of its names, or an empty string."""
         return self._store.id_of(name)
 
-    # --- changes ----------------------------------------------------------------------------------------------------------
+    # --- changes ----------------------------------------------------------------------------------
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
         """Give an image one more name."""
@@ -71,7 +74,7 @@ class Images:
         await asyncio.to_thread(self._store.tag, name, target)
         self._tell("tag", str(image.id), target)
 
-    async def remove(self, name: str, *, force: bool, prune: bool) -> list[Json]:
+    async def remove(self, name: str, *, force: bool, prune: bool) -> Jsons:
         """Remove a name, and with the last name the image; the body of ImageDelete."""
         removed = await asyncio.to_thread(self._store.remove, name, force=force, in_use=self._users)
         for entry in removed:
@@ -85,7 +88,7 @@ class Images:
         self._tell("prune", "", "", reclaimed=str(result["SpaceReclaimed"]))
         return result
 
-    # --- archives: to be called in a thread -------------------------------------------------------------------------------
+    # --- archives: to be called in a thread -------------------------------------------------------
 
     def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Iterator[Json]:
         """Load an archive and yield what happens; in a thread."""
@@ -105,9 +108,9 @@ class Images:
         self._tell_later("import", identifier, name)
         return identifier
 
-    # --- the rest ---------------------------------------------------------------------------------------------------------
+    # --- the rest ---------------------------------------------------------------------------------
 
-    def overlay(self, container: Container) -> list[OverlayMount]:
+    def overlay(self, container: Container) -> Overlay:
         """The overlay mounts that are a container's root."""
         return self._store.overlay(container.definition.image_id, container.directory)
 

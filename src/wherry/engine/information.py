@@ -56,23 +56,29 @@ def information(settings: Settings, registry: Registry, images: Images) -> Json:
         "Images": images.count(),
         "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", _file_system(settings.data_root)], ["Mounts on the host", "none"]],
-        "Plugins": {"Volume": [], "Network": ["host", "null"], "Authorization": None, "Log": ["json-file", "local", "none"]},
+        "Plugins": {
+            "Volume": [], "Network": ["host", "null"], "Authorization": None, "Log": ["json-file", "local", "none"],
+        },
         "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
-        "CPUSet": True, "PidsLimit": True, "OomKillDisable": v1, "IPv4Forwarding": _flag("/proc/sys/net/ipv4/ip_forward"),
-        "BridgeNfIptables": False, "BridgeNfIp6tables": False, "Debug": settings.debug, "NFd": len(os.listdir("/proc/self/fd")),
+        "CPUSet": True, "PidsLimit": True, "OomKillDisable": v1,
+        "IPv4Forwarding": _flag("/proc/sys/net/ipv4/ip_forward"),
+        "BridgeNfIptables": False, "BridgeNfIp6tables": False, "Debug": settings.debug,
+        "NFd": len(os.listdir("/proc/self/fd")),
         "NGoroutines": 1, "SystemTime": clock.now(), "LoggingDriver": settings.log_driver,
         "CgroupDriver": "cgroupfs", "CgroupVersion": "1" if v1 else "2", "NEventsListener": 0,
         "KernelVersion": os.uname().release, "OperatingSystem": _distribution().get("PRETTY_NAME", "Linux"),
         "OSVersion": _distribution().get("VERSION_ID", ""), "OSType": "linux", "Architecture": os.uname().machine,
         "IndexServerAddress": "https://index.docker.io/v1/", "RegistryConfig": _registries(),
         "NCPU": os.cpu_count() or 1, "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "GenericResources": None, "DockerRootDir": str(settings.data_root), "HttpProxy": "", "HttpsProxy": "", "NoProxy": "",
+        "GenericResources": None, "DockerRootDir": str(settings.data_root), "HttpProxy": "", "HttpsProxy": "",
+        "NoProxy": "",
         "Labels": list(settings.labels), "ExperimentalBuild": False, "LiveRestoreEnabled": True,
         "Runtimes": {"wherry": {"path": "wherry"}}, "DefaultRuntime": "wherry", "InitBinary": "wherry",
         "Isolation": "", "ContainerdCommit": _no_commit(), "RuncCommit": _no_commit(), "InitCommit": _no_commit(),
-        "SecurityOptions": ["name=seccomp,profile=" + ("builtin" if not settings.seccomp_profile else settings.seccomp_profile), "name=cgroupns"],
+        "SecurityOptions": [f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}", "name=cgroupns"],
         "ProductLicense": "Apache-2.0", "DefaultAddressPools": [], "Warnings": None, "CDISpecDirs": [],
-        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "", "RemoteManagers": None},
+        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
+                  "RemoteManagers": None},
     }  # fmt: skip
 
 
@@ -83,7 +89,8 @@ def _no_commit() -> Json:
 def _registries() -> Json:
     official = {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}
     return {"AllowNondistributableArtifactsCIDRs": [], "AllowNondistributableArtifactsHostnames": [],
-            "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {"docker.io": official}, "Mirrors": []}  # fmt: skip
+            "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {"docker.io": official},
+            "Mirrors": []}  # fmt: skip
 
 
 def _identity(data_root: Path) -> str:

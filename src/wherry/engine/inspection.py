@@ -58,7 +58,10 @@ def inspect(container: Container, names_of: Callable[[str], list[str]], size: tu
         "AppArmorProfile": "",
         "ExecIDs": list(container.exec_ids) or None,
         "HostConfig": host_config_shown(container),
-        "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": str(container.directory / "upper"), "WorkDir": str(container.directory / "work")}},
+        "GraphDriver": {
+            "Name": "overlay2",
+            "Data": {"UpperDir": str(container.directory / "upper"), "WorkDir": str(container.directory / "work")},
+        },
         "Mounts": mounts_shown(container),
         "Config": config_shown(container),
         "NetworkSettings": _network_settings(container),
@@ -96,7 +99,16 @@ def config_shown(container: Container) -> Json:
     shown["Image"] = container.definition.image
     shown["Env"] = shown["Env"] or []
     shown["Labels"] = shown["Labels"] or {}
-    for name in ("ExposedPorts", "Healthcheck", "ArgsEscaped", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell"):
+    for name in (
+        "ExposedPorts",
+        "Healthcheck",
+        "ArgsEscaped",
+        "NetworkDisabled",
+        "MacAddress",
+        "StopSignal",
+        "StopTimeout",
+        "Shell",
+    ):
         if not shown[name]:
             del shown[name]
     return shown
@@ -147,7 +159,7 @@ def image_shown(container: Container, names_of: Callable[[str], list[str]]) -> s
     return image if image in known or f"{image}:latest" in known or "@" in image else identifier
 
 
-# --- networks ---------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 def network_id(name: str) -> str:
@@ -171,7 +183,8 @@ def networks_shown(container: Container) -> Json:
 def _network_settings(container: Container) -> Json:
     alive = container.state.is_alive
     return {
-        "Bridge": "", "SandboxID": container.id if alive else "", "SandboxKey": f"/proc/{container.state.pid}/ns/net" if alive else "",
+        "Bridge": "", "SandboxID": container.id if alive else "",
+        "SandboxKey": f"/proc/{container.state.pid}/ns/net" if alive else "",
         "Ports": {}, "HairpinMode": False, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
         "SecondaryIPAddresses": None, "SecondaryIPv6Addresses": None, "EndpointID": "", "Gateway": "",
         "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",

@@ -73,7 +73,7 @@ class KeeperLink:
             raise error_of(message.fields["error"])
         return message
 
-    # --- the socket ---------------------------------------------------------------------------------------------------
+    # --- the socket -------------------------------------------------------------------------------
 
     def _readable(self) -> None:
         assert self._client is not None
@@ -125,4 +125,3 @@ class KeeperLink:
         if self._client is not None:
             self._disconnect()
             self._on_lost()
-

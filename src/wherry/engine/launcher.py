@@ -122,7 +122,7 @@ class Launcher:
             "blocking": not spool and options.get("mode", "blocking") == "blocking",
         }
 
-    # --- output feeds -----------------------------------------------------------------------------------------------------
+    # --- output feeds -----------------------------------------------------------------------------
 
     def feed(self, container: Container) -> OutputFeed:
         """The container's output feed, made when it is asked for first."""

@@ -1,7 +1,7 @@
 """The moves in a container's life: start, stop, exit, pause, remove.
 
-Every move holds the container's lock. An exit is such a move too: it comes from the keeper at any time and waits for the lock, so that a
-start that is still being carried out is finished first.
+Every move holds the container's lock. An exit is such a move too: it comes from the keeper at any time and waits for the
+lock, so that a start that is still being carried out is finished first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wherry.errors import (
 from wherry.linux import process
 from wherry.runtime import cgroups
 
-__all__ = ["Lifecycle"]
+__all__ = ["Lifecycle", "failure_code"]
 
 _log: Final = logging.getLogger(__name__)
 _DEFAULT_STOP_TIMEOUT: Final = 10
@@ -53,7 +53,7 @@ class Lifecycle:
         self._tasks: set[asyncio.Task[None]] = set()
         self.execs_of: Callable[[Container], None] = lambda container: None  #: told when a container has exited
 
-    # --- start ----------------------------------------------------------------------------------------------------------
+    # --- start ------------------------------------------------------------------------------------
 
     async def start(self, container: Container) -> None:
         """Start it.
@@ -87,8 +87,7 @@ class Lifecycle:
 
     async def _start_failed(self, container: Container, error: WherryError) -> None:
         state = container.state
-        codes = {CommandNotFound: 127, CommandNotExecutable: 126}
-        state.exit_code = codes.get(type(error), _FAILED_START)
+        state.exit_code = failure_code(error, _FAILED_START)
         state.error, state.pid = str(error), 0
         if state.status is Status.RESTARTING:
             state.status = Status.EXITED
@@ -101,7 +100,7 @@ class Lifecycle:
         if container.host.auto_remove:
             await self._remove(container)
 
-    # --- exit -----------------------------------------------------------------------------------------------------------
+    # --- exit -------------------------------------------------------------------------------------
 
     def exited(self, container: Container, report: dict[str, Any]) -> None:
         """Take note of an exit that the keeper reports; the rest happens when the container's lock is free."""
@@ -163,7 +162,7 @@ class Lifecycle:
                 waiter.set_result(code)
         waiters.clear()
 
-    # --- restart policy ---------------------------------------------------------------------------------------------------
+    # --- restart policy ---------------------------------------------------------------------------
 
     def _schedule_restart(self, container: Container) -> None:
         container.state.status = Status.RESTARTING
@@ -188,7 +187,7 @@ class Lifecycle:
             container.restart = None
             container.state.status = Status.EXITED
 
-    # --- stop, kill, pause ------------------------------------------------------------------------------------------------
+    # --- stop, kill, pause ------------------------------------------------------------------------
 
     async def stop(self, container: Container, signal: str | None, timeout: int | None) -> None:
         """Ask it to end, and end it by force after the timeout in seconds (-1: never).
@@ -287,7 +286,7 @@ class Lifecycle:
             self._registry.save_state(container)
         self.tell(container, "unpause")
 
-    # --- remove -----------------------------------------------------------------------------------------------------------
+    # --- remove -----------------------------------------------------------------------------------
 
     async def remove(self, container: Container, *, force: bool) -> None:
         """Remove it with all that is its own.
@@ -339,7 +338,7 @@ class Lifecycle:
         container.restart_delay = next_delay(container)
         container.restart = self._spawn(self._restart_later(container))
 
-    # --- telling ----------------------------------------------------------------------------------------------------------
+    # --- telling ----------------------------------------------------------------------------------
 
     def tell(self, container: Container, action: str, **attributes: str) -> None:
         """Publish an event of this container."""
@@ -374,6 +373,13 @@ class Lifecycle:
         await self.settle()
 
 
+def failure_code(error: WherryError, otherwise: int) -> int:
+    """The exit code of a process that never was: 127 for a missing program, 126 for one that cannot be executed."""
+    if isinstance(error, CommandNotFound):
+        return 127
+    return 126 if isinstance(error, CommandNotExecutable) else otherwise
+
+
 def _oom_kills(group: cgroups.Cgroup) -> int:
     try:
         return group.oom_count()
@@ -384,5 +390,3 @@ def _oom_kills(group: cgroups.Cgroup) -> int:
 def _seconds_run(container: Container) -> int:
     state = container.state
     return max(0, (clock.from_rfc3339(state.finished_at) - clock.from_rfc3339(state.started_at)) // 1_000_000_000)
-
-

@@ -64,5 +64,3 @@ async def _stamped(chunks: AsyncIterator[Chunk]) -> AsyncIterator[LogChunk]:
                 yield LogChunk(lines.stream, lines.stamped())
     for lines in cutter.flush():
         yield LogChunk(lines.stream, lines.stamped())
-
-

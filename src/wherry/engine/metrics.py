@@ -10,7 +10,7 @@ from wherry.engine import clock
 from wherry.engine.container import Container
 from wherry.engine.launcher import Launcher
 from wherry.runtime import cgroups
-from wherry.runtime.cgroups import IoCount, Statistics
+from wherry.runtime.cgroups.contract import IoCount, Statistics
 
 __all__ = ["Metrics"]
 
@@ -37,8 +37,8 @@ class Metrics:
             "precpu_stats": _cpu(Statistics(), system=False),
         }
         if not container.state.is_alive:
-            return {**body, "read": clock.ZERO_TIME, "pids_stats": {}, "blkio_stats": _block_io((), ()), "memory_stats": {},
-                    "cpu_stats": _cpu(Statistics(), system=False)}  # fmt: skip
+            nothing = {"pids_stats": {}, "memory_stats": {}, "cpu_stats": _cpu(Statistics(), system=False)}
+            return {**body, **nothing, "read": clock.ZERO_TIME, "blkio_stats": _block_io((), ())}
         found = cgroups.open(self._launcher.cgroup_path(container)).statistics()
         return {
             **body,

@@ -78,7 +78,9 @@ def _from_bind(text: str) -> MountPoint:
     if not 1 <= len(parts) <= 3 or not all(parts):
         raise InvalidInput(f"invalid volume specification: '{text}'")
     if len(parts) == 1:
-        raise Unsupported("anonymous volumes are not implemented yet", hint="name a directory of the host: -v /path:/in/container")
+        raise Unsupported(
+            "anonymous volumes are not implemented yet", hint="name a directory of the host: -v /path:/in/container"
+        )
     source, target = parts[0], parts[1]
     mode = parts[2] if len(parts) == 3 else ""
     writable, propagation, options = _bind_mode(mode)
@@ -129,7 +131,7 @@ def _from_mount(mount: Mount) -> MountPoint:
         return _tmpfs_mount(mount, target)
     if mount.type in ("volume", "image", "cluster", "npipe"):
         raise Unsupported(f'mounts of type "{mount.type}" are not implemented yet', hint="use type=bind or type=tmpfs")
-    raise InvalidInput(f"invalid mount config for type \"{mount.type}\": mount type unknown")
+    raise InvalidInput(f'invalid mount config for type "{mount.type}": mount type unknown')
 
 
 def _bind_mount(mount: Mount, target: str) -> MountPoint:
@@ -188,5 +190,10 @@ def _from_tmpfs(target: str, options: str) -> MountPoint:
         known = name in _TMPFS_VALUES if value else word in _TMPFS_FLAGS
         if not known:
             raise InvalidInput(f'invalid tmpfs option ["{word}"]')
-    chosen = [*(d for d in ("noexec", "nosuid", "nodev") if d.removeprefix("no") not in words and d not in words), *words]
-    return MountPoint(kind="tmpfs", target=_target(target), mode=options, writable="ro" not in words, options=chosen, propagation="")
+    chosen = [
+        *(d for d in ("noexec", "nosuid", "nodev") if d.removeprefix("no") not in words and d not in words),
+        *words,
+    ]
+    return MountPoint(
+        kind="tmpfs", target=_target(target), mode=options, writable="ro" not in words, options=chosen, propagation=""
+    )

@@ -1,8 +1,8 @@
 """A container's output as its clients see it: read from the log, from where they came in.
 
-The keeper writes a container's output to the log and nowhere else. An `OutputFeed` knows whether the log may still grow and
-wakes its followers when it did; a follower reads the log file itself, as fast as its own client takes it. So a client
-that stops reading blocks nobody.
+The keeper writes a container's output to the log and nowhere else. An `OutputFeed` knows whether the log may still grow
+and wakes its followers when it did; a follower reads the log file itself, as fast as its own client takes it. So a
+client that stops reading blocks nobody.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OutputFeed:
         self._starts = 0
         self._ends = 0
 
-    # --- the engine tells -----------------------------------------------------------------------------------------------
+    # --- the engine tells -------------------------------------------------------------------------
 
     def has_grown(self) -> None:
         """The keeper wrote something, or something else changed that followers look at."""
@@ -64,7 +64,7 @@ class OutputFeed:
         self._starts += 1
         self.has_finished()
 
-    # --- followers ask --------------------------------------------------------------------------------------------------
+    # --- followers ask ----------------------------------------------------------------------------
 
     @property
     def is_running(self) -> bool:
@@ -128,5 +128,3 @@ async def merged(chunks: AsyncIterator[logreader.Chunk]) -> AsyncIterator[LogChu
             size += len(chunk.data)
     if pieces:
         yield LogChunk(stream, b"".join(pieces))
-
-

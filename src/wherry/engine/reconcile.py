@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from wherry.engine import clock, files
 from wherry.engine.container import Container
-from wherry.engine.execs import Execs
 from wherry.engine.launcher import Launcher
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.registry import Registry
@@ -34,12 +33,17 @@ class Reconciler:
     """Brings containers, cgroups and directories in step with the database after a start."""
 
     def __init__(
-        self, registry: Registry, launcher: Launcher, lifecycle: Lifecycle, execs: Execs, data_root: Path, exec_root: Path
+        self,
+        registry: Registry,
+        launcher: Launcher,
+        lifecycle: Lifecycle,
+        *,
+        data_root: Path,
+        exec_root: Path,
     ) -> None:
         self._registry = registry
         self._launcher = launcher
         self._lifecycle = lifecycle
-        self._execs = execs
         self._data = data_root / "containers"
         self._run = exec_root / "containers"
 

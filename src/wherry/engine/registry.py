@@ -44,7 +44,9 @@ class Registry:
         """
         for identifier, name, definition, state in self._database.rows():
             try:
-                container = self._build(name, msgspec.json.decode(definition, type=Definition), msgspec.json.decode(state, type=State))
+                container = self._build(
+                    name, msgspec.json.decode(definition, type=Definition), msgspec.json.decode(state, type=State)
+                )
             except msgspec.MsgspecError as exc:
                 raise CorruptData(f"the database's row of container {identifier} is damaged", cause=str(exc)) from exc
             self._by_id[identifier] = self._by_name[name] = container
@@ -52,7 +54,7 @@ class Registry:
     def _build(self, name: str, definition: Definition, state: State) -> Container:
         return Container(name, definition, state, self._data / definition.id, self._run / definition.id)
 
-    # --- names ----------------------------------------------------------------------------------------------------------
+    # --- names ------------------------------------------------------------------------------------
 
     def reserve_name(self, wanted: str | None) -> str:
         """Take a name, or make one up; it is given back by `release_name` or becomes a container's by `add`.
@@ -93,7 +95,7 @@ class Registry:
         self._database.set_definition(container.id, name, container.encoded_definition())
         return name
 
-    # --- containers -----------------------------------------------------------------------------------------------------
+    # --- containers -------------------------------------------------------------------------------
 
     def add(self, name: str, definition: Definition) -> Container:
         """Make a container of a reserved name known, and durable."""

@@ -58,7 +58,7 @@ def _cpu(host: HostConfig) -> Json:
     return part
 
 
-# --- block I/O --------------------------------------------------------------------------------------------------------
+# --- block I/O ------------------------------------------------------------------------------------
 
 
 def _block_io(host: HostConfig) -> Json:
@@ -89,7 +89,7 @@ def _numbers(path: str) -> Json:
     return {"major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
 
 
-# --- devices ----------------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 _RULE: Final = re.compile(r"([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})")
 _ALWAYS: Final[tuple[tuple[str, int | None, int | None, str], ...]] = (

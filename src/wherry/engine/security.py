@@ -22,8 +22,8 @@ DEFAULT_CAPABILITIES: Final = (
 """What root in a container may do unless the caller says otherwise: Docker's list."""
 
 MASKED_PATHS: Final = (
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
 )  # fmt: skip
 READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
@@ -51,7 +51,7 @@ def _names(asked: list[str] | str | None) -> set[str]:
 @cache
 def _own_capabilities() -> tuple[str, ...]:
     """What this daemon may give away: its own permitted set. Some hosts lack a few."""
-    return tuple(capabilities.names(capabilities.capget().permitted))
+    return tuple(capabilities.text(number) for number in sorted(capabilities.capget().permitted))
 
 
 def capability_sets(host: HostConfig) -> dict[str, list[str]]:
@@ -73,7 +73,7 @@ def _unmasked(host: HostConfig) -> bool:
     return any(option.replace(":", "=", 1) == "systempaths=unconfined" for option in host.security_opt or [])
 
 
-# --- seccomp ----------------------------------------------------------------------------------------------------------
+# --- seccomp --------------------------------------------------------------------------------------
 
 
 def seccomp_option(host: HostConfig) -> str:

@@ -89,7 +89,7 @@ def build_spec(container: Container, around: Surroundings) -> Json:
     return spec
 
 
-# --- the process ------------------------------------------------------------------------------------------------------
+# --- the process ----------------------------------------------------------------------------------
 
 
 def _process(container: Container, settings: Settings) -> Json:
@@ -155,7 +155,7 @@ def _rlimits(container: Container, settings: Settings) -> list[Json]:
     ]
 
 
-# --- namespaces -------------------------------------------------------------------------------------------------------
+# --- namespaces -----------------------------------------------------------------------------------
 
 
 def _namespaces(container: Container, around: Surroundings) -> list[Json]:
@@ -179,7 +179,7 @@ def _namespaces(container: Container, around: Surroundings) -> list[Json]:
 _PROC_NAMES: Final = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup", "network": "net"}
 
 
-# --- devices ----------------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 def _devices(container: Container) -> list[Json]:
@@ -196,7 +196,9 @@ def _device(source: str, target: str) -> list[Json]:
     try:
         status = os.stat(source)
     except OSError as exc:
-        text = f"error gathering device information while adding custom device \"{source}\": {(exc.strerror or '').lower()}"
+        text = (
+            f'error gathering device information while adding custom device "{source}": {(exc.strerror or "").lower()}'
+        )
         raise InvalidInput(text) from exc
     if stat.S_ISDIR(status.st_mode):
         return [
@@ -207,7 +209,9 @@ def _device(source: str, target: str) -> list[Json]:
         ]
     entry = _node(source, target)
     if entry is None:
-        raise InvalidInput(f'error gathering device information while adding custom device "{source}": not a device node')
+        raise InvalidInput(
+            f'error gathering device information while adding custom device "{source}": not a device node'
+        )
     return [entry]
 
 
@@ -228,7 +232,9 @@ def _node(source: str, target: str) -> Json | None:
     }  # fmt: skip
 
 
-_OWN_IN_CONTAINER: Final = frozenset({"pts", "shm", "fd", "mqueue", "console", "ptmx", "stdin", "stdout", "stderr", "core"})
+_OWN_IN_CONTAINER: Final = frozenset(
+    {"pts", "shm", "fd", "mqueue", "console", "ptmx", "stdin", "stdout", "stderr", "core"}
+)
 _STANDARD: Final = frozenset({"null", "zero", "full", "random", "urandom", "tty"})
 
 
@@ -238,7 +244,7 @@ def _every_device() -> list[Json]:
     for folder, folders, names in os.walk("/dev"):
         if folder == "/dev":
             folders[:] = [name for name in folders if name not in _OWN_IN_CONTAINER]
-            names = [name for name in names if name not in _OWN_IN_CONTAINER | _STANDARD]
+            names[:] = [name for name in names if name not in _OWN_IN_CONTAINER | _STANDARD]
         for name in names:
             path = os.path.join(folder, name)
             entry = None if os.path.islink(path) else _node(path, path)
@@ -247,7 +253,7 @@ def _every_device() -> list[Json]:
     return found
 
 
-# --- mounts -----------------------------------------------------------------------------------------------------------
+# --- mounts ---------------------------------------------------------------------------------------
 
 _NOEXEC: Final = ["nosuid", "noexec", "nodev"]
 
@@ -302,7 +308,10 @@ def _shm(container: Container, around: Surroundings) -> list[Json]:
     if mode.startswith("container:"):
         other = around.join(mode.partition(":")[2])
         if other.host.ipc_mode != "shareable":
-            raise InvalidInput(f"cannot join IPC of container {other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)")
+            raise InvalidInput(
+                f"cannot join IPC of container {other.id}: non-shareable IPC "
+                "(hint: use IpcMode:shareable for the donor container)"
+            )
         return [_bound(str(_shm_directory(other)), "/dev/shm")]
     size = container.host.shm_size or around.settings.shm_size
     options = [*_NOEXEC, "mode=1777", f"size={size}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from wherry.engine import clock
@@ -45,26 +45,31 @@ class Lister:
         self._names_of = names_of
         self._size_of = size_of
 
-    def list(self, *, all: bool, limit: int, size: bool, filters: Filters) -> list[dict[str, Any]]:
+    def summaries(self, *, everything: bool, limit: int, size: bool, filters: Filters) -> list[dict[str, Any]]:
         """Summaries, the newest first.
 
-        :param all: also those that do not run; certain filters imply it.
+        :param everything: also those that do not run; certain filters imply it.
         :param limit: how many at most; 0 or less for all of them.
         :raises InvalidInput: there is no such filter, or its value makes no sense.
         """
-        chosen = self.select(all=all, filters=filters)
+        chosen = self.select(everything=everything, filters=filters)
         if limit > 0:
             chosen = chosen[:limit]
         return [self._summary(container, size=size) for container in chosen]
 
-    def select(self, *, all: bool, filters: Filters) -> list[Container]:
+    def select(self, *, everything: bool, filters: Filters) -> list[Container]:
         """The containers that pass, the newest first."""
         _check_filters(filters)
-        everything = all or any(filters.get(name) for name in ("status", "exited"))
+        everything = everything or any(filters.get(name) for name in ("status", "exited"))
         containers = sorted(self._registry, key=lambda c: (c.definition.created, c.id), reverse=True)
         containers = self._between(containers, filters)
         tests = [self._test(name, values) for name, values in filters.items() if values]
-        return [c for c in containers if (everything or c.state.is_alive or c.state.status is Status.RESTARTING) and all_pass(tests, c)]
+        return [
+            c
+            for c in containers
+            if (everything or c.state.is_alive or c.state.status is Status.RESTARTING)
+            and all(test(c) for test in tests)
+        ]
 
     def _between(self, newest_first: list[Container], filters: Filters) -> list[Container]:
         """Those made before or after a container that ``before`` or ``since`` names."""
@@ -85,7 +90,7 @@ class Lister:
         if simple is None:
             return lambda c: True
         if name == "label":
-            return lambda c: all_true(simple(c, value) for value in values)
+            return lambda c: all(simple(c, value) for value in values)
         return lambda c: any(simple(c, value) for value in values)
 
     def _summary(self, container: Container, *, size: bool) -> dict[str, Any]:
@@ -101,23 +106,16 @@ class Lister:
             "Labels": container.config.labels or {},
             "State": str(state.status),
             "Status": status_text(container),
-            "HostConfig": {"NetworkMode": container.host.network_mode or "none", "Annotations": container.host.annotations or {}},
+            "HostConfig": {
+                "NetworkMode": container.host.network_mode or "none",
+                "Annotations": container.host.annotations or {},
+            },
             "NetworkSettings": {"Networks": networks_shown(container)},
             "Mounts": mounts_shown(container),
         }
         if size:
             summary["SizeRw"], summary["SizeRootFs"] = self._size_of(container)
         return summary
-
-
-def all_pass(tests: Iterable[Callable[[Container], bool]], container: Container) -> bool:
-    """Whether a container passes every test."""
-    return all_true(test(container) for test in tests)
-
-
-def all_true(values: Iterable[bool]) -> bool:
-    """The built-in ``all``, whose name is a parameter's here."""
-    return not any(not value for value in values)
 
 
 def _check_filters(filters: Filters) -> None:
@@ -165,7 +163,9 @@ _TESTS: Final[Mapping[str, Callable[[Container, str], bool]]] = {
     "name": _named,
     "label": lambda c, v: has_label(c.config.labels or {}, v),
     "status": lambda c, v: c.state.status == v,
-    "exited": lambda c, v: not c.state.is_alive and c.state.finished_at != clock.ZERO_TIME and c.state.exit_code == int(v),
+    "exited": lambda c, v: (
+        not c.state.is_alive and c.state.finished_at != clock.ZERO_TIME and c.state.exit_code == int(v)
+    ),
     "network": lambda c, v: v in networks_shown(c),
     "volume": _uses_volume,
     "expose": _has_port,
@@ -179,7 +179,7 @@ def _command(argv: list[str]) -> str:
     return " ".join(word if word and not re.search(r"[\s'\"]", word) else f"'{word}'" for word in argv)
 
 
-# --- the status column ------------------------------------------------------------------------------------------------
+# --- the status column ----------------------------------------------------------------------------
 
 
 def status_text(container: Container) -> str:

@@ -32,7 +32,9 @@ def update(container: Container, body: dict[str, Any], cgroup: str) -> list[str]
     :raises SystemFault: the kernel refused; the configuration is as before.
     """
     if container.state.status in (Status.REMOVING, Status.DEAD):
-        raise Conflict(f"Cannot update container {container.id}: Container is marked for removal and cannot be \"update\".")
+        raise Conflict(
+            f'Cannot update container {container.id}: Container is marked for removal and cannot be "update".'
+        )
     try:
         wanted = msgspec.convert(body, HostConfig)
     except msgspec.ValidationError as exc:
@@ -51,7 +53,7 @@ def update(container: Container, body: dict[str, Any], cgroup: str) -> list[str]
     warnings = validate_resources(changed)
     if container.state.is_alive:
         group = cgroups.open(cgroup)
-        group.apply(cgroups.Resources.from_oci({k: v for k, v in resources(changed).items() if k != "devices"}))
+        group.apply(cgroups.parse({name: part for name, part in resources(changed).items() if name != "devices"}))
     container.definition.host = changed
     return warnings
 

@@ -79,7 +79,7 @@ def check_exec(config: ExecConfig) -> list[str]:
     return argv
 
 
-# --- namespaces -------------------------------------------------------------------------------------------------------
+# --- namespaces -----------------------------------------------------------------------------------
 
 _MODES: Final[tuple[tuple[str, str, Callable[[HostConfig], str | None], frozenset[str]], ...]] = (
     ("PID", "container", lambda h: h.pid_mode, frozenset({"", "host", "private"})),
@@ -98,7 +98,7 @@ def _check_modes(host: HostConfig) -> None:
             raise InvalidInput(f"invalid {label} mode: {mode}")
 
 
-# --- security ---------------------------------------------------------------------------------------------------------
+# --- security -------------------------------------------------------------------------------------
 
 
 def _check_security(host: HostConfig) -> None:
@@ -140,7 +140,7 @@ def _check_security_option(option: str) -> None:
         raise InvalidInput(f'invalid --security-opt 2: "{option}"')
 
 
-# --- the rest ---------------------------------------------------------------------------------------------------------
+# --- the rest -------------------------------------------------------------------------------------
 
 
 def check_restart_policy(host: HostConfig) -> None:
@@ -171,7 +171,18 @@ def _check_logging(host: HostConfig) -> None:
     if log.type not in _LOG_DRIVERS:
         raise InvalidInput(f"logger: no log driver named '{log.type}' is registered")
     for name, value in (log.config or {}).items():
-        if name not in ("max-size", "max-file", "mode", "max-buffer-size", "compress", "labels", "tag", "env", "labels-regex", "env-regex"):
+        if name not in (
+            "max-size",
+            "max-file",
+            "mode",
+            "max-buffer-size",
+            "compress",
+            "labels",
+            "tag",
+            "env",
+            "labels-regex",
+            "env-regex",
+        ):
             raise InvalidInput(f"unknown log opt '{name}' for {log.type or 'local'} log driver")
         if name == "mode" and value not in ("blocking", "non-blocking"):
             raise InvalidInput(f"logger: logging mode not supported: {value}")
@@ -203,7 +214,7 @@ def _check_ulimit(name: str, soft: int, hard: int) -> None:
         raise InvalidInput(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
 
 
-# --- limits -----------------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def validate_resources(host: HostConfig) -> list[str]:
@@ -307,7 +318,7 @@ def _check_block_io(host: HostConfig) -> None:
             raise InvalidInput(f"Range of blkio weight is from 10 to 1000, but {entry.path} has {entry.weight}")
 
 
-# --- signals ----------------------------------------------------------------------------------------------------------
+# --- signals --------------------------------------------------------------------------------------
 
 
 def parse_signal(text: str) -> int:
