@@ -1,0 +1,77 @@
+"""Control groups: limits, accounting, freezing and killing of a container's processes.
+
+``contract.py`` says what a cgroup is; ``v1.py`` and ``v2.py`` are the two implementations, chosen by what is mounted;
+the modules named after them translate limits and counters. Everything acts through
+:class:`~wherry.runtime.cgroups.directory.Files`.
+
+What a container *should* be limited to does not belong here.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Final
+
+from wherry.errors import InvalidInput, Unsupported
+from wherry.runtime.cgroups.contract import Cgroup, Resources, Statistics, Watch
+from wherry.runtime.cgroups.directory import Files, KernelFiles
+from wherry.runtime.cgroups.hierarchies import Hierarchies, find
+from wherry.runtime.cgroups.moves import keep_moves_fast
+from wherry.runtime.cgroups.resources import parse as parse_resources
+from wherry.runtime.cgroups.v1 import CgroupV1
+from wherry.runtime.cgroups.v2 import CgroupV2
+
+__all__ = [
+    "Cgroup",
+    "Hierarchies",
+    "Resources",
+    "Statistics",
+    "Watch",
+    "bind",
+    "hierarchies",
+    "keep_moves_fast",
+    "open",
+    "parse_resources",
+]
+
+_found: Hierarchies | None = None
+_FILES: Final = KernelFiles()
+
+
+def hierarchies() -> Hierarchies:
+    """Return what is mounted; looked up once, because nobody mounts cgroups later on.
+
+    :raises Unsupported: nothing is.
+    """
+    global _found  # noqa: PLW0603  a fact about the machine
+    if _found is None:
+        with builtins.open("/proc/self/mountinfo") as mountinfo:
+            _found = find(mountinfo.read(), _FILES)
+    return _found
+
+
+def open(path: str) -> Cgroup:
+    """Return a container's cgroup, which need not exist.
+
+    :param path: where it is in the hierarchies, ``"/wherry/<id>"``.
+    :raises InvalidInput: the path is not absolute, is the root, or has ``..`` in it.
+    :raises Unsupported: no cgroup file system is mounted.
+    """
+    return bind(path, hierarchies(), _FILES)
+
+
+def bind(path: str, found: Hierarchies, files: Files) -> Cgroup:
+    """Return a cgroup of given hierarchies, which tests may have made up."""
+    normal = _normal(path)
+    if found.version == 1:
+        return CgroupV1(normal, found.v1, files)
+    if found.v2 is None:
+        raise Unsupported("cgroup version 2 is not mounted")
+    return CgroupV2(normal, found.v2, files)
+
+
+def _normal(path: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
+        raise InvalidInput(f"the cgroup path {path!r} must be absolute, below the root and without '..'")
+    return "/" + "/".join(parts)

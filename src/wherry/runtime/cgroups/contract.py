@@ -1,0 +1,299 @@
+"""What a cgroup is to the rest of wherry, whichever version of cgroups the machine has.
+
+A *cgroup* is one container's group of processes. With version 2 it is one directory; with version 1 it is one
+directory of the same name in each mounted *hierarchy*, and each hierarchy has its *controllers* (``memory``, ``pids``
+...).
+
+The values here are named tuples instead of dataclasses: the keeper imports them, and ``dataclasses`` would bring
+``inspect`` with it, which is larger than all of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from wherry.linux.fd import Fd
+
+__all__ = [
+    "BlockIo",
+    "Cgroup",
+    "Cpu",
+    "CpuStatistics",
+    "DeviceAccess",
+    "DeviceValue",
+    "IoCount",
+    "Memory",
+    "MemoryStatistics",
+    "Pids",
+    "Resources",
+    "Statistics",
+    "Watch",
+]
+
+
+# ------------------------------------------------------------------------------------------------------------ resources
+
+
+class Memory(NamedTuple):
+    """Limits of memory in bytes; -1 lifts a limit, None leaves it as it is.
+
+    :ivar limit: resident memory and page cache.
+    :ivar reservation: what is left alone when memory is short elsewhere.
+    :ivar swap: memory and swap *together*, as version 1 counts; -1 for no limit of swap.
+    :ivar swappiness: 0 to 100; version 1 only.
+    :ivar disable_oom_killer: processes wait for memory instead of being killed; version 1 only.
+    :ivar check_before_update: refuse a limit below what is in use.
+    """
+
+    limit: int | None = None
+    reservation: int | None = None
+    swap: int | None = None
+    swappiness: int | None = None
+    disable_oom_killer: bool | None = None
+    check_before_update: bool = False
+
+
+class Cpu(NamedTuple):
+    """Shares of processors, and which ones; times in microseconds, None leaves a limit as it is.
+
+    :ivar shares: 2 to 262144, relative to the siblings; 1024 is what a cgroup has by itself.
+    :ivar quota: time that may be used per ``period``, on all processors together; negative for no limit.
+    :ivar burst: unused quota that may be saved up.
+    :ivar idle: 1 for processes that run only when nothing else wants to.
+    :ivar cpus: and ``mems``: lists such as ``"0-3,8"``; empty leaves them.
+    """
+
+    shares: int | None = None
+    quota: int | None = None
+    period: int | None = None
+    burst: int | None = None
+    idle: int | None = None
+    realtime_runtime: int | None = None
+    realtime_period: int | None = None
+    cpus: str = ""
+    mems: str = ""
+
+
+class DeviceValue(NamedTuple):
+    """A number for one block device."""
+
+    major: int
+    minor: int
+    value: int
+
+
+class BlockIo(NamedTuple):
+    """Weights (10 to 1000, relative to the siblings) and limits per second of block devices."""
+
+    weight: int | None = None
+    leaf_weight: int | None = None
+    weight_device: tuple[DeviceValue, ...] = ()
+    leaf_weight_device: tuple[DeviceValue, ...] = ()
+    read_bps: tuple[DeviceValue, ...] = ()
+    write_bps: tuple[DeviceValue, ...] = ()
+    read_iops: tuple[DeviceValue, ...] = ()
+    write_iops: tuple[DeviceValue, ...] = ()
+
+
+class DeviceAccess(NamedTuple):
+    """One entry of the ordered list that says which devices may be used.
+
+    :ivar kind: ``"a"`` for all, ``"b"`` for block, ``"c"`` for character devices.
+    :ivar major: and ``minor``: numbers, None for all.
+    :ivar access: some of ``r``, ``w``, ``m`` (mknod).
+    """
+
+    allow: bool
+    kind: str = "a"
+    major: int | None = None
+    minor: int | None = None
+    access: str = "rwm"
+
+
+class Resources(NamedTuple):
+    """Everything that can be limited: ``linux.resources`` of an OCI runtime specification.
+
+    :ivar pids: processes and threads; -1 lifts the limit, None leaves it.
+    :ivar hugepages: size as in file names (``"2MB"``) and limit in bytes.
+    :ivar devices: None leaves them as they are.
+    :ivar network_class: the class that packets are marked with; version 1 only.
+    :ivar network_priorities: interface and priority; version 1 only.
+    :ivar rdma: device, and its limits as the kernel writes them.
+    :ivar unified: files of version 2 and what to write into them.
+    """
+
+    memory: Memory = Memory()
+    cpu: Cpu = Cpu()
+    pids: int | None = None
+    block_io: BlockIo = BlockIo()
+    hugepages: tuple[tuple[str, int], ...] = ()
+    devices: tuple[DeviceAccess, ...] | None = None
+    network_class: int | None = None
+    network_priorities: tuple[tuple[str, int], ...] = ()
+    rdma: tuple[tuple[str, str], ...] = ()
+    unified: tuple[tuple[str, str], ...] = ()
+
+
+# ----------------------------------------------------------------------------------------------------------- statistics
+
+
+class CpuStatistics(NamedTuple):
+    """Processor time in nanoseconds.
+
+    :ivar per_cpu: usage of each processor; empty where the kernel does not count so (version 2).
+    :ivar periods: how many periods of the quota passed, ``throttled_periods`` of them with processes held back.
+    """
+
+    usage: int = 0
+    user: int = 0
+    system: int = 0
+    per_cpu: tuple[int, ...] = ()
+    periods: int = 0
+    throttled_periods: int = 0
+    throttled_time: int = 0
+
+
+class MemoryStatistics(NamedTuple):
+    """Memory in bytes.
+
+    :ivar usage: with page cache.
+    :ivar maximum: the highest usage there was; 0 where the kernel does not keep it.
+    :ivar limit: None if there is none.
+    :ivar failures: how often the limit was hit.
+    :ivar details: the lines of ``memory.stat``, under the names of the version at hand.
+    """
+
+    usage: int = 0
+    maximum: int = 0
+    limit: int | None = None
+    failures: int = 0
+    swap_usage: int = 0
+    details: Mapping[str, int] = {}
+
+
+class Pids(NamedTuple):
+    """Processes and threads."""
+
+    current: int = 0
+    limit: int | None = None
+
+
+class IoCount(NamedTuple):
+    """What was transferred from (``read``) or to (``write``) one block device."""
+
+    major: int
+    minor: int
+    operation: str
+    value: int
+
+
+class Statistics(NamedTuple):
+    """What a cgroup's processes used so far; a part whose controller is missing has zeros.
+
+    :ivar io_bytes: and ``io_operations``: counts per device and operation.
+    :ivar oom_kills: how many processes were killed for lack of memory.
+    """
+
+    cpu: CpuStatistics = CpuStatistics()
+    memory: MemoryStatistics = MemoryStatistics()
+    pids: Pids = Pids()
+    io_bytes: tuple[IoCount, ...] = ()
+    io_operations: tuple[IoCount, ...] = ()
+    oom_kills: int = 0
+
+
+class Watch(NamedTuple):
+    """A descriptor to wait on.
+
+    :ivar fd: what to register with poll or epoll; the caller closes it.
+    :ivar events: for which events (``EPOLLIN`` or ``EPOLLPRI``).
+    :ivar acknowledge: to be called after each event, before waiting again.
+    """
+
+    fd: Fd
+    events: int
+    acknowledge: Callable[[], None]
+
+
+# --------------------------------------------------------------------------------------------------------- the contract
+
+
+class Cgroup(Protocol):
+    """One container's cgroup, which need not exist yet. Creating the object touches nothing.
+
+    Whatever needs it to exist raises :class:`~wherry.errors.NotFound` otherwise.
+    """
+
+    @property
+    def path(self) -> str:
+        """Where it is, seen from the roots of the hierarchies: ``"/wherry/<id>"``."""
+
+    @property
+    def version(self) -> int:
+        """1 or 2."""
+
+    def exists(self) -> bool:
+        """Whether it exists, in any hierarchy."""
+
+    def create(self, resources: Resources) -> None:
+        """Make it, parents included, and set its limits; if that fails, nothing is left of it.
+
+        One that exists is used as it is and gets the limits.
+
+        :raises InvalidInput: the kernel rejects a value.
+        :raises Unsupported: a limit is asked for, and this machine lacks the controller for it.
+        """
+
+    def apply(self, resources: Resources) -> None:
+        """Set limits; what ``resources`` leaves out stays as it is. Raises as :meth:`create` does."""
+
+    def add(self, pid: int) -> None:
+        """Move a process (all its threads) into it."""
+
+    def open_dir_fd(self) -> Fd | None:
+        """Open the directory to clone into (``CLONE_INTO_CGROUP``); None with version 1, where :meth:`add` must do."""
+
+    def pids(self, *, recursive: bool = True) -> list[int]:
+        """Return its processes, with those of cgroups below it unless ``recursive`` is false."""
+
+    def freeze(self, timeout: float = 10.0) -> None:
+        """Stop all processes, and wait until they stand still.
+
+        :param timeout: seconds; then they are let go again.
+        :raises Unavailable: some process did not stop in time, because it hangs in the kernel.
+        """
+
+    def thaw(self) -> None:
+        """Let the processes go on."""
+
+    def is_frozen(self) -> bool:
+        """Whether :meth:`freeze` was called last."""
+
+    def kill_all(self, timeout: float = 10.0) -> None:
+        """Kill every process in it and below, frozen ones and those that fork meanwhile too, and wait for their end.
+
+        :raises Unavailable: some process did not end in time.
+        """
+
+    def statistics(self) -> Statistics:
+        """Read all counters."""
+
+    def oom_count(self) -> int:
+        """Return how many processes were killed for lack of memory; 0 without the memory controller."""
+
+    def oom_events(self) -> Watch:
+        """Return what becomes ready when memory runs out.
+
+        :raises Unsupported: there is no memory controller.
+        """
+
+    def destroy(self, timeout: float = 5.0) -> None:
+        """Remove it and all below; without effect if it does not exist. Its processes must have ended.
+
+        :param timeout: seconds for the kernel to finish with processes that are just ending.
+        :raises Conflict: processes are still in it.
+        """
+
+    def paths(self) -> dict[str, str]:
+        """Return its directories: by controller with version 1, under ``""`` with version 2."""
