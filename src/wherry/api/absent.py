@@ -18,7 +18,10 @@ _NO_BUILD: Final = "building images is not supported by this version of wherry"
 _NO_REGISTRY: Final = "registries are not supported by this version of wherry"
 _NO_PLUGINS: Final = "plugins are not supported by wherry"
 #: dockerd's own words when it is not part of a swarm; clients know them.
-_NO_SWARM: Final = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
+_NO_SWARM: Final = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
+    "to connect this node to swarm and try again."
+)
 
 _UNSUPPORTED: Final = (
     ("POST", "/build", _NO_BUILD),

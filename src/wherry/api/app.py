@@ -16,7 +16,8 @@ from wherry.api.call import Call
 from wherry.api.containers import ContainerRoutes
 from wherry.api.events import EventRoutes
 from wherry.api.exec import ExecRoutes
-from wherry.api.hijack import HangupWatch
+from wherry.api.front import HEAD_LIMIT, FrontDoor
+from wherry.api.hijack import HangupWatch, wants_upgrade
 from wherry.api.images import ImageRoutes
 from wherry.api.logs import LogRoutes
 from wherry.api.networks import NetworkRoutes, VolumeRoutes
@@ -35,31 +36,34 @@ log = logging.getLogger(__name__)
 
 READ_BUFFER: Final = 1024 * 1024  #: bytes of a request's body that may wait; archives come through here
 KEEP_ALIVE: Final = 86400.0  #: seconds that a connection may idle; it costs next to nothing, and no timer runs before
-HEAD_LIMIT: Final = 1024 * 1024  #: bytes of a request line; lists of names and filters are long (``GET /images/get``)
 
 
 class Api:
-    """Answers requests; :attr:`server` makes the protocol objects that listeners need."""
+    """Answers requests; :meth:`connection` makes the protocol objects that listeners need."""
 
     def __init__(self, router: Router, watch: HangupWatch) -> None:
         self._router = router
         self._watch = watch
-        self.server = Server(
+        self._server = Server(
             self._handle,
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
             read_bufsize=READ_BUFFER,
-            max_line_size=HEAD_LIMIT,
+            max_line_size=HEAD_LIMIT,  # lists of names and filters are long (``GET /images/get``)
             max_field_size=HEAD_LIMIT,
             auto_decompress=False,
             lingering_time=0,
         )
 
+    def connection(self) -> asyncio.Protocol:
+        """Return what serves one connection."""
+        return FrontDoor(self._server())
+
     async def close(self) -> None:
         """End every request that is still open; what they began in the engine goes on."""
-        self.server.pre_shutdown()
-        await self.server.shutdown(0.2)
+        self._server.pre_shutdown()
+        await self._server.shutdown(0.2)
         self._watch.close()
 
     async def _handle(self, request: BaseRequest) -> StreamResponse:
@@ -79,7 +83,10 @@ class Api:
         except ConnectionError:
             raise  # the client has left; aiohttp knows what to do
         except Exception as error:  # the outermost layer: every error becomes an answer here
-            return errors.answer(error, _name(request))
+            answer = errors.answer(error, _name(request))
+            if wants_upgrade(request):
+                answer.force_close()  # what the client sends behind it is not HTTP
+            return answer
 
 
 def _name(request: BaseRequest) -> str:

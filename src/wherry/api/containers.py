@@ -39,10 +39,10 @@ class Lifecycle(Protocol):
     async def start(self, ref: str, *, detach_keys: str | None = None) -> None:
         """Start it."""
 
-    async def stop(self, ref: str, *, signal: str | None = None, timeout: int | None = None) -> None:  # noqa: ASYNC109 - the container's
+    async def stop(self, ref: str, *, signal: str | None = None, timeout: int | None = None) -> None:
         """Stop it, by force after the timeout in seconds."""
 
-    async def restart(self, ref: str, *, signal: str | None = None, timeout: int | None = None) -> None:  # noqa: ASYNC109 - the container's
+    async def restart(self, ref: str, *, signal: str | None = None, timeout: int | None = None) -> None:
         """Stop and start it."""
 
     async def kill(self, ref: str, signal: str) -> None:

@@ -86,7 +86,7 @@ class ExecRoutes:
         return await serve_hijacked(call, attachment, self._watch)
 
     async def _refuse_in_stream(self, call: Call, error: WherryError, *, tty: bool) -> StreamResponse:
-        """Say on the stream that there is no such command; clients then read the exit code (126, 127) by ExecInspect."""
+        """Say on the stream that there is no such command; clients get the exit code (126, 127) by ExecInspect."""
         connection = hijack(call.request, self._watch, content_type=content_type(tty=tty, version=call.version))
         text = f"{error}\r\n".encode()
         await connection.write(*((text,) if tty else frame(1, text)))

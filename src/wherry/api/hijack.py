@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from aiohttp.web import BaseRequest, StreamResponse
+
+from wherry.api.front import FrontDoor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +111,13 @@ class Hijacked(asyncio.Protocol):
         """Become the transport's protocol; from here on no byte is HTTP."""
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_LIMIT)
+        front = transport.get_protocol()
         transport.set_protocol(self)
+        if isinstance(front, FrontDoor):
+            early, ended = front.take_kept()
+            self.data_received(early)
+            if ended:
+                self.eof_received()
 
     async def read(self) -> bytes:
         """Return what the client sent next, or nothing once it half-closed or left."""
@@ -137,20 +145,11 @@ class Hijacked(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    # --- the side of the parser that aiohttp hands the first bytes to (`RequestHandler.set_parser`)
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes that came right behind the request."""
-        self.data_received(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """Take note that nothing more comes."""
-        self._end_input()
-
     # --- the side of the transport
 
     def data_received(self, data: bytes) -> None:
+        if not data:
+            return
         self._input += data
         self._input_arrived.set()
         if len(self._input) >= READ_LIMIT and self._transport is not None:
@@ -217,14 +216,13 @@ def hijack(request: BaseRequest, watch: HangupWatch, *, content_type: str) -> Hi
 
     :raises ConnectionResetError: the client has left already.
     """
-    http = cast(Any, request.protocol)
+    http = request.protocol
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client has left")
     connection = Hijacked(http, watch)
     transport.write(_head(wants_upgrade(request), content_type))
     http.keep_alive(False)
-    http.set_parser(connection)  # hands over what came right behind the request
     connection.take_over(transport)
     return connection
 

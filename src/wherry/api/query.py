@@ -20,7 +20,7 @@ _SECOND: Final = 1_000_000_000
 _UNIX_TIME: Final = re.compile(r"-?(\d+)(?:\.(\d{1,9})\d*)?\Z")
 _GO_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": _SECOND, "m": 60 * _SECOND, "h": 3600 * _SECOND}
-_either_filters = msgspec.json.Decoder(dict[str, list[str] | dict[str, bool]])
+_either_filters = msgspec.json.Decoder(dict[str, list[str] | dict[str, bool]] | None)
 
 
 def flag(query: Mapping[str, str], name: str, *, default: bool = False) -> bool:
@@ -61,7 +61,7 @@ def filters(query: Mapping[str, str]) -> Filters:
     if not text:
         return {}
     try:
-        given = _either_filters.decode(text)
+        given = _either_filters.decode(text) or {}
     except msgspec.DecodeError as error:
         raise InvalidInput("invalid filter", cause=str(error)) from error
     return {

@@ -1,8 +1,8 @@
 """From a method and a path to a handler.
 
 A pattern is a path with names in braces; ``{name}`` takes one part and, written ``{name:path}``, many: image names have
-slashes in them. The version prefix is taken off before, so a route is written once. (aiohttp's own dispatcher belongs to
-its Application, where the prefix would make every route one that has to be tried.)
+slashes in them. The version prefix is taken off before, so a route is written once. (aiohttp's own dispatcher belongs
+to its Application, where the prefix would make every route one that has to be tried.)
 """
 
 from __future__ import annotations

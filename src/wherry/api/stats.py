@@ -34,7 +34,7 @@ class StatsRoutes:
         return [Route("GET", "/containers/{id}/stats", self.stats, streaming=True)]
 
     async def stats(self, call: Call) -> StreamResponse:
-        """ContainerStats. A share of the CPU needs two samples: a single answer waits for the second, or is ``one-shot``."""
+        """ContainerStats. CPU shares need two samples: a single answer waits for the second, or is ``one-shot``."""
         first = await self._containers.stats(call.id)
         if call.flag("stream", default=True):
             return await self._stream(call, first)

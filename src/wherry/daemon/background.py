@@ -38,7 +38,8 @@ class Background:
 def go(options: Options) -> Background:
     """Return in the background, in a session of its own.
 
-    The calling process stays until it is told how it went, and ends. Call it before there are threads. Standard error becomes ``<exec-root>/wherryd.log``.
+    The calling process stays until it is told how it went, and ends. Call it before there are threads. Standard error
+    becomes ``<exec-root>/wherryd.log``.
     """
     read_end, write_end = os.pipe()
     if os.fork():

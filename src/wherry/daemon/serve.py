@@ -94,8 +94,8 @@ class Daemon:
 async def _accept(loop: asyncio.AbstractEventLoop, api: Api, listener: Listener) -> asyncio.Server:
     backlog = 4096
     if listener.socket.family.name == "AF_UNIX":
-        return await loop.create_unix_server(api.server, sock=listener.socket, backlog=backlog)
-    return await loop.create_server(api.server, sock=listener.socket, ssl=listener.tls, backlog=backlog)
+        return await loop.create_unix_server(api.connection, sock=listener.socket, backlog=backlog)
+    return await loop.create_server(api.connection, sock=listener.socket, ssl=listener.tls, backlog=backlog)
 
 
 async def serve(told: Options, channel: Background) -> None:
