@@ -6,3 +6,22 @@ on the layers below it. An
 *overlay mount* is a pile of such directories with a writable one on top; nothing in this package mounts it. Names of
 images don't belong here, nor does anything about containers.
 """
+
+from wherry.layers.diff import Change, ChangeKind, changes, write_layer
+from wherry.layers.export import export
+from wherry.layers.limits import Limits
+from wherry.layers.overlay import OverlayMount, make_directories
+from wherry.layers.store import Layer, LayerStore
+
+__all__ = [
+    "Change",
+    "ChangeKind",
+    "Layer",
+    "LayerStore",
+    "Limits",
+    "OverlayMount",
+    "changes",
+    "export",
+    "make_directories",
+    "write_layer",
+]

@@ -58,6 +58,11 @@ class MergedEntry(NamedTuple):
     level: int
     status: os.stat_result
 
+    @property
+    def is_whiteout(self) -> bool:
+        """Whether it says that the layers below don't have this name any more."""
+        return is_whiteout(self.status)
+
 
 class MergedDirectory:
     """One directory, merged from those layers of a pile that have it. Use it in a ``with`` block.
@@ -80,12 +85,15 @@ class MergedDirectory:
         return os.fstat(self._levels[0][1].fileno())
 
     @property
-    def descriptor(self) -> int:
-        """The topmost of the directories that it consists of."""
-        return self._levels[0][1].fileno()
+    def is_opaque(self) -> bool:
+        """Whether its topmost part hides what layers below have in theirs."""
+        return is_opaque(self._levels[0][1].fileno())
 
-    def entries(self) -> Iterator[MergedEntry]:
-        """All names, sorted, without those that were deleted."""
+    def entries(self, *, whiteouts: bool = False) -> Iterator[MergedEntry]:
+        """All names, sorted, without those that were deleted.
+
+        :param whiteouts: with the marks of deletion.
+        """
         found: dict[bytes, MergedEntry] = {}
         for level, directory in self._levels:
             fd = directory.fileno()
@@ -93,7 +101,7 @@ class MergedDirectory:
                 if name not in found:
                     found[name] = MergedEntry(name, fd, level, os.stat(name, dir_fd=fd, follow_symlinks=False))
         for _, entry in sorted(found.items()):
-            if not is_whiteout(entry.status):
+            if whiteouts or not entry.is_whiteout:
                 yield entry
 
     def find(self, name: bytes) -> MergedEntry | None:

@@ -1,0 +1,116 @@
+"""Files become entries of an archive: with owner, times, attributes, and hard links as hard links."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from wherry.errors import SystemFault
+from wherry.layers import marks, tar_writer
+from wherry.layers.entry import Entry, Kind, shown
+from wherry.layers.merged import MergedEntry
+
+__all__ = ["Packer"]
+
+_READ = 1024 * 1024
+# Not the content's, but the host's own: labels of its security module.
+_HOSTS_OWN = ("security.selinux", "security.apparmor", "security.evm", "security.ima")
+
+
+class Packer:
+    """Writes an archive entry by entry.
+
+    :param write: takes the archive's bytes, piece by piece.
+    """
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def add(self, path: bytes, found: MergedEntry) -> None:
+        """Append a file, of a directory just itself. Sockets are left out: an archive cannot hold them.
+
+        :param path: its name in the archive.
+        """
+        kind = Kind.of_mode(found.status.st_mode)
+        if kind is None:
+            return
+        entry = _describe(path, kind, found.status)
+        if kind is not Kind.DIRECTORY and found.status.st_nlink > 1:
+            first = self._links.setdefault((found.status.st_dev, found.status.st_ino), path)
+            if first != path:
+                entry.kind, entry.target, entry.size = Kind.LINK, first, 0
+                self._write(tar_writer.header(entry))
+                return
+        if kind is Kind.SYMLINK:
+            entry.target = os.readlink(found.name, dir_fd=found.directory)
+        entry.xattrs = _attributes(found)
+        if kind is Kind.FILE:
+            self._add_file(entry, found)
+        else:
+            self._write(tar_writer.header(entry))
+
+    def add_directory(self, path: bytes, status: os.stat_result) -> None:
+        """Append a directory that is known by its status alone."""
+        self._write(tar_writer.header(_describe(path, Kind.DIRECTORY, status)))
+
+    def add_whiteout(self, directory: bytes, name: bytes) -> None:
+        """Append the mark that says that `name` is deleted."""
+        self._add_mark(directory, marks.PREFIX + name)
+
+    def add_opaque(self, directory: bytes) -> None:
+        """Append the mark that says that nothing of the layers below is left in a directory."""
+        self._add_mark(directory, marks.OPAQUE_MARK)
+
+    def finish(self) -> None:
+        """Append the archive's end."""
+        self._write(tar_writer.END)
+
+    def _add_mark(self, directory: bytes, name: bytes) -> None:
+        self._write(tar_writer.header(Entry(directory + b"/" + name if directory else name, mode=0)))
+
+    def _add_file(self, entry: Entry, found: MergedEntry) -> None:
+        """A file whose size changes meanwhile is cut, or filled with zeros, to the size announced, as tar(1) does it."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(found.name, flags, dir_fd=found.directory)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise SystemFault(f"{shown(entry.name)} is no file any more")
+            self._write(tar_writer.header(entry))
+            left = entry.size
+            while left and (piece := os.read(fd, min(left, _READ))):
+                self._write(piece)
+                left -= len(piece)
+        finally:
+            os.close(fd)
+        while left:
+            piece = bytes(min(left, _READ))
+            self._write(piece)
+            left -= len(piece)
+        self._write(tar_writer.padding(entry.size))
+
+
+def _describe(path: bytes, kind: Kind, status: os.stat_result) -> Entry:
+    is_device = kind in (Kind.CHARACTER, Kind.BLOCK)
+    return Entry(
+        path,
+        kind,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_size if kind is Kind.FILE else 0,
+        status.st_mtime_ns,
+        device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
+    )
+
+
+def _attributes(found: MergedEntry) -> dict[str, bytes]:
+    """Extended attributes; those of overlayfs and of the host's security module stay here."""
+    path = b"/proc/self/fd/%d/%s" % (found.directory, found.name)
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        wanted = [name for name in names if not name.startswith(marks.OVERLAY_ATTRIBUTES) and name not in _HOSTS_OWN]
+        return {name: os.getxattr(path, name, follow_symlinks=False) for name in wanted}
+    except OSError:
+        return {}  # a file system without attributes, or a file that is just being replaced

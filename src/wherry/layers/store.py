@@ -1,0 +1,221 @@
+"""The unpacked layers on disk, and the rows that say which is which.
+
+A layer exists when its row does. The directory is complete and synced before: it is unpacked under ``tmp/``, synced,
+moved to ``layers/<n>``, and then the row is committed, *the point of no return*. A directory without a row is what a
+crash left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from wherry.content.durable import disk_errors, publish, temporary_name
+from wherry.errors import CorruptData, NotFound
+from wherry.layers.database import Database
+from wherry.layers.limits import DEFAULT_LIMITS, Limits
+from wherry.layers.source import Reader
+from wherry.layers.unpack import Unpacked, unpack
+from wherry.oci.digest import Digest, chain_id
+
+__all__ = ["SCHEMA", "Layer", "LayerStore", "remove_tree"]
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS layers (
+    number INTEGER PRIMARY KEY,
+    chain_id TEXT NOT NULL UNIQUE,
+    diff_id TEXT NOT NULL,
+    parent TEXT,
+    size INTEGER NOT NULL,
+    created INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """An unpacked layer.
+
+    :param number: the name of its directory.
+    :param parent: the chain ID of the layer below it.
+    :param size: the sum of its files' sizes in bytes.
+    """
+
+    number: int
+    chain_id: Digest
+    diff_id: Digest
+    parent: Digest | None
+    size: int
+
+
+class LayerStore:
+    """Layers by chain ID. Safe to use from several threads; look-ups come from memory.
+
+    :param root: the directory ``layers``; made when missing.
+    :param tmp: for what is unfinished, on the same file system; its owner empties it at start.
+    :param database: with the tables of `SCHEMA`.
+    """
+
+    def __init__(self, root: Path, tmp: Path, database: Database, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.root: Final = root
+        self._tmp = tmp
+        self._database = database
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._busy: dict[Digest, threading.Lock] = {}
+        with disk_errors("make the layers' directory"):
+            root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        rows = database.rows("SELECT number, chain_id, diff_id, parent, size FROM layers")
+        self._layers = {layer.chain_id: layer for layer in map(_from_row, rows)}
+
+    def get(self, chain: Digest) -> Layer:
+        """The layer of a chain ID.
+
+        :raises NotFound: it is not unpacked here.
+        """
+        try:
+            return self._layers[chain]
+        except KeyError:
+            raise NotFound(f"no such layer: {chain}") from None
+
+    def __contains__(self, chain: Digest) -> bool:
+        return chain in self._layers
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(list(self._layers.values()))
+
+    def path(self, layer: Layer) -> Path:
+        """Its directory."""
+        return self.root / str(layer.number)
+
+    def pile(self, top: Digest | None) -> list[Layer]:
+        """A layer and all those below it, top first.
+
+        :raises NotFound: one of them is not unpacked here.
+        """
+        found = []
+        while top is not None:
+            layer = self.get(top)
+            found.append(layer)
+            top = layer.parent
+        return found
+
+    def ensure(self, open_blob: Callable[[], BinaryIO], diff_id: Digest, parent: Digest | None) -> Layer:
+        """Unpack a layer, unless it is there; of several that ask for the same at once, one does the work.
+
+        :param open_blob: opens its archive; only called when there's work to do.
+        :param diff_id: what the uncompressed archive's digest has to be.
+        :param parent: the chain ID of the layer below.
+        :raises CorruptData: the archive is damaged, or is not what `diff_id` says.
+        """
+        chain = chain_id([parent, diff_id] if parent else [diff_id])
+        with self._alone(chain):
+            if chain in self._layers:
+                return self._layers[chain]
+            with open_blob() as stream:
+                return self.add(stream, parent, diff_id)[0]
+
+    def add(self, stream: Reader, parent: Digest | None, diff_id: Digest | None = None) -> tuple[Layer, Unpacked]:
+        """Unpack a layer whose identity may only be known afterwards.
+
+        :param diff_id: what the uncompressed archive's digest has to be, when that is known.
+        :raises CorruptData: the archive is damaged, or is not what `diff_id` says.
+        """
+        staged = temporary_name(self._tmp, "layer")
+        below = [str(self.path(layer)) for layer in self.pile(parent)]
+        with disk_errors("unpack a layer"):
+            staged.mkdir()
+        try:
+            unpacked = unpack(stream, staged, below, self._limits)
+            if diff_id is not None and unpacked.diff_id != diff_id:
+                raise CorruptData(f"the layer unpacks to diff ID {unpacked.diff_id}, not {diff_id}")
+            return self._register(staged, parent, unpacked), unpacked
+        finally:
+            remove_tree(staged)
+
+    def remove(self, chains: Iterable[Digest]) -> int:
+        """Remove layers; nothing may use them any more. What isn't there is passed over.
+
+        :return: the sum of their sizes.
+        """
+        doomed = [self._layers[chain] for chain in chains if chain in self._layers]
+        with self._database.transaction() as connection:
+            connection.executemany("DELETE FROM layers WHERE number = ?", [(layer.number,) for layer in doomed])
+        for layer in doomed:
+            del self._layers[layer.chain_id]
+        for layer in doomed:
+            self._bury(self.path(layer))
+        return sum(layer.size for layer in doomed)
+
+    def reconcile(self) -> None:
+        """Make directories and rows agree again after a crash; nobody else may use the store meanwhile."""
+        known = {str(layer.number) for layer in self}
+        with disk_errors("look at the layers' directory"):
+            found = {entry.name for entry in os.scandir(self.root)}
+        for name in found - known:
+            self._bury(self.root / name)
+        self.remove([layer.chain_id for layer in self if str(layer.number) not in found])
+
+    def _register(self, staged: Path, parent: Digest | None, unpacked: Unpacked) -> Layer:
+        """Give a complete tree its number and its row."""
+        chain = chain_id([parent, unpacked.diff_id] if parent else [unpacked.diff_id])
+        # syncfs(2) isn't in the standard library; one sync(2) is far cheaper than an fsync for each of thousands of
+        # files.
+        os.sync()
+        with self._lock, self._database.transaction() as connection:
+            if chain in self._layers:
+                return self._layers[chain]
+            values = (chain, unpacked.diff_id, parent, unpacked.size, time.time_ns())
+            statement = "INSERT INTO layers (chain_id, diff_id, parent, size, created) VALUES (?, ?, ?, ?, ?)"
+            number = connection.execute(statement, [value and str(value) for value in values]).lastrowid
+            layer = Layer(number or 0, chain, unpacked.diff_id, parent, unpacked.size)
+            self._bury(self.path(layer))
+            with disk_errors("store a layer"):
+                publish(staged, self.path(layer))
+        self._layers[chain] = layer
+        return layer
+
+    def _bury(self, path: Path) -> None:
+        """Remove a tree so that a crash in the middle leaves it under ``tmp/``, not half a layer under its name."""
+        grave = temporary_name(self._tmp, "removed")
+        try:
+            path.rename(grave)
+        except FileNotFoundError:
+            return
+        remove_tree(grave)
+
+    @contextmanager
+    def _alone(self, chain: Digest) -> Iterator[None]:
+        with self._lock:
+            lock = self._busy.setdefault(chain, threading.Lock())
+        with lock:
+            yield
+        with self._lock:
+            if not lock.locked():
+                self._busy.pop(chain, None)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory tree, or what is left of it; links in it are removed, not followed.
+
+    :raises SystemFault: something in it could not be removed.
+    """
+    with disk_errors("remove"):
+        try:
+            shutil.rmtree(path)
+        except NotADirectoryError:
+            path.unlink()
+        except FileNotFoundError:
+            return
+
+
+def _from_row(row: tuple[int, str, str, str | None, int]) -> Layer:
+    number, chain, diff_id, parent, size = row
+    return Layer(number, Digest(chain), Digest(diff_id), Digest(parent) if parent else None, size)
