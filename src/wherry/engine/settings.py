@@ -40,7 +40,7 @@ class Settings:
     debug: bool = False  #: shown by ``info``; the log level itself is the daemon's matter
     shutdown_timeout: int = 15  #: seconds that containers get to end at a shutdown with ``kill``
 
-    log_driver: str = "wherry"  #: ``wherry`` (segments), ``json-file`` and ``local`` (names for the same), or ``none``
+    log_driver: str = "json-file"  #: ``json-file`` and ``local`` are names for wherry's own segments; or ``none``
     log_options: Mapping[str, str] = field(default_factory=dict)  #: ``max-size``, ``max-file``, ``mode`` ...
     cgroup_parent: str = ""  #: empty: the engine's own default
     shm_size: int = 64 * MEBIBYTE  #: bytes of ``/dev/shm``
