@@ -54,7 +54,7 @@ def from_rfc3339(text: str) -> int:
 def parse_moment(text: str) -> int:
     """Nanoseconds since the epoch of what `--since` and `--until` take.
 
-    :param text: seconds with an optional fraction (``1700000000.5``), RFC 3339, or a Go duration (``1h30m``) before now.
+    :param text: seconds with an optional fraction (``1700000000.5``), RFC 3339, or a Go duration ago (``1h30m``).
     :raises InvalidInput: it is none of them.
     """
     text = text.strip()

@@ -28,7 +28,7 @@ from wherry.engine.usage import Usage
 from wherry.errors import WherryError
 from wherry.images import ImageStore
 from wherry.keeper.protocol import Message
-from wherry.layers import OverlayMount
+from wherry.layers.overlay import OverlayMount
 from wherry.linux.fd import Fd
 from wherry.runtime import cgroups
 

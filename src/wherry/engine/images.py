@@ -11,7 +11,7 @@ from wherry.engine.events import EventBus
 from wherry.engine.names import short
 from wherry.engine.registry import Registry
 from wherry.images import ImageStore
-from wherry.layers import OverlayMount
+from wherry.layers.overlay import OverlayMount
 from wherry.oci.digest import Digest
 
 __all__ = ["Images"]

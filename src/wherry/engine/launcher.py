@@ -19,7 +19,7 @@ from wherry.engine.settings import Settings
 from wherry.engine.spec import Surroundings, build_spec, cgroup_path
 from wherry.errors import InvalidInput, OutOfSpace, SystemFault, WherryError
 from wherry.keeper.protocol import Message
-from wherry.layers import OverlayMount
+from wherry.layers.overlay import OverlayMount
 from wherry.linux.fd import Fd
 from wherry.linux.files import memfd
 from wherry.oci.runtime_spec import Spec

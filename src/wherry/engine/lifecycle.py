@@ -1,7 +1,7 @@
 """The moves in a container's life: start, stop, exit, pause, remove.
 
-Every move holds the container's lock. An exit is such a move too: it comes from the keeper at any time and waits for the
-lock, so that a start that is still being carried out is finished first.
+Every move holds the container's lock. An exit is such a move too: it comes from the keeper at any time and waits for
+the lock, so that a start that is still being carried out is finished first.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ _ADJECTIVES: Final = (
 ).split()
 _BOATS: Final = (
     "barge bark bireme brig brigantine caique canoe caravel carrack catamaran catboat clipper coble cog coracle "
-    "corvette currach cutter dhow dinghy dory dreadnought ferry felucca frigate galiot galleon galley gig gondola hoy hulk "
-    "jangada jollyboat junk kayak keelboat ketch knarr launch lighter longship lugger nao outrigger packet pinnace pirogue "
-    "polacca pontoon pram proa punt raft sampan schooner scow shallop skiff skipjack sloop smack snow tartane tender trawler "
-    "trimaran trireme tug umiak vaka whaler wherry windjammer xebec yacht yawl zebec"
+    "corvette currach cutter dhow dinghy dory dreadnought ferry felucca frigate galiot galleon galley gig gondola "
+    "hoy hulk jangada jollyboat junk kayak keelboat ketch knarr launch lighter longship lugger nao outrigger packet "
+    "pinnace pirogue polacca pontoon pram proa punt raft sampan schooner scow shallop skiff skipjack sloop smack snow "
+    "tartane tender trawler trimaran trireme tug umiak vaka whaler wherry windjammer xebec yacht yawl zebec"
 ).split()
 
 

@@ -21,7 +21,7 @@ from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from wherry.layers import OverlayMount
+    from wherry.layers.overlay import OverlayMount
 
 __all__ = ["Surroundings", "build_spec", "cgroup_path", "default_path", "environment", "hostname_of"]
 
