@@ -211,10 +211,11 @@ def flag_names(kind: type[IntFlag], value: int) -> str:
 
     The prefix is the name of the enumeration.
     """
-    names = [f"{kind.__name__}_{member.name}" for member in kind if member and value & member == member]
-    rest = value
-    for member in kind:
-        rest &= ~member
+    bits = {f"{kind.__name__}_{member.name}": int(member) for member in kind}
+    rest = int(value)
+    names = [name for name, bit in bits.items() if bit and rest & bit == bit]
+    for bit in bits.values():
+        rest &= ~bit  # of plain integers: ~ of a member keeps only bits that have a name
     if rest or not names:
         names.append(hex(rest) if rest else "0")
     return "|".join(names)

@@ -45,10 +45,6 @@ class Fd:
         """Return the number, or -1 once closed or detached."""
         return self._number
 
-    def __index__(self) -> int:
-        # The functions of ``os`` take ``dir_fd`` as an integer only.
-        return self._number
-
     @property
     def closed(self) -> bool:
         """Whether it is closed, or belongs to somebody else by now."""

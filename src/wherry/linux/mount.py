@@ -410,5 +410,5 @@ def _at(dirfd: FdLike, path: Path) -> str:
 
 def _tree_flags(flags: int) -> str:
     names = ["OPEN_TREE_CLONE"] if flags & OPEN_TREE.CLONE else []
-    rest = flags & ~OPEN_TREE.CLONE
+    rest = int(flags) & ~int(OPEN_TREE.CLONE)
     return "|".join([*names, flag_names(AT, rest)] if rest or not names else names)

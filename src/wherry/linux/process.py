@@ -175,7 +175,7 @@ def _fork_with_books(flags: int, pidfd: ctypes.c_int, cgroup: int) -> int:
     reference, size = ctypes.byref(arguments), ctypes.sizeof(arguments)
     _before_fork()
     pid: int = _raw_clone3(_CLONE3, reference, size)
-    if pid < 0 and ctypes.get_errno() == errno.ENOSYS and not flags & ~0xFFFFFF00:
+    if pid < 0 and ctypes.get_errno() == errno.ENOSYS and not int(flags) & ~0xFFFFFF00:
         pid = _raw_clone(_CLONE, flags | signal.SIGCHLD, None, ctypes.byref(pidfd), None, None)
     if pid == 0:
         _after_fork_child()
