@@ -20,7 +20,7 @@ from wherry.engine.keeper_link import KeeperLink
 from wherry.engine.launcher import Launcher
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.metrics import Metrics
-from wherry.engine.reconcile import Reconciler, empty_directory
+from wherry.engine.reconcile import Reconciler, empty_directory, remove_empty_cgroup
 from wherry.engine.registry import Registry
 from wherry.engine.settings import Settings
 from wherry.engine.summaries import Lister
@@ -30,7 +30,6 @@ from wherry.images import ImageStore
 from wherry.keeper.protocol import Message
 from wherry.layers.overlay import OverlayMount
 from wherry.linux.fd import Fd
-from wherry.runtime import cgroups
 
 __all__ = ["Engine"]
 
@@ -110,7 +109,7 @@ class Engine:
 
     def _prepare(self, container: Container) -> None:
         """Make a new container's writable layer."""
-        self.images.overlay(container)
+        self.images.prepare(container)
         self._launcher.feed(container)
 
     # --- the keeper -------------------------------------------------------------------------------
@@ -218,7 +217,7 @@ class Engine:
             await self._lifecycle.settle()
             self._closing = True
             await self._link.request("shutdown")
-            cgroups.open(self._launcher.cgroup_parent).destroy_if_empty()
+            remove_empty_cgroup(self._launcher.cgroup_parent)
             for name in ("containers", "rootfs"):
                 files.remove_tree(self.settings.exec_root / name)
         await self.close()

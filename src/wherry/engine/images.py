@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from wherry.engine.bridge import pieces_of
 from wherry.engine.container import Container
 from wherry.engine.events import EventBus
 from wherry.engine.names import short
 from wherry.engine.registry import Registry
 from wherry.images import ImageStore
-from wherry.layers.overlay import OverlayMount
+from wherry.layers.diff import changes
+from wherry.layers.export import export
+from wherry.layers.overlay import OverlayMount, make_directories
 from wherry.oci.digest import Digest
 
 __all__ = ["Images"]
@@ -20,6 +24,7 @@ Json = dict[str, Any]
 Jsons = list[Json]  # `list` is a method below
 Words = list[str]
 Overlay = list[OverlayMount]
+Paths = list[Path]
 Filters = Mapping[str, list[str]]
 
 
@@ -113,6 +118,23 @@ class Images:
     def overlay(self, container: Container) -> Overlay:
         """The overlay mounts that are a container's root."""
         return self._store.overlay(container.definition.image_id, container.directory)
+
+    def changes(self, container: Container) -> Jsons:
+        """What a container changed in its root; the body of ContainerChanges. Reads the disk: in a thread."""
+        return [change.json() for change in changes(self.overlay(container))]
+
+    def export(self, container: Container) -> AsyncGenerator[bytes, None]:
+        """A container's root as a tar archive."""
+        mounts = self.overlay(container)
+        return pieces_of(lambda write: export(mounts, write))
+
+    def prepare(self, container: Container) -> None:
+        """Make a new container's writable layer."""
+        make_directories(self.overlay(container))
+
+    def uppers(self, container: Container) -> Paths:
+        """The directories with what a container wrote."""
+        return [Path(mount.upper) for mount in self.overlay(container)]
 
     def _tell(self, action: str, identifier: str, name: str = "", **attributes: str) -> None:
         self._events.publish("image", action, identifier, {"name": name or short(identifier), **attributes})

@@ -77,7 +77,7 @@ class OutputFeed:
 
     def end(self) -> Position:
         """The position after the last byte that is in the log now."""
-        return logreader.end_of(str(self.directory))
+        return logreader.end_position(str(self.directory))
 
     async def follow(
         self, start: Position | logreader.Start, streams: frozenset[int], *, until_end_of: int

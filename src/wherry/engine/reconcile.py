@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,6 +135,13 @@ def remove_cgroup(path: str) -> None:
         group.destroy()
     except (WherryError, OSError) as exc:
         _log.warning("cannot remove a cgroup path=%s error=%s", path, exc)
+
+
+def remove_empty_cgroup(path: str) -> None:
+    """Remove the cgroup that containers' cgroups are in, unless another engine has containers in it."""
+    for directory in cgroups.open(path).paths().values():
+        with suppress(OSError):  # in use, or not there
+            os.rmdir(directory)
 
 
 def empty_directory(path: Path) -> None:

@@ -53,7 +53,9 @@ def update(container: Container, body: dict[str, Any], cgroup: str) -> list[str]
     warnings = validate_resources(changed)
     if container.state.is_alive:
         group = cgroups.open(cgroup)
-        group.apply(cgroups.parse({name: part for name, part in resources(changed).items() if name != "devices"}))
+        group.apply(
+            cgroups.parse_resources({name: part for name, part in resources(changed).items() if name != "devices"})
+        )
     container.definition.host = changed
     return warnings
 
