@@ -16,7 +16,11 @@ from machine import static_busybox
 
 IMAGE = "busybox:latest"
 _ETC = {
-    "passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/usr/sbin:/bin/false\nguest:x:1000:1000::/home/guest:/bin/sh\n",
+    "passwd": (
+        "root:x:0:0:root:/root:/bin/sh\n"
+        "daemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
+        "guest:x:1000:1000::/home/guest:/bin/sh\n"
+    ),
     "group": "root:x:0:\ndaemon:x:1:\nusers:x:100:guest\nguest:x:1000:\n",
 }
 

@@ -21,6 +21,9 @@ from needs import shared
 
 Json = Any
 
+#: Where dockerd answers null though the description has a number: pointers in Go that the description forgot.
+NULLS = {("GET", "/containers/{id}/json", "HostConfig/MemorySwappiness"), ("GET", "/exec/{id}/json", "ExitCode")}
+
 
 @cache
 def document() -> dict[str, Any]:
@@ -63,11 +66,13 @@ def response_schema(method: str, path: str, status: int = 200) -> Json:
 def check(body: Json, method: str, path: str, status: int = 200) -> None:
     """Fail unless a body is what the description promises."""
     schema = {**translate(response_schema(method, path, status)), "definitions": _definitions()}
-    validator = jsonschema.Draft7Validator(schema)
-    found = sorted(validator.iter_errors(body), key=lambda error: list(map(str, error.absolute_path)))
-    assert not found, "\n".join(
-        f"{method} {path}: {'/'.join(map(str, e.absolute_path))}: {e.message[:300]}" for e in found
-    )
+    found = [
+        f"{method} {path}: {place}: {error.message[:300]}"
+        for error in jsonschema.Draft7Validator(schema).iter_errors(body)
+        for place in ["/".join(map(str, error.absolute_path))]
+        if not (error.instance is None and (method, path, place) in NULLS)
+    ]
+    assert not found, "\n".join(sorted(found))
 
 
 def unknown_members(body: Json, method: str, path: str, status: int = 200) -> set[str]:
