@@ -13,11 +13,11 @@ import builtins
 from typing import Final
 
 from wherry.errors import InvalidInput, Unsupported
-from wherry.runtime.cgroups.contract import Cgroup, Resources, Statistics, Watch
+from wherry.runtime.cgroups.contract import Cgroup, Statistics, Watch
 from wherry.runtime.cgroups.directory import Files, KernelFiles
 from wherry.runtime.cgroups.hierarchies import Hierarchies, find
 from wherry.runtime.cgroups.moves import keep_moves_fast
-from wherry.runtime.cgroups.resources import parse as parse_resources
+from wherry.runtime.cgroups.resources import Resources
 from wherry.runtime.cgroups.v1 import CgroupV1
 from wherry.runtime.cgroups.v2 import CgroupV2
 
@@ -31,7 +31,6 @@ __all__ = [
     "hierarchies",
     "keep_moves_fast",
     "open",
-    "parse_resources",
 ]
 
 _found: Hierarchies | None = None

@@ -3,9 +3,6 @@
 A *cgroup* is one container's group of processes. With version 2 it is one directory; with version 1 it is one
 directory of the same name in each mounted *hierarchy*, and each hierarchy has its *controllers* (``memory``, ``pids``
 ...).
-
-The values here are named tuples instead of dataclasses: the keeper imports them, and ``dataclasses`` would bring
-``inspect`` with it, which is larger than all of this.
 """
 
 from __future__ import annotations
@@ -14,125 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from wherry.linux.fd import Fd
+from wherry.runtime.cgroups.resources import Resources
 
 __all__ = [
-    "BlockIo",
     "Cgroup",
-    "Cpu",
     "CpuStatistics",
-    "DeviceAccess",
-    "DeviceValue",
     "IoCount",
-    "Memory",
     "MemoryStatistics",
     "Pids",
-    "Resources",
     "Statistics",
     "Watch",
 ]
-
-
-# ------------------------------------------------------------------------------------------------------------ resources
-
-
-class Memory(NamedTuple):
-    """Limits of memory in bytes; -1 lifts a limit, None leaves it as it is.
-
-    :ivar limit: resident memory and page cache.
-    :ivar reservation: what is left alone when memory is short elsewhere.
-    :ivar swap: memory and swap *together*, as version 1 counts; -1 for no limit of swap.
-    :ivar swappiness: 0 to 100; version 1 only.
-    :ivar disable_oom_killer: processes wait for memory instead of being killed; version 1 only.
-    :ivar check_before_update: refuse a limit below what is in use.
-    """
-
-    limit: int | None = None
-    reservation: int | None = None
-    swap: int | None = None
-    swappiness: int | None = None
-    disable_oom_killer: bool | None = None
-    check_before_update: bool = False
-
-
-class Cpu(NamedTuple):
-    """Shares of processors, and which ones; times in microseconds, None leaves a limit as it is.
-
-    :ivar shares: 2 to 262144, relative to the siblings; 1024 is what a cgroup has by itself.
-    :ivar quota: time that may be used per ``period``, on all processors together; negative for no limit.
-    :ivar burst: unused quota that may be saved up.
-    :ivar idle: 1 for processes that run only when nothing else wants to.
-    :ivar cpus: and ``mems``: lists such as ``"0-3,8"``; empty leaves them.
-    """
-
-    shares: int | None = None
-    quota: int | None = None
-    period: int | None = None
-    burst: int | None = None
-    idle: int | None = None
-    realtime_runtime: int | None = None
-    realtime_period: int | None = None
-    cpus: str = ""
-    mems: str = ""
-
-
-class DeviceValue(NamedTuple):
-    """A number for one block device."""
-
-    major: int
-    minor: int
-    value: int
-
-
-class BlockIo(NamedTuple):
-    """Weights (10 to 1000, relative to the siblings) and limits per second of block devices."""
-
-    weight: int | None = None
-    leaf_weight: int | None = None
-    weight_device: tuple[DeviceValue, ...] = ()
-    leaf_weight_device: tuple[DeviceValue, ...] = ()
-    read_bps: tuple[DeviceValue, ...] = ()
-    write_bps: tuple[DeviceValue, ...] = ()
-    read_iops: tuple[DeviceValue, ...] = ()
-    write_iops: tuple[DeviceValue, ...] = ()
-
-
-class DeviceAccess(NamedTuple):
-    """One entry of the ordered list that says which devices may be used.
-
-    :ivar kind: ``"a"`` for all, ``"b"`` for block, ``"c"`` for character devices.
-    :ivar major: and ``minor``: numbers, None for all.
-    :ivar access: some of ``r``, ``w``, ``m`` (mknod).
-    """
-
-    allow: bool
-    kind: str = "a"
-    major: int | None = None
-    minor: int | None = None
-    access: str = "rwm"
-
-
-class Resources(NamedTuple):
-    """Everything that can be limited: ``linux.resources`` of an OCI runtime specification.
-
-    :ivar pids: processes and threads; -1 lifts the limit, None leaves it.
-    :ivar hugepages: size as in file names (``"2MB"``) and limit in bytes.
-    :ivar devices: None leaves them as they are.
-    :ivar network_class: the class that packets are marked with; version 1 only.
-    :ivar network_priorities: interface and priority; version 1 only.
-    :ivar rdma: device, and its limits as the kernel writes them.
-    :ivar unified: files of version 2 and what to write into them.
-    """
-
-    memory: Memory = Memory()
-    cpu: Cpu = Cpu()
-    pids: int | None = None
-    block_io: BlockIo = BlockIo()
-    hugepages: tuple[tuple[str, int], ...] = ()
-    devices: tuple[DeviceAccess, ...] | None = None
-    network_class: int | None = None
-    network_priorities: tuple[tuple[str, int], ...] = ()
-    rdma: tuple[tuple[str, str], ...] = ()
-    unified: tuple[tuple[str, str], ...] = ()
 
 
 # ----------------------------------------------------------------------------------------------------------- statistics
@@ -294,6 +183,9 @@ class Cgroup(Protocol):
         :param timeout: seconds for the kernel to finish with processes that are just ending.
         :raises Conflict: processes are still in it.
         """
+
+    def destroy_if_empty(self) -> bool:
+        """Remove it unless processes or other cgroups are in it, without waiting; returns whether it is gone."""
 
     def paths(self) -> dict[str, str]:
         """Return its directories: by controller with version 1, under ``""`` with version 2."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from wherry.errors import InvalidInput
 from wherry.linux.bpf import DeviceRule
-from wherry.runtime.cgroups.contract import DeviceAccess
+from wherry.runtime.cgroups.resources import DeviceAccess
 
 __all__ = ["DeviceList", "line"]
 

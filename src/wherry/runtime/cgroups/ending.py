@@ -14,7 +14,7 @@ from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_open, pidfd_send_signal
 from wherry.runtime.cgroups.directory import Directory
 
-__all__ = ["kill", "remove", "wait_until"]
+__all__ = ["kill", "remove", "try_remove", "wait_until"]
 
 #: How many processes are killed at once: each takes a descriptor.
 _BATCH: Final = 256
@@ -96,16 +96,17 @@ def remove(directory: Directory, deadline: float) -> None:
 
     :raises Conflict: it is busy at the deadline.
     """
-    if _try_remove(directory):
+    if try_remove(directory):
         return
     for below in directory.descendants():
-        if not wait_until(lambda below=below: _try_remove(below), deadline):  # type: ignore[misc]
+        if not wait_until(lambda below=below: try_remove(below), deadline):  # type: ignore[misc]
             raise Conflict(f"the cgroup {below.path!r} cannot be removed", cause="processes are in it")
-    if not wait_until(lambda: _try_remove(directory), deadline):
+    if not wait_until(lambda: try_remove(directory), deadline):
         raise Conflict(f"the cgroup {directory.path!r} cannot be removed", cause="processes are in it")
 
 
-def _try_remove(directory: Directory) -> bool:
+def try_remove(directory: Directory) -> bool:
+    """Remove one directory; returns whether it is gone, and not busy."""
     try:
         directory.files.remove(directory.path)
     except FileNotFoundError:

@@ -12,9 +12,10 @@ from typing import Final
 from wherry.errors import InvalidInput, NotFound, SystemCallError, Unavailable, Unsupported, WherryError
 from wherry.linux.fd import Fd
 from wherry.runtime.cgroups import ending, v1_statistics
-from wherry.runtime.cgroups.contract import DeviceAccess, Resources, Statistics, Watch
+from wherry.runtime.cgroups.contract import Statistics, Watch
 from wherry.runtime.cgroups.devices import DeviceList, line
 from wherry.runtime.cgroups.directory import Directory, Files, Limit
+from wherry.runtime.cgroups.resources import DeviceAccess, Resources
 from wherry.runtime.cgroups.v1_limits import limits
 
 __all__ = ["CgroupV1"]
@@ -272,6 +273,10 @@ class CgroupV1:
         deadline = time.monotonic() + timeout
         for directory in self._directories:
             ending.remove(directory, deadline)
+
+    def destroy_if_empty(self) -> bool:
+        """Remove the directories that are empty."""
+        return all([ending.try_remove(directory) for directory in self._directories])
 
 
 def _surplus(entry: str, target: set[str]) -> list[str]:

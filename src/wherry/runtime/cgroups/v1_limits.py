@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wherry.errors import InvalidInput
-from wherry.runtime.cgroups.contract import BlockIo, Cpu, Memory, Resources
 from wherry.runtime.cgroups.directory import Limit
+from wherry.runtime.cgroups.resources import BlockIo, Cpu, Memory, Resources
 
 __all__ = ["limits"]
 

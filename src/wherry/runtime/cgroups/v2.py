@@ -13,9 +13,10 @@ from wherry.errors import InvalidInput, NotFound, SystemCallError, Unavailable, 
 from wherry.linux import bpf
 from wherry.linux.fd import Fd
 from wherry.runtime.cgroups import ending, v2_statistics
-from wherry.runtime.cgroups.contract import DeviceAccess, Resources, Statistics, Watch
+from wherry.runtime.cgroups.contract import Statistics, Watch
 from wherry.runtime.cgroups.devices import DeviceList
 from wherry.runtime.cgroups.directory import Directory, Files, Limit
+from wherry.runtime.cgroups.resources import DeviceAccess, Resources
 from wherry.runtime.cgroups.v2_limits import limits
 
 __all__ = ["CgroupV2"]
@@ -291,6 +292,10 @@ class CgroupV2:
     def destroy(self, timeout: float = 5.0) -> None:
         """Remove the directory."""
         ending.remove(self._directory, time.monotonic() + timeout)
+
+    def destroy_if_empty(self) -> bool:
+        """Remove the directory if it is empty."""
+        return ending.try_remove(self._directory)
 
 
 def _table(file: Fd) -> dict[str, int]:

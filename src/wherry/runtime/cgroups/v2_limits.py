@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wherry.errors import InvalidInput
-from wherry.runtime.cgroups.contract import BlockIo, Cpu, Memory, Resources
 from wherry.runtime.cgroups.convert import cpu_weight, io_weight, swap_limit
 from wherry.runtime.cgroups.directory import Limit
+from wherry.runtime.cgroups.resources import BlockIo, Cpu, Memory, Resources
 
 __all__ = ["limits"]
 
