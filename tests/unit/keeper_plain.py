@@ -1,7 +1,7 @@
 """A keeper for ordinary processes, and a daemon's side to talk to it: what the keeper's tests share.
 
-As a script it is a keeper whose launcher forks and executes the command in the plan, so everything but namespaces is real:
-processes, FIFOs, terminals, pidfds, ``kill -9``, re-execution.
+As a script it is a keeper whose launcher forks and executes the command in the plan, so everything but namespaces is
+real: processes, FIFOs, terminals, pidfds, ``kill -9``, re-execution.
 """
 
 from __future__ import annotations
@@ -19,10 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SOURCE = str(Path(__file__).resolve().parents[2] / "src")
-if __name__ == "__main__":
-    sys.path.insert(0, SOURCE)
-
 from wherry.keeper.client import KeeperClient, connect
 from wherry.keeper.launcher import Executed, Failed, Report, Terminal
 from wherry.keeper.logreader import LogReader
@@ -31,6 +27,7 @@ from wherry.keeper.protocol import Message
 from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_open
 
+SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 PATIENCE = 20.0
 
 
@@ -163,7 +160,9 @@ class RunningKeeper:
     def start(self) -> None:
         with open(self.exec_root / "keeper.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, "--exec-root", str(self.exec_root)], stderr=log, env=os.environ
+                [sys.executable, __file__, "--exec-root", str(self.exec_root)],
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": SOURCE},
             )
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:

@@ -54,7 +54,7 @@ class LineCutter:
         """The lines that end in this chunk; a line has the time at which its first bytes were read."""
         stream, data = chunk.stream, bytes(chunk.data)
         head = 0
-        if self._parts.get(stream):
+        if stream in self._parts:
             head = data.find(b"\n") + 1
             self._keep(stream, chunk.time, data[:head] if head else data)
             if head or self._kept(stream) >= self._longest:
@@ -71,15 +71,15 @@ class LineCutter:
 
     def flush(self) -> Iterator[Lines]:
         """What has no newline yet, once nothing more will come."""
-        for stream in sorted(self._parts, key=lambda stream: self._begun.get(stream, 0)):
-            if self._parts[stream]:
-                yield self._hand_over(stream, ends=True)
+        for stream in list(self._parts):
+            yield self._hand_over(stream, ends=True)
 
     def _keep(self, stream: int, time: int, data: bytes) -> None:
-        parts = self._parts.setdefault(stream, [])
+        parts = self._parts.pop(stream, None) or []
         if not parts:
             self._begun[stream] = time
         parts.append(data)
+        self._parts[stream] = parts  # at the dictionary's end: in the order in which the streams were written last
 
     def _kept(self, stream: int) -> int:
         return sum(map(len, self._parts[stream]))

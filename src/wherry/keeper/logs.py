@@ -129,7 +129,11 @@ class LogWriter:
         room = self._room(len(data))
         last = len(data) > room
         if last:
-            room = _whole_lines(data, room)
+            lines = bytes(data[:room]).rfind(b"\n") + 1
+            if not lines and not self._within_line[stream] and self._end > SEGMENT_HEADER.size:
+                self._begin_segment(self._segments[-1] + 1)  # rather than cut a line in two
+                return self._append_to_segment(stream, data, now)
+            room = lines or room
         flags = 0 if self._within_line[stream] else BEGINS_LINE
         stored = self._write(*self._framed(stream, data[:room], now, flags))
         self._within_line[stream] = data[stored - 1] != NEWLINE
@@ -270,8 +274,3 @@ class LogWriter:
                 if record.stream in unknown:
                     unknown.discard(record.stream)
                     self._within_line[record.stream] = buffer[record.end - 1] != NEWLINE
-
-
-def _whole_lines(data: memoryview, room: int) -> int:
-    """How much of the first ``room`` bytes are whole lines; all of them if there is no line's end among them."""
-    return bytes(data[:room]).rfind(b"\n") + 1 or room

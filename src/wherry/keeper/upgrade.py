@@ -1,7 +1,7 @@
 """Replaces the keeper's program image and keeps everything else: children, descriptors, the connection.
 
-``execve`` keeps the process, and with it parenthood, process ID, locks and inheritable descriptors. The state goes along
-as JSON in a memfd, whose number is the argument of ``--resume``.
+``execve`` keeps the process, and with it parenthood, process ID, locks and inheritable descriptors. The state goes
+along as JSON in a memfd, whose number is the argument of ``--resume``.
 """
 
 from __future__ import annotations
