@@ -1,0 +1,140 @@
+"""What the container sees of its control groups at /sys/fs/cgroup."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from wherry.errors import SystemCallError
+from wherry.linux.fd import AT_FDCWD, Fd
+from wherry.linux.mount import AT, MOUNT_ATTR, OPEN_TREE, mount_setattr, open_tree
+from wherry.runtime import targets
+from wherry.runtime.context import Context
+from wherry.runtime.mounts import attach, new_file_system, propagate
+
+__all__ = ["Hierarchy", "MountCgroups", "hierarchies"]
+
+
+class Hierarchy(NamedTuple):
+    """A mounted control group hierarchy.
+
+    :param mount_point: where, on the host.
+    :param version: 1 or 2.
+    :param options: what names a version 1 hierarchy to the kernel: controllers, or ``name=...``; also the file system's own.
+    """
+
+    mount_point: str
+    version: int
+    options: tuple[str, ...]
+
+    @property
+    def directory(self) -> str:
+        """Its name under /sys/fs/cgroup."""
+        return os.path.basename(self.mount_point)
+
+
+class MountCgroups(NamedTuple):
+    """Mount the control groups.
+
+    With a cgroup namespace the hierarchies are mounted anew, and their root is the container's group. Without one, the
+    container's group is bound (version 1) or the whole hierarchy is shown (version 2), as runc does.
+
+    :param path: the container's group.
+    :param private: whether the container has a cgroup namespace of its own.
+    """
+
+    destination: str
+    attributes: int
+    propagation: tuple[int, ...]
+    path: str
+    private: bool
+
+    def describe(self) -> str:
+        return f"mount the control groups on {self.destination}"
+
+    def apply(self, context: Context) -> None:
+        found = tuple(hierarchies())
+        old = [one for one in found if one.version == 1]
+        target = targets.ordinary_directory(context.root, self.destination)
+        if old:
+            self._mount_old(context, target.fd, old)
+        else:
+            tree = self._new(found[0].mount_point if found else "/sys/fs/cgroup")
+            attach(tree, target.fd)
+            propagate(tree, self.propagation)
+
+    def _new(self, host: str) -> Fd:
+        try:
+            return new_file_system("cgroup2", "cgroup", (), self.attributes)
+        except SystemCallError as error:
+            # A user namespace that does not own its cgroup namespace may not mount it anew.
+            if error.errno not in (errno.EPERM, errno.EBUSY):
+                raise
+        own = "" if self.private else self.path
+        return _copied(host + own, self.attributes)
+
+    def _mount_old(self, context: Context, target: Fd, old: list[Hierarchy]) -> None:
+        """Version 1: a tmpfs with one directory per hierarchy, and links for controllers mounted together."""
+        flags = self.attributes & ~MOUNT_ATTR.RDONLY
+        shelf = new_file_system("tmpfs", "tmpfs", (("mode", "755"),), flags)
+        attach(shelf, target)
+        propagate(shelf, self.propagation)
+        for one in old:
+            os.mkdir(one.directory, 0o755, dir_fd=shelf.fileno())
+            tree = self._hierarchy(one)
+            with Fd(os.open(one.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shelf.fileno())) as place:
+                attach(tree, place)
+            _link_controllers(shelf, one)
+        if self.attributes & MOUNT_ATTR.RDONLY:
+            mount_setattr(shelf, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.RDONLY)
+
+    def _hierarchy(self, one: Hierarchy) -> Fd:
+        if not self.private:
+            return _copied(one.mount_point + self.path, self.attributes)
+        options = tuple(_option(option) for option in one.options)
+        return new_file_system("cgroup", "cgroup", options, self.attributes)
+
+
+def _option(text: str) -> tuple[str, str | None]:
+    key, equals, value = text.partition("=")
+    return (key, value) if equals else (key, None)
+
+
+def _copied(path: str, attributes: int) -> Fd:
+    tree = open_tree(AT_FDCWD, path, OPEN_TREE.CLONE)
+    if attributes:
+        mount_setattr(tree, "", AT.EMPTY_PATH, attributes)
+    return tree
+
+
+def _link_controllers(shelf: Fd, one: Hierarchy) -> None:
+    for controller in one.directory.split(",") if "," in one.directory else ():
+        os.symlink(one.directory, controller, dir_fd=shelf.fileno())
+
+
+#: Options that do not name a hierarchy. Most may not even be repeated in a cgroup namespace.
+_ORDINARY: Final = frozenset(
+    {"rw", "ro", "seclabel", "clone_children", "xattr", "noprefix", "cpuset_v2_mode", "favordynmods"}
+)
+
+
+def hierarchies() -> Iterator[Hierarchy]:
+    """Find the hierarchies that are mounted on this machine, each once, by /proc/self/mountinfo (proc(5))."""
+    seen: set[object] = set()
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            front, _, back = line.partition(" - ")
+            kind, _, options = back.split(" ", 2)
+            if kind not in ("cgroup", "cgroup2") or not front.split(" ")[4].startswith("/sys/fs/cgroup"):
+                continue
+            named = tuple(option for option in options.strip().split(",") if _names_hierarchy(option))
+            key = (kind, named if kind == "cgroup" else ())
+            if key not in seen:
+                seen.add(key)
+                yield Hierarchy(front.split(" ")[4], 2 if kind == "cgroup2" else 1, named)
+
+
+def _names_hierarchy(option: str) -> bool:
+    return option not in _ORDINARY and not option.startswith("release_agent=")

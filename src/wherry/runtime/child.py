@@ -1,0 +1,88 @@
+"""Between clone and execve: the child carries out the plan's steps.
+
+It is a copy of the engine's process. It keeps no descriptor but its streams and the channel, collects no garbage (an
+object of the parent's could close a number that is ours now), imports nothing, and leaves by execve or ``os._exit``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+from collections.abc import Iterable
+from typing import Final, NoReturn
+
+from wherry.linux.fd import Fd
+from wherry.linux.files import close_range
+from wherry.runtime import channel
+from wherry.runtime.context import Context
+from wherry.runtime.plan import Plan
+
+__all__ = ["CHANNEL", "carry_out", "ignored_signals", "settle"]
+
+#: Where the channel's end is found, after the three streams.
+CHANNEL: Final = 3
+#: Above all places that are going to be used.
+_AWAY: Final = 64
+
+
+def carry_out(
+    plan: Plan, fds: tuple[int, ...], *, size: tuple[int, int] | None, container_flags: int, ignored: Iterable[int]
+) -> NoReturn:
+    """Do what the plan says.
+
+    :param fds: the streams, the channel, and for an exec the pidfd of the container's first process.
+    :param size: rows and columns of a new terminal.
+    :param container_flags: for an exec, the namespaces to join.
+    :param ignored: signals that this process ignores and a program should not.
+    """
+    doing = "prepare the new process"
+    end = fds[CHANNEL]
+    try:
+        gc.disable()
+        settle(fds)
+        end = CHANNEL
+        _forget_signals(ignored)
+        os.umask(0)  # modes are given exactly; the program's mask is set at the end
+        context = Context(end, size)
+        context.environment = list(plan.environment)
+        context.container_flags = container_flags
+        if len(fds) > CHANNEL + 1:
+            context.container = Fd(CHANNEL + 1)
+        for index, step in enumerate(plan.steps):
+            context.index = index
+            step.apply(context)
+        doing = "execute the program"
+        channel.send_failure(end, channel.failure(doing, RuntimeError("the plan ends without a program")))
+    except BaseException as error:
+        described = plan.steps[context.index].describe() if "context" in locals() else doing
+        channel.send_failure(end, channel.failure(described, error))
+    finally:
+        os._exit(1)
+
+
+def settle(fds: tuple[int, ...]) -> None:
+    """Move descriptors to 0, 1, 2, ... and close all others.
+
+    The first three stay open across execve. Closing first of all means that nothing of the engine's is open when
+    this process enters a container (CVE-2024-21626).
+    """
+    away = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _AWAY) for fd in fds]
+    for place, fd in enumerate(away):
+        os.dup2(fd, place, inheritable=place < CHANNEL)
+    close_range(len(fds))
+
+
+def ignored_signals() -> tuple[int, ...]:
+    """Return the signals that this process ignores; a program would inherit that (Python ignores SIGPIPE)."""
+    numbers = range(1, signal.NSIG)
+    return tuple(number for number in numbers if signal.getsignal(number) == signal.SIG_IGN)
+
+
+def _forget_signals(ignored: Iterable[int]) -> None:
+    """Undo what the engine's process does with signals; handlers go by themselves (CLONE_CLEAR_SIGHAND)."""
+    signal.set_wakeup_fd(-1)
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

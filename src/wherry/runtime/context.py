@@ -1,0 +1,94 @@
+"""What the child knows while it carries out a plan's steps, and what a step is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from wherry.errors import StepFailed
+from wherry.linux.fd import Fd
+
+__all__ = ["Context", "Identity", "Step"]
+
+
+class Identity(NamedTuple):
+    """Whom the program will run as; numbers inside the container's user namespace."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+class Context:
+    """What one step leaves for those after it.
+
+    Steps of a plan are immutable; all that comes into being while they are carried out is here.
+
+    :ivar channel: number of the channel to the parent.
+    :ivar size: rows and columns that a new terminal gets.
+    :ivar container: pidfd of the process whose container is joined, for an exec.
+    """
+
+    __slots__ = (
+        "_root",
+        "channel",
+        "container",
+        "container_flags",
+        "environment",
+        "identity",
+        "index",
+        "pending_cwd",
+        "prepared",
+        "proc",
+        "program",
+        "released",
+        "size",
+        "terminal",
+        "user_namespace",
+    )
+
+    def __init__(self, channel: int, size: tuple[int, int] | None = None) -> None:
+        self.channel = channel
+        self.size = size
+        self.container: Fd | None = None
+        #: Which namespaces of the container are not ours already.
+        self.container_flags = 0
+        #: ``NAME=value`` strings.
+        self.environment: list[str] = []
+        self.identity = Identity(0, 0, (), "/")
+        #: The number of the step being carried out.
+        self.index = 0
+        #: A working directory that only the program's user may enter.
+        self.pending_cwd: str | None = None
+        #: Detached mounts that were prepared outside of the user namespace, by the number of their step.
+        self.prepared: dict[int, Fd] = {}
+        #: The root of a procfs that nobody else reaches yet.
+        self.proc: Fd | None = None
+        self.program = ""
+        #: Whether the parent has done its part.
+        self.released = False
+        #: The slave side of the program's terminal.
+        self.terminal: Fd | None = None
+        self.user_namespace = False
+        self._root: Fd | None = None
+
+    @property
+    def root(self) -> Fd:
+        """The container's root directory, once it is mounted."""
+        if self._root is None:
+            raise StepFailed("use the container's root", "it is not mounted yet")
+        return self._root
+
+    @root.setter
+    def root(self, directory: Fd) -> None:
+        self._root = directory
+
+
+class Step(Protocol):
+    """One thing to do on a container's way to its program."""
+
+    def describe(self) -> str:
+        """Say what is done, as error messages show it: ``mount proc on /proc``."""
+
+    def apply(self, context: Context) -> None:
+        """Do it, in the child."""

@@ -1,0 +1,62 @@
+"""Having a child born into existing namespaces that a process can enter for its children only, or for a moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wherry.errors import StepFailed
+from wherry.linux import namespaces
+from wherry.linux.fd import Fd
+from wherry.linux.process import CLONE, setns, unshare
+from wherry.runtime.namespaces import open_or_complain
+from wherry.runtime.plan import Plan
+
+__all__ = ["born_elsewhere"]
+
+
+@contextmanager
+def born_elsewhere(plan: Plan, container: Fd | None) -> Iterator[None]:
+    """Let children be born into the plan's ``parent_joins``, a new time namespace, and the container's PID namespace.
+
+    This process is back in its own namespaces afterwards; if the kernel refused that, it could not go on, so it ends.
+    The child, which runs inside the ``with`` and never leaves it, stays.
+
+    :param container: pidfd of the first process of the container to be joined.
+    """
+    kinds = [kind for kind, _ in plan.parent_joins]
+    if container is not None:
+        kinds.append("pid")
+    if plan.time_offsets:
+        kinds.append("time")
+    if not kinds:
+        yield
+        return
+    own = {kind: namespaces.open_namespace(os.getpid(), kind) for kind in kinds}
+    try:
+        _enter(plan, container)
+        yield
+    finally:
+        _return(own)
+
+
+def _enter(plan: Plan, container: Fd | None) -> None:
+    for kind, path in plan.parent_joins:
+        with open_or_complain(path, kind) as fd:
+            setns(fd, namespaces.KINDS[kind])
+    if container is not None:
+        setns(container, CLONE.NEWPID)
+    if plan.time_offsets:
+        unshare(CLONE.NEWTIME)
+        try:
+            with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
+                file.write(plan.time_offsets)
+        except OSError as error:
+            raise StepFailed("set the clocks of the time namespace", error.strerror, errno=error.errno or 0) from error
+
+
+def _return(own: dict[str, Fd]) -> None:
+    for kind, fd in own.items():
+        setns(fd, namespaces.KINDS[kind])
+        fd.close()

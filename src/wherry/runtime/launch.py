@@ -1,0 +1,287 @@
+"""The parent's part of starting a process: :func:`launch`, then :func:`read_report` until the program runs.
+
+Called by the keeper, which has one thread and must not wait: everything here is a handful of system calls, and
+whatever takes time happens in the child, which reports over its channel.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from typing import Final, NamedTuple
+
+from wherry.errors import NotFound, StepFailed, SystemCallError, SystemFault, WherryError
+from wherry.linux import namespaces as kinds
+from wherry.linux.fd import Fd
+from wherry.linux.process import CLONE, pidfd_open, pidfd_send_signal
+from wherry.runtime import cgroups, channel, child, prepare, usermap
+from wherry.runtime.channel import EXECUTED, NOT_YET, Executed, Failed, NotYet, Report, Terminal, read_report
+from wherry.runtime.elsewhere import born_elsewhere
+from wherry.runtime.plan import Plan
+
+__all__ = [
+    "EXECUTED",
+    "NOT_YET",
+    "Executed",
+    "Failed",
+    "Launched",
+    "NotYet",
+    "Plan",
+    "Report",
+    "Terminal",
+    "cleanup",
+    "launch",
+    "read_report",
+]
+
+Streams = tuple[int, int, int]
+
+
+class Launched(NamedTuple):
+    """A process on its way to its program.
+
+    :param pid: its number here.
+    :param pidfd: what stands for it, whatever becomes of the number.
+    :param channel: for :func:`read_report`; readable when there is something to say.
+    """
+
+    pid: int
+    pidfd: Fd
+    channel: socket.socket
+
+
+def launch(plan: Plan, stdio: Streams | None, *, size: tuple[int, int] | None = None) -> Launched:
+    """Start a process; what goes wrong in it later comes as a report.
+
+    :param stdio: descriptors for standard input, output and error, which remain the caller's; None with a terminal.
+    :param size: rows and columns of the terminal.
+    :raises NotFound: the container to execute something in is gone.
+    :raises WherryError: the control group could not be made, a namespace not be joined, or the like. Then there is no
+        process and no control group of this plan's.
+    """
+    ours, theirs = channel.make()
+    with theirs:
+        try:
+            return _launch(plan, stdio, size, ours, theirs)
+        except BaseException:
+            ours.close()
+            raise
+
+
+def _launch(
+    plan: Plan, stdio: Streams | None, size: tuple[int, int] | None, ours: socket.socket, theirs: socket.socket
+) -> Launched:
+    container = _Container.open(plan)
+    group = _Group(plan)
+    try:
+        pid, pidfd = _clone(plan, stdio, size, theirs, container, group)
+        try:
+            _do_parents_part(plan, pid, group, ours)
+        except BaseException:
+            _end(pid, pidfd)
+            raise
+    except BaseException:
+        group.undo()
+        raise
+    finally:
+        group.close()
+        container.close()
+    return Launched(pid, pidfd, ours)
+
+
+def _clone(
+    plan: Plan,
+    stdio: Streams | None,
+    size: tuple[int, int] | None,
+    theirs: socket.socket,
+    container: _Container,
+    group: _Group,
+) -> tuple[int, Fd]:
+    null = None if stdio else Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+    streams = stdio or (null.fileno(),) * 3  # type: ignore[union-attr]
+    fds = (*streams, theirs.fileno(), *container.fds())
+    ignored = _ignored_signals()
+    flags = plan.namespaces | CLONE.CLEAR_SIGHAND
+    with born_elsewhere(plan, container.fd):
+        pid, pidfd = usermap.clone_into(plan.user_path, flags, group.directory)
+        if pid == 0:
+            child.carry_out(plan, fds, size=size, container_flags=container.flags, ignored=ignored)
+    if null is not None:
+        null.close()
+    if pidfd is None:
+        raise SystemFault("clone returned no descriptor of the process")
+    return pid, pidfd
+
+
+def _do_parents_part(plan: Plan, pid: int, group: _Group, ours: socket.socket) -> None:
+    """What the child waits for before it goes on with ``AwaitParent``."""
+    if plan.uid_map:
+        usermap.write(pid, plan.uid_map, plan.gid_map)
+    _set_oom_score(pid, plan.oom_score_adj)
+    if plan.cpus:
+        os.sched_setaffinity(pid, plan.cpus)
+    group.take_in(pid)
+    if plan.prepared:
+        prepare.hand_over(plan, pid, ours)
+    channel.send_release(ours)
+
+
+def _end(pid: int, pidfd: Fd) -> None:
+    """Kill and reap a child that cannot be completed."""
+    try:
+        pidfd_send_signal(pidfd, signal.SIGKILL)
+    except SystemCallError as error:
+        if error.errno != errno.ESRCH:
+            raise
+    os.waitpid(pid, 0)
+    pidfd.close()
+
+
+# -------------------------------------------------------------------------------------------------- what is asked once
+
+_signals: tuple[int, ...] | None = None
+
+
+def _ignored_signals() -> tuple[int, ...]:
+    global _signals  # noqa: PLW0603  a property of the process, which takes longer to ask than to start one
+    if _signals is None:
+        _signals = child.ignored_signals()
+    return _signals
+
+
+def _set_oom_score(pid: int, value: int | None) -> None:
+    """Write how readily the kernel ends this process when memory is short; it would inherit the engine's."""
+    try:
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if int(os.read(fd, 16)) != (value or 0):
+                os.pwrite(fd, str(value or 0).encode(), 0)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            return  # it failed already, and has reported why
+        hint = "lowering it takes CAP_SYS_RESOURCE" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        text = f"cannot be set to {value}: {os.strerror(error.errno or errno.EIO).lower()}"
+        raise StepFailed("set oom_score_adj", f"{text} ({hint})" if hint else text, errno=error.errno or 0) from error
+
+
+# ------------------------------------------------------------------------------------------------- the control group
+
+
+class _Group:
+    """The control group of a process being started.
+
+    Version 2: made before, the process is born in it. Version 1: made and entered by number while the child mounts.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._group: cgroups.Cgroup | None = None
+        self._made = False
+        self.directory: Fd | None = None
+        if plan.cgroup:
+            self._group = cgroups.open(plan.cgroup)
+            self._open_directory()
+
+    def _open_directory(self) -> None:
+        if self._group is None or self._group.version != 2 or self._plan.user_path:
+            return
+        try:
+            self._make()
+            self.directory = self._group.open_dir_fd()
+        except BaseException:
+            self.undo()
+            raise
+
+    def _make(self) -> None:
+        if self._group is not None and not self._made and self._plan.resources is not None:
+            self._made = True
+            self._group.create(cgroups.Resources.from_oci(self._plan.resources))
+
+    def take_in(self, pid: int) -> None:
+        if self._group is not None and self.directory is None:
+            self._make()
+            self._group.add(pid)
+
+    def undo(self) -> None:
+        """Remove what was made; a failure to do so must not hide why."""
+        if self._made and self._group is not None:
+            self._made = False
+            try:
+                self._group.destroy()
+            except WherryError as error:
+                raise SystemFault("the control group of a failed start is left behind", cause=str(error)) from error
+
+    def close(self) -> None:
+        if self.directory is not None:
+            self.directory.close()
+
+
+def cleanup(plan: Plan) -> None:
+    """Remove the control group of a process that has ended, with all that may be left in it."""
+    if plan.cgroup and plan.resources is not None:
+        cgroups.open(plan.cgroup).destroy()
+
+
+# --------------------------------------------------------------------------------------------- the container to enter
+
+
+class _Container:
+    """The first process of the container that an exec is for."""
+
+    def __init__(self, fd: Fd | None, flags: int) -> None:
+        self.fd = fd
+        self.flags = flags
+
+    @classmethod
+    def open(cls, plan: Plan) -> _Container:
+        """Open and verify it: the number may be another process's by now.
+
+        :raises NotFound: it has ended.
+        """
+        if plan.container is None:
+            return cls(None, 0)
+        pid, started = plan.container
+        try:
+            fd = pidfd_open(pid)
+        except SystemCallError as error:
+            if error.errno != errno.ESRCH:
+                raise
+            raise NotFound("the container's first process has ended") from error
+        if start_time(pid) != started:
+            raise NotFound("the container's first process has ended")
+        return cls(fd, _foreign_namespaces(pid))
+
+    def fds(self) -> tuple[int, ...]:
+        return () if self.fd is None else (self.fd.fileno(),)
+
+    def close(self) -> None:
+        if self.fd is not None:
+            self.fd.close()
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks since boot (field 22 of /proc/<pid>/stat); None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+_KINDS: Final = tuple(kinds.KINDS.items())
+
+
+def _foreign_namespaces(pid: int) -> int:
+    """Return the flags of the namespaces in which a process differs from this one."""
+    flags = 0
+    try:
+        for name, flag in _KINDS:
+            if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
+                flags |= flag
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFound("the container's first process has ended") from error
+    return flags

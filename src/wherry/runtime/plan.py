@@ -1,0 +1,123 @@
+"""A plan: everything about a process to be started, decided; what is left is to do it.
+
+Values only. The daemon compiles a plan and hands its bytes to the keeper, which carries it out. ``NamedTuple`` and not
+``dataclass``, because the keeper would pay for importing ``inspect``.
+"""
+
+from __future__ import annotations
+
+import marshal
+import sys
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, cast
+
+from wherry.errors import CorruptData
+from wherry.runtime import (
+    cgroup_mounts,
+    devices,
+    init,
+    labels,
+    masks,
+    mounts,
+    namespaces,
+    process,
+    rootfs,
+    terminal,
+    users,
+)
+from wherry.runtime.context import Step
+
+__all__ = ["STEPS", "VERSION", "Plan"]
+
+#: Changes whenever a step or a field does: a keeper of another version refuses the plan instead of misreading it.
+VERSION: Final = 1
+
+#: All kinds of steps by name.
+STEPS: Final[dict[str, type]] = {
+    name: getattr(module, name)
+    for module in (rootfs, mounts, cgroup_mounts, devices, masks, labels, users, namespaces, process, terminal, init)
+    for name in module.__all__
+    if isinstance(getattr(module, name), type) and hasattr(getattr(module, name), "apply")
+}
+_HEADER: Final = ("wherry plan", VERSION, sys.version_info[:2])
+
+
+class Plan(NamedTuple):
+    """How to start one process.
+
+    The parent's part:
+
+    :param cgroup: path of the control group, or an empty string to stay in the parent's.
+    :param resources: the OCI specification's ``linux.resources``, to make the group with; None to join one that exists.
+    :param namespaces: ``CLONE_NEW*`` flags of the namespaces that the process is born into.
+    :param parent_joins: ``(kind, path)`` of namespaces that only the parent can have the child born into.
+    :param user_path: an existing user namespace to be in.
+    :param uid_map: and ``gid_map``: what is written to /proc/<pid>/uid_map of a new user namespace; empty without.
+    :param time_offsets: what is written to /proc/self/timens_offsets; empty without a new time namespace.
+    :param container: for an exec: process ID and start time (clock ticks, field 22 of /proc/<pid>/stat) of the
+        container's first process.
+    :param oom_score_adj: see proc(5); None is 0.
+    :param cpus: on which processors to begin; empty for all.
+    :param terminal: whether the child makes a terminal and sends its master.
+    :param prepared: numbers of the steps whose mounts are made outside of the container's user namespace.
+
+    The child's part:
+
+    :param environment: ``NAME=value`` strings.
+    :param steps: in order; the last one executes the program.
+    """
+
+    cgroup: str = ""
+    resources: dict[str, Any] | None = None
+    namespaces: int = 0
+    parent_joins: tuple[tuple[str, str], ...] = ()
+    user_path: str = ""
+    uid_map: str = ""
+    gid_map: str = ""
+    time_offsets: str = ""
+    container: tuple[int, int] | None = None
+    oom_score_adj: int | None = None
+    cpus: tuple[int, ...] = ()
+    terminal: bool = False
+    prepared: tuple[int, ...] = ()
+    environment: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def encode(self) -> bytes:
+        """Return the plan as bytes, for a process of the same version of wherry and Python."""
+        steps = [(type(step).__name__, _plain(step)) for step in self.steps]
+        return marshal.dumps((_HEADER, _plain(self[:-1]), steps))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Plan:
+        """Read what :meth:`encode` wrote.
+
+        :raises CorruptData: it is something else, or of another version.
+        """
+        try:
+            header, fields, steps = marshal.loads(data)
+        except (EOFError, ValueError, TypeError) as error:
+            raise CorruptData("not a plan", cause=str(error)) from error
+        if header != _HEADER:
+            raise CorruptData(f"a plan of another version: {header!r}, not {_HEADER!r}")
+        return cls(*fields, tuple(cast(Step, STEPS[name](*values)) for name, values in steps))
+
+    def describe(self) -> Iterator[str]:
+        """Say what will be done, one thing per line."""
+        if self.cgroup:
+            yield f"{'join' if self.resources is None else 'make'} the control group {self.cgroup}"
+        for step in self.steps:
+            yield step.describe()
+
+
+def _plain(value: Any) -> Any:
+    """Reduce named tuples and flags to what ``marshal`` knows."""
+    if isinstance(value, tuple):
+        return tuple(_plain(one) for one in value)
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return value

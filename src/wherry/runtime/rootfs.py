@@ -1,0 +1,263 @@
+"""The container's root: mounting it, and making it the only tree that the process sees."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final, NamedTuple
+
+from wherry.errors import InvalidInput, SystemCallError
+from wherry.linux.fd import AT_FDCWD, Fd
+from wherry.linux.mount import (
+    AT,
+    MNT_DETACH,
+    MOUNT_ATTR,
+    MOVE_MOUNT,
+    MS,
+    OPEN_TREE,
+    fsconfig_create,
+    fsconfig_flag,
+    fsconfig_string,
+    fsmount,
+    fsopen,
+    has_overlay_lowerdir_append,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    pivot_root,
+    umount2,
+)
+from wherry.runtime.context import Context
+
+__all__ = [
+    "PREPARED_ROOT",
+    "BindRoot",
+    "OverlayRoot",
+    "PivotRoot",
+    "ReadOnlyRoot",
+    "RootPropagation",
+    "SeparateHost",
+    "mount_overlay",
+]
+
+#: mount(2) takes less than one page of options; the kernel cuts what is longer.
+_LONGEST_OPTIONS: Final = 4095
+_ONTO: Final = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH
+
+
+class SeparateHost(NamedTuple):
+    """Stop mounts of this namespace from reaching the host.
+
+    :param flags: ``MS_SLAVE|MS_REC`` lets what the host mounts later still come in; ``MS_SHARED|MS_REC`` is for
+        containers that mount for the host, then only the mount that the root lies on is cut off.
+    :param path: where the root is going to be mounted.
+    """
+
+    flags: int
+    path: str
+
+    def describe(self) -> str:
+        return "separate the mounts from the host's"
+
+    def apply(self, context: Context) -> None:
+        mount(None, "/", None, self.flags)
+        if self.flags & MS.SHARED:
+            _make_private(self.path)
+
+
+def _make_private(path: str) -> None:
+    """Make the mount that a path lies on private, as pivot_root(2) demands; only a mount's own root can be named."""
+    while True:
+        try:
+            mount(None, path, None, MS.PRIVATE)
+        except SystemCallError as error:
+            if error.errno != errno.EINVAL or path == "/":
+                raise
+            path = os.path.dirname(path)
+        else:
+            return
+
+
+class OverlayRoot(NamedTuple):
+    """Mount the image's layers and the container's own as one tree.
+
+    :param path: where; an existing directory on the host.
+    :param lower: the read-only layers, uppermost first.
+    :param upper: the writable layer, or an empty string for none.
+    :param work: an empty directory on the same file system as ``upper``.
+    :param options: further options of overlayfs as ``(name, value or None)``.
+    :param attributes: of :class:`MOUNT_ATTR`.
+    :param mapped: in a user namespace: whether the layers' owners are translated by its map.
+    """
+
+    path: str
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    options: tuple[tuple[str, str | None], ...]
+    attributes: int
+    mapped: bool = False
+
+    def describe(self) -> str:
+        return f"mount the root, an overlay of {len(self.lower)} layers"
+
+    def apply(self, context: Context) -> None:
+        prepared = context.prepared.pop(PREPARED_ROOT, None)
+        if prepared is not None:
+            move_mount(prepared, "", AT_FDCWD, self.path, MOVE_MOUNT.F_EMPTY_PATH)
+            context.root = prepared
+        else:
+            context.root = mount_overlay(self, self.path)
+
+
+#: The place of the root among :attr:`Context.prepared`, which otherwise counts steps from 0.
+PREPARED_ROOT: Final = -1
+
+
+def mount_overlay(root: OverlayRoot, path: str | None) -> Fd:
+    """Make an overlay and return its root.
+
+    :param path: where to attach it; ``None`` leaves it detached, which takes Linux 6.7.
+    """
+    if has_overlay_lowerdir_append():
+        fd = _by_descriptor(root)
+        if path is not None:
+            move_mount(fd, "", AT_FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH)
+        return fd
+    return _by_mount(root, path or root.path)
+
+
+def _by_descriptor(root: OverlayRoot) -> Fd:
+    """Name the layers one by one: any number of them, of any length."""
+    with fsopen("overlay") as context:
+        fsconfig_string(context, "source", "overlay")
+        for layer in root.lower:
+            fsconfig_string(context, "lowerdir+", layer)
+        if root.upper:
+            # These two are still unescaped by the kernel, unlike lowerdir+.
+            fsconfig_string(context, "upperdir", root.upper.replace("\\", "\\\\"))
+            fsconfig_string(context, "workdir", root.work.replace("\\", "\\\\"))
+        for key, value in root.options:
+            if value is None:
+                fsconfig_flag(context, key)
+            else:
+                fsconfig_string(context, key, value)
+        fsconfig_create(context)
+        return fsmount(context, root.attributes)
+
+
+def _by_mount(root: OverlayRoot, path: str) -> Fd:
+    """Use mount(2), before Linux 6.7: all options within one page.
+
+    The layers' names are made relative to the directory they share, which is this process's working directory
+    meanwhile: a hundred short names fit, where a hundred long ones do not.
+    """
+    base = _common_directory(root.lower)
+    options = _option_string(root, base)
+    if len(os.fsencode(options)) > _LONGEST_OPTIONS:
+        raise InvalidInput(
+            f"the image has too many layers for this kernel ({len(root.lower)})",
+            hint="from Linux 6.7 on there is no such limit",
+        )
+    os.chdir(base)
+    mount("overlay", path, "overlay", 0, options)
+    os.chdir("/")
+    fd = Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    if root.attributes:
+        mount_setattr(fd, "", AT.EMPTY_PATH, attr_set=root.attributes)
+    return fd
+
+
+def _common_directory(layers: tuple[str, ...]) -> str:
+    parents = [os.path.dirname(layer) for layer in layers]
+    return os.path.commonpath(parents)
+
+
+def _option_string(root: OverlayRoot, base: str) -> str:
+    relative = [os.path.relpath(layer, base) for layer in root.lower]
+    parts = ["lowerdir=" + ":".join(_escaped(layer) for layer in relative)]
+    if root.upper:
+        parts += [f"upperdir={_escaped(root.upper)}", f"workdir={_escaped(root.work)}"]
+    parts += [key if value is None else f"{key}={value}" for key, value in root.options]
+    return ",".join(parts)
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+class BindRoot(NamedTuple):
+    """Use a directory of the host as the root; ``attributes`` of :class:`MOUNT_ATTR`."""
+
+    source: str
+    path: str
+    attributes: int
+
+    def describe(self) -> str:
+        return f"bind the root {self.source}"
+
+    def apply(self, context: Context) -> None:
+        tree = context.prepared.pop(PREPARED_ROOT, None)
+        if tree is None:
+            tree = open_tree(AT_FDCWD, self.source, OPEN_TREE.CLONE | AT.RECURSIVE)
+            if self.attributes:
+                mount_setattr(tree, "", AT.EMPTY_PATH, attr_set=self.attributes)
+        move_mount(tree, "", AT_FDCWD, self.path, MOVE_MOUNT.F_EMPTY_PATH)
+        context.root = tree
+
+
+class ReadOnlyRoot(NamedTuple):
+    """Make the root read-only, once all else that needs a mount point in it is there."""
+
+    def describe(self) -> str:
+        return "make the root read-only"
+
+    def apply(self, context: Context) -> None:
+        mount_setattr(context.root, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.RDONLY)
+
+
+class PivotRoot(NamedTuple):
+    """Make the container's root the root, and let go of the host's tree."""
+
+    def describe(self) -> str:
+        return "make the container's root the process's root"
+
+    def apply(self, context: Context) -> None:
+        try:
+            self._pivot(context.root)
+        except SystemCallError as error:
+            if error.call != "pivot_root" or error.errno != errno.EINVAL:
+                raise
+            # Machines that run from their initramfs: its root has no mount below it that could be exchanged.
+            _put_a_mount_below_the_root()
+            self._pivot(context.root)
+
+    @staticmethod
+    def _pivot(root: Fd) -> None:
+        os.fchdir(root.fileno())
+        pivot_root(".", ".")
+        # The old root now lies on the new one, and "." is the old one. Its unmounting must not reach the host's.
+        mount(None, ".", None, MS.SLAVE | MS.REC)
+        umount2(".", MNT_DETACH)
+        os.chdir("/")
+
+
+def _put_a_mount_below_the_root() -> None:
+    """Cover the root with a copy of its tree and live in that."""
+    tree = open_tree(AT_FDCWD, "/", OPEN_TREE.CLONE | AT.RECURSIVE)
+    move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT.F_EMPTY_PATH)
+    os.fchdir(tree.fileno())
+    os.chroot(".")
+
+
+class RootPropagation(NamedTuple):
+    """Give the container's root the propagation that the specification asks for, after the pivot."""
+
+    flags: int
+
+    def describe(self) -> str:
+        return "set the propagation of the root"
+
+    def apply(self, context: Context) -> None:
+        mount(None, "/", None, self.flags)

@@ -1,0 +1,166 @@
+"""Finding and making what mounts and devices are put on, inside a root directory that nobody may leave.
+
+An image is hostile: any component of a path may be a symbolic link, and a process of another container that shares a
+volume may exchange components while we look at them (CVE-2021-30465). So every lookup is one openat2(2) in the root, and what
+follows happens by descriptor, never again by name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final, NamedTuple
+
+from wherry.errors import InvalidInput, SystemCallError
+from wherry.linux.fd import Fd
+from wherry.linux.files import RESOLVE, openat2
+
+__all__ = ["Target", "directory", "existing", "file", "ordinary_directory", "split"]
+
+_IN_ROOT: Final = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS
+_NO_LINKS: Final = RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS
+_MAXIMUM_LINKS: Final = 40  # as many as the kernel follows
+
+
+class Target(NamedTuple):
+    """A place in the root, and whether it had to be made."""
+
+    fd: Fd
+    made: bool
+
+
+def existing(root: Fd, path: str, flags: int = os.O_PATH) -> Fd | None:
+    """Open what is at a path inside the root, or return None if nothing is there."""
+    try:
+        return openat2(root, path, flags, resolve=_IN_ROOT)
+    except SystemCallError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def directory(root: Fd, path: str, mode: int = 0o755) -> Target:
+    """Open a directory inside the root; make it, and those above it, where missing.
+
+    :raises InvalidInput: something else is there.
+    """
+    found = existing(root, path)
+    if found is None:
+        return Target(_Maker(root, path).make(mode, leaf_is_file=False), made=True)
+    if not stat.S_ISDIR(os.fstat(found.fileno()).st_mode):
+        raise InvalidInput(f"{path!r} is not a directory in the container")
+    return Target(found, made=False)
+
+
+def file(root: Fd, path: str) -> Target:
+    """Open a file (or whatever is there but a directory) inside the root; make an empty one where nothing is.
+
+    :raises InvalidInput: a directory is there.
+    """
+    found = existing(root, path)
+    if found is None:
+        return Target(_Maker(root, path).make(0o755, leaf_is_file=True), made=True)
+    if stat.S_ISDIR(os.fstat(found.fileno()).st_mode):
+        raise InvalidInput(f"{path!r} is a directory in the container, where a file is needed")
+    return Target(found, made=False)
+
+
+def ordinary_directory(root: Fd, path: str) -> Target:
+    """Open a directory that no symbolic link leads to; make it where missing.
+
+    What is mounted there decides about security, and an image could point it anywhere (CVE-2019-16884).
+
+    :raises InvalidInput: a component of the path is a symbolic link, or something else than a directory.
+    """
+    try:
+        fd = openat2(root, path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_NO_LINKS)
+    except SystemCallError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise InvalidInput(
+                f"{path!r} must be an ordinary directory in the container",
+                cause="the image has a symbolic link or another kind of file there",
+            ) from error
+        if error.errno != errno.ENOENT:
+            raise
+        _Maker(root, path).make(0o755, leaf_is_file=False)
+        fd = openat2(root, path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_NO_LINKS)
+        return Target(fd, made=True)
+    return Target(fd, made=False)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Divide a path into its directory and its last name."""
+    head, _, name = path.rstrip("/").rpartition("/")
+    if name in ("", ".", ".."):
+        raise InvalidInput(f"{path!r} names no file")
+    return head or "/", name
+
+
+class _Maker:
+    """Walks a path that does not exist completely, making what is missing.
+
+    Symbolic links are followed by hand, because a dangling one (/etc/resolv.conf of many images) says where the file
+    is to be made. What has been walked is kept as a path without links and is opened with NO_SYMLINKS: who exchanges a
+    component meanwhile gets us an error and not a way out.
+    """
+
+    def __init__(self, root: Fd, path: str) -> None:
+        self._root = root
+        self._path = path
+        self._done: list[str] = []
+        self._todo = _components(path)
+        self._links = 0
+
+    def make(self, mode: int, *, leaf_is_file: bool) -> Fd:
+        while self._todo:
+            name = self._todo.pop(0)
+            if name == "..":
+                del self._done[-1:]
+                continue
+            self._step(name, mode, as_file=leaf_is_file and not self._todo)
+        return self._open("/".join(self._done) or ".")
+
+    def _step(self, name: str, mode: int, *, as_file: bool) -> None:
+        path = "/".join([*self._done, name])
+        try:
+            fd = self._open(path)
+        except SystemCallError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            fd = self._create(path, name, mode, as_file=as_file)
+        with fd:
+            if stat.S_ISLNK(os.fstat(fd.fileno()).st_mode):
+                self._follow(fd)
+            else:
+                self._done.append(name)
+
+    def _open(self, path: str) -> Fd:
+        # O_PATH with O_NOFOLLOW opens a link itself, which NO_SYMLINKS allows for the last component.
+        return openat2(self._root, path, os.O_PATH | os.O_NOFOLLOW, resolve=_NO_LINKS)
+
+    def _create(self, path: str, name: str, mode: int, *, as_file: bool) -> Fd:
+        with self._open("/".join(self._done) or ".") as parent:
+            try:
+                if as_file:
+                    os.close(
+                        os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=parent.fileno())
+                    )
+                else:
+                    os.mkdir(name, mode, dir_fd=parent.fileno())
+            except FileExistsError:
+                pass  # somebody else made it; what it is, is seen when it is opened
+        return self._open(path)
+
+    def _follow(self, link: Fd) -> None:
+        self._links += 1
+        if self._links > _MAXIMUM_LINKS:
+            raise InvalidInput(f"too many symbolic links on the way to {self._path!r} in the container")
+        goal = os.readlink("", dir_fd=link.fileno())
+        if goal.startswith("/"):
+            self._done = []
+        self._todo = _components(goal) + self._todo
+
+
+def _components(path: str) -> list[str]:
+    return [name for name in path.split("/") if name not in ("", ".")]

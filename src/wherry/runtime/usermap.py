@@ -1,0 +1,100 @@
+"""User namespaces from the outside: their id maps, and being born into an existing one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from wherry.errors import StepFailed, SystemFault
+from wherry.linux import namespaces
+from wherry.linux.fd import Fd
+from wherry.linux.process import CLONE, clone, pidfd_send_signal, setns, waitid_pidfd
+
+__all__ = ["clone_into", "namespace_with", "write"]
+
+
+def write(pid: int, uid_map: str, gid_map: str) -> None:
+    """Give a new user namespace its maps; see user_namespaces(7).
+
+    :param pid: a process in it, as numbered here.
+    """
+    for name, value in (("uid_map", uid_map), ("gid_map", gid_map)):
+        try:
+            fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, value.encode())  # all lines at once, as the kernel demands
+            finally:
+                os.close(fd)
+        except OSError as error:
+            text = f"{value.strip()!r}: {error.strerror}"
+            raise StepFailed(f"write {name}", text, call="write", errno=error.errno or 0) from error
+
+
+def namespace_with(uid_map: str, gid_map: str) -> Fd:
+    """Return a user namespace with these maps and nobody in it, as id-mapped mounts take it."""
+    pid, pidfd = clone(CLONE.NEWUSER)
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    if pidfd is None:
+        raise SystemFault("clone returned no descriptor of the process")
+    with pidfd:
+        try:
+            write(pid, uid_map, gid_map)
+            return namespaces.open_namespace(pid, "user")
+        finally:
+            pidfd_send_signal(pidfd, signal.SIGKILL)
+            waitid_pidfd(pidfd)
+
+
+def clone_into(user_path: str, flags: int, cgroup: Fd | None) -> tuple[int, Fd | None]:
+    """Clone, with the new namespaces owned by an existing user namespace.
+
+    A process that has entered a user namespace cannot come back, so a helper enters it and clones; the child becomes ours
+    by CLONE_PARENT.
+
+    :param user_path: the user namespace; empty for this process's own (or a new one, by the flags).
+    :returns: as :func:`wherry.linux.process.clone`.
+    """
+    if not user_path:
+        return clone(flags, cgroup_fd=cgroup)
+    with namespaces.open_namespace(user_path, "user") as user:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        helper, _ = clone(0, want_pidfd=False)
+        if helper == 0:
+            return _clone_for_parent(user, flags, theirs)
+    theirs.close()
+    with ours:
+        data, fds, _, _ = socket.recv_fds(ours, 4096, 1, socket.MSG_CMSG_CLOEXEC)
+    os.waitpid(helper, 0)
+    if not fds:
+        raise StepFailed("enter the user namespace", data.decode() or "the helper was killed")
+    pidfd = Fd(fds[0])
+    return _pid_of(pidfd), pidfd
+
+
+def _clone_for_parent(user: Fd, flags: int, theirs: socket.socket) -> tuple[int, None]:
+    """In the helper: returns in the child only."""
+    try:
+        setns(user, CLONE.NEWUSER)
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        pid, pidfd = clone(flags | CLONE.PARENT)
+        if pid == 0:
+            return 0, None
+        if pidfd is not None:
+            socket.send_fds(theirs, [b"cloned"], [pidfd.fileno()])
+    except BaseException as error:
+        theirs.send(str(error).encode())
+    os._exit(0)
+
+
+def _pid_of(pidfd: Fd) -> int:
+    """Return the number of a process in this PID namespace; see pidfd_open(2)."""
+    with open(f"/proc/self/fdinfo/{pidfd.fileno()}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    raise SystemFault("the kernel does not tell the number of a process's descriptor")
