@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from wherry.cli.flags import Options
 
-__all__ = ["create_body"]
+__all__ = ["create_body", "restart_policy"]
 
 
 def _invalid(message: str) -> Exception:
@@ -147,7 +147,8 @@ def _networking(options: Options) -> tuple[str, dict[str, Any]]:
     return endpoints(options)
 
 
-def _restart(text: str) -> dict[str, Any]:
+def restart_policy(text: str) -> dict[str, Any]:
+    """Read ``always``, ``on-failure:3`` ..."""
     name, colon, times = text.partition(":")
     if colon and not name:
         raise _invalid("invalid restart policy format: no policy provided before colon")
@@ -181,7 +182,7 @@ def _host_config(options: Options, network_mode: str, ports: dict[str, Any], bin
         "LogConfig": _log_config(options),
         "NetworkMode": network_mode,
         "PortBindings": ports,
-        "RestartPolicy": _restart(options["restart"]),
+        "RestartPolicy": restart_policy(options["restart"]),
         "AutoRemove": options["rm"],
         "VolumeDriver": options["volume-driver"],
         "VolumesFrom": list(options["volumes-from"]) or None,

@@ -1,0 +1,25 @@
+"""``wherry pause``: freeze all processes of containers."""
+
+from __future__ import annotations
+
+from wherry.cli.each import for_each
+from wherry.cli.flags import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.context import Context
+    from wherry.cli.flags import Options
+
+__all__ = ["COMMAND", "run"]
+
+COMMAND = Command(
+    "CONTAINER [CONTAINER...]",
+    "Freeze all processes of containers",
+    least=1,
+    aliases="wherry container pause, wherry pause",
+)
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Do it to each. :returns: 1 when one of them failed."""
+    return for_each(arguments, context.client.containers.pause)

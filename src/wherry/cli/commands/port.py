@@ -1,0 +1,45 @@
+"""``wherry port``: where a container's ports are reached."""
+
+from __future__ import annotations
+
+import sys
+
+from wherry.cli.flags import Command
+from wherry.cli.leave import Leave
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.context import Context
+    from wherry.cli.flags import Options
+
+__all__ = ["COMMAND", "run"]
+
+COMMAND = Command(
+    "CONTAINER [PRIVATE_PORT[/PROTO]]",
+    "Show where a container's ports are reached",
+    least=1,
+    most=2,
+    aliases="wherry container port, wherry port",
+)
+
+
+def _addresses(bindings: list[dict[str, str]] | None) -> list[str]:
+    result = []
+    for binding in bindings or ():
+        host = binding["HostIp"]
+        result.append(f"[{host}]:{binding['HostPort']}" if ":" in host else f"{host}:{binding['HostPort']}")
+    return result
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Show them."""
+    ports = context.client.containers.inspect(arguments[0])["NetworkSettings"].get("Ports") or {}
+    if len(arguments) == 1:
+        for port in sorted(ports, key=lambda one: (int(one.partition("/")[0]), one)):
+            sys.stdout.write("".join(f"{port} -> {address}\n" for address in _addresses(ports[port])))
+        return 0
+    wanted = arguments[1] if "/" in arguments[1] else f"{arguments[1]}/tcp"
+    if not ports.get(wanted):
+        raise Leave(1, f"Error: No public port '{wanted}' published for {arguments[0]}")
+    sys.stdout.write("".join(f"{address}\n" for address in _addresses(ports[wanted])))
+    return 0

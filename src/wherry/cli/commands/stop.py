@@ -1,0 +1,33 @@
+"""``wherry stop``: ask containers to stop, and kill those that do not."""
+
+from __future__ import annotations
+
+from wherry.cli.each import for_each
+from wherry.cli.flags import INT, STRING, Command, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.context import Context
+    from wherry.cli.flags import Options
+
+__all__ = ["COMMAND", "run"]
+
+COMMAND = Command(
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Ask containers to stop, and kill those that do not",
+    (
+        Flag("signal", "s", STRING, "Signal that asks it to stop"),
+        Flag("timeout", "t", INT, "Seconds to wait before it is killed; -1 waits for ever"),
+        Flag("time", "", INT, "Seconds to wait", hidden=True),
+    ),
+    least=1,
+    aliases="wherry container stop, wherry stop",
+)
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Do it for each. :returns: 1 when one of them failed."""
+    containers = context.client.containers
+    flag = next((name for name in ("timeout", "time") if name in options.given), "")
+    timeout = options[flag] if flag else None
+    return for_each(arguments, lambda ref: containers.stop(ref, signal=options["signal"], timeout=timeout))

@@ -1,0 +1,32 @@
+"""``wherry tag``: give an image one more name."""
+
+from __future__ import annotations
+
+from wherry.cli.flags import Command
+from wherry.cli.reference import full_name, split
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.context import Context
+    from wherry.cli.flags import Options
+
+__all__ = ["COMMAND", "run"]
+
+COMMAND = Command(
+    "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    "Give an image one more name",
+    least=2,
+    most=2,
+    aliases="wherry image tag, wherry tag",
+)
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Name it."""
+    _, tag, digest = split(arguments[1])
+    if digest:
+        from wherry.errors import InvalidInput
+
+        raise InvalidInput("refusing to create a tag with a digest reference")
+    context.client.images.tag(arguments[0], full_name(arguments[1]), tag or "latest")
+    return 0

@@ -1,0 +1,89 @@
+"""Rows on standard output: as a table, as JSON lines, or through a template.
+
+A row is a dict from a column's name, as templates know it, to its value. A value that is a function is a method with arguments
+(``{{.Label "x"}}``).
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    Row = Mapping[str, Any]
+
+__all__ = ["align", "align_wide", "render", "write_rows"]
+
+PADDING = 3
+MIN_WIDTH = 10
+_ESCAPES = (("\\t", "\t"), ("\\n", "\n"))
+
+
+def align(lines: Iterable[Sequence[str]]) -> str:
+    """Set cells below each other; the last cell of a line is not filled up."""
+    rows = [list(line) for line in lines]
+    count = max((len(row) for row in rows), default=0)
+    widths = [
+        max(MIN_WIDTH, PADDING + max((len(row[at]) for row in rows if at < len(row)), default=0)) for at in range(count)
+    ]
+    return "".join(
+        "".join(cell.ljust(widths[at]) for at, cell in enumerate(row[:-1])) + "".join(row[-1:]) + "\n" for row in rows
+    )
+
+
+def render(rows: Iterable[Row], columns: Sequence[str], headers: Mapping[str, str], format: str) -> str:
+    """Write rows.
+
+    :param columns: those of the table that is written when nothing else was asked for.
+    :param headers: for every column there is.
+    :param format: empty or ``table``, ``table TEMPLATE``, ``json``, or a template for each row.
+    :raises wherry.cli.gotemplate.TemplateError: the template is wrong.
+    """
+    if format in ("", "table"):
+        lines = [[headers[name] for name in columns]]
+        lines += [[str(row[name]) for name in columns] for row in rows]
+        return align(lines)
+    if format == "json":
+        from wherry.cli.gotemplate.printing import go_json
+
+        return "".join(go_json(dict(sorted(row.items()))) + "\n" for row in rows)
+    return _templated(rows, headers, format)
+
+
+def _templated(rows: Iterable[Row], headers: Mapping[str, str], format: str) -> str:
+    from wherry.cli.gotemplate import Template
+
+    table = format.startswith("table")
+    text = format.removeprefix("table").strip() if table else format
+    for escape, meant in _ESCAPES:
+        text = text.replace(escape, meant)
+    template = Template(text)
+    written = [template.render(dict(sorted(row.items()))) for row in rows]
+    if not table:
+        return "".join(line + "\n" for line in written)
+    heading = Template(text, _HEADER_FUNCTIONS).render({**headers, "Label": lambda name: name})
+    return align(line.split("\t") for row in (heading, *written) for line in row.split("\n"))
+
+
+# In the line of headings these leave the heading as it is.
+_HEADER_FUNCTIONS = {
+    name: lambda text, *_: text for name in ("json", "split", "join", "title", "lower", "upper", "truncate", "println")
+}
+
+
+def write_rows(rows: Iterable[Row], columns: Sequence[str], headers: Mapping[str, str], format: str = "") -> None:
+    """Write rows to standard output; see :func:`render`."""
+    sys.stdout.write(render(rows, columns, headers, format))
+
+
+def align_wide(lines: Iterable[Sequence[str]]) -> str:
+    """Set cells below each other as ``top`` does: at least 20 columns, one space between."""
+    rows = [list(line) for line in lines]
+    count = max((len(row) for row in rows), default=0)
+    widths = [max(20, 1 + max((len(row[at]) for row in rows if at < len(row)), default=0)) for at in range(count)]
+    return "".join(
+        "".join(cell.ljust(widths[at]) for at, cell in enumerate(row[:-1])) + "".join(row[-1:]) + "\n" for row in rows
+    )
