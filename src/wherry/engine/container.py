@@ -17,6 +17,7 @@ from wherry.engine.state import State
 if TYPE_CHECKING:
     from wherry.engine.output import OutputFeed
     from wherry.linux.fd import Fd
+    from wherry.oci.runtime_spec import Spec
 
 __all__ = ["Container", "Definition"]
 
@@ -52,6 +53,7 @@ class Container:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     pidfd: Fd | None = None  #: while it runs
     terminal: Fd | None = None  #: the pty's master, while it runs with a terminal
+    spec: Spec | None = None  #: by which it runs
     feed: OutputFeed | None = None  #: set by whoever builds it; follows its output
     exit_waiters: list[asyncio.Future[int]] = field(default_factory=list)  #: resolved at every exit
     removal_waiters: list[asyncio.Future[int]] = field(default_factory=list)

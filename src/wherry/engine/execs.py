@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,7 @@ from wherry.engine.launcher import Launcher, plan_memfd
 from wherry.engine.lifecycle import Lifecycle, failure_code
 from wherry.engine.names import new_id
 from wherry.engine.registry import Registry
-from wherry.engine.security import capability_sets, kept_capabilities, seccomp_of
+from wherry.engine.security import capability_sets
 from wherry.engine.settings import Settings
 from wherry.engine.spec import environment
 from wherry.engine.state import Status
@@ -26,7 +27,7 @@ from wherry.errors import Conflict, NotFound, WherryError
 from wherry.linux import pty
 from wherry.linux.fd import Fd
 from wherry.oci.runtime_spec import Process
-from wherry.runtime.compile import RunningContainer, compile_exec
+from wherry.runtime.compile_exec import ContainerState, compile_exec
 from wherry.runtime.plan import Plan
 
 __all__ = ["Execs"]
@@ -151,8 +152,6 @@ class Execs:
 
     def _plan(self, entry: _Exec) -> Plan:
         container, config = entry.container, entry.config
-        host = container.host
-        privileged = bool(config.privileged)
         values = dict(e.partition("=")[::2] for e in environment(container))
         values.update(e.partition("=")[::2] for e in config.env or [])
         if config.tty:
@@ -163,14 +162,13 @@ class Execs:
             "args": entry.argv,
             "env": [f"{name}={value}" for name, value in values.items()],
             "cwd": config.working_dir or container.config.working_dir or "/",
-            "capabilities": _all_capabilities() if privileged else capability_sets(host),
-            "noNewPrivileges": False,
         }
-        seccomp = None if privileged else seccomp_of(host, self._settings, kept_capabilities(host))
-        running = RunningContainer(
-            pid=container.state.pid, cgroup=self._launcher.cgroup_path(container), seccomp=seccomp
+        if config.privileged:
+            process["capabilities"] = capability_sets(HostConfig(privileged=True))
+        state = ContainerState(
+            container.id, container.state.pid, _started(container.state.pid), self._launcher.spec_of(container)
         )
-        return compile_exec(msgspec.convert(process, Process), running)
+        return compile_exec(msgspec.convert(process, Process), state=state)
 
     def _failed(self, entry: _Exec, error: WherryError) -> None:
         self._ended(entry, failure_code(error, 126))
@@ -304,5 +302,13 @@ async def _discard(attachment: ExecAttachment) -> None:
     await attachment.close()
 
 
-def _all_capabilities() -> dict[str, list[str]]:
-    return capability_sets(HostConfig(privileged=True))
+def _started(pid: int) -> int:
+    """When a process was started, in clock ticks since boot; proc(5), /proc/<pid>/stat, field 22.
+
+    :raises Conflict: there is no such process any more.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError as exc:
+        raise Conflict("the container is not running") from exc
+    return int(text.rpartition(")")[2].split()[19])

@@ -95,7 +95,15 @@ class Launcher:
         except OSError as exc:
             kind = OutOfSpace if exc.errno in (28, 122) else SystemFault
             raise kind("cannot prepare the container's files", cause=str(exc)) from exc
-        return compile_spec(msgspec.convert(build_spec(container, around), Spec))
+        container.spec = msgspec.convert(build_spec(container, around), Spec)
+        return compile_spec(container.spec, container_id=container.id)
+
+    def spec_of(self, container: Container) -> Spec:
+        """The specification by which a container runs; built again when another daemon started it."""
+        if container.spec is None:
+            around = Surroundings(self._settings, self._overlay(container), self._joined)
+            container.spec = msgspec.convert(build_spec(container, around), Spec)
+        return container.spec
 
     def _joined(self, ref: str) -> Container:
         other = self._registry.get(ref)

@@ -19,6 +19,8 @@ from wherry.engine.resources import resources
 from wherry.engine.security import apparent_paths, capability_sets, seccomp_of
 from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
+from wherry.runtime.compile_process import EXTRA_GROUPS
+from wherry.runtime.init import ANNOTATION as INIT
 
 if TYPE_CHECKING:
     from wherry.layers.overlay import OverlayMount
@@ -81,8 +83,10 @@ def build_spec(container: Container, around: Surroundings) -> Json:
     }
     if container.config.domainname:
         spec["domainname"] = container.config.domainname
+    if host.group_add:
+        spec["annotations"][EXTRA_GROUPS] = ",".join(host.group_add)
     if host.init if host.init is not None else around.settings.init:
-        spec["annotations"]["org.wherry.init"] = "true"
+        spec["annotations"][INIT] = "true"
     if (host.uts_mode or "") == "host":
         del spec["hostname"]
         spec.pop("domainname", None)
@@ -106,8 +110,6 @@ def _process(container: Container, settings: Settings) -> Json:
     }
     if config.user:
         process["user"]["username"] = config.user
-    if host.group_add:
-        process["user"]["additionalGroupNames"] = host.group_add
     if host.oom_score_adj:
         process["oomScoreAdj"] = host.oom_score_adj
     if container.has_terminal and host.console_size and any(host.console_size):
@@ -270,7 +272,8 @@ def _mounts(container: Container, around: Surroundings) -> list[Json]:
 
 
 def _overlay(part: OverlayMount) -> Json:
-    options = [f"lowerdir+={lower}" for lower in part.lower]
+    separate = "lowerdir+" if len(part.lower) > 1 or part.target == "/" else "lowerdir"
+    options = [f"{separate}={lower}" for lower in part.lower]
     options += [f"upperdir={part.upper}", f"workdir={part.work}"]
     return {"destination": part.target, "type": "overlay", "source": "overlay", "options": options}
 

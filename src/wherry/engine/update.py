@@ -54,7 +54,7 @@ def update(container: Container, body: dict[str, Any], cgroup: str) -> list[str]
     if container.state.is_alive:
         group = cgroups.open(cgroup)
         group.apply(
-            cgroups.parse_resources({name: part for name, part in resources(changed).items() if name != "devices"})
+            cgroups.Resources.from_oci({name: part for name, part in resources(changed).items() if name != "devices"})
         )
     container.definition.host = changed
     return warnings

@@ -193,6 +193,10 @@ def _check_logging(host: HostConfig) -> None:
 
 
 def _check_odds(host: HostConfig) -> None:
+    if ".." in (host.cgroup_parent or "").split("/") or "\0" in (host.cgroup_parent or ""):
+        raise InvalidInput(f'invalid cgroup parent: "{host.cgroup_parent}"')
+    if (host.cgroup_parent or "").endswith(".slice"):
+        raise InvalidInput("cgroup-parent for the cgroupfs driver cannot be a systemd slice (such as xxx.slice)")
     if host.shm_size is not None and host.shm_size < 0:
         raise InvalidInput("SHM size can not be less than 0")
     if not -1000 <= (host.oom_score_adj or 0) <= 1000:
