@@ -62,7 +62,7 @@ def pump(
     return detached
 
 
-class _nothing:  # noqa: N801  contextlib.nullcontext without contextlib
+class _nothing:
     def __enter__(self) -> None:
         pass
 

@@ -39,10 +39,12 @@ class Context:
     """Passed to every verb.
 
     :param options: the global flags.
+    :param start: start a daemon where none answers, if it is ours to start.
     """
 
-    def __init__(self, options: Options | None) -> None:
-        self._options = options
+    def __init__(self, options: Options | None, *, start: bool = True) -> None:
+        self._start = start
+        self.global_options = options
         self._client: Client | None = None
 
     @property
@@ -59,8 +61,8 @@ class Context:
         """One more client, for a signal handler that must not disturb the first one's connections."""
         from wherry.client.client import Client
 
-        client = Client(find_daemon(self._options))
-        if self._client is None:
+        client = Client(find_daemon(self.global_options))
+        if self._client is None and self._start:
             self._reach(client)
         return client
 

@@ -1,7 +1,7 @@
 """From flags to the body of ``POST /containers/create``.
 
-The body is, field by field, what the ``docker`` command sends for the same flags (recorded; see tests/unit/test_cli_create_body.py), so
-that any daemon understands the two alike.
+The body is, field by field, what the ``docker`` command sends for the same flags (recorded; see
+tests/unit/test_cli_create_body.py), so that any daemon understands the two alike.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def load(module: str) -> Verb:
     """Import a verb's module."""
     name = f"wherry.cli.commands.{module}"
     __import__(name)
-    verb: Verb = sys.modules[name]  # type: ignore[assignment]
+    verb: Verb = sys.modules[name]
     return verb
 
 
@@ -110,8 +110,14 @@ def dispatch(words: list[str]) -> int:
         return _version()
     if options["help"] or not rest or rest[0] == "help":
         return _help(rest[1:])
+    return _dispatch_verb(rest, options)
+
+
+def _dispatch_verb(rest: list[str], options: Options) -> int:
     if rest[0] in GROUPS:
         return _group(rest, options)
+    if rest[0] == "__complete":
+        return _complete(rest[1:], options)
     if rest[0] not in VERBS:
         return _unknown(rest[0])
     return execute(f"wherry {rest[0]}", VERBS[rest[0]], rest[1:], options)
@@ -126,6 +132,20 @@ def _group(rest: list[str], options: Options) -> int:
         sys.stderr.write(f"wherry: unknown command: wherry {group} {rest[1]}\n\nUsage:  wherry {group}\n\n{hint}\n")
         return 1
     return _help([group])
+
+
+def _complete(words: list[str], options: Options) -> int:
+    """Answer a shell's question; where there is nothing to say, no complaint may disturb the person's typing."""
+    from wherry.cli.completion import candidates
+    from wherry.cli.context import Context
+    from wherry.errors import WherryError
+
+    try:
+        found = candidates(words, Context(options, start=False))
+    except (WherryError, OSError):
+        return 1
+    sys.stdout.write("".join(f"{name}\n" for name in found))
+    return 0
 
 
 def _unknown(word: str) -> int:

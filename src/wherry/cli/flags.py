@@ -1,8 +1,8 @@
 """Flags as Docker's fingers type them: ``-it``, ``-eFOO=1``, ``--flag=v``, ``--flag v``, ``--init=false``.
 
-A command says in a table which flags it has; :func:`parse` reads an argument list by it. The habits are those of Go's pflag, which
-every Docker command uses: a boolean takes its value only after ``=``, the last of several values wins unless the flag is a
-list, and a command that passes arguments on to a program stops at the first word that is no flag.
+A command says in a table which flags it has; :func:`parse` reads an argument list by it. The habits are those of
+Go's pflag, which every Docker command uses: a boolean takes its value only after ``=``, the last of several values wins
+unless the flag is a list, and a command that passes arguments on to a program stops at the first word that is no flag.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def integer(bits: int, *, signed: bool = True) -> Callable[[str], int]:
     def read(text: str) -> int:
         try:
             value = int(text, 10 if text.strip("+-").isdigit() else 0)
-            if not text.isascii() or text != text.strip() or (not signed and text[0] in "+-"):
-                raise ValueError(text)
         except ValueError:
-            raise ValueError(f'strconv.{function}: parsing "{text}": invalid syntax') from None
+            value = None
+        if value is None or not text.isascii() or text != text.strip() or (not signed and text[0] in "+-"):
+            raise ValueError(f'strconv.{function}: parsing "{text}": invalid syntax')
         if not low <= value <= high:
             raise ValueError(f'strconv.{function}: parsing "{text}": value out of range')
         return value
@@ -113,7 +113,9 @@ class Flag:
 
     __slots__ = ("default", "help", "hidden", "kind", "name", "short")
 
-    def __init__(self, name: str, short: str, kind: Kind, help: str, default: Any = None, hidden: bool = False) -> None:
+    def __init__(
+        self, name: str, short: str, kind: Kind, help: str, default: Any = None, *, hidden: bool = False
+    ) -> None:
         self.name = name
         self.short = short
         self.kind = kind

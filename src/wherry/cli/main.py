@@ -1,4 +1,4 @@
-"""The command ``wherry``: finds out which verb was typed, runs it, and turns what went wrong into a sentence and an exit code.
+"""The command ``wherry``: runs what was typed, and ends the process with its exit code.
 
 Nothing else is imported before the verb is known: an import here is paid for by every command.
 """
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from wherry.cli.flags import Command
 
 __all__ = ["main", "run"]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from wherry.cli.mounts import csv_fields
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
     from wherry.cli.flags import Options
@@ -21,6 +18,8 @@ def network(text: str) -> dict[str, Any]:
     """
     if "=" not in text:
         return {"name": text}
+    from wherry.cli.mounts import csv_fields
+
     result: dict[str, Any] = {"name": ""}
     for field in csv_fields(text):
         key, equals, value = field.partition("=")

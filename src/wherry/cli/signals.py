@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # The C module: ``signal`` turns all numbers into enumerations, which costs a millisecond on every ``wherry run``.
-import _signal
+import _signal  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -49,9 +50,15 @@ def reach(transport: Transport, error: OSError) -> None:
 
 
 def _start(transport: Transport) -> None:
-    """Start ``wherryd`` in the background and wait until it answers."""
+    """Start ``wherryd`` in the background and wait until it answers.
+
+    Of two commands that do this at once the second waits for the first, by the lock on the log, and finds a daemon.
+    """
     command = [sys.executable, "-m", "wherry.daemon.main", "--daemonize"]
     with open(LOG, "ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        if _is_there(transport):
+            return
         before = log.tell()
         daemon = subprocess.Popen(
             command,
@@ -62,7 +69,9 @@ def _start(transport: Transport) -> None:
             cwd="/",
             start_new_session=True,
         )
-    if not _answers(transport, daemon):
+        answers = _answers(transport, daemon)
+        fcntl.flock(log, fcntl.LOCK_UN)  # said aloud: the daemon has inherited the open file, and the lock with it
+    if not answers:
         raise Unavailable(
             "the wherry daemon could not be started", cause=_end_of_log(before) or "it wrote nothing", hint=f"see {LOG}"
         )
@@ -81,15 +90,20 @@ def _answers(transport: Transport, daemon: subprocess.Popen[bytes]) -> bool:
     """Wait until the socket takes connections; there is no event for that, so look often, and give up in time."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        try:
-            transport.connect().close()
-        except OSError:
-            if daemon.poll() not in (None, 0):
-                return False
-            time.sleep(0.005)
-        else:
+        if _is_there(transport):
             return True
+        if daemon.poll() not in (None, 0):
+            return False
+        time.sleep(0.005)
     return False
+
+
+def _is_there(transport: Transport) -> bool:
+    try:
+        transport.connect().close()
+    except OSError:
+        return False
+    return True
 
 
 def _end_of_log(since: int) -> str:

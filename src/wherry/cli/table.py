@@ -1,7 +1,7 @@
 """Rows on standard output: as a table, as JSON lines, or through a template.
 
-A row is a dict from a column's name, as templates know it, to its value. A value that is a function is a method with arguments
-(``{{.Label "x"}}``).
+A row is a dict from a column's name, as templates know it, to its value. A value that is a function is a
+method with arguments (``{{.Label "x"}}``).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite, isnan
 from typing import Any
 
 __all__ = ["go_json", "go_print", "go_printf", "go_string", "go_type"]
@@ -37,8 +38,8 @@ def go_string(value: Any) -> str:
 
 
 def _float(value: float) -> str:
-    if value != value or value in (float("inf"), float("-inf")):
-        return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
+    if not isfinite(value):
+        return "NaN" if isnan(value) else "+Inf" if value > 0 else "-Inf"
     if value == 0 or 1e-4 <= abs(value) < 1e21:
         text = f"{value:.17f}" if "e" in repr(value) else repr(value)
         return text.removesuffix(".0").rstrip("0") if "." in text and "e" in repr(value) else text.removesuffix(".0")

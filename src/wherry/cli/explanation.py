@@ -1,0 +1,247 @@
+"""A container, explained to somebody who has just heard of containers.
+
+Each topic is a plain sentence that says what the thing is for, and then the facts.
+"""
+
+from __future__ import annotations
+
+from wherry.cli.human import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+__all__ = ["explanation"]
+
+WIDTH = 78
+
+_NAMESPACES = {
+    "pid": "processes it sees",
+    "mnt": "file systems it sees",
+    "net": "network interfaces and addresses",
+    "uts": "host name",
+    "ipc": "shared memory and message queues",
+    "user": "user and group numbers",
+    "cgroup": "groups of processes it sees",
+    "time": "clocks since boot",
+}
+_SAME_KIND = {"mount": "mnt", "network": "net"}
+
+_CAPABILITIES = {
+    "CHOWN": "give files to another user",
+    "DAC_OVERRIDE": "read and write any file",
+    "FOWNER": "change any file's permissions",
+    "FSETID": "keep set-id bits when it changes files",
+    "KILL": "send signals to any of its processes",
+    "SETGID": "become another group",
+    "SETUID": "become another user",
+    "SETPCAP": "pass powers on",
+    "NET_BIND_SERVICE": "listen on ports below 1024",
+    "NET_RAW": "send raw packets, as ping does",
+    "SYS_CHROOT": "change its root directory",
+    "MKNOD": "make device files",
+    "AUDIT_WRITE": "write to the audit log",
+    "SETFCAP": "give powers to files",
+    "NET_ADMIN": "change the network",
+    "SYS_ADMIN": "mount, and much else",
+    "SYS_PTRACE": "look into other processes",
+    "SYS_TIME": "set the clock",
+    "SYS_MODULE": "load kernel modules",
+    "SYS_BOOT": "restart the machine",
+    "SYS_RAWIO": "reach hardware directly",
+    "SYS_NICE": "raise priorities",
+    "SYS_RESOURCE": "exceed limits",
+}
+
+
+def explanation(found: dict[str, Any]) -> str:
+    """Write an explanation.
+
+    :param found: the answer of ``GET /containers/{id}/explain``.
+    """
+    parts = [
+        _headline(found),
+        _namespaces(found.get("Namespaces") or ()),
+        _layers(found.get("Layers") or (), found.get("Writable") or {}),
+        _mounts(found.get("Mounts") or ()),
+        _limits(found.get("Limits") or ()),
+        _powers(found.get("Capabilities") or {}),
+        _seccomp(found),
+        _exit(found.get("Exit") or {}),
+    ]
+    return "\n".join("\n".join(part) + "\n" for part in (list(lines) for lines in parts) if part)
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Set cells below each other, two spaces in, the last one as long as it is."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))] if rows else []
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _headline(found: dict[str, Any]) -> Iterator[str]:
+    name = str(found.get("Name", "")).removeprefix("/")
+    state, pid = found.get("State", "unknown"), found.get("Pid")
+    yield f"{name} ({found.get('Id', '')[:12]}) is {state}."
+    if pid:
+        yield from _wrapped(
+            f"It is an ordinary process of this machine, number {pid}, that the kernel shows a world of its own. "
+            "No second operating system runs, which is why it starts at once."
+        )
+
+
+def _namespaces(namespaces: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not namespaces:
+        return
+    yield "WHAT IT SEES"
+    yield from _wrapped("A namespace is a view of one part of the system. In its own it sees only what is its own.")
+    rows = []
+    for one in namespaces:
+        kind = _SAME_KIND.get(one["Kind"], one["Kind"])
+        shared = [("the host" if with_whom == "host" else with_whom) for with_whom in one.get("SharedWith") or ()]
+        whose = f"shared with {', '.join(shared)}" if shared else "its own"
+        rows.append((_NAMESPACES.get(kind, kind), whose, f"{kind}:[{one['Inode']}]" if one.get("Inode") else kind))
+    yield from _columns(rows)
+
+
+def _layers(layers: Sequence[dict[str, Any]], writable: dict[str, Any]) -> Iterator[str]:
+    if not layers and not writable:
+        return
+    yield "ITS FILES"
+    yield from _wrapped(
+        "They come from the layers of its image, lowest first. Layers are never changed, so all containers "
+        "of an image share them. What it writes goes into a layer of its own on top."
+    )
+    rows = []
+    for at, one in enumerate(layers, 1):
+        others = one.get("SharedWith") or ()
+        shared = f"shared with {_some(others)}" if others else "used by it alone"
+        digest = str(one.get("ChainID") or one.get("DiffID") or "").removeprefix("sha256:")[:12]
+        rows.append((f"layer {at}", digest, human_size(one.get("Size", 0) or 0), shared))
+    if writable:
+        files = writable.get("Files", 0)
+        wrote = f"{files} file{'' if files == 1 else 's'} written so far"
+        rows.append(("on top", "", human_size(writable.get("Bytes", 0) or 0), wrote))
+    yield from _columns(rows)
+    yield from _copied_up(writable.get("CopiedUp") or ())
+
+
+def _some(names: Sequence[str], limit: int = 4) -> str:
+    shown = ", ".join(name.removeprefix("/") for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def _copied_up(files: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not files:
+        return
+    yield from _wrapped(
+        "A file of the image that is changed is copied to the top first, whole. This was copied:", indent="  "
+    )
+    yield from _columns([("", human_size(one.get("Bytes", 0) or 0), one["Path"]) for one in files])
+
+
+def _mounts(mounts: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not mounts:
+        return
+    yield "WHAT IS MOUNTED"
+    yield from _wrapped("Directories that are not the image's: the kernel's own, in memory, or lent by the host.")
+    rows = []
+    for one in mounts:
+        options = one.get("Options") or ()
+        text = ",".join(options) if isinstance(options, list | tuple) else str(options)
+        mode = "read-only" if "ro" in text.split(",") else "writable"
+        source = str(one.get("Source") or one.get("Type") or "")
+        rows.append((one["Destination"], source, mode, str(one.get("Why") or "")))
+    yield from _columns(rows)
+
+
+def _limits(limits: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not limits:
+        return
+    yield "WHAT IT MAY USE"
+    yield from _wrapped("The kernel counts what all its processes together use, and stops them at the limit.")
+    rows = []
+    for one in limits:
+        limit, used = _amount(one, "Limit"), _amount(one, "Used")
+        rows.append(
+            (str(one["Name"]), f"uses {used}" if used else "", limit or "no limit", one.get("Explanation") or "")
+        )
+    yield from _columns(rows)
+
+
+def _amount(one: dict[str, Any], key: str) -> str:
+    value = one.get(key)
+    if value is None or value in ("", "max") or value == -1:
+        return ""
+    name = str(one.get("Name", "")).lower()
+    in_bytes = any(word in name for word in ("memory", "swap", "bytes", "hugetlb", "shm"))
+    text = human_size(value) if in_bytes and isinstance(value, int | float) else str(value)
+    return f"at most {text}" if key == "Limit" else text
+
+
+def _powers(capabilities: dict[str, Any]) -> Iterator[str]:
+    kept, dropped = capabilities.get("Kept") or [], capabilities.get("Dropped") or []
+    if not kept and not dropped:
+        return
+    yield "WHAT ITS ROOT MAY DO"
+    yield from _wrapped(f"root's power is cut into pieces. Its root keeps {len(kept)} and lost {len(dropped)}.")
+    rows = [(name.removeprefix("CAP_"), _CAPABILITIES.get(name.removeprefix("CAP_"), "")) for name in kept]
+    yield from _columns(rows)
+    if dropped:
+        names = ", ".join(name.removeprefix("CAP_") for name in dropped)
+        yield from _wrapped(f"lost: {names}", indent="  ")
+
+
+def _seccomp(found: dict[str, Any]) -> Iterator[str]:
+    seccomp = found.get("Seccomp") or {}
+    if not seccomp and "NoNewPrivileges" not in found:
+        return
+    yield "WHAT IT MAY ASK OF THE KERNEL"
+    mode = str(seccomp.get("Mode", "")).lower()
+    if mode in ("", "disabled", "unconfined", "none", "0"):
+        yield from _wrapped("Any system call: no filter is in force.")
+    else:
+        allowed = seccomp.get("Allowed")
+        profile = seccomp.get("Profile") or "default"
+        number = f"{allowed} of the kernel's system calls" if allowed else "only some of the kernel's system calls"
+        yield from _wrapped(f"A filter (seccomp, profile {profile}) lets through {number}; the rest are refused.")
+    if found.get("NoNewPrivileges"):
+        yield from _wrapped("Programs such as su and sudo gain nothing (no new privileges).")
+    elif "NoNewPrivileges" in found:
+        yield from _wrapped("Programs with the set-user-ID bit, such as su, may make it another user inside.")
+
+
+def _exit(ended: dict[str, Any]) -> Iterator[str]:
+    if not ended:
+        return
+    yield "HOW IT ENDED"
+    text = ended.get("Explanation") or ended.get("Reason") or ""
+    code = ended.get("ExitCode", ended.get("Code", ended.get("Status")))
+    if text:
+        yield from _wrapped(str(text))
+    elif code is not None:
+        yield from _wrapped(_why(int(code), out_of_memory=bool(ended.get("OOMKilled") or ended.get("Oom"))))
+
+
+def _why(code: int, *, out_of_memory: bool) -> str:
+    if out_of_memory:
+        return f"It used more memory than it may, and the kernel killed it (exit code {code})."
+    if code == 0:
+        return "Its program was done (exit code 0)."
+    if code > 128:
+        import signal
+
+        try:
+            name = signal.Signals(code - 128).name
+        except ValueError:
+            name = f"signal {code - 128}"
+        return f"It was ended by {name} (exit code {code})."
+    meaning = {125: "it could not be started", 126: "its program cannot be executed", 127: "its program was not found"}
+    return f"Its program ended with exit code {code}: {meaning.get(code, 'it reports a failure')}."
