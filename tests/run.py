@@ -7,6 +7,7 @@ whose needs are not met fails instead of being skipped (``WHERRY_MUST_WORK=1``).
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,10 @@ import machine
 from machine import ROOT
 
 NOBODY = "65534"
+LONGEST_PART = {"unit": 400, "kernel": 600, "e2e": 900, "vm": 900}
+"""Seconds after which a part is ended; it has failed then."""
+UNIT_MEMORY = 6 << 30
+"""Bytes of address space of the unit tests: one that grows without bound fails, instead of the machine."""
 SOURCES = ["src", "tests", "bench"]
 
 
@@ -148,8 +153,7 @@ def vm() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
         command = [sys.executable, "-m", "tests.vm", "--python", python(), "--junit", str(report)]
-        status = subprocess.run(command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL).returncode
-        yield counted("vm", report, status)
+        yield counted("vm", report, bounded(command, dict(os.environ), LONGEST_PART["vm"]))
 
 
 def as_root(name: str, paths: list[str]) -> Result:
@@ -178,10 +182,24 @@ def run_tests(name: str, interpreter: str, paths: list[str], *, ordinary_user: b
             Path(directory).chmod(0o777)
             prefix = as_nobody(interpreter)
             remark = "as nobody" if prefix else "as root: nobody cannot run this Python"
-            command = prefix + command
+            command = [*prefix, "prlimit", f"--as={UNIT_MEMORY}", *command]
             environment["HOME"] = directory
-        status = subprocess.run(command, cwd=ROOT, env=environment, check=False, stdin=subprocess.DEVNULL).returncode
+        status = bounded(command, environment, LONGEST_PART[name.split()[0]])
         return counted(name, report, status)._replace(remark=remark)
+
+
+def bounded(command: list[str], environment: dict[str, str], seconds: float) -> int:
+    """Run a command in a process group of its own; ends the whole group when it takes too long."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"ended after {seconds} s: {' '.join(command)}", flush=True)
+        return 1
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def as_nobody(interpreter: str) -> list[str]:

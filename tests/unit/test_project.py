@@ -22,6 +22,7 @@ HOSTS = {
     "docs.kernel.org",
     "example.com",
     "github.com",
+    "index.docker.io",
     "json-schema.org",
     "localhost",
     "man7.org",
