@@ -158,6 +158,7 @@ _HINTS: Final = {
     ("openat2", errno.E2BIG): "this kernel does not know all of the requested flags",
     ("execveat", errno.ENOENT): "the file may be there and its interpreter be missing",
     ("seccomp", errno.EACCES): "a filter needs no_new_privs or CAP_SYS_ADMIN",
+    ("fsconfig", errno.EINVAL): "the file system gave no reason; the kernel log may have one",
     ("setns", errno.EINVAL): "the descriptor is of another kind of namespace, or this process has several threads",
     ("unshare", errno.EINVAL): "the kernel lacks this kind of namespace, or this process has several threads",
     (
