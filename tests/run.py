@@ -184,7 +184,7 @@ def run_tests(name: str, interpreter: str, paths: list[str], *, ordinary_user: b
             remark = "as nobody" if prefix else "as root: nobody cannot run this Python"
             command = [*prefix, "prlimit", f"--as={UNIT_MEMORY}", *command]
             environment["HOME"] = directory
-        status = bounded(command, environment, LONGEST_PART[name.split()[0]])
+        status = bounded(command, environment, LONGEST_PART[name.partition(" ")[0]])
         return counted(name, report, status)._replace(remark=remark)
 
 
