@@ -9,12 +9,14 @@ from typing import Final, NamedTuple
 
 from wherry.errors import SystemCallError
 from wherry.linux.fd import AT_FDCWD, Fd
-from wherry.linux.mount import AT, MOUNT_ATTR, OPEN_TREE, mount_setattr, open_tree
+from wherry.linux.mount import AT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE, mount, mount_setattr, move_mount, open_tree
 from wherry.runtime import targets
 from wherry.runtime.context import Context
 from wherry.runtime.mounts import attach, new_file_system, propagate
 
-__all__ = ["Hierarchy", "MountCgroups", "hierarchies"]
+__all__ = ["Hierarchy", "MountCgroups", "hierarchies", "mounted"]
+
+_SAME_FLAGS: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
 
 
 class Hierarchy(NamedTuple):
@@ -22,7 +24,8 @@ class Hierarchy(NamedTuple):
 
     :param mount_point: where, on the host.
     :param version: 1 or 2.
-    :param options: what names a version 1 hierarchy to the kernel: controllers, or ``name=...``; also the file system's own.
+    :param options: what names a version 1 hierarchy to the kernel: controllers, or ``name=...``; also the file
+        system's own.
     """
 
     mount_point: str
@@ -55,7 +58,7 @@ class MountCgroups(NamedTuple):
         return f"mount the control groups on {self.destination}"
 
     def apply(self, context: Context) -> None:
-        found = tuple(hierarchies())
+        found = hierarchies()
         old = [one for one in found if one.version == 1]
         target = targets.ordinary_directory(context.root, self.destination)
         if old:
@@ -81,25 +84,26 @@ class MountCgroups(NamedTuple):
         shelf = new_file_system("tmpfs", "tmpfs", (("mode", "755"),), flags)
         attach(shelf, target)
         propagate(shelf, self.propagation)
+        # Nobody else reaches this fresh tmpfs, so that names relative to it are as safe as descriptors, and one
+        # mount(2) does what takes six calls otherwise: there are about ten hierarchies.
+        os.fchdir(shelf.fileno())
         for one in old:
-            os.mkdir(one.directory, 0o755, dir_fd=shelf.fileno())
-            tree = self._hierarchy(one)
-            with Fd(os.open(one.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shelf.fileno())) as place:
-                attach(tree, place)
-            _link_controllers(shelf, one)
+            os.mkdir(one.directory, 0o755)
+            self._mount_hierarchy(one)
+            for controller in one.directory.split(",") if "," in one.directory else ():
+                os.symlink(one.directory, controller)
+        os.chdir("/")
         if self.attributes & MOUNT_ATTR.RDONLY:
             mount_setattr(shelf, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.RDONLY)
 
-    def _hierarchy(self, one: Hierarchy) -> Fd:
-        if not self.private:
-            return _copied(one.mount_point + self.path, self.attributes)
-        options = tuple(_option(option) for option in one.options)
-        return new_file_system("cgroup", "cgroup", options, self.attributes)
-
-
-def _option(text: str) -> tuple[str, str | None]:
-    key, equals, value = text.partition("=")
-    return (key, value) if equals else (key, None)
+    def _mount_hierarchy(self, one: Hierarchy) -> None:
+        if self.private:
+            # Read-only, nosuid, nodev, noexec have the same numbers in both interfaces.
+            flags = self.attributes & _SAME_FLAGS
+            mount("cgroup", one.directory, "cgroup", flags, ",".join(one.options))
+            return
+        tree = _copied(one.mount_point + self.path, self.attributes)
+        move_mount(tree, "", AT_FDCWD, one.directory, MOVE_MOUNT.F_EMPTY_PATH)
 
 
 def _copied(path: str, attributes: int) -> Fd:
@@ -109,19 +113,25 @@ def _copied(path: str, attributes: int) -> Fd:
     return tree
 
 
-def _link_controllers(shelf: Fd, one: Hierarchy) -> None:
-    for controller in one.directory.split(",") if "," in one.directory else ():
-        os.symlink(one.directory, controller, dir_fd=shelf.fileno())
-
-
 #: Options that do not name a hierarchy. Most may not even be repeated in a cgroup namespace.
 _ORDINARY: Final = frozenset(
     {"rw", "ro", "seclabel", "clone_children", "xattr", "noprefix", "cpuset_v2_mode", "favordynmods"}
 )
 
 
-def hierarchies() -> Iterator[Hierarchy]:
-    """Find the hierarchies that are mounted on this machine, each once, by /proc/self/mountinfo (proc(5))."""
+_known: tuple[Hierarchy, ...] | None = None
+
+
+def hierarchies() -> tuple[Hierarchy, ...]:
+    """Return the hierarchies of this machine; looked up once, best by the engine's process for all its children."""
+    global _known  # noqa: PLW0603  nobody mounts cgroups later on
+    if _known is None:
+        _known = tuple(mounted())
+    return _known
+
+
+def mounted() -> Iterator[Hierarchy]:
+    """Read which hierarchies are mounted, each once, from /proc/self/mountinfo (proc(5))."""
     seen: set[object] = set()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:

@@ -15,6 +15,7 @@ A SEQPACKET socket pair, close-on-exec at both ends; the parent's is non-blockin
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import json
 import socket
@@ -113,10 +114,8 @@ def make() -> tuple[socket.socket, socket.socket]:
 
 def send_release(ours: socket.socket) -> None:
     """Tell the child that the parent has done its part; one that has failed meanwhile need not hear it."""
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it says is read by read_report
         ours.send(b'{"go":true}')
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # what it says is read by read_report
 
 
 def send_mounts(ours: socket.socket, mounts: dict[int, Fd]) -> None:
@@ -163,10 +162,8 @@ def send_terminal(channel: int, master: Fd) -> None:
 
 def send_failure(channel: int, failed: Failed) -> None:
     """In the child: say what went wrong; whoever leaves can do no more if even that fails."""
-    try:
+    with contextlib.suppress(OSError):
         _send(channel, {**failed._asdict(), "text": failed.text[:8192]}, [])
-    except OSError:
-        pass
 
 
 def _send(channel: int, message: dict[str, Any], fds: list[int]) -> None:

@@ -1,7 +1,7 @@
 """From a runtime specification to a plan: everything is decided and checked here, nothing is done.
 
-The order of the steps is that of the layers of isolation: namespaces, root, mounts, devices, what is hidden, the pivot, and
-then the process (:mod:`~wherry.runtime.compile_process`).
+The order of the steps is that of the layers of isolation: namespaces, root, mounts, devices, what is hidden, the
+pivot, and then the process (:mod:`~wherry.runtime.compile_process`).
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _LONGEST_NAME: Final = 64  # __NEW_UTS_LEN
 def compile_spec(spec: Spec, *, container_id: str) -> Plan:
     """Turn a specification into a plan.
 
-    Extensions: a mount on ``/`` of type ``overlay`` is the root itself (its options ``lowerdir+=``, ``upperdir=``, ``workdir=``,
-    and ``idmap`` in a user namespace); ``process.user.username`` is looked up in the container; the annotations
-    ``org.wherry.init``, ``org.wherry.rlimits`` and ``org.wherry.groups``.
+    Extensions: a mount on ``/`` of type ``overlay`` is the root itself (its options ``lowerdir+=``, ``upperdir=``,
+    ``workdir=``, and ``idmap`` in a user namespace); ``process.user.username`` is looked up in the container; the
+    annotations ``org.wherry.init``, ``org.wherry.rlimits`` and ``org.wherry.groups``.
 
     :param container_id: names the control group, unless the specification does, and the session keyring.
     :raises InvalidInput: the specification asks for what cannot be.
@@ -65,7 +65,7 @@ def compile_spec(spec: Spec, *, container_id: str) -> Plan:
     names = _Namespaces(linux)
     cgroup = cgroup_path(linux, container_id)
     found = _resources(linux)
-    steps = tuple(_steps(spec, linux, spec.process, names, cgroup, container_id))
+    steps = tuple(_steps(spec, spec.process, names, cgroup=cgroup, container_id=container_id))
     affinity = spec.process.exec_cpu_affinity
     return Plan(
         cgroup=cgroup,
@@ -85,9 +85,8 @@ def compile_spec(spec: Spec, *, container_id: str) -> Plan:
     )
 
 
-def _steps(
-    spec: Spec, linux: Linux, process: Process, names: _Namespaces, cgroup: str, container_id: str
-) -> Iterator[Step]:
+def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, container_id: str) -> Iterator[Step]:
+    linux = spec.linux or Linux()
     yield from compile_process.first_steps(process)
     if names.has_user:
         yield from (AwaitParent(), BecomeRoot())
@@ -177,7 +176,8 @@ def _after_the_pivot(spec: Spec, linux: Linux, names: _Namespaces) -> Iterator[S
 class _Namespaces:
     """The namespaces of a specification, checked and sorted by who enters them when.
 
-    :ivar new: kinds of which the process gets a new one; ``own``: these and those that it joins, unless it is the host's.
+    :ivar new: kinds of which the process gets a new one; ``own``: these and those that it joins, unless it is the
+        host's.
     """
 
     def __init__(self, linux: Linux) -> None:
@@ -188,7 +188,8 @@ class _Namespaces:
         self.has_user = "user" in paths
         self.uid_map, self.gid_map = self._maps(linux)
         joined = [(kind, path) for kind, path in paths.items() if path and kind != "user"]
-        # From inside a new user namespace one cannot enter the host's others; and those for children only are the parent's.
+        # From inside a new user namespace one cannot enter the host's others; and those for children only are the
+        # parent's.
         by_parent = {"pid", "time"} | (set(paths) if self.has_user else set())
         self.parent_joins = tuple((kind, path) for kind, path in joined if kind in by_parent)
         self.child_joins = tuple(JoinNamespace(kind, path) for kind, path in joined if kind not in by_parent)

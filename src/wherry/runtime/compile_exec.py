@@ -36,8 +36,8 @@ class ContainerState(NamedTuple):
 def compile_exec(process: Process, *, state: ContainerState) -> Plan:
     """Turn a process to be executed in a running container into a plan.
 
-    It joins all the container's namespaces and its control group, and has its filter. Capabilities, and whether privileges can be
-    gained, are the container's own unless the process says otherwise.
+    It joins all the container's namespaces and its control group, and has its filter. Capabilities, and whether
+    privileges can be gained, are the container's own unless the process says otherwise.
 
     :raises InvalidInput: the process asks for what cannot be.
     """

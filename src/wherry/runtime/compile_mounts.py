@@ -115,7 +115,8 @@ def _overlay(path: str, parsed: options.MountOptions) -> OverlayRoot:
 
 def _divided(text: str) -> list[str]:
     """Divide a ``lowerdir`` at its colons; a backslash takes a colon's meaning away."""
-    parts, part, escaped = [], "", False
+    parts: list[str] = []
+    part, escaped = "", False
     for character in text:
         if escaped:
             part, escaped = part + character, False

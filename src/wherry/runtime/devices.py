@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -105,10 +106,8 @@ class DeviceLinks(NamedTuple):
 
 
 def _link(directory: Fd, name: str, goal: str) -> None:
-    try:
+    with contextlib.suppress(FileExistsError):  # an image may have its own
         os.symlink(goal, name, dir_fd=directory.fileno())
-    except FileExistsError:
-        pass  # an image may have its own, or the host's /dev was bound
 
 
 def _replace_by_link(directory: Fd, name: str, goal: str) -> None:

@@ -20,8 +20,8 @@ __all__ = ["born_elsewhere"]
 def born_elsewhere(plan: Plan, container: Fd | None) -> Iterator[None]:
     """Let children be born into the plan's ``parent_joins``, a new time namespace, and the container's PID namespace.
 
-    This process is back in its own namespaces afterwards; if the kernel refused that, it could not go on, so it ends.
-    The child, which runs inside the ``with`` and never leaves it, stays.
+    This process is back in its own namespaces afterwards. The child, which runs inside the ``with`` and never leaves
+    it, stays.
 
     :param container: pidfd of the first process of the container to be joined.
     """
@@ -53,7 +53,9 @@ def _enter(plan: Plan, container: Fd | None) -> None:
             with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
                 file.write(plan.time_offsets)
         except OSError as error:
-            raise StepFailed("set the clocks of the time namespace", error.strerror, errno=error.errno or 0) from error
+            raise StepFailed(
+                "set the clocks of the time namespace", error.strerror or "refused", errno=error.errno or 0
+            ) from error
 
 
 def _return(own: dict[str, Fd]) -> None:

@@ -1,11 +1,11 @@
 """``--init``: the container's first process stays what it is, takes care of orphans and passes signals on.
 
-Set by the annotation ``org.wherry.init`` of a specification (:data:`ANNOTATION`, value ``"true"``). No foreign program is put
-into the container: the first process remains the forked Python, which
+Set by the annotation ``org.wherry.init`` of a specification (:data:`ANNOTATION`, value ``"true"``). No foreign
+program is put into the container: the first process remains the forked Python, which
 
 * has the program's user, capabilities and filter, no descriptor at all, and cannot be traced (not dumpable);
-* was executed from a read-only mount of the interpreter (:mod:`wherry.runtime.protect`), so that /proc/1/exe leads to nothing
-  that could be written;
+* was executed from a read-only mount of the interpreter (:mod:`wherry.runtime.protect`), so that /proc/1/exe leads to
+  nothing that could be written;
 * shares its memory with the engine's process, as it writes little: it costs some hundred kilobytes.
 
 It waits for signals only, so it needs no processor time.
@@ -13,6 +13,7 @@ It waits for signals only, so it needs no processor time.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -71,10 +72,9 @@ def _serve(child: int) -> int:
 
 
 def _pass_on(child: int, number: int) -> None:
-    try:
+    # It may have just ended, or have become another user; nobody could be told.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(child, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # it has just ended, or became another user; no one could be told
 
 
 def _reap(child: int) -> int | None:

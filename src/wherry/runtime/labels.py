@@ -23,8 +23,8 @@ _FILES: Final = {
 class LabelProgram(NamedTuple):
     """Have the program confined by a label; ``module`` is ``apparmor`` or ``selinux``.
 
-    Done first of all, with the host's /proc, which no container can have tampered with; the kernel keeps the label until execve.
-    That the file is on procfs is verified all the same (CVE-2025-52881).
+    Done first of all, with the host's /proc, which no container can have tampered with; the kernel keeps the label
+    until execve. That the file is on procfs is verified all the same (CVE-2025-52881).
     """
 
     module: str

@@ -13,10 +13,12 @@ import socket
 from typing import Final, NamedTuple
 
 from wherry.errors import NotFound, StepFailed, SystemCallError, SystemFault, WherryError
+from wherry.linux import capabilities
 from wherry.linux import namespaces as kinds
 from wherry.linux.fd import Fd
+from wherry.linux.mount import has_overlay_lowerdir_append
 from wherry.linux.process import CLONE, pidfd_open, pidfd_send_signal
-from wherry.runtime import cgroups, channel, child, prepare, usermap
+from wherry.runtime import cgroup_mounts, cgroups, channel, child, prepare, usermap
 from wherry.runtime.channel import EXECUTED, NOT_YET, Executed, Failed, NotYet, Report, Terminal, read_report
 from wherry.runtime.elsewhere import born_elsewhere
 from wherry.runtime.plan import Plan
@@ -62,23 +64,27 @@ def launch(plan: Plan, stdio: Streams | None, *, size: tuple[int, int] | None = 
         process and no control group of this plan's.
     """
     ours, theirs = channel.make()
-    with theirs:
+    with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
+        streams = stdio or (null.fileno(),) * 3
         try:
-            return _launch(plan, stdio, size, ours, theirs)
+            return _launch(plan, streams, size, ours, theirs)
         except BaseException:
             ours.close()
             raise
 
 
 def _launch(
-    plan: Plan, stdio: Streams | None, size: tuple[int, int] | None, ours: socket.socket, theirs: socket.socket
+    plan: Plan, streams: Streams, size: tuple[int, int] | None, ours: socket.socket, theirs: socket.socket
 ) -> Launched:
     container = _Container.open(plan)
     group = _Group(plan)
     try:
-        pid, pidfd = _clone(plan, stdio, size, theirs, container, group)
+        fds = (*streams, theirs.fileno(), *container.fds())
+        pid, pidfd = _clone(plan, fds, size, container, group)
         try:
             _do_parents_part(plan, pid, group, ours)
+            usermap.give_streams(plan.uid_map, streams)
+            channel.send_release(ours)
         except BaseException:
             _end(pid, pidfd)
             raise
@@ -92,24 +98,14 @@ def _launch(
 
 
 def _clone(
-    plan: Plan,
-    stdio: Streams | None,
-    size: tuple[int, int] | None,
-    theirs: socket.socket,
-    container: _Container,
-    group: _Group,
+    plan: Plan, fds: tuple[int, ...], size: tuple[int, int] | None, container: _Container, group: _Group
 ) -> tuple[int, Fd]:
-    null = None if stdio else Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-    streams = stdio or (null.fileno(),) * 3  # type: ignore[union-attr]
-    fds = (*streams, theirs.fileno(), *container.fds())
     ignored = _ignored_signals()
     flags = plan.namespaces | CLONE.CLEAR_SIGHAND
     with born_elsewhere(plan, container.fd):
         pid, pidfd = usermap.clone_into(plan.user_path, flags, group.directory)
         if pid == 0:
             child.carry_out(plan, fds, size=size, container_flags=container.flags, ignored=ignored)
-    if null is not None:
-        null.close()
     if pidfd is None:
         raise SystemFault("clone returned no descriptor of the process")
     return pid, pidfd
@@ -125,7 +121,6 @@ def _do_parents_part(plan: Plan, pid: int, group: _Group, ours: socket.socket) -
     group.take_in(pid)
     if plan.prepared:
         prepare.hand_over(plan, pid, ours)
-    channel.send_release(ours)
 
 
 def _end(pid: int, pidfd: Fd) -> None:
@@ -145,9 +140,13 @@ _signals: tuple[int, ...] | None = None
 
 
 def _ignored_signals() -> tuple[int, ...]:
-    global _signals  # noqa: PLW0603  a property of the process, which takes longer to ask than to start one
+    """Return what children have to undo; with other answers that each of them would look up again."""
+    global _signals  # noqa: PLW0603  properties of the process and the machine
     if _signals is None:
         _signals = child.ignored_signals()
+        has_overlay_lowerdir_append()
+        cgroup_mounts.hierarchies()
+        capabilities.last_cap()
     return _signals
 
 
@@ -264,7 +263,7 @@ class _Container:
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks since boot (field 22 of /proc/<pid>/stat); None if it is gone."""
+    """Return when a process was started (clock ticks since boot, field 22 of /proc/<pid>/stat), None if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b")")[2].split()[19])

@@ -100,7 +100,7 @@ class Plan(NamedTuple):
             raise CorruptData("not a plan", cause=str(error)) from error
         if header != _HEADER:
             raise CorruptData(f"a plan of another version: {header!r}, not {_HEADER!r}")
-        return cls(*fields, tuple(cast(Step, STEPS[name](*values)) for name, values in steps))
+        return cls._make((*fields, tuple(cast(Step, STEPS[name](*values)) for name, values in steps)))
 
     def describe(self) -> Iterator[str]:
         """Say what will be done, one thing per line."""

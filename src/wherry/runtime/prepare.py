@@ -4,12 +4,14 @@ Inside, root has no power over the host's files: it cannot reach a source below 
 and it cannot have a mount's owners translated. So a helper does that. It is a short-lived child in a mount namespace of
 its own, with all of the engine's rights:
 
-* For a bind it makes a detached copy of the mount; where asked, the copy is *id-mapped* (mount_setattr(2)): what belongs
-  to user 0 on the disk belongs to the container's user 0, and what the container's user 0 makes belongs to 0 on the disk.
-* Overlayfs cannot be id-mapped, but its layers can (Linux 5.19). They are attached below a scratch tmpfs, because before
-  6.15 layers had to be attached somewhere in the namespace. The overlay works with the identity of whoever mounted it, and
-  that identity must exist in the map: so the helper takes on the container's root (as its user ID only, all capabilities
-  stay) while mounting. The upper layer thus holds ordinary IDs from 0, and can be committed or exported as it is.
+* For a bind it makes a detached copy of the mount; where asked, the copy is *id-mapped* (mount_setattr(2)): what
+  belongs to user 0 on the disk belongs to the container's user 0, and what the container's user 0 makes belongs to 0
+  on the disk.
+* Overlayfs cannot be id-mapped, but its layers can (Linux 5.19). They are attached below a scratch tmpfs, because
+  before 6.15 layers had to be attached somewhere in the namespace. The overlay works with the identity of whoever
+  mounted it, and that identity must exist in the map: so the helper takes on the container's root (as its user ID
+  only, all capabilities stay) while mounting. The upper layer thus holds ordinary IDs from 0, and can be committed or
+  exported as it is.
 
 The results are detached mounts, sent to the child over its channel; it attaches them in its own mount namespace. The
 helper's namespace ends with it, so nothing is ever mounted on the host.
@@ -21,7 +23,6 @@ import os
 import socket
 from typing import Final
 
-from wherry.errors import StepFailed, SystemFault
 from wherry.linux import namespaces
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.mount import (
@@ -85,8 +86,6 @@ def _help(plan: Plan, user: Fd, ours: socket.socket, tell: socket.socket) -> Non
                 mounts[PREPARED_ROOT] = _bind_root(step)
             elif isinstance(step, Bind):
                 mounts[index] = _bind(step, user)
-            else:
-                raise SystemFault("this step cannot be prepared")
         ours.setblocking(True)
         channel.send_mounts(ours, mounts)
     except BaseException as error:
@@ -128,7 +127,7 @@ def _overlay(step: OverlayRoot, user: Fd, plan: Plan) -> Fd:
         copy = _mapped_copy(above, f"{step.path}/writable", user)
         upper, work = (f"{copy}/{os.path.relpath(one, above)}" for one in (step.upper, step.work))
     os.mkdir(f"{step.path}/merged")
-    _take_identity(_first_id(plan.uid_map), _first_id(plan.gid_map))
+    _take_identity(usermap.first_id(plan.uid_map), usermap.first_id(plan.gid_map))
     return _detached(mount_overlay(step._replace(lower=layers, upper=upper, work=work), f"{step.path}/merged"))
 
 
@@ -144,17 +143,8 @@ def _detached(attached: Fd) -> Fd:
     return open_tree(attached, "", OPEN_TREE.CLONE | AT.EMPTY_PATH)
 
 
-def _first_id(id_map: str) -> int:
-    """Return the host's ID of the container's 0."""
-    for line in id_map.splitlines():
-        inside, outside, _ = line.split()
-        if inside == "0":
-            return int(outside)
-    raise StepFailed("take on the container's root", f"no mapping of ID 0 in {id_map!r}")
-
-
 def _take_identity(uid: int, gid: int) -> None:
-    """Change the IDs with which files are made, and keep all capabilities (capabilities(7), "SECBIT_NO_SETUID_FIXUP")."""
+    """Change the IDs with which files are made, and keep all capabilities (SECBIT_NO_SETUID_FIXUP, capabilities(7))."""
     prctl(_SET_SECUREBITS, _NO_SETUID_FIXUP)
     os.setresgid(-1, gid, -1)
     os.setresuid(-1, uid, -1)

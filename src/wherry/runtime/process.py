@@ -278,8 +278,8 @@ class MakeDirectory(NamedTuple):
 class ChangeDirectory(NamedTuple):
     """Enter the working directory.
 
-    A path like /proc/self/fd/7 can lead out of the container when a descriptor has leaked (CVE-2024-21626). None has; and
-    the kernel is asked afterwards whether the directory is below the root.
+    A path like /proc/self/fd/7 can lead out of the container when a descriptor has leaked (CVE-2024-21626). None has;
+    and the kernel is asked afterwards whether the directory is below the root.
     """
 
     path: str

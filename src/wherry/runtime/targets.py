@@ -1,8 +1,8 @@
 """Finding and making what mounts and devices are put on, inside a root directory that nobody may leave.
 
 An image is hostile: any component of a path may be a symbolic link, and a process of another container that shares a
-volume may exchange components while we look at them (CVE-2021-30465). So every lookup is one openat2(2) in the root, and what
-follows happens by descriptor, never again by name.
+volume may exchange components while we look at them (CVE-2021-30465). So every lookup is one openat2(2) in the root,
+and what follows happens by descriptor, never again by name.
 """
 
 from __future__ import annotations

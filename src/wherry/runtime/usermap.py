@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 
 from wherry.errors import StepFailed, SystemFault
 from wherry.linux import namespaces
 from wherry.linux.fd import Fd
 from wherry.linux.process import CLONE, clone, pidfd_send_signal, setns, waitid_pidfd
 
-__all__ = ["clone_into", "namespace_with", "write"]
+__all__ = ["clone_into", "first_id", "give_streams", "namespace_with", "write"]
 
 
 def write(pid: int, uid_map: str, gid_map: str) -> None:
@@ -29,6 +30,24 @@ def write(pid: int, uid_map: str, gid_map: str) -> None:
         except OSError as error:
             text = f"{value.strip()!r}: {error.strerror}"
             raise StepFailed(f"write {name}", text, call="write", errno=error.errno or 0) from error
+
+
+def first_id(id_map: str) -> int:
+    """Return the host's ID of the container's 0."""
+    for line in id_map.splitlines():
+        inside, outside, _ = line.split()
+        if inside == "0":
+            return int(outside)
+    raise StepFailed("find the container's root", f"no mapping of ID 0 in {id_map!r}")
+
+
+def give_streams(uid_map: str, streams: tuple[int, ...]) -> None:
+    """Make FIFOs the container's root's, which could not take them itself, so that it can open /dev/stdout again."""
+    if not uid_map:
+        return
+    for fd in streams:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.fchown(fd, first_id(uid_map), -1)
 
 
 def namespace_with(uid_map: str, gid_map: str) -> Fd:
@@ -51,8 +70,8 @@ def namespace_with(uid_map: str, gid_map: str) -> Fd:
 def clone_into(user_path: str, flags: int, cgroup: Fd | None) -> tuple[int, Fd | None]:
     """Clone, with the new namespaces owned by an existing user namespace.
 
-    A process that has entered a user namespace cannot come back, so a helper enters it and clones; the child becomes ours
-    by CLONE_PARENT.
+    A process that has entered a user namespace cannot come back, so a helper enters it and clones; the child becomes
+    ours by CLONE_PARENT.
 
     :param user_path: the user namespace; empty for this process's own (or a new one, by the flags).
     :returns: as :func:`wherry.linux.process.clone`.

@@ -1,6 +1,7 @@
 """Whom the program runs as, by the container's own /etc/passwd and /etc/group.
 
-The rules and the sentences are those of Docker (``moby/sys/user``): clients match on "no matching entries in passwd file".
+The rules and the sentences are those of Docker (``moby/sys/user``): clients match on "no matching entries in passwd
+file".
 """
 
 from __future__ import annotations
