@@ -41,7 +41,7 @@ def is_protected() -> bool:
 
 
 def reexec_from_readonly_mount(argv: Sequence[str]) -> bool:
-    """Execute the interpreter anew through a read-only mount of its own; a process that did so already goes on.
+    """Execute the interpreter anew through a read-only mount of its own; a process that did so becomes untraceable.
 
     The process keeps its ID, its children and the descriptors that are inheritable. Python finds its libraries by
     ``argv[0]``, which stays the interpreter's path, so virtual environments work.
@@ -51,6 +51,7 @@ def reexec_from_readonly_mount(argv: Sequence[str]) -> bool:
         process goes on without, and being untraceable is its only protection.
     """
     if is_protected():
+        become_untraceable()  # executing a program has made this process traceable again
         return True
     try:
         _execute_read_only(argv)

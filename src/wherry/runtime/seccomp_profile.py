@@ -20,7 +20,7 @@ from typing import Any, Final
 from wherry.errors import InvalidInput
 from wherry.linux import capabilities
 
-__all__ = ["default_profile", "docker_profile", "from_docker"]
+__all__ = ["custom_profile", "default_profile", "docker_profile"]
 
 #: uname(2)'s machine to Go's name, which Docker's conditions use, and to libseccomp's.
 _ARCHITECTURES: Final = {
@@ -61,10 +61,10 @@ def default_profile(
 
 @lru_cache(maxsize=32)
 def _default(allowed: frozenset[str], architecture: str, kernel: tuple[int, int]) -> dict[str, Any]:
-    return from_docker(docker_profile(), allowed, architecture=architecture, kernel=kernel)
+    return custom_profile(docker_profile(), allowed, architecture=architecture, kernel=kernel)
 
 
-def from_docker(
+def custom_profile(
     profile: Mapping[str, Any] | str | bytes,
     allowed: Collection[str],
     *,
@@ -86,9 +86,11 @@ def from_docker(
     if found.get("architectures") and found.get("archMap"):
         raise InvalidInput("the seccomp profile must have architectures or archMap, not both")
     facts = (frozenset(allowed), _ARCHITECTURES[machine][0], kernel or _kernel())
-    result = {key: found[key] for key in ("defaultAction", "defaultErrnoRet", "flags", "listenerPath") if
-    found.get(key)} result["architectures"] = _architectures(found, _ARCHITECTURES[machine][1]) rules =
-    found.get("syscalls") or [] if not isinstance(rules, list):
+    kept = ("defaultAction", "defaultErrnoRet", "flags", "listenerPath", "listenerMetadata")
+    result = {key: found[key] for key in kept if found.get(key)}
+    result["architectures"] = _architectures(found, _ARCHITECTURES[machine][1])
+    rules = found.get("syscalls") or []
+    if not isinstance(rules, list):
         raise InvalidInput(f"the seccomp profile's syscalls must be a list, not {rules!r}")
     result["syscalls"] = [_rule(rule) for rule in rules if _counts(rule, *facts)]
     return result
