@@ -131,12 +131,19 @@ class Daemon:
             self.events += self.client.receive()
 
     def launch(
-        self, key: str, argv: list[str], log: Path | None = None, fds: list[int] | None = None, **more: Any
+        self,
+        key: str,
+        argv: list[str],
+        log: Path | None = None,
+        fds: list[int] | None = None,
+        limits: dict[str, Any] | None = None,
+        **more: Any,
     ) -> Message:
+        """Ask for a process: a container, unless ``kind`` says otherwise."""
         plan = os.memfd_create("plan", os.MFD_CLOEXEC)
         os.write(plan, json.dumps({"argv": argv}).encode())
         fields: dict[str, Any] = {"key": key, "container": key, "kind": "container", "terminal": False, "stdin": False}
-        fields["log"] = None if log is None else {"dir": str(log)}
+        fields["log"] = None if log is None else {"dir": str(log), **(limits or {})}
         try:
             return self.ask("launch", fields | more, [plan, *(fds or [])])
         finally:

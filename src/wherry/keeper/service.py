@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from wherry import __version__
 from wherry.errors import Conflict, InvalidInput, WherryError
@@ -26,6 +26,19 @@ LARGEST_PLAN: Final = 16 * 1024 * 1024
 
 _UCRED: Final = struct.Struct("iII")
 Fields = dict[str, Any]
+
+
+class Call(NamedTuple):
+    """A request, where it came from, and the owners of what came with it; what nobody takes is closed with the call."""
+
+    connection: Connection
+    seq: int
+    fields: Fields
+    fds: list[Fd]
+
+    def answer(self, fields: Fields | None = None, fds: Sequence[int] = ()) -> None:
+        """Send the answer; the descriptors stay the caller's."""
+        self.connection.send({"re": self.seq, **(fields or {})}, fds)
 
 
 class Keeper:
@@ -49,7 +62,7 @@ class Keeper:
         """Connections that did not say hello yet."""
         self._upgrade: int | None = None
         """The sequence number of an accepted ``upgrade``."""
-        self._operations: Final[dict[str, Callable[[Connection, Request], None]]] = {
+        self._operations: Final[dict[str, Callable[[Call], None]]] = {
             "hello": self._hello,
             "launch": self._launch,
             "watch": self._watch,
@@ -87,11 +100,9 @@ class Keeper:
 
     def _on_request(self, connection: Connection, request: Request) -> None:
         """Carry out a request; whatever goes wrong becomes its answer."""
-        fds = [Fd(fd) for fd in request.fds]
-        request = request._replace(fds=[fd.fileno() for fd in fds])
-        self._received = fds
+        call = Call(connection, request.seq, request.fields, [Fd(fd) for fd in request.fds])
         try:
-            self._operations[request.op](connection, request)
+            self._operations[request.op](call)
         except (WherryError, OSError) as error:
             connection.refuse(request.seq, error)
         except Exception as error:
@@ -99,73 +110,67 @@ class Keeper:
             report_fault()
             connection.refuse(request.seq, error)
 
-    def _hello(self, connection: Connection, request: Request) -> None:
+    def _hello(self, call: Call) -> None:
         """Greet a daemon, which takes over from the one before, and tell it all there is."""
-        former, self._connection = self._connection, connection
-        self._strangers.discard(connection)
+        former, self._connection = self._connection, call.connection
+        self._strangers.discard(call.connection)
         if former is not None:
             former.close()
         rows = [process.summary() for process in self.processes]
         while len(rows) > PAGE:
-            connection.send({"re": request.seq, "processes": rows[:PAGE], "more": True})
+            call.answer({"processes": rows[:PAGE], "more": True})
             del rows[:PAGE]
-        greeting = {"re": request.seq, "protocol": PROTOCOL, "pid": os.getpid(), "version": __version__}
-        connection.send(greeting | {"processes": rows})
+        call.answer({"protocol": PROTOCOL, "pid": os.getpid(), "version": __version__, "processes": rows})
         for process in self.processes.running:
-            connection.send({"event": "process", "key": process.key}, process.held_fds())
+            call.connection.send({"event": "process", "key": process.key}, process.held_fds())
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _launch(self, connection: Connection, request: Request) -> None:
-        plan_fd, *stdio = self._received
+    def _launch(self, call: Call) -> None:
+        plan_fd, *stdio = call.fds
         streams = (stdio[0], stdio[1], stdio[2]) if stdio else None
         plan = _content(plan_fd)
-        self.processes.start(
-            request.fields,
-            plan,
-            streams,
-            lambda process, error: self._launched(connection, request.seq, process, error),
-        )
+        plan_fd.close()
+        self.processes.start(call.fields, plan, streams, lambda process, error: self._launched(call, process, error))
 
-    def _launched(self, connection: Connection, seq: int, process: Process, error: Fields | None) -> None:
+    def _launched(self, call: Call, process: Process, error: Fields | None) -> None:
         if error is None:
-            answer = {"re": seq, "pid": process.description.pid, "started": process.description.started}
-            connection.send(answer, process.held_fds())
-        elif connection.closed:
+            call.answer({"pid": process.description.pid, "started": process.description.started}, process.held_fds())
+        elif call.connection.closed:
             self.processes.end_unanswered(process, error)
         else:
-            connection.send({"re": seq, "error": error})
+            call.answer({"error": error})
 
-    def _watch(self, connection: Connection, request: Request) -> None:
-        process = self.processes[request.fields["key"]]
+    def _watch(self, call: Call) -> None:
+        process = self.processes[call.fields["key"]]
         if process.exit is None:
-            connection.watched.add(process.key)
-        connection.send({"re": request.seq, "log": process.log})
+            call.connection.watched.add(process.key)
+        call.answer({"log": process.log})
 
-    def _unwatch(self, connection: Connection, request: Request) -> None:
-        process = self.processes[request.fields["key"]]
-        connection.stop_telling([process.key])
-        connection.send({"re": request.seq, "log": process.log})
+    def _unwatch(self, call: Call) -> None:
+        process = self.processes[call.fields["key"]]
+        call.connection.stop_telling([process.key])
+        call.answer({"log": process.log})
 
-    def _close_stdin(self, connection: Connection, request: Request) -> None:
-        self.processes.close_stdin(request.fields["key"])
-        connection.send({"re": request.seq})
+    def _close_stdin(self, call: Call) -> None:
+        self.processes.close_stdin(call.fields["key"])
+        call.answer()
 
-    def _forget(self, connection: Connection, request: Request) -> None:
-        self.processes.forget(request.fields["key"])
-        connection.stop_telling([request.fields["key"]])
-        connection.send({"re": request.seq})
+    def _forget(self, call: Call) -> None:
+        self.processes.forget(call.fields["key"])
+        call.connection.stop_telling([call.fields["key"]])
+        call.answer()
 
-    def _adopt(self, connection: Connection, request: Request) -> None:
-        pidfd, *rest = self._received
-        self.processes.adopt(request.fields, pidfd, rest[0] if rest else None)
-        connection.send({"re": request.seq})
+    def _adopt(self, call: Call) -> None:
+        pidfd, *rest = call.fds
+        self.processes.adopt(call.fields, pidfd, rest[0] if rest else None)
+        call.answer()
 
-    def _shutdown(self, connection: Connection, request: Request) -> None:
+    def _shutdown(self, call: Call) -> None:
         running = self.processes.running
         if running:
             raise Conflict(f"the keeper has {len(running)} running processes", hint="stop them first")
-        connection.send({"re": request.seq})
+        call.answer()
         self.loop.stop()
 
     # --- events ---------------------------------------------------------------------------------------------------
@@ -190,11 +195,11 @@ class Keeper:
 
     # --- re-execution ---------------------------------------------------------------------------------------------
 
-    def _begin_upgrade(self, connection: Connection, request: Request) -> None:
+    def _begin_upgrade(self, call: Call) -> None:
         """Read no more requests; the rest follows when everything at hand is finished."""
-        self._upgrade = request.seq
-        connection.paused = True
-        connection.start()
+        self._upgrade = call.seq
+        call.connection.paused = True
+        call.connection.start()
 
     def _try_upgrade(self) -> None:
         connection = self._connection

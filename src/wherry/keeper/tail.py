@@ -1,8 +1,9 @@
 """Where the last N lines of a log begin.
 
 Lines of two streams are counted in the order in which they *ended*; what a stream has left without a newline at the
-end of the log counts as a line that ended with its last byte. A wanted line may begin far before the place where the counting ended, because
-the other stream wrote in between: hence a :class:`~wherry.keeper.logreader.Start` with a place for each stream.
+end of the log counts as a line that ended with its last byte. A wanted line may begin far before the place where the
+counting ended, because the other stream wrote in between: hence a :class:`~wherry.keeper.logreader.Start` with a place
+for each stream.
 
 Only blocks at the end are read: the cost grows with the lines wanted, not with the log.
 """
