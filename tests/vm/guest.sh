@@ -11,6 +11,7 @@ mount -t tmpfs tmpfs /run
 mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 ln -sf /proc/self/fd /dev/fd
 ip link set lo up
+dmesg -n 1 # the console is for the tests
 hostname wherry-vm
 for module in overlay loop veth; do
     modprobe "$module"
