@@ -67,7 +67,7 @@ class Staged:
         """
         if self.size > limit:
             raise TooLarge(f"a document of {self.size} bytes, where {limit} are allowed")
-        return os.pread(self._fd, self.size, 0)
+        return os.pread(self._descriptor(), self.size, 0)
 
     def close(self) -> None:
         """Give the descriptor back but keep the file, for many staged blobs at once; nothing can be appended any more."""

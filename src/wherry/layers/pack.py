@@ -71,7 +71,7 @@ class Packer:
         self._write(tar_writer.header(Entry(directory + b"/" + name if directory else name, mode=0)))
 
     def _add_file(self, entry: Entry, found: MergedEntry) -> None:
-        """A file whose size changes meanwhile is cut, or filled with zeros, to the size announced, as tar(1) does it."""
+        """A file whose size changes meanwhile is cut or filled with zeros to the size announced, as tar(1) does."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(found.name, flags, dir_fd=found.directory)
         try:

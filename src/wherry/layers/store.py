@@ -25,7 +25,10 @@ from wherry.layers.source import Reader
 from wherry.layers.unpack import Unpacked, unpack
 from wherry.oci.digest import Digest, chain_id
 
-__all__ = ["SCHEMA", "Layer", "LayerStore", "remove_tree"]
+#: The directory that stands for "no layer", as an overlay needs one below. Numbers of layers begin at 1.
+EMPTY_LAYER: Final = "0"
+
+__all__ = ["EMPTY_LAYER", "SCHEMA", "Layer", "LayerStore", "remove_tree"]
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS layers (
@@ -73,7 +76,9 @@ class LayerStore:
         with disk_errors("make the layers' directory"):
             root.mkdir(parents=True, exist_ok=True, mode=0o711)
         rows = database.rows("SELECT number, chain_id, diff_id, parent, size FROM layers")
-        self._layers = {layer.chain_id: layer for layer in map(_from_row, rows)}
+        present = {entry.name for entry in os.scandir(root)}
+        (root / EMPTY_LAYER).mkdir(exist_ok=True)
+        self._layers = {one.chain_id: one for one in map(_from_row, rows) if str(one.number) in present}
 
     def get(self, chain: Digest) -> Layer:
         """The layer of a chain ID.
@@ -156,12 +161,15 @@ class LayerStore:
 
     def reconcile(self) -> None:
         """Make directories and rows agree again after a crash; nobody else may use the store meanwhile."""
-        known = {str(layer.number) for layer in self}
+        known = {str(layer.number) for layer in self} | {EMPTY_LAYER}
         with disk_errors("look at the layers' directory"):
             found = {entry.name for entry in os.scandir(self.root)}
         for name in found - known:
             self._bury(self.root / name)
-        self.remove([layer.chain_id for layer in self if str(layer.number) not in found])
+        rows = self._database.rows("SELECT number FROM layers")
+        lost = [row for row in rows if str(row[0]) not in known & found]
+        with self._database.transaction() as connection:
+            connection.executemany("DELETE FROM layers WHERE number = ?", lost)
 
     def _register(self, staged: Path, parent: Digest | None, unpacked: Unpacked) -> Layer:
         """Give a complete tree its number and its row."""

@@ -63,12 +63,15 @@ class Index(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     annotations: dict[str, str] | None = None
 
 
+_ABSENT = msgspec.Raw(b"null")
+
+
 class _Shape(msgspec.Struct, rename="camel"):
     schema_version: int = 0
     media_type: str = ""
-    manifests: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    config: msgspec.Raw | None = None
+    manifests: msgspec.Raw = _ABSENT
+    layers: msgspec.Raw = _ABSENT
+    config: msgspec.Raw = _ABSENT
 
 
 def parse_manifest_or_index(data: bytes) -> Manifest | Index:
@@ -84,7 +87,8 @@ def parse_manifest_or_index(data: bytes) -> Manifest | Index:
         raise InvalidInput(
             f"unsupported manifest schema version {shape.schema_version}", hint="only version 2 is supported"
         )
-    is_index, is_manifest = shape.manifests is not None, shape.layers is not None or shape.config is not None
+    is_index = bytes(shape.manifests) != b"null"
+    is_manifest = bytes(shape.layers) != b"null" or bytes(shape.config) != b"null"
     if is_index and is_manifest:
         raise InvalidInput("invalid image manifest", cause="it is a manifest and an index at once")
     expected = media_types.INDEXES if is_index else media_types.MANIFESTS

@@ -1,0 +1,259 @@
+"""Which images there are, and what they are called: rows in the database, values in memory.
+
+All look-ups come from memory and take microseconds, so they may be made anywhere. Changes go to the database first. A
+configuration is decoded once, when its image comes or the daemon starts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from wherry.content.store import ContentStore
+from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.images.image import Image
+from wherry.layers.database import Database
+from wherry.layers.store import LayerStore
+from wherry.oci.digest import Digest, chain_id
+from wherry.oci.image_config import parse_config
+from wherry.oci.manifest import Descriptor, DescriptorPlatform, Manifest, parse_manifest_or_index
+from wherry.oci.media_types import OCI_MANIFEST
+from wherry.oci.reference import Reference
+
+__all__ = ["RESERVED", "SCHEMA", "Catalog", "no_such_image"]
+
+log = logging.getLogger(__name__)
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS images (
+    id TEXT PRIMARY KEY,
+    manifest TEXT NOT NULL,
+    added INTEGER NOT NULL,
+    parts TEXT NOT NULL,
+    built_in INTEGER NOT NULL,
+    removed INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS names (
+    name TEXT PRIMARY KEY,
+    image TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+#: The built-in image's name; nothing else may have it.
+RESERVED: Final = Reference.parse("host:latest")
+
+_FULL_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_SHORT_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
+
+
+def no_such_image(what: str) -> NotFound:
+    """Docker's own words; clients look for them (``docker run`` then pulls)."""
+    return NotFound(f"No such image: {what}")
+
+
+class Catalog:
+    """Images and names. Safe to use from several threads.
+
+    :param database: with the tables of `SCHEMA`.
+    """
+
+    def __init__(self, database: Database, content: ContentStore, layers: LayerStore) -> None:
+        self._database = database
+        self._content = content
+        self._layers = layers
+        self._lock = threading.RLock()
+        self._images: dict[Digest, Image] = {}
+        self._names: dict[Reference, Digest] = {}
+        self.damaged: dict[str, str] = {}
+        self._read()
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Image]:
+        return iter([image for image in list(self._images.values()) if not image.removed])
+
+    def everything(self) -> list[Image]:
+        """All images, with those that only containers know any more."""
+        return list(self._images.values())
+
+    def get(self, identifier: Digest) -> Image:
+        """An image by its whole ID, even one that was removed while a container used it.
+
+        :raises NotFound: there is none.
+        """
+        try:
+            return self._images[identifier]
+        except KeyError:
+            raise no_such_image(identifier) from None
+
+    def named(self, name: Reference) -> Image | None:
+        """The image of a name."""
+        identifier = self._names.get(name)
+        return self._images[identifier] if identifier else None
+
+    def resolve(self, text: str) -> Image:
+        """Find an image by a name, an ID, the beginning of an ID, or a digest.
+
+        :raises NotFound: ``No such image: ...``.
+        :raises InvalidInput: it can be none of these.
+        """
+        if full := _FULL_ID.fullmatch(text):
+            image = self._images.get(Digest(f"sha256:{full[1]}"))
+            if image is None or image.removed:
+                raise no_such_image(f"sha256:{full[1]}")
+            return image
+        reference = Reference.parse(text).with_default_tag()
+        found = self.named(reference) or self._by_digest(reference) or self._by_short_id(text)
+        if found is None:
+            raise no_such_image(reference.familiar)
+        return found
+
+    def _by_digest(self, reference: Reference) -> Image | None:
+        """``name@sha256:...`` also means the image that has this name, if its manifest has this digest."""
+        if reference.digest is None:
+            return None
+        if reference.tag is not None:
+            return self.named(Reference(reference.domain, reference.path, None, reference.digest))
+        for image in self:
+            if image.manifest_digest == reference.digest and any(n.name == reference.name for n in image.names):
+                return image
+        return None
+
+    def _by_short_id(self, text: str) -> Image | None:
+        """The one image whose ID begins so; several are as good as none, as in Docker."""
+        match = _SHORT_ID.fullmatch(text)
+        if match is None:
+            return None
+        found = [image for image in self if image.id.hex.startswith(match[1])]
+        return found[0] if len(found) == 1 else None
+
+    # --- changing ---------------------------------------------------------------------------------
+
+    def add(
+        self, identifier: Digest, manifest: Digest, *, added: int, parts: Iterable[str] = (), built_in: bool = False
+    ) -> Image:
+        """Make an image known whose blobs and layers are all there. One that is known already just comes back."""
+        with self._lock:
+            present = self._images.get(identifier)
+            if present is not None and not present.removed:
+                return present
+            row = (str(identifier), str(manifest), added, json.dumps(list(parts)), int(built_in), 0)
+            with self._database.transaction() as connection:
+                connection.execute("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._images[identifier] = self._image(row)
+            return self._images[identifier]
+
+    def name(self, identifier: Digest, name: Reference) -> Digest | None:
+        """Give an image a name, taking it from the one that had it.
+
+        :return: the image that had it, unless it's the same.
+        """
+        with self._lock:
+            former = self._names.get(name)
+            with self._database.transaction() as connection:
+                connection.execute("REPLACE INTO names VALUES (?, ?)", (str(name), str(identifier)))
+            self._names[name] = identifier
+            self._refresh(identifier, former)
+            return former if former != identifier else None
+
+    def unname(self, name: Reference) -> None:
+        """Take a name away."""
+        with self._lock:
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM names WHERE name = ?", (str(name),))
+            self._refresh(self._names.pop(name, None))
+
+    def remove(self, identifier: Digest, *, keep: bool) -> None:
+        """Forget an image and its names.
+
+        :param keep: whether containers still need it; then only they see it any more.
+        """
+        with self._lock, self._database.transaction() as connection:
+            connection.execute("DELETE FROM names WHERE image = ?", (str(identifier),))
+            if keep:
+                connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (str(identifier),))
+            else:
+                connection.execute("DELETE FROM images WHERE id = ?", (str(identifier),))
+        with self._lock:
+            self._names = {name: owner for name, owner in self._names.items() if owner != identifier}
+            image = self._images.pop(identifier)
+            if keep:
+                self._images[identifier] = replace(image, names=(), removed=True)
+
+    def drop_damaged(self) -> None:
+        """Forget images whose parts are not all there any more, saying so in the log."""
+        for identifier, why in self.damaged.items():
+            log.warning("an image is damaged and was forgotten", extra={"image": identifier, "error": why})
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM names WHERE image = ?", (identifier,))
+                connection.execute("DELETE FROM images WHERE id = ?", (identifier,))
+        self.damaged.clear()
+
+    def write_index(self) -> None:
+        """Bring ``index.json`` of the content store in step with the names."""
+        with self._lock:
+            self._content.write_index([one for image in self for one in self.descriptors(image)])
+
+    def descriptors(self, image: Image, names: Iterable[Reference] | None = None) -> list[Descriptor]:
+        """An image as ``index.json`` lists it: once for each name, or once without."""
+        kind = image.manifest.media_type or OCI_MANIFEST
+        platform = DescriptorPlatform(image.architecture, image.os, image.variant)
+        size = self._content.size(image.manifest_digest)
+        tagged = [name for name in (image.names if names is None else names) if name.tag]
+        notes: list[dict[str, str] | None] = [
+            {"io.containerd.image.name": str(name), "org.opencontainers.image.ref.name": str(name)} for name in tagged
+        ]
+        return [
+            Descriptor(kind, image.manifest_digest, size, annotations=note, platform=platform)
+            for note in notes or [None]
+        ]
+
+    # --- reading rows -----------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        for name, owner in self._database.rows("SELECT name, image FROM names"):
+            self._names[Reference.parse(name)] = Digest(owner)
+        for row in self._database.rows("SELECT id, manifest, added, parts, built_in, removed FROM images"):
+            try:
+                self._images[Digest(row[0])] = self._image(row)
+            except WherryError as exc:
+                self.damaged[row[0]] = str(exc)
+        self._names = {name: owner for name, owner in self._names.items() if owner in self._images}
+
+    def _image(self, row: tuple[str, str, int, str, int, int]) -> Image:
+        identifier, manifest_digest = Digest(row[0]), Digest(row[1])
+        manifest = parse_manifest_or_index(self._content.read(manifest_digest))
+        if not isinstance(manifest, Manifest):
+            raise InvalidInput(f"{manifest_digest} is no image manifest")
+        data = self._content.read(identifier)
+        document = parse_config(data)
+        ids = document.rootfs.diff_ids
+        chains = [chain_id(ids[: count + 1]) for count in range(len(ids))]
+        return Image(
+            identifier,
+            manifest_digest,
+            manifest,
+            document,
+            json.loads(data).get("config") or {},
+            tuple(self._layers.get(chain) for chain in chains),
+            self._layers.root,
+            row[2],
+            self._names_of(identifier),
+            tuple(json.loads(row[3])),
+            bool(row[4]),
+            bool(row[5]),
+        )
+
+    def _names_of(self, identifier: Digest) -> tuple[Reference, ...]:
+        return tuple(sorted((name for name, owner in self._names.items() if owner == identifier), key=str))
+
+    def _refresh(self, *identifiers: Digest | None) -> None:
+        for identifier in identifiers:
+            if identifier in self._images:
+                assert identifier is not None
+                self._images[identifier] = replace(self._images[identifier], names=self._names_of(identifier))

@@ -1,0 +1,164 @@
+"""Which images a list shows: Docker's filters, and the summaries in its JSON."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from wherry.errors import InvalidInput
+from wherry.images.image import Image, seconds
+from wherry.oci.digest import Digest
+from wherry.oci.reference import Reference
+
+__all__ = ["Filters", "filtered", "pattern", "summary"]
+
+Filters = Mapping[str, Sequence[str]]
+
+_KNOWN: Final = frozenset({"dangling", "label", "label!", "before", "since", "reference", "until"})
+_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
+
+
+def filtered(images: Iterable[Image], filters: Filters, resolve: Callable[[str], Image]) -> list[Image]:
+    """The images that pass all filters, the newest first.
+
+    Values of one filter are alternatives, except that all labels have to be there. With ``reference``, an image shows
+    only the names that match.
+
+    :param resolve: finds the images that ``before`` and ``since`` name.
+    :raises InvalidInput: there is no such filter, or its value makes no sense.
+    """
+    for name in filters:
+        if name not in _KNOWN:
+            raise InvalidInput(f"invalid filter '{name}'")
+    found = [narrowed for image in images if (narrowed := _narrow(image, filters.get("reference", ())))]
+    for condition in _conditions(filters, resolve):
+        found = [image for image in found if condition(image)]
+    return sorted(found, key=lambda image: (seconds(image.created), image.id), reverse=True)
+
+
+def boolean(filters: Filters, name: str) -> bool | None:
+    """A filter that is true or false; None when it isn't there.
+
+    :raises InvalidInput: it is neither, or both.
+    """
+    values = set(filters.get(name, ()))
+    if not values:
+        return None
+    if values <= set(_TRUE):
+        return True
+    if values <= set(_FALSE):
+        return False
+    raise InvalidInput(f"invalid filter '{name}={sorted(values)}'")
+
+
+def _conditions(filters: Filters, resolve: Callable[[str], Image]) -> list[Callable[[Image], bool]]:
+    conditions: list[Callable[[Image], bool]] = []
+    dangling = boolean(filters, "dangling")
+    if dangling is not None:
+        conditions.append(lambda image: (not image.repo_tags) == dangling)
+    for label in filters.get("label", ()):
+        conditions.append(_has_label(label))
+    for label in filters.get("label!", ()):
+        wanted = _has_label(label)
+        conditions.append(lambda image, wanted=wanted: not wanted(image))  # type: ignore[misc]
+    if names := filters.get("before", ()):
+        limit = min(seconds(resolve(name).created) for name in names)
+        conditions.append(lambda image: seconds(image.created) < limit)
+    if names := filters.get("since", ()):
+        start = max(seconds(resolve(name).created) for name in names)
+        conditions.append(lambda image: seconds(image.created) > start)
+    if moments := filters.get("until", ()):
+        end = min(_moment(text) for text in moments)
+        conditions.append(lambda image: seconds(image.created) < end)
+    return conditions
+
+
+def _has_label(text: str) -> Callable[[Image], bool]:
+    key, equals, value = text.partition("=")
+    return lambda image: key in image.labels and (not equals or image.labels[key] == value)
+
+
+def _narrow(image: Image, patterns: Sequence[str]) -> Image | None:
+    """An image with those names only that match; None when there are none."""
+    if not patterns:
+        return image
+    expressions = [pattern(text) for text in patterns]
+    names = tuple(name for name in image.names if any(_matches(one, name) for one in expressions))
+    return replace(image, names=names) if names else None
+
+
+def _matches(expression: re.Pattern[str], name: Reference) -> bool:
+    candidates = (name.familiar, name.familiar_name, str(name), name.name)
+    return any(expression.fullmatch(candidate) for candidate in candidates)
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """Go's ``path.Match`` as a regular expression: a ``*`` does not match a slash.
+
+    :raises InvalidInput: it is no pattern.
+    """
+    expression, position = "", 0
+    while position < len(text):
+        character = text[position]
+        if character == "*":
+            expression += "[^/]*"
+        elif character == "?":
+            expression += "[^/]"
+        elif character == "[":
+            end = text.find("]", position + 2)
+            if end < 0:
+                raise InvalidInput(f"syntax error in pattern: {text!r}")
+            inner = text[position + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
+            expression += f"(?!/)[{inner}]"
+            position = end
+        else:
+            position += character == "\\"
+            expression += re.escape(text[position : position + 1])
+        position += 1
+    try:
+        return re.compile(expression)
+    except re.error as exc:
+        raise InvalidInput(f"syntax error in pattern: {text!r}") from exc
+
+
+def _moment(text: str) -> float:
+    """A time as Docker takes it: seconds since the epoch, RFC 3339, or how long ago (``24h``)."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = _DURATION.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return time.time() - sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if found := seconds(text):
+        return found
+    raise InvalidInput(f"invalid value for the filter 'until': {text!r}")
+
+
+def summary(image: Image, users: int, shared: int) -> dict[str, Any]:
+    """An image as the API's ImageList gives it.
+
+    :param users: how many containers use it.
+    :param shared: how many bytes of its layers other images have as well; -1 when that wasn't asked for.
+    """
+    return {
+        "Id": image.id,
+        "ParentId": "",
+        "RepoTags": image.repo_tags,
+        "RepoDigests": image.repo_digests,
+        "Created": seconds(image.created),
+        "Size": image.size,
+        "VirtualSize": image.size,
+        "SharedSize": shared,
+        "Labels": image.labels or None,
+        "Containers": users,
+    }
+
+
+def shared_size(image: Image, images: Iterable[Image]) -> int:
+    """The bytes in layers of an image that others have as well."""
+    others: set[Digest] = {layer.chain_id for other in images if other.id != image.id for layer in other.layers}
+    return sum(layer.size for layer in image.layers if layer.chain_id in others)

@@ -1,0 +1,246 @@
+"""What images an archive holds: Docker's format and the OCI's, told apart by what is in it.
+
+A Docker archive has ``manifest.json``: for each image a configuration, names, and layers, all by their paths. An OCI
+archive has ``index.json`` and blobs by digest (image-layout.md). Docker writes both into one file since version 25;
+the OCI's half is then the one that is read, as it keeps manifests, with the names from either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from wherry.content.store import Staged
+from wherry.errors import InvalidInput, NotFound, TooLarge, Unsupported
+from wherry.images.archive import ImageArchive
+from wherry.layers.compression import detect
+from wherry.oci import media_types
+from wherry.oci.codec import decode, encode
+from wherry.oci.digest import Digest
+from wherry.oci.image_config import ImageConfig, parse_config
+from wherry.oci.manifest import Descriptor, Index, Manifest, parse_manifest_or_index
+from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference
+
+__all__ = ["Candidate", "candidates"]
+
+# An index of indexes is allowed, and used; nobody needs more floors than this.
+_MAX_DEPTH: Final = 4
+_MAX_MANIFESTS: Final = 1000
+_MAX_LAYERS: Final = 1000
+
+_NAME_NOTES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+
+
+@dataclass(slots=True)
+class Candidate:
+    """An image found in an archive, its parts still put aside.
+
+    :param manifest: the manifest's bytes.
+    :param layers: bottom first.
+    """
+
+    manifest: bytes
+    config: bytes
+    document: ImageConfig
+    layers: list[Staged]
+    names: list[Reference] = field(default_factory=list)
+
+
+class _DockerImage(msgspec.Struct, rename="pascal"):
+    """One entry of ``manifest.json``."""
+
+    config: str
+    repo_tags: list[str] | None = None
+    layers: list[str] | None = None
+
+
+def candidates(archive: ImageArchive, platforms: Sequence[str]) -> list[Candidate]:
+    """The images of an archive, all checked for being complete.
+
+    :param platforms: which ones to take, ``linux/arm64``; when empty, that which suits this machine best, or the only
+        one.
+    :raises InvalidInput: it holds no images, or parts of them are missing.
+    :raises CorruptData: a part is not what its digest says.
+    :raises NotFound: it has nothing for the platform.
+    """
+    wanted = [Platform.parse(text) for text in platforms]
+    listed = _listed(archive)
+    if "index.json" in archive:
+        found = list(_from_layout(archive, wanted))
+        _add_names(archive, found, listed)
+    elif listed is not None:
+        found = [_from_docker(archive, image) for image in listed]
+    else:
+        raise InvalidInput(
+            "the archive holds no images: it has neither manifest.json nor index.json",
+            hint="a root file system is imported, not loaded",
+        )
+    return _on_platform(found, wanted)
+
+
+def _listed(archive: ImageArchive) -> list[_DockerImage] | None:
+    if "manifest.json" not in archive:
+        return None
+    return decode(archive.document("manifest.json", "file"), list[_DockerImage], "manifest.json")
+
+
+def _on_platform(found: list[Candidate], wanted: list[Platform]) -> list[Candidate]:
+    if not wanted:
+        return found
+    chosen = [one for one in found if any(platform.best_of([_platform(one)]) == 0 for platform in wanted)]
+    if not chosen:
+        there = ", ".join(sorted({str(_platform(one)) for one in found}))
+        raise NotFound(f"the archive has no image for {', '.join(map(str, wanted))}", hint=f"it has: {there}")
+    return chosen
+
+
+def _platform(candidate: Candidate) -> Platform:
+    document = candidate.document
+    return Platform(document.os or "linux", document.architecture, document.variant)
+
+
+# --- Docker's format --------------------------------------------------------------------------------------------------
+
+
+def _from_docker(archive: ImageArchive, image: _DockerImage) -> Candidate:
+    config = archive.document(image.config, "image configuration")
+    document = parse_config(config)
+    layers = [archive.member(path, "layer") for path in image.layers or []]
+    _check_count(document, len(layers))
+    descriptors = [Descriptor(_media_type(layer), layer.digest, layer.size) for layer in layers]
+    head = Descriptor(media_types.OCI_CONFIG, Digest.from_bytes(config), len(config))
+    manifest = Manifest(head, descriptors, schema_version=2, media_type=media_types.OCI_MANIFEST)
+    return Candidate(encode(manifest), config, document, layers, _references(image.repo_tags or []))
+
+
+def _media_type(layer: Staged) -> str:
+    with layer.open() as file:
+        return media_types.layer_type(detect(file.read(6)))
+
+
+def _check_count(document: ImageConfig, layers: int) -> None:
+    expected = len(document.rootfs.diff_ids)
+    if expected != layers:
+        raise InvalidInput(f"invalid manifest, layers length mismatch: expected {expected}, got {layers}")
+    if layers > _MAX_LAYERS:
+        raise TooLarge(f"the image has {layers} layers, where {_MAX_LAYERS} are allowed")
+
+
+def _references(names: Sequence[str]) -> list[Reference]:
+    return [Reference.parse(name).with_default_tag() for name in names]
+
+
+def _add_names(archive: ImageArchive, found: list[Candidate], listed: list[_DockerImage] | None) -> None:
+    """Names that only ``manifest.json`` knows."""
+    for image in listed or []:
+        config = archive.find(image.config)
+        for candidate in found:
+            if config is not None and config.digest == Digest.from_bytes(candidate.config):
+                candidate.names += [name for name in _references(image.repo_tags or []) if name not in candidate.names]
+
+
+# --- the OCI's format -------------------------------------------------------------------------------------------------
+
+
+def _from_layout(archive: ImageArchive, wanted: list[Platform]) -> Iterator[Candidate]:
+    index = decode(archive.document("index.json", "file"), Index, "index.json")
+    candidates_by_config: dict[Digest, Candidate] = {}
+    for names, roots in _grouped(index.manifests):
+        leaves = _leaves(archive, roots)
+        for descriptor, manifest in _selected(leaves, wanted):
+            candidate = candidates_by_config.get(manifest.config.digest)
+            if candidate is None:
+                candidate = _from_manifest(archive, descriptor, manifest)
+                candidates_by_config[manifest.config.digest] = candidate
+            candidate.names += [name for name in names if name not in candidate.names]
+    yield from candidates_by_config.values()
+
+
+def _grouped(descriptors: Sequence[Descriptor]) -> list[tuple[list[Reference], list[Descriptor]]]:
+    """Entries of the same name, or without one but for different platforms, are one image for several platforms."""
+    groups: dict[str, list[Descriptor]] = {}
+    for descriptor in descriptors:
+        groups.setdefault(_noted_name(descriptor), []).append(descriptor)
+    grouped = []
+    for name, members in groups.items():
+        names = _references([name]) if name else []
+        platforms = {str(one.platform.value()) for one in members if one.platform}
+        if len(platforms) == len(members):
+            grouped.append((names, members))
+        else:
+            grouped += [(names, [member]) for member in members]
+    return grouped
+
+
+def _noted_name(descriptor: Descriptor) -> str:
+    """The image's name, where the annotations say one; a mere tag, as the specification allows it, names no image."""
+    notes = descriptor.annotations or {}
+    for key in _NAME_NOTES:
+        if "/" in notes.get(key, "") or ":" in notes.get(key, ""):
+            return notes[key]
+    return ""
+
+
+def _leaves(archive: ImageArchive, roots: Sequence[Descriptor]) -> list[tuple[Descriptor, Manifest | None]]:
+    """All image manifests below some descriptors, with None where one for some platform is missing."""
+    found: list[tuple[Descriptor, Manifest | None]] = []
+    seen: set[Digest] = set()
+    pending = [(root, 0) for root in reversed(roots)]
+    while pending:
+        descriptor, depth = pending.pop()
+        if descriptor.digest in seen or _is_attestation(descriptor):
+            continue
+        seen.add(descriptor.digest)
+        if depth > _MAX_DEPTH or len(seen) > _MAX_MANIFESTS:
+            raise TooLarge("the archive's indexes are nested too deeply, or too many")
+        if depth and f"blobs/{descriptor.digest.algorithm}/{descriptor.digest.hex}" not in archive:
+            found.append((descriptor, None))
+            continue
+        parsed = parse_manifest_or_index(archive.blob(descriptor.digest, "manifest", descriptor.size).read())
+        if isinstance(parsed, Index):
+            pending += [(child, depth + 1) for child in reversed(parsed.manifests)]
+        else:
+            found.append((descriptor, parsed))
+    return found
+
+
+def _is_attestation(descriptor: Descriptor) -> bool:
+    """Not an image, but a statement about one; BuildKit puts them beside each other."""
+    return "vnd.docker.reference.type" in (descriptor.annotations or {})
+
+
+def _selected(
+    leaves: list[tuple[Descriptor, Manifest | None]], wanted: list[Platform]
+) -> list[tuple[Descriptor, Manifest]]:
+    """Those of an image's manifests that are for the platforms asked for, or for this machine."""
+    if len(leaves) == 1 and leaves[0][1] is not None:
+        return [(leaves[0][0], leaves[0][1])]
+    offered = [one.platform.value() if one.platform else Platform("", "") for one, _ in leaves]
+    chosen = []
+    for platform in wanted or [Platform.host()]:
+        position = platform.best_of(offered)
+        if position is None:
+            there = ", ".join(sorted(str(one) for one in offered if one.architecture)) or "none that is named"
+            raise NotFound(f"no match for platform in manifest: {platform}", hint=f"there are: {there}")
+        descriptor, manifest = leaves[position]
+        if manifest is None:
+            raise InvalidInput(f"the archive lacks the manifest {descriptor.digest}")
+        chosen.append((descriptor, manifest))
+    return chosen
+
+
+def _from_manifest(archive: ImageArchive, descriptor: Descriptor, manifest: Manifest) -> Candidate:
+    if manifest.config.media_type not in media_types.CONFIGS:
+        raise Unsupported(f"{descriptor.digest} is no container image, but a {manifest.config.media_type!r}")
+    for layer in manifest.layers:
+        if not media_types.is_layer(layer.media_type):
+            raise Unsupported(f"the layer {layer.digest} is of the unsupported type {layer.media_type!r}")
+    config = archive.blob(manifest.config.digest, "image configuration", manifest.config.size).read()
+    document = parse_config(config)
+    layers = [archive.blob(layer.digest, "layer", layer.size) for layer in manifest.layers]
+    _check_count(document, len(layers))
+    return Candidate(archive.blob(descriptor.digest, "manifest").read(), config, document, layers)

@@ -1,0 +1,123 @@
+"""Images become an archive that is a Docker archive and an OCI layout at once, as Docker writes it since version 25.
+
+The blobs go in as they are, compressed or not; both formats allow either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wherry.content.store import ContentStore
+from wherry.errors import InvalidInput
+from wherry.images.catalog import Catalog
+from wherry.images.image import Image
+from wherry.layers import tar_writer
+from wherry.layers.entry import Entry, Kind
+from wherry.oci.codec import encode
+from wherry.oci.digest import Digest
+from wherry.oci.manifest import Index
+from wherry.oci.media_types import OCI_INDEX
+from wherry.oci.reference import Reference
+
+__all__ = ["Selection", "save", "select"]
+
+_PIECE = 1024 * 1024
+
+Selection = dict[Digest, tuple[Image, list[Reference]]]
+
+
+def select(catalog: Catalog, texts: Sequence[str]) -> Selection:
+    """Find images by what a user calls them, with the names that they shall have in the archive.
+
+    A repository without a tag means all its tags; an ID means the image without any name.
+
+    :raises NotFound: there is no such image.
+    :raises InvalidInput: the built-in image was asked for.
+    """
+    selection: Selection = {}
+    for text in texts:
+        for image, names in _selected(catalog, text):
+            if image.built_in:
+                raise InvalidInput(
+                    f"the image {text!r} is this machine itself and cannot be saved",
+                    hint="export a container of it instead",
+                )
+            known = selection.setdefault(image.id, (image, []))[1]
+            known += [name for name in names if name not in known]
+    return selection
+
+
+def _selected(catalog: Catalog, text: str) -> list[tuple[Image, list[Reference]]]:
+    try:
+        reference = Reference.parse(text)
+    except InvalidInput:
+        return [(catalog.resolve(text), [])]
+    if reference.tag is None and reference.digest is None:
+        tagged = [(image, [one for one in image.names if one.name == reference.name and one.tag]) for image in catalog]
+        if found := [(image, names) for image, names in tagged if names]:
+            return found
+    image = catalog.resolve(text)
+    return [(image, [name for name in image.names if name == reference])]
+
+
+def save(catalog: Catalog, content: ContentStore, selection: Selection, write: Callable[[bytes], object]) -> None:
+    """Write the archive.
+
+    :param write: takes the archive's bytes, piece by piece.
+    """
+    _directory(write, "blobs")
+    _directory(write, "blobs/sha256")
+    index = [one for image, names in selection.values() for one in catalog.descriptors(image, names)]
+    _document(write, "oci-layout", {"imageLayoutVersion": "1.0.0"})
+    _document(write, "index.json", Index(index, schema_version=2, media_type=OCI_INDEX))
+    _document(write, "manifest.json", [_listed(image, names) for image, names in selection.values()])
+    if repositories := _repositories(selection):
+        _document(write, "repositories", repositories)
+    written: set[Digest] = set()
+    for image, _ in selection.values():
+        for digest in [image.manifest_digest, image.id, *(layer.digest for layer in image.manifest.layers)]:
+            if digest not in written:
+                written.add(digest)
+                _blob(write, content, digest)
+    write(tar_writer.END)
+
+
+def _listed(image: Image, names: Sequence[Reference]) -> dict[str, Any]:
+    return {
+        "Config": _path(image.id),
+        "RepoTags": [name.familiar for name in names] or None,
+        "Layers": [_path(layer.digest) for layer in image.manifest.layers],
+    }
+
+
+def _repositories(selection: Selection) -> dict[str, dict[str, str]]:
+    """What Docker before 1.10 read; some tools still take the names from it."""
+    found: dict[str, dict[str, str]] = {}
+    for image, names in selection.values():
+        for name in names:
+            if name.tag:
+                found.setdefault(name.familiar_name, {})[name.tag] = image.id.hex
+    return found
+
+
+def _path(digest: Digest) -> str:
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def _directory(write: Callable[[bytes], object], name: str) -> None:
+    write(tar_writer.header(Entry(name.encode(), Kind.DIRECTORY, 0o755)))
+
+
+def _document(write: Callable[[bytes], object], name: str, value: Any) -> None:
+    data = encode(value)
+    write(tar_writer.header(Entry(name.encode(), size=len(data))) + data + tar_writer.padding(len(data)))
+
+
+def _blob(write: Callable[[bytes], object], content: ContentStore, digest: Digest) -> None:
+    size = content.size(digest)
+    write(tar_writer.header(Entry(_path(digest).encode(), size=size)))
+    with content.open(digest) as file:
+        while piece := file.read(_PIECE):
+            write(piece)
+    write(tar_writer.padding(size))
