@@ -16,8 +16,9 @@ __all__ = ["SCRIPTS", "candidates"]
 _BASH = """\
 # bash completion for wherry; put it in force with: source <(wherry completion bash)
 _wherry() {
-    local IFS=$'\\n'
-    COMPREPLY=($(compgen -W "$(wherry __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+    local IFS=$'\\n' found
+    found=$(wherry __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    COMPREPLY=($(compgen -W "$found" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
 complete -o default -F _wherry wherry
 """

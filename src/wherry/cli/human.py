@@ -9,6 +9,8 @@ __all__ = ["ago", "bytes_size", "clock", "ellipsis", "human_size", "span", "stam
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 
+_SPANS = ((48, "hours", 1), (24 * 14, "days", 24), (24 * 60, "weeks", 24 * 7), (24 * 730, "months", 24 * 30))
+
 
 def _scaled(value: float, base: float, units: tuple[str, ...], digits: int) -> str:
     step = 0
@@ -44,12 +46,7 @@ def span(seconds: float) -> str:
 def _hours(hours: int, seconds: float) -> str:
     if hours == 1:
         return "About an hour"
-    for limit, unit, size in (
-        (48, "hours", 1),
-        (24 * 14, "days", 24),
-        (24 * 60, "weeks", 168),
-        (24 * 730, "months", 720),
-    ):
+    for limit, unit, size in _SPANS:
         if hours < limit:
             return f"{hours // size} {unit}"
     return f"{int(seconds / 3600) // 24 // 365} years"
@@ -94,7 +91,7 @@ def stamp(nanoseconds: int) -> str:
 def timestamp(text: str) -> str:
     """Turn what people type behind ``--since`` into seconds since the epoch.
 
-    :param text: a span back from now (``42m``), an RFC 3339 time or date (our time zone where it names none), or seconds.
+    :param text: a span back from now (``42m``), an RFC 3339 time or date (ours where it names no zone), or seconds.
     :raises wherry.errors.InvalidInput: it is none of these.
     """
     if not text or text.replace(".", "", 1).isdigit():

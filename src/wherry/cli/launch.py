@@ -1,4 +1,4 @@
-"""Where the script ``./wherry`` enters: the interpreter was started without ``site``, so the way to the package is said here."""
+"""Where the script ``./wherry`` enters: without ``site``, so the way to the package is said here."""
 
 import sys
 

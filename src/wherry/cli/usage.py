@@ -22,19 +22,12 @@ def _width() -> int:
 
 
 def _default(flag: Flag) -> str:
-    plain = flag.default not in (None, "", 0, False, ()) or (flag.name == "memory-swappiness")
-    if not plain or flag.kind.gather:
+    """Say what holds when the flag is not given, where that is not nothing."""
+    if flag.kind.gather or flag.default in (None, "", 0, False):
         return ""
-    shown = (
-        {True: "true", False: "false"}.get(flag.default, flag.default)
-        if isinstance(flag.default, bool)
-        else flag.default
-    )
-    return (
-        f' (default "{shown}")'
-        if isinstance(shown, str) and not isinstance(flag.default, bool)
-        else f" (default {shown})"
-    )
+    if isinstance(flag.default, bool):
+        return " (default true)"
+    return f' (default "{flag.default}")' if isinstance(flag.default, str) else f" (default {flag.default})"
 
 
 def _options(flags: tuple[Flag, ...] | list[Flag]) -> str:
@@ -90,7 +83,8 @@ def overview(group: str = "") -> str:
         "Usage:  wherry [OPTIONS] COMMAND\n\nContainers: isolated programs with a file system of their own\n"
         f"\nCommon commands:\n{_listing(common)}\nGroups of commands:\n{_listing(_GROUP_SUMMARIES)}"
         f"\nCommands:\n{_listing(summaries)}\nGlobal options:\n{_options(list(GLOBAL_FLAGS))}"
-        "\nThe daemon's address is also taken from WHERRY_HOST.\nRun 'wherry COMMAND --help' for more about a command.\n"
+        "\nThe daemon's address is also taken from WHERRY_HOST.\n"
+        "Run 'wherry COMMAND --help' for more about a command.\n"
     )
 
 

@@ -150,13 +150,19 @@ class Response:
         """
         if self._done:
             return
-        if self._chunked():
-            yield from self._connection.read_chunked()
-        elif "content-length" in self.headers:
-            yield from self._connection.read_exactly(int(self.headers["content-length"]))
-        else:
-            yield from self._connection.read_to_end()
+        try:
+            yield from self._pieces()
+        except BaseException:
+            self.close()  # also when the caller stops half-way: what is left belongs to nobody
+            raise
         self._finish()
+
+    def _pieces(self) -> Iterator[bytes]:
+        if self._chunked():
+            return self._connection.read_chunked()
+        if "content-length" in self.headers:
+            return self._connection.read_exactly(int(self.headers["content-length"]))
+        return self._connection.read_to_end()
 
     def read(self) -> bytes:
         """Read the whole body."""

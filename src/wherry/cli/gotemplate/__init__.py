@@ -2,9 +2,8 @@
 
     Template("{{.Name}}: {{range .Ports}}{{.}} {{end}}").render({"Name": "web", "Ports": [80, 443]})
 
-The data is what JSON has: dicts, lists, strings, numbers, booleans, None; and functions, which a template calls as methods.
-The only evaluator on PyPI wraps Go's own through C, so it can't be had in pure Python. Source: the documentation of Go's
-package text/template.
+The data is what JSON has: dicts, lists, strings, numbers, booleans, None; and functions, which a template calls as
+methods. The only evaluator on PyPI wraps Go's own through C. Source: the documentation of Go's package text/template.
 """
 
 from __future__ import annotations

@@ -253,9 +253,9 @@ class _Run:
 
     def _like(self, node: nodes.Node, value: dict[str, Any], name: str) -> Any:
         """Find ``.ID`` where the API says ``Id``: Docker's templates see Go's names, ours the API's."""
-        for key in value:
+        for key, found in value.items():
             if isinstance(key, str) and key.lower() == name.lower():
-                return value[key]
+                return found
         raise self.error(node, f'map has no entry for key "{name}"')
 
 
