@@ -27,8 +27,8 @@ class ImageFacts(Protocol):
     """What creating a container needs to know of its image."""
 
     @property
-    def id(self) -> str:
-        """The digest of its configuration."""
+    def id(self) -> object:
+        """The digest of its configuration; its text is its ID."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Creator:
         reserved = self._registry.reserve_name(name)
         try:
             definition = Definition(
-                id=new_id(), created=clock.now(), image=config.image or "", image_id=image.id,
+                id=new_id(), created=clock.now(), image=config.image or "", image_id=str(image.id),
                 platform=platform or "linux", argv=argv, config=config, host=host, mounts=mounts,
             )  # fmt: skip
             _default_hostname(definition)

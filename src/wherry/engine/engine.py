@@ -69,6 +69,7 @@ class Engine:
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
         empty_directory(settings.data_root / "tmp")
         engine._build()
+        await engine.images.reconcile()
         await engine._connect()
         return engine
 
@@ -109,7 +110,7 @@ class Engine:
 
     def _prepare(self, container: Container) -> None:
         """Make a new container's writable layer."""
-        self.images.prepare(container)
+        self.images.overlay(container)
         self._launcher.feed(container)
 
     # --- the keeper -------------------------------------------------------------------------------

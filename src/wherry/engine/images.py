@@ -15,7 +15,7 @@ from wherry.engine.registry import Registry
 from wherry.images import ImageStore
 from wherry.layers.diff import changes
 from wherry.layers.export import export
-from wherry.layers.overlay import OverlayMount, make_directories
+from wherry.layers.overlay import OverlayMount
 from wherry.oci.digest import Digest
 
 __all__ = ["Images"]
@@ -47,6 +47,19 @@ class Images:
 
     def _users(self, image: Digest) -> list[str]:
         return [container.id for container in self._registry if container.definition.image_id == str(image)]
+
+    def _runs(self, container: str) -> bool:
+        found = self._registry.find(container)
+        return found is not None and found.state.is_alive
+
+    async def reconcile(self) -> None:
+        """Bring the store in step with itself and the host, at the start of an engine."""
+        await asyncio.to_thread(self._store.reconcile, self._users)
+
+    async def release(self, container: Container) -> None:
+        """A container is gone: an image that was removed by force may have waited for that."""
+        if not self._store.get(container.definition.image_id).names:
+            await asyncio.to_thread(self._store.release, self._users)
 
     # --- look-ups: quick --------------------------------------------------------------------------
 
@@ -81,7 +94,7 @@ class Images:
 
     async def remove(self, name: str, *, force: bool, prune: bool) -> Jsons:
         """Remove a name, and with the last name the image; the body of ImageDelete."""
-        removed = await asyncio.to_thread(self._store.remove, name, force=force, in_use=self._users)
+        removed = await asyncio.to_thread(self._store.remove, name, force=force, in_use=self._users, running=self._runs)
         for entry in removed:
             for kind, what in entry.items():
                 self._tell({"Untagged": "untag", "Deleted": "delete"}[kind], what, name)
@@ -116,7 +129,7 @@ class Images:
     # --- the rest ---------------------------------------------------------------------------------
 
     def overlay(self, container: Container) -> Overlay:
-        """The overlay mounts that are a container's root."""
+        """The overlay mounts that are a container's root; the writable directories are made if they are missing."""
         return self._store.overlay(container.definition.image_id, container.directory)
 
     def changes(self, container: Container) -> Jsons:
@@ -128,13 +141,30 @@ class Images:
         mounts = self.overlay(container)
         return pieces_of(lambda write: export(mounts, write))
 
-    def prepare(self, container: Container) -> None:
-        """Make a new container's writable layer."""
-        make_directories(self.overlay(container))
-
     def uppers(self, container: Container) -> Paths:
         """The directories with what a container wrote."""
         return [Path(mount.upper) for mount in self.overlay(container)]
+
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._store)
+
+    def size_of(self, identifier: str) -> int:
+        """The bytes of an image's files."""
+        return self._store.get(identifier).size
+
+    def layers_size(self) -> int:
+        """The bytes of all layers' files."""
+        return self._store.layers_size()
+
+    def layers_of(self, container: Container) -> Jsons:
+        """The layers that a container stands on, the lowest last."""
+        found = [
+            {"ChainID": str(layer.chain_id), "DiffID": str(layer.diff_id), "Size": layer.size,
+             "Path": str(self._store.layers.path(layer))}
+            for layer in self._store.layers_of(container.definition.image_id)
+        ]  # fmt: skip
+        return found[::-1]
 
     def _tell(self, action: str, identifier: str, name: str = "", **attributes: str) -> None:
         self._events.publish("image", action, identifier, {"name": name or short(identifier), **attributes})

@@ -11,7 +11,7 @@ from wherry.engine.config import HostConfig
 from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
 from wherry.linux import capabilities
-from wherry.runtime import seccomp_profile
+from wherry.runtime.seccomp_profile import custom_profile, default_profile
 
 __all__ = ["apparent_paths", "capability_sets", "kept_capabilities", "seccomp_of", "seccomp_option"]
 
@@ -100,14 +100,14 @@ def seccomp_of(host: HostConfig, settings: Settings, kept: list[str]) -> dict[st
     if choice == "unconfined":
         return None
     if not choice:
-        return seccomp_profile.default_profile(tuple(kept))
+        return default_profile(tuple(kept))
     if not choice.lstrip().startswith("{"):
         choice = _read_profile(choice)
     try:
         profile = json.loads(choice)
     except ValueError as exc:
         raise InvalidInput("opening seccomp profile failed: it is not valid JSON", cause=str(exc)) from exc
-    return seccomp_profile.custom_profile(profile, tuple(kept))
+    return custom_profile(profile, tuple(kept))
 
 
 def _read_profile(path: str) -> str:
