@@ -379,7 +379,7 @@ class Transport:
     ) -> Response:
         try:
             connection.send(head, body)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             pass  # the daemon may have answered (an error) without reading all of the body
         except BaseException:
             connection.sock.close()
