@@ -10,7 +10,12 @@ import sys
 if not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from wherry.keeper.main import main
+from wherry.runtime.protect import reexec_from_readonly_mount
 
 if __name__ == "__main__":
+    # Before anything else is imported: it would be imported a second time.
+    reexec_from_readonly_mount(sys.orig_argv[1:])
+
+    from wherry.keeper.main import main
+
     sys.exit(main())

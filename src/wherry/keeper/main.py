@@ -22,6 +22,7 @@ from wherry.keeper.loop import say
 from wherry.keeper.service import Keeper
 from wherry.linux.fd import Fd
 from wherry.linux.process import set_dumpable, set_name
+from wherry.runtime.protect import reexec_from_readonly_mount
 
 USAGE = "usage: keeper --exec-root DIR [--daemonize]"
 OPEN_FILES = 65536
@@ -160,4 +161,5 @@ def daemonize(log: str) -> None:
 
 
 if __name__ == "__main__":
+    reexec_from_readonly_mount(sys.orig_argv[1:])
     sys.exit(main())
