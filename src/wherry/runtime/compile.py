@@ -34,7 +34,7 @@ from wherry.runtime.namespaces import (
 )
 from wherry.runtime.plan import Plan
 from wherry.runtime.process import MakeDirectory
-from wherry.runtime.rootfs import BindRoot, OverlayRoot, PivotRoot, ReadOnlyRoot, RootPropagation, SeparateHost
+from wherry.runtime.rootfs import BindRoot, Overlay, PivotRoot, ReadOnlyRoot, RootPropagation, SeparateHost
 
 __all__ = ["cgroup_path", "compile_spec"]
 
@@ -302,7 +302,7 @@ def _prepared(steps: tuple[Step, ...], *, with_user: bool) -> tuple[int, ...]:
         index
         for index, step in enumerate(steps)
         if (isinstance(step, Bind) and (with_user or step.id_map is not None))
-        or (with_user and isinstance(step, OverlayRoot | BindRoot))
+        or (with_user and isinstance(step, Overlay | BindRoot))
     )
 
 

@@ -17,7 +17,7 @@ from wherry.runtime.context import Step
 from wherry.runtime.devices import DeviceNode, Devices
 from wherry.runtime.masks import PROC_SUPER_MAGIC, MaskPaths, ReadOnlyPaths
 from wherry.runtime.mounts import Bind, FileSystem
-from wherry.runtime.rootfs import BindRoot, OverlayRoot
+from wherry.runtime.rootfs import BindRoot, Overlay
 
 __all__ = ["device_nodes", "hiding", "id_map", "mount_steps", "propagation", "root_step", "sets_up_dev"]
 
@@ -70,7 +70,7 @@ def propagation(name: str) -> int:
 # ------------------------------------------------------------------------------------------------------------ the root
 
 
-def root_step(root: Root, mounts: tuple[Mount, ...]) -> OverlayRoot | BindRoot:
+def root_step(root: Root, mounts: tuple[Mount, ...]) -> Overlay | BindRoot:
     """Return how the root comes into being: the mount on ``/``, or the directory that ``root.path`` is."""
     if not root.path.startswith("/"):
         raise InvalidInput(f"root.path must be an absolute path, not {root.path!r}")
@@ -85,10 +85,10 @@ def root_step(root: Root, mounts: tuple[Mount, ...]) -> OverlayRoot | BindRoot:
         return BindRoot(_source(mount), root.path, parsed.set)
     if mount.type != "overlay":
         raise InvalidInput(f"the root must be of type overlay or bind, not {mount.type!r}")
-    return _overlay(root.path, parsed)
+    return _overlay("/", root.path, parsed)
 
 
-def _overlay(path: str, parsed: options.MountOptions) -> OverlayRoot:
+def _overlay(destination: str, path: str, parsed: options.MountOptions) -> Overlay:
     lower: list[str] = []
     named = {"upperdir": "", "workdir": ""}
     others: list[tuple[str, str | None]] = [(flag, None) for flag in parsed.superblock]
@@ -103,14 +103,16 @@ def _overlay(path: str, parsed: options.MountOptions) -> OverlayRoot:
             others.append((key, value))
     directories = [*lower, *filter(None, named.values())]
     if not lower:
-        raise InvalidInput("the overlay on '/' needs at least one lowerdir")
+        raise InvalidInput(f"the overlay on {destination!r} needs at least one lowerdir")
     if bool(named["upperdir"]) != bool(named["workdir"]):
-        raise InvalidInput("the overlay on '/' needs upperdir and workdir both, or none")
+        raise InvalidInput(f"the overlay on {destination!r} needs upperdir and workdir both, or none")
     for directory in directories:
         if not directory.startswith("/"):
             raise InvalidInput(f"the overlay's directory {directory!r} must be an absolute path")
     mapped = bool(parsed.extensions & {"idmap", "ridmap"})
-    return OverlayRoot(path, tuple(lower), named["upperdir"], named["workdir"], tuple(others), parsed.set, mapped)
+    return Overlay(
+        destination, path, tuple(lower), named["upperdir"], named["workdir"], tuple(others), parsed.set, mapped
+    )
 
 
 def _divided(text: str) -> list[str]:
@@ -149,6 +151,9 @@ def mount_steps(spec: Spec, *, cgroup: str, private_cgroups: bool, id_maps: bool
         elif mount.type in ("cgroup", "cgroup2"):
             flags = parsed.set | parsed.set_below
             yield MountCgroups(destination, flags, parsed.propagation, cgroup, private_cgroups)
+        elif mount.type == "overlay":
+            _check_not_in_proc(destination)
+            yield _overlay(destination, spec.root.path if spec.root else "", parsed)
         else:
             yield _file_system(mount, destination, parsed)
 

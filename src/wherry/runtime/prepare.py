@@ -40,7 +40,7 @@ from wherry.linux.process import CLONE, clone, prctl
 from wherry.runtime import channel, usermap
 from wherry.runtime.mounts import Bind
 from wherry.runtime.plan import Plan
-from wherry.runtime.rootfs import PREPARED_ROOT, BindRoot, OverlayRoot, mount_overlay
+from wherry.runtime.rootfs import BindRoot, Overlay, mount_root
 
 __all__ = ["hand_over"]
 
@@ -80,10 +80,10 @@ def _help(plan: Plan, user: Fd, ours: socket.socket, tell: socket.socket) -> Non
         for index in plan.prepared:
             step = plan.steps[index]
             doing = step.describe()
-            if isinstance(step, OverlayRoot):
-                mounts[PREPARED_ROOT] = _overlay(step, user, plan)
+            if isinstance(step, Overlay):
+                mounts[index] = _overlay(step, user, plan)
             elif isinstance(step, BindRoot):
-                mounts[PREPARED_ROOT] = _bind_root(step)
+                mounts[index] = _bind_root(step)
             elif isinstance(step, Bind):
                 mounts[index] = _bind(step, user)
         ours.setblocking(True)
@@ -115,9 +115,9 @@ def _map_ids(tree: Fd, user: Fd, *, below: bool = False) -> None:
     mount_setattr(tree, "", flags, attr_set=MOUNT_ATTR.IDMAP, userns_fd=user)
 
 
-def _overlay(step: OverlayRoot, user: Fd, plan: Plan) -> Fd:
+def _overlay(step: Overlay, user: Fd, plan: Plan) -> Fd:
     if not step.mapped:
-        return _detached(mount_overlay(step, step.path))
+        return _detached(mount_root(step, step.path))
     mount("tmpfs", step.path, "tmpfs", MS.NODEV | MS.NOSUID, "mode=0755")
     layers = tuple(_mapped_copy(layer, f"{step.path}/{number}", user) for number, layer in enumerate(step.lower))
     upper = work = ""
@@ -128,7 +128,7 @@ def _overlay(step: OverlayRoot, user: Fd, plan: Plan) -> Fd:
         upper, work = (f"{copy}/{os.path.relpath(one, above)}" for one in (step.upper, step.work))
     os.mkdir(f"{step.path}/merged")
     _take_identity(usermap.first_id(plan.uid_map), usermap.first_id(plan.gid_map))
-    return _detached(mount_overlay(step._replace(lower=layers, upper=upper, work=work), f"{step.path}/merged"))
+    return _detached(mount_root(step._replace(lower=layers, upper=upper, work=work), f"{step.path}/merged"))
 
 
 def _mapped_copy(source: str, place: str, user: Fd) -> str:

@@ -28,21 +28,23 @@ from wherry.linux.mount import (
     pivot_root,
     umount2,
 )
+from wherry.runtime import targets
 from wherry.runtime.context import Context
 
 __all__ = [
-    "PREPARED_ROOT",
     "BindRoot",
-    "OverlayRoot",
+    "Overlay",
     "PivotRoot",
     "ReadOnlyRoot",
     "RootPropagation",
     "SeparateHost",
-    "mount_overlay",
+    "mount_root",
 ]
 
 #: mount(2) takes less than one page of options; the kernel cuts what is longer.
 _LONGEST_OPTIONS: Final = 4095
+#: These have the same numbers for mount(2) and fsmount(2).
+_SAME_FLAGS: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
 _ONTO: Final = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH
 
 
@@ -79,10 +81,11 @@ def _make_private(path: str) -> None:
             return
 
 
-class OverlayRoot(NamedTuple):
-    """Mount the image's layers and the container's own as one tree.
+class Overlay(NamedTuple):
+    """Mount layers and a writable directory as one tree: the root, or a part of it.
 
-    :param path: where; an existing directory on the host.
+    :param destination: where in the container; ``/`` for the root itself.
+    :param path: where the root is; an existing directory on the host.
     :param lower: the read-only layers, uppermost first.
     :param upper: the writable layer, or an empty string for none.
     :param work: an empty directory on the same file system as ``upper``.
@@ -91,6 +94,7 @@ class OverlayRoot(NamedTuple):
     :param mapped: in a user namespace: whether the layers' owners are translated by its map.
     """
 
+    destination: str
     path: str
     lower: tuple[str, ...]
     upper: str
@@ -100,73 +104,80 @@ class OverlayRoot(NamedTuple):
     mapped: bool = False
 
     def describe(self) -> str:
-        return f"mount the root, an overlay of {len(self.lower)} layers"
+        return f"mount an overlay of {len(self.lower)} layers on {self.destination}"
 
     def apply(self, context: Context) -> None:
-        prepared = context.prepared.pop(PREPARED_ROOT, None)
-        if prepared is not None:
+        prepared = context.prepared.pop(context.index, None)
+        if self.destination != "/":
+            with targets.directory(context.root, self.destination).fd as target:
+                # On an old kernel by name: the descriptor's, under the host's /proc.
+                tree = prepared or mount_overlay(self, f"/proc/self/fd/{target.fileno()}", attached=False)
+                if tree is not None:
+                    move_mount(tree, "", target, "", _ONTO)
+        elif prepared is not None:
             move_mount(prepared, "", AT_FDCWD, self.path, MOVE_MOUNT.F_EMPTY_PATH)
             context.root = prepared
         else:
-            context.root = mount_overlay(self, self.path)
+            context.root = mount_root(self, self.path)
 
 
-#: The place of the root among :attr:`Context.prepared`, which otherwise counts steps from 0.
-PREPARED_ROOT: Final = -1
+def mount_root(overlay: Overlay, path: str) -> Fd:
+    """Mount an overlay on a path of the host and return its root."""
+    tree = mount_overlay(overlay, path, attached=True)
+    return tree or Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-def mount_overlay(root: OverlayRoot, path: str | None) -> Fd:
-    """Make an overlay and return its root.
+def mount_overlay(overlay: Overlay, path: str, *, attached: bool) -> Fd | None:
+    """Make an overlay.
 
-    :param path: where to attach it; ``None`` leaves it detached, which takes Linux 6.7.
+    :param path: where to attach it.
+    :param attached: False to leave that to the caller, if the kernel can do so.
+    :returns: the mount; None if the old way was gone, and it is attached in any case.
     """
-    if has_overlay_lowerdir_append():
-        fd = _by_descriptor(root)
-        if path is not None:
-            move_mount(fd, "", AT_FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH)
-        return fd
-    return _by_mount(root, path or root.path)
+    if not has_overlay_lowerdir_append():
+        _by_mount(overlay, path)
+        return None
+    fd = _by_descriptor(overlay)
+    if attached:
+        move_mount(fd, "", AT_FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH)
+    return fd
 
 
-def _by_descriptor(root: OverlayRoot) -> Fd:
+def _by_descriptor(overlay: Overlay) -> Fd:
     """Name the layers one by one: any number of them, of any length."""
     with fsopen("overlay") as context:
         fsconfig_string(context, "source", "overlay")
-        for layer in root.lower:
+        for layer in overlay.lower:
             fsconfig_string(context, "lowerdir+", layer)
-        if root.upper:
+        if overlay.upper:
             # These two are still unescaped by the kernel, unlike lowerdir+.
-            fsconfig_string(context, "upperdir", root.upper.replace("\\", "\\\\"))
-            fsconfig_string(context, "workdir", root.work.replace("\\", "\\\\"))
-        for key, value in root.options:
+            fsconfig_string(context, "upperdir", overlay.upper.replace("\\", "\\\\"))
+            fsconfig_string(context, "workdir", overlay.work.replace("\\", "\\\\"))
+        for key, value in overlay.options:
             if value is None:
                 fsconfig_flag(context, key)
             else:
                 fsconfig_string(context, key, value)
         fsconfig_create(context)
-        return fsmount(context, root.attributes)
+        return fsmount(context, overlay.attributes)
 
 
-def _by_mount(root: OverlayRoot, path: str) -> Fd:
+def _by_mount(overlay: Overlay, path: str) -> None:
     """Use mount(2), before Linux 6.7: all options within one page.
 
     The layers' names are made relative to the directory they share, which is this process's working directory
     meanwhile: a hundred short names fit, where a hundred long ones do not.
     """
-    base = _common_directory(root.lower)
-    options = _option_string(root, base)
+    base = _common_directory(overlay.lower)
+    options = _option_string(overlay, base)
     if len(os.fsencode(options)) > _LONGEST_OPTIONS:
         raise InvalidInput(
-            f"the image has too many layers for this kernel ({len(root.lower)})",
+            f"the image has too many layers for this kernel ({len(overlay.lower)})",
             hint="from Linux 6.7 on there is no such limit",
         )
     os.chdir(base)
-    mount("overlay", path, "overlay", 0, options)
+    mount("overlay", path, "overlay", overlay.attributes & _SAME_FLAGS, options)
     os.chdir("/")
-    fd = Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-    if root.attributes:
-        mount_setattr(fd, "", AT.EMPTY_PATH, attr_set=root.attributes)
-    return fd
 
 
 def _common_directory(layers: tuple[str, ...]) -> str:
@@ -174,12 +185,12 @@ def _common_directory(layers: tuple[str, ...]) -> str:
     return os.path.commonpath(parents)
 
 
-def _option_string(root: OverlayRoot, base: str) -> str:
-    relative = [os.path.relpath(layer, base) for layer in root.lower]
+def _option_string(overlay: Overlay, base: str) -> str:
+    relative = [os.path.relpath(layer, base) for layer in overlay.lower]
     parts = ["lowerdir=" + ":".join(_escaped(layer) for layer in relative)]
-    if root.upper:
-        parts += [f"upperdir={_escaped(root.upper)}", f"workdir={_escaped(root.work)}"]
-    parts += [key if value is None else f"{key}={value}" for key, value in root.options]
+    if overlay.upper:
+        parts += [f"upperdir={_escaped(overlay.upper)}", f"workdir={_escaped(overlay.work)}"]
+    parts += [key if value is None else f"{key}={value}" for key, value in overlay.options]
     return ",".join(parts)
 
 
@@ -198,7 +209,7 @@ class BindRoot(NamedTuple):
         return f"bind the root {self.source}"
 
     def apply(self, context: Context) -> None:
-        tree = context.prepared.pop(PREPARED_ROOT, None)
+        tree = context.prepared.pop(context.index, None)
         if tree is None:
             tree = open_tree(AT_FDCWD, self.source, OPEN_TREE.CLONE | AT.RECURSIVE)
             if self.attributes:
