@@ -1,6 +1,6 @@
 """Blobs on disk, named by their digest, in an OCI image layout that other tools can read.
 
-:class:`ContentStore` holds the bytes of configurations, manifests and layers, and knows nothing of what they mean: which
+:class:`ContentStore` holds the bytes of configurations, manifests and layers and knows nothing of what they mean: which
 image needs which blob is `wherry.images`' business, unpacked layers are `wherry.layers`'.
 """
 

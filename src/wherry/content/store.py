@@ -38,6 +38,7 @@ class Staged:
         self.path: Final = path
         self.size = 0
         self._store = store
+        self._committed = False
         self._hash = Digest(f"{algorithm}:" + "0" * {"sha256": 64, "sha384": 96, "sha512": 128}[algorithm]).hasher()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
@@ -70,24 +71,27 @@ class Staged:
         return os.pread(self._descriptor(), self.size, 0)
 
     def close(self) -> None:
-        """Give the descriptor back but keep the file, for many staged blobs at once; nothing can be appended any more."""
+        """Give the descriptor back but keep the file, for many staged blobs at once; nothing more can be appended."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def commit(self, digest: Digest | None = None, size: int | None = None) -> Digest:
-        """Make it a blob of the store, durably.
+        """Make it a blob of the store, durably; doing so again has no effect.
 
         :param digest: what it has to be.
         :param size: how many bytes it has to have.
         :raises CorruptData: it is something else.
         """
         found = self.digest
+        if self._committed:
+            return found
         if size is not None and size != self.size:
             raise CorruptData(f"blob {digest or found} has {self.size} bytes, not {size}")
         if digest is not None and digest != found:
             raise CorruptData(f"content has digest {found}, not {digest}")
         self._store._adopt(self._descriptor(), self.path, found)
+        self._committed = True
         self.close()
         return found
 

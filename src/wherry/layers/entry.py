@@ -9,10 +9,13 @@ from typing import Final
 
 from wherry.errors import InvalidInput
 
-__all__ = ["MAX_NAME", "Entry", "Kind", "clean_name", "shown"]
+__all__ = ["MAX_DEPTH", "MAX_NAME", "Entry", "Kind", "check_depth", "clean_name", "shown"]
 
 #: The longest name of a file in an archive (PATH_MAX); its parts are held to NAME_MAX by the file system.
 MAX_NAME: Final = 4096
+
+#: How deep directories may be nested.
+MAX_DEPTH: Final = 256
 
 
 class Kind(Enum):
@@ -96,4 +99,14 @@ def clean_name(name: bytes) -> bytes:
             parts.pop()
         elif part and part != b".":
             parts.append(part)
+    check_depth(len(parts), name)
     return b"/".join(parts)
+
+
+def check_depth(depth: int, name: bytes) -> None:
+    """Refuse directories so deep that walking them later would exhaust stack or descriptors.
+
+    :raises InvalidInput: they are.
+    """
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"the archive has directories more than {MAX_DEPTH} deep: {shown(name)}")

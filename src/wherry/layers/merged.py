@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from wherry.errors import SystemCallError
+from wherry.errors import SystemCallError, TooLarge
+from wherry.layers.entry import shown
 from wherry.layers.marks import is_opaque, is_whiteout
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, openat2
@@ -21,6 +22,8 @@ __all__ = ["MergedDirectory", "MergedEntry", "lookup"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BENEATH: Final = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS
+# A container can make its directories deeper than a stack, or a process's descriptors, reach.
+_MAX_DEPTH: Final = 300
 _ABSENT: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -71,8 +74,9 @@ class MergedDirectory:
         descriptors.
     """
 
-    def __init__(self, levels: Sequence[tuple[int, Fd]]) -> None:
+    def __init__(self, levels: Sequence[tuple[int, Fd]], depth: int = 0) -> None:
         self._levels = levels
+        self._depth = depth
 
     @classmethod
     def open_root(cls, layers: Sequence[str | os.PathLike[str]]) -> MergedDirectory:
@@ -117,6 +121,8 @@ class MergedDirectory:
 
     def open(self, name: bytes) -> MergedDirectory | None:
         """A directory in this one; None when it is something else, or nothing."""
+        if self._depth >= _MAX_DEPTH:
+            raise TooLarge(f"there are directories more than {_MAX_DEPTH} deep: {shown(name)}")
         levels: list[tuple[int, Fd]] = []
         for level, directory in self._levels:
             try:
@@ -130,7 +136,7 @@ class MergedDirectory:
             levels.append((level, fd))
             if is_opaque(fd.fileno()):
                 break
-        return MergedDirectory(levels) if levels else None
+        return MergedDirectory(levels, self._depth + 1) if levels else None
 
     def close(self) -> None:
         """Close its descriptors."""

@@ -11,7 +11,7 @@ import threading
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
-from wherry.errors import CorruptData
+from wherry.errors import CorruptData, SystemFault
 from wherry.layers.compression import Compression, decompress, detect
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.oci.digest import Digest
@@ -153,9 +153,15 @@ class Source:
             yield chunk
 
     def _packed(self) -> Iterator[bytes]:
-        while not self._stopped.is_set() and (chunk := self._raw.read(_READ)):
+        while not self._stopped.is_set() and (chunk := self._read()):
             self.packed_size += len(chunk)
             yield chunk
+
+    def _read(self) -> bytes:
+        try:
+            return self._raw.read(_READ)
+        except OSError as exc:
+            raise SystemFault("cannot read the archive", cause=str(exc)) from exc
 
     def _hashed(self, head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
         """All packed bytes; those of a plain stream are hashed once only, as the diff ID."""

@@ -72,7 +72,7 @@ class LayerStore:
         self._database = database
         self._limits = limits
         self._lock = threading.Lock()
-        self._busy: dict[Digest, threading.Lock] = {}
+        self._busy: dict[Digest, tuple[threading.Lock, int]] = {}
         with disk_errors("make the layers' directory"):
             root.mkdir(parents=True, exist_ok=True, mode=0o711)
         rows = database.rows("SELECT number, chain_id, diff_id, parent, size FROM layers")
@@ -202,12 +202,16 @@ class LayerStore:
     @contextmanager
     def _alone(self, chain: Digest) -> Iterator[None]:
         with self._lock:
-            lock = self._busy.setdefault(chain, threading.Lock())
-        with lock:
-            yield
-        with self._lock:
-            if not lock.locked():
-                self._busy.pop(chain, None)
+            lock, waiting = self._busy.get(chain, (threading.Lock(), 0))
+            self._busy[chain] = (lock, waiting + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, waiting = self._busy.pop(chain)
+                if waiting > 1:
+                    self._busy[chain] = (lock, waiting - 1)
 
 
 def remove_tree(path: Path) -> None:

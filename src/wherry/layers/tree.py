@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from wherry.errors import InvalidInput, SystemCallError
-from wherry.layers.entry import shown
+from wherry.layers.entry import check_depth, shown
 from wherry.layers.marks import is_whiteout, make_opaque
 from wherry.layers.merged import lookup
 from wherry.linux.fd import Fd
@@ -103,6 +103,7 @@ class Tree:
                 link = self._enter(b"/".join(done), name, create=create)
                 if link is None:
                     done.append(name)
+                    check_depth(len(done), path)
                     continue
                 links += 1
                 if links > _MAX_LINKS:
