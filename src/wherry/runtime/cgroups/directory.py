@@ -189,7 +189,9 @@ class Directory:
 
     def _reject(self, name: str, value: str, error: OSError) -> NoReturn:
         code = error.errno or errno.EIO
-        if code == errno.ENOENT and self.exists():
+        if code in _GONE and not self.exists():
+            raise NotFound(f"there is no cgroup {self.path!r}") from error
+        if code == errno.ENOENT:
             raise Unsupported(f"this kernel has no limit {name!r}", cause=f"there is no {self.path}/{name}") from error
         if code in _REJECTED:
             raise InvalidInput(f"cannot set {name} to {value!r}", cause=os.strerror(code).lower()) from error

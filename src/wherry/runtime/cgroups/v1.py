@@ -233,8 +233,9 @@ class CgroupV1:
             return self.pids()
 
         def release() -> None:
-            if freezer is not None:
-                freezer.write("freezer.state", "THAWED")
+            # What a container has frozen within itself would stay so, and not die.
+            for directory in [] if freezer is None else [*freezer.descendants(), freezer]:
+                directory.write("freezer.state", "THAWED")
 
         ending.kill(stopped, release, time.monotonic() + timeout, self.path)
         release()
@@ -276,7 +277,8 @@ class CgroupV1:
 
     def destroy_if_empty(self) -> bool:
         """Remove the directories that are empty."""
-        return all([ending.try_remove(directory) for directory in self._directories])
+        busy = [directory for directory in self._directories if not ending.try_remove(directory)]
+        return not busy
 
 
 def _surplus(entry: str, target: set[str]) -> list[str]:
