@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import swagger
+from busybox import import_busybox
 from daemons import Daemon, DockerDaemon
 
-from conftest import import_busybox
 from needs import need
 
 pytestmark = need("root", "shared", "busybox")
