@@ -162,7 +162,7 @@ class Containers:
             container.exit_waiters.append(future)
         else:
             future.set_result(state.exit_code)
-        return _status_of(container, future)
+        return _status_of(future)
 
     def logs(self, ref: str, options: LogOptions) -> AsyncGenerator[LogChunk, None]:
         """The wanted part of its log."""
@@ -223,10 +223,8 @@ class Containers:
         return await asyncio.to_thread(self.explainer.explain, self.registry.get(ref))
 
 
-async def _status_of(container: Container, future: asyncio.Future[int]) -> Json:
-    code = await future
-    error = container.state.error
-    return {"StatusCode": code, **({"Error": {"Message": error}} if error else {})}
+async def _status_of(future: asyncio.Future[int]) -> Json:
+    return {"StatusCode": await future}
 
 
 def _may_be_pruned(container: Container, filters: Filters) -> bool:

@@ -145,7 +145,7 @@ def summary(image: Image, users: int, shared: int) -> dict[str, Any]:
     :param shared: how many bytes of its layers other images have as well; -1 when that wasn't asked for.
     """
     return {
-        "Id": image.id,
+        "Id": str(image.id),
         "ParentId": "",
         "RepoTags": image.repo_tags,
         "RepoDigests": image.repo_digests,
