@@ -161,7 +161,9 @@ class Wherry(Side):
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed wherry is compiled once
+        return environment
 
     def engine_processes(self) -> list[int]:
         pids = [int((self.run / "exec" / name).read_text()) for name in ("wherryd.pid", "keeper.pid")
@@ -173,10 +175,14 @@ class Wherry(Side):
         """Run wherry's own client against this side."""
         return checked([str(ROOT / "wherry"), "-H", f"unix://{self.socket}", *arguments], clean_environment())
 
-    def remove(self) -> None:
-        pids = self.engine_processes()
+    def stop(self) -> None:
+        """End the keeper too, and every container: a later start is a cold one."""
         if self.process is not None and self.process.poll() is None and self.answers():
             self.wherry("system", "shutdown", "--kill")
+        super().stop()
+
+    def remove(self) -> None:
+        pids = self.engine_processes()
         super().remove()
         for pid in pids:
             if Path(f"/proc/{pid}").exists():
