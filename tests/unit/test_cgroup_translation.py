@@ -203,15 +203,14 @@ class TestDevices:
     @given(
         ENTRIES, st.sampled_from("bc"), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2, 3]), st.sampled_from("rwm")
     )
-    def test_a_list_is_refused_or_never_allows_what_its_last_fitting_entry_denies(
+    def test_a_list_is_refused_or_its_last_fitting_entry_decides(
         self, entries: list[DeviceAccess], kind: str, major: int, minor: int, letter: str
     ) -> None:
         try:
             devices = DeviceList.of(entries)
         except InvalidInput:
             return
-        if decides(devices, kind, major, minor, letter):
-            assert last_match(entries, kind, major, minor, letter)
+        assert decides(devices, kind, major, minor, letter) == last_match(entries, kind, major, minor, letter)
 
     def test_dockers_default_list_denies_all_but_the_harmless(self) -> None:
         entries = [DeviceAccess(False), DeviceAccess(True, "c", None, None, "m"), DeviceAccess(True, "c", 1, 3)]

@@ -28,10 +28,13 @@ class DeviceList(NamedTuple):
     def of(cls, entries: Iterable[DeviceAccess]) -> DeviceList:
         """Apply the entries in their order to a list that denies all.
 
-        An entry for all devices and every access starts the list afresh. Others add or remove an exception.
+        An entry for all devices and every access starts the list afresh. Others add an exception, or take access away
+        from those whose devices they cover. The last entry that fits a device decides, which is what whoever writes
+        such a list expects; version 1's kernel would silently ignore what takes away from anything but the very same
+        exception.
 
         :raises InvalidInput: an entry would cut a hole into a wider exception ("all of major 1" but not 1:3), which the
-            kernel's list cannot hold; version 1's kernel would silently ignore it.
+            kernel's list cannot hold.
         """
         allowing = False
         exceptions: dict[_Key, set[str]] = {}
@@ -51,18 +54,23 @@ class DeviceList(NamedTuple):
 
 
 def _remove(exceptions: dict[_Key, set[str]], key: _Key, entry: DeviceAccess) -> None:
-    kind, major, minor = key
-    for wider in {(kind, major, None), (kind, None, minor), (kind, None, None)} - {key}:
-        if exceptions.get(wider, set()) & set(entry.access):
-            shown = line(DeviceRule(*key, entry.access))
-            raise InvalidInput(
-                f"the device rule '{shown}' would make a hole in the wider '{line(DeviceRule(*wider, ''))}'"
-            )
-    rest = exceptions.get(key, set()) - set(entry.access)
-    if rest:
-        exceptions[key] = rest
-    else:
-        exceptions.pop(key, None)
+    """Take access away from the exceptions within an entry's devices, and complain about those that reach beyond."""
+    affected = [other for other, access in exceptions.items() if _overlap(other, key) and access & set(entry.access)]
+    for other in affected:
+        if not _covers(key, other):
+            hole, wider = line(DeviceRule(*key, entry.access)), line(DeviceRule(*other, ""))
+            raise InvalidInput(f"the device rule '{hole}' would make a hole in the wider '{wider}'")
+        exceptions[other] -= set(entry.access)
+        if not exceptions[other]:
+            del exceptions[other]
+
+
+def _overlap(one: _Key, two: _Key) -> bool:
+    return one[0] == two[0] and all(a is None or b is None or a == b for a, b in zip(one[1:], two[1:], strict=True))
+
+
+def _covers(wide: _Key, narrow: _Key) -> bool:
+    return all(a is None or a == b for a, b in zip(wide[1:], narrow[1:], strict=True))
 
 
 def line(rule: DeviceRule) -> str:
