@@ -22,7 +22,15 @@ COMMON_HEADERS: Final = {
 }
 JSON_HEADERS: Final = {**COMMON_HEADERS, "Content-Type": "application/json"}
 
-_encoder = msgspec.json.Encoder()
+
+def _plain(value: object) -> str:
+    """Return a string for a value of a type derived from it (digests), which msgspec does not know."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise NotImplementedError
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def encode(value: Any) -> bytes:
