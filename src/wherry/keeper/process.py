@@ -130,7 +130,7 @@ class Process:
 
     def summary(self) -> dict[str, Any]:
         """The process in the answer to ``hello``."""
-        wanted = ("key", "container", "kind", "terminal", "pid", "started")
+        wanted = ("key", "container", "kind", "terminal", "pid", "birth", "started")
         described = self.description._asdict()
         ended = None if self.exit is None else self.exit.fields()
         return {name: described[name] for name in wanted} | {"exited": ended, "log": self.log}

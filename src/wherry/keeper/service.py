@@ -135,7 +135,9 @@ class Keeper:
 
     def _launched(self, call: Call, process: Process, error: Fields | None) -> None:
         if error is None:
-            call.answer({"pid": process.description.pid, "started": process.description.started}, process.held_fds())
+            described = process.description
+            answer = {"pid": described.pid, "birth": described.birth, "started": described.started}
+            call.answer(answer, process.held_fds())
         elif call.connection.closed:
             self.processes.end_unanswered(process, error)
         else:
