@@ -68,11 +68,26 @@ def test_the_fakes_files_are_the_kernels(ground: MachineGround) -> None:
         assert expected <= set(os.listdir(group.paths()[""]))
 
 
+FORK_UNTIL_REFUSED = """
+import os
+reader, writer = os.pipe()
+children = 0
+try:
+    while True:
+        if os.fork() == 0:
+            os.close(writer)
+            os.read(reader, 1)  # until the parent ends
+            os._exit(0)
+        children += 1
+except BlockingIOError:
+    print(children)
+"""
+
+
 def test_more_processes_than_the_limit_are_refused(ground: MachineGround) -> None:
     group = ground.group("a")
     group.create(limited(pids={"limit": 3}))
-    done = inside(group, ["sh", "-c", "for i in 1 2 3 4 5; do sleep 9 & done; wait"])
-    assert b"ork" in done.stderr, done.stderr  # "Cannot fork", "fork: retry"
+    assert inside(group, [sys.executable, "-c", FORK_UNTIL_REFUSED]).stdout == b"2\n"
     group.kill_all()
 
 
@@ -111,7 +126,8 @@ def test_a_quota_throttles(ground: MachineGround) -> None:
     inside(group, [sys.executable, "-I", "-S", "-c", loop])
     found = group.statistics().cpu
     assert found.throttled_periods > 0
-    assert 0 < found.usage < 300_000_000
+    assert found.usage > 0
+    assert found.throttled_time > 0
     assert abs(found.user + found.system - found.usage) < 60_000_000
 
 
@@ -190,3 +206,17 @@ def test_one_that_vanishes_meanwhile_is_not_found(ground: MachineGround) -> None
     group.destroy()
     with pytest.raises(NotFound):
         group.apply(limited(pids={"limit": 3}))
+
+
+def test_what_the_machine_offers_can_be_used(ground: MachineGround) -> None:
+    found = cgroups.features()
+    assert found.version == ground.top.version
+    group = ground.group("a")
+    group.create(Resources())
+    if found.swap:
+        group.apply(limited(memory={"limit": 64 * MIB, "swap": 65 * MIB}))
+    if found.cpuset:
+        group.apply(limited(cpu={"cpus": "0"}))
+    if found.freezer:
+        group.freeze()
+        group.thaw()

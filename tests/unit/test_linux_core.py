@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from linux_needs import in_child
 
-from wherry.errors import InvalidInput, SystemCallError
+from wherry.errors import InvalidInput, SystemCallError, Unsupported
 from wherry.linux import _libc, files, mount, namespaces, process
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.files import RESOLVE
@@ -157,6 +157,9 @@ class TestFiles:
             assert mount.statfs("/proc").f_type == mount.statfs(proc).f_type == 0x9FA0
 
 
+TELLS_EXIT_STATUS = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 15)
+
+
 def cloned(flags: int = 0) -> Callable[[], int]:
     """``os.fork``, but by our clone."""
     return lambda: process.clone(flags)[0]
@@ -195,8 +198,11 @@ print(process.waitid_pidfd(pidfd) >> 8, seen)
         assert pidfd is not None
         with pidfd:
             assert process.waitid_pidfd(pidfd) == status
-            if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 15):
+            if TELLS_EXIT_STATUS:
                 assert process.pidfd_exit_status(pidfd) == status
+            else:
+                with pytest.raises(Unsupported, match=r"Linux 6\.15"):
+                    process.pidfd_exit_status(pidfd)
 
     def test_a_running_process_has_no_exit_status(self) -> None:
         pid, pidfd = process.clone(0)
@@ -205,7 +211,8 @@ print(process.waitid_pidfd(pidfd) >> 8, seen)
         assert pidfd is not None
         with pidfd:
             assert process.waitid_pidfd(pidfd, block=False) is None
-            assert process.pidfd_exit_status(pidfd) is None
+            if TELLS_EXIT_STATUS:
+                assert process.pidfd_exit_status(pidfd) is None
             process.pidfd_send_signal(pidfd, signal.SIGKILL)
             assert process.waitid_pidfd(pidfd, reap=False) == 9
             assert process.waitid_pidfd(pidfd) == 9

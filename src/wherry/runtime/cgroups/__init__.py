@@ -15,6 +15,7 @@ from typing import Final
 from wherry.errors import InvalidInput, Unsupported
 from wherry.runtime.cgroups.contract import Cgroup, Statistics, Watch
 from wherry.runtime.cgroups.directory import Files, KernelFiles
+from wherry.runtime.cgroups.features import Features, look
 from wherry.runtime.cgroups.hierarchies import Hierarchies, find
 from wherry.runtime.cgroups.moves import keep_moves_fast
 from wherry.runtime.cgroups.resources import Resources
@@ -23,11 +24,13 @@ from wherry.runtime.cgroups.v2 import CgroupV2
 
 __all__ = [
     "Cgroup",
+    "Features",
     "Hierarchies",
     "Resources",
     "Statistics",
     "Watch",
     "bind",
+    "features",
     "hierarchies",
     "keep_moves_fast",
     "open",
@@ -47,6 +50,14 @@ def hierarchies() -> Hierarchies:
         with builtins.open("/proc/self/mountinfo") as mountinfo:
             _found = find(mountinfo.read(), _FILES)
     return _found
+
+
+def features() -> Features:
+    """Return what limits this machine has.
+
+    :raises Unsupported: no cgroup file system is mounted.
+    """
+    return look(hierarchies(), _FILES)
 
 
 def open(path: str) -> Cgroup:
