@@ -217,7 +217,7 @@ class Engine:
             await asyncio.gather(*(self._lifecycle.stop(c, None, timeout) for c in alive), return_exceptions=True)
             await self._lifecycle.settle()
             self._closing = True
-            await self._link.request("shutdown")
+            await self._link.end()
             remove_empty_cgroup(self._launcher.cgroup_parent)
             for name in ("containers", "rootfs"):
                 files.remove_tree(self.settings.exec_root / name)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from wherry.errors import Unavailable, WherryError
+from wherry.errors import Conflict, Unavailable, WherryError
 from wherry.keeper import client
+from wherry.keeper import exec_root as exec_root_files
 from wherry.keeper.protocol import PROTOCOL, Message, error_of
 
 __all__ = ["KeeperLink"]
+
+_END_TIMEOUT: Final = 10.0  # seconds
 
 
 class KeeperLink:
@@ -51,6 +55,14 @@ class KeeperLink:
     def close(self) -> None:
         """End the connection; the keeper and its containers go on."""
         self._disconnect()
+
+    async def end(self) -> None:
+        """Ask the keeper to end, wait until it has, and remove what is left of it. Nothing may run any more.
+
+        :raises Conflict: it does not end, or processes run.
+        """
+        await self.request("shutdown")
+        await asyncio.to_thread(_remove_traces, self._exec_root)
 
     async def request(self, op: str, fds: Sequence[int] = (), **fields: Any) -> Message:
         """Ask, and wait for the answer.
@@ -125,3 +137,19 @@ class KeeperLink:
         if self._client is not None:
             self._disconnect()
             self._on_lost()
+
+
+def _remove_traces(exec_root: Path) -> None:
+    """Wait until the keeper's lock is free, which is when its process has gone; then remove lock and log."""
+    deadline = time.monotonic() + _END_TIMEOUT
+    while True:
+        try:
+            with exec_root_files.lock(exec_root):
+                for name in (exec_root_files.LOG, exec_root_files.LOCK):
+                    (exec_root / name).unlink(missing_ok=True)
+        except Conflict:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
