@@ -50,8 +50,10 @@ def container_row(one: dict[str, Any], *, short: bool) -> dict[str, Any]:
     }
 
 
-def _platform(descriptor: dict[str, Any]) -> str:
-    platform = descriptor.get("platform") or {}
+def _platform(descriptor: dict[str, Any]) -> str | None:
+    platform = descriptor.get("platform")
+    if not platform:
+        return None
     parts = [platform.get("os"), platform.get("architecture"), platform.get("variant")]
     return "/".join(part for part in parts if part)
 

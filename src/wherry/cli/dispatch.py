@@ -131,6 +131,11 @@ def _group(rest: list[str], options: Options) -> int:
         hint = HINT.format(f"wherry {group}")
         sys.stderr.write(f"wherry: unknown command: wherry {group} {rest[1]}\n\nUsage:  wherry {group}\n\n{hint}\n")
         return 1
+    if len(rest) == 1:
+        from wherry.cli.usage import overview
+
+        sys.stderr.write(overview(group))
+        return 0
     return _help([group])
 
 

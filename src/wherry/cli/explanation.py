@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["explanation"]
 
 WIDTH = 78
+MANY = 3
 
 _NAMESPACES = {
     "pid": "processes it sees",
@@ -63,7 +64,7 @@ def explanation(found: dict[str, Any]) -> str:
     parts = [
         _headline(found),
         _namespaces(found.get("Namespaces") or ()),
-        _layers(found.get("Layers") or (), found.get("Writable") or {}),
+        _layers(found.get("Layers") or (), _without_mounts(found)),
         _mounts(found.get("Mounts") or ()),
         _limits(found.get("Limits") or ()),
         _powers(found.get("Capabilities") or {}),
@@ -71,6 +72,14 @@ def explanation(found: dict[str, Any]) -> str:
         _exit(found.get("Exit") or {}),
     ]
     return "\n".join("\n".join(part) + "\n" for part in (list(lines) for lines in parts) if part)
+
+
+def _without_mounts(found: dict[str, Any]) -> dict[str, Any]:
+    """What was written, without the empty files that only serve to be mounted over."""
+    mounted = {one["Destination"] for one in found.get("Mounts") or ()}
+    writable = dict(found.get("Writable") or {})
+    writable["CopiedUp"] = [one for one in writable.get("CopiedUp") or () if one["Path"] not in mounted]
+    return writable if found.get("Writable") else {}
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
@@ -152,14 +161,21 @@ def _mounts(mounts: Sequence[dict[str, Any]]) -> Iterator[str]:
         return
     yield "WHAT IS MOUNTED"
     yield from _wrapped("Directories that are not the image's: the kernel's own, in memory, or lent by the host.")
-    rows = []
-    for one in mounts:
-        options = one.get("Options") or ()
-        text = ",".join(options) if isinstance(options, list | tuple) else str(options)
-        mode = "read-only" if "ro" in text.split(",") else "writable"
-        source = str(one.get("Source") or one.get("Type") or "")
-        rows.append((one["Destination"], source, mode, str(one.get("Why") or "")))
+    reasons = [str(one.get("Why") or "") for one in mounts]
+    alike = {why for why in reasons if why and reasons.count(why) > MANY}
+    rows = [_mount(one) for one, why in zip(mounts, reasons, strict=True) if why not in alike]
     yield from _columns(rows)
+    for why in sorted(alike):
+        paths = [one["Destination"] for one, reason in zip(mounts, reasons, strict=True) if reason == why]
+        yield from _wrapped(f"{why}: {', '.join(paths)}", indent="  ")
+
+
+def _mount(one: dict[str, Any]) -> tuple[str, str, str, str]:
+    options = one.get("Options") or ()
+    words = options if isinstance(options, list | tuple) else str(options).split(",")
+    mode = "read-only" if "ro" in words else "writable"
+    source, kind = str(one.get("Source") or ""), str(one.get("Type") or "")
+    return one["Destination"], source or kind, mode, str(one.get("Why") or "")
 
 
 def _limits(limits: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -167,36 +183,37 @@ def _limits(limits: Sequence[dict[str, Any]]) -> Iterator[str]:
         return
     yield "WHAT IT MAY USE"
     yield from _wrapped("The kernel counts what all its processes together use, and stops them at the limit.")
-    rows = []
-    for one in limits:
-        limit, used = _amount(one, "Limit"), _amount(one, "Used")
-        rows.append(
-            (str(one["Name"]), f"uses {used}" if used else "", limit or "no limit", one.get("Explanation") or "")
-        )
-    yield from _columns(rows)
+    yield from _columns([_limit(one) for one in limits])
 
 
-def _amount(one: dict[str, Any], key: str) -> str:
-    value = one.get(key)
-    if value is None or value in ("", "max") or value == -1:
+def _limit(one: dict[str, Any]) -> tuple[str, str, str, str]:
+    unit = str(one.get("Unit") or "")
+    limit, used = _amount(one.get("Limit"), unit), _amount(one.get("Used"), unit)
+    spent = f"{used} {unit}" if unit and unit != "bytes" else used
+    allowed = f"at most {limit}" if limit else "no limit"
+    return str(one["Name"]), spent if used else "", allowed, str(one.get("Explanation") or "")
+
+
+def _amount(value: object, unit: str) -> str:
+    if value is None or value in ("", "max", -1):
         return ""
-    name = str(one.get("Name", "")).lower()
-    in_bytes = any(word in name for word in ("memory", "swap", "bytes", "hugetlb", "shm"))
-    text = human_size(value) if in_bytes and isinstance(value, int | float) else str(value)
-    return f"at most {text}" if key == "Limit" else text
+    if isinstance(value, int | float) and unit == "bytes":
+        return human_size(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _powers(capabilities: dict[str, Any]) -> Iterator[str]:
-    kept, dropped = capabilities.get("Kept") or [], capabilities.get("Dropped") or []
-    if not kept and not dropped:
+    kept = [name.removeprefix("CAP_") for name in capabilities.get("Kept") or ()]
+    lost = [name.removeprefix("CAP_") for name in capabilities.get("Dropped") or ()]
+    lost = [name for name in lost if name not in kept]
+    if not kept and not lost:
         return
     yield "WHAT ITS ROOT MAY DO"
-    yield from _wrapped(f"root's power is cut into pieces. Its root keeps {len(kept)} and lost {len(dropped)}.")
-    rows = [(name.removeprefix("CAP_"), _CAPABILITIES.get(name.removeprefix("CAP_"), "")) for name in kept]
+    yield from _wrapped(f"root's power is cut into pieces. Its root keeps {len(kept)} and lost {len(lost)}.")
+    rows = [(name, _CAPABILITIES.get(name, "")) for name in kept]
     yield from _columns(rows)
-    if dropped:
-        names = ", ".join(name.removeprefix("CAP_") for name in dropped)
-        yield from _wrapped(f"lost: {names}", indent="  ")
+    if lost:
+        yield from _wrapped(f"lost: {', '.join(lost)}", indent="  ")
 
 
 def _seccomp(found: dict[str, Any]) -> Iterator[str]:

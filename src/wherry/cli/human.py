@@ -88,10 +88,11 @@ def stamp(nanoseconds: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{rest:09d}{zone[:3]}:{zone[3:]}"
 
 
-def timestamp(text: str) -> str:
+def timestamp(text: str, what: str = "time") -> str:
     """Turn what people type behind ``--since`` into seconds since the epoch.
 
     :param text: a span back from now (``42m``), an RFC 3339 time or date (ours where it names no zone), or seconds.
+    :param what: the flag, for the message.
     :raises wherry.errors.InvalidInput: it is none of these.
     """
     if not text or text.replace(".", "", 1).isdigit():
@@ -101,7 +102,7 @@ def timestamp(text: str) -> str:
     try:
         back = nanoseconds(text)
     except ValueError:
-        return _date(text)
+        return _date(text, what)
     return _seconds(time.time_ns() - back)
 
 
@@ -109,7 +110,7 @@ def _seconds(nanoseconds: int) -> str:
     return f"{nanoseconds // 1_000_000_000}.{nanoseconds % 1_000_000_000:09d}"
 
 
-def _date(text: str) -> str:
+def _date(text: str, what: str) -> str:
     from datetime import datetime
 
     from wherry.errors import InvalidInput
@@ -119,5 +120,5 @@ def _date(text: str) -> str:
     try:
         moment = datetime.fromisoformat(whole + rest[len(digits) :])
     except ValueError:
-        raise InvalidInput(f'failed to parse value as time or duration: "{text}"') from None
+        raise InvalidInput(f'invalid value for "{what}": failed to parse value as time or duration: "{text}"') from None
     return f"{int(moment.timestamp())}.{(digits + '0' * 9)[:9]}"

@@ -39,7 +39,7 @@ def image_rows(one: dict[str, Any], *, short: bool, digests: bool) -> Iterator[d
             "Containers": _count(one.get("Containers", -1)),
             "SharedSize": _maybe_size(one.get("SharedSize", -1)),
             "UniqueSize": _unique(one),
-            "VirtualSize": human_size(one["Size"]),
+            "VirtualSize": human_size(one["Size"], 4),
         }
 
 

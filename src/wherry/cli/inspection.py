@@ -68,5 +68,5 @@ def _as_json(found: list[Any], *, compact: bool) -> str:
     import json
 
     if compact:
-        return "".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) + "\n" for one in found)
+        return json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n"
     return json.dumps(found, indent=4, ensure_ascii=False) + "\n"

@@ -23,7 +23,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error.__cause__, DaemonAnswer):
         return f"Error response from daemon: {error.__cause__.message}"
     if isinstance(error, OSError) and error.strerror:
-        name = f"{error.filename}: " if error.filename else ""
+        name = f"open {error.filename}: " if error.filename else ""
         return f"{name}{error.strerror.lower()}"
     return str(error)
 

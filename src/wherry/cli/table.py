@@ -54,14 +54,20 @@ def render(rows: Iterable[Row], columns: Sequence[str], headers: Mapping[str, st
 
 
 def _templated(rows: Iterable[Row], headers: Mapping[str, str], format: str) -> str:
-    from wherry.cli.gotemplate import Template
+    from wherry.cli.gotemplate import Template, TemplateError
 
     table = format.startswith("table")
     text = format.removeprefix("table").strip() if table else format
     for escape, meant in _ESCAPES:
         text = text.replace(escape, meant)
-    template = Template(text)
-    written = [template.render(dict(sorted(row.items()))) for row in rows]
+    try:
+        template = Template(text)
+    except TemplateError as error:
+        raise TemplateError(f"failed to parse template: {error}") from None
+    try:
+        written = [template.render(dict(sorted(row.items()))) for row in rows]
+    except TemplateError as error:
+        raise TemplateError(f"failed to execute template: {error}") from None
     if not table:
         return "".join(line + "\n" for line in written)
     heading = Template(text, _HEADER_FUNCTIONS).render({**headers, "Label": lambda name: name})

@@ -31,11 +31,11 @@ COMMAND = Command(
 
 def _refuse(state: dict[str, Any]) -> None:
     if not state["Running"]:
-        raise Leave(1, "cannot attach to a stopped container, start it first")
+        raise Leave(1, "You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise Leave(1, "cannot attach to a paused container, unpause it first")
+        raise Leave(1, "You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise Leave(1, "cannot attach to a restarting container, wait until it is running")
+        raise Leave(1, "You cannot attach to a restarting container, wait until it is running")
 
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:

@@ -62,7 +62,9 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     default_interrupt()
     written = _printer(options["format"])
     events = context.client.system.events(
-        since=timestamp(options["since"]), until=timestamp(options["until"]), filters=gather(options["filter"])
+        since=timestamp(options["since"], "since"),
+        until=timestamp(options["until"], "until"),
+        filters=gather(options["filter"]),
     )
     for event in events:
         sys.stdout.write(written(event) + "\n")

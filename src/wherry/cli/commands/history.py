@@ -50,7 +50,7 @@ def _row(step: dict[str, Any], *, human: bool, short: bool) -> dict[str, Any]:
     from datetime import datetime
 
     made_by = step.get("CreatedBy", "").replace("\t", " ")
-    made_at = datetime.fromtimestamp(step["Created"]).astimezone().isoformat()
+    made_at = datetime.fromtimestamp(step["Created"]).astimezone().isoformat().replace("+00:00", "Z")
     return {
         "ID": short_id(step["Id"], short=short),
         "CreatedAt": made_at,

@@ -39,8 +39,8 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     response = containers.logs(
         found["Id"],
         follow=options["follow"],
-        since=timestamp(options["since"]),
-        until=timestamp(options["until"]),
+        since=timestamp(options["since"], "since"),
+        until=timestamp(options["until"], "until"),
         tail=options["tail"],
         timestamps=options["timestamps"],
         details=options["details"],

@@ -40,6 +40,6 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         return 0
     wanted = arguments[1] if "/" in arguments[1] else f"{arguments[1]}/tcp"
     if not ports.get(wanted):
-        raise Leave(1, f"Error: No public port '{wanted}' published for {arguments[0]}")
+        raise Leave(1, f"Error: No public port '{arguments[1]}' published for {arguments[0]}")
     sys.stdout.write("".join(f"{address}\n" for address in _addresses(ports[wanted])))
     return 0

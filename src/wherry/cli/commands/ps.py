@@ -57,7 +57,7 @@ COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """List them."""
     limit = 1 if options["latest"] else max(options["last"], 0)
-    size = options["size"] or ".Size" in options["format"]
+    size = options["size"] or any(text in options["format"] for text in (".Size", "json ."))
     found = context.client.containers.list(
         all=options["all"], limit=limit, size=size, filters=gather(options["filter"])
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from wherry.cli.flags import Command
+from wherry.cli.leave import Leave
+from wherry.cli.report import sentence
+from wherry.errors import WherryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,5 +25,9 @@ COMMAND = Command(
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Rename it."""
-    context.client.containers.rename(arguments[0].strip(), arguments[1].strip())
+    old, new = (name.strip() for name in arguments)
+    try:
+        context.client.containers.rename(old, new)
+    except WherryError as error:
+        raise Leave(1, f"{sentence(error)}\nError: failed to rename container named {old}") from error
     return 0

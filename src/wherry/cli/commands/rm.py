@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from wherry.cli.each import for_each
 from wherry.cli.flags import BOOL, Command, Flag
-from wherry.cli.report import sentence
-from wherry.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +30,6 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     containers = context.client.containers
 
     def remove(ref: str) -> None:
-        try:
-            containers.remove(ref.strip("/"), force=options["force"], volumes=options["volumes"], link=options["link"])
-        except NotFound as error:
-            if not options["force"]:
-                raise
-            sys.stderr.write(f"{sentence(error)}\n")  # by force: that it is gone is what was asked for
+        containers.remove(ref.strip("/"), force=options["force"], volumes=options["volumes"], link=options["link"])
 
-    return for_each(arguments, remove)
+    return for_each(arguments, remove, missing_ok=options["force"])

@@ -51,14 +51,14 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
 
 
 def _row(kind: str, total: int, active: int, size: int, reclaimable: int, *, percent: bool = True) -> dict[str, Any]:
-    text = human_size(reclaimable)
+    text = human_size(reclaimable, 4)
     if percent and size > 0:
         text += f" ({reclaimable * 100 // size}%)"
     return {
         "Type": kind,
         "TotalCount": str(total),
         "Active": str(active),
-        "Size": human_size(size),
+        "Size": human_size(size, 4),
         "Reclaimable": text,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wherry.cli.flags import Command
 from wherry.cli.reference import full_name, split
+from wherry.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +26,13 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Name it."""
     _, tag, digest = split(arguments[1])
     if digest:
-        from wherry.errors import InvalidInput
-
         raise InvalidInput("refusing to create a tag with a digest reference")
-    context.client.images.tag(arguments[0], full_name(arguments[1]), tag or "latest")
+    name = full_name(arguments[1])
+    path = name.partition("/")[2]
+    if path.lower() != path:
+        raise InvalidInput(
+            f'Error parsing reference: "{arguments[1]}" is not a valid repository/tag: '
+            f"invalid reference format: repository name ({path}) must be lowercase"
+        )
+    context.client.images.tag(arguments[0], name, tag or "latest")
     return 0
