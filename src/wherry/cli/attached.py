@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.cli.context import Context
+    from wherry.cli.detach import Detacher
+    from wherry.cli.leave import Leave
     from wherry.client.transport import Response, Stream
 
-__all__ = ["exit_status", "forward_signals", "pump", "require_terminal"]
+__all__ = ["detached_by_keys", "exit_status", "forward_signals", "pump", "require_terminal"]
 
 
 def require_terminal(*, stdin: bool, tty: bool) -> None:
@@ -39,11 +41,18 @@ def forward_signals(context: Context, ref: str) -> None:
 
 
 def pump(
-    stream: Stream, *, tty: bool, stdin: bool, detach_keys: str = "", resize: Callable[[int, int], None] | None = None
+    stream: Stream,
+    *,
+    tty: bool,
+    stdin: bool,
+    detach_keys: str = "",
+    resize: Callable[[int, int], None] | None = None,
+    redraw: bool = False,
 ) -> bool:
     """Move bytes until the output ends.
 
     :param resize: tells the container our terminal's size.
+    :param redraw: make a program that has been running draw its screen anew.
     :returns: True when the person detached.
     """
     if not tty:
@@ -51,29 +60,23 @@ def pump(
         return Pump(stream, tty=False, stdin=stdin, detacher=detacher).run()
     from wherry.cli.terminal import RawTerminal, follow_size
 
-    with RawTerminal() if stdin else _nothing():
+    with RawTerminal(active=stdin):
         if resize is not None:
-            follow_size(resize)
-        detached = Pump(stream, tty=True, stdin=stdin, detacher=_detacher(detach_keys)).run()
-    if detached:
-        from wherry.cli.streams import write_all
-
-        write_all(2, b"read escape sequence\n")
-    return detached
+            follow_size(resize, redraw=redraw)
+        return Pump(stream, tty=True, stdin=stdin, detacher=_detacher(detach_keys)).run()
 
 
-class _nothing:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-def _detacher(keys: str):  # type: ignore[no-untyped-def]
+def _detacher(keys: str) -> Detacher:
     from wherry.cli.detach import DEFAULT_KEYS, Detacher, key_bytes
 
     return Detacher(key_bytes(keys or DEFAULT_KEYS))
+
+
+def detached_by_keys() -> Leave:
+    """What Docker says when somebody detaches from what already ran before."""
+    from wherry.cli.leave import Leave
+
+    return Leave(1, "read escape sequence")
 
 
 def exit_status(waiting: Response) -> int:

@@ -24,34 +24,45 @@ def terminal_size(fd: int = 1) -> tuple[int, int] | None:
     return size.lines, size.columns
 
 
-def follow_size(resize: Callable[[int, int], None]) -> None:
+def follow_size(resize: Callable[[int, int], None], *, redraw: bool = False) -> None:
     """Tell the size now and whenever it changes.
 
+    :param redraw: tell another size first: a program that has been running draws its screen anew when the size changes.
     :param resize: takes height and width; what it cannot do now is not worth ending the session for.
     """
     from wherry.errors import WherryError
 
-    def tell(_number: int = 0, _frame: FrameType | None = None) -> None:
+    def tell(more: int = 0) -> None:
         size = terminal_size()
         if size is not None and all(size):
             try:
-                resize(*size)
+                resize(size[0] + more, size[1] + more)
             except (WherryError, OSError) as error:
                 del error  # the container may not have begun, or has ended; the next change tells it again
 
-    signal.signal(signal.SIGWINCH, tell)
+    def changed(_number: int, _frame: FrameType | None) -> None:
+        tell()
+
+    signal.signal(signal.SIGWINCH, changed)
+    if redraw:
+        tell(1)
     tell()
 
 
 class RawTerminal:
-    """While in force, each key goes to the container as it is typed, ctrl-c included (termios(3), cfmakeraw)."""
+    """While in force, each key goes to the container as it is typed, ctrl-c included (termios(3), cfmakeraw).
 
-    def __init__(self, fd: int = 0) -> None:
+    :param fd: our terminal; where it is none, nothing is done.
+    :param active: False does nothing.
+    """
+
+    def __init__(self, fd: int = 0, *, active: bool = True) -> None:
         self._fd = fd
+        self._active = active
         self._saved: list[object] | None = None
 
     def __enter__(self) -> RawTerminal:
-        if not os.isatty(self._fd):
+        if not self._active or not os.isatty(self._fd):
             return self
         self._saved = list(termios.tcgetattr(self._fd))
         for number in (signal.SIGTERM, signal.SIGHUP):

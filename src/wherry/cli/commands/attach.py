@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.cli.attached import exit_status, forward_signals, pump, require_terminal
+from wherry.cli.attached import detached_by_keys, exit_status, forward_signals, pump, require_terminal
 from wherry.cli.flags import BOOL, STRING, Command, Flag
 from wherry.cli.leave import Leave
 
@@ -56,6 +56,6 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         with context.another_client() as client:
             client.containers.resize(container, height, width)
 
-    if pump(stream, tty=tty, stdin=stdin, detach_keys=keys, resize=resize if tty else None):
-        return 0
+    if pump(stream, tty=tty, stdin=stdin, detach_keys=keys, resize=resize if tty else None, redraw=True):
+        raise detached_by_keys()
     return exit_status(waiting)

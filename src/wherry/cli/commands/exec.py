@@ -69,7 +69,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     execs = context.client.execs
     body = exec_body(options, arguments[1:])
     tty, stdin = body["Tty"], body["AttachStdin"]
-    from wherry.cli.attached import pump, require_terminal
+    from wherry.cli.attached import detached_by_keys, pump, require_terminal
 
     if not options["detach"]:
         require_terminal(stdin=stdin, tty=tty)
@@ -84,5 +84,5 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
             client.execs.resize(started, height, width)
 
     if pump(stream, tty=tty, stdin=stdin, detach_keys=options["detach-keys"], resize=resize if tty else None):
-        return 0
+        raise detached_by_keys()
     return int(execs.inspect(started)["ExitCode"] or 0)
