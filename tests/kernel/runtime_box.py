@@ -1,14 +1,17 @@
-"""Real containers for the tests of the runtime: a file system made of one static busybox, run by our runtime or by runc.
+"""Real containers for the tests of the runtime: a file system made of one static busybox, run by our runtime or by
+runc.
 
 A test describes what differs from an ordinary container, runs a shell line in it and looks at what it printed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +22,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from machine import static_busybox
+from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
+from wherry.linux.process import pidfd_send_signal
 from wherry.oci.runtime_spec import (
     Capabilities,
     Linux,
@@ -48,16 +53,20 @@ DOCKER_CAPABILITIES = tuple(
     ).split()
 )
 ORDINARY_MOUNTS = (
-    Mount(destination="/proc", type="proc", options=("nosuid", "noexec", "nodev")),
-    Mount(destination="/dev", type="tmpfs", options=("nosuid", "strictatime", "mode=755", "size=65536k")),
+    Mount(destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")),
+    Mount(
+        destination="/dev", type="tmpfs", source="tmpfs", options=("nosuid", "strictatime", "mode=755", "size=65536k")
+    ),
     Mount(
         destination="/dev/pts",
         type="devpts",
+        source="devpts",
         options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
     ),
-    Mount(destination="/sys", type="sysfs", options=("nosuid", "noexec", "nodev", "ro")),
+    Mount(destination="/sys", type="sysfs", source="sysfs", options=("nosuid", "noexec", "nodev", "ro")),
 )
-ORDINARY_NAMESPACES = tuple(Namespace(type=kind) for kind in ("mount", "pid", "uts", "ipc", "network"))  # type: ignore[arg-type]
+NAMESPACES: tuple[Any, ...] = ("mount", "pid", "uts", "ipc", "network")
+ORDINARY_NAMESPACES = tuple(Namespace(type=kind) for kind in NAMESPACES)
 TIMEOUT = 20.0
 _numbers = itertools.count(1)
 
@@ -134,7 +143,8 @@ class Box:
     def spec(self, command: str | list[str], **changes: Any) -> Spec:
         """An ordinary container's specification.
 
-        ``process``, ``linux`` and ``spec`` are what to change in these parts; ``mounts`` are added to the ordinary ones.
+        ``process``, ``linux`` and ``spec`` are what to change in these parts; ``mounts`` are added to the ordinary
+        ones.
         """
         args = ("sh", "-c", command) if isinstance(command, str) else tuple(command)
         held = DOCKER_CAPABILITIES
@@ -204,7 +214,15 @@ class Box:
         root = Root(path=str(self.layer), readonly=spec.root.readonly if spec.root else False)
         plain = msgspec.structs.replace(spec, root=root, mounts=spec.mounts[1:])
         (bundle / "config.json").write_bytes(encode(plain))
-        command = [runc, "--root", str(self.directory / "runc"), "run", "-b", str(bundle), bundle.name + str(os.getpid())]
+        command = [
+            runc,
+            "--root",
+            str(self.directory / "runc"),
+            "run",
+            "-b",
+            str(bundle),
+            bundle.name + str(os.getpid()),
+        ]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=TIMEOUT, stdin=subprocess.DEVNULL
         )
@@ -257,7 +275,7 @@ def exit_code(status: int) -> int:
 
 def read_all(sources: list[int]) -> list[str]:
     """Read descriptors to their end; a terminal's end is an error of the kernel's."""
-    found = {source: b"" for source in sources}
+    found = dict.fromkeys(sources, b"")
     left = list(sources)
     deadline = time.monotonic() + TIMEOUT
     while left:
@@ -274,10 +292,14 @@ def read_all(sources: list[int]) -> list[str]:
     return [found[source].decode(errors="replace") for source in sources]
 
 
-def end(started: launch.Launched) -> int:
-    """Kill a container's first process, and with it all others; return its exit code."""
-    os.kill(started.pid, 9)
-    status = os.waitpid(started.pid, 0)[1]
-    started.pidfd.close()
-    started.channel.close()
-    return exit_code(status)
+def end(started: launch.Launched) -> int | None:
+    """Kill a container's first process, and with it all others; return its exit code, None if that is known already."""
+    with contextlib.suppress(SystemCallError):  # it has ended
+        pidfd_send_signal(started.pidfd, signal.SIGKILL)
+    try:
+        return exit_code(os.waitpid(started.pid, 0)[1])
+    except ChildProcessError:
+        return None
+    finally:
+        started.pidfd.close()
+        started.channel.close()

@@ -19,6 +19,7 @@ import os
 import signal
 from typing import Final, NamedTuple
 
+from wherry.linux import capabilities
 from wherry.linux.files import close_range
 from wherry.linux.process import set_dumpable, set_name
 from wherry.runtime.context import Context
@@ -29,7 +30,7 @@ ANNOTATION: Final = "org.wherry.init"
 _NAME: Final = "wherry-init"
 #: Signals that are about this process itself, or that nobody can wait for.
 _OWN: Final = frozenset({signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU})
-_ALL: Final = frozenset(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP}
+_ALL: Final = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class StayAsInit(NamedTuple):
@@ -52,11 +53,19 @@ def _look_after(child: int) -> None:
     """Be init until the program has ended, then end in the same way; never returns."""
     status = 255
     try:
+        _drop_what_execve_would()
         _disguise()
         close_range(0)
         status = _serve(child)
     finally:
         os._exit(status)
+
+
+def _drop_what_execve_would() -> None:
+    """Keep only ambient capabilities, unless this is root's process: those that an ordinary program would have."""
+    if os.geteuid():
+        kept = capabilities.ambient_read()
+        capabilities.capset(kept, kept, capabilities.capget().inheritable)
 
 
 def _serve(child: int) -> int:

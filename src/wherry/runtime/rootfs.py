@@ -246,9 +246,11 @@ class PivotRoot(NamedTuple):
 
     @staticmethod
     def _pivot(root: Fd) -> None:
-        os.fchdir(root.fileno())
-        pivot_root(".", ".")
-        # The old root now lies on the new one, and "." is the old one. Its unmounting must not reach the host's.
+        with Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as host:
+            os.fchdir(root.fileno())
+            pivot_root(".", ".")
+            # The old root now lies on top of the new one. Its unmounting must not reach the host's.
+            os.fchdir(host.fileno())
         mount(None, ".", None, MS.SLAVE | MS.REC)
         umount2(".", MNT_DETACH)
         os.chdir("/")
