@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keeper_plain import Daemon, RunningKeeper, text_of
+from keeper_plain import SOURCE, Daemon, RunningKeeper, text_of
 
 from wherry.keeper import upgrade
 from wherry.linux.fd import Fd
@@ -32,7 +32,7 @@ sys.exit(0 if pidfd_exit_status(fd) == 3 << 8 else 1)
 
 def kernel_tells_exits() -> bool:
     """Whether the kernel (6.15) tells how another's child ended."""
-    environment = os.environ | {"PYTHONPATH": "src"}
+    environment = os.environ | {"PYTHONPATH": SOURCE}
     return subprocess.run([sys.executable, "-c", TELLS_EXITS], env=environment, check=False).returncode == 0
 
 
