@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
 import sys
-import time
 
 from wherry.client.address import DEFAULT_SOCKET
 from wherry.errors import Forbidden, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wherry.client.transport import Transport
 
 __all__ = ["reach"]
 
-START_SECONDS = 15.0
-LOG = "/var/log/wherryd.log"
+START_SECONDS = 30.0
+LOG = "/run/wherry/wherryd.log"
+NOT_STARTED = "the wherry daemon could not be started"
 TAIL_LINES = 15
 
 
@@ -50,52 +53,52 @@ def reach(transport: Transport, error: OSError) -> None:
 
 
 def _start(transport: Transport) -> None:
-    """Start ``wherryd`` in the background and wait until it answers.
-
-    Of two commands that do this at once the second waits for the first, by the lock on the log, and finds a daemon.
-    """
+    """Start ``wherryd`` in the background; it says itself when it answers, or why it does not."""
     command = [sys.executable, "-m", "wherry.daemon.main", "--daemonize"]
-    with open(LOG, "ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
+    with _one_at_a_time():
         if _is_there(transport):
             return
-        before = log.tell()
-        daemon = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=_environment(),
-            cwd="/",
-            start_new_session=True,
-        )
-        answers = _answers(transport, daemon)
-        fcntl.flock(log, fcntl.LOCK_UN)  # said aloud: the daemon has inherited the open file, and the lock with it
-    if not answers:
-        raise Unavailable(
-            "the wherry daemon could not be started", cause=_end_of_log(before) or "it wrote nothing", hint=f"see {LOG}"
-        )
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                cwd="/",
+                timeout=START_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(
+                NOT_STARTED, cause=f"it did not answer for {START_SECONDS:.0f} s", hint=f"see {LOG}"
+            ) from None
+    if done.returncode != 0 and not _is_there(transport):
+        raise Unavailable(NOT_STARTED, cause=_reason(done.stderr))
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Of two commands that find no daemon at once the second waits for the first, and then finds one."""
+    folder = os.open(_source(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _source() -> str:
+    import wherry
+
+    return os.path.dirname(os.path.dirname(os.path.abspath(wherry.__file__)))
 
 
 def _environment() -> dict[str, str]:
     """Let the daemon find the same ``wherry`` that runs here, also when it is not installed."""
-    import wherry
-
-    source = os.path.dirname(os.path.dirname(os.path.abspath(wherry.__file__)))
+    source = _source()
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != source]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([source, *others])}
-
-
-def _answers(transport: Transport, daemon: subprocess.Popen[bytes]) -> bool:
-    """Wait until the socket takes connections; there is no event for that, so look often, and give up in time."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if _is_there(transport):
-            return True
-        if daemon.poll() not in (None, 0):
-            return False
-        time.sleep(0.005)
-    return False
 
 
 def _is_there(transport: Transport) -> bool:
@@ -106,8 +109,14 @@ def _is_there(transport: Transport) -> bool:
     return True
 
 
-def _end_of_log(since: int) -> str:
-    with open(LOG, "rb") as log:
-        log.seek(since)
-        lines = log.read().decode("utf-8", "replace").splitlines()
-    return "\n".join(lines[-TAIL_LINES:])
+def _reason(said: bytes) -> str:
+    """What the daemon said, and the end of its log where it could only point there."""
+    text = said.decode("utf-8", "replace").strip().removeprefix("wherryd: ")
+    if "log" not in text:
+        return text or "it said nothing"
+    try:
+        with open(LOG, encoding="utf-8", errors="replace") as log:
+            lines = log.read().splitlines()
+    except OSError:
+        return text
+    return "\n".join([text, *lines[-TAIL_LINES:]])
