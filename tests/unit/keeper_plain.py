@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,8 @@ class RunningKeeper:
             stat = Path(f"/proc/{record['pid']}/stat")
             if stat.exists() and int(stat.read_text().rpartition(")")[2].split()[19]) == record["birth"]:
                 os.kill(record["pid"], signal.SIGKILL)
+                with suppress(ProcessLookupError):  # one that was adopted leads no group
+                    os.killpg(record["pid"], signal.SIGKILL)
         if self.process is not None and self.process.poll() is None:
             self.kill()
 
