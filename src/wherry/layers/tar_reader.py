@@ -136,7 +136,10 @@ class TarReader:
 
 def _check_sum(block: bytes) -> None:
     """Compare a header with its checksum; some old writers added up signed bytes."""
-    expected = parse_number(block[148:156])
+    try:
+        expected = parse_number(block[148:156])
+    except CorruptData:
+        expected = -1
     rest = block[:148] + block[156:]
     total = sum(rest) + 8 * 0x20
     if total != expected and total - 256 * sum(byte > 127 for byte in rest) != expected:

@@ -57,8 +57,9 @@ def _extended(entry: Entry, name: bytes, short: bytes) -> list[tuple[bytes, byte
     ):
         if value > limit:
             records.append((keyword, b"%d" % value))
-    if entry.mtime < 0:
-        records.append((b"mtime", b"%d" % (entry.mtime // 1_000_000_000)))
+    seconds = entry.mtime // 1_000_000_000
+    if not 0 <= seconds <= _MAX_OCTAL_SIZE:
+        records.append((b"mtime", b"%d" % seconds))
     records += [(pax.XATTR + key.encode("utf-8", "surrogateescape"), entry.xattrs[key]) for key in sorted(entry.xattrs)]
     return records
 
