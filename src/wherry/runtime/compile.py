@@ -88,11 +88,14 @@ def compile_spec(spec: Spec, *, container_id: str) -> Plan:
 def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, container_id: str) -> Iterator[Step]:
     linux = spec.linux or Linux()
     yield from compile_process.first_steps(process)
+    mounting = tuple(_root_and_mounts(spec, linux, names, cgroup))
     if names.has_user:
-        yield from (AwaitParent(), BecomeRoot())
+        yield from (AwaitParent(), BecomeRoot(spec.root.path if spec.root else ""))
+    elif any(isinstance(step, Bind) and step.id_map is not None for step in mounting):
+        yield AwaitParent()
     yield from names.child_joins
     in_group = False
-    for step in _root_and_mounts(spec, linux, names, cgroup):
+    for step in mounting:
         if isinstance(step, MountCgroups) and not in_group:
             yield from _entering_group(names)
             in_group = True

@@ -38,6 +38,7 @@ class Context:
         "identity",
         "index",
         "pending_cwd",
+        "place",
         "prepared",
         "proc",
         "program",
@@ -60,6 +61,8 @@ class Context:
         self.index = 0
         #: A working directory that only the program's user may enter.
         self.pending_cwd: str | None = None
+        #: Where the root is to be mounted, if that had to be opened before.
+        self.place: Fd | None = None
         #: Detached mounts that were prepared outside of the user namespace, by the number of their step.
         self.prepared: dict[int, Fd] = {}
         #: The root of a procfs that nobody else reaches yet.
@@ -71,6 +74,12 @@ class Context:
         self.terminal: Fd | None = None
         self.user_namespace = False
         self._root: Fd | None = None
+
+    def let_go(self) -> None:
+        """Close what stands for directories: from here on, paths are the container's affair."""
+        for fd in (self._root, self.proc):
+            if fd is not None:
+                fd.close()
 
     @property
     def root(self) -> Fd:

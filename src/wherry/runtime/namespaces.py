@@ -66,13 +66,21 @@ class AwaitParent(NamedTuple):
 
 
 class BecomeRoot(NamedTuple):
-    """Become user and group 0 of the user namespace that this process is in now."""
+    """Become user and group 0 of the user namespace that this process is in now.
+
+    :param place: where the root will be mounted, if anywhere: it is opened before, because the engine's directories
+        are closed to the container's root.
+    """
+
+    place: str
 
     def describe(self) -> str:
         return "become root of the user namespace"
 
     def apply(self, context: Context) -> None:
         context.user_namespace = True
+        if self.place:
+            context.place = Fd(os.open(self.place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
@@ -139,4 +147,4 @@ class JoinContainer(NamedTuple):
         os.chdir("/")
         context.root = open_tree(AT_FDCWD, "/", AT.NO_AUTOMOUNT)
         if context.container_flags & CLONE.NEWUSER:
-            BecomeRoot().apply(context)
+            BecomeRoot("").apply(context)

@@ -58,9 +58,10 @@ def hand_over(plan: Plan, pid: int, ours: socket.socket) -> None:
     """
     user = namespaces.open_namespace(pid, "user")
     told, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    root = usermap.root_of(pid)
     helper, _ = clone(CLONE.NEWNS, want_pidfd=False)
     if helper == 0:
-        _help(plan, user, ours, tell)
+        _help(plan, user, root, ours, tell)
     tell.close()
     user.close()
     told.settimeout(None)
@@ -71,7 +72,7 @@ def hand_over(plan: Plan, pid: int, ours: socket.socket) -> None:
         raise report.error()
 
 
-def _help(plan: Plan, user: Fd, ours: socket.socket, tell: socket.socket) -> None:
+def _help(plan: Plan, user: Fd, root: tuple[int, int], ours: socket.socket, tell: socket.socket) -> None:
     """In the helper: never returns."""
     doing = "separate the mounts from the host's"
     try:
@@ -81,7 +82,7 @@ def _help(plan: Plan, user: Fd, ours: socket.socket, tell: socket.socket) -> Non
             step = plan.steps[index]
             doing = step.describe()
             if isinstance(step, Overlay):
-                mounts[index] = _overlay(step, user, plan)
+                mounts[index] = _overlay(step, user, root)
             elif isinstance(step, BindRoot):
                 mounts[index] = _bind_root(step)
             elif isinstance(step, Bind):
@@ -115,7 +116,7 @@ def _map_ids(tree: Fd, user: Fd, *, below: bool = False) -> None:
     mount_setattr(tree, "", flags, attr_set=MOUNT_ATTR.IDMAP, userns_fd=user)
 
 
-def _overlay(step: Overlay, user: Fd, plan: Plan) -> Fd:
+def _overlay(step: Overlay, user: Fd, root: tuple[int, int]) -> Fd:
     if not step.mapped:
         return _detached(mount_root(step, step.path))
     mount("tmpfs", step.path, "tmpfs", MS.NODEV | MS.NOSUID, "mode=0755")
@@ -127,7 +128,7 @@ def _overlay(step: Overlay, user: Fd, plan: Plan) -> Fd:
         copy = _mapped_copy(above, f"{step.path}/writable", user)
         upper, work = (f"{copy}/{os.path.relpath(one, above)}" for one in (step.upper, step.work))
     os.mkdir(f"{step.path}/merged")
-    _take_identity(usermap.first_id(plan.uid_map), usermap.first_id(plan.gid_map))
+    _take_identity(*root)
     return _detached(mount_root(step._replace(lower=layers, upper=upper, work=work), f"{step.path}/merged"))
 
 

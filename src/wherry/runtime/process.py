@@ -272,14 +272,25 @@ class MakeDirectory(NamedTuple):
         return f"make the working directory {self.path}"
 
     def apply(self, context: Context) -> None:
-        targets.directory(context.root, self.path).fd.close()
+        try:
+            targets.directory(context.root, self.path).fd.close()
+        except (OSError, SystemCallError) as error:
+            if error.errno not in _UNMAKEABLE:
+                raise
+            raise InvalidInput(f"the working directory {self.path!r} cannot be made", cause=str(error)) from error
+
+
+#: The path's fault: through a file, an endless or a magic link, in a file system that has no directories to make.
+_UNMAKEABLE: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV, errno.ENAMETOOLONG}
+)
 
 
 class ChangeDirectory(NamedTuple):
     """Enter the working directory.
 
-    A path like /proc/self/fd/7 can lead out of the container when a descriptor has leaked (CVE-2024-21626). None has;
-    and the kernel is asked afterwards whether the directory is below the root.
+    A path like /proc/self/fd/7 can lead out of the container when a descriptor has leaked (CVE-2024-21626). None has,
+    those of directories inside are closed before; and the kernel is asked whether the directory is below the root.
     """
 
     path: str
@@ -288,6 +299,7 @@ class ChangeDirectory(NamedTuple):
         return f"enter the working directory {self.path}"
 
     def apply(self, context: Context) -> None:
+        context.let_go()
         try:
             os.chdir(self.path)
         except PermissionError:

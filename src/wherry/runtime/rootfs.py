@@ -115,10 +115,19 @@ class Overlay(NamedTuple):
                 if tree is not None:
                     move_mount(tree, "", target, "", _ONTO)
         elif prepared is not None:
-            move_mount(prepared, "", AT_FDCWD, self.path, MOVE_MOUNT.F_EMPTY_PATH)
-            context.root = prepared
+            _attach_root(context, prepared, self.path)
         else:
             context.root = mount_root(self, self.path)
+
+
+def _attach_root(context: Context, tree: Fd, path: str) -> None:
+    """Attach a prepared root by the descriptor of its place, which this process may not reach by name any more."""
+    if context.place is None:
+        move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH)
+    else:
+        with context.place as place:
+            move_mount(tree, "", place, "", _ONTO)
+    context.root = tree
 
 
 def mount_root(overlay: Overlay, path: str) -> Fd:
@@ -214,8 +223,7 @@ class BindRoot(NamedTuple):
             tree = open_tree(AT_FDCWD, self.source, OPEN_TREE.CLONE | AT.RECURSIVE)
             if self.attributes:
                 mount_setattr(tree, "", AT.EMPTY_PATH, attr_set=self.attributes)
-        move_mount(tree, "", AT_FDCWD, self.path, MOVE_MOUNT.F_EMPTY_PATH)
-        context.root = tree
+        _attach_root(context, tree, self.path)
 
 
 class ReadOnlyRoot(NamedTuple):

@@ -10,7 +10,7 @@ import stat
 from wherry.errors import StepFailed, SystemFault
 from wherry.linux import namespaces
 from wherry.linux.fd import Fd
-from wherry.linux.process import CLONE, clone, pidfd_send_signal, setns, waitid_pidfd
+from wherry.linux.process import CLONE, clone, pidfd_send_signal, set_child_subreaper, setns, waitid_pidfd
 
 __all__ = ["clone_into", "first_id", "give_streams", "namespace_with", "write"]
 
@@ -39,6 +39,15 @@ def first_id(id_map: str) -> int:
         if inside == "0":
             return int(outside)
     raise StepFailed("find the container's root", f"no mapping of ID 0 in {id_map!r}")
+
+
+def root_of(pid: int) -> tuple[int, int]:
+    """Return the host's user and group ID of the root of a process's user namespace."""
+    found = []
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{pid}/{name}", encoding="ascii") as file:
+            found.append(first_id(file.read()))
+    return found[0], found[1]
 
 
 def give_streams(uid_map: str, streams: tuple[int, ...]) -> None:
@@ -70,8 +79,9 @@ def namespace_with(uid_map: str, gid_map: str) -> Fd:
 def clone_into(user_path: str, flags: int, cgroup: Fd | None) -> tuple[int, Fd | None]:
     """Clone, with the new namespaces owned by an existing user namespace.
 
-    A process that has entered a user namespace cannot come back, so a helper enters it and clones; the child becomes
-    ours by CLONE_PARENT.
+    A process that has entered a user namespace cannot come back, so a helper enters it, clones and ends. The child
+    becomes ours, because this process takes in orphans meanwhile (PR_SET_CHILD_SUBREAPER; clone3(2) has CLONE_PARENT only
+    for children whose end is not signalled).
 
     :param user_path: the user namespace; empty for this process's own (or a new one, by the flags).
     :returns: as :func:`wherry.linux.process.clone`.
@@ -80,27 +90,26 @@ def clone_into(user_path: str, flags: int, cgroup: Fd | None) -> tuple[int, Fd |
         return clone(flags, cgroup_fd=cgroup)
     with namespaces.open_namespace(user_path, "user") as user:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        set_child_subreaper(True)
         helper, _ = clone(0, want_pidfd=False)
         if helper == 0:
-            return _clone_for_parent(user, flags, theirs)
+            return _clone_and_end(user, flags, theirs)
     theirs.close()
     with ours:
         data, fds, _, _ = socket.recv_fds(ours, 4096, 1, socket.MSG_CMSG_CLOEXEC)
     os.waitpid(helper, 0)
+    set_child_subreaper(False)
     if not fds:
         raise StepFailed("enter the user namespace", data.decode() or "the helper was killed")
     pidfd = Fd(fds[0])
     return _pid_of(pidfd), pidfd
 
 
-def _clone_for_parent(user: Fd, flags: int, theirs: socket.socket) -> tuple[int, None]:
+def _clone_and_end(user: Fd, flags: int, theirs: socket.socket) -> tuple[int, None]:
     """In the helper: returns in the child only."""
     try:
         setns(user, CLONE.NEWUSER)
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-        pid, pidfd = clone(flags | CLONE.PARENT)
+        pid, pidfd = clone(flags)
         if pid == 0:
             return 0, None
         if pidfd is not None:
