@@ -23,21 +23,21 @@ pytestmark = need("root", "overlay")
 
 LAYERS = [
     [
-        directory("etc"), member("etc/passwd", b"root"), member("etc/old", b"old"), directory("home/me/deep"),
-        member("home/me/deep/file", b"1"), member("bin/sh", b"sh", mode=0o4755), link("bin/ash", "sh"),
+        directory("etc"), member("etc/passwd", b"root"), member("etc/old", b"old"), directory("srv/web/deep"),
+        member("srv/web/deep/file", b"1"), member("bin/sh", b"sh", mode=0o4755), link("bin/ash", "sh"),
         link("bin/dash", "bin/sh", hard=True), member("pipe", type=tarfile.FIFOTYPE), directory("opaque"),
         member("opaque/below", b"b"), member("replaced", b"file"), directory("emptied"), member("emptied/x"),
     ],
     [
         member("etc/.wh.old"), member("opaque/.wh..wh..opq"), member("opaque/above", b"a"), member(".wh.replaced"),
-        member("replaced/now/a/directory", b"d"), member("home/me/added", b"2", uid=1000),
+        member("replaced/now/a/directory", b"d"), member("srv/web/added", b"2", uid=1000),
     ],
 ]  # fmt: skip
 
 WORK = """
-rm etc/passwd; echo new > etc/new; chmod 700 home; rm -r home/me/deep; mkdir home/me/deep; echo 1 > home/me/deep/other
+rm etc/passwd; echo new > etc/new; chmod 700 srv; rm -r srv/web/deep; mkdir srv/web/deep; echo 1 > srv/web/deep/other
 ln etc/new etc/linked; mkdir -p brand/new/tree; touch brand/new/tree/leaf; rm -r emptied; echo > emptied; rm bin/ash
-mv opaque/above opaque/moved; mknod brand/null c 1 3; chown 5:6 home/me/added; ln -s /etc brand/link; touch bin
+mv opaque/above opaque/moved; mknod brand/null c 1 3; chown 5:6 srv/web/added; ln -s /etc brand/link; touch bin
 setfattr -n user.note -v hello etc/new 2>/dev/null; rm -r replaced; mkdir replaced
 """
 
@@ -101,8 +101,8 @@ def test_changes_are_those_that_docker_reports(mount: OverlayMount) -> None:
     assert found == {
         "/bin": "C", "/bin/ash": "D", "/brand": "A", "/brand/link": "A", "/brand/new": "A", "/brand/new/tree": "A",
         "/brand/new/tree/leaf": "A", "/brand/null": "A", "/emptied": "C", "/etc": "C", "/etc/linked": "A",
-        "/etc/new": "A", "/etc/passwd": "D", "/home": "C", "/home/me": "C", "/home/me/added": "C",
-        "/home/me/deep": "C", "/home/me/deep/file": "D", "/home/me/deep/other": "A", "/opaque": "C",
+        "/etc/new": "A", "/etc/passwd": "D", "/srv": "C", "/srv/web": "C", "/srv/web/added": "C",
+        "/srv/web/deep": "C", "/srv/web/deep/file": "D", "/srv/web/deep/other": "A", "/opaque": "C",
         "/opaque/above": "D", "/opaque/moved": "A", "/replaced": "C", "/replaced/now": "D",
     }  # fmt: skip
     assert [change.path for change in changes([mount])] == sorted(found)
