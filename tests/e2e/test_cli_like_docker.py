@@ -1,0 +1,152 @@
+"""Verb by verb, wherry prints what the stock docker command prints about the same daemon."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from daemons import Daemon
+
+pytestmark = [pytest.mark.need("root"), pytest.mark.need("docker")]
+
+COMMANDS = r"""
+ps
+ps -a
+ps -aq
+ps -a --no-trunc
+ps -n 1
+ps -l
+ps -a --filter status=exited
+ps -a -f name=v -f label=a
+ps -a -f foo
+ps -a --format "{{.ID}} {{.Names}} {{.Label \"a\"}} {{.Labels}} {{.Image}} {{.Command}} {{.State}} {{.Ports}}"
+ps -a --format "{{.Mounts}} {{.Networks}} {{.CreatedAt}} {{.LocalVolumes}} {{.Size}}"
+ps -a --format "table {{.ID}}\t{{.Names}}\t{{.Label \"a\"}}"
+ps -a --format "table {{.Names | upper}}"
+ps -a --format "{{.ID"
+ps extra
+images busybox
+images -q busybox
+images --no-trunc busybox
+images --digests busybox
+images nosuch
+images --format "{{.Repository}}:{{.Tag}} {{.ID}} {{.CreatedAt}} {{.Size}} {{.Digest}}" busybox
+images --format "table {{.Repository}}\t{{.Size}}" busybox
+inspect v1
+inspect v1 v3 -f "{{.Name}} {{.State.Status}} {{.State.ExitCode}} {{json .Config.Cmd}} {{.Config.Env}}"
+inspect -f "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{$v.MacAddress}}|{{end}}" v1
+inspect -f "{{.Config.Labels}} {{index .Config.Labels \"a\"}} {{with .State}}{{.Running}}{{end}}" v1
+inspect --type image busybox
+inspect nosuch v1 -f "{{.Name}}"
+container inspect nosuch
+image inspect nosuch
+logs v3
+logs -n 1 v3
+logs nosuch
+logs --since foo v3
+diff nosuch
+top v1 -o pid,cmd
+port v1 80
+history -q busybox
+history --format "{{.ID}} {{.Size}} {{.CreatedBy}} {{.Comment}}" busybox
+history nosuch
+exec v1 echo hi
+exec v1 sh -c "exit 9"
+exec v1 nosuch
+exec -u 12:34 v1 id
+exec -e A=b v1 env
+exec v3 ls
+exec -it v1 ls
+exec nosuch ls
+exec v1
+wait v3
+wait nosuch
+start nosuch
+start -a v3
+start -a v3 v1
+attach v3
+attach nosuch
+pause v3
+unpause v1
+kill v3
+kill -s FOO v1
+rename v1 v2
+rename nosuch x
+rename v1
+stop nosuch
+stop -t x v1
+rm v1
+rm nosuch
+rm -f nosuch
+rmi nosuch
+rmi -f nosuch
+tag nosuch a
+tag busybox A
+update v1
+update -m 100m --memory-swap 200m v1
+update --cpus 0.5 v1
+update -m 1k v1
+save nosuch
+export nosuch
+load -i /nonexistent
+import /nonexistent
+version -f "{{.Server.Version}}"
+info -f "{{.Driver}} {{.NCPU}}"
+container foo
+create --network none --name v1 busybox
+run --network none --rm busybox nosuch
+run --network none --rm busybox sh -c "exit 5"
+run --network none --rm busybox /etc
+run --rm --network none -w /x/y busybox pwd
+run --rm --network none -u nosuch busybox true
+run --rm --network none nosuchimage
+run --rm --pull never --network none nosuchimage
+run --rm --network none --name "a b" busybox true
+run --rm -it --network none busybox true
+run -t --rm --network none busybox tty
+run --rm --network none -m 1k busybox true
+run -d -a stdout busybox
+run -d --rm --network none busybox true
+run
+run --foo
+foo
+"""
+
+
+@pytest.fixture(scope="module")
+def containers(daemon: Daemon, busybox: str) -> Iterator[Daemon]:
+    daemon.remove_containers()
+    run = ("run", "--network", "none", "--name")
+    daemon.docker(*run, "v1", "-d", "--label", "a=b", "--label", "x=", busybox, "sleep", "1000", check=True)
+    daemon.docker(
+        "create", "--network", "none", "--name", "v2", busybox, "sh", "-c", "echo a very long line", check=True
+    )
+    daemon.docker(*run, "v3", busybox, "sh", "-c", "echo out; echo err >&2; exit 3")
+    yield daemon
+    daemon.remove_containers()
+
+
+def neutral(text: str) -> str:
+    """Without what differs from run to run: the command's name, new IDs, how long ago something was."""
+    text = re.sub(r"Run '(.*) --help' for more information|See '(.*) --help' for more information", _see, text)
+    text = re.sub(r"\b[0-9a-f]{64}\b", "ID", text.replace("docker", "wherry"))
+    text = re.sub(r'"(ExecIDs|Pid|StartedAt|FinishedAt)": .*', "", text)
+    text = re.sub(r"(Less than a|About a|an?|\d+) (second|minute|hour)s?( ago)?", "AGO", text)
+    return re.sub(r" {2,}", "  ", text)
+
+
+def _see(found: re.Match[str]) -> str:
+    return f"See '{found[1] or found[2]} --help'."
+
+
+def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
+    return done.returncode, neutral(done.stdout), neutral(done.stderr)
+
+
+@pytest.mark.parametrize("line", COMMANDS.strip().splitlines())
+def test_wherry_says_what_docker_says(containers: Daemon, line: str) -> None:
+    words = shlex.split(line)
+    assert outcome(containers.cli(*words, input="")) == outcome(containers.docker(*words, input=""))
