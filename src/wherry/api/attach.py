@@ -69,7 +69,14 @@ class AttachRoutes:
     async def attach(self, call: Call) -> StreamResponse:
         """Serve a container's streams over the taken-over connection."""
         attachment = self._containers.attach(call.id, _options(call))
-        return await serve_hijacked(call, attachment, self._watch)
+        try:
+            kind = content_type(tty=attachment.tty, version=call.version)
+            connection = hijack(call.request, self._watch, content_type=kind)
+        except BaseException:
+            await attachment.close()
+            raise
+        await pump_connection(connection, attachment)
+        return HijackedResponse()
 
     async def attach_websocket(self, call: Call) -> StreamResponse:
         """Serve a container's streams over a WebSocket: binary messages out, anything in."""
@@ -96,28 +103,24 @@ def _options(call: Call) -> AttachOptions:
     )
 
 
-async def serve_hijacked(call: Call, attachment: Attachment, watch: HangupWatch) -> StreamResponse:
-    """Take the connection over and pump until the process ends, the client leaves or detaches."""
+async def pump_connection(connection: Hijacked, attachment: Attachment) -> None:
+    """Pump over a taken-over connection until the process ends, the client leaves or detaches; then close both."""
     try:
-        kind = content_type(tty=attachment.tty, version=call.version)
-        connection = hijack(call.request, watch, content_type=kind)
-        try:
-            await _pump(
-                attachment,
-                send_output(connection, attachment),
-                _feed_input(connection, attachment),
-                gone=connection.gone,
-            )
-        finally:
-            connection.close()
+        await _pump(
+            attachment,
+            send_output(connection, attachment),
+            _feed_input(connection, attachment),
+            gone=connection.gone,
+        )
     finally:
+        connection.close()
         await attachment.close()
-    return HijackedResponse()
 
 
 async def send_output(connection: Hijacked, attachment: Attachment) -> None:
     """Send all output to the client, framed unless it is a terminal's."""
     raw = attachment.tty
+    await connection.head_taken()
     async for chunk in attachment.output():
         await connection.write(*((chunk.data,) if raw else frame(chunk.stream, chunk.data)))
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from wherry.api.answers import empty, reply
-from wherry.api.attach import serve_hijacked
+from wherry.api.attach import pump_connection
 from wherry.api.containers import terminal_size
 from wherry.api.hijack import HijackedResponse, content_type, frame, hijack
 from wherry.api.routing import Route
 from wherry.engine.config import ExecConfig
-from wherry.errors import CommandNotExecutable, CommandNotFound, InvalidInput, WherryError
+from wherry.errors import InvalidInput, WherryError
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from wherry.api.attach import Attachment
     from wherry.api.call import Call, Json
-    from wherry.api.hijack import HangupWatch
+    from wherry.api.hijack import HangupWatch, Hijacked
 
 
 class ExecStart(Struct, rename="pascal"):
@@ -70,28 +71,39 @@ class ExecRoutes:
         return reply({"Id": self._execs.create(call.id, config)}, status=201)
 
     async def start(self, call: Call) -> StreamResponse:
-        """ExecStart, detached or with its streams on this connection."""
+        """ExecStart, detached or with its streams on this connection.
+
+        As with dockerd the head of the answer goes out while the process is still being made.
+        """
         wish = await call.json(ExecStart, empty=ExecStart())
         tty = bool(self._execs.inspect(call.id)["ProcessConfig"]["tty"])
-        try:
-            attachment = await self._execs.start(
-                call.id, detach=bool(wish.detach), tty=tty, size=_size(wish.console_size)
-            )
-        except (CommandNotFound, CommandNotExecutable) as error:
-            if wish.detach:
-                raise
-            return await self._refuse_in_stream(call, error, tty=tty)
-        if attachment is None:
+        size = _size(wish.console_size)
+        if wish.detach:
+            await self._execs.start(call.id, detach=True, tty=tty, size=size)
             return empty(200)
-        return await serve_hijacked(call, attachment, self._watch)
-
-    async def _refuse_in_stream(self, call: Call, error: WherryError, *, tty: bool) -> StreamResponse:
-        """Say on the stream that there is no such command; clients get the exit code (126, 127) by ExecInspect."""
-        connection = hijack(call.request, self._watch, content_type=content_type(tty=tty, version=call.version))
-        text = f"{error}\r\n".encode()
-        await connection.write(*((text,) if tty else frame(1, text)))
-        connection.close()
+        starting = asyncio.ensure_future(self._execs.start(call.id, detach=False, tty=tty, size=size))
+        await asyncio.wait({starting}, timeout=0)
+        if starting.done() and (error := starting.exception()):
+            raise error  # it does not run, it ran already ...: an ordinary answer
+        kind = content_type(tty=tty, version=call.version)
+        await self._serve(hijack(call.request, self._watch, content_type=kind), starting, tty=tty)
         return HijackedResponse()
+
+    async def _serve(self, connection: Hijacked, starting: asyncio.Future[Attachment | None], *, tty: bool) -> None:
+        try:
+            attachment = await asyncio.shield(starting)
+        except WherryError as error:  # no such command ...: said in the stream; the exit code follows by ExecInspect
+            text = f"{error}\r\n".encode()
+            await connection.head_taken()
+            await connection.write(*((text,) if tty else frame(1, text)))
+            connection.close()
+        except asyncio.CancelledError:  # the client left before the process was there
+            if attachment := await starting:
+                await attachment.close()
+            raise
+        else:
+            assert attachment is not None
+            await pump_connection(connection, attachment)
 
     async def resize(self, call: Call) -> StreamResponse:
         """ExecResize."""

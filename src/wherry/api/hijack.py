@@ -21,7 +21,11 @@ selector. The kernel tells it through ``EPOLLHUP``, which :class:`HangupWatch` w
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
+import sys
+import termios
+import time
 from typing import TYPE_CHECKING, Final
 
 from aiohttp.web import BaseRequest, StreamResponse
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 READ_LIMIT: Final = 256 * 1024  #: bytes of input that may wait for a process
 WRITE_LIMIT: Final = 1024 * 1024  #: bytes of output that may wait for a client
 FRAME_LIMIT: Final = 1024 * 1024  #: bytes of one frame; dockerd's clients take any size, but keep it in memory
+
+HEAD_PATIENCE: Final = 0.5  #: seconds that output waits for a client to read the answer's head
 
 RAW_STREAM: Final = "application/vnd.docker.raw-stream"
 MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
@@ -139,6 +145,24 @@ class Hijacked(asyncio.Protocol):
             raise ConnectionResetError("the client has left")
         self._transport.writelines(pieces)
         await self._may_write.wait()
+
+    async def head_taken(self) -> None:
+        """Return when the client has read the answer's head, or after `HEAD_PATIENCE` seconds.
+
+        docker-py reads the head through a buffer and the stream past it: what comes together with the head it loses.
+        The kernel tells how much the other side has not read yet (``SIOCOUTQ``, unix(7), tcp(7)).
+        """
+        deadline = time.monotonic() + HEAD_PATIENCE
+        while self._unread() and time.monotonic() < deadline:  # noqa: ASYNC110 - the kernel has no event for it
+            await asyncio.sleep(0.001)
+
+    def _unread(self) -> bool:
+        if self._transport is None or self.gone.done():
+            return False
+        if self._transport.get_write_buffer_size():
+            return True
+        socket = self._transport.get_extra_info("socket")
+        return int.from_bytes(fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder) > 0
 
     def close(self) -> None:
         """Send what is still to be sent, then close."""
