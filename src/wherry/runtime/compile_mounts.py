@@ -262,10 +262,8 @@ def _check_is_proc(source: str) -> None:
 
 def sets_up_dev(spec: Spec) -> bool:
     """Whether /dev is ours to fill; not when the host's is bound."""
-    for mount in spec.mounts:
-        if _destination(mount) == "/dev":
-            return mount.type != "bind" and not options.parse(mount.options).bind
-    return True
+    over_dev = (mount for mount in spec.mounts if _destination(mount) == "/dev")
+    return not any(mount.type == "bind" or options.parse(mount.options).bind for mount in over_dev)
 
 
 def device_nodes(devices: tuple[Device, ...]) -> Devices:
