@@ -19,14 +19,8 @@ NONE = ("--network", "none")
 
 def start(daemon: Daemon, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "wherry.cli.main", "-H", daemon.host, *words]
-    return subprocess.Popen(
-        command,
-        env=daemon.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=daemon.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def person(daemon: Daemon, *words: str) -> Person:
@@ -51,7 +45,12 @@ def test_a_program_that_cannot_run_is_told_by_the_exit_code(
 
 
 def test_death_by_a_signal_is_128_and_its_number(daemon: Daemon, busybox: str) -> None:
-    assert daemon.cli("run", "--rm", *NONE, busybox, "sh", "-c", "kill -9 $$").returncode == 137
+    process = start(daemon, "run", "--rm", "--name", "box", *NONE, busybox, "sh", "-c", "echo ready; sleep 60")
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    daemon.cli("kill", "box", check=True)
+    process.communicate(timeout=30)
+    assert process.returncode == 137
 
 
 def test_an_image_that_is_not_there_is_looked_for(daemon: Daemon) -> None:
@@ -173,29 +172,29 @@ def test_a_terminal_is_required_for_input_to_one(daemon: Daemon, busybox: str) -
 
 
 def test_start_attached(daemon: Daemon, busybox: str) -> None:
-    daemon.cli("create", "-i", "--name", "c", *NONE, busybox, "sh", "-c", "cat; exit 6", check=True)
-    done = daemon.cli("start", "-ai", "c", input="hello")
+    daemon.cli("create", "-i", "--name", "box", *NONE, busybox, "sh", "-c", "cat; exit 6", check=True)
+    done = daemon.cli("start", "-ai", "box", input="hello")
     assert (done.returncode, done.stdout) == (6, "hello")
 
 
 def test_exec_passes_streams_and_exit_code(daemon: Daemon, busybox: str) -> None:
-    daemon.cli("run", "-d", "--name", "c", *NONE, busybox, "sleep", "60", check=True)
-    done = daemon.cli("exec", "-i", "c", "sh", "-c", "cat; echo err >&2; exit 9", input="in")
+    daemon.cli("run", "-d", "--name", "box", *NONE, busybox, "sleep", "60", check=True)
+    done = daemon.cli("exec", "-i", "box", "sh", "-c", "cat; echo err >&2; exit 9", input="in")
     assert (done.returncode, done.stdout, done.stderr) == (9, "in", "err\n")
-    assert daemon.cli("exec", "-d", "c", "touch", "/made", check=True).stdout == ""
-    assert daemon.cli("exec", "c", "nosuch").returncode == 127
+    assert daemon.cli("exec", "-d", "box", "touch", "/made", check=True).stdout == ""
+    assert daemon.cli("exec", "box", "nosuch").returncode == 127
 
 
 def test_logs_follow_to_the_end(daemon: Daemon, busybox: str) -> None:
-    daemon.cli("run", "-d", "--name", "c", *NONE, busybox, "sh", "-c", "echo a; sleep 0.3; echo b >&2", check=True)
-    done = daemon.cli("logs", "-f", "c")
+    daemon.cli("run", "-d", "--name", "box", *NONE, busybox, "sh", "-c", "echo a; sleep 0.3; echo b >&2", check=True)
+    done = daemon.cli("logs", "-f", "box")
     assert (done.stdout, done.stderr) == ("a\n", "b\n")
-    assert daemon.cli("logs", "-n", "1", "c").stderr == "b\n"
+    assert daemon.cli("logs", "-n", "1", "box").stderr == "b\n"
 
 
 def test_wait_and_events_tell_of_the_end(daemon: Daemon, busybox: str) -> None:
     seen: list[str] = []
-    process = start(daemon, "events", "--filter", "container=c", "--format", "{{.Action}}")
+    process = start(daemon, "events", "--filter", "container=box", "--format", "{{.Action}}")
 
     def read() -> None:
         assert process.stdout
@@ -203,10 +202,12 @@ def test_wait_and_events_tell_of_the_end(daemon: Daemon, busybox: str) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    daemon.cli("run", "-d", "--name", "c", *NONE, busybox, "sh", "-c", "exit 8", check=True)
-    assert daemon.cli("wait", "c").stdout == "8\n"
-    daemon.cli("rm", "c", check=True)
-    past = daemon.cli("events", "--since", "10m", "--until", "0s", "--filter", "container=c", "--format", "{{.Action}}")
+    daemon.cli("run", "-d", "--name", "box", *NONE, busybox, "sh", "-c", "exit 8", check=True)
+    assert daemon.cli("wait", "box").stdout == "8\n"
+    daemon.cli("rm", "box", check=True)
+    past = daemon.cli(
+        "events", "--since", "10m", "--until", "0s", "--filter", "container=box", "--format", "{{.Action}}"
+    )
     os.kill(process.pid, signal.SIGINT)
     reader.join(30)
     process.communicate()
@@ -218,7 +219,7 @@ def test_explain_is_readable(daemon: Daemon, busybox: str) -> None:
         "run",
         "-d",
         "--name",
-        "c",
+        "box",
         "-m",
         "64m",
         *NONE,
@@ -228,9 +229,9 @@ def test_explain_is_readable(daemon: Daemon, busybox: str) -> None:
         "echo 12345 > /etc/passwd; sleep 60",
         check=True,
     )
-    page = daemon.cli("explain", "c", check=True).stdout
+    page = daemon.cli("explain", "box", check=True).stdout
     for words in (
-        "c (",
+        "box (",
         "is running",
         "WHAT IT SEES",
         "ITS FILES",
@@ -240,7 +241,7 @@ def test_explain_is_readable(daemon: Daemon, busybox: str) -> None:
         "CHOWN",
     ):
         assert words in page
-    assert daemon.cli("explain", "-f", "{{.State}} {{.Capabilities.Kept | len}}", "c").stdout == "running 14\n"
+    assert daemon.cli("explain", "-f", "{{.State}} {{.Capabilities.Kept | len}}", "box").stdout == "running 14\n"
 
 
 def test_an_image_travels_through_save_and_load(daemon: Daemon, busybox: str, tmp_path: Path) -> None:
@@ -254,26 +255,26 @@ def test_an_image_travels_through_save_and_load(daemon: Daemon, busybox: str, tm
 
 
 def test_a_container_s_files_travel_through_export_and_import(daemon: Daemon, busybox: str, tmp_path: Path) -> None:
-    daemon.cli("run", "--name", "c", *NONE, busybox, "sh", "-c", "echo kept > /kept", check=True)
-    assert "A /kept" in daemon.cli("diff", "c", check=True).stdout
-    daemon.cli("export", "-o", str(tmp_path / "fs.tar"), "c", check=True)
+    daemon.cli("run", "--name", "box", *NONE, busybox, "sh", "-c", "echo kept > /kept", check=True)
+    assert "A /kept" in daemon.cli("diff", "box", check=True).stdout
+    daemon.cli("export", "-o", str(tmp_path / "fs.tar"), "box", check=True)
     daemon.cli("import", "-c", "CMD cat /kept", str(tmp_path / "fs.tar"), "mine:1", check=True)
     assert daemon.cli("run", "--rm", *NONE, "mine:1").stdout == "kept\n"
     daemon.cli("rmi", "mine:1", check=True)
 
 
 def test_pausing_renaming_updating_and_the_rest(daemon: Daemon, busybox: str) -> None:
-    daemon.cli("run", "-d", "--name", "a", *NONE, busybox, "sleep", "60", check=True)
-    assert daemon.cli("pause", "a", check=True).stdout == "a\n"
+    daemon.cli("run", "-d", "--name", "box", *NONE, busybox, "sleep", "60", check=True)
+    assert daemon.cli("pause", "box", check=True).stdout == "box\n"
     assert "(Paused)" in daemon.cli("ps").stdout
-    daemon.cli("unpause", "a", check=True)
-    daemon.cli("rename", "a", "b", check=True)
-    assert daemon.cli("update", "-m", "50m", "--memory-swap", "100m", "b", check=True).stdout == "b\n"
-    assert daemon.cli("inspect", "-f", "{{.HostConfig.Memory}}", "b").stdout == f"{50 << 20}\n"
-    assert "sleep 60" in daemon.cli("top", "b", check=True).stdout
-    assert "b" in daemon.cli("stats", "--no-stream", "--format", "{{.Name}}", check=True).stdout
-    daemon.cli("restart", "-t", "0", "b", check=True)
-    daemon.cli("stop", "-t", "0", "b", check=True)
+    daemon.cli("unpause", "box", check=True)
+    daemon.cli("rename", "box", "boat", check=True)
+    assert daemon.cli("update", "-m", "50m", "--memory-swap", "100m", "boat", check=True).stdout == "boat\n"
+    assert daemon.cli("inspect", "-f", "{{.HostConfig.Memory}}", "boat").stdout == f"{50 << 20}\n"
+    assert "sleep 60" in daemon.cli("top", "boat", check=True).stdout
+    assert "boat" in daemon.cli("stats", "--no-stream", "--format", "{{.Name}}", check=True).stdout
+    daemon.cli("restart", "-t", "0", "boat", check=True)
+    daemon.cli("stop", "-t", "0", "boat", check=True)
     assert daemon.cli("container", "prune", "-f", check=True).stdout.startswith("Deleted Containers:\n")
-    assert daemon.cli("rm", "b").returncode == 1
-    assert daemon.cli("rm", "-f", "b").returncode == 0
+    assert daemon.cli("rm", "boat").returncode == 1
+    assert daemon.cli("rm", "-f", "boat").returncode == 0

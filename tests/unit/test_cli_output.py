@@ -55,7 +55,8 @@ def test_a_container_s_row_is_docker_s() -> None:
     summary = {
         "Id": "0123456789abcdef" * 4, "Names": ["/web", "/other/alias"], "Image": "busybox@sha256:00",
         "ImageID": "sha256:1", "Command": 'sh -c "a long command line"', "Created": 0, "Ports": [],
-        "Labels": {"b": "2", "a": "1"}, "State": "running", "Status": "Up", "SizeRw": 1000, "SizeRootFs": 2_000_000, "NetworkSettings": {"Networks": {"none": {}}},
+        "Labels": {"b": "2", "a": "1"}, "State": "running", "Status": "Up",
+        "SizeRw": 1000, "SizeRootFs": 2_000_000, "NetworkSettings": {"Networks": {"none": {}}},
         "Mounts": [{"Type": "bind", "Source": "/a/rather/long/path"}],
     }  # fmt: skip
     row = container_row(summary, short=True)

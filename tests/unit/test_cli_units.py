@@ -78,7 +78,8 @@ def test_sizes_read_as_docker_shows_them(size: int, decimal: str, binary: str) -
     ("seconds", "text"),
     [(-1, "Less than a second"), (0.9, "Less than a second"), (1, "1 second"), (59, "59 seconds"),
      (60, "About a minute"), (120, "2 minutes"), (3600, "About an hour"), (3 * 3600, "3 hours"),
-     (47.4 * 3600, "47 hours"), (49 * 3600, "2 days"), (15 * 86400, "2 weeks"), (61 * 86400, "2 months"), (800 * 86400, "2 years")],
+     (47.4 * 3600, "47 hours"), (49 * 3600, "2 days"), (15 * 86400, "2 weeks"), (61 * 86400, "2 months"),
+     (800 * 86400, "2 years")],
 )  # fmt: skip
 def test_spans_read_as_docker_shows_them(seconds: float, text: str) -> None:
     assert span(seconds) == text

@@ -55,9 +55,18 @@ def pump(
     :param redraw: make a program that has been running draw its screen anew.
     :returns: True when the person detached.
     """
-    if not tty:
+    try:
+        if tty:
+            return _pump_terminal(stream, stdin, detach_keys, resize, redraw)
         detacher = _detacher(detach_keys) if stdin and detach_keys else None
         return Pump(stream, tty=False, stdin=stdin, detacher=detacher).run()
+    finally:
+        stream.close()
+
+
+def _pump_terminal(
+    stream: Stream, stdin: bool, detach_keys: str, resize: Callable[[int, int], None] | None, redraw: bool
+) -> bool:
     from wherry.cli.terminal import RawTerminal, follow_size
 
     with RawTerminal(active=stdin):

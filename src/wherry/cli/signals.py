@@ -23,12 +23,12 @@ def forward(send: Callable[[int], None]) -> None:
     """
 
     def handler(number: int, _frame: FrameType | None) -> None:
+        from contextlib import suppress
+
         from wherry.errors import WherryError
 
-        try:
+        with suppress(WherryError, OSError):
             send(number)
-        except (WherryError, OSError) as error:
-            del error
 
     for number in FORWARDED:
         _signal.signal(number, handler)

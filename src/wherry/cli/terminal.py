@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import termios
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +36,8 @@ def follow_size(resize: Callable[[int, int], None], *, redraw: bool = False) -> 
     def tell(more: int = 0) -> None:
         size = terminal_size()
         if size is not None and all(size):
-            try:
+            with suppress(WherryError, OSError):  # it may not have begun, or has ended; the next change tells it again
                 resize(size[0] + more, size[1] + more)
-            except (WherryError, OSError) as error:
-                del error  # the container may not have begun, or has ended; the next change tells it again
 
     def changed(_number: int, _frame: FrameType | None) -> None:
         tell()

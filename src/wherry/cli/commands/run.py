@@ -33,6 +33,8 @@ COMMAND = Command(
     aliases="wherry container run, wherry run",
 )
 
+REMOVAL_SECONDS = 5.0
+
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Run a container. :returns: its program's exit code, 0 when detached."""
@@ -87,10 +89,10 @@ def _in_foreground(context: Context, options: Options, body: dict[str, Any]) -> 
 def _let_removal_finish(options: Options, waiting: Response) -> None:
     """A container that could not start is removed by the daemon with ``--rm``: its name is free when we return."""
     if options["rm"]:
+        from contextlib import suppress
+
         from wherry.errors import WherryError
 
-        waiting.settimeout(5)
-        try:
+        waiting.settimeout(REMOVAL_SECONDS)
+        with suppress(WherryError, OSError):  # what matters is why it did not start
             waiting.read()
-        except (WherryError, OSError) as error:
-            del error  # what matters is why it did not start
