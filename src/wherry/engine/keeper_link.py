@@ -37,6 +37,7 @@ class KeeperLink:
         self._on_lost = on_lost
         self._client: client.KeeperClient | None = None
         self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._greeted = False  # a connection that ends before that is the affair of whoever called `connect`
 
     async def connect(self) -> Message:
         """Connect, starting a keeper when none answers; returns its answer to ``hello``.
@@ -50,7 +51,9 @@ class KeeperLink:
             sock = client.connect(self._exec_root)
         self._client = client.KeeperClient(sock)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
-        return await self.request("hello", protocol=PROTOCOL)
+        hello = await self.request("hello", protocol=PROTOCOL)
+        self._greeted = True
+        return hello
 
     def close(self) -> None:
         """End the connection; the keeper and its containers go on."""
@@ -134,8 +137,11 @@ class KeeperLink:
                 answer.set_exception(Unavailable("the keeper ended before it answered"))
 
     def _lost(self) -> None:
-        if self._client is not None:
-            self._disconnect()
+        if self._client is None:
+            return
+        was_greeted, self._greeted = self._greeted, False
+        self._disconnect()
+        if was_greeted:
             self._on_lost()
 
 

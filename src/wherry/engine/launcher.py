@@ -113,10 +113,16 @@ class Launcher:
 
     @staticmethod
     def take_descriptors(container: Container, message: Message) -> None:
-        """Keep the pidfd and, of a container with a terminal, the master; both came from the keeper."""
+        """Keep the pidfd and, of a container with a terminal, the master; both came from the keeper.
+
+        What the keeper does not have stays as it is: after its predecessor's death, this process may hold the only
+        descriptor of a terminal.
+        """
         owned = [Fd(fd) for fd in message.fds]
-        container.pidfd = owned[0] if owned else None
-        container.terminal = owned[1] if len(owned) > 1 else None
+        if owned:
+            container.pidfd = owned[0]
+        if len(owned) > 1:
+            container.terminal = owned[1]
 
     def log_fields(self, container: Container) -> dict[str, Any]:
         """Where and how the keeper writes the log."""
