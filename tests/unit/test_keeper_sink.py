@@ -180,6 +180,31 @@ def test_a_handler_that_closes_its_descriptor_and_fails_is_survived(loop: Loop) 
     os.close(other)
 
 
+def test_what_was_ready_on_a_closed_descriptor_is_not_told_to_its_numbers_next_owner(loop: Loop) -> None:
+    pipes = [os.pipe() for _ in range(2)]
+    told: list[str] = []
+
+    def replace_other(mine: int) -> None:
+        """Whoever comes first closes the other's descriptor, whose event waits in this round, and takes its number."""
+        os.read(mine, 1)
+        other = pipes[0][0] if mine == pipes[1][0] else pipes[1][0]
+        loop.unwatch(other)
+        os.close(other)
+        fresh, end = os.pipe()
+        assert fresh == other
+        pipes.append((end, end))
+        loop.watch(fresh, lambda _: told.append("stale"))
+
+    for reading, writing in list(pipes):
+        loop.watch(reading, lambda _, fd=reading: replace_other(fd))
+        os.write(writing, b"x")
+    loop.run_once(1)
+    assert told == []
+    for fd in {fd for pipe in pipes for fd in pipe}:
+        loop.unwatch(fd)
+        os.close(fd)
+
+
 def test_timers_run_in_order_and_can_be_cancelled(loop: Loop) -> None:
     order: list[int] = []
     loop.later(0.02, lambda: order.append(2))

@@ -82,9 +82,12 @@ class Loop:
 
     def run_once(self, timeout: float) -> None:
         """Wait once, at most so many seconds (-1: for ever), and serve what is ready."""
-        for fd, events in self._epoll.poll(timeout):
-            entry = self._handlers.get(fd)
-            if entry is not None and not self._survives(lambda: entry[0](events)):  # noqa: B023 - called at once
+        ready = [(fd, events, self._handlers.get(fd)) for fd, events in self._epoll.poll(timeout)]
+        for fd, events, entry in ready:
+            # A handler before may have closed the descriptor, and opened another one with its number: not that one.
+            if entry is None or self._handlers.get(fd) is not entry:
+                continue
+            if not self._survives(lambda: entry[0](events)):  # noqa: B023 - called at once
                 self._leave_alone(fd)
         now = time.monotonic()
         while self._timers and self._timers[0].at <= now:

@@ -107,6 +107,7 @@ def _keeper(options: Options, launcher: Launcher | None, listener: socket.socket
     def reexecute(state: upgrade.Fields, fds: list[int]) -> None:
         upgrade.reexecute({**state, "lock": lock.fileno()}, [*fds, lock.fileno()])
 
+    protect_self()
     return Keeper(options.exec_root, launcher or _runtime_launcher(), listener, reexecute)
 
 
@@ -117,7 +118,6 @@ def _runtime_launcher() -> Launcher:
 
 
 def _serve(keeper: Keeper) -> None:
-    protect_self()
     # Pages of long-lived objects are shared with children until somebody writes to them; the collector does.
     gc.collect()
     gc.freeze()
