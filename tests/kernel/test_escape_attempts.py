@@ -43,7 +43,7 @@ def protected(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# ------------------------------------------------------------------------- CVE-2019-5736: writing to the engine's program
+# ----------------------------------------------------------------------- CVE-2019-5736: writing to the engine's program
 
 
 def test_the_engines_program_lies_on_a_read_only_mount() -> None:
@@ -84,7 +84,7 @@ def test_a_program_that_is_a_link_to_the_engines_own_changes_nothing(box: Box) -
     assert digest(program) == before
 
 
-# ------------------------------------------------------------- CVE-2024-21626: leaked descriptors and working directories
+# ----------------------------------------------------------- CVE-2024-21626: leaked descriptors and working directories
 
 
 @pytest.mark.parametrize("number", range(3, 12))
@@ -112,7 +112,7 @@ def test_exec_has_no_descriptor_that_leads_out(box: Box) -> None:
             assert box.exec(running, "pwd", cwd=f"/proc/self/fd/{number}").failure is not None
 
 
-# -------------------------------------------------------------------------- CVE-2021-30465: mount targets that are links
+# ------------------------------------------------------------------------- CVE-2021-30465: mount targets that are links
 
 
 def test_a_target_that_is_a_link_out_stays_inside(box: Box, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_setting_is_not_written_through_a_mount_on_its_way(tmp_path: Path) -> 
         umount2(proc, MNT_DETACH)
 
 
-# --------------------------------------------------------------------------------------------------------- /proc/sys
+# ------------------------------------------------------------------------------------------------------------ /proc/sys
 
 
 def test_kernel_settings_cannot_be_written(box: Box) -> None:
@@ -215,7 +215,7 @@ def test_kernel_settings_cannot_be_written(box: Box) -> None:
     assert Path("/proc/sys/kernel/core_pattern").read_text() == pattern
 
 
-# -------------------------------------------------------------------------------------------------------- the disks
+# ------------------------------------------------------------------------------------------------------------ the disks
 
 
 def test_a_disk_cannot_be_made_and_read(box: Box) -> None:
@@ -236,7 +236,7 @@ def test_a_nodes_of_an_image_is_shut_by_the_rules_too(box: Box) -> None:
     assert box.run("head -c 512 /disk | wc -c", linux=linux).out == "0\n"
 
 
-# ------------------------------------------------------------------------------------------ looking into the engine
+# ---------------------------------------------------------------------------------------------- looking into the engine
 
 
 def test_a_process_that_has_just_entered_cannot_be_looked_into(box: Box) -> None:

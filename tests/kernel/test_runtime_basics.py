@@ -77,7 +77,8 @@ def test_the_loopback_interface_of_a_new_network_namespace_is_up(box: Box) -> No
 def test_devices_and_links_are_there_and_work(box: Box) -> None:
     result = box.run(
         "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a' /dev/$d; done; "
-        "for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done; head -c3 /dev/zero | wc -c; echo x > /dev/null; "
+        "for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done; head -c3 /dev/zero | wc -c; "
+        "echo x > /dev/null; "
         "echo x > /dev/stdout"
     )
     assert result.lines[:6] == [
@@ -347,7 +348,8 @@ def test_limits_of_the_control_group_are_in_force(box: Box) -> None:
     mounts = (Mount(destination="/sys/fs/cgroup", type="cgroup", options=("ro", "nosuid", "nodev", "noexec")),)
     result = box.run(
         "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; "
-        "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null; cut -d: -f3 /proc/self/cgroup | sort -u; "
+        "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null; "
+        "cut -d: -f3 /proc/self/cgroup | sort -u; "
         "mkdir /sys/fs/cgroup/x; mkdir /sys/fs/cgroup/pids/x",
         mounts=mounts,
         linux=linux,
@@ -412,8 +414,10 @@ def test_the_same_specification_gives_the_same_with_runc(box: Box) -> None:
     command = (
         "id -u; id -g; id -G; echo $HOME; pwd; umask; hostname; grep -E 'Cap|NoNewPrivs' /proc/self/status; "
         "ls /dev; stat -c '%n %a %t:%T' /dev/*; cat /proc/self/oom_score_adj; "
-        "grep -E 'open files' /proc/self/limits; for k in pid mnt uts ipc net; do test -e /proc/self/ns/$k && echo $k; done; "
-        "cat /proc/timer_list | wc -c; touch /proc/sys/kernel/x; mount | grep -v ' / \\|timer_list' | cut -d' ' -f 3,5 | sort"
+        "grep -E 'open files' /proc/self/limits; "
+        "for k in pid mnt uts ipc net; do test -e /proc/self/ns/$k && echo $k; done; "
+        "cat /proc/timer_list | wc -c; touch /proc/sys/kernel/x; "
+        "mount | grep -v ' / \\|timer_list' | cut -d' ' -f 3,5 | sort"
     )
     held = DOCKER_CAPABILITIES[:5]
     spec = box.spec(

@@ -177,7 +177,8 @@ def test_a_tmpfs_can_begin_with_the_images_content(box: Box) -> None:
     os.utime(box.layer / "data/sub/file", ns=(0, 10**18))
     mounts = (Mount(destination="/data", type="tmpfs", options=("tmpcopyup",)),)
     result = box.run(
-        "cat /data/sub/file; stat -c '%a %u:%g %Y' /data/sub/file; readlink /data/link; grep -c ' /data tmpfs\\| /data .*tmpfs' /proc/self/mountinfo; echo x > /data/new",
+        "cat /data/sub/file; stat -c '%a %u:%g %Y' /data/sub/file; readlink /data/link; "
+        "grep -c ' /data .*tmpfs' /proc/self/mountinfo; echo x > /data/new",
         mounts=mounts,
     )
     assert result.lines == ["text", "640 3:4 1000000000", "/etc/passwd", "1"]

@@ -254,7 +254,8 @@ def test_under_init_the_program_is_the_second_process(box: Box) -> None:
 
 def test_init_reaps_orphans(box: Box) -> None:
     result = box.run(
-        "for i in 1 2 3 4 5; do (setsid sh -c 'sleep 0.01' &) ; done; sleep 0.5; grep -l '^State:.*Z' /proc/[0-9]*/status | wc -l",
+        "for i in 1 2 3 4 5; do (setsid sh -c 'sleep 0.01' &) ; done; sleep 0.5; "
+        "grep -l '^State:.*Z' /proc/[0-9]*/status | wc -l",
         spec=INIT,
     )
     assert result.out.strip() == "0"
@@ -295,6 +296,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+def test_init_is_under_the_filter_as_well(box: Box, no_new_privileges: bool) -> None:
+    profile = msgspec.convert(default_profile(DOCKER_CAPABILITIES), Seccomp)
+    process = {"no_new_privileges": no_new_privileges, "user": User(uid=1000)}
+    line = "grep -E 'Seccomp:|NoNewPrivs|CapBnd' /proc/1/status; grep -E 'Seccomp:|NoNewPrivs|CapBnd' /proc/self/status"
+    result = box.run(line, spec=INIT, process=process, linux={"seccomp": profile})
+    assert result.lines[:3] == result.lines[3:]
+    assert result.lines[2].split() == ["Seccomp:", "2"]
 
 
 def test_init_works_on_a_terminal(box: Box) -> None:

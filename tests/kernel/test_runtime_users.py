@@ -61,7 +61,8 @@ def test_a_mapped_container_works_as_any_other(box: Box) -> None:
     result = mapped(
         box,
         "cat /dev/zero | head -c 2 | wc -c; echo x > /dev/null; hostname; ip link show lo | grep -c UP; "
-        "echo out > /dev/stdout; mkdir /t && mount -t tmpfs x /t && echo mounted; ls /sys/fs/cgroup >/dev/null && echo cgroups",
+        "echo out > /dev/stdout; mkdir /t && mount -t tmpfs x /t && echo mounted; "
+        "ls /sys/fs/cgroup >/dev/null && echo cgroups",
         spec={"hostname": "inner"},
         process={"capabilities": all_capabilities()},
         mounts=(Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=("ro",)),),

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from wherry.errors import SystemCallError
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.mount import AT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE, mount, mount_setattr, move_mount, open_tree
-from wherry.runtime import targets
+from wherry.runtime import cgroups, targets
 from wherry.runtime.context import Context
 from wherry.runtime.mounts import attach, new_file_system, propagate
 
@@ -59,12 +59,11 @@ class MountCgroups(NamedTuple):
 
     def apply(self, context: Context) -> None:
         found = hierarchies()
-        old = [one for one in found if one.version == 1]
         target = targets.ordinary_directory(context.root, self.destination)
-        if old:
-            self._mount_old(context, target.fd, old)
+        if cgroups.hierarchies().version == 1:
+            self._mount_old(target.fd, [one for one in found if one.version == 1])
         else:
-            tree = self._new(found[0].mount_point if found else "/sys/fs/cgroup")
+            tree = self._new(next((one.mount_point for one in found if one.version == 2), "/sys/fs/cgroup"))
             attach(tree, target.fd)
             propagate(tree, self.propagation)
 
@@ -78,7 +77,7 @@ class MountCgroups(NamedTuple):
         own = "" if self.private else self.path
         return _copied(host + own, self.attributes)
 
-    def _mount_old(self, context: Context, target: Fd, old: list[Hierarchy]) -> None:
+    def _mount_old(self, target: Fd, old: list[Hierarchy]) -> None:
         """Version 1: a tmpfs with one directory per hierarchy, and links for controllers mounted together."""
         flags = self.attributes & ~MOUNT_ATTR.RDONLY
         shelf = new_file_system("tmpfs", "tmpfs", (("mode", "755"),), flags)

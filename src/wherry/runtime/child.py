@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 from wherry.linux.fd import Fd
 from wherry.linux.files import close_range
+from wherry.linux.process import set_dumpable
 from wherry.runtime import channel
 from wherry.runtime.context import Context
 from wherry.runtime.plan import Plan
@@ -41,6 +42,7 @@ def carry_out(
     end = fds[CHANNEL]
     try:
         gc.disable()
+        set_dumpable(False)  # whoever is in the container already may not look into this copy of the engine
         settle(fds)
         end = CHANNEL
         _forget_signals(ignored)

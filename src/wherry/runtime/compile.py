@@ -28,6 +28,7 @@ from wherry.runtime.namespaces import (
     BecomeRoot,
     CgroupNamespace,
     DomainName,
+    EnterCgroup,
     HostName,
     JoinNamespace,
     LoopbackUp,
@@ -97,12 +98,12 @@ def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, con
     in_group = False
     for step in mounting:
         if isinstance(step, MountCgroups) and not in_group:
-            yield from _entering_group(names)
+            yield from _entering_group(names, cgroup)
             in_group = True
         yield step
     yield from _inside_the_root(spec, linux, process, names)
     if not in_group:
-        yield from _entering_group(names)
+        yield from _entering_group(names, cgroup)
     yield PivotRoot()
     yield from _after_the_pivot(spec, linux, names)
     yield from compile_process.last_steps(
@@ -142,10 +143,14 @@ def _inside_the_root(spec: Spec, linux: Linux, process: Process, names: _Namespa
         yield ReadOnlyRoot()
 
 
-def _entering_group(names: _Namespaces) -> Iterator[Step]:
-    """By then the parent has put the process into its control group, which becomes the root of a new namespace."""
+def _entering_group(names: _Namespaces, cgroup: str) -> Iterator[Step]:
+    """By then the parent has made the control group, which becomes the root of a new namespace.
+
+    In a user namespace, the process has no right to enter it, and the parent has put it there.
+    """
     if not names.has_user:
         yield AwaitParent()
+        yield EnterCgroup(cgroup)
     if "cgroup" in names.new:
         yield CgroupNamespace()
 

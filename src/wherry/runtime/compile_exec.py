@@ -12,7 +12,7 @@ from wherry.oci.runtime_spec import Linux, Process, Spec
 from wherry.runtime import compile_process
 from wherry.runtime.compile import cgroup_path
 from wherry.runtime.context import Step
-from wherry.runtime.namespaces import AwaitParent, JoinContainer
+from wherry.runtime.namespaces import AwaitParent, EnterCgroup, JoinContainer
 from wherry.runtime.plan import Plan
 
 __all__ = ["ContainerState", "compile_exec"]
@@ -74,8 +74,10 @@ def _with_containers_rights(process: Process, first: Process) -> Process:
 
 def _steps(process: Process, linux: Linux, state: ContainerState) -> Iterator[Step]:
     yield from compile_process.first_steps(process)
-    yield JoinContainer()
     yield AwaitParent()
+    if not any(namespace.type == "user" for namespace in linux.namespaces):
+        yield EnterCgroup(cgroup_path(linux, state.container_id))
+    yield JoinContainer()
     yield from compile_process.user_steps(process, {})
     yield from compile_process.last_steps(
         process,

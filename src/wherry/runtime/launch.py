@@ -21,6 +21,7 @@ from wherry.linux.process import CLONE, pidfd_open, pidfd_send_signal
 from wherry.runtime import cgroup_mounts, cgroups, channel, child, prepare, usermap
 from wherry.runtime.channel import EXECUTED, NOT_YET, Executed, Failed, NotYet, Report, Terminal, read_report
 from wherry.runtime.elsewhere import born_elsewhere
+from wherry.runtime.namespaces import EnterCgroup
 from wherry.runtime.plan import Plan
 
 __all__ = [
@@ -146,6 +147,7 @@ def _ignored_signals() -> tuple[int, ...]:
         _signals = child.ignored_signals()
         has_overlay_lowerdir_append()
         cgroup_mounts.hierarchies()
+        cgroups.hierarchies()
         capabilities.last_cap()
     return _signals
 
@@ -173,7 +175,7 @@ def _set_oom_score(pid: int, value: int | None) -> None:
 class _Group:
     """The control group of a process being started.
 
-    Version 2: made before, the process is born in it. Version 1: made and entered by number while the child mounts.
+    Version 2: made before, the process is born in it. Version 1: made while the child mounts, who then enters it.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -201,9 +203,15 @@ class _Group:
             self._group.create(cgroups.Resources.from_oci(self._plan.resources))
 
     def take_in(self, pid: int) -> None:
-        if self._group is not None and self.directory is None:
-            self._make()
+        if self._group is None or self.directory is not None:
+            return
+        self._make()
+        if not self._enters_itself():
             self._group.add(pid)
+
+    def _enters_itself(self) -> bool:
+        enters = any(isinstance(step, EnterCgroup) for step in self._plan.steps)
+        return enters and self._group is not None and self._group.version == 1
 
     def undo(self) -> None:
         """Remove what was made; a failure to do so must not hide why."""

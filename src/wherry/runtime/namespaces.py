@@ -11,6 +11,7 @@ from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.mount import AT, open_tree
 from wherry.linux.net import set_link_up
 from wherry.linux.process import CLONE, setdomainname, sethostname, setns, unshare
+from wherry.runtime import cgroups
 from wherry.runtime.channel import receive_release
 from wherry.runtime.context import Context
 
@@ -19,6 +20,7 @@ __all__ = [
     "BecomeRoot",
     "CgroupNamespace",
     "DomainName",
+    "EnterCgroup",
     "HostName",
     "JoinContainer",
     "JoinNamespace",
@@ -63,6 +65,23 @@ class AwaitParent(NamedTuple):
         if not context.released:
             context.prepared.update(receive_release(context.channel))
             context.released = True
+
+
+class EnterCgroup(NamedTuple):
+    """Enter the control group that the parent has made, unless this process was born in it (version 2).
+
+    By itself, because that is what version 1 does fast; see :meth:`wherry.runtime.cgroups.contract.Cgroup.enter`.
+    """
+
+    path: str
+
+    def describe(self) -> str:
+        return f"enter the control group {self.path}"
+
+    def apply(self, context: Context) -> None:
+        group = cgroups.open(self.path)
+        if group.version == 1:
+            group.enter()
 
 
 class BecomeRoot(NamedTuple):

@@ -80,8 +80,8 @@ def clone_into(user_path: str, flags: int, cgroup: Fd | None) -> tuple[int, Fd |
     """Clone, with the new namespaces owned by an existing user namespace.
 
     A process that has entered a user namespace cannot come back, so a helper enters it, clones and ends. The child
-    becomes ours, because this process takes in orphans meanwhile (PR_SET_CHILD_SUBREAPER; clone3(2) has CLONE_PARENT only
-    for children whose end is not signalled).
+    becomes ours, because this process takes in orphans meanwhile (PR_SET_CHILD_SUBREAPER; clone3(2) has CLONE_PARENT
+    only for children whose end is not signalled).
 
     :param user_path: the user namespace; empty for this process's own (or a new one, by the flags).
     :returns: as :func:`wherry.linux.process.clone`.
