@@ -187,17 +187,19 @@ def test_a_cgroup_of_version_1_gets_its_parents_processors(ground: MachineGround
     assert (path / "cpuset.cpus").read_text() == (top / "cpuset.cpus").read_text()
 
 
-def test_moves_stay_fast_while_somebody_holds_the_descriptor(ground: MachineGround, child: Child) -> None:  # noqa: F811
+def test_a_process_enters_by_itself(ground: MachineGround) -> None:
     group = ground.group("a")
-    need(group.version == 1, "cgroup version 1")
-    descriptor = cgroups.keep_moves_fast(f"wherry-test-{os.getpid()}")
-    need(descriptor is not None, "favordynmods (Linux 6.0)")
-    assert descriptor is not None
-    with descriptor:
-        assert f"name=wherry-test-{os.getpid()}:" in Path("/proc/self/cgroup").read_text()
-        group.create(Resources())
-        group.add(child.pid)
-    assert group.pids() == [child.pid]
+    group.create(Resources())
+    report, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        group.enter()
+        os.write(told, b"in" if group.pids() == [os.getpid()] else b"out")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(report, 10) == b"in"
+    os.close(report)
+    os.close(told)
 
 
 def test_one_that_vanishes_meanwhile_is_not_found(ground: MachineGround) -> None:

@@ -17,7 +17,6 @@ from wherry.runtime.cgroups.contract import Cgroup, Statistics, Watch
 from wherry.runtime.cgroups.directory import Files, KernelFiles
 from wherry.runtime.cgroups.features import Features, look
 from wherry.runtime.cgroups.hierarchies import Hierarchies, find
-from wherry.runtime.cgroups.moves import keep_moves_fast
 from wherry.runtime.cgroups.resources import Resources
 from wherry.runtime.cgroups.v1 import CgroupV1
 from wherry.runtime.cgroups.v2 import CgroupV2
@@ -32,7 +31,6 @@ __all__ = [
     "bind",
     "features",
     "hierarchies",
-    "keep_moves_fast",
     "open",
 ]
 

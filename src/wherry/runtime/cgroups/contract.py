@@ -140,6 +140,14 @@ class Cgroup(Protocol):
     def add(self, pid: int) -> None:
         """Move a process (all its threads) into it."""
 
+    def enter(self) -> None:
+        """Move the calling process, which must have one thread, into it.
+
+        With version 1 this takes microseconds where :meth:`add` may take tens of milliseconds: a thread that moves only
+        itself, by the file ``tasks``, needs no lock on the world's forks and exits (``cgroup_procs_write_start`` in the
+        kernel), which is waited for during an RCU grace period.
+        """
+
     def open_dir_fd(self) -> Fd | None:
         """Open the directory to clone into (``CLONE_INTO_CGROUP``); None with version 1, where :meth:`add` must do."""
 

@@ -136,6 +136,11 @@ class CgroupV1:
         for directory in self._directories:
             directory.write(_PROCS, text)
 
+    def enter(self) -> None:
+        """Move the calling process into it, in every hierarchy; 0 stands for the caller."""
+        for directory in self._directories:
+            directory.write("tasks", "0")
+
     def open_dir_fd(self) -> Fd | None:
         """Return None: nothing can be cloned into version 1's directories."""
         return None

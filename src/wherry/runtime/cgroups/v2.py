@@ -180,6 +180,10 @@ class CgroupV2:
         """Move a process into it, or below it if it has handed its controllers on."""
         self._place().write(_PROCS, str(pid))
 
+    def enter(self) -> None:
+        """Move the calling process into it; 0 stands for the caller."""
+        self._place().write(_PROCS, "0")
+
     def open_dir_fd(self) -> Fd | None:
         """Open the directory to clone into."""
         place = self._place()
