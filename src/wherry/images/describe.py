@@ -17,7 +17,7 @@ def inspect(image: Image) -> Json:
     """The body of ImageInspect."""
     document = image.document
     shown: Json = {
-        "Id": image.id,
+        "Id": str(image.id),
         "RepoTags": image.repo_tags,
         "RepoDigests": image.repo_digests,
         "Parent": document.parent,
@@ -31,7 +31,7 @@ def inspect(image: Image) -> Json:
         "Size": image.size,
         "VirtualSize": image.size,
         "GraphDriver": {"Name": "overlay2", "Data": _directories(image)},
-        "RootFS": {"Type": "layers", "Layers": list(document.rootfs.diff_ids)},
+        "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in document.rootfs.diff_ids]},
         "Metadata": {"LastTagTime": _timestamp(image.added)},
     }
     if image.variant:
@@ -50,7 +50,7 @@ def history(image: Image) -> list[Json]:
         size = 0 if step.empty_layer or not sizes else sizes.pop(0)
         rows.append(_step(step, size))
     if rows:
-        rows[-1] |= {"Id": image.id, "Tags": image.repo_tags or None}
+        rows[-1] |= {"Id": str(image.id), "Tags": image.repo_tags or None}
     return rows[::-1]
 
 
