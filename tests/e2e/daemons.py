@@ -165,7 +165,7 @@ class Daemon:
             left = self.leftovers()
             assert not left, "left on the machine:\n" + "\n".join(left)
         finally:
-            self._destroy()
+            self.destroy()
 
     def leftovers(self) -> list[str]:
         """What of this daemon is still on the machine: mounts, cgroups, processes, files of the exec root."""
@@ -183,7 +183,7 @@ class Daemon:
                     found.append(f"{directory.name}: {words}")
         return found
 
-    def _destroy(self) -> None:
+    def destroy(self) -> None:
         """Whatever happened: leave nothing behind."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()

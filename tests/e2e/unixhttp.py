@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -72,3 +73,11 @@ def _parameter(value: Any) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def frames(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut a multiplexed stream into its frames: the stream's number and the data."""
+    while stream:
+        size = int.from_bytes(stream[4:8], "big")
+        yield stream[0], stream[8 : 8 + size]
+        stream = stream[8 + size :]
