@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 from layers_archives import Layout, config, digest, directory, docker_archive, member, named, tar
@@ -306,6 +307,16 @@ def test_inspect_and_history_tell_what_docker_tells(store: ImageStore) -> None:
     assert [row["Id"] for row in history] == [image["Id"], "<missing>", "<missing>"]
     assert history[0]["Tags"] == ["app:1"]
     assert history[2]["Created"] == 1704067200
+
+
+def test_every_answer_is_plain_json(store: ImageStore) -> None:
+    load(store, docker_archive([BASE, TOP], ["app:1"]))
+    answers = [store.inspect("app:1"), store.history("app:1"), store.summaries({}, in_use=nobody)]
+    answers += [store.remove("app:1", in_use=nobody), store.prune({}, in_use=nobody)]
+    load(store, docker_archive([BASE], []))
+    answers.append(store.prune({}, in_use=nobody))
+    for answer in answers:
+        assert msgspec.json.decode(msgspec.json.encode(answer)) == answer
 
 
 def test_summaries_count_shared_bytes_and_containers(store: ImageStore) -> None:

@@ -94,10 +94,10 @@ class Removal:
         others = [other for other in self._catalog.everything() if other.id != image.id]
         needed = {layer.chain_id for other in others for layer in other.layers}
         self._catalog.remove(image.id, keep=bool(users))
-        self.records.append({"Deleted": image.id})
+        self.records.append({"Deleted": str(image.id)})
         if not users:
             gone = [layer for layer in reversed(image.layers) if layer.chain_id not in needed]
-            self.records += [{"Deleted": layer.chain_id} for layer in gone]
+            self.records += [{"Deleted": str(layer.chain_id)} for layer in gone]
 
     def _check(self, image: Image, *, force: bool, names_matter: bool) -> None:
         users = self._users(image.id)
