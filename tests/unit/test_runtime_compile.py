@@ -144,7 +144,8 @@ def test_new_namespaces_are_cloned_but_the_cgroup_namespace_waits_for_the_group(
     found = plan(linux={"namespaces": (*EVERYTHING, Namespace(type="cgroup"))})
     assert found.namespaces == CLONE.NEWNS | CLONE.NEWPID | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWNET
     names = order(found)
-    assert names.index("CgroupNamespace") == names.index("AwaitParent") + 1
+    begin = names.index("AwaitParent")
+    assert names[begin : begin + 3] == ["AwaitParent", "EnterCgroup", "CgroupNamespace"]
 
 
 def test_who_joins_which_namespace() -> None:
@@ -444,7 +445,7 @@ def test_an_exec_joins_and_makes_nothing() -> None:
     found = compile_exec(Process(cwd="/", args=("ls",)), state=state(spec(linux={"cgroups_path": "/own/group"})))
     assert (found.cgroup, found.resources, found.namespaces) == ("/own/group", None, 0)
     assert found.container == (os.getpid(), 5)
-    assert order(found)[:3] == ["JoinContainer", "AwaitParent", "ResolveUser"]
+    assert order(found)[:4] == ["AwaitParent", "EnterCgroup", "JoinContainer", "ResolveUser"]
     assert "PivotRoot" not in order(found)
 
 
