@@ -399,7 +399,10 @@ def test_the_session_and_keyring_are_its_own(box: Box) -> None:
 def test_a_directory_is_a_root_without_an_overlay(box: Box) -> None:
     spec = box.spec("echo plain; touch /written")
     plain = Spec(
-        root=Root(path=str(box.layer)), mounts=spec.mounts[1:], process=spec.process, linux=Linux(namespaces=ordinary())
+        root=Root(path=str(box.layer)),
+        mounts=spec.mounts[1:],
+        process=spec.process,
+        linux=Linux(namespaces=ordinary(), cgroups_path=box.cgroup),
     )
     result = box.run_spec(plain)
     assert result.out == "plain\n"
