@@ -105,6 +105,10 @@ class Daemon:
         """The keeper's process ID."""
         return int((self.exec_root / "keeper.pid").read_text())
 
+    def open_files(self) -> int:
+        """How many descriptors the daemon has."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def log_tail(self, lines: int = 40) -> str:
         """The end of its log, and of the keeper's."""
         tail = [self._tail(self._log, lines), self._tail(self.exec_root / "keeper.log", 10)]
