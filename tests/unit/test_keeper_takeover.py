@@ -201,9 +201,13 @@ def test_closed_standard_input_stays_closed_and_an_open_one_open(keeper: Running
 
 def test_a_terminal_is_adopted_with_the_daemons_master(keeper: RunningKeeper, tmp_path: Path) -> None:
     first = Daemon(tmp_path)
-    script = f"echo one; while [ ! -e {tmp_path}/on ]; do sleep 0.01; done; echo two; exit 3"
+    script = f"read x; echo one; while [ ! -e {tmp_path}/on ]; do sleep 0.01; done; echo two; exit 3"
     started = first.launch("c", ["sh", "-c", script], tmp_path / "log", terminal=True)
     pidfd, master = started.fds
+    first.ask("watch", {"key": "c"})
+    os.write(master, b"\n")
+    while b"one" not in text_of(tmp_path / "log"):  # what a keeper has read from a terminal can die with it
+        first.event("grew")
     keeper.kill()
     keeper.start()
     second = Daemon(tmp_path)
@@ -218,7 +222,7 @@ def test_a_terminal_is_adopted_with_the_daemons_master(keeper: RunningKeeper, tm
     (tmp_path / "on").touch()
     wait_for_exit(started.fields["pid"], pidfd)
     second.event("exited")
-    assert text_of(tmp_path / "log") == b"one\r\ntwo\r\n"
+    assert text_of(tmp_path / "log") == b"\r\none\r\ntwo\r\n"
     os.close(pidfd)
     os.close(master)
     first.close()
@@ -262,9 +266,9 @@ def test_a_process_that_nobody_knows_the_end_of_is_refused(keeper: RunningKeeper
 def test_killed_at_random_moments_nothing_is_lost(keeper: RunningKeeper, tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     script = "i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done"
-    started = daemon.launch("c", ["sh", "-c", script], tmp_path / "log", limits={"max_size": 20_000})
+    started = daemon.launch("c", ["sh", "-c", script], tmp_path / "log")
     moments = random.Random(5)
-    for _ in range(6):
+    for _ in range(8):
         time.sleep(moments.random() / 50)  # the moment is the point; nothing is waited for
         keeper.kill()
         keeper.start()
@@ -274,12 +278,7 @@ def test_killed_at_random_moments_nothing_is_lost(keeper: RunningKeeper, tmp_pat
     if daemon.greeting.fields["processes"][0]["exited"] is None:
         wait_for_exit(started.fields["pid"], started.fds[0])
         daemon.event("exited")
-    lines = text_of(tmp_path / "log").split()
-    missing = 30000 - len(lines)
-    # What a killed keeper had read from the FIFO and not written yet dies with it: at most one chunk a kill.
-    assert missing <= 6 * 256 * 1024 // 2
-    numbers = [int(line) for line in lines]
-    assert numbers == sorted(set(numbers)), "nothing comes twice"
+    assert text_of(tmp_path / "log") == b"".join(b"%d\n" % number for number in range(30000))
     daemon.close()
 
 

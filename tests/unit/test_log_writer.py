@@ -130,8 +130,8 @@ def test_a_log_is_continued_where_it_ended(tmp_path: Path) -> None:
     assert content(tmp_path) == b"one\ntwo\n"
 
 
-@pytest.mark.parametrize("cut", [1, 5, 15, 16, 17, 20])
-def test_a_torn_record_is_cut_off_when_the_log_is_continued(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize("cut", range(1, 21))
+def test_of_a_torn_record_the_bytes_that_are_there_are_kept(tmp_path: Path, cut: int) -> None:
     writer = LogWriter(tmp_path)
     append(writer, b"whole\n")
     whole = writer.position.offset
@@ -140,10 +140,55 @@ def test_a_torn_record_is_cut_off_when_the_log_is_continued(tmp_path: Path, cut:
     writer.close()
     os.truncate(tmp_path / "1.log", end - cut)
     writer = LogWriter(tmp_path)
-    assert writer.position == Position(1, min(whole, end - cut) if cut <= 20 else 0)
+    kept = b"torn"[: max(4 - cut, 0)]
+    assert writer.position == Position(1, end - cut if kept else whole)
     append(writer, b"after\n")
     writer.close()
-    assert content(tmp_path) == b"whole\nafter\n"
+    assert content(tmp_path) == b"whole\n" + kept + b"after\n"
+
+
+def test_bytes_are_moved_from_a_pipe(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path, max_size=BLOCK * 4)
+    end, other = os.pipe()
+    sent = b""
+    for size in (1, 70, 4096, 60_000, 3, 50_000, 65_536, 65_536, 65_536, 65_536, 9):
+        piece = os.urandom(size)
+        os.write(other, piece)
+        sent += piece
+        left = size
+        while left:
+            moved = writer.append_from(STDOUT, end, left)
+            if moved is None:
+                moved = writer.append(STDOUT, memoryview(os.read(end, left)))
+            assert moved > 0
+            left -= moved
+    assert content(tmp_path) == sent
+    position = writer.position
+    assert writer.append_from(STDOUT, end, 100) == 0, "somebody else has emptied it"
+    os.write(other, b"less\n")
+    assert writer.append_from(STDOUT, end, 100) == 5
+    writer.close()
+    assert content(tmp_path) == sent + b"less\n"
+    assert LogWriter(tmp_path).position == writer.position > position
+    os.close(end)
+    os.close(other)
+
+
+def test_bytes_that_do_not_fit_on_the_disk_stay_in_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = LogWriter(tmp_path)
+    append(writer, b"before\n")
+    end, other = os.pipe()
+    os.write(other, b"waiting\n")
+    disk = FullDisk(monkeypatch, left=5)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        writer.append_from(STDOUT, end, 8)
+    assert (tmp_path / "1.log").stat().st_size == writer.position.offset
+    disk.left = 1 << 30
+    assert writer.append_from(STDOUT, end, 8) == 8
+    writer.close()
+    assert content(tmp_path) == b"before\nwaiting\n"
+    os.close(end)
+    os.close(other)
 
 
 @pytest.mark.parametrize("size", range(SEGMENT_HEADER.size + 1))

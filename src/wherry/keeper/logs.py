@@ -25,6 +25,7 @@ from wherry.keeper.records import (
     STDOUT,
     Position,
     header_of_segment,
+    is_record,
     next_record,
     records_in,
     segment_name,
@@ -108,6 +109,41 @@ class LogWriter:
                 break
         return stored
 
+    def append_from(self, stream: int, pipe: int, count: int) -> int | None:
+        """Move bytes from a pipe into the log; gives how many, or None if their content has to be seen first.
+
+        In that case read them and use :meth:`append`, which ends a segment with a whole line.
+
+        What splice(2) writes to the file and what it takes out of the pipe is the same, even if the process is killed
+        meanwhile: output is either still in the pipe or in the log already. What is left then is a record that is
+        shorter than its header says, which is put right when the log is continued.
+
+        :param count: bytes that are in the pipe.
+        :raises OSError: nothing could be stored; the bytes are still in the pipe.
+        """
+        self._make_ready()
+        start = next_record(self._end)
+        count = min(count, BLOCK - start % BLOCK - RECORD_HEADER.size)
+        if count > self._room(count):
+            return None
+        fields = (stream, 0 if self._within_line[stream] else BEGINS_LINE, MARK)
+        now = self._now()
+        data = start + RECORD_HEADER.size
+        try:
+            self._write_at([bytes(start - self._end), RECORD_HEADER.pack(*fields, count, now)], self._end)
+            moved = self._splice(pipe, count, data)
+        except OSError:
+            os.ftruncate(self._fd, self._end)
+            raise
+        if moved < count:
+            os.ftruncate(self._fd, data + moved if moved else self._end)
+        if 0 < moved < count:
+            self._write_at([RECORD_HEADER.pack(*fields, moved, now)], start)
+        if moved:
+            self._end = data + moved
+            self._within_line[stream] = os.pread(self._fd, 1, self._end - 1) != b"\n"
+        return moved
+
     def note_dropped(self, count: int) -> None:
         """Leave a note that output was lost here.
 
@@ -180,6 +216,28 @@ class LogWriter:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._end += size
         return stored
+
+    def _splice(self, pipe: int, count: int, offset: int) -> int:
+        """Move bytes until there are so many, or the pipe is empty, or the disk is full."""
+        moved = 0
+        while moved < count:
+            try:
+                size = os.splice(pipe, self._fd, count - moved, offset_dst=offset + moved, flags=os.SPLICE_F_NONBLOCK)
+            except BlockingIOError:
+                break
+            except OSError:
+                if moved:
+                    break
+                raise
+            if size == 0:
+                break
+            moved += size
+        return moved
+
+    def _write_at(self, parts: list[bytes], offset: int) -> None:
+        """Write something small, or raise."""
+        if os.pwritev(self._fd, parts, offset) < sum(map(len, parts)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _make_ready(self) -> None:
         """Have a segment open that may be appended to."""
@@ -261,7 +319,19 @@ class LogWriter:
         end = start
         for record in records_in(os.pread(self._fd, block + BLOCK - start, start), start):
             end = start + record.end
-        return end
+        return size if self._shorten(end, size) else end
+
+    def _shorten(self, offset: int, size: int) -> bool:
+        """Make a record that was being filled (:meth:`append_from`) as long as what it got; whether there was one."""
+        start = next_record(offset)
+        got = size - start - RECORD_HEADER.size
+        if got <= 0:
+            return False
+        stream, flags, mark, length, time = RECORD_HEADER.unpack(os.pread(self._fd, RECORD_HEADER.size, start))
+        if not is_record(mark, length, start) or got >= length or stream not in (STDOUT, STDERR):
+            return False
+        self._write_at([RECORD_HEADER.pack(stream, flags, mark, got, time)], start)
+        return True
 
     def _recall_lines(self) -> None:
         """Learn from the last blocks which streams stopped within a line."""

@@ -16,9 +16,9 @@ RETRY_AFTER: Final = 0.2
 class Sink:
     """Takes the output of a process's streams.
 
-    With ``blocking``, what does not fit on the disk is kept here (one read per stream at most) and the streams are not
-    read until it fits: the container waits in write(2), and nothing is lost. Without, it is dropped and counted, and a
-    note in the log says how much.
+    With ``blocking``, what does not fit on the disk stays in the pipe (or, of a terminal, one read of it is kept here)
+    and the streams are not read until it fits: the container waits in write(2), and nothing is lost. Without, it is
+    dropped and counted, and a note in the log says how much.
 
     A disk that fails in another way than by being full never blocks a container: waiting would not mend it.
 
@@ -33,6 +33,7 @@ class Sink:
         self._waiting: list[tuple[int, bytes]] = []
         self._timer: Timer | None = None
         self._has_complained = False
+        self._is_paused = False
         self.dropped = 0
         """Bytes that were dropped and for which there is no note yet."""
         self.on_room: list[Callable[[], None]] = []
@@ -46,12 +47,32 @@ class Sink:
     @property
     def blocked(self) -> bool:
         """Whether nothing may be taken until there is room on the disk."""
-        return bool(self._waiting)
+        return self._is_paused or bool(self._waiting)
 
     @property
     def waiting(self) -> list[tuple[int, bytes]]:
         """What was taken and could not be written yet."""
         return list(self._waiting)
+
+    def take_from(self, stream: int, pipe: int, count: int) -> int | None:
+        """Move output from a pipe to the log; gives how much, or None when it has to be read and given to :meth:`take`.
+
+        :param count: bytes that are in the pipe. While the disk is full they stay there.
+        """
+        if self.dropped or self._waiting:
+            return None
+        try:
+            moved = self._writer.append_from(stream, pipe, count)
+        except OSError as error:
+            if self._blocking and error.errno in NO_SPACE:
+                self._is_paused = True
+                self._try_later()
+                return 0
+            return None
+        if moved:
+            self._has_complained = False
+            self._grew()
+        return moved
 
     def take(self, stream: int, data: memoryview) -> None:
         """Write output to the log, keep it, or drop it."""
@@ -68,6 +89,7 @@ class Sink:
         """Stop waiting for room: what waits is lost."""
         self.dropped += sum(len(data) for _, data in self._waiting)
         self._waiting.clear()
+        self._is_paused = False
         self.close()
 
     def close(self) -> None:
@@ -111,6 +133,7 @@ class Sink:
 
     def _retry(self) -> None:
         self._timer = None
+        self._is_paused = False  # the streams will try, and say so if it is still full
         while self._waiting:
             stream, data = self._waiting[0]
             stored = self._store(stream, memoryview(data))

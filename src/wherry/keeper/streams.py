@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import select
+import stat
 import struct
 import termios
 from typing import Final, NamedTuple
@@ -123,7 +124,7 @@ class Output:
     :param sink: where it goes.
     """
 
-    __slots__ = ("_ended", "_fd", "_is_edge", "_is_wide", "_loop", "_scratch", "_sink", "stream")
+    __slots__ = ("_ended", "_fd", "_is_edge", "_is_pipe", "_is_wide", "_loop", "_scratch", "_sink", "stream")
 
     def __init__(self, fd: Fd, stream: int, sink: Sink, loop: Loop, scratch: memoryview) -> None:
         os.set_blocking(fd.fileno(), False)
@@ -133,6 +134,7 @@ class Output:
         self._loop = loop
         self._scratch = scratch
         self._is_wide = False
+        self._is_pipe = stat.S_ISFIFO(os.fstat(fd.fileno()).st_mode)
         self._is_edge = False
         self._ended = False
 
@@ -173,7 +175,20 @@ class Output:
             self._loop.watch(self._fd.fileno(), self._on_ready, select.EPOLLIN | select.EPOLLET)
 
     def _read(self) -> int:
-        """Read once and pass it on; 0 if there is nothing now, or nothing more."""
+        """Pass on what is there, a bounded piece; 0 if there is nothing now, or nothing more, or no room."""
+        moved = self._move() if self._is_pipe else None
+        count = self._copy() if moved is None else moved
+        if count >= BUSY and self._is_pipe and not self._is_wide:
+            self._widen()
+        return count
+
+    def _move(self) -> int | None:
+        """Move it from the pipe to the log; None if there is nothing to move, or it must be looked at."""
+        pending = self._pending()
+        return self._sink.take_from(self.stream, self._fd.fileno(), pending) if pending else None
+
+    def _copy(self) -> int:
+        """Read once and pass it on."""
         try:
             count = os.readv(self._fd.fileno(), [self._scratch])
         except BlockingIOError:
@@ -185,8 +200,6 @@ class Output:
         self._ended = count == 0
         if count:
             self._sink.take(self.stream, self._scratch[:count])
-        if count >= BUSY and not self._is_wide:
-            self._widen()
         return count
 
     def _pending(self) -> int:
