@@ -84,7 +84,8 @@ class Engine:
         self._launcher = Launcher(settings, self._registry, self._link, self._overlay)
         self._lifecycle = Lifecycle(self._registry, self._launcher, self.events, settings.data_root / "tmp")
         self.execs = Execs(settings, self._registry, self._link, self._launcher, self._lifecycle)
-        self._lifecycle.execs_of = self.execs.container_exited
+        self._lifecycle.on_exit = self.execs.container_exited
+        self._lifecycle.on_removal = self.images.release
         self._usage = Usage(self.images, self._registry, settings.data_root)
         self.containers = Containers(
             registry=self._registry,

@@ -58,7 +58,8 @@ class Images:
 
     async def release(self, container: Container) -> None:
         """A container is gone: an image that was removed by force may have waited for that."""
-        if not self._store.get(container.definition.image_id).names:
+        image = self._store.get(container.definition.image_id)
+        if image.removed and not self._users(image.id):
             await asyncio.to_thread(self._store.release, self._users)
 
     # --- look-ups: quick --------------------------------------------------------------------------

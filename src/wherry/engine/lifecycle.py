@@ -26,6 +26,7 @@ from wherry.errors import (
     CommandNotFound,
     Conflict,
     NotModified,
+    OutOfSpace,
     SystemCallError,
     WherryError,
 )
@@ -51,7 +52,8 @@ class Lifecycle:
         self._events = events
         self._trash = trash
         self._tasks: set[asyncio.Task[None]] = set()
-        self.execs_of: Callable[[Container], None] = lambda container: None  #: told when a container has exited
+        self.on_exit: Callable[[Container], None] = lambda container: None
+        self.on_removal: Callable[[Container], Coroutine[Any, Any, None]] = _nothing
 
     # --- start ------------------------------------------------------------------------------------
 
@@ -126,7 +128,7 @@ class Lifecycle:
             if descriptor is not None:
                 descriptor.close()
         container.pidfd = container.terminal = None
-        self.execs_of(container)
+        self.on_exit(container)
         assert container.feed is not None
         container.feed.has_finished()
         self._clean_up(container)
@@ -316,16 +318,25 @@ class Lifecycle:
         await gone
 
     async def _remove(self, container: Container) -> None:
+        """The row goes first: that is the point of no return, and what a crash then leaves is nobody's directory."""
         container.state.status = Status.REMOVING
-        self._registry.save_state(container)
+        try:
+            self._registry.forget(container)
+        except OutOfSpace:  # even a deletion needs room in the database's log: make some
+            await asyncio.to_thread(files.remove_tree, container.directory)
+            self._registry.forget(container)
         leftovers = files.set_aside(container, self._trash)
-        self._registry.forget(container)
         self._launcher.forget_feed(container)
         files.remove_run_directory(container)
         self.tell(container, "destroy")
         self._wake(container.removal_waiters, container.state.exit_code)
+        self.run(self._delete(container, leftovers))
+
+    async def _delete(self, container: Container, leftovers: Path | None) -> None:
+        """What need not be waited for."""
         if leftovers is not None:
             await asyncio.to_thread(files.remove_tree, leftovers)
+        await self.on_removal(container)
 
     async def remove_rest(self, container: Container) -> None:
         """Finish a removal that was cut short."""
@@ -371,6 +382,10 @@ class Lifecycle:
             if container.restart is not None:
                 container.restart.cancel()
         await self.settle()
+
+
+async def _nothing(container: Container) -> None:
+    """What is done after a removal until somebody else says so."""
 
 
 def failure_code(error: WherryError, otherwise: int) -> int:

@@ -19,7 +19,7 @@ from wherry.engine.resources import resources
 from wherry.engine.security import apparent_paths, capability_sets, seccomp_of
 from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
-from wherry.runtime.compile_process import EXTRA_GROUPS
+from wherry.runtime.compile_process import EXTRA_GROUPS, RLIMITS
 from wherry.runtime.init import ANNOTATION as INIT
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def build_spec(container: Container, around: Surroundings) -> Json:
         spec["domainname"] = container.config.domainname
     if host.group_add:
         spec["annotations"][EXTRA_GROUPS] = ",".join(host.group_add)
+    if host.ulimits:
+        spec["annotations"][RLIMITS] = "exact"  # what was asked for by name is not to be cut silently
     if host.init if host.init is not None else around.settings.init:
         spec["annotations"][INIT] = "true"
     if (host.uts_mode or "") == "host":
