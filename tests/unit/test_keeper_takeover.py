@@ -70,6 +70,39 @@ def wait_for_exit(pid: int, pidfd: int) -> None:
     os.waitpid(pid, 0)
 
 
+def hold_outputs(directory: Path) -> list[int]:
+    """Hold a container's FIFOs open without reading, as wherryd does: they are not emptied while nobody keeps."""
+    return [os.open(directory / name, os.O_RDONLY | os.O_NONBLOCK) for name in ("stdout", "stderr")]
+
+
+def test_the_last_output_of_a_container_that_ended_without_a_keeper_is_saved(
+    keeper: RunningKeeper, tmp_path: Path
+) -> None:
+    first = Daemon(tmp_path)
+    script = f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo last words; echo and more >&2"
+    plain = first.launch("plain", ["sh", "-c", script], tmp_path / "log")
+    terminal = first.launch("tty", ["sh", "-c", script], tmp_path / "log-tty", terminal=True)
+    held = hold_outputs(tmp_path / "containers/plain")
+    keeper.kill()
+    (tmp_path / "go").touch()
+    for message in (plain, terminal):
+        wait_for_exit(message.fields["pid"], message.fds[0])
+    keeper.start()
+    second = Daemon(tmp_path)
+    assert second.greeting is not None
+    rows = {row["key"]: row for row in second.greeting.fields["processes"]}
+    assert text_of(tmp_path / "log") == b"last words\nand more\n"
+    assert rows["plain"]["log"] == [1, (tmp_path / "log/1.log").stat().st_size]
+    log = {"dir": str(tmp_path / "log-tty")}
+    fields = {"key": "tty", "container": "tty", "kind": "container", "terminal": True, "log": log}
+    second.ask("adopt", fields, terminal.fds)
+    assert text_of(tmp_path / "log-tty") == b"last words\r\nand more\r\n"
+    for fd in [*held, *plain.fds, *terminal.fds]:
+        os.close(fd)
+    first.close()
+    second.close()
+
+
 def test_a_container_outlives_its_keeper_and_the_next_one_goes_on_with_its_log(
     keeper: RunningKeeper, tmp_path: Path
 ) -> None:
@@ -267,6 +300,7 @@ def test_killed_at_random_moments_nothing_is_lost(keeper: RunningKeeper, tmp_pat
     daemon = Daemon(tmp_path)
     script = "i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done"
     started = daemon.launch("c", ["sh", "-c", script], tmp_path / "log")
+    held = hold_outputs(tmp_path / "containers/c")
     moments = random.Random(5)
     for _ in range(8):
         time.sleep(moments.random() / 50)  # the moment is the point; nothing is waited for
@@ -279,6 +313,8 @@ def test_killed_at_random_moments_nothing_is_lost(keeper: RunningKeeper, tmp_pat
         wait_for_exit(started.fields["pid"], started.fds[0])
         daemon.event("exited")
     assert text_of(tmp_path / "log") == b"".join(b"%d\n" % number for number in range(30000))
+    for fd in [*held, *started.fds]:
+        os.close(fd)
     daemon.close()
 
 

@@ -328,8 +328,23 @@ class Processes:
             self._revive(process, pidfd)
         elif process.exit is None:
             # Not recorded: the daemon may hold a pidfd that tells more (`adopt`).
-            sink = self._sink(process.key, description.log)
-            process.exit = Exit.unseen()._replace(log=Position(1, 0) if sink is None else sink.position)
+            outputs = streams.reopen_fifos(directory)[0] if description.kind == "container" else {}
+            process.exit = Exit.unseen()._replace(log=self._salvage(process, outputs))
+
+    def _salvage(self, process: Process, outputs: dict[int, Fd]) -> Position:
+        """Write down what a process that has ended has left in its streams; gives the end of its log.
+
+        A FIFO has something left only if somebody, that is the daemon, has held it open meanwhile.
+        """
+        sink = self._sink(process.key, process.description.log)
+        if sink is None:
+            return Position(1, 0)
+        for stream, fd in outputs.items():
+            output = Output(fd, stream, sink, self._loop, self._scratch)
+            output.drain()
+            output.close()
+        sink.give_up()
+        return sink.position
 
     def _revive(self, process: Process, pidfd: Fd, master: Fd | None = None) -> None:
         """Hold again what an earlier keeper held for a process."""
@@ -354,7 +369,7 @@ class Processes:
         elif process.exit is None and master is not None and process.master is None:
             self._take_terminal(process, master)
         elif process.exit is not None and process.exit.lost:
-            self._learn(process, pidfd)
+            self._learn(process, pidfd, master)
         return process
 
     def _adopt_unknown(self, fields: Fields, pidfd: Fd, master: Fd | None) -> Process:
@@ -373,10 +388,13 @@ class Processes:
         self._revive(process, pidfd, master)
         return process
 
-    def _learn(self, process: Process, pidfd: Fd) -> None:
-        """Replace a made-up exit by the true one, if the kernel still tells it."""
+    def _learn(self, process: Process, pidfd: Fd, master: Fd | None) -> None:
+        """Replace a made-up exit by the true one, if the kernel still tells it; read what its terminal still has."""
+        assert process.exit is not None
+        if master is not None and process.description.kind == "container":
+            process.exit = process.exit._replace(log=self._salvage(process, {STDOUT: master}))
         status = wait_status(pidfd, process.description.pid, process.description.birth)
-        if status is None or process.exit is None:
+        if status is None:
             return
         process.exit = Exit.of(status)._replace(log=process.exit.log)
         Files.of(process).write_exit(process.exit)
