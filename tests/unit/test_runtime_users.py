@@ -71,7 +71,7 @@ def test_numbers_of_the_specification_need_no_files() -> None:
 
 def test_further_groups_are_added_once() -> None:
     found = ResolveUser("ann", 0, 0, (44, 5), ("audio", "5", "users")).resolve(PASSWD, GROUP)
-    assert found.groups == (29, 44, 5, 100)
+    assert found.groups == (100, 29, 44, 5)
 
 
 @given(st.text())

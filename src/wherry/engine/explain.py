@@ -14,6 +14,7 @@ from wherry.engine.security import kept_capabilities, seccomp_of, seccomp_option
 from wherry.engine.settings import Settings
 from wherry.engine.usage import bytes_below
 from wherry.errors import SystemFault
+from wherry.linux import capabilities
 from wherry.linux.capabilities import CAP
 from wherry.linux.namespaces import namespace_inode
 from wherry.runtime import cgroups
@@ -52,7 +53,7 @@ class Explainer:
             "Layers": self._layers(container),
             "Writable": self._writable(container),
             "Limits": self._limits(container),
-            "Capabilities": {"Kept": kept, "Dropped": sorted(cap.name for cap in CAP if cap.name not in kept)},
+            "Capabilities": {"Kept": kept, "Dropped": sorted({capabilities.text(cap) for cap in CAP} - {*kept})},
             "Seccomp": self._seccomp(container, kept),
             "NoNewPrivileges": _status_field(state.pid, "NoNewPrivs") == "1",
             "Exit": self._exit(container),
@@ -183,6 +184,8 @@ def _why(target: str, *, asked: bool) -> str:
         return "you asked for it"
     if target in _REASONS:
         return _REASONS[target]
+    if target.startswith("/sys/fs/cgroup/"):
+        return _REASONS["/sys/fs/cgroup"]
     if target.startswith(("/proc/", "/sys/")):
         return "hidden or read-only, because it is about the host"
     return ""

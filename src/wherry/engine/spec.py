@@ -102,7 +102,7 @@ def _process(container: Container, settings: Settings) -> Json:
     config, host = container.config, container.host
     process: Json = {
         "terminal": container.has_terminal,
-        "user": {"uid": 0, "gid": 0},
+        "user": {"uid": 0, "gid": 0, "username": config.user or "0"},
         "args": container.definition.argv,
         "env": environment(container),
         "cwd": config.working_dir or "/",
@@ -110,8 +110,6 @@ def _process(container: Container, settings: Settings) -> Json:
         "noNewPrivileges": _no_new_privileges(container, settings),
         "rlimits": _rlimits(container, settings),
     }
-    if config.user:
-        process["user"]["username"] = config.user
     if host.oom_score_adj:
         process["oomScoreAdj"] = host.oom_score_adj
     if container.has_terminal and host.console_size and any(host.console_size):
@@ -274,8 +272,7 @@ def _mounts(container: Container, around: Surroundings) -> list[Json]:
 
 
 def _overlay(part: OverlayMount) -> Json:
-    separate = "lowerdir+" if len(part.lower) > 1 or part.target == "/" else "lowerdir"
-    options = [f"{separate}={lower}" for lower in part.lower]
+    options = [f"lowerdir+={lower}" for lower in part.lower]
     options += [f"upperdir={part.upper}", f"workdir={part.work}"]
     return {"destination": part.target, "type": "overlay", "source": "overlay", "options": options}
 

@@ -83,7 +83,10 @@ class ResolveUser(NamedTuple):
             home = next((entry.home for entry in passwd_entries(passwd) if entry.uid == self.uid), "")
             found = Identity(self.uid, self.gid, (), home or "/")
         extra = tuple(_group_number(name, group) for name in self.extra_groups)
-        groups = tuple(dict.fromkeys((*found.groups, *self.groups, *extra)))
+        # By name, the primary group as well: else a set-group-ID program would get rid of it (CVE-2022-36109). Who gives
+        # numbers gives them all.
+        primary = (found.gid,) if self.username else ()
+        groups = tuple(dict.fromkeys((*primary, *found.groups, *self.groups, *extra)))
         return found._replace(groups=groups)
 
 
