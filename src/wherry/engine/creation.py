@@ -16,7 +16,7 @@ from wherry.engine.names import new_id, short
 from wherry.engine.registry import Registry
 from wherry.engine.settings import Settings
 from wherry.engine.validate import validate_create
-from wherry.errors import InvalidInput, NotFound, OutOfSpace, SystemFault
+from wherry.errors import InvalidInput, OutOfSpace, SystemFault
 
 __all__ = ["Creator", "ImageFacts"]
 
@@ -62,7 +62,7 @@ class Creator:
         """Make a container; returns it and the warnings for the caller.
 
         :raises InvalidInput: the request makes no sense.
-        :raises NotFound: there is no such image or network.
+        :raises NotFound: there is no such image.
         :raises Conflict: the name is taken.
         """
         config = _config_of(request)
@@ -137,7 +137,8 @@ def _settle_network(config: ContainerConfig, host: HostConfig) -> list[str]:
     if mode in ("default", "bridge"):
         mode = "none"
     elif mode not in _LOCAL_NETWORKS and not mode.startswith("container:"):
-        raise NotFound(f"network {mode} not found")
+        # not a NotFound: docker's command takes that for a missing image, and pulls
+        raise InvalidInput(f"network {mode} not found")
     host.network_mode = mode
     published = any((host.port_bindings or {}).values()) or host.publish_all_ports
     if published and mode != "host":
