@@ -84,6 +84,7 @@ def test_an_unknown_page_is_not_found(daemon: Daemon) -> None:
         ("POST", "/build", 501),
         ("POST", "/session", 501),
         ("POST", "/commit", 501),
+        ("GET", "/containers/x/archive?path=/", 501),
         ("POST", "/auth", 501),
         ("POST", "/networks/create", 501),
         ("POST", "/volumes/create", 501),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from needs import ROOT
-from wherry.daemon import notify, options
+from wherry.daemon import listeners, notify, options
 from wherry.daemon.listeners import Listener, open_listeners
 from wherry.daemon.lock import DataRootLock
 from wherry.errors import Conflict, InvalidInput, SystemFault
@@ -23,9 +23,9 @@ from wherry.errors import Conflict, InvalidInput, SystemFault
 @pytest.fixture
 def opened() -> Iterator[list[Listener]]:
     """Listeners that are closed after the test."""
-    listeners: list[Listener] = []
-    yield listeners
-    for listener in listeners:
+    made: list[Listener] = []
+    yield made
+    for listener in made:
         listener.close()
 
 
@@ -67,6 +67,14 @@ def test_a_file_that_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="is not a socket"):
         open_listeners(told(f"unix://{tmp_path}/s"), {})
     assert (tmp_path / "s").read_text() == "precious"
+
+
+def test_dockers_own_socket_is_listened_on_when_asked_for(
+    tmp_path: Path, opened: list[Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "DOCKER_SOCKET", tmp_path / "docker.sock")
+    opened += open_listeners(replace(told(f"unix://{tmp_path}/s"), docker_socket=True), {})
+    assert [listener.path for listener in opened] == [tmp_path / "s", tmp_path / "docker.sock"]
 
 
 def test_when_one_listener_fails_none_is_left(tmp_path: Path) -> None:

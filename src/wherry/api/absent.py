@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wherry.api.routing import Handler
 
 _NO_BUILD: Final = "building images is not supported by this version of wherry"
+_NO_COPY: Final = "copying files into and out of containers is not supported by this version of wherry"
 _NO_REGISTRY: Final = "registries are not supported by this version of wherry"
 _NO_PLUGINS: Final = "plugins are not supported by wherry"
 #: dockerd's own words when it is not part of a swarm; clients know them.
@@ -28,6 +29,9 @@ _UNSUPPORTED: Final = (
     ("POST", "/build/cancel", _NO_BUILD),
     ("POST", "/session", _NO_BUILD),
     ("POST", "/grpc", _NO_BUILD),
+    ("GET", "/containers/{id}/archive", _NO_COPY),
+    ("PUT", "/containers/{id}/archive", _NO_COPY),
+    ("HEAD", "/containers/{id}/archive", _NO_COPY),
     ("POST", "/commit", "making an image of a container is not supported by this version of wherry"),
     ("POST", "/auth", _NO_REGISTRY),
     ("GET", "/distribution/{name:path}/json", _NO_REGISTRY),
