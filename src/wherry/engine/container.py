@@ -53,6 +53,7 @@ class Container:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     pidfd: Fd | None = None  #: while it runs
     terminal: Fd | None = None  #: the pty's master, while it runs with a terminal
+    held: dict[str, Fd] = field(default_factory=dict)  #: its FIFOs by name, while it runs without a terminal
     spec: Spec | None = None  #: by which it runs
     feed: OutputFeed | None = None  #: set by whoever builds it; follows its output
     exit_waiters: list[asyncio.Future[int]] = field(default_factory=list)  #: resolved at every exit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,6 +85,7 @@ class Launcher:
                 log=self.log_fields(container),
             )
         self.take_descriptors(container, message)
+        self.hold_streams(container)
         pid: int = message.fields["pid"]
         return pid
 
@@ -124,6 +126,19 @@ class Launcher:
         if len(owned) > 1:
             container.terminal = owned[1]
 
+    @staticmethod
+    def hold_streams(container: Container) -> None:
+        """Keep the container's FIFOs open, without ever reading: what is in them survives the keeper's death.
+
+        A FIFO that nobody has open loses what it holds; and a process whose input has no writer sees its end.
+        """
+        if container.has_terminal:
+            return
+        for name, access in (("stdout", os.O_RDONLY), ("stderr", os.O_RDONLY), ("stdin", os.O_WRONLY)):
+            with suppress(OSError):  # no such FIFO: standard input is not open, or is closed already; or it has exited
+                flags = access | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+                container.held[name] = Fd(os.open(container.run_directory / name, flags))
+
     def log_fields(self, container: Container) -> dict[str, Any]:
         """Where and how the keeper writes the log."""
         chosen = container.host.log_config
@@ -157,6 +172,9 @@ class Launcher:
 
     async def close_stdin(self, container: Container) -> None:
         """Let the container's process see the end of its input."""
+        held = container.held.pop("stdin", None)
+        if held is not None:
+            held.close()
         await self._tell("close-stdin", container.id)
 
     async def forget(self, key: str) -> None:

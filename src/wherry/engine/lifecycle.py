@@ -124,10 +124,11 @@ class Lifecycle:
         state.exit_code, state.pid = report["status"], 0
         state.status, state.finished_at = Status.EXITED, clock.rfc3339(report["at"])
         container.started.clear()
-        for descriptor in (container.pidfd, container.terminal):
+        for descriptor in (container.pidfd, container.terminal, *container.held.values()):
             if descriptor is not None:
                 descriptor.close()
         container.pidfd = container.terminal = None
+        container.held.clear()
         self.on_exit(container)
         assert container.feed is not None
         container.feed.has_finished()

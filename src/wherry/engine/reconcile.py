@@ -81,6 +81,7 @@ class Reconciler:
         self._was_running(container, entry)
         if container.pidfd is None:
             container.pidfd = _pidfd(entry["pid"])
+        self._launcher.hold_streams(container)
         container.started.set()
         self._registry.save_state(container)
         assert container.feed is not None
