@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -307,3 +308,11 @@ def test_an_image_in_use_is_kept(daemon: Daemon, running: str) -> None:
     assert answer.status == 409
     assert "cannot be forced" in answer.message
     assert daemon.request("GET", "/images/busybox/json").status == 200
+
+
+def test_a_new_name_is_told_as_people_write_it(daemon: Daemon) -> None:
+    since = f"{time.time():.9f}"
+    daemon.request("POST", "/images/busybox/tag", repo="docker.io/library/renamed", tag="1")
+    answer = daemon.request("GET", "/events", since=since, until=f"{time.time():.9f}", filters={"event": ["tag"]})
+    assert json.loads(answer.body)["Actor"]["Attributes"]["name"] == "renamed:1"
+    assert daemon.request("DELETE", "/images/renamed:1").status == 200

@@ -17,6 +17,7 @@ from wherry.layers.diff import changes
 from wherry.layers.export import export
 from wherry.layers.overlay import OverlayMount
 from wherry.oci.digest import Digest
+from wherry.oci.reference import Reference
 
 __all__ = ["Images"]
 
@@ -91,7 +92,7 @@ class Images:
         image = self._store.resolve(name)
         target = f"{repository}:{tag}" if tag else repository
         await asyncio.to_thread(self._store.tag, name, target)
-        self._tell("tag", str(image.id), target)
+        self._tell("tag", str(image.id), Reference.parse(target).familiar)
 
     async def remove(self, name: str, *, force: bool, prune: bool) -> Jsons:
         """Remove a name, and with the last name the image; the body of ImageDelete."""
