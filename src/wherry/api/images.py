@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wherry.api import errors
@@ -13,7 +14,7 @@ from wherry.api.transfer import AnswerWriter, BodyReader, in_thread, iterate_in_
 from wherry.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import BinaryIO
 
     from aiohttp.web import StreamResponse
@@ -47,7 +48,7 @@ class Images(Protocol):
     async def prune(self, filters: Filters) -> Json:
         """Remove what nobody uses."""
 
-    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Iterator[Json]:
+    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[Json, None, None]:
         """Load an archive and yield what happens (in a thread)."""
 
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str]) -> None:
@@ -126,8 +127,11 @@ class ImageRoutes:
         platforms = [text for text in call.texts("platform") if text]
         response = await open_stream(call.request, "application/json")
         try:
-            async for step in iterate_in_thread(lambda: self._images.load(body, platforms)):
-                await response.write(encode(step))
+            async with aclosing(iterate_in_thread(lambda: self._images.load(body, platforms))) as steps:
+                async for step in steps:
+                    await response.write(encode(step))
+        except ConnectionError:
+            raise  # the client has left
         except Exception as error:  # the head is sent; from here an error is a line of the stream
             await _report(response, error, call)
         return response

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from aiohttp import StreamReader
     from aiohttp.web import StreamResponse
@@ -85,13 +85,16 @@ async def in_thread(work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
-async def iterate_in_thread(make: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
-    """Yield what an iterator gives that works in a thread of its own."""
+async def iterate_in_thread(make: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
+    """Yield what a generator gives that works in a thread of its own; close this one when it is not read to its end."""
     loop = asyncio.get_running_loop()
     with _thread() as pool:
-        iterator = await loop.run_in_executor(pool, lambda: iter(make()))
-        while (item := await loop.run_in_executor(pool, next, iterator, _END)) is not _END:
-            yield item  # type: ignore[misc]
+        iterator = await loop.run_in_executor(pool, make)
+        try:
+            while (item := await loop.run_in_executor(pool, next, iterator, _END)) is not _END:
+                yield item  # type: ignore[misc]
+        finally:
+            pool.submit(iterator.close)  # after what it is at now: it removes what it had begun
 
 
 class _thread:

@@ -110,7 +110,7 @@ class Images:
 
     # --- archives: to be called in a thread -------------------------------------------------------
 
-    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Iterator[Json]:
+    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[Json, None, None]:
         """Load an archive and yield what happens; in a thread."""
         for step in self._store.load(stream, platforms):
             text = step.get("stream", "")
