@@ -23,7 +23,9 @@ __all__ = [
     "bounding_drop",
     "bounding_read",
     "capget",
+    "capget_masks",
     "capset",
+    "capset_masks",
     "from_mask",
     "last_cap",
     "parse",
@@ -151,16 +153,26 @@ def _find_last() -> int:
 
 def capget() -> CapabilitySets:
     """Return this process's effective, permitted and inheritable sets."""
+    return CapabilitySets(*map(from_mask, capget_masks()))
+
+
+def capget_masks() -> tuple[int, int, int]:
+    """Return the masks of this process's effective, permitted and inheritable sets."""
     header, data = ctypes.create_string_buffer(_HEADER), ctypes.create_string_buffer(_DATA.size)
     if _capget(header, data) < 0:
         fail("capget", "this process")
     words = _DATA.unpack(data.raw)
-    return CapabilitySets(*(from_mask(words[i] | words[i + 3] << 32) for i in range(3)))
+    return words[0] | words[3] << 32, words[1] | words[4] << 32, words[2] | words[5] << 32
 
 
 def capset(effective: Iterable[int], permitted: Iterable[int], inheritable: Iterable[int]) -> None:
     """Replace this process's effective, permitted and inheritable sets."""
-    masks = [to_mask(one) for one in (effective, permitted, inheritable)]
+    capset_masks(to_mask(effective), to_mask(permitted), to_mask(inheritable))
+
+
+def capset_masks(effective: int, permitted: int, inheritable: int) -> None:
+    """Replace this process's effective, permitted and inheritable sets, given as masks."""
+    masks = (effective, permitted, inheritable)
     packed = _DATA.pack(*(mask & 0xFFFFFFFF for mask in masks), *(mask >> 32 for mask in masks))
     if _capset(ctypes.create_string_buffer(_HEADER), ctypes.create_string_buffer(packed, len(packed))) < 0:
         fail("capset", ", ".join(f"{mask:#x}" for mask in masks))
@@ -172,9 +184,9 @@ def bounding_read() -> frozenset[int]:
 
 
 def bounding_drop(capabilities: Iterable[int]) -> None:
-    """Take capabilities out of the bounding set, for ever; needs CAP_SETPCAP. Those already out cost nothing."""
+    """Take capabilities out of the bounding set, for ever; needs CAP_SETPCAP, but for those that are out already."""
     for capability in capabilities:
-        if _prctl(_CAPBSET_READ, capability, 0, 0, 0) == 1 and _prctl(_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+        if _prctl(_CAPBSET_DROP, capability, 0, 0, 0) < 0 and _prctl(_CAPBSET_READ, capability, 0, 0, 0) == 1:
             fail("prctl", f"PR_CAPBSET_DROP, {text(capability)}", hint="dropping needs CAP_SETPCAP")
 
 

@@ -6,14 +6,26 @@ import ctypes
 import errno
 import fcntl
 import os
+import struct
 from collections.abc import Iterable
 from enum import IntFlag
-from typing import Final
+from typing import Final, NoReturn
 
 from wherry.linux._libc import fail, flag_names, path_bytes, system_call
 from wherry.linux.fd import AT_FDCWD, Fd, FdLike, number
 
-__all__ = ["CLOSE_RANGE", "RENAME", "RESOLVE", "SFD", "close_range", "memfd", "openat2", "renameat2", "signalfd"]
+__all__ = [
+    "CLOSE_RANGE",
+    "RENAME",
+    "RESOLVE",
+    "SFD",
+    "close_range",
+    "memfd",
+    "openat2",
+    "openat2_if_there",
+    "renameat2",
+    "signalfd",
+]
 
 Path = str | bytes | os.PathLike[str]
 
@@ -51,14 +63,11 @@ class SFD(IntFlag):
     CLOEXEC = os.O_CLOEXEC
 
 
-class _OpenHow(ctypes.Structure):
-    """``struct open_how`` of linux/openat2.h."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
 _INT, _UINT, _STRING = ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
+
+#: ``struct open_how`` of linux/openat2.h: flags, mode, resolve.
+_OPEN_HOW: Final = struct.Struct("=3Q")
 
 _openat2 = system_call("openat2", _INT, _STRING, _POINTER, _SIZE)
 _close_range = system_call("close_range", _UINT, _UINT, _UINT)
@@ -76,16 +85,37 @@ def openat2(dirfd: FdLike, path: Path, flags: int, mode: int = 0, resolve: int =
     :param path: with ``IN_ROOT``, absolute paths and links start at ``dirfd``, as after chroot(2).
     :param mode: permissions of a file that ``O_CREAT`` makes.
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    encoded, reference, size = path_bytes(path), ctypes.byref(how), ctypes.sizeof(how)
+    result = _open_safely(dirfd, path, flags, mode, resolve)
+    if result < 0:
+        _fail_to_open(dirfd, path, flags, resolve)
+    return Fd(result)
+
+
+def openat2_if_there(dirfd: FdLike, path: Path, flags: int, resolve: int = RESOLVE.IN_ROOT) -> Fd | None:
+    """Open a file as :func:`openat2` does, or return None if nothing is there (ENOENT, ENOTDIR).
+
+    For who expects that: an exception with its sentence costs many times the call.
+    """
+    result = _open_safely(dirfd, path, flags, 0, resolve)
+    if result >= 0:
+        return Fd(result)
+    if ctypes.get_errno() not in (errno.ENOENT, errno.ENOTDIR):
+        _fail_to_open(dirfd, path, flags, resolve)
+    return None
+
+
+def _open_safely(dirfd: FdLike, path: Path, flags: int, mode: int, resolve: int) -> int:
+    how, encoded = _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve), path_bytes(path)
     result = -1
     for _ in range(_ATTEMPTS):
-        result = _openat2(number(dirfd), encoded, reference, size)
+        result = _openat2(number(dirfd), encoded, how, _OPEN_HOW.size)
         if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
             break
-    if result < 0:
-        fail("openat2", f"{_at(dirfd, path)}, flags {flags:#o}, {flag_names(RESOLVE, resolve)}")
-    return Fd(result)
+    return result
+
+
+def _fail_to_open(dirfd: FdLike, path: Path, flags: int, resolve: int) -> NoReturn:
+    fail("openat2", f"{_at(dirfd, path)}, flags {flags:#o}, {flag_names(RESOLVE, resolve)}")
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:

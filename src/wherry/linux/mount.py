@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from enum import IntFlag
 from typing import Final, NamedTuple
 
@@ -135,16 +136,8 @@ class AT(IntFlag):
     RECURSIVE = 0x8000
 
 
-class _MountAttr(ctypes.Structure):
-    """``struct mount_attr`` of linux/mount.h."""
-
-    _fields_ = (
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
-    )
-
+#: ``struct mount_attr`` of linux/mount.h: attr_set, attr_clr, propagation, userns_fd.
+_MOUNT_ATTR: Final = struct.Struct("=4Q")
 
 _INT, _UINT, _LONG, _ULONG = ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong
 _STRING, _POINTER, _SIZE = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
@@ -202,6 +195,7 @@ def pivot_root(new: Path, old: Path) -> None:
 
 _FSOPEN_CLOEXEC: Final = 1
 _FSMOUNT_CLOEXEC: Final = 1
+_OPEN_TREE_CLOEXEC: Final = int(OPEN_TREE.CLOEXEC)
 _SET_FLAG, _SET_STRING, _SET_FD, _CREATE, _RECONFIGURE = 0, 1, 5, 6, 7
 
 
@@ -268,7 +262,7 @@ def open_tree(dirfd: FdLike, path: Path, flags: int = 0) -> Fd:
 
     ``AT.RECURSIVE`` takes what is mounted below as well; see open_tree(2).
     """
-    result = _open_tree(number(dirfd), path_bytes(path), flags | OPEN_TREE.CLOEXEC)
+    result = _open_tree(number(dirfd), path_bytes(path), flags | _OPEN_TREE_CLOEXEC)
     if result < 0:
         fail("open_tree", f"{_at(dirfd, path)}, {_tree_flags(flags)}")
     return Fd(result)
@@ -297,9 +291,8 @@ def mount_setattr(  # noqa: PLR0917  the kernel's order
     :param propagation: one of ``MS.SHARED``, ``MS.SLAVE``, ``MS.PRIVATE``, ``MS.UNBINDABLE``, or 0 to leave it.
     :param userns_fd: the user namespace whose id map ``MOUNT_ATTR.IDMAP`` gives to a detached mount.
     """
-    attributes = _MountAttr(attr_set, attr_clr, propagation, 0 if userns_fd is None else number(userns_fd))
-    size = ctypes.sizeof(attributes)
-    if _mount_setattr(number(dirfd), path_bytes(path), flags, ctypes.byref(attributes), size) < 0:
+    packed = _MOUNT_ATTR.pack(attr_set, attr_clr, propagation, 0 if userns_fd is None else number(userns_fd))
+    if _mount_setattr(number(dirfd), path_bytes(path), flags, packed, _MOUNT_ATTR.size) < 0:
         changes = f"set {flag_names(MOUNT_ATTR, attr_set)}, clear {flag_names(MOUNT_ATTR, attr_clr)}"
         if propagation:
             changes += f", {flag_names(MS, propagation)}"

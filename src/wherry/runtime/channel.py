@@ -18,6 +18,7 @@ import array
 import contextlib
 import errno
 import json
+import os
 import socket
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 _LARGEST: Final = 65536
+_GO: Final = b'{"go":true}'
 #: The kernel's SCM_MAX_FD is 253.
 _MOST_FDS: Final = 250
 
@@ -115,7 +117,7 @@ def make() -> tuple[socket.socket, socket.socket]:
 def send_release(ours: socket.socket) -> None:
     """Tell the child that the parent has done its part; one that has failed meanwhile need not hear it."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it says is read by read_report
-        ours.send(b'{"go":true}')
+        ours.send(_GO)
 
 
 def send_mounts(ours: socket.socket, mounts: dict[int, Fd]) -> None:
@@ -127,11 +129,16 @@ def send_mounts(ours: socket.socket, mounts: dict[int, Fd]) -> None:
         ours.sendmsg([json.dumps({"mounts": part}).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
 
-def receive_release(channel: int) -> dict[int, Fd]:
+def receive_release(channel: int, *, with_mounts: bool = True) -> dict[int, Fd]:
     """In the child: wait for the parent; return the mounts that were handed over.
 
+    :param with_mounts: False if there will be none; that saves the child a socket object and its code.
     :raises StepFailed: the parent is gone.
     """
+    if not with_mounts:
+        if not os.read(channel, len(_GO)):
+            raise StepFailed("wait for the parent", "the parent has ended")
+        return {}
     mounts: dict[int, Fd] = {}
     while True:
         message, fds = _receive(channel)

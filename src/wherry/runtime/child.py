@@ -50,6 +50,7 @@ def carry_out(
         context = Context(end, size)
         context.environment = list(plan.environment)
         context.container_flags = container_flags
+        context.expects_mounts = bool(plan.prepared)
         if len(fds) > CHANNEL + 1:
             context.container = Fd(CHANNEL + 1)
         for index, step in enumerate(plan.steps):
@@ -70,8 +71,9 @@ def settle(fds: tuple[int, ...]) -> None:
     The first three stay open across execve. Closing first of all means that nothing of the engine's is open when
     this process enters a container (CVE-2024-21626).
     """
-    away = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _AWAY) for fd in fds]
-    for place, fd in enumerate(away):
+    if min(fds) < len(fds):  # a place is taken by one that has yet to be moved
+        fds = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _AWAY) for fd in fds)
+    for place, fd in enumerate(fds):
         os.dup2(fd, place, inheritable=place < CHANNEL)
     close_range(len(fds))
 

@@ -35,6 +35,7 @@ class Context:
         "container",
         "container_flags",
         "environment",
+        "expects_mounts",
         "identity",
         "index",
         "pending_cwd",
@@ -57,6 +58,8 @@ class Context:
         #: ``NAME=value`` strings.
         self.environment: list[str] = []
         self.identity = Identity(0, 0, (), "/")
+        #: Whether the parent hands over detached mounts.
+        self.expects_mounts = False
         #: The number of the step being carried out.
         self.index = 0
         #: A working directory that only the program's user may enter.

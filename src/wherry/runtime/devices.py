@@ -42,25 +42,28 @@ class Devices(NamedTuple):
         return "make the devices " + ", ".join(node[0] for node in self.nodes)
 
     def apply(self, context: Context) -> None:
+        opened: dict[str, Fd] = {}  # nearly all are in /dev
         for packed in self.nodes:
             node = DeviceNode(*packed)
-            if context.user_namespace or not _made(context.root, node):
+            if context.user_namespace or not _made(context.root, node, opened):
                 _bind_from_host(context.root, node)
 
 
-def _made(root: Fd, node: DeviceNode) -> bool:
+def _made(root: Fd, node: DeviceNode, opened: dict[str, Fd]) -> bool:
     """Make a node; tells False when this process may not."""
     head, name = targets.split(node.path)
-    with targets.directory(root, head).fd as directory:
-        try:
-            os.mknod(name, node.kind | node.mode, node.device, dir_fd=directory.fileno())
-        except FileExistsError:
-            _check_same(directory, node, name)
-            return True
-        except PermissionError:
-            return False
-        if node.uid or node.gid:
-            os.chown(name, node.uid, node.gid, dir_fd=directory.fileno(), follow_symlinks=False)
+    directory = opened.get(head)
+    if directory is None:
+        directory = opened[head] = targets.directory(root, head).fd
+    try:
+        os.mknod(name, node.kind | node.mode, node.device, dir_fd=directory.fileno())
+    except FileExistsError:
+        _check_same(directory, node, name)
+        return True
+    except PermissionError:
+        return False
+    if node.uid or node.gid:
+        os.chown(name, node.uid, node.gid, dir_fd=directory.fileno(), follow_symlinks=False)
     return True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from wherry.errors import InvalidInput, SystemFault
@@ -23,9 +24,13 @@ __all__ = ["PROC_SUPER_MAGIC", "MaskPaths", "ReadOnlyPaths", "Sysctl"]
 #: linux/magic.h
 PROC_SUPER_MAGIC: Final = 0x9FA0
 _NULL_DEVICE: Final = os.makedev(1, 3)
-_HIDDEN: Final = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC
+_RDONLY: Final = int(MOUNT_ATTR.RDONLY)
+_HIDDEN: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
 #: Not NODEV: the null device has to work.
-_NULL_ATTRIBUTES: Final = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC
+_NULL_ATTRIBUTES: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC)
+_EMPTY_PATH: Final = int(AT.EMPTY_PATH)
+_COPY: Final = int(OPEN_TREE.CLONE) | _EMPTY_PATH
+_COPY_ALL: Final = _COPY | int(AT.RECURSIVE)
 
 
 class MaskPaths(NamedTuple):
@@ -41,15 +46,16 @@ class MaskPaths(NamedTuple):
 
     def apply(self, context: Context) -> None:
         empty: Fd | None = None
+        null: Fd | None = None
         for path, on_proc in self.paths:
             target = _opened(context.root, path, on_proc)
             if target is None:
                 continue
             with target:
                 if stat.S_ISDIR(os.fstat(target.fileno()).st_mode):
-                    empty = _hide_directory(target, empty)
+                    empty = _put(empty, target, _empty_directory)
                 else:
-                    _hide_file(target)
+                    null = _put(null, target, _null_device)
 
 
 def _opened(root: Fd, path: str, on_proc: bool) -> Fd | None:
@@ -59,29 +65,34 @@ def _opened(root: Fd, path: str, on_proc: bool) -> Fd | None:
     return fd
 
 
-def _hide_directory(target: Fd, empty: Fd | None) -> Fd:
-    """Put an empty directory there; one is made and the others are copies of its mount."""
-    if empty is None:
-        options = (("mode", "0555"), ("nr_blocks", "1"), ("nr_inodes", "1"))
-        tree = new_file_system("tmpfs", "tmpfs", options, _HIDDEN)
-    else:
-        tree = open_tree(empty, "", OPEN_TREE.CLONE | AT.EMPTY_PATH)
-    attach(tree, target)
-    return tree
+def _put(first: Fd | None, target: Fd, make: Callable[[], Fd]) -> Fd:
+    """Put what hides there: one is made, and the others are copies of its mount."""
+    if first is None:
+        first = make()
+        attach(first, target)
+        return first
+    with open_tree(first, "", _COPY) as copy:
+        attach(copy, target)
+    return first
 
 
-def _hide_file(target: Fd) -> None:
-    """Put the host's null device there.
+def _empty_directory() -> Fd:
+    options = (("mode", "0555"), ("nr_blocks", "1"), ("nr_inodes", "1"))
+    return new_file_system("tmpfs", "tmpfs", options, _HIDDEN)
+
+
+def _null_device() -> Fd:
+    """Return a mount of the host's null device.
 
     The container's own could have been exchanged by whoever shares its /dev. A read-only mount of it lets nobody change
     the mode of the host's node, while writing to the device works.
     """
-    with open_tree(AT_FDCWD, "/dev/null", OPEN_TREE.CLONE) as null:
-        status = os.fstat(null.fileno())
-        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL_DEVICE:
-            raise SystemFault("the host's /dev/null is not the null device")
-        mount_setattr(null, "", AT.EMPTY_PATH, _NULL_ATTRIBUTES)
-        attach(null, target)
+    null = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE.CLONE)
+    status = os.fstat(null.fileno())
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL_DEVICE:
+        raise SystemFault("the host's /dev/null is not the null device")
+    mount_setattr(null, "", _EMPTY_PATH, _NULL_ATTRIBUTES)
+    return null
 
 
 class ReadOnlyPaths(NamedTuple):
@@ -97,8 +108,8 @@ class ReadOnlyPaths(NamedTuple):
             target = _opened(context.root, path, on_proc)
             if target is None:
                 continue
-            with target, open_tree(target, "", OPEN_TREE.CLONE | AT.EMPTY_PATH | AT.RECURSIVE) as tree:
-                mount_setattr(tree, "", AT.EMPTY_PATH, MOUNT_ATTR.RDONLY)
+            with target, open_tree(target, "", _COPY_ALL) as tree:
+                mount_setattr(tree, "", _EMPTY_PATH, _RDONLY)
                 attach(tree, target)
 
 

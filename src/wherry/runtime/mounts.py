@@ -34,7 +34,12 @@ __all__ = ["ORDINARY", "Bind", "FileSystem", "attach", "new_file_system", "propa
 
 #: File systems that decide about security: what they are mounted on may not be a symbolic link.
 ORDINARY: Final = frozenset({"proc", "sysfs"})
-_ONTO: Final = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH
+_ONTO: Final = int(MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
+_COPY: Final = int(OPEN_TREE.CLONE)
+_COPY_ALL: Final = int(OPEN_TREE.CLONE) | int(AT.RECURSIVE)
+_EMPTY_PATH: Final = int(AT.EMPTY_PATH)
+_AND_BELOW: Final = int(AT.EMPTY_PATH | AT.RECURSIVE)
+_REC: Final = int(MS.REC)
 
 Options = tuple[tuple[str, str | None], ...]
 
@@ -114,15 +119,15 @@ class Bind(NamedTuple):
         :raises InvalidInput: the source does not exist.
         """
         try:
-            tree = open_tree(AT_FDCWD, self.source, OPEN_TREE.CLONE | (AT.RECURSIVE if self.recursive else 0))
+            tree = open_tree(AT_FDCWD, self.source, _COPY_ALL if self.recursive else _COPY)
         except SystemCallError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 raise InvalidInput(f"bind source path does not exist: {self.source}") from error
             raise
         if self.set_below or self.clear_below:
-            mount_setattr(tree, "", AT.EMPTY_PATH | AT.RECURSIVE, self.set_below, self.clear_below)
+            mount_setattr(tree, "", _AND_BELOW, self.set_below, self.clear_below)
         if self.set or self.clear:
-            mount_setattr(tree, "", AT.EMPTY_PATH, self.set, self.clear)
+            mount_setattr(tree, "", _EMPTY_PATH, self.set, self.clear)
         return tree
 
     def attach_to(self, root: Fd, tree: Fd) -> None:
@@ -155,5 +160,4 @@ def attach(tree: Fd, target: Fd) -> None:
 def propagate(mounted: Fd, changes: tuple[int, ...]) -> None:
     """Change how an attached mount shares what is mounted on it; ``MS_REC`` goes for all mounts below, too."""
     for flags in changes:
-        recursive = AT.RECURSIVE if flags & MS.REC else 0
-        mount_setattr(mounted, "", AT.EMPTY_PATH | recursive, propagation=flags & ~MS.REC)
+        mount_setattr(mounted, "", _AND_BELOW if flags & _REC else _EMPTY_PATH, propagation=flags & ~_REC)

@@ -63,7 +63,7 @@ class AwaitParent(NamedTuple):
 
     def apply(self, context: Context) -> None:
         if not context.released:
-            context.prepared.update(receive_release(context.channel))
+            context.prepared.update(receive_release(context.channel, with_mounts=context.expects_mounts))
             context.released = True
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "TidyUp",
 ]
 
+_SYS_ADMIN: Final = 1 << capabilities.CAP.SYS_ADMIN
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -211,9 +212,8 @@ class LoadFilter(NamedTuple):
 
     def apply(self, context: Context) -> None:
         if self.privileged:
-            own = capabilities.capget()
-            needed = own.permitted & {capabilities.CAP.SYS_ADMIN}
-            capabilities.capset(own.effective | needed, own.permitted, own.inheritable)
+            effective, permitted, inheritable = capabilities.capget_masks()
+            capabilities.capset_masks(effective | permitted & _SYS_ADMIN, permitted, inheritable)
         seccomp.load(self.program, self.flags)
 
 
@@ -250,15 +250,11 @@ class Capabilities(NamedTuple):
         return "set the capabilities"
 
     def apply(self, context: Context) -> None:
-        own = capabilities.to_mask(capabilities.capget().permitted)
+        own = capabilities.capget_masks()[1]
         permitted = self.permitted & own
         # An inheritable one must be in the bounding set, or inheritable already; see capabilities(7).
         inheritable = self.inheritable & own
-        capabilities.capset(
-            capabilities.from_mask(self.effective & permitted),
-            capabilities.from_mask(permitted),
-            capabilities.from_mask(inheritable),
-        )
+        capabilities.capset_masks(self.effective & permitted, permitted, inheritable)
         capabilities.ambient_clear()
         capabilities.ambient_raise(capabilities.from_mask(self.ambient & permitted & inheritable))
 
@@ -359,6 +355,8 @@ class FindProgram(NamedTuple):
         path = next((entry[5:] for entry in reversed(list(environment)) if entry.startswith("PATH=")), _PATH)
         for directory in path.split(":"):
             candidate = f"{directory or '.'}/{self.name}"
+            if not os.access(candidate, os.X_OK):  # most directories do not have it, and this raises nothing
+                continue
             try:
                 status = os.stat(candidate)
             except OSError:

@@ -45,7 +45,8 @@ __all__ = [
 _LONGEST_OPTIONS: Final = 4095
 #: These have the same numbers for mount(2) and fsmount(2).
 _SAME_FLAGS: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
-_ONTO: Final = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH
+_ONTO: Final = int(MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
+_SLAVE_ALL: Final = int(MS.SLAVE | MS.REC)
 
 
 class SeparateHost(NamedTuple):
@@ -259,7 +260,7 @@ class PivotRoot(NamedTuple):
             pivot_root(".", ".")
             # The old root now lies on top of the new one. Its unmounting must not reach the host's.
             os.fchdir(host.fileno())
-        mount(None, ".", None, MS.SLAVE | MS.REC)
+        mount(None, ".", None, _SLAVE_ALL)
         umount2(".", MNT_DETACH)
         os.chdir("/")
 

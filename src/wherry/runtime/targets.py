@@ -14,12 +14,15 @@ from typing import Final, NamedTuple
 
 from wherry.errors import InvalidInput, SystemCallError
 from wherry.linux.fd import Fd
-from wherry.linux.files import RESOLVE, openat2
+from wherry.linux.files import RESOLVE, openat2, openat2_if_there
 
 __all__ = ["Target", "directory", "existing", "file", "ordinary_directory", "split"]
 
-_IN_ROOT: Final = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS
-_NO_LINKS: Final = RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS
+# Plain numbers: to combine members of an enumeration takes as long as a system call.
+_IN_ROOT: Final = int(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
+_NO_LINKS: Final = int(RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS)
+_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
+_ORDINARY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _MAXIMUM_LINKS: Final = 40  # as many as the kernel follows
 
 
@@ -32,12 +35,7 @@ class Target(NamedTuple):
 
 def existing(root: Fd, path: str, flags: int = os.O_PATH) -> Fd | None:
     """Open what is at a path inside the root, or return None if nothing is there."""
-    try:
-        return openat2(root, path, flags, resolve=_IN_ROOT)
-    except SystemCallError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
-        raise
+    return openat2_if_there(root, path, flags, _IN_ROOT)
 
 
 def directory(root: Fd, path: str, mode: int = 0o755) -> Target:
@@ -45,6 +43,12 @@ def directory(root: Fd, path: str, mode: int = 0o755) -> Target:
 
     :raises InvalidInput: something else is there.
     """
+    found = existing(root, path, _DIRECTORY)
+    if found is not None:
+        return Target(found, made=False)
+    made = _make_last(root, path, mode)
+    if made is not None:
+        return Target(made, made=True)
     found = existing(root, path)
     if found is None:
         return Target(_Maker(root, path).make(mode, leaf_is_file=False), made=True)
@@ -60,7 +64,8 @@ def file(root: Fd, path: str) -> Target:
     """
     found = existing(root, path)
     if found is None:
-        return Target(_Maker(root, path).make(0o755, leaf_is_file=True), made=True)
+        made = _make_last(root, path, 0o755, as_file=True)
+        return Target(made or _Maker(root, path).make(0o755, leaf_is_file=True), made=True)
     if stat.S_ISDIR(os.fstat(found.fileno()).st_mode):
         raise InvalidInput(f"{path!r} is a directory in the container, where a file is needed")
     return Target(found, made=False)
@@ -74,19 +79,21 @@ def ordinary_directory(root: Fd, path: str) -> Target:
     :raises InvalidInput: a component of the path is a symbolic link, or something else than a directory.
     """
     try:
-        fd = openat2(root, path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_NO_LINKS)
+        found = openat2_if_there(root, path, _ORDINARY, _NO_LINKS)
+        if found is not None:
+            return Target(found, made=False)
+        made = _make_last(root, path, 0o755, resolve=_NO_LINKS)
+        if made is None:
+            _Maker(root, path).make(0o755, leaf_is_file=False)
+            made = openat2(root, path, _ORDINARY, resolve=_NO_LINKS)
     except SystemCallError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise InvalidInput(
-                f"{path!r} must be an ordinary directory in the container",
-                cause="the image has a symbolic link or another kind of file there",
-            ) from error
-        if error.errno != errno.ENOENT:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
             raise
-        _Maker(root, path).make(0o755, leaf_is_file=False)
-        fd = openat2(root, path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_NO_LINKS)
-        return Target(fd, made=True)
-    return Target(fd, made=False)
+        raise InvalidInput(
+            f"{path!r} must be an ordinary directory in the container",
+            cause="the image has a symbolic link or another kind of file there",
+        ) from error
+    return Target(made, made=True)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -95,6 +102,27 @@ def split(path: str) -> tuple[str, str]:
     if name in ("", ".", ".."):
         raise InvalidInput(f"{path!r} names no file")
     return head or "/", name
+
+
+def _make_last(root: Fd, path: str, mode: int, *, as_file: bool = False, resolve: int = _IN_ROOT) -> Fd | None:
+    """Make the last component of a path where only that is missing, and open it; None if it is not as simple as that.
+
+    Nothing is followed: where anything is, a dangling link for one, making it fails. The name belongs to a directory
+    that is held by descriptor and is in the root.
+    """
+    head, _, name = path.rstrip("/").rpartition("/")
+    parent = openat2_if_there(root, head or ".", _DIRECTORY, resolve)
+    if parent is None or name in ("", ".", ".."):
+        return None
+    with parent:
+        try:
+            if as_file:
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                return Fd(os.open(name, flags, mode, dir_fd=parent.fileno()))
+            os.mkdir(name, mode, dir_fd=parent.fileno())
+        except FileExistsError:
+            return None
+        return openat2(parent, name, _ORDINARY, resolve=_NO_LINKS)
 
 
 class _Maker:

@@ -83,8 +83,8 @@ class ResolveUser(NamedTuple):
             home = next((entry.home for entry in passwd_entries(passwd) if entry.uid == self.uid), "")
             found = Identity(self.uid, self.gid, (), home or "/")
         extra = tuple(_group_number(name, group) for name in self.extra_groups)
-        # By name, the primary group as well: else a set-group-ID program would get rid of it (CVE-2022-36109). Who gives
-        # numbers gives them all.
+        # By name, the primary group as well: else a set-group-ID program would get rid of it (CVE-2022-36109). Who
+        # gives numbers gives them all.
         primary = (found.gid,) if self.username else ()
         groups = tuple(dict.fromkeys((*primary, *found.groups, *self.groups, *extra)))
         return found._replace(groups=groups)
@@ -175,4 +175,4 @@ def _read(root: Fd, path: str) -> str:
             raise InvalidInput(f"{path!r} in the container is not a regular file")
         if status.st_size > _LARGEST_FILE:
             raise InvalidInput(f"{path!r} in the container has {status.st_size} bytes", hint="16 MiB are read at most")
-        return os.read(fd.fileno(), _LARGEST_FILE).decode(errors="surrogateescape")
+        return os.read(fd.fileno(), status.st_size).decode(errors="surrogateescape")
