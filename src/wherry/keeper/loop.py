@@ -52,8 +52,10 @@ class Loop:
 
     def watch(self, fd: int, handler: Handler, events: int = select.EPOLLIN) -> None:
         """Call ``handler(events)`` whenever the descriptor is ready; replaces what was said about it before."""
-        self.unwatch(fd)
-        self._epoll.register(fd, events)
+        try:
+            (self._epoll.modify if fd in self._handlers else self._epoll.register)(fd, events)
+        except FileNotFoundError:  # it was being left alone after a fault
+            self._epoll.register(fd, events)
         self._handlers[fd] = (handler, events)
 
     def unwatch(self, fd: int) -> None:

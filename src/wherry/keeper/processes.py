@@ -300,6 +300,8 @@ class Processes:
     def _drop(self, process: Process) -> None:
         self._known.pop(process.key, None)
         process.close()
+        if not os.path.lexists(process.directory):
+            return  # the daemon was faster
         if process.description.kind == "container":
             streams.remove_fifos(process.directory)
         Files.of(process).remove()
@@ -437,7 +439,8 @@ class Processes:
 
     def _directory(self, container: str) -> str:
         directory = os.path.join(self._root, container)
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        if not os.path.isdir(directory):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
         return directory
 
 

@@ -100,8 +100,11 @@ def _make_input(path: str, *, wanted: bool) -> tuple[Fd, Fd | None]:
 
 
 def _make(path: str) -> None:
-    _remove(path)
-    os.mkfifo(path, 0o600)
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        _remove(path)
+        os.mkfifo(path, 0o600)
 
 
 def _remove(path: str) -> None:
@@ -160,16 +163,22 @@ class Output:
 
         Not until the end of file: others may hold the other side, and go on writing for ever.
         """
-        left = max(self._pending(), CHUNK)
+        left = max(self._pending(), 0 if self._is_pipe else CHUNK)  # a pipe tells everything that is in it
         while left > 0 and not self._sink.blocked:
             count = self._read()
             left = left - count if count else 0
         return not self._sink.blocked
 
-    def _on_ready(self, _events: int) -> None:
+    def _on_ready(self, events: int) -> None:
         if self._sink.blocked:
             self._wait_for_room()
-        elif self._read() == 0 and self._ended and not self._is_edge:
+            return
+        if events == select.EPOLLHUP and self._is_pipe:
+            self._ended = True  # empty, and nobody has the other side
+            count = 0
+        else:
+            count = self._read()
+        if count == 0 and self._ended and not self._is_edge:
             # Hang-up is a lasting state; edge-triggered it wakes us once, and again when somebody comes back.
             self._is_edge = True
             self._loop.watch(self._fd.fileno(), self._on_ready, select.EPOLLIN | select.EPOLLET)

@@ -65,10 +65,12 @@ def launch(plan: Plan, stdio: Streams | None, *, size: tuple[int, int] | None = 
         process and no control group of this plan's.
     """
     ours, theirs = channel.make()
-    with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
-        streams = stdio or (null.fileno(),) * 3
+    with theirs:
         try:
-            return _launch(plan, streams, size, ours, theirs)
+            if stdio is not None:
+                return _launch(plan, stdio, size, ours, theirs)
+            with Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
+                return _launch(plan, (null.fileno(),) * 3, size, ours, theirs)
         except BaseException:
             ours.close()
             raise

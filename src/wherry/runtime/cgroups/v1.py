@@ -56,11 +56,11 @@ class CgroupV1:
 
     def create(self, resources: Resources) -> None:
         """Make the directories and set the limits."""
-        existed = self.exists()
         wanted = limits(resources)
+        existed = False
         try:
             for top in dict.fromkeys(self._mounts.values()):
-                self._make(top, self.path)
+                existed |= not self._make(top, self.path)
             self._write(wanted)
             if resources.devices is not None:
                 self._fill_devices(resources.devices)
@@ -69,8 +69,8 @@ class CgroupV1:
                 self.destroy()
             raise
 
-    def _make(self, top: str, path: str) -> None:
-        """Make a directory in one hierarchy, parents first if they are missing."""
+    def _make(self, top: str, path: str) -> bool:
+        """Make a directory in one hierarchy, parents first if they are missing; whether it was not there before."""
         directory = Directory(self._files, top + path)
         try:
             made = directory.make()
@@ -82,6 +82,7 @@ class CgroupV1:
             made = directory.make()
         if made and top == self._mounts.get("cpuset"):
             self._inherit_cpuset(top, path)
+        return made
 
     def _inherit_cpuset(self, top: str, path: str) -> None:
         """Copy processors and memory nodes from the parent: a new cpuset has none, and no process can be put into it.
