@@ -73,7 +73,12 @@ def _open(host: str, options: Options, environment: Mapping[str, str]) -> list[L
 
 
 def _group_id(name: str | None, fallback: str) -> int:
-    """Return the group that may connect; only a group that was asked for has to exist."""
+    """Return the group that may connect; only a group that was asked for has to exist.
+
+    Who is not root may only give files to groups of their own, so for them nothing is assumed.
+    """
+    if name is None and os.geteuid() != 0:
+        return -1
     try:
         return grp.getgrnam(name or fallback).gr_gid
     except KeyError:
@@ -88,19 +93,24 @@ def _open_unix(path: Path, group: int) -> Listener:
     _make_way(path)
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o777 & ~0o600)  # nobody else between bind and chown
     try:
-        listener.bind(str(path))
+        _bind(listener, path)
+        if group >= 0:
+            os.chown(path, -1, group)
+        path.chmod(SOCKET_MODE)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise SystemFault(f"unable to listen on unix://{path}", cause=(error.strerror or str(error)).lower()) from error
+    return Listener(f"unix://{path}", listener, path)
+
+
+def _bind(listener: socket.socket, path: Path) -> None:
+    mask = os.umask(0o777 & ~0o600)  # nobody else between bind and chown
+    try:
+        listener.bind(str(path))
     finally:
         os.umask(mask)
-    if group >= 0:
-        os.chown(path, -1, group)
-    path.chmod(SOCKET_MODE)
-    listener.listen(BACKLOG)
-    return Listener(f"unix://{path}", listener, path)
 
 
 def _make_way(path: Path) -> None:
