@@ -223,15 +223,20 @@ def _ping_tls(context: ssl.SSLContext, port: int) -> bytes:
         return received
 
 
+USAGE = "keyUsage=critical,keyCertSign,cRLSign"  # Python 3.13 checks strictly (RFC 5280)
+
+
 def _make_certificates(directory: Path) -> None:
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
+    openssl(
+        "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2", "-addext", USAGE
+    )
     for name in ("server", "client"):
         openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (directory / "extension").write_text("subjectAltName=DNS:localhost\n")
+        (directory / "extension").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
         openssl(
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
             *("-out", f"{name}.pem", "-days", "2", "-extfile", "extension"),

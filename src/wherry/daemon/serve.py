@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wherry import __version__
 from wherry.api.app import Api, make_api
 from wherry.daemon import logs, options
-from wherry.daemon.listeners import Listener, open_listeners
+from wherry.daemon.listeners import BACKLOG, Listener, open_listeners
 from wherry.daemon.lock import DataRootLock
 from wherry.daemon.notify import notify
 from wherry.engine.engine import Engine
@@ -92,10 +92,8 @@ class Daemon:
 
 
 async def _accept(loop: asyncio.AbstractEventLoop, api: Api, listener: Listener) -> asyncio.Server:
-    backlog = 4096
-    if listener.socket.family.name == "AF_UNIX":
-        return await loop.create_unix_server(api.connection, sock=listener.socket, backlog=backlog)
-    return await loop.create_server(api.connection, sock=listener.socket, ssl=listener.tls, backlog=backlog)
+    """Answer on a listener. Not by `create_unix_server`, which since 3.13 would remove a socket that is systemd's."""
+    return await loop.create_server(api.connection, sock=listener.socket, ssl=listener.tls, backlog=BACKLOG)
 
 
 async def serve(told: Options, channel: Background) -> None:
