@@ -15,6 +15,7 @@ from wherry.errors import InvalidInput, SystemCallError
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.mount import (
     AT,
+    MOUNT_ATTR,
     MOVE_MOUNT,
     MS,
     OPEN_TREE,
@@ -23,6 +24,7 @@ from wherry.linux.mount import (
     fsconfig_string,
     fsmount,
     fsopen,
+    mount,
     mount_setattr,
     move_mount,
     open_tree,
@@ -34,6 +36,22 @@ __all__ = ["ORDINARY", "Bind", "FileSystem", "attach", "new_file_system", "propa
 
 #: File systems that decide about security: what they are mounted on may not be a symbolic link.
 ORDINARY: Final = frozenset({"proc", "sysfs"})
+#: Nothing is done to these once they are mounted.
+_IN_ONE_CALL: Final = frozenset({"tmpfs", "devpts", "mqueue"})
+#: Attributes of a mount and the flags that mean nothing else to mount(2). RDONLY, there, is the file system's as well.
+_MOUNT_FLAGS: Final = tuple(
+    (int(attribute), int(flag))
+    for attribute, flag in (
+        (MOUNT_ATTR.NOSUID, MS.NOSUID),
+        (MOUNT_ATTR.NODEV, MS.NODEV),
+        (MOUNT_ATTR.NOEXEC, MS.NOEXEC),
+        (MOUNT_ATTR.STRICTATIME, MS.STRICTATIME),
+        (MOUNT_ATTR.NODIRATIME, MS.NODIRATIME),
+        (MOUNT_ATTR.NOSYMFOLLOW, MS.NOSYMFOLLOW),
+    )
+)
+_SAME_MEANING: Final = sum(attribute for attribute, _ in _MOUNT_FLAGS)
+_LONGEST_DATA: Final = 4000  # mount(2) takes less than a page
 _ONTO: Final = int(MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
 _COPY: Final = int(OPEN_TREE.CLONE)
 _COPY_ALL: Final = int(OPEN_TREE.CLONE) | int(AT.RECURSIVE)
@@ -68,13 +86,34 @@ class FileSystem(NamedTuple):
     def apply(self, context: Context) -> None:
         find = targets.ordinary_directory if self.kind in ORDINARY else targets.directory
         target = find(context.root, self.destination)
-        fd = new_file_system(self.kind, self.source, self._options(target), self.attributes)
+        options = self._options(target)
+        if self._mounted_in_one_call(target.fd, options):
+            return
+        fd = new_file_system(self.kind, self.source, options, self.attributes)
         if self.copy_up and not target.made:
             copyup.copy(target.fd, fd)
         attach(fd, target.fd)
         propagate(fd, self.propagation)
         if self.kind == "proc":
             context.proc = fd
+
+    def _mounted_in_one_call(self, target: Fd, options: Options) -> bool:
+        """Use mount(2), where it means the same as the seven calls that take its place; whether that was done.
+
+        The target's name under the host's /proc stands for the descriptor. What fails is done again in the other way,
+        because that tells the reason.
+        """
+        if self.kind not in _IN_ONE_CALL or self.attributes & ~_SAME_MEANING or self.propagation or self.copy_up:
+            return False
+        data = ",".join(key if value is None else f"{key}={value}" for key, value in options)
+        if data.count(",") >= len(options) > 0 or len(data) > _LONGEST_DATA:
+            return False  # a comma within a value would divide it
+        flags = sum(flag for attribute, flag in _MOUNT_FLAGS if self.attributes & attribute)
+        try:
+            mount(self.source, f"/proc/self/fd/{target.fileno()}", self.kind, flags, data)
+        except SystemCallError:
+            return False
+        return True
 
     def _options(self, target: targets.Target) -> Options:
         """A tmpfs on a directory of the image takes over its mode, unless it is told another, as with runc."""
