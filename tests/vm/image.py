@@ -17,7 +17,11 @@ from tests import machine
 from tests.vm.kernel import Kernel, disk_modules
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = ("bash", "ip", "kmod", "unshare", "setpriv", "nsenter", "runc", "docker", "ps", "git", "setfattr")
+PROGRAMS = tuple(
+    "bash cat chmod chown cp diff env find grep head id ln ls mkdir mknod mv rm rmdir sed sh sleep sort stat tail tar touch "
+    "true uname wc curl docker getfattr git ip kmod mount nsenter openssl prlimit ps runc setfattr setpriv skopeo umount "
+    "unshare".split()
+)
 """Taken along when this machine has them, with their libraries; all else is busybox."""
 LIBRARIES = ("libseccomp.so.2", "libnss_files.so.2", "libgcc_s.so.1")
 """Loaded by name at run time, so no program's list of libraries shows them."""
@@ -33,6 +37,10 @@ NOT_NEEDED = {
     "turtledemo",
 }
 REPOSITORY = ("src", "tests", "bench", "pyproject.toml", "ARCHITECTURE.md", "README.md", "wherry", "packaging")
+DIRECTORIES = (
+    *("dev", "etc", "home", "job", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr/bin", "usr/lib"),
+    *("usr/lib64", "usr/local/bin", "usr/local/lib", "usr/sbin", "usr/share", "var/lib", "var/log", "var/tmp"),
+)
 ACCOUNTS = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
     "group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\n",
@@ -149,22 +157,7 @@ def compile_modules(top: Path, python: Path) -> None:
 
 def skeleton(top: Path) -> None:
     """The directories, links and accounts of a small system; every busybox applet gets its link."""
-    for name in (
-        "usr/bin",
-        "usr/sbin",
-        "usr/lib",
-        "usr/lib64",
-        "etc",
-        "dev",
-        "proc",
-        "sys",
-        "run",
-        "tmp",
-        "root",
-        "var/tmp",
-        "var/lib",
-        "job",
-    ):
+    for name in DIRECTORIES:
         (top / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (top / name).symlink_to(f"usr/{name}")
