@@ -80,7 +80,7 @@ class ResolveUser(NamedTuple):
         if self.username:
             found = look_up(self.username, passwd, group)
         else:
-            home = next((entry.home for entry in passwd_entries(passwd) if entry.uid == self.uid), "")
+            home = next((entry.home for entry in passwd_entries(passwd, str(self.uid)) if entry.uid == self.uid), "")
             found = Identity(self.uid, self.gid, (), home or "/")
         extra = tuple(_group_number(name, group) for name in self.extra_groups)
         # By name, the primary group as well: else a set-group-ID program would get rid of it (CVE-2022-36109). Who
@@ -106,14 +106,15 @@ def look_up(username: str, passwd: str, group: str) -> Identity:
         entry = PasswdEntry("", _in_range(user_part), 0, "/")
     if group_part:
         return Identity(entry.uid, _group_number(group_part, group), (), entry.home or "/")
-    groups = tuple(g.gid for g in group_entries(group) if entry.name and entry.name in g.members)
+    members = group_entries(group, entry.name) if entry.name else ()
+    groups = tuple(g.gid for g in members if entry.name in g.members)
     return Identity(entry.uid, entry.gid, groups, entry.home or "/")
 
 
 def _passwd_entry(user: str, passwd: str) -> PasswdEntry | None:
     """Return the first entry that matches: a number is a user ID before it is a name."""
     wanted = int(user) if _is_number(user) else None
-    for entry in passwd_entries(passwd):
+    for entry in passwd_entries(passwd, user if wanted is None else str(wanted)):
         if entry.uid == wanted if wanted is not None else entry.name == user:
             return entry
     return None
@@ -122,7 +123,7 @@ def _passwd_entry(user: str, passwd: str) -> PasswdEntry | None:
 def _group_number(name: str, group: str) -> int:
     if _is_number(name):
         return _in_range(name)
-    for entry in group_entries(group):
+    for entry in group_entries(group, name):
         if entry.name == name:
             return entry.gid
     raise InvalidInput(f"unable to find group {name}: {NO_GROUP}")
@@ -139,23 +140,28 @@ def _in_range(text: str) -> int:
     return value
 
 
-def passwd_entries(text: str) -> Iterator[PasswdEntry]:
-    """Read passwd(5); lines that make no sense are skipped, as the C library does."""
-    for fields in _lines(text, 4):
+def passwd_entries(text: str, containing: str = "") -> Iterator[PasswdEntry]:
+    """Read passwd(5); lines that make no sense are skipped, as the C library does.
+
+    :param containing: leave out lines without this text, which saves taking them apart.
+    """
+    for fields in _lines(text, 4, containing):
         if _is_number(fields[2]) and _is_number(fields[3]):
             yield PasswdEntry(fields[0], int(fields[2]), int(fields[3]), fields[5] if len(fields) > 5 else "")
 
 
-def group_entries(text: str) -> Iterator[GroupEntry]:
-    """Read group(5)."""
-    for fields in _lines(text, 3):
+def group_entries(text: str, containing: str = "") -> Iterator[GroupEntry]:
+    """Read group(5); ``containing`` as in :func:`passwd_entries`."""
+    for fields in _lines(text, 3, containing):
         if _is_number(fields[2]):
             members = fields[3].split(",") if len(fields) > 3 else []
             yield GroupEntry(fields[0], int(fields[2]), tuple(member for member in members if member))
 
 
-def _lines(text: str, least: int) -> Iterator[list[str]]:
+def _lines(text: str, least: int, containing: str) -> Iterator[list[str]]:
     for line in text.splitlines():
+        if containing not in line:
+            continue
         fields = line.strip().split(":")
         if len(fields) >= least and fields[0] and not fields[0].startswith("#"):
             yield fields
