@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -16,7 +17,7 @@ import pytest
 from daemons import Daemon
 
 from conftest import import_busybox
-from needs import need
+from needs import ROOT, need
 
 pytestmark = need("root", "busybox", "overlay")
 
@@ -193,3 +194,43 @@ def assert_consistent(daemon: Daemon, running: dict[str, int]) -> None:
 def _cgroups(daemon: Daemon) -> list[Path]:
     parents = list(Path("/sys/fs/cgroup").glob(f"*/{daemon.cgroup}")) + list(Path("/sys/fs/cgroup").glob(daemon.cgroup))
     return [path for parent in parents for path in parent.iterdir() if path.is_dir()]
+
+
+class Upgraded(Daemon):
+    """A daemon whose code can be another copy."""
+
+    source = ROOT / "src"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "PYTHONPATH": str(self.source)}
+
+
+def test_a_keeper_of_another_version_becomes_ours_in_place(tmp_path: Path, busybox_archive: bytes) -> None:
+    older = tmp_path / "src"
+    shutil.copytree(ROOT / "src", older, ignore=shutil.ignore_patterns("__pycache__"))
+    (older / "wherry" / "__init__.py").write_text('"""An older one."""\n\n__version__ = "0.0.1"\n')
+    daemon = Upgraded("--debug")
+    daemon.source = older
+    try:
+        daemon.start()
+        import_busybox(daemon, busybox_archive)
+        container = create(daemon, "sh", "-c", "while :; do echo tick; sleep 0.02; done")
+        terminal = create(daemon, "sh", "-c", "sleep 1; echo survived; exit 6", Tty=True)
+        for each in (container, terminal):
+            start(daemon, each)
+        keeper, pid = daemon.keeper_pid, state(daemon, container)["Pid"]
+        daemon.stop()
+        daemon.source = ROOT / "src"
+        daemon.start()
+        assert "upgrading the keeper" in daemon.log_tail()
+        assert (daemon.keeper_pid, state(daemon, container)["Pid"]) == (keeper, pid)
+        assert wait(daemon, terminal) == 6
+        assert "survived" in output(daemon, terminal)
+        before = len(output(daemon, container))
+        another = create(daemon, "true")
+        start(daemon, another)
+        assert wait(daemon, another) == 0
+        assert len(output(daemon, container)) > before
+    finally:
+        daemon.shut_down()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
+from wherry import __version__
 from wherry.engine import files
 from wherry.engine.container import Container
 from wherry.engine.containers import Containers
@@ -118,6 +119,9 @@ class Engine:
 
     async def _connect(self) -> None:
         hello = await self._link.connect()
+        if hello.fields["version"] != __version__:
+            _log.info("upgrading the keeper version=%s", hello.fields["version"])
+            await self._link.request("upgrade")
         await self._reconciler.reconcile(hello.fields["processes"])
 
     def _keeper_said(self, message: Message) -> None:
