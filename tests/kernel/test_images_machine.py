@@ -61,7 +61,7 @@ def test_the_host_image_has_the_hosts_programs_and_none_of_its_data(store: Image
     store.reconcile()
     [root, usr, *_] = store.overlay(store.id_of("host"), tmp_path / "c")
     assert (root.target, usr.target, usr.lower) == ("/", "/usr", ("/usr",))
-    layer = Path(root.lower[0])
+    layer = Path(root.lower[-1])
     names = {str(path.relative_to(layer)) for path in layer.rglob("*")}
     assert {"etc/passwd", "etc/group", "etc/nsswitch.conf", "tmp", "proc", "sys", "dev", "usr"} <= names
     for secret in (
@@ -155,7 +155,7 @@ def test_alpines_root_file_system_comes_out_as_it_went_in(store: ImageStore, tmp
         return {
             (i.name.removeprefix("./"), i.mode, i.uid, i.gid, i.size, i.linkname, int(i.mtime))
             for i in archive
-            if i.name != "."
+            if i.name.removeprefix("./") not in (".", "etc/resolv.conf")  # a place to mount on, which Alpine lacks
         }
 
     with tarfile.open(path) as original, tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as ours:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wherry.engine.bridge import pieces_of
-from wherry.engine.changes import own_changes
 from wherry.engine.container import Container
 from wherry.engine.events import EventBus
 from wherry.engine.names import short
 from wherry.engine.registry import Registry
 from wherry.images import ImageStore
+from wherry.layers.diff import changes
 from wherry.layers.export import export
 from wherry.layers.overlay import OverlayMount
 from wherry.oci.digest import Digest
@@ -136,7 +136,7 @@ class Images:
 
     def changes(self, container: Container) -> Jsons:
         """What a container changed in its root; the body of ContainerChanges. Reads the disk: in a thread."""
-        return [change.json() for change in own_changes(self.overlay(container))]
+        return [change.json() for change in changes(self.overlay(container))]
 
     def export(self, container: Container) -> AsyncGenerator[bytes, None]:
         """A container's root as a tar archive."""

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -160,7 +161,10 @@ class ImageStore:
 
         :raises NotFound: there is no such image.
         """
-        mounts = self.get(identifier).overlay(container_directory)
+        image = self.get(identifier)
+        root, *parts = image.overlay(container_directory)
+        places = self.layers.mountpoints(image.layers[-1].chain_id if image.layers else None)
+        mounts = [replace(root, lower=(str(places), *root.lower)), *parts]
         make_directories(mounts)
         return mounts
 

@@ -21,12 +21,14 @@ from wherry.content.durable import disk_errors, publish, temporary_name
 from wherry.errors import CorruptData, NotFound
 from wherry.layers.database import Database
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
+from wherry.layers.mountpoints import make_mountpoints
 from wherry.layers.source import Reader
 from wherry.layers.unpack import Unpacked, unpack
 from wherry.oci.digest import Digest, chain_id
 
 #: The directory that stands for "no layer", as an overlay needs one below. Numbers of layers begin at 1.
 EMPTY_LAYER: Final = "0"
+_MOUNTPOINTS: Final = "m"  # what the name of a pile's mount points adds to its top layer's
 
 __all__ = ["EMPTY_LAYER", "SCHEMA", "Layer", "LayerStore", "remove_tree"]
 
@@ -72,6 +74,7 @@ class LayerStore:
         self._database = database
         self._limits = limits
         self._lock = threading.Lock()
+        self._with_mountpoints: set[Path] = set()
         self._busy: dict[Digest, tuple[threading.Lock, int]] = {}
         with disk_errors("make the layers' directory"):
             root.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -111,6 +114,26 @@ class LayerStore:
             found.append(layer)
             top = layer.parent
         return found
+
+    def mountpoints(self, top: Digest | None) -> Path:
+        """The directory with what a pile lacks to be a container's root; made when it is asked for first.
+
+        :param top: the pile's chain ID; None for an empty one.
+        """
+        layers = [str(self.path(layer)) for layer in self.pile(top)] or [str(self.root / EMPTY_LAYER)]
+        place = Path(layers[0] + _MOUNTPOINTS)
+        with self._lock:
+            if place not in self._with_mountpoints:
+                if not place.is_dir():
+                    self._make_mountpoints(layers, place)
+                self._with_mountpoints.add(place)
+        return place
+
+    def _make_mountpoints(self, layers: list[str], place: Path) -> None:
+        staged = temporary_name(self._tmp, "layer")
+        with disk_errors("make the places to mount on"):
+            make_mountpoints(layers, staged)
+            staged.rename(place)
 
     def ensure(self, open_blob: Callable[[], BinaryIO], diff_id: Digest, parent: Digest | None) -> Layer:
         """Unpack a layer, unless it is there; of several that ask for the same at once, one does the work.
@@ -157,11 +180,15 @@ class LayerStore:
             del self._layers[layer.chain_id]
         for layer in doomed:
             self._bury(self.path(layer))
+            place = Path(f"{self.path(layer)}{_MOUNTPOINTS}")
+            self._with_mountpoints.discard(place)
+            self._bury(place)
         return sum(layer.size for layer in doomed)
 
     def reconcile(self) -> None:
         """Make directories and rows agree again after a crash; nobody else may use the store meanwhile."""
         known = {str(layer.number) for layer in self} | {EMPTY_LAYER}
+        known |= {name + _MOUNTPOINTS for name in known}
         with disk_errors("look at the layers' directory"):
             found = {entry.name for entry in os.scandir(self.root)}
         for name in found - known:
