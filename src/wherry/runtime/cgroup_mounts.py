@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from wherry.errors import SystemCallError
 from wherry.linux.fd import AT_FDCWD, Fd
-from wherry.linux.mount import AT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE, mount, mount_setattr, move_mount, open_tree
+from wherry.linux.mount import AT, MOUNT_ATTR, MS, OPEN_TREE, mount, mount_setattr, open_tree
 from wherry.runtime import cgroups, targets
 from wherry.runtime.context import Context
 from wherry.runtime.mounts import attach, new_file_system, propagate
@@ -41,8 +41,10 @@ class Hierarchy(NamedTuple):
 class MountCgroups(NamedTuple):
     """Mount the control groups.
 
-    With a cgroup namespace the hierarchies are mounted anew, and their root is the container's group. Without one, the
-    container's group is bound (version 1) or the whole hierarchy is shown (version 2), as runc does.
+    Version 1: the container's group is bound, hierarchy by hierarchy. Mounting the hierarchies anew in the cgroup
+    namespace would look the same, and make nine superblocks, which cost memory and, at the container's end, time. That
+    is done only in a user namespace, which may not bind what is the host's.
+    Version 2: mounted anew with a cgroup namespace, where its root is the container's group, and else shown whole.
 
     :param path: the container's group.
     :param private: whether the container has a cgroup namespace of its own.
@@ -61,7 +63,8 @@ class MountCgroups(NamedTuple):
         found = hierarchies()
         target = targets.ordinary_directory(context.root, self.destination)
         if cgroups.hierarchies().version == 1:
-            self._mount_old(target.fd, [one for one in found if one.version == 1])
+            old = [one for one in found if one.version == 1]
+            self._mount_old(target.fd, old, anew=self.private and context.user_namespace)
         else:
             tree = self._new(next((one.mount_point for one in found if one.version == 2), "/sys/fs/cgroup"))
             attach(tree, target.fd)
@@ -77,10 +80,9 @@ class MountCgroups(NamedTuple):
         own = "" if self.private else self.path
         return _copied(host + own, self.attributes)
 
-    def _mount_old(self, target: Fd, old: list[Hierarchy]) -> None:
+    def _mount_old(self, target: Fd, old: list[Hierarchy], *, anew: bool) -> None:
         """Version 1: a tmpfs with one directory per hierarchy, and links for controllers mounted together."""
-        flags = self.attributes & ~MOUNT_ATTR.RDONLY
-        shelf = new_file_system("tmpfs", "tmpfs", (("mode", "755"),), flags)
+        shelf = new_file_system("tmpfs", "tmpfs", (("mode", "755"),), self.attributes & ~MOUNT_ATTR.RDONLY)
         attach(shelf, target)
         propagate(shelf, self.propagation)
         # Nobody else reaches this fresh tmpfs, so that names relative to it are as safe as descriptors, and one
@@ -88,21 +90,16 @@ class MountCgroups(NamedTuple):
         os.fchdir(shelf.fileno())
         for one in old:
             os.mkdir(one.directory, 0o755)
-            self._mount_hierarchy(one)
+            if anew:
+                # Read-only, nosuid, nodev, noexec have the same numbers in both interfaces.
+                mount("cgroup", one.directory, "cgroup", self.attributes & _SAME_FLAGS, ",".join(one.options))
+            else:
+                mount(one.mount_point + self.path, one.directory, None, MS.BIND)
             for controller in one.directory.split(",") if "," in one.directory else ():
                 os.symlink(one.directory, controller)
         os.chdir("/")
-        if self.attributes & MOUNT_ATTR.RDONLY:
-            mount_setattr(shelf, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.RDONLY)
-
-    def _mount_hierarchy(self, one: Hierarchy) -> None:
-        if self.private:
-            # Read-only, nosuid, nodev, noexec have the same numbers in both interfaces.
-            flags = self.attributes & _SAME_FLAGS
-            mount("cgroup", one.directory, "cgroup", flags, ",".join(one.options))
-            return
-        tree = _copied(one.mount_point + self.path, self.attributes)
-        move_mount(tree, "", AT_FDCWD, one.directory, MOVE_MOUNT.F_EMPTY_PATH)
+        if self.attributes:
+            mount_setattr(shelf, "", AT.EMPTY_PATH | (0 if anew else AT.RECURSIVE), attr_set=self.attributes)
 
 
 def _copied(path: str, attributes: int) -> Fd:

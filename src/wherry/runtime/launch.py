@@ -202,7 +202,12 @@ class _Group:
     def _make(self) -> None:
         if self._group is not None and not self._made and self._plan.resources is not None:
             self._made = True
-            self._group.create(cgroups.Resources.from_oci(self._plan.resources))
+            resources = cgroups.Resources.from_oci(self._plan.resources)
+            mask = os.umask(0o022)  # the engine's own would hide the directories from the container's users
+            try:
+                self._group.create(resources)
+            finally:
+                os.umask(mask)
 
     def take_in(self, pid: int) -> None:
         if self._group is None or self.directory is not None:
