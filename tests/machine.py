@@ -24,7 +24,11 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "util-linux": lambda: shutil.which("setpriv") is not None and shutil.which("unshare") is not None,
     "procps": lambda: shutil.which("ps") is not None,
     "iproute2": lambda: shutil.which("ip") is not None,
-    "runc": lambda: shutil.which("runc") is not None,
+    "openssl": lambda: shutil.which("openssl") is not None,
+    "diffutils": lambda: shutil.which("diff") is not None,
+    "attr": lambda: shutil.which("getfattr") is not None,
+    "runc": lambda: shutil.which("runc", path=search_path()) is not None,
+    "skopeo": lambda: shutil.which("skopeo") is not None,
 }
 VM_PACKAGES: dict[str, Callable[[], bool]] = {
     "qemu-system-x86": lambda: shutil.which("qemu-system-x86_64") is not None,
