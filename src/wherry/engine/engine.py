@@ -53,6 +53,7 @@ class Engine:
         self.settings = settings
         self.events = EventBus()
         self._closing = False
+        self._early_exits: list[dict[str, Any]] | None = []  # told by a keeper whose processes are not adopted yet
 
     @classmethod
     async def open(cls, settings: Settings) -> Engine:
@@ -70,8 +71,8 @@ class Engine:
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
         empty_directory(settings.data_root / "tmp")
         engine._build()
-        await engine.images.reconcile()
-        await engine._connect()
+        processes, _ = await asyncio.gather(engine._greet_keeper(), engine.images.reconcile())
+        await engine._reconcile(processes)
         return engine
 
     def _build(self) -> None:
@@ -83,6 +84,8 @@ class Engine:
         self.images = Images(store, self._registry, self.events)
         self._link = KeeperLink(settings.exec_root, self._keeper_said, self._keeper_lost)
         self._launcher = Launcher(settings, self._registry, self._link, self._overlay)
+        for container in self._registry:
+            self._launcher.feed(container)
         self._lifecycle = Lifecycle(self._registry, self._launcher, self.events, settings.data_root / "tmp")
         self.execs = Execs(settings, self._registry, self._link, self._launcher, self._lifecycle)
         self._lifecycle.on_exit = self.execs.container_exited
@@ -117,24 +120,37 @@ class Engine:
 
     # --- the keeper -------------------------------------------------------------------------------
 
-    async def _connect(self) -> None:
+    async def _greet_keeper(self) -> list[dict[str, Any]]:
+        """Connect to the keeper, started or upgraded if need be; returns the processes that it knows."""
         hello = await self._link.connect()
         if hello.fields["version"] != __version__:
             _log.info("upgrading the keeper version=%s", hello.fields["version"])
             await self._link.request("upgrade")
-        await self._reconciler.reconcile(hello.fields["processes"])
+        processes: list[dict[str, Any]] = hello.fields["processes"]
+        return processes
+
+    async def _reconcile(self, processes: list[dict[str, Any]]) -> None:
+        """Adopt what the keeper runs; exits that it told meanwhile come after that."""
+        ended = frozenset(fields["key"] for fields in self._early_exits or [])
+        await self._reconciler.reconcile(processes, ended)
+        early, self._early_exits = self._early_exits or [], None
+        for fields in early:
+            self._process_exited(fields)
 
     def _keeper_said(self, message: Message) -> None:
         event, key = message.fields["event"], message.fields.get("key", "")
         container = self._registry.find(key)
         if event == "grew" and container is not None and container.feed is not None:
             container.feed.has_grown()
+        elif event == "exited" and self._early_exits is not None:
+            self._early_exits.append(message.fields)
         elif event == "exited":
-            self._process_exited(container, message.fields)
+            self._process_exited(message.fields)
         elif event == "process":
             self._found_running(container, message)
 
-    def _process_exited(self, container: Container | None, fields: dict[str, Any]) -> None:
+    def _process_exited(self, fields: dict[str, Any]) -> None:
+        container = self._registry.find(fields["key"])
         if container is not None:
             self._lifecycle.exited(container, fields)
         elif fields["kind"] == "exec":
@@ -158,6 +174,7 @@ class Engine:
 
     async def _replace_keeper(self) -> None:
         """Start another keeper and hand it what this process holds of each container."""
+        self._early_exits = []
         for attempt in range(_KEEPER_RETRIES):
             try:
                 hello = await self._link.connect()
@@ -171,7 +188,7 @@ class Engine:
         for container in self._registry:
             if container.pidfd is not None and container.state.is_alive:
                 await self._hand_over(container)
-        await self._reconciler.reconcile(hello.fields["processes"])
+        await self._reconcile(hello.fields["processes"])
 
     async def _hand_over(self, container: Container) -> None:
         assert container.pidfd is not None

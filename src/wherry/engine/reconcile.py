@@ -48,19 +48,26 @@ class Reconciler:
         self._data = data_root / "containers"
         self._run = exec_root / "containers"
 
-    async def reconcile(self, processes: list[dict[str, Any]]) -> None:
+    async def reconcile(self, processes: list[dict[str, Any]], ended: frozenset[str] = frozenset()) -> None:
         """Adopt what runs, finish what ended, remove what nobody owns.
 
         :param processes: those that the keeper knows, from its answer to ``hello``.
+        :param ended: those of which it has told the exit since then; that is worked on by whoever calls.
         """
         known = {entry["key"]: entry for entry in processes if entry["kind"] == "container"}
-        for entry in processes:
-            if entry["kind"] == "exec" and entry.get("exited"):
-                await self._launcher.forget(entry["key"])
+        for each in processes:
+            if each["kind"] == "exec" and each.get("exited"):
+                await self._launcher.forget(each["key"])
         for container in self._registry:
-            await self._settle(container, known.pop(container.id, None))
-        for entry in known.values():
-            await self._end_stranger(entry)
+            entry = known.pop(container.id, None)
+            if container.id not in ended:
+                await self._settle(container, entry)
+            elif entry is not None:
+                self._launcher.feed(container)
+                self._was_running(container, entry)
+        for stranger in known.values():
+            if stranger["key"] not in ended:
+                await self._end_stranger(stranger)
         self._remove_strangers()
 
     async def _settle(self, container: Container, entry: dict[str, Any] | None) -> None:
