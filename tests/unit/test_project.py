@@ -36,7 +36,7 @@ HOSTS = {
 """The hosts that this repository may name in a link; not the mirror that somebody happened to work behind."""
 
 FORBIDDEN = {
-    "a path of one machine": re.compile(rf"{re.escape(str(ROOT))}\b|/root/\.\w+/|/home/\w+/"),
+    "a path of one machine": re.compile(rf"(?<![\w.}}]){re.escape(str(ROOT))}\b|/root/\.\w+/|/home/\w+/"),
     "an unfinished thought": re.compile(r"\b(TODO|FIXME|XXX)\b"),
 }
 
