@@ -10,7 +10,25 @@ from collections.abc import Iterator
 import pytest
 from daemons import Daemon
 
-pytestmark = [pytest.mark.need("root"), pytest.mark.need("docker")]
+import needs
+
+_OLDEST = 28  # the words, columns and help of older clients differ
+
+
+def _client_is_recent() -> bool:
+    command = needs.program("docker")
+    if command is None:
+        return True  # then the need says so
+    told = subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)", told)
+    return found is not None and int(found.group(1)) >= _OLDEST
+
+
+pytestmark = [
+    pytest.mark.need("root"),
+    pytest.mark.need("docker"),
+    pytest.mark.skipif(not _client_is_recent(), reason=f"compares with the docker command, version {_OLDEST} or later"),
+]
 
 COMMANDS = r"""
 ps

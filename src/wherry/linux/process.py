@@ -32,6 +32,7 @@ __all__ = [
     "pidfd_open",
     "pidfd_send_signal",
     "prctl",
+    "reset_signal",
     "sched_setattr",
     "set_child_subreaper",
     "set_dumpable",
@@ -75,6 +76,10 @@ _STRING, _POINTER, _SIZE = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
 
 _unshare = system_call("unshare", _ULONG)
 _setns = system_call("setns", _INT, _INT)
+_rt_sigaction = system_call("rt_sigaction", _INT, _POINTER, _POINTER, ctypes.c_size_t)
+#: ``struct kernel_sigaction``: handler (0 is SIG_DFL), flags, restorer, mask; 8 bytes each.
+_SIGACTION_SIZE: Final = 32
+_SIGSET_SIZE: Final = 8
 _pidfd_open = system_call("pidfd_open", _INT, _UINT)
 _pidfd_send_signal = system_call("pidfd_send_signal", _INT, _INT, _POINTER, _UINT)
 _pidfd_getfd = system_call("pidfd_getfd", _INT, _INT, _UINT)
@@ -302,6 +307,16 @@ def set_dumpable(on: bool) -> None:
 def set_child_subreaper(on: bool) -> None:
     """Say whether orphaned descendants become this process's children (PR_SET_CHILD_SUBREAPER)."""
     prctl(_SET_CHILD_SUBREAPER, int(on))
+
+
+def reset_signal(sig: int) -> None:
+    """Give a signal its default action (rt_sigaction(2)).
+
+    Python and the C library refuse to touch signals 32 and 33, which the library keeps for itself; a parent may have
+    left them ignored all the same, as GNU make does, and execve hands that on.
+    """
+    if _rt_sigaction(sig, bytes(_SIGACTION_SIZE), None, _SIGSET_SIZE) < 0:
+        fail("rt_sigaction", f"signal {sig}")
 
 
 def set_pdeathsig(sig: int) -> None:

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from wherry.linux.fd import Fd
 from wherry.linux.files import close_range
-from wherry.linux.process import set_dumpable
+from wherry.linux.process import reset_signal, set_dumpable
 from wherry.runtime import channel
 from wherry.runtime.context import Context
 from wherry.runtime.plan import Plan
@@ -79,14 +79,19 @@ def settle(fds: tuple[int, ...]) -> None:
 
 
 def ignored_signals() -> tuple[int, ...]:
-    """Return the signals that this process ignores; a program would inherit that (Python ignores SIGPIPE)."""
-    numbers = range(1, signal.NSIG)
-    return tuple(number for number in numbers if signal.getsignal(number) == signal.SIG_IGN)
+    """Return the signals that this process ignores; a program would inherit that (Python ignores SIGPIPE).
+
+    The kernel is asked (proc(5), ``SigIgn``), because Python does not see them all.
+    """
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        line = next(line for line in file if line.startswith("SigIgn:"))
+    mask = int(line.split()[1], 16)
+    return tuple(number for number in range(1, 65) if mask >> (number - 1) & 1)
 
 
 def _forget_signals(ignored: Iterable[int]) -> None:
     """Undo what the engine's process does with signals; handlers go by themselves (CLONE_CLEAR_SIGHAND)."""
     signal.set_wakeup_fd(-1)
     for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
+        reset_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
