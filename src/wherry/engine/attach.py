@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -168,9 +167,8 @@ class ContainerAttachment(_Attachment):
         """Let go. The container goes on."""
         self._close_input()
         if self._options.stdin and self._container.config.stdin_once and not self.tty and not self.detached.done():
-            with suppress(Exception):
-                if self._container.started.is_set():
-                    await self._ask_to_close()
+            if self._container.started.is_set():
+                await self._ask_to_close()
         self.detached.cancel()
 
 
