@@ -166,9 +166,9 @@ class ContainerAttachment(_Attachment):
     async def close(self) -> None:
         """Let go. The container goes on."""
         self._close_input()
-        if self._options.stdin and self._container.config.stdin_once and not self.tty and not self.detached.done():
-            if self._container.started.is_set():
-                await self._ask_to_close()
+        once = self._options.stdin and self._container.config.stdin_once and not self.tty
+        if once and not self.detached.done() and self._container.started.is_set():
+            await self._ask_to_close()
         self.detached.cancel()
 
 
