@@ -1,0 +1,85 @@
+"""Who we are to a registry, as Docker's clients tell the daemon (Engine API, "Authentication")."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+import msgspec
+
+from wherry.errors import InvalidInput
+
+__all__ = ["ANONYMOUS", "Credentials", "from_header", "from_object"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """A name and a password, or a token in their place. Never shown: it has no useful ``repr``.
+
+    :param identity_token: stands for the password where tokens are issued.
+    :param registry_token: stands for every token of the registry's; it is sent as it is.
+    """
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+    server: str = ""
+
+    @property
+    def has_password(self) -> bool:
+        """Whether there is something for basic authentication."""
+        return bool(self.username and self.password)
+
+    def basic(self) -> str:
+        """The value of an ``Authorization`` header (RFC 7617)."""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+ANONYMOUS = Credentials()
+
+
+class _Wire(msgspec.Struct):
+    """Docker's ``AuthConfig``."""
+
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    serveraddress: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
+def from_header(text: str) -> Credentials:
+    """Read the header ``X-Registry-Auth``: JSON in base64, in either alphabet, with or without padding.
+
+    :raises InvalidInput: it is something else.
+    """
+    if not text:
+        return ANONYMOUS
+    try:
+        data = base64.urlsafe_b64decode(
+            text.translate({43: 45, 47: 95}).rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
+        )
+        return _credentials(msgspec.json.decode(data or b"{}", type=_Wire | None) or _Wire())
+    except (binascii.Error, msgspec.MsgspecError, ValueError) as exc:
+        raise InvalidInput("invalid X-Registry-Auth header", cause=str(exc)) from exc
+
+
+def from_object(value: object) -> Credentials:
+    """Read the same as an object, as ``POST /auth`` has it.
+
+    :raises InvalidInput: it is something else.
+    """
+    try:
+        return _credentials(msgspec.convert(value, _Wire))
+    except msgspec.ValidationError as exc:
+        raise InvalidInput("invalid credentials", cause=str(exc)) from exc
+
+
+def _credentials(wire: _Wire) -> Credentials:
+    username, password = wire.username, wire.password
+    if wire.auth and not username:
+        username, _, password = base64.b64decode(wire.auth).decode().partition(":")
+    return Credentials(username, password, wire.identitytoken, wire.registrytoken, wire.serveraddress)

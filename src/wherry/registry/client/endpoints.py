@@ -1,0 +1,104 @@
+"""Where a domain is served: which addresses are to be tried, in which order, and with which certificates."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from yarl import URL
+
+from wherry.errors import InvalidInput
+from wherry.registry.client.addresses import is_insecure
+from wherry.registry.client.settings import RegistrySettings
+
+__all__ = ["DOCKER_HUB", "Endpoint", "endpoints", "trust"]
+
+DOCKER_HUB: Final = "docker.io"
+#: Docker Hub's registry has another name than its images.
+_HUB_HOST: Final = "registry-1.docker.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a registry.
+
+    :param url: what ``/v2/`` is put behind.
+    :param tls: what a server's certificate is checked with; None without TLS.
+    :param is_insecure: whether plain HTTP, or a certificate that nobody vouches for, would do.
+    """
+
+    url: URL
+    tls: ssl.SSLContext | None
+    is_insecure: bool = False
+    is_mirror: bool = False
+
+
+def endpoints(domain: str, settings: RegistrySettings, *, mirrors: bool = False) -> list[list[Endpoint]]:
+    """The places where a domain is served, best first; of each place its addresses, with TLS first.
+
+    :param mirrors: whether a copy will do: for reading.
+    :raises InvalidInput: certificates for it are incomplete or unreadable.
+    """
+    places = []
+    if mirrors and domain == DOCKER_HUB:
+        places += [_mirror(text, settings) for text in settings.mirrors]
+    host = _HUB_HOST if domain == DOCKER_HUB else domain
+    return [*places, _addresses(host, host, "", settings, mirror=False)]
+
+
+def _mirror(text: str, settings: RegistrySettings) -> list[Endpoint]:
+    url = URL(text)
+    found = _addresses(str(url.authority), url.authority, url.path.rstrip("/"), settings, mirror=True)
+    if url.scheme == "http":
+        return [Endpoint(URL(f"http://{url.authority}{url.path.rstrip('/')}"), None, is_insecure=True, is_mirror=True)]
+    return found[:1]
+
+
+def _addresses(domain: str, host: str, path: str, settings: RegistrySettings, *, mirror: bool) -> list[Endpoint]:
+    insecure = is_insecure(domain, settings.insecure) and not _has_authority(domain, settings.certificates)
+    context = trust(domain, settings.certificates, verify=not insecure)
+    found = [Endpoint(URL(f"https://{host}{path}"), context, insecure, mirror)]
+    if insecure:
+        found.append(Endpoint(URL(f"http://{host}{path}"), None, insecure, mirror))
+    return found
+
+
+def _has_authority(domain: str, directories: tuple[Path, ...]) -> bool:
+    """Whether somebody went to the trouble of saying who vouches for a registry; then it is held to that."""
+    return any(
+        path.suffix == ".crt" for base in directories if (base / domain).is_dir() for path in (base / domain).iterdir()
+    )
+
+
+def trust(domain: str, directories: tuple[Path, ...], *, verify: bool) -> ssl.SSLContext:
+    """What a registry's certificate is checked with, and ours for it (Docker's ``certs.d``).
+
+    ``*.crt`` are authorities, ``NAME.cert`` and ``NAME.key`` are a certificate of ours.
+
+    :raises InvalidInput: half of a pair is missing, or a file cannot be read as what it is called.
+    """
+    context = ssl.create_default_context() if verify else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    for directory in (base / domain for base in directories):
+        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+            try:
+                _take(context, path)
+            except (OSError, ssl.SSLError) as exc:
+                raise InvalidInput(f"cannot use the certificate {path}", cause=str(exc)) from exc
+    return context
+
+
+def _take(context: ssl.SSLContext, path: Path) -> None:
+    if path.suffix == ".crt":
+        context.load_verify_locations(path)
+    elif path.suffix == ".cert":
+        key = path.with_suffix(".key")
+        if not key.exists():
+            raise InvalidInput(f"missing key {key.name} for client certificate {path.name}")
+        context.load_cert_chain(path, key)
+    elif path.suffix == ".key" and not path.with_suffix(".cert").exists():
+        raise InvalidInput(f"missing client certificate {path.with_suffix('.cert').name} for key {path.name}")

@@ -1,0 +1,110 @@
+"""What a registry says when it says no, and what a connection that breaks means.
+
+Docker's clients show these sentences as they are, and look for some of their words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from typing import Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from wherry.errors import Forbidden, InvalidInput, NotFound, SystemFault, Unauthenticated, Unavailable, WherryError
+
+__all__ = ["Passing", "broken", "of_answer", "sentence_of"]
+
+#: Worth another try: too early, too many, and whatever is wrong with the server right now (RFC 9110, RFC 6585).
+PASSING_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Passing(Exception):
+    """Something failed for a reason that may pass; caught where things are repeated, which raises `error` in the end.
+
+    :param after: seconds that the registry asks to wait; None when it doesn't.
+    """
+
+    def __init__(self, error: WherryError, after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.after = after
+
+
+class _Reported(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+    detail: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Body(msgspec.Struct):
+    errors: list[_Reported] = []
+    details: str = ""
+    message: str = ""
+
+
+def sentence_of(status: int, body: bytes) -> tuple[str, str]:
+    """The code and the sentence of an error's body (distribution specification, "Error Codes").
+
+    :return: ``("MANIFEST_UNKNOWN", "manifest unknown: manifest unknown")``; no code where the body is something else.
+    """
+    try:
+        reported = msgspec.json.decode(body, type=_Body)
+    except msgspec.MsgspecError:
+        reported = _Body()
+    if reported.errors:
+        first = reported.errors[0]
+        words = first.code.lower().replace("_", " ") or "unknown"
+        return first.code, f"{words}: {first.message}" if first.message else words
+    if text := reported.details or reported.message:
+        return "", text
+    return "", f"unexpected status from the registry: {status}"
+
+
+def of_answer(status: int, body: bytes, doing: str) -> WherryError:
+    """The error that an answer stands for.
+
+    :param doing: the request, as Go's clients name it: ``Get "https://.../v2/"``.
+    """
+    code, sentence = sentence_of(status, body)
+    if status == 401:
+        return Unauthenticated(sentence if code else f"{doing}: unauthorized: authentication required")
+    if status == 403 or code == "DENIED":
+        return Forbidden(sentence if code else f"{doing}: denied: the registry refuses access")
+    if status == 404:
+        return NotFound(sentence if code else f"{doing}: not found")
+    if status == 429:
+        return Unavailable(sentence if code else "toomanyrequests: too many requests")
+    if status >= 500:
+        return Unavailable(f"received unexpected HTTP status: {status}" if not code else sentence)
+    return InvalidInput(f"{doing}: {sentence}")
+
+
+def broken(exc: BaseException, method: str, url: URL) -> WherryError:
+    """The error that a broken, or never made, connection stands for, in the words of Go's clients."""
+    doing = f'{method.capitalize()} "{url.with_query(None)}"'
+    return SystemFault(f"{doing}: {_reason(exc, url)}")
+
+
+def _reason(exc: BaseException, url: URL) -> str:
+    if isinstance(exc, TimeoutError | asyncio.TimeoutError):
+        return "the registry does not answer in time"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"tls: failed to verify certificate: x509: {exc.certificate_error}"
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return f"dial tcp: lookup {url.host}: no such host"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return _unreachable(exc.os_error, url)
+    if isinstance(exc, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return "the connection broke: unexpected EOF"
+    return str(exc) or type(exc).__name__
+
+
+def _unreachable(error: OSError, url: URL) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"tls: {error.reason or error}"
+    number = error.errno or 0
+    return f"dial tcp {url.host}:{url.port}: connect: {(os.strerror(number) if number > 0 else str(error)).lower()}"
