@@ -1,0 +1,255 @@
+"""The words of the package, as frozen values.
+
+network
+    What containers join: a definition that lasts until it is removed.
+subnet
+    One range of addresses of a network; a network has at most one of each family that is used for new endpoints.
+endpoint
+    One owner's place on one network: an interface, its addresses, its published ports. Lasts as long as the owner runs.
+sandbox
+    The network namespace in which an owner's endpoints are (`wherry.network.sandbox`).
+owner
+    Whoever has a sandbox: an opaque ID (a container's, 64 hexadecimal digits) and a name for messages.
+
+Everything that is stored is made of these (msgspec knows how); nothing here acts.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct, field
+
+__all__ = [
+    "BUILTIN",
+    "DEFAULT_BRIDGE",
+    "Address",
+    "Endpoint",
+    "Network",
+    "NetworkRequest",
+    "NetworkSettings",
+    "PoolSetting",
+    "PortRequest",
+    "Prefix",
+    "Published",
+    "Subnet",
+    "SubnetRequest",
+    "Wishes",
+]
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+
+DEFAULT_BRIDGE: Final = "bridge"
+"""The name of the network that containers join when they say nothing."""
+
+BUILTIN: Final = ("bridge", "host", "none")
+"""The networks that are always there and cannot be removed."""
+
+
+class PoolSetting(Struct, frozen=True):
+    """One of the daemon's ``default-address-pools``: networks get subnets of `size` bits out of `base`."""
+
+    base: Prefix
+    size: int
+
+
+class NetworkSettings(Struct, frozen=True, kw_only=True):
+    """What the daemon was told about networks; the names are those of dockerd's options."""
+
+    data_root: Path
+    exec_root: Path
+    default_exec_root: bool = True  #: names in the kernel are plain (``wherry0``, table ``wherry``) instead of hashed
+    pools: tuple[PoolSetting, ...] = ()  #: ``default-address-pools``; empty: `wherry.network.pools.DEFAULT_POOLS`
+    bridge: str = ""  #: ``bridge``: an existing bridge to use for the default network; ``none``: no default network
+    bip: str = ""  #: ``bip``: address and prefix length of the default bridge
+    bip6: str = ""
+    fixed_cidr: str = ""  #: ``fixed-cidr``: range of the default bridge's subnet for containers
+    fixed_cidr6: str = ""
+    default_gateway: str = ""  #: ``default-gateway``: of containers on the default bridge
+    default_gateway6: str = ""
+    ipv6: bool | None = None  #: IPv6 on the default bridge; None: when the host has it
+    mtu: int = 0  #: ``mtu``; 0: the uplink's
+    icc: bool = True  #: ``icc``: containers on the default bridge reach one another
+    ip_forward: bool = True  #: ``ip-forward``: switch forwarding on in the host
+    ip_masq: bool = True  #: ``ip-masq``
+    host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address; the default: every address
+    default_options: dict[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver
+    warm: int = 4  #: sandboxes kept ready
+
+
+# ------------------------------------------------------------------------------------------------------------ requests
+
+
+class SubnetRequest(Struct, frozen=True):
+    """One entry of the API's ``IPAM.Config``: texts as the client wrote them."""
+
+    subnet: str = ""
+    ip_range: str = ""
+    gateway: str = ""
+    auxiliary: dict[str, str] = field(default_factory=dict)
+
+
+class NetworkRequest(Struct, frozen=True, kw_only=True):
+    """What a new network should be; the API's NetworkCreate, unchecked."""
+
+    name: str
+    driver: str = "bridge"
+    ipv4: bool | None = None
+    ipv6: bool | None = None
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    config_only: bool = False
+    scope: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = field(default_factory=dict)
+    subnets: tuple[SubnetRequest, ...] = ()
+
+
+class PortRequest(Struct, frozen=True):
+    """One port of the container to be published; ranges (``8000-8010:80-90``) are as many requests.
+
+    :ivar protocol: ``tcp``, ``udp`` or ``sctp``.
+    :ivar host_address: on which address of the host; None: on all of both families (or where the daemon was told).
+    :ivar host_port_first: the host's port, or the first of a range of which any will do; None: any free ephemeral one.
+    :ivar host_port_last: the last of that range.
+    """
+
+    protocol: str
+    container_port: int
+    host_address: Address | None = None
+    host_port_first: int | None = None
+    host_port_last: int | None = None
+
+
+class Wishes(Struct, frozen=True, kw_only=True):
+    """What an owner asks of its endpoint on a network."""
+
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    mac: str | None = None  #: ``02:42:...``; checked by `wherry.network.addresses.parse_mac`
+    aliases: tuple[str, ...] = ()  #: kept in the endpoint as they are, for name resolution
+    links: tuple[str, ...] = ()
+    driver_options: dict[str, str] = field(
+        default_factory=dict
+    )  #: ``com.docker.network.endpoint.sysctls``, ``...ifname``
+    priority: int = 0  #: ``GwPriority``: the highest has the default route; of equal ones the first by network name
+    publish: tuple[PortRequest, ...] = ()
+
+
+# -------------------------------------------------------------------------------------------------------------- things
+
+
+class Subnet(Struct, frozen=True):
+    """One range of addresses of a network.
+
+    :ivar network: the whole.
+    :ivar gateway: the bridge's address in it; on a macvlan the router's. None only where a driver has none.
+    :ivar range: the part from which addresses are chosen; None: all of it.
+    :ivar auxiliary: names and addresses never handed out.
+    """
+
+    network: Prefix
+    gateway: Address | None = None
+    range: Prefix | None = None
+    auxiliary: dict[str, Address] = field(default_factory=dict)
+
+
+class Network(Struct, frozen=True, kw_only=True):
+    """A network's definition.
+
+    :ivar id: 64 hexadecimal digits.
+    :ivar created: nanoseconds since the epoch.
+    :ivar bridge: the kernel's name of its bridge (or dummy) in the host, of the parent for macvlan; else empty.
+    :ivar chosen: the client chose the subnets: only then may it choose addresses, as in Docker.
+    :ivar mtu: of its links, in bytes.
+    """
+
+    id: str
+    name: str
+    driver: str
+    created: int
+    ipv4: bool = True
+    ipv6: bool = False
+    internal: bool = False
+    attachable: bool = False
+    scope: str = "local"
+    options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = field(default_factory=dict)
+    subnets: tuple[Subnet, ...] = ()
+    chosen: bool = False
+    bridge: str = ""
+    mtu: int = 1500
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is always there: ``bridge``, ``host``, ``none``."""
+        return self.name in BUILTIN
+
+    @property
+    def is_default_bridge(self) -> bool:
+        """Whether it is the one that containers join when they say nothing; it has no name resolution, as Docker's."""
+        return self.name == DEFAULT_BRIDGE
+
+    @property
+    def subnet4(self) -> Subnet | None:
+        """The first IPv4 subnet."""
+        return next((subnet for subnet in self.subnets if subnet.network.version == 4), None)
+
+    @property
+    def subnet6(self) -> Subnet | None:
+        """The first IPv6 subnet."""
+        return next((subnet for subnet in self.subnets if subnet.network.version == 6), None)
+
+
+class Published(Struct, frozen=True):
+    """One port of the host that leads to an endpoint.
+
+    :ivar host_address: ``0.0.0.0`` and ``::`` mean every address of the family.
+    """
+
+    protocol: str
+    container_port: int
+    host_address: Address
+    host_port: int
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """One owner's place on one network.
+
+    :ivar id: 64 hexadecimal digits.
+    :ivar interface: its name in the sandbox (``eth0``).
+    :ivar host_interface: the other side of the veth pair; empty for drivers without one.
+    :ivar gateway4: where its default route leads when this endpoint has it; None on internal networks.
+    """
+
+    id: str
+    network_id: str
+    owner: str
+    owner_name: str
+    interface: str
+    host_interface: str = ""
+    mac: str = ""
+    ipv4: IPv4Address | None = None
+    ipv4_prefix: int = 0
+    ipv6: IPv6Address | None = None
+    ipv6_prefix: int = 0
+    gateway4: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+    aliases: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    driver_options: dict[str, str] = field(default_factory=dict)
+    published: tuple[Published, ...] = ()
+    priority: int = 0
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Its addresses, IPv4 first."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
