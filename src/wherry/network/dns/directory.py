@@ -1,0 +1,77 @@
+"""What the DNS server has to be told, as the one who runs it implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from wherry.network.model import Address, Prefix
+
+__all__ = ["PORT", "RESOLVER", "Directory", "Surroundings", "Upstream"]
+
+RESOLVER = "127.0.0.11"
+"""Where the server is found in every sandbox, as in Docker's."""
+
+PORT = 53
+
+
+class Upstream(NamedTuple):
+    """A server to ask for what is not in the directory.
+
+    :ivar address: its IP address, with ``%zone`` where a link-local one needs it. It is asked from the daemon's own
+        network namespace.
+    :ivar port: UDP and TCP port.
+    """
+
+    address: str
+    port: int = PORT
+
+
+class Surroundings(NamedTuple):
+    """What an owner's questions are measured against.
+
+    :ivar domains: names of the networks it is on, lower case: ``x.domain`` is ours to know, and is never asked upstream.
+    :ivar subnets: all ranges of addresses that this engine hands out; who is there is never asked upstream.
+    :ivar upstreams: whom to ask for the rest, in this order; empty: nobody (an owner on internal networks only).
+    :ivar single_labels: whether names without a dot (``printer``) are asked upstream as well. dockerd asks them unless the
+        container has an option ``ndots`` above 0; but then the name of every container that is not running, or was
+        mistyped, is told to whoever runs the upstream server. So here it is the other way round: only where the user gave
+        the option ``ndots:0`` (`wherry.network.hostfiles.asks_single_labels`).
+    """
+
+    domains: frozenset[str] = frozenset()
+    subnets: tuple[Prefix, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
+    single_labels: bool = False
+
+
+class Directory(Protocol):
+    """Who is called what; asked on the event loop's thread, so it must answer from memory.
+
+    Answers are kept by the server until `generation` changes.
+    """
+
+    @property
+    def generation(self) -> int:
+        """A number that is another one whenever any answer of this directory may have changed.
+
+        Counting up where names, addresses, networks or upstream servers change is enough; it is looked at before every
+        batch of questions.
+        """
+
+    def lookup(self, owner: str, name: str, network: str | None) -> Sequence[Address] | None:
+        """The addresses that a name has for an owner.
+
+        :param owner: who asks, as given to `DnsServer.serve`.
+        :param name: lower case, without final dot; any characters that a label may hold, dots included.
+        :param network: None: on whichever of its networks the name is known, asked in order of their priority, links
+            first; else only on the network of this name (lower case), and only if the owner is on it.
+        :returns: all addresses of both families, of everyone with this name on that network (an alias may be shared); an
+            empty sequence when the name is known but has no address; None when it is unknown.
+        """
+
+    def reverse(self, owner: str, address: Address) -> str | None:
+        """The name of whoever has an address on one of the owner's networks: ``web.backend``; None: nobody."""
+
+    def surroundings(self, owner: str) -> Surroundings:
+        """What else counts for this owner's questions."""
