@@ -152,6 +152,18 @@ class ContentStore:
                     raise CorruptData(f"blob {digest or ''} has more than the {size} bytes that it should have")
             return staged.commit(digest, size)
 
+    def adopt(self, path: Path, digest: Digest) -> None:
+        """Make a file a blob, durably; the file, on the same file system, is gone afterwards.
+
+        :param digest: what the file was verified to be.
+        """
+        with disk_errors("store a blob"):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._adopt(fd, path, digest)
+            finally:
+                os.close(fd)
+
     def put(self, data: bytes) -> Digest:
         """Store a small blob."""
         return self.ingest([data])

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from wherry.content.durable import disk_errors
+from wherry.content.partial import Partials
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound
 from wherry.images import catalog as catalogs
-from wherry.images import describe, host, listing
+from wherry.images import describe, host, listing, origins
 from wherry.images.archive import ImageArchive
 from wherry.images.catalog import RESERVED, Catalog
 from wherry.images.changes import apply_changes
@@ -74,8 +75,10 @@ class ImageStore:
         with disk_errors("make the data directory"):
             data_root.mkdir(parents=True, exist_ok=True)
         self._tmp = data_root / "tmp"
-        self._database = Database(data_root / "wherry.db", layer_stores.SCHEMA + catalogs.SCHEMA)
+        self._database = Database(data_root / "wherry.db", layer_stores.SCHEMA + catalogs.SCHEMA + origins.SCHEMA)
         self.content: Final = ContentStore(data_root / "content", self._tmp)
+        self.partials: Final = Partials(data_root / "partial")
+        self.origins: Final = origins.Origins(self._database)
         self.layers: Final = LayerStore(data_root / "layers", self._tmp, self._database, limits)
         self._catalog = Catalog(self._database, self.content, self.layers)
         self._gate = Gate(self._sweep)
@@ -241,6 +244,33 @@ class ImageStore:
                     _refuse_reserved(name)
                 yield from self._take_in(candidate)
 
+    @contextmanager
+    def arrival(self) -> Iterator[None]:
+        """While inside, blobs and layers that no image needs yet are safe: for what arrives piece by piece."""
+        with self._gate.hold():
+            yield
+
+    def find(self, identifier: Digest) -> Image | None:
+        """An image by its ID, unless it was removed."""
+        with suppress(NotFound):
+            image = self.get(identifier)
+            return None if image.removed else image
+        return None
+
+    def arrived(self, identifier: Digest, manifest: Digest, names: Sequence[Reference]) -> bool:
+        """Make an image known whose blobs and layers are all there, and give it names; within an `arrival`.
+
+        :return: whether a name means another image now than before.
+        """
+        for name in names:
+            _refuse_reserved(name)
+        self._catalog.add(identifier, manifest, added=time.time_ns())
+        before = [self._catalog.named(name) for name in names]
+        for name in names:
+            self._catalog.name(identifier, name)
+        self._catalog.write_index()
+        return any(image is None or image.id != identifier for image in before)
+
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str] = ()) -> None:
         """Write images as an archive that Docker, Podman and skopeo read.
 
@@ -305,6 +335,7 @@ class ImageStore:
             if entry.name.startswith(_TMP_KINDS):
                 remove_tree(Path(entry.path))
         self.layers.reconcile()
+        self.partials.expire()
         self._catalog.drop_damaged()
         self.add_host()
         self._catalog.write_index()
@@ -358,9 +389,11 @@ class ImageStore:
         self.layers.remove([layer.chain_id for layer in self.layers if layer.chain_id not in chains])
         needed = {image.id for image in images} | {image.manifest_digest for image in images}
         needed |= {layer.digest for image in images for layer in image.manifest.layers}
+        needed |= {name.digest for image in images for name in image.names if name.digest}
         for digest, _ in list(self.content.walk()):
             if digest not in needed:
                 self.content.delete(digest)
+        self.origins.retain(needed)
 
 
 def _document(config: Json, platform: Platform, created: str, comment: str) -> Json:

@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,17 +156,30 @@ class LayerStore:
         :param diff_id: what the uncompressed archive's digest has to be, when that is known.
         :raises CorruptData: the archive is damaged, or is not what `diff_id` says.
         """
-        staged = temporary_name(self._tmp, "layer")
         below = [str(self.path(layer)) for layer in self.pile(parent)]
+        staged, unpacked = self.unpack(stream, below)
+        try:
+            if diff_id is not None and unpacked.diff_id != diff_id:
+                raise CorruptData(f"the layer unpacks to diff ID {unpacked.diff_id}, not {diff_id}")
+            return self.register(staged, parent, unpacked), unpacked
+        finally:
+            remove_tree(staged)
+
+    def unpack(self, stream: Reader, below: Sequence[str]) -> tuple[Path, Unpacked]:
+        """Unpack a layer without making it one yet, for those who unpack several at once.
+
+        :param below: directories of the layers underneath, top first; only looked at where the archive lacks a parent.
+        :return: the tree, for `register`, or for `remove_tree` when it is not wanted after all.
+        :raises CorruptData: the archive is damaged.
+        """
+        staged = temporary_name(self._tmp, "layer")
         with disk_errors("unpack a layer"):
             staged.mkdir()
         try:
-            unpacked = unpack(stream, staged, below, self._limits)
-            if diff_id is not None and unpacked.diff_id != diff_id:
-                raise CorruptData(f"the layer unpacks to diff ID {unpacked.diff_id}, not {diff_id}")
-            return self._register(staged, parent, unpacked), unpacked
-        finally:
+            return staged, unpack(stream, staged, below, self._limits)
+        except BaseException:
             remove_tree(staged)
+            raise
 
     def remove(self, chains: Iterable[Digest]) -> int:
         """Remove layers; nothing may use them any more. What isn't there is passed over.
@@ -198,8 +211,11 @@ class LayerStore:
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM layers WHERE number = ?", lost)
 
-    def _register(self, staged: Path, parent: Digest | None, unpacked: Unpacked) -> Layer:
-        """Give a complete tree its number and its row."""
+    def register(self, staged: Path, parent: Digest | None, unpacked: Unpacked) -> Layer:
+        """Give a complete tree its number and its row; where the layer is there already, nothing happens to the tree.
+
+        :param parent: the chain ID of the layer below; it is registered.
+        """
         chain = chain_id([parent, unpacked.diff_id] if parent else [unpacked.diff_id])
         # syncfs(2) isn't in the standard library; one sync(2) is far cheaper than an fsync for each of thousands of
         # files.
