@@ -25,6 +25,7 @@ __all__ = [
     "openat2_if_there",
     "renameat2",
     "signalfd",
+    "syncfs",
 ]
 
 Path = str | bytes | os.PathLike[str]
@@ -74,6 +75,7 @@ _close_range = system_call("close_range", _UINT, _UINT, _UINT)
 _memfd_create = system_call("memfd_create", _STRING, _UINT)
 _renameat2 = system_call("renameat2", _INT, _STRING, _INT, _STRING, _UINT)
 _signalfd4 = system_call("signalfd4", _INT, _POINTER, _SIZE, _INT)
+_syncfs = system_call("syncfs", _INT)
 
 # openat2 with RESOLVE_IN_ROOT gives up when a rename happens anywhere during "..", which on a busy machine happens.
 _ATTEMPTS: Final = 128
@@ -162,6 +164,17 @@ def renameat2(old_dir: FdLike, old: Path, new_dir: FdLike, new: Path, flags: int
     """Rename a file, and as the flags say fail if the new name exists, or exchange the two; see renameat2(2)."""
     if _renameat2(number(old_dir), path_bytes(old), number(new_dir), path_bytes(new), flags) < 0:
         fail("renameat2", f"{_at(old_dir, old)} to {_at(new_dir, new)}, {flag_names(RENAME, flags)}")
+
+
+def syncfs(fd: FdLike) -> None:
+    """Bring all that was written to a file system to its disk, and wait for it; see syncfs(2).
+
+    Since Linux 5.8 this also tells of errors of earlier writes.
+
+    :param fd: of any file or directory in it.
+    """
+    if _syncfs(number(fd)) < 0:
+        fail("syncfs", f"the file system of descriptor {number(fd)}")
 
 
 def signalfd(signals: Iterable[int], *, fd: FdLike = -1, flags: int = SFD.CLOEXEC | SFD.NONBLOCK) -> Fd:
