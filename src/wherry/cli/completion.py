@@ -40,6 +40,7 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 _RUNNING = ("attach", "exec", "kill", "pause", "restart", "stats", "stop", "top")
 _ANY = ("diff", "explain", "export", "inspect", "logs", "port", "rename", "rm", "start", "unpause", "update", "wait")
+_NETWORKS = ("network_connect", "network_disconnect", "network_inspect", "network_rm")
 _IMAGES = ("create", "history", "image_inspect", "inspect", "rmi", "run", "save", "tag")
 
 
@@ -77,11 +78,13 @@ def _matching(names: Iterable[str], current: str) -> list[str]:
 
 
 def _names(module: str, context: Context) -> list[str]:
-    """Names of containers and images, as far as a daemon answers."""
+    """Names of containers, images and networks, as far as a daemon answers."""
     names: list[str] = []
     if module in _RUNNING or module in _ANY or module == "container_inspect":
         found = context.client.containers.list(all=module not in _RUNNING)
         names += [name.removeprefix("/") for one in found for name in one["Names"]]
     if module in _IMAGES:
         names += [name for one in context.client.images.list() for name in one.get("RepoTags") or ()]
+    if module in _NETWORKS:
+        names += [one["Name"] for one in context.client.networks.list()]
     return names

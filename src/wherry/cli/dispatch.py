@@ -82,6 +82,18 @@ GROUPS: dict[str, dict[str, str]] = {
         "save": "save",
         "tag": "tag",
     },
+    "network": {
+        "connect": "network_connect",
+        "create": "network_create",
+        "disconnect": "network_disconnect",
+        "inspect": "network_inspect",
+        "list": "network_ls",
+        "ls": "network_ls",
+        "prune": "network_prune",
+        "remove": "network_rm",
+        "rm": "network_rm",
+        "trace": "network_trace",
+    },
     "system": {
         "df": "system_df",
         "events": "events",

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from wherry.cli.flags import Options
 
-__all__ = ["endpoints", "network"]
+__all__ = ["endpoint", "endpoints", "network"]
 
 
 def network(text: str) -> dict[str, Any]:
@@ -46,7 +46,8 @@ def network(text: str) -> dict[str, Any]:
     return result
 
 
-def _endpoint(one: dict[str, Any]) -> dict[str, Any]:
+def endpoint(one: dict[str, Any]) -> dict[str, Any]:
+    """What one network is asked for, as the API's EndpointSettings."""
     addresses: dict[str, Any] = {}
     if one.get("ip"):
         addresses["IPv4Address"] = one["ip"]
@@ -85,7 +86,7 @@ def endpoints(options: Options) -> tuple[str, dict[str, Any]]:
     shown = "network" in options.given and len(networks) == 1 and set(networks[0]) == {"name"}
     if shown:
         return mode, {}
-    return mode, {one["name"]: _endpoint(one) for one in networks}
+    return mode, {one["name"]: endpoint(one) for one in networks}
 
 
 def _apply_single_flags(first: dict[str, Any], options: Options) -> None:

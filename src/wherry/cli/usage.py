@@ -11,7 +11,12 @@ from wherry.cli.flags import Command, Flag
 __all__ = ["help_text", "overview"]
 
 _COMMON = ("run", "exec", "ps", "images", "logs", "explain", "version", "info")
-_GROUP_SUMMARIES = {"container": "Containers", "image": "Images", "system": "The daemon and the machine"}
+_GROUP_SUMMARIES = {
+    "container": "Containers",
+    "image": "Images",
+    "network": "Networks",
+    "system": "The daemon and the machine",
+}
 
 
 def _width() -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wherry.client.containers import Containers
     from wherry.client.execs import Execs
     from wherry.client.images import Images
+    from wherry.client.networks import Networks
     from wherry.client.system import System
     from wherry.client.transport import Stream
 
@@ -57,6 +58,13 @@ class Client:
         from wherry.client.images import Images
 
         return Images(self)
+
+    @property
+    def networks(self) -> Networks:
+        """Networks: create, connect, list, remove ..."""
+        from wherry.client.networks import Networks
+
+        return Networks(self)
 
     @property
     def execs(self) -> Execs:

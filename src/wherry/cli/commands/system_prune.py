@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from wherry.cli.commands.image_prune import deleted_images
+from wherry.cli.commands.network_prune import deleted_networks
 from wherry.cli.confirm import confirmed
 from wherry.cli.filters import gather
 from wherry.cli.flags import BOOL, FILTER, Command, Flag
@@ -19,7 +20,7 @@ __all__ = ["COMMAND", "run"]
 
 COMMAND = Command(
     "[OPTIONS]",
-    "Remove stopped containers and images without a name",
+    "Remove stopped containers, networks that nobody is on and images without a name",
     (
         Flag("all", "a", BOOL, "All images that no container uses"),
         Flag("filter", "", FILTER, "Only what this is true for (until=24h, label=x)"),
@@ -32,7 +33,8 @@ COMMAND = Command(
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove it, after asking."""
     images = "all images without at least one container associated to them" if options["all"] else "all dangling images"
-    warning = f"WARNING! This will remove:\n  - all stopped containers\n  - {images}\n"
+    networks = "all networks not used by at least one container"
+    warning = f"WARNING! This will remove:\n  - all stopped containers\n  - {networks}\n  - {images}\n"
     if not options["force"] and not confirmed(warning):
         sys.stderr.write("system prune has been cancelled\n")
         return 1
@@ -41,6 +43,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     removed = containers.get("ContainersDeleted") or []
     if removed:
         sys.stdout.write("Deleted Containers:\n" + "".join(f"{one}\n" for one in removed) + "\n")
+    sys.stdout.write(deleted_networks(context.client.networks.prune(filters)))
     done = context.client.images.prune({**filters, "dangling": ["false" if options["all"] else "true"]})
     sys.stdout.write(deleted_images(done))
     space = containers.get("SpaceReclaimed", 0) + done.get("SpaceReclaimed", 0)
