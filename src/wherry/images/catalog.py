@@ -10,13 +10,16 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.images.image import Image
+from wherry.images.references import References, Target, blob, layer
 from wherry.layers.database import Database
 from wherry.layers.store import LayerStore
 from wherry.oci.digest import Digest, chain_id
@@ -62,10 +65,13 @@ class Catalog:
     :param database: with the tables of `SCHEMA`.
     """
 
-    def __init__(self, database: Database, content: ContentStore, layers: LayerStore) -> None:
+    def __init__(self, database: Database, content: ContentStore, layers: LayerStore, references: References) -> None:
         self._database = database
         self._content = content
         self._layers = layers
+        self._references = references
+        self._claims: Counter[Digest] = Counter()
+        self._deciding = threading.Lock()  # held for microseconds: the event loop takes it, too
         self._lock = threading.RLock()
         self._images: dict[Digest, Image] = {}
         self._names: dict[Reference, Digest] = {}
@@ -134,19 +140,49 @@ class Catalog:
 
     # --- changing ---------------------------------------------------------------------------------
 
+    @contextmanager
+    def claim(self, text: str) -> Iterator[Image]:
+        """Find an image and keep it from being removed: for who is about to become a user of it, but isn't one yet.
+
+        Quick, so it may be used on an event loop. The errors are those of `resolve`.
+        """
+        with self._deciding:
+            image = self.resolve(text)
+            self._claims[image.id] += 1
+        try:
+            yield image
+        finally:
+            with self._deciding:
+                self._claims[image.id] -= 1
+                if not self._claims[image.id]:
+                    del self._claims[image.id]
+
     def add(
-        self, identifier: Digest, manifest: Digest, *, added: int, parts: Iterable[str] = (), built_in: bool = False
+        self,
+        identifier: Digest,
+        manifest: Digest,
+        *,
+        added: int,
+        parts: Iterable[str] = (),
+        built_in: bool = False,
+        also: Iterable[Digest] = (),
     ) -> Image:
-        """Make an image known whose blobs and layers are all there. One that is known already just comes back."""
+        """Make an image known whose blobs and layers are all there. One that is known already just comes back.
+
+        :param also: further blobs to keep with it, such as statements about it.
+        """
         with self._lock:
             present = self._images.get(identifier)
-            if present is not None and not present.removed:
-                return present
-            row = (str(identifier), str(manifest), added, json.dumps(list(parts)), int(built_in), 0)
+            image = present
+            if image is None or image.removed:
+                row = (str(identifier), str(manifest), added, json.dumps(list(parts)), int(built_in), 0)
+                image = self._image(row)
             with self._database.transaction() as connection:
-                connection.execute("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
-            self._images[identifier] = self._image(row)
-            return self._images[identifier]
+                if image is not present:
+                    connection.execute("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._references.add(connection, identifier, [*_needs(image), *map(blob, also)])
+            self._images[identifier] = image
+            return image
 
     def name(self, identifier: Digest, name: Reference) -> Digest | None:
         """Give an image a name, taking it from the one that had it.
@@ -157,6 +193,8 @@ class Catalog:
             former = self._names.get(name)
             with self._database.transaction() as connection:
                 connection.execute("REPLACE INTO names VALUES (?, ?)", (str(name), str(identifier)))
+                if name.digest:  # of the manifest, or of the index that the name led through
+                    self._references.add(connection, str(name), [blob(name.digest)])
             self._names[name] = identifier
             self._refresh(identifier, former)
             return former if former != identifier else None
@@ -166,24 +204,45 @@ class Catalog:
         with self._lock:
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM names WHERE name = ?", (str(name),))
+                dropped = self._references.drop(connection, str(name))
             self._refresh(self._names.pop(name, None))
+        self._references.collect(dropped)
 
-    def remove(self, identifier: Digest, *, keep: bool) -> None:
-        """Forget an image and its names.
+    def retire(self, identifier: Digest, users: Callable[[Digest], Sequence[str]]) -> bool:
+        """Forget an image and its names, and remove what only it needed.
 
-        :param keep: whether containers still need it; then only they see it any more.
+        While somebody uses it, or is about to, it stays for them, and for nobody else.
+
+        :param users: who uses an image; quick.
+        :return: whether it is really gone.
+        :raises NotFound: somebody else was faster.
         """
-        with self._lock, self._database.transaction() as connection:
-            connection.execute("DELETE FROM names WHERE image = ?", (str(identifier),))
-            if keep:
-                connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (str(identifier),))
-            else:
-                connection.execute("DELETE FROM images WHERE id = ?", (str(identifier),))
         with self._lock:
+            with self._deciding:
+                image = self.get(identifier)
+                del self._images[identifier]
+                keep = bool(self._claims[identifier] or users(identifier))
+                if keep:
+                    self._images[identifier] = replace(image, names=(), removed=True)
+            try:
+                dropped = self._forget(image, keep=keep)
+            except BaseException:
+                self._images[identifier] = image
+                raise
             self._names = {name: owner for name, owner in self._names.items() if owner != identifier}
-            image = self._images.pop(identifier)
+        self._references.collect(dropped)
+        return not keep
+
+    def _forget(self, image: Image, *, keep: bool) -> list[Target]:
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM names WHERE image = ?", (str(image.id),))
+            dropped = [target for name in image.names for target in self._references.drop(connection, str(name))]
             if keep:
-                self._images[identifier] = replace(image, names=(), removed=True)
+                connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (str(image.id),))
+            else:
+                connection.execute("DELETE FROM images WHERE id = ?", (str(image.id),))
+                dropped += self._references.drop(connection, image.id)
+        return dropped
 
     def drop_damaged(self) -> None:
         """Forget images whose parts are not all there any more, saying so in the log."""
@@ -192,7 +251,22 @@ class Catalog:
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM names WHERE image = ?", (identifier,))
                 connection.execute("DELETE FROM images WHERE id = ?", (identifier,))
+                self._references.drop(connection, identifier)
         self.damaged.clear()
+
+    def count_references(self) -> None:
+        """Write down what each image needs, where an earlier version did not."""
+        counted = self._references.owners()
+        with self._database.transaction() as connection:
+            for image in self.everything():
+                if image.id not in counted:
+                    self._references.add(connection, image.id, _needs(image))
+                for name in image.names:
+                    if name.digest and str(name) not in counted:
+                        self._references.add(connection, str(name), [blob(name.digest)])
+            known = {image.id for image in self.everything()} | {str(name) for name in self._names}
+            for owner in counted - known:
+                self._references.drop(connection, owner)
 
     def write_index(self) -> None:
         """Bring ``index.json`` of the content store in step with the names."""
@@ -257,3 +331,9 @@ class Catalog:
             if identifier in self._images:
                 assert identifier is not None
                 self._images[identifier] = replace(self._images[identifier], names=self._names_of(identifier))
+
+
+def _needs(image: Image) -> list[Target]:
+    """All that an image consists of."""
+    blobs = [image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers)]
+    return [*map(blob, blobs), *(layer(one.chain_id) for one in image.layers)]

@@ -93,9 +93,9 @@ class Removal:
         self._untag(image.names)
         others = [other for other in self._catalog.everything() if other.id != image.id]
         needed = {layer.chain_id for other in others for layer in other.layers}
-        self._catalog.remove(image.id, keep=bool(users))
+        gone_for_good = self._catalog.retire(image.id, self._users)
         self.records.append({"Deleted": str(image.id)})
-        if not users:
+        if gone_for_good:
             gone = [layer for layer in reversed(image.layers) if layer.chain_id not in needed]
             self.records += [{"Deleted": str(layer.chain_id)} for layer in gone]
 

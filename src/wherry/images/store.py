@@ -14,9 +14,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,13 +25,14 @@ from wherry.content.partial import Partials
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound
 from wherry.images import catalog as catalogs
-from wherry.images import describe, host, listing, origins
+from wherry.images import describe, listing, origins, references
 from wherry.images.archive import ImageArchive
-from wherry.images.catalog import RESERVED, Catalog
-from wherry.images.changes import apply_changes
-from wherry.images.gate import Gate
+from wherry.images.catalog import Catalog
+from wherry.images.checks import check_platform, refuse_reserved, writable_name
 from wherry.images.image import Image
 from wherry.images.load import Candidate, candidates
+from wherry.images.making import Commit, Maker, WriteLayer
+from wherry.images.references import Lease, References
 from wherry.images.removal import Record, Removal
 from wherry.images.save import save, select
 from wherry.layers import store as layer_stores
@@ -41,11 +41,7 @@ from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.layers.overlay import OverlayMount, make_directories
 from wherry.layers.source import Reader
 from wherry.layers.store import Layer, LayerStore, remove_tree
-from wherry.oci import media_types
-from wherry.oci.codec import encode
-from wherry.oci.digest import Digest
-from wherry.oci.manifest import Descriptor, Manifest
-from wherry.oci.platform import Platform
+from wherry.oci.digest import Digest, chain_id
 from wherry.oci.reference import Reference
 
 __all__ = ["ImageStore", "Users"]
@@ -75,13 +71,15 @@ class ImageStore:
         with disk_errors("make the data directory"):
             data_root.mkdir(parents=True, exist_ok=True)
         self._tmp = data_root / "tmp"
-        self._database = Database(data_root / "wherry.db", layer_stores.SCHEMA + catalogs.SCHEMA + origins.SCHEMA)
+        schemas = (layer_stores.SCHEMA, catalogs.SCHEMA, origins.SCHEMA, references.SCHEMA)
+        self._database = Database(data_root / "wherry.db", "".join(schemas))
         self.content: Final = ContentStore(data_root / "content", self._tmp)
         self.partials: Final = Partials(data_root / "partial")
         self.origins: Final = origins.Origins(self._database)
         self.layers: Final = LayerStore(data_root / "layers", self._tmp, self._database, limits)
-        self._catalog = Catalog(self._database, self.content, self.layers)
-        self._gate = Gate(self._sweep)
+        self.references: Final = References(self._database, self.content, self.layers)
+        self._catalog = Catalog(self._database, self.content, self.layers, self.references)
+        self._maker = Maker(self._catalog, self.content, self.layers, self.references)
 
     def close(self) -> None:
         """Close the database."""
@@ -96,6 +94,13 @@ class ImageStore:
         :raises InvalidInput: it can be none of these: ``invalid reference format``.
         """
         return self._catalog.resolve(text)
+
+    def claim(self, text: str) -> AbstractContextManager[Image]:
+        """Find an image and keep it from being removed while inside the ``with`` block. Quick.
+
+        The errors are those of `resolve`.
+        """
+        return self._catalog.claim(text)
 
     def get(self, identifier: str) -> Image:
         """An image by its whole ID; one that was removed by force stays here for the containers that use it.
@@ -179,8 +184,7 @@ class ImageStore:
         :raises InvalidInput: it is no name, or one with a digest, or the built-in image's.
         """
         image = self.resolve(text)
-        reference = _writable_name(name)
-        self._catalog.name(image.id, reference)
+        self._catalog.name(image.id, writable_name(name))
         self._catalog.write_index()
 
     def remove(
@@ -223,8 +227,9 @@ class ImageStore:
         """Let go of images that were removed by force and that no container uses any more."""
         for image in self._catalog.everything():
             if image.removed and not in_use(image.id):
-                self._catalog.remove(image.id, keep=False)
-        self._gate.sweep()
+                with suppress(NotFound):  # another thread may let go of it at the same time
+                    self._catalog.retire(image.id, in_use)
+        self.origins.retain(self.references.blobs())
 
     # --- coming and going -------------------------------------------------------------------------
 
@@ -238,17 +243,18 @@ class ImageStore:
         :raises CorruptData: it's damaged.
         :raises NotFound: it has nothing for the platform.
         """
-        with self._gate.hold(), ImageArchive(stream, self.content) as archive:
+        with self.arrival() as lease, ImageArchive(stream, self.content) as archive:
             for candidate in candidates(archive, platforms):
                 for name in candidate.names:
-                    _refuse_reserved(name)
-                yield from self._take_in(candidate)
+                    refuse_reserved(name)
+                yield from self._take_in(candidate, lease)
 
-    @contextmanager
-    def arrival(self) -> Iterator[None]:
-        """While inside, blobs and layers that no image needs yet are safe: for what arrives piece by piece."""
-        with self._gate.hold():
-            yield
+    def arrival(self) -> Lease:
+        """For what arrives piece by piece: what is leased stays, though no image needs it yet. For a ``with`` block.
+
+        See `references` for the rule: first the lease, then the look.
+        """
+        return self.references.lease()
 
     def find(self, identifier: Digest) -> Image | None:
         """An image by its ID, unless it was removed."""
@@ -257,14 +263,17 @@ class ImageStore:
             return None if image.removed else image
         return None
 
-    def arrived(self, identifier: Digest, manifest: Digest, names: Sequence[Reference]) -> bool:
+    def arrived(
+        self, identifier: Digest, manifest: Digest, names: Sequence[Reference], also: Sequence[Digest] = ()
+    ) -> bool:
         """Make an image known whose blobs and layers are all there, and give it names; within an `arrival`.
 
+        :param also: further blobs to keep with it; those that names mean by their digest are kept anyway.
         :return: whether a name means another image now than before.
         """
         for name in names:
-            _refuse_reserved(name)
-        self._catalog.add(identifier, manifest, added=time.time_ns())
+            refuse_reserved(name)
+        self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
         before = [self._catalog.named(name) for name in names]
         for name in names:
             self._catalog.name(identifier, name)
@@ -277,10 +286,11 @@ class ImageStore:
         :param platforms: refused when an image is for another one; only one platform of an image is ever here.
         :raises NotFound: there is no such image.
         """
-        with self._gate.hold():
+        with self.arrival() as lease:
             selection = select(self._catalog, names)
             for image, _ in selection.values():
-                _check_platform(image, platforms)
+                lease.blob(image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers))
+                check_platform(image, platforms)
             save(self._catalog, self.content, selection, write)
 
     def import_(
@@ -293,35 +303,20 @@ class ImageStore:
         :param platform: what it runs on, ``linux/arm64``; by default what this machine is.
         :return: the image's ID.
         """
-        reference = _writable_name(name) if name else None
-        config: Json = {}
-        apply_changes(config, changes)
-        wanted = Platform.parse(platform) if platform else Platform.host()
-        with self._gate.hold(), self.content.stage() as staged:
-            while piece := stream.read(1 << 20):
-                staged.write(piece)
-            document = _document(config, wanted, datetime.now(UTC).isoformat(), message or "Imported from -")
-            identifier = self._assemble(staged.commit(), document)
-            if reference:
-                self._catalog.name(identifier, reference)
-            self._catalog.write_index()
-        return identifier
+        return self._maker.import_(stream, name, changes, message, platform)
+
+    def commit(self, base: str, write: WriteLayer, commit: Commit) -> Digest:
+        """Make an image of another one and what a container changed.
+
+        :param base: the ID of the container's image; it may have been removed meanwhile.
+        :param write: writes the archive of the changes to the function that it is given.
+        :return: the new image's ID.
+        """
+        return self._maker.commit(self.get(base), write, commit)
 
     def add_host(self, root: Path = Path("/")) -> Digest:
         """See to it that the built-in image is there, and like the host is now; quick when nothing has changed."""
-        with self._gate.hold():
-            data, parts = host.skeleton(root), host.parts(root)
-            present = self._catalog.named(RESERVED)
-            if present and present.manifest.layers[0].digest == Digest.from_bytes(data) and [*present.parts] == parts:
-                return present.id
-            blob = self.content.put(data)
-            document = _document(dict(host.CONFIG), Platform.host(), "1970-01-01T00:00:00Z", "this machine")
-            identifier = self._assemble(blob, document, parts=parts)
-            former = self._catalog.name(identifier, RESERVED)
-            if former:
-                self._catalog.remove(former, keep=True)
-            self._catalog.write_index()
-        return identifier
+        return self._maker.host(root)
 
     def reconcile(self, in_use: Users = lambda _: ()) -> None:
         """Make the disk and the database agree after a crash; to be called at start, before anything else.
@@ -337,22 +332,28 @@ class ImageStore:
         self.layers.reconcile()
         self.partials.expire()
         self._catalog.drop_damaged()
+        self._catalog.count_references()
+        self.references.collect_everything()
         self.add_host()
         self._catalog.write_index()
         self.release(in_use)
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _take_in(self, candidate: Candidate) -> Iterator[Json]:
+    def _take_in(self, candidate: Candidate, lease: Lease) -> Iterator[Json]:
         """Store a candidate's parts, then its row: the point of no return."""
+        diff_ids = candidate.document.rootfs.diff_ids
+        identifier, manifest = Digest.from_bytes(candidate.config), Digest.from_bytes(candidate.manifest)
+        lease.layer(*(chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))))
+        lease.blob(identifier, manifest, *(staged.digest for staged in candidate.layers))
         chain: Digest | None = None
-        for staged, diff_id in zip(candidate.layers, candidate.document.rootfs.diff_ids, strict=True):
+        for staged, diff_id in zip(candidate.layers, diff_ids, strict=True):
             step = {"status": "Loading layer", "id": diff_id.short}
             yield {**step, "progressDetail": {"current": 0, "total": staged.size}}
             chain = self.layers.ensure(partial(self.content.open, staged.commit()), diff_id, chain).chain_id
             yield {**step, "progressDetail": {"current": staged.size, "total": staged.size}}
-        identifier = self.content.put(candidate.config)
-        manifest = self.content.put(candidate.manifest)
+        self.content.put(candidate.config)
+        self.content.put(candidate.manifest)
         self._catalog.add(identifier, manifest, added=time.time_ns())
         for name in candidate.names:
             former = self._catalog.name(identifier, name)
@@ -364,66 +365,3 @@ class ImageStore:
             yield {"stream": f"Loaded image: {name.familiar}\n"}
         if not candidate.names:
             yield {"stream": f"Loaded image ID: {identifier}\n"}
-
-    def _assemble(self, blob: Digest, document: Json, parts: Sequence[str] = ()) -> Digest:
-        """Make an image of one layer, whose archive is in the content store already."""
-        with self.content.open(blob) as stream:
-            layer, unpacked = self.layers.add(stream, None)
-        document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id]}
-        config = encode(document)
-        identifier = self.content.put(config)
-        manifest = Manifest(
-            Descriptor(media_types.OCI_CONFIG, identifier, len(config)),
-            [Descriptor(media_types.layer_type(unpacked.compression), blob, unpacked.packed_size)],
-            schema_version=2,
-            media_type=media_types.OCI_MANIFEST,
-        )
-        digest = self.content.put(encode(manifest))
-        self._catalog.add(identifier, digest, added=time.time_ns(), parts=parts, built_in=bool(parts))
-        return identifier
-
-    def _sweep(self) -> None:
-        """Remove the layers and blobs that no image needs."""
-        images = self._catalog.everything()
-        chains = {layer.chain_id for image in images for layer in image.layers}
-        self.layers.remove([layer.chain_id for layer in self.layers if layer.chain_id not in chains])
-        needed = {image.id for image in images} | {image.manifest_digest for image in images}
-        needed |= {layer.digest for image in images for layer in image.manifest.layers}
-        needed |= {name.digest for image in images for name in image.names if name.digest}
-        for digest, _ in list(self.content.walk()):
-            if digest not in needed:
-                self.content.delete(digest)
-        self.origins.retain(needed)
-
-
-def _document(config: Json, platform: Platform, created: str, comment: str) -> Json:
-    document = {
-        "architecture": platform.architecture,
-        "os": platform.os,
-        "created": created,
-        "config": config,
-        "history": [{"created": created, "comment": comment}],
-    }
-    return document | ({"variant": platform.variant} if platform.variant else {})
-
-
-def _writable_name(text: str) -> Reference:
-    """A name that an image may be given."""
-    reference = Reference.parse(text)
-    if reference.digest is not None:
-        raise InvalidInput("refusing to create a tag with a digest reference")
-    reference = reference.with_default_tag()
-    _refuse_reserved(reference)
-    return reference
-
-
-def _refuse_reserved(name: Reference) -> None:
-    if name.name == RESERVED.name:
-        raise InvalidInput(f"'{RESERVED.familiar_name}' is a reserved name")
-
-
-def _check_platform(image: Image, platforms: Sequence[str]) -> None:
-    mine = Platform(image.os, image.architecture, image.variant)
-    for text in platforms:
-        if Platform.parse(text).best_of([mine]) is None:
-            raise NotFound(f"image {image.id.short} was found but is for the platform {mine}, not {text}")

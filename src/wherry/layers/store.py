@@ -24,6 +24,8 @@ from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.layers.mountpoints import make_mountpoints
 from wherry.layers.source import Reader
 from wherry.layers.unpack import Unpacked, unpack
+from wherry.linux.fd import Fd
+from wherry.linux.files import syncfs
 from wherry.oci.digest import Digest, chain_id
 
 #: The directory that stands for "no layer", as an overlay needs one below. Numbers of layers begin at 1.
@@ -150,10 +152,17 @@ class LayerStore:
             with open_blob() as stream:
                 return self.add(stream, parent, diff_id)[0]
 
-    def add(self, stream: Reader, parent: Digest | None, diff_id: Digest | None = None) -> tuple[Layer, Unpacked]:
+    def add(
+        self,
+        stream: Reader,
+        parent: Digest | None,
+        diff_id: Digest | None = None,
+        claim: Callable[[Digest], object] = lambda chain: None,
+    ) -> tuple[Layer, Unpacked]:
         """Unpack a layer whose identity may only be known afterwards.
 
         :param diff_id: what the uncompressed archive's digest has to be, when that is known.
+        :param claim: told its chain ID before it becomes a layer, or turns out to be one: to take a lease.
         :raises CorruptData: the archive is damaged, or is not what `diff_id` says.
         """
         below = [str(self.path(layer)) for layer in self.pile(parent)]
@@ -161,6 +170,7 @@ class LayerStore:
         try:
             if diff_id is not None and unpacked.diff_id != diff_id:
                 raise CorruptData(f"the layer unpacks to diff ID {unpacked.diff_id}, not {diff_id}")
+            claim(chain_id([parent, unpacked.diff_id] if parent else [unpacked.diff_id]))
             return self.register(staged, parent, unpacked), unpacked
         finally:
             remove_tree(staged)
@@ -181,22 +191,34 @@ class LayerStore:
             remove_tree(staged)
             raise
 
-    def remove(self, chains: Iterable[Digest]) -> int:
-        """Remove layers; nothing may use them any more. What isn't there is passed over.
+    def forget(self, chains: Iterable[Digest]) -> tuple[int, list[Path]]:
+        """Layers are layers no more; nothing may use them any longer. What isn't there is passed over.
 
-        :return: the sum of their sizes.
+        :return: the sum of their sizes, and the trees that are left of them under ``tmp/``, for `remove_tree`.
         """
         doomed = [self._layers[chain] for chain in chains if chain in self._layers]
+        if not doomed:
+            return 0, []
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM layers WHERE number = ?", [(layer.number,) for layer in doomed])
         for layer in doomed:
             del self._layers[layer.chain_id]
+        graves = [self._set_aside(self.path(layer)) for layer in doomed]
         for layer in doomed:
-            self._bury(self.path(layer))
             place = Path(f"{self.path(layer)}{_MOUNTPOINTS}")
             self._with_mountpoints.discard(place)
-            self._bury(place)
-        return sum(layer.size for layer in doomed)
+            graves.append(self._set_aside(place))
+        return sum(layer.size for layer in doomed), [grave for grave in graves if grave is not None]
+
+    def remove(self, chains: Iterable[Digest]) -> int:
+        """Remove layers; nothing may use them any longer. What isn't there is passed over.
+
+        :return: the sum of their sizes.
+        """
+        size, graves = self.forget(chains)
+        for grave in graves:
+            remove_tree(grave)
+        return size
 
     def reconcile(self) -> None:
         """Make directories and rows agree again after a crash; nobody else may use the store meanwhile."""
@@ -217,9 +239,7 @@ class LayerStore:
         :param parent: the chain ID of the layer below; it is registered.
         """
         chain = chain_id([parent, unpacked.diff_id] if parent else [unpacked.diff_id])
-        # syncfs(2) isn't in the standard library; one sync(2) is far cheaper than an fsync for each of thousands of
-        # files.
-        os.sync()
+        _sync_tree(staged)
         with self._lock, self._database.transaction() as connection:
             if chain in self._layers:
                 return self._layers[chain]
@@ -233,14 +253,19 @@ class LayerStore:
         self._layers[chain] = layer
         return layer
 
-    def _bury(self, path: Path) -> None:
-        """Remove a tree so that a crash in the middle leaves it under ``tmp/``, not half a layer under its name."""
+    def _set_aside(self, path: Path) -> Path | None:
+        """Give a tree a name under ``tmp/``: a crash in the middle of its removal leaves no half a layer."""
         grave = temporary_name(self._tmp, "removed")
         try:
             path.rename(grave)
         except FileNotFoundError:
-            return
-        remove_tree(grave)
+            return None
+        return grave
+
+    def _bury(self, path: Path) -> None:
+        grave = self._set_aside(path)
+        if grave is not None:
+            remove_tree(grave)
 
     @contextmanager
     def _alone(self, chain: Digest) -> Iterator[None]:
@@ -255,6 +280,12 @@ class LayerStore:
                 lock, waiting = self._busy.pop(chain)
                 if waiting > 1:
                     self._busy[chain] = (lock, waiting - 1)
+
+
+def _sync_tree(tree: Path) -> None:
+    """One syncfs(2) is far cheaper than an fsync(2) for each of thousands of files, and says what went wrong, too."""
+    with Fd(os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+        syncfs(fd)
 
 
 def remove_tree(path: Path) -> None:

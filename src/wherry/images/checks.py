@@ -1,0 +1,46 @@
+"""What names may be given, and what is asked of platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wherry.errors import InvalidInput, NotFound
+from wherry.images.catalog import RESERVED
+from wherry.images.image import Image
+from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference
+
+__all__ = ["check_platform", "refuse_reserved", "writable_name"]
+
+
+def writable_name(text: str) -> Reference:
+    """A name that an image may be given.
+
+    :raises InvalidInput: it is no name, or one with a digest, or the built-in image's.
+    """
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        raise InvalidInput("refusing to create a tag with a digest reference")
+    reference = reference.with_default_tag()
+    refuse_reserved(reference)
+    return reference
+
+
+def refuse_reserved(name: Reference) -> None:
+    """Only the built-in image has its name.
+
+    :raises InvalidInput: this is it.
+    """
+    if name.name == RESERVED.name:
+        raise InvalidInput(f"'{RESERVED.familiar_name}' is a reserved name")
+
+
+def check_platform(image: Image, platforms: Sequence[str]) -> None:
+    """Only one platform of an image is ever here: it has to be the one that is asked for.
+
+    :raises NotFound: it is for another one.
+    """
+    mine = Platform(image.os, image.architecture, image.variant)
+    for text in platforms:
+        if Platform.parse(text).best_of([mine]) is None:
+            raise NotFound(f"image {image.id.short} was found but is for the platform {mine}, not {text}")
