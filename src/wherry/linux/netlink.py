@@ -1,7 +1,7 @@
 """Netlink: how the kernel is told of links, addresses, routes and firewall rules.
 
-The codec and the conversation, without a word of any family: `wherry.linux.rtnetlink` and `wherry.linux.nftables` speak through it.
-See netlink(7) and Documentation/userspace-api/netlink/intro.rst.
+The codec and the conversation, without a word of any family: `wherry.linux.rtnetlink` and `wherry.linux.nftables` speak
+through it. See netlink(7) and Documentation/userspace-api/netlink/intro.rst.
 
 A request is one message; a *batch* is many messages in one sendmsg(2), each acknowledged by itself. Attributes are
 ``bytes``, built with `attribute` and its kin and joined with ``+``; answers are taken apart with `attributes`.
@@ -19,7 +19,18 @@ from typing import Final, NamedTuple
 
 from wherry.errors import SystemCallError
 
-__all__ = ["NLM_F", "Family", "Message", "NetlinkSocket", "attribute", "attribute_list", "attributes", "nested", "number", "text"]
+__all__ = [
+    "NLM_F",
+    "Family",
+    "Message",
+    "NetlinkSocket",
+    "attribute",
+    "attribute_list",
+    "attributes",
+    "nested",
+    "number",
+    "text",
+]
 
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE: Final = struct.Struct("=HH")
@@ -128,7 +139,7 @@ class NetlinkSocket:
     Not for several threads at once. Requests block, for the microseconds that the kernel needs.
 
     :param family: whom to speak to.
-    :param groups: numbers of the multicast groups to be told of (``RTNLGRP_LINK`` = 1 ...); use a socket of its own for them.
+    :param groups: numbers of the multicast groups to be told of (``RTNLGRP_LINK`` = 1 ...); on a socket of their own.
     :raises SystemCallError: socket(2), bind(2) or setsockopt(2) failed.
     """
 
@@ -188,7 +199,7 @@ class NetlinkSocket:
             raise failure
 
     def transaction(self, messages: Sequence[Message], begin: Message, end: Message) -> None:
-        """All or nothing: nfnetlink's batches (``NFNL_MSG_BATCH_BEGIN`` and ``_END``), of which the frame is not acknowledged.
+        """All or nothing: nfnetlink's batches, of which the frame (``NFNL_MSG_BATCH_BEGIN``) is not acknowledged.
 
         :raises SystemCallError: the first that the kernel refuses; nothing was done.
         """

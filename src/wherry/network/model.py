@@ -16,9 +16,10 @@ Everything that is stored is made of these (msgspec knows how); nothing here act
 
 from __future__ import annotations
 
+from abc import ABC
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
@@ -39,8 +40,21 @@ __all__ = [
     "Wishes",
 ]
 
-Address = IPv4Address | IPv6Address
-Prefix = IPv4Network | IPv6Network
+if TYPE_CHECKING:
+    Address = IPv4Address | IPv6Address
+    Prefix = IPv4Network | IPv6Network
+else:  # msgspec reads no union of two foreign types, but it does read one abstract type that has both
+
+    class Address(ABC):  # noqa: B024
+        """An address of either family."""
+
+    class Prefix(ABC):  # noqa: B024
+        """A range of addresses of either family."""
+
+    Address.register(IPv4Address)
+    Address.register(IPv6Address)
+    Prefix.register(IPv4Network)
+    Prefix.register(IPv6Network)
 
 DEFAULT_BRIDGE: Final = "bridge"
 """The name of the network that containers join when they say nothing."""
