@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+from msgspec import field as member
 
-from wherry.engine.config import ContainerConfig, HostConfig
+from wherry.engine.config import ContainerConfig, EndpointSettings, HostConfig
 from wherry.engine.mounts import MountPoint
 from wherry.engine.state import State
 
 if TYPE_CHECKING:
     from wherry.engine.output import OutputFeed
     from wherry.linux.fd import Fd
+    from wherry.network.model import Endpoint
     from wherry.oci.runtime_spec import Spec
 
 __all__ = ["Container", "Definition"]
@@ -28,6 +30,7 @@ class Definition(Struct, kw_only=True):
     :param image: the image as the user named it.
     :param image_id: the digest of its configuration.
     :param argv: entrypoint and command, put together.
+    :param networks: those that it is on when it runs, by name, the one of its network mode first.
     """
 
     id: str
@@ -39,6 +42,7 @@ class Definition(Struct, kw_only=True):
     config: ContainerConfig
     host: HostConfig
     mounts: list[MountPoint]
+    networks: dict[str, EndpointSettings] = member(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -53,8 +57,11 @@ class Container:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     pidfd: Fd | None = None  #: while it runs
     terminal: Fd | None = None  #: the pty's master, while it runs with a terminal
+    root: Fd | None = None  #: the mount of its root, while it runs: so that its unmounting does not delay the exit
     held: dict[str, Fd] = field(default_factory=dict)  #: its FIFOs by name, while it runs without a terminal
     spec: Spec | None = None  #: by which it runs
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)  #: its places by networks' names, while it runs
+    linked: list[str] = field(default_factory=list)  #: environment variables about what it links to, while it runs
     feed: OutputFeed | None = None  #: set by whoever builds it; follows its output
     exit_waiters: list[asyncio.Future[int]] = field(default_factory=list)  #: resolved at every exit
     removal_waiters: list[asyncio.Future[int]] = field(default_factory=list)
@@ -62,6 +69,7 @@ class Container:
     exec_ids: list[str] = field(default_factory=list)
     restart: asyncio.Task[None] | None = None  #: a restart that the policy asked for and that is waiting
     restart_delay: float = 0.0  #: seconds
+    unmounting: asyncio.Task[None] | None = None  #: of the root that it had when it ran last
     doomed: bool = False  #: stop, kill or rm was asked for: no restart policy applies to the coming exit
 
     @property

@@ -31,6 +31,7 @@ from wherry.errors import (
     WherryError,
 )
 from wherry.linux import process
+from wherry.linux.fd import Fd
 from wherry.runtime import cgroups
 
 __all__ = ["Lifecycle", "failure_code"]
@@ -72,6 +73,9 @@ class Lifecycle:
             await self._start(container)
 
     async def _start(self, container: Container) -> None:
+        if container.unmounting is not None:  # two union file systems must not share a writable layer
+            await asyncio.wait([container.unmounting])
+            container.unmounting = None
         try:
             pid = await self._launcher.launch(container)
         except WherryError as exc:
@@ -95,7 +99,7 @@ class Lifecycle:
             state.status = Status.EXITED
         assert container.feed is not None
         container.feed.has_failed_to_start()
-        self._clean_up(container)
+        await self._clean_up(container)
         self._registry.save_state(container)
         self.tell(container, "die", exitCode=str(state.exit_code))
         self._wake(container.exit_waiters, state.exit_code)
@@ -113,14 +117,23 @@ class Lifecycle:
             if not container.state.is_alive:
                 await self._launcher.forget(container.id)
                 return
+            root, container.root = container.root, None
             self._record_exit(container, report)
-            await self._launcher.forget(container.id)
-            await self._after_exit(container)
+            self._after_exit(container)
+            removed = container.host.auto_remove and container.state.status is not Status.RESTARTING
+            if removed:
+                await self._remove(container, root)
+            else:
+                self._registry.save_state(container)
+                self._wake(container.exit_waiters, container.state.exit_code)
+                container.unmounting = self._spawn(self._unmount(root)) if root is not None else None
+            await self._clean_up(container)
+            self.run(self._launcher.forget(container.id))  # a start that comes after it finds it done
 
     def _record_exit(self, container: Container, report: dict[str, Any]) -> None:
         state = container.state
-        group = cgroups.open(self._launcher.cgroup_path(container))
-        state.oom_killed = bool(report.get("oom")) or _oom_kills(group) > 0
+        oom = report.get("oom")
+        state.oom_killed = _oom_kills(self._launcher.cgroup_path(container)) > 0 if oom is None else bool(oom)
         state.exit_code, state.pid = report["status"], 0
         state.status, state.finished_at = Status.EXITED, clock.rfc3339(report["at"])
         container.started.clear()
@@ -132,9 +145,8 @@ class Lifecycle:
         self.on_exit(container)
         assert container.feed is not None
         container.feed.has_finished()
-        self._clean_up(container)
 
-    async def _after_exit(self, container: Container) -> None:
+    def _after_exit(self, container: Container) -> None:
         state = container.state
         if state.oom_killed:
             self.tell(container, "oom")
@@ -143,13 +155,20 @@ class Lifecycle:
             self.tell(container, "stop")
         if not container.doomed and wants_restart(container):
             self._schedule_restart(container)
-        self._registry.save_state(container)
-        self._wake(container.exit_waiters, state.exit_code)
-        if container.host.auto_remove and state.status is not Status.RESTARTING:
-            await self._remove(container)
 
-    def _clean_up(self, container: Container) -> None:
-        """What a container leaves in the kernel and in the exec-root when it has no processes any more."""
+    @staticmethod
+    async def _unmount(root: Fd) -> None:
+        """Let go of a root, for good: the kernel writes what is in it to the disk before it returns."""
+        await asyncio.to_thread(root.close)
+
+    async def _clean_up(self, container: Container) -> None:
+        """Remove what a container leaves in the kernel and in the exec-root when it has no processes any more.
+
+        Nobody waits for it but who wants to start or remove the container again: it comes after the news of the exit.
+        """
+        await asyncio.to_thread(self._remove_remains, container)
+
+    def _remove_remains(self, container: Container) -> None:
         group = cgroups.open(self._launcher.cgroup_path(container))
         try:
             group.kill_all()
@@ -318,7 +337,7 @@ class Lifecycle:
         self._signal(container, signals.SIGKILL)
         await gone
 
-    async def _remove(self, container: Container) -> None:
+    async def _remove(self, container: Container, root: Fd | None = None) -> None:
         """The row goes first: that is the point of no return, and what a crash then leaves is nobody's directory."""
         container.state.status = Status.REMOVING
         try:
@@ -328,21 +347,24 @@ class Lifecycle:
             self._registry.forget(container)
         leftovers = files.set_aside(container, self._trash)
         self._launcher.forget_feed(container)
-        files.remove_run_directory(container)
         self.tell(container, "destroy")
+        self._wake(container.exit_waiters, container.state.exit_code)
         self._wake(container.removal_waiters, container.state.exit_code)
-        self.run(self._delete(container, leftovers))
+        self.run(self._delete(container, leftovers, root))
 
-    async def _delete(self, container: Container, leftovers: Path | None) -> None:
-        """What need not be waited for."""
+    async def _delete(self, container: Container, leftovers: Path | None, root: Fd | None) -> None:
+        """What need not be waited for. Files that are deleted first need not be written to the disk at the end."""
         if leftovers is not None:
             await asyncio.to_thread(files.remove_tree, leftovers)
+        await asyncio.to_thread(files.remove_run_directory, container)
+        if root is not None:
+            await self._unmount(root)
         await self.on_removal(container)
 
     async def remove_rest(self, container: Container) -> None:
         """Finish a removal that was cut short."""
         async with container.lock:
-            self._clean_up(container)
+            await self._clean_up(container)
             await self._remove(container)
 
     def resume_restart(self, container: Container) -> None:
@@ -396,9 +418,9 @@ def failure_code(error: WherryError, otherwise: int) -> int:
     return 126 if isinstance(error, CommandNotExecutable) else otherwise
 
 
-def _oom_kills(group: cgroups.Cgroup) -> int:
+def _oom_kills(path: str) -> int:
     try:
-        return group.oom_count()
+        return cgroups.open(path).oom_count()
     except (WherryError, OSError):
         return 0  # the cgroup is gone, or the memory controller is not there
 

@@ -76,6 +76,9 @@ class Reconciler:
             await self._lifecycle.remove_rest(container)
         elif entry is not None and not entry.get("exited"):
             await self._adopt(container, entry)
+        elif entry is not None and _is_recorded(container, entry):
+            await self._launcher.forget(container.id)
+            self._clean(container)
         elif entry is not None:
             self._was_running(container, entry)
             self._lifecycle.exited(container, {**entry["exited"], "log": entry.get("log")})
@@ -126,6 +129,11 @@ class Reconciler:
                 if self._registry.find(name) is None:
                     remove_cgroup(f"{self._launcher.cgroup_parent}/{name}")
                     files.remove_tree(folder / name)
+
+
+def _is_recorded(container: Container, entry: dict[str, Any]) -> bool:
+    """Whether the exit that the keeper remembers is written down: the daemon ended before the keeper could forget it."""
+    return not container.state.is_alive and container.state.finished_at == clock.rfc3339(entry["exited"]["at"])
 
 
 def _pidfd(pid: int) -> Fd | None:

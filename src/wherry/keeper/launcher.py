@@ -21,6 +21,12 @@ class Terminal(NamedTuple):
     master: Fd
 
 
+class Root(NamedTuple):
+    """The child has made its root; while somebody holds this mount, the union file system does not end."""
+
+    mount: Fd
+
+
 class Failed(NamedTuple):
     """The child did not get to its program, and is about to leave."""
 
@@ -28,7 +34,7 @@ class Failed(NamedTuple):
     """As in ARCHITECTURE.md, "Errors from the child"."""
 
 
-Report = Executed | Terminal | Failed
+Report = Executed | Terminal | Root | Failed
 
 
 class Child(Protocol):

@@ -96,7 +96,7 @@ class Process:
     :param directory: the container's, in the exec-root.
     """
 
-    __slots__ = ("child", "description", "directory", "ending", "exit", "master", "outputs", "pidfd", "sink", "stdin")
+    __slots__ = ("child", "description", "directory", "ending", "exit", "master", "outputs", "pidfd", "root", "sink", "stdin")
 
     def __init__(self, description: Description, directory: str) -> None:
         self.description: Final = description
@@ -104,6 +104,8 @@ class Process:
         self.pidfd: Fd | None = None
         self.master: Fd | None = None
         self.stdin: Fd | None = None
+        self.root: Fd | None = None
+        """The mount of its root, until the daemon has it."""
         self.sink: Sink | None = None
         self.outputs: list[Output] = []
         self.child: Child | None = None
@@ -139,13 +141,13 @@ class Process:
         """Close everything that is held for it."""
         for output in self.outputs:
             output.close()
-        for fd in (self.pidfd, self.master, self.stdin, self.child):
+        for fd in (self.pidfd, self.master, self.stdin, self.root, self.child):
             if fd is not None:
                 fd.close()
         if self.sink is not None:
             self.sink.close()
         self.outputs, self.child, self.sink = [], None, None
-        self.pidfd = self.master = self.stdin = None
+        self.pidfd = self.master = self.stdin = self.root = None
 
 
 # ------------------------------------------------------------------------------------------------------------ records

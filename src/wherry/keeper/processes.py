@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from wherry.errors import Conflict, InvalidInput, NotFound, SystemCallError, WherryError
 from wherry.keeper import streams
-from wherry.keeper.launcher import Executed, Failed, Launcher, Terminal
+from wherry.keeper.launcher import Executed, Failed, Launcher, Root, Terminal
 from wherry.keeper.logs import LogWriter
 from wherry.keeper.loop import Loop, report_fault, say
 from wherry.keeper.process import (
@@ -148,6 +148,8 @@ class Processes:
                 return
             if isinstance(report, Terminal):
                 self._take_terminal(process, report.master)
+            elif isinstance(report, Root):
+                process.root = report.mount
             elif isinstance(report, Executed):
                 self._leave_channel(process)
                 self._watch(process)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from wherry.errors import WherryError
-from wherry.keeper.launcher import Executed, Failed, Report, Terminal
+from wherry.keeper.launcher import Executed, Failed, Report, Root, Terminal
 from wherry.linux.fd import Fd
 from wherry.runtime import cgroups, launch
 from wherry.runtime.plan import Plan
@@ -34,6 +34,8 @@ class RuntimeChild:
         report = launch.read_report(self._channel)
         if isinstance(report, launch.Terminal):
             return Terminal(report.master)
+        if isinstance(report, launch.Root):
+            return Root(report.mount)
         if isinstance(report, launch.Failed):
             return Failed(report._asdict())
         return Executed() if isinstance(report, launch.Executed) else None

@@ -137,7 +137,12 @@ class Keeper:
         if error is None:
             described = process.description
             answer = {"pid": described.pid, "birth": described.birth, "started": described.started}
-            call.answer(answer, process.held_fds())
+            root, process.root = process.root, None
+            if root is None:
+                call.answer(answer, process.held_fds())
+            else:
+                with root:  # its end may take long, so that it is not this process that should see to it
+                    call.answer({**answer, "root": True}, [*process.held_fds(), root.fileno()])
         elif call.connection.closed:
             self.processes.end_unanswered(process, error)
         else:

@@ -6,6 +6,7 @@ A SEQPACKET socket pair, close-on-exec at both ends; the parent's is non-blockin
       │  {"mounts": [2, 5]} + their descriptors   ──────>  (user namespaces only; any number of times)
       │  {"go": true}                             ──────>  the parent has done its part
       │  <──────  {"terminal": true} + the master          (with a terminal, once)
+      │  <──────  {"root": true} + the root's mount        (with an overlay as root, once)
       │  <──────  {"step", "call", "errno", "text", "kind"}   it failed, and leaves
       │  <──────  end of file                              executed
 
@@ -40,6 +41,7 @@ __all__ = [
     "Failed",
     "NotYet",
     "Report",
+    "Root",
     "Terminal",
     "error_from",
     "failure",
@@ -49,6 +51,7 @@ __all__ = [
     "send_failure",
     "send_mounts",
     "send_release",
+    "send_root",
     "send_terminal",
 ]
 
@@ -72,6 +75,17 @@ class Terminal(NamedTuple):
     master: Fd
 
 
+class Root(NamedTuple):
+    """The child made its root: this is the mount.
+
+    Whoever keeps it decides when the union file system ends. That matters because its end writes the *whole* file
+    system below it to the disk (``ovl_sync_fs``): milliseconds, or seconds when somebody else was writing, which
+    would otherwise pass before the kernel tells that the container has exited.
+    """
+
+    mount: Fd
+
+
 class Failed(NamedTuple):
     """The child could not carry out a step, and leaves.
 
@@ -92,7 +106,7 @@ class Failed(NamedTuple):
         return error_from(self._asdict())
 
 
-Report = NotYet | Terminal | Failed | Executed
+Report = NotYet | Terminal | Root | Failed | Executed
 NOT_YET: Final = NotYet()
 EXECUTED: Final = Executed()
 
@@ -151,7 +165,7 @@ def receive_release(channel: int, *, with_mounts: bool = True) -> dict[int, Fd]:
 
 def _receive(channel: int) -> tuple[dict[str, Any] | None, list[Fd]]:
     """Receive one message; None at the end of file."""
-    end = socket.socket(fileno=channel)
+    end = _socket(channel)
     try:
         data, fds, _, _ = socket.recv_fds(end, _LARGEST, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
     finally:
@@ -167,6 +181,11 @@ def send_terminal(channel: int, master: Fd) -> None:
     _send(channel, {"terminal": True}, [master.fileno()])
 
 
+def send_root(channel: int, mount: Fd) -> None:
+    """In the child: hand the mount of the container's root to the parent."""
+    _send(channel, {"root": True}, [mount.fileno()])
+
+
 def send_failure(channel: int, failed: Failed) -> None:
     """In the child: say what went wrong; whoever leaves can do no more if even that fails."""
     with contextlib.suppress(OSError):
@@ -174,11 +193,16 @@ def send_failure(channel: int, failed: Failed) -> None:
 
 
 def _send(channel: int, message: dict[str, Any], fds: list[int]) -> None:
-    end = socket.socket(fileno=channel)
+    end = _socket(channel)
     try:
         socket.send_fds(end, [json.dumps(message).encode()], fds)
     finally:
         end.detach()
+
+
+def _socket(channel: int) -> socket.socket:
+    """The channel as a socket object; family and type are given, because asking for them is three system calls."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=channel)
 
 
 def failure(step: str, error: BaseException) -> Failed:
@@ -224,4 +248,6 @@ def read_report(channel: socket.socket) -> Report:
     message = json.loads(data)
     if message.get("terminal"):
         return Terminal(Fd(fds[0]))
+    if message.get("root"):
+        return Root(Fd(fds[0]))
     return Failed(message["step"], message["call"], message["errno"], message["text"], message["kind"])

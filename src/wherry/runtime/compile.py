@@ -35,7 +35,7 @@ from wherry.runtime.namespaces import (
 )
 from wherry.runtime.plan import Plan
 from wherry.runtime.process import MakeDirectory
-from wherry.runtime.rootfs import BindRoot, Overlay, PivotRoot, ReadOnlyRoot, RootPropagation, SeparateHost
+from wherry.runtime.rootfs import BindRoot, HandOverRoot, Overlay, PivotRoot, ReadOnlyRoot, RootPropagation, SeparateHost
 
 __all__ = ["cgroup_path", "compile_spec"]
 
@@ -105,6 +105,8 @@ def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, con
     if not in_group:
         yield from _entering_group(names, cgroup)
     yield PivotRoot()
+    if any(isinstance(step, Overlay) and step.destination == "/" and step.upper for step in mounting):
+        yield HandOverRoot()
     yield from _after_the_pivot(spec, linux, names)
     yield from compile_process.last_steps(
         process,

@@ -19,7 +19,7 @@ from wherry.linux.fd import Fd
 from wherry.linux.mount import has_overlay_lowerdir_append
 from wherry.linux.process import CLONE, pidfd_open, pidfd_send_signal
 from wherry.runtime import cgroup_mounts, cgroups, channel, child, prepare, usermap
-from wherry.runtime.channel import EXECUTED, NOT_YET, Executed, Failed, NotYet, Report, Terminal, read_report
+from wherry.runtime.channel import EXECUTED, NOT_YET, Executed, Failed, NotYet, Report, Root, Terminal, read_report
 from wherry.runtime.elsewhere import born_elsewhere
 from wherry.runtime.namespaces import EnterCgroup
 from wherry.runtime.plan import Plan
@@ -33,6 +33,7 @@ __all__ = [
     "NotYet",
     "Plan",
     "Report",
+    "Root",
     "Terminal",
     "cleanup",
     "launch",

@@ -28,11 +28,12 @@ from wherry.linux.mount import (
     pivot_root,
     umount2,
 )
-from wherry.runtime import targets
+from wherry.runtime import channel, targets
 from wherry.runtime.context import Context
 
 __all__ = [
     "BindRoot",
+    "HandOverRoot",
     "Overlay",
     "PivotRoot",
     "ReadOnlyRoot",
@@ -263,6 +264,16 @@ class PivotRoot(NamedTuple):
         mount(None, ".", None, _SLAVE_ALL)
         umount2(".", MNT_DETACH)
         os.chdir("/")
+
+
+class HandOverRoot(NamedTuple):
+    """Give the parent the mount of the root, so that the union file system outlives the container's last process."""
+
+    def describe(self) -> str:
+        return "hand the root's mount to the parent"
+
+    def apply(self, context: Context) -> None:
+        channel.send_root(context.channel, context.root)
 
 
 def _put_a_mount_below_the_root() -> None:
