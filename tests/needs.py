@@ -51,6 +51,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "dockerd": ("the docker daemon", lambda: program("dockerd") is not None and program("containerd") is not None),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),
+    "ip": ("the ip command (Debian: iproute2)", lambda: program("ip") is not None),
+    "nft": ("the nft command (Debian: nftables)", lambda: program("nft") is not None),
     "curl": ("curl", lambda: program("curl") is not None),
     "openssl": ("openssl", lambda: program("openssl") is not None),
     "shared": ("the folder ../shared", lambda: shared().is_dir()),

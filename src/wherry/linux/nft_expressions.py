@@ -66,6 +66,7 @@ class MetaKey(IntEnum):
     OIFNAME = 7
     NFPROTO = 15
     L4PROTO = 16
+    PKTTYPE = 19
 
 
 class CtKey(IntEnum):

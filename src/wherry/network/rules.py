@@ -168,6 +168,7 @@ _FIELDS: Final = {
     "iifname": _Field(16, (MetaKey.IIFNAME,)),
     "oifname": _Field(16, (MetaKey.OIFNAME,)),
     "meta l4proto": _Field(1, (MetaKey.L4PROTO,)),
+    "meta pkttype": _Field(1, (MetaKey.PKTTYPE,)),
     "ip saddr": _Field(4, (_NET, 12, 4), _IPV4),
     "ip daddr": _Field(4, (_NET, 16, 4), _IPV4),
     "ip6 saddr": _Field(16, (_NET, 8, 16), _IPV6),
@@ -189,6 +190,7 @@ _ICMPV6: Final = {
     "nd-neighbor-advert": 136,
     "nd-redirect": 137,
 }
+_PACKET_TYPES: Final = {"host": 0}  # PACKET_HOST of linux/if_packet.h
 _ADDRESS_KINDS: Final = {"local": 2, "broadcast": 3, "multicast": 5}  # RTN_* of linux/rtnetlink.h
 
 
@@ -248,7 +250,7 @@ def is_value(name: str, value: str, *, invert: bool = False, ask_family: bool = 
 
 
 def _value(field: _Field, value: str) -> bytes:
-    known = _PROTOCOLS | _ICMPV6
+    known = _PROTOCOLS | _ICMPV6 | _PACKET_TYPES
     if value in known:
         return known[value].to_bytes(field.size, "big")
     return int(value).to_bytes(field.size, "big") if value.isdigit() else ip_address(value).packed

@@ -8,6 +8,7 @@
 - published ports are elements of maps: by port alone for all of the host's addresses, or by address and port;
 - sources are kept, except on the way out, back into the bridge that the packet came from (the answer would otherwise
   take the short way and not be recognised), and from 127.0.0.1, which means something else inside;
+- [::1] is not translated: the kernel cannot bring the answer back;
 - 127.0.0.0/8 stays on ``lo``, because the bridges accept such packets (``route_localnet``) and because a new
   destination is chosen before the kernel looks for martians.
 
@@ -116,13 +117,7 @@ def _helpers() -> tuple[Chain, ...]:
             ),
         ),
         Chain("hairpin", (Rule("back into its own bridge", (conntrack(CtStatus.DNAT), masquerade)),)),
-        Chain(
-            "inwards",
-            (
-                Rule("localhost means something else inside", (loopback_source(), masquerade)),
-                Rule("localhost means something else inside, IPv6", (is_value("ip6 saddr", "::1"), masquerade)),
-            ),
-        ),
+        Chain("inwards", (Rule("localhost means something else inside", (loopback_source(), masquerade)),)),
     )
 
 
@@ -166,10 +161,12 @@ def _filters() -> tuple[Chain, ...]:
 
 def _nat() -> tuple[Chain, ...]:
     """The base chains that choose other addresses; only a connection's first packet comes here."""
-    local = (Rule("to the host", (fib("local"), jump("published"))),)
+    local = Rule("to the host", (fib("local"), jump("published")))
+    # The kernel looks for ::1 on the link by which a packet came (rt6_need_strict), so an answer would never get back.
+    own6 = Rule("cannot be translated", (is_value("ip6 daddr", "::1"), accept))
     return (
-        Chain("prerouting", local, BaseChain("nat", Hook.PREROUTING, _DSTNAT)),
-        Chain("output", local, BaseChain("nat", Hook.OUTPUT, _DSTNAT)),
+        Chain("prerouting", (local,), BaseChain("nat", Hook.PREROUTING, _DSTNAT)),
+        Chain("output", (own6, local), BaseChain("nat", Hook.OUTPUT, _DSTNAT)),
         Chain(
             "postrouting",
             (
@@ -258,7 +255,12 @@ def _guards() -> tuple[Chain, ...]:
         Chain(
             "between",
             (
-                Rule("containers do not reach one another here", (in_set("iifname", "isolated"), drop)),
+                # With br_netfilter, what was sent to the bridge and got a container as its new destination comes by here,
+                # too; such a frame was addressed to the host. In `forward`, "within a bridge", it is looked at again.
+                Rule(
+                    "containers do not reach one another here",
+                    (in_set("iifname", "isolated"), is_value("meta pkttype", "host", invert=True), drop),
+                ),
                 Rule("a container is no DHCP server", (is_value("udp sport", "67"), in_set("iifname", "ports"), drop)),
                 Rule("nor one of DHCPv6", (is_value("udp sport", "547"), in_set("iifname", "ports"), drop)),
             ),
