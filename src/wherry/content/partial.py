@@ -120,14 +120,21 @@ class Partial:
         """Read it from its beginning, also what is not there yet."""
         return Growing(self, os.dup(self._fd))
 
-    def wait_beyond(self, position: int) -> int:
-        """Wait for more bytes than `position`; says how many there are, which is no more only at the end."""
+    def wait_beyond(self, reader: Growing) -> int:
+        """Wait for more bytes than a reader has read; says how many there are, which is no more only at the end."""
         with self._changed:
-            while self.received <= position < self.size:
-                if self._failure is not None:
-                    raise self._failure
+            while self.received <= reader.position < self.size:
+                failure = self._failure or reader.failure
+                if failure is not None:
+                    raise failure
                 self._changed.wait()
             return self.received
+
+    def stop(self, reader: Growing, failure: BaseException) -> None:
+        """Let one reader get `failure` where it waits, or reads the next time."""
+        with self._changed:
+            reader.failure = failure
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Give the descriptor back; the file stays."""
@@ -140,22 +147,35 @@ class Growing:
     """A file that is read while it is written; :meth:`read` waits where the writer is behind.
 
     :ivar position: how far the reader got.
+    :ivar failure: what it is to end with.
     """
 
     def __init__(self, partial: Partial, fd: int) -> None:
         self.position = 0
+        self.failure: BaseException | None = None
         self._partial = partial
         self._fd = fd
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes; none at the end.
 
-        :raises BaseException: what the writer was abandoned with.
+        :raises BaseException: what the writer was abandoned with, or this reader stopped with.
         """
-        there = self._partial.wait_beyond(self.position)
+        if self.failure is not None:
+            raise self.failure
+        there = self._partial.wait_beyond(self)
         data = os.pread(self._fd, min(size, there - self.position), self.position)
         self.position += len(data)
         return data
+
+    def again(self) -> Growing:
+        """The same reader, at the beginning."""
+        self.position = 0
+        return self
+
+    def stop(self, failure: BaseException) -> None:
+        """End it from another thread."""
+        self._partial.stop(self, failure)
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -152,6 +152,10 @@ class ContentStore:
                     raise CorruptData(f"blob {digest or ''} has more than the {size} bytes that it should have")
             return staged.commit(digest, size)
 
+    def temporary(self) -> Path:
+        """A name for an unfinished file of somebody's; what a crash leaves of it goes at the next start."""
+        return temporary_name(self._tmp, "blob")
+
     def adopt(self, path: Path, digest: Digest) -> None:
         """Make a file a blob, durably; the file, on the same file system, is gone afterwards.
 

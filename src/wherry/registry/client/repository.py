@@ -84,6 +84,15 @@ class Repository:
             if response.status != 200:
                 raise await failure(response, request)
 
+    async def greet(self) -> None:
+        """Find out whether anything answers at the address, whatever it says; a token comes when it is needed.
+
+        :raises Passing: nothing does.
+        """
+        request = self._request("GET", "/v2/")
+        async with self._http.send(request, self.endpoint) as response:
+            self.authorizer.greeted(parse(response.headers.getall("WWW-Authenticate", [])))
+
     async def document(self, reference: str, accept: str = ACCEPTED) -> Document:
         """A manifest or an index, its digest computed by us.
 

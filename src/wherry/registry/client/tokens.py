@@ -58,6 +58,11 @@ class Authorizer:
         token, end = self._tokens.get(" ".join(scopes), ("", 0.0))
         return {"Authorization": f"Bearer {token}"} if token and time.monotonic() < end else {}
 
+    def greeted(self, challenges: Iterable[Challenge]) -> None:
+        """What a registry asks of everyone; where that is a name and a password, they go with the first request."""
+        if {challenge.scheme for challenge in challenges} == {"basic"} and self._credentials.has_password:
+            self._scheme = "basic"
+
     async def answer(self, challenges: Iterable[Challenge], scopes: Iterable[str], *, offline: bool = False) -> None:
         """Do what a challenge asks for.
 

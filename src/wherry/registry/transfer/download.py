@@ -48,9 +48,7 @@ async def download(
     await asyncio.to_thread(partial.sync)
 
 
-async def _from(
-    source: Repository, partial: Partial, settings: RegistrySettings, said: Callable[[str], None]
-) -> None:
+async def _from(source: Repository, partial: Partial, settings: RegistrySettings, said: Callable[[str], None]) -> None:
     def aloud(seconds: float) -> None:
         whole = max(1, math.ceil(seconds))
         said(f"Retrying in {whole} second{'s' if whole > 1 else ''}")
@@ -113,5 +111,7 @@ class _Speed:
         elapsed = time.monotonic() - self._since
         if elapsed >= self._timing.window:
             if self._bytes < elapsed * self._timing.slowest:
-                raise Passing(SystemFault(f"the registry sends no more than {self._bytes / elapsed:.0f} bytes a second"))
+                raise Passing(
+                    SystemFault(f"the registry sends no more than {self._bytes / elapsed:.0f} bytes a second")
+                )
             self._since, self._bytes = time.monotonic(), 0

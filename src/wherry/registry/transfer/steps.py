@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from itertools import count
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ class Steps:
         self._waiting[key] = message
         self._wake.set()
 
-    async def during(self, task: asyncio.Task[Any]) -> AsyncIterator[Json]:
+    async def during(self, task: asyncio.Task[Any]) -> AsyncGenerator[Json, None]:
         """Yield messages while a task works, which is cancelled when nobody wants them any more; its error is raised.
 
         Close it when it is not read to its end.

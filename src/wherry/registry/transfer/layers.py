@@ -1,0 +1,315 @@
+"""Layers on their way: fetched, verified and unpacked in one pass, once for all who wait for them.
+
+Layers are unpacked at the same time, whatever is below them: an archive alone says what its layer adds and deletes.
+Only where an archive has no entry for a file's parent directory does the unpacking wait for the layers below, to see
+what that looks like there. Jobs get their slots in the order in which they are made, parents first, and fetching never
+waits for unpacking; so somebody always gets on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, overload
+
+from wherry.content.partial import Growing
+from wherry.errors import CorruptData, TooLarge
+from wherry.images import ImageStore
+from wherry.layers.source import Reader
+from wherry.layers.store import Layer, remove_tree
+from wherry.oci.digest import Digest
+from wherry.oci.manifest import Descriptor
+from wherry.registry.client.repository import Repository
+from wherry.registry.client.settings import RegistrySettings
+from wherry.registry.transfer.blobs import BlobJob, BlobJobs
+from wherry.registry.transfer.steps import Json, Tell, moving, step
+
+__all__ = ["LayerJob", "LayerJobs", "Wanted"]
+
+_TICK: Final = 0.1  # seconds between two updates of a bar, as dockerd has it
+_UNPACKING: Final = 3  # more at once only compete for the same disk
+_PIECE: Final = 1 << 20
+_MAX_BLOB: Final = 256 << 30
+_PATIENCE: Final = 0.2  # seconds between two looks whether somebody still wants a layer
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A layer of an image: the blob that it comes in, and what it is when unpacked."""
+
+    blob: Descriptor
+    diff_id: Digest
+    chain: Digest
+    parent: Digest | None
+
+
+class LayerJobs:
+    """The layers that are on their way, by chain ID and blob."""
+
+    def __init__(self, store: ImageStore, settings: RegistrySettings) -> None:
+        self.store: Final = store
+        self.blobs: Final = BlobJobs(store.partials, settings)
+        self.slots: Final = asyncio.Semaphore(_UNPACKING)
+        # Not the loop's own pool: these threads wait for bytes that the loop's have to write.
+        self._pool = ThreadPoolExecutor(_UNPACKING, "unpack")
+        self._jobs: dict[tuple[Digest, Digest], LayerJob] = {}
+
+    def join(self, wanted: Wanted, parent: LayerJob | None, sources: Sequence[Repository], tell: Tell) -> LayerJob:
+        """Take part in a layer's job, which is begun when there is none; `LayerJob.leave` ends that.
+
+        :param parent: the job of the layer below, when that is on its way as well.
+        """
+        key = (wanted.chain, wanted.blob.digest)
+        job = self._jobs.get(key)
+        if job is None or job.task.cancelling() or job.task.done():
+            job = self._jobs[key] = LayerJob(self, wanted, parent, sources)
+            job.task.add_done_callback(lambda _, job=job: self._ended(key, job))  # type: ignore[misc]
+        job.add(tell)
+        return job
+
+    def in_thread(self, work: Callable[..., Layer], *arguments: object) -> asyncio.Future[Layer]:
+        """Do something that takes long and may wait; those who ask have a slot."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    async def close(self) -> None:
+        """Give up all jobs; what they fetched so far stays for the next time."""
+        tasks = [job.task for job in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self.blobs.close()
+        self._pool.shutdown(wait=False)
+
+    def _ended(self, key: tuple[Digest, Digest], job: LayerJob) -> None:
+        if self._jobs.get(key) is job:
+            del self._jobs[key]
+
+
+class LayerJob:
+    """One layer on its way. Made, joined and left on the event loop.
+
+    :ivar layer: resolved with the layer when it is there; threads may wait for it.
+    """
+
+    def __init__(self, jobs: LayerJobs, wanted: Wanted, parent: LayerJob | None, sources: Sequence[Repository]) -> None:
+        self.layer: Final[Future[Layer]] = Future()
+        self.wanted: Final = wanted
+        self._jobs = jobs
+        self._store = jobs.store
+        self._parent = parent
+        self._sources = sources
+        self._listeners: list[Tell] = []
+        self._last: Json = {}
+        self._reader: Growing | None = None
+        self.task: Final = asyncio.create_task(self._run())
+
+    @property
+    def id(self) -> str:
+        """What people see of it."""
+        return self.wanted.blob.digest.short
+
+    def add(self, tell: Tell) -> None:
+        """Let one more know how it gets on."""
+        self._listeners.append(tell)
+        tell(step("Pulling fs layer", self.id))
+        if self._last:
+            tell(self._last)
+
+    def leave(self, tell: Tell) -> None:
+        """Let one fewer know; with the last one the job is given up."""
+        if tell in self._listeners:
+            self._listeners.remove(tell)
+        if not self._listeners and not self.task.done():
+            self.task.cancel()
+
+    def _tell(self, message: Json) -> None:
+        self._last = message
+        for listener in self._listeners:
+            listener(message)
+
+    def _say(self, status: str) -> None:
+        self._tell(step(status, self.id))
+
+    # --- on the event loop ------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            layer = await self._arrive()
+        except asyncio.CancelledError:
+            self.layer.cancel()
+            raise
+        except Exception as exc:
+            self.layer.set_exception(exc)
+            raise
+        self._say("Pull complete")
+        self.layer.set_result(layer)
+
+    async def _arrive(self) -> Layer:
+        blob = self.wanted.blob
+        if not 0 <= blob.size <= _MAX_BLOB:
+            raise TooLarge(f"layer {blob.digest} has {blob.size} bytes, where {_MAX_BLOB} are allowed")
+        if blob.digest in self._store.content:
+            self._say("Download complete")
+            async with self._jobs.slots:
+                return await self._jobs.in_thread(self._from_store)
+        try:
+            return await self._from_registry()
+        except _Spoiled as spoiled:
+            if not spoiled.was_begun:
+                raise spoiled.error from spoiled
+        try:  # what there was from an earlier time was damaged: once more, all of it
+            return await self._from_registry()
+        except _Spoiled as spoiled:
+            raise spoiled.error from spoiled
+
+    async def _from_registry(self) -> Layer:
+        blob = self._jobs.blobs.join(self.wanted.blob, self._sources, self._say)
+        watch = asyncio.create_task(self._watch(blob))
+        try:
+            async with self._jobs.slots:
+                layer = await self._unpacked(blob)
+            await blob.task
+            await watch
+            return layer
+        finally:
+            watch.cancel()
+            blob.leave(self._say)
+
+    async def _unpacked(self, blob: BlobJob) -> Layer:
+        """Unpack in a thread, which is never left behind: it writes where others may soon."""
+        self._reader = reader = blob.partial.reader()
+        work = self._jobs.in_thread(self._unpack, reader, reader)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            reader.stop(CancelledError())
+            await asyncio.wait({work})
+            raise
+        except CorruptData as exc:
+            if await asyncio.to_thread(_hash, blob) == self.wanted.blob.digest:
+                raise
+            blob.spoil()
+            digest = self.wanted.blob.digest
+            error = CorruptData(f"filesystem layer verification failed for digest {digest}")
+            raise _Spoiled(error, was_begun=blob.was_begun) from exc
+        finally:
+            reader.close()
+
+    async def _watch(self, blob: BlobJob) -> None:
+        """Say how it gets on: first the fetching, then the unpacking."""
+        partial = blob.partial
+        if blob.is_waiting:
+            self._say("Waiting")
+        if not partial.is_complete:
+            while not blob.task.done():
+                if not blob.is_waiting:
+                    self._tell(moving("Downloading", self.id, partial.received, partial.size))
+                await asyncio.wait({blob.task}, timeout=_TICK)
+            if blob.is_lost:
+                return
+            self._tell(moving("Downloading", self.id, partial.size, partial.size))
+            self._say("Verifying Checksum")
+        self._say("Download complete")
+        last = -1
+        while last < partial.size:
+            position = self._reader.position if self._reader is not None else 0
+            if position != last:
+                self._tell(moving("Extracting", self.id, position, partial.size))
+            last = position
+            if last < partial.size:
+                await asyncio.sleep(_TICK)
+
+    # --- in threads -------------------------------------------------------------------------------
+
+    def _from_store(self) -> Layer:
+        with self._store.content.open(self.wanted.blob.digest) as stream:
+            return self._unpack(stream, None)
+
+    def _unpack(self, stream: Reader, reader: Growing | None) -> Layer:
+        wanted, layers = self.wanted, self._store.layers
+        if wanted.chain in layers:
+            _verify(stream, wanted.blob.digest)
+            return layers.get(wanted.chain)
+        staged, unpacked = layers.unpack(stream, _Below(self, reader))
+        try:
+            if wanted.blob.digest.algorithm == "sha256" and unpacked.digest != wanted.blob.digest:
+                raise CorruptData(f"content has digest {unpacked.digest}, not {wanted.blob.digest}")
+            if unpacked.diff_id != wanted.diff_id:
+                raise CorruptData(f"the layer unpacks to diff ID {unpacked.diff_id}, not {wanted.diff_id}")
+            if reader is not None and wanted.blob.digest.algorithm != "sha256":
+                _verify(reader.again(), wanted.blob.digest)
+            self.wait_for_parent(reader)
+            return layers.register(staged, wanted.parent, unpacked)
+        finally:
+            remove_tree(staged)
+
+    def wait_for_parent(self, reader: Growing | None) -> None:
+        """Wait until the layers below are there.
+
+        :param reader: what is being read; when it is stopped, so is the waiting.
+        """
+        while self._parent is not None:
+            with suppress(TimeoutError):
+                self._parent.layer.result(_PATIENCE)
+                return
+            if reader is not None and reader.failure is not None:
+                raise reader.failure
+
+    def directories_below(self, reader: Growing | None) -> list[str]:
+        """The directories of the layers below, top first, when they are there."""
+        self.wait_for_parent(reader)
+        layers = self._store.layers
+        return [str(layers.path(layer)) for layer in layers.pile(self.wanted.parent)]
+
+
+class _Spoiled(Exception):
+    """What was fetched is not what it should be, and was thrown away."""
+
+    def __init__(self, error: CorruptData, *, was_begun: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.was_begun = was_begun
+
+
+class _Below(Sequence[str]):
+    """The directories of the layers below, which whoever looks at them waits for."""
+
+    def __init__(self, job: LayerJob, reader: Growing | None) -> None:
+        self._job = job
+        self._reader = reader
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._job.directories_below(self._reader)[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._job.directories_below(self._reader))
+
+    def __len__(self) -> int:
+        return len(self._job.directories_below(self._reader))
+
+
+def _verify(stream: Reader, digest: Digest) -> None:
+    """Read a stream to its end and hold it against its digest."""
+    running = digest.hasher()
+    while piece := stream.read(_PIECE):
+        running.update(piece)
+    if Digest.from_hash(running) != digest:
+        raise CorruptData(f"content has digest {Digest.from_hash(running)}, not {digest}")
+
+
+def _hash(blob: BlobJob) -> Digest | None:
+    """What a blob's file is, as far as it came."""
+    running = hashlib.new(blob.partial.digest.algorithm)
+    with blob.partial.path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            running.update(piece)
+    return Digest.from_hash(running)

@@ -1,0 +1,164 @@
+"""Pulling: a name becomes an image. In dockerd's order, and in its words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from wherry.content.store import MAX_DOCUMENT
+from wherry.errors import CorruptData, Forbidden, NotFound, Unauthenticated, WherryError
+from wherry.oci.digest import Digest
+from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference
+from wherry.registry.client.repeat import repeated
+from wherry.registry.client.repository import Document, Repository
+from wherry.registry.transfer.arriving import arriving
+from wherry.registry.transfer.choose import Chosen, check_platform, choose, layers_of
+from wherry.registry.transfer.layers import LayerJob, LayerJobs, Wanted
+from wherry.registry.transfer.steps import Tell, step
+
+__all__ = ["Pull", "explained"]
+
+
+class Pull:
+    """One client's pull of one name.
+
+    :param sources: where the repository may be read, best first.
+    :param reference: with a tag or a digest; with both, the digest counts.
+    :param platform: what to choose from an index; None means this machine.
+    :param tell: told what happens.
+    """
+
+    def __init__(
+        self,
+        jobs: LayerJobs,
+        sources: Sequence[Repository],
+        reference: Reference,
+        platform: Platform | None,
+        tell: Tell,
+    ) -> None:
+        self._store = jobs.store
+        self._jobs = jobs
+        self._settings = jobs.blobs.settings
+        self._sources = list(sources)
+        self._reference = reference
+        self._platform = platform
+        self._tell = tell
+
+    async def run(self) -> bool:
+        """Pull; says whether the name means another image now than before.
+
+        :raises NotFound: there is no such image.
+        :raises CorruptData: what came is not what it should be.
+        """
+        wanted = str(self._reference.digest or self._reference.tag)
+        top = await self._document(wanted)
+        self._tell({"status": f"Pulling from {self._reference.path}", "id": wanted})
+        chosen = await choose(top, self._platform, self._fetch)
+        config = await self._config(chosen)
+        check_platform(self._reference.familiar, config, self._platform)
+        layers = layers_of(chosen.manifest, config)
+        async with arriving(self._store) as lease:
+            lease.blob(*(document.digest for document in chosen.path), chosen.manifest.config.digest)
+            lease.blob(*(layer.blob.digest for layer in layers))
+            lease.layer(*(layer.chain for layer in layers))
+            if self._store.find(chosen.manifest.config.digest) is None:
+                await self._bring(layers)
+            changed = await asyncio.to_thread(self._finish, chosen, config, layers)
+        self._tell(step(f"Digest: {top.digest}"))
+        return changed
+
+    async def _document(self, wanted: str) -> Document:
+        """The name's document, from the first place that has it; only that place is asked from then on first."""
+        name = self._reference.familiar
+        for number, source in enumerate(self._sources):
+            try:
+                found = await repeated(partial(source.document, wanted), self._settings)
+            except WherryError as exc:
+                if number == len(self._sources) - 1:
+                    raise explained(exc, name, self._reference.familiar_name) from exc
+                continue
+            self._sources = self._sources[number:]
+            return found
+        raise NotFound(f"{name} not found")
+
+    async def _fetch(self, digest: str) -> Document:
+        """A document by its digest, from the store when it is there."""
+        if Digest(digest) in self._store.content:
+            with suppress(CorruptData, NotFound):
+                data = await asyncio.to_thread(self._store.content.read, Digest(digest))
+                return Document(data, "", Digest(digest))
+        return await repeated(lambda: self._sources[0].document(digest), self._settings)
+
+    async def _config(self, chosen: Chosen) -> bytes:
+        digest, size = chosen.manifest.config.digest, chosen.manifest.config.size
+        if digest in self._store.content:
+            with suppress(CorruptData, NotFound):
+                return await asyncio.to_thread(self._store.content.read, digest, MAX_DOCUMENT)
+        return await repeated(lambda: self._sources[0].small_blob(digest, size), self._settings)
+
+    async def _bring(self, layers: Sequence[Wanted]) -> None:
+        """Have all layers brought, at the same time; with the first that fails the others are given up."""
+        joined: list[LayerJob] = []
+        parent: LayerJob | None = None
+        try:
+            for wanted in layers:
+                if wanted.chain in self._store.layers and wanted.blob.digest in self._store.content:
+                    self._tell(step("Already exists", wanted.blob.digest.short))
+                    parent = None
+                    continue
+                parent = self._jobs.join(wanted, parent, self._sources, self._tell)
+                joined.append(parent)
+            await _all([job.task for job in joined])
+        finally:
+            for job in joined:
+                job.leave(self._tell)
+
+    def _finish(self, chosen: Chosen, config: bytes, layers: Sequence[Wanted]) -> bool:
+        """Give everything its place, the blobs first, then the row and the names: the point of no return."""
+        content, partials = self._store.content, self._store.partials
+        for layer in layers:
+            if layer.blob.digest not in content and layer.chain in self._store.layers:
+                with suppress(FileNotFoundError):
+                    content.adopt(partials.path(layer.blob.digest), layer.blob.digest)
+        for document in chosen.path:
+            content.ingest([document.data], digest=document.digest)
+        identifier = content.ingest([config], digest=chosen.manifest.config.digest)
+        top, named = chosen.path[0], self._reference
+        names = [named.with_digest(top.digest)]
+        if named.tag and not named.digest:
+            names.insert(0, named)
+        documents = [document.digest for document in chosen.path]
+        changed = self._store.arrived(identifier, chosen.document.digest, names, documents)
+        self._store.origins.seen([layer.blob.digest for layer in layers], named.name)
+        return changed
+
+
+async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all; the first real error ends it. Tasks that are shared are not cancelled here, but left."""
+    pending: set[asyncio.Task[None]] = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+        failures = [error for task in done if not task.cancelled() and (error := task.exception())]
+        if failures:
+            raise failures[0]
+        if any(task.cancelled() for task in done):
+            raise WherryError("the download was given up")
+
+
+def explained(error: WherryError, name: str, repository: str) -> WherryError:
+    """What dockerd makes of a registry's refusal; clients show it, and some look for its words."""
+    text = error.message
+    if isinstance(error, NotFound) and text.startswith("name unknown"):
+        return NotFound(f"repository {repository} not found: {text}")
+    if isinstance(error, NotFound):
+        return NotFound(f"manifest for {name} not found: {text}")
+    if isinstance(error, Forbidden | Unauthenticated) and text.startswith(("denied", "unauthorized")):
+        return NotFound(
+            f"pull access denied for {repository}, repository does not exist or may require 'docker login': {text}"
+        )
+    if isinstance(error, Unauthenticated):
+        return Forbidden(text)  # dockerd has no 401 here: clients would ask for a password that is in no file
+    return error

@@ -1,0 +1,210 @@
+"""All of an engine's transfers: one object that shares connections, downloads and slots between its clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.images import Image, ImageStore
+from wherry.oci.codec import decode
+from wherry.oci.image_config import parse_config
+from wherry.oci.manifest import Index, parse_manifest_or_index
+from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference
+from wherry.registry.client.credentials import Credentials
+from wherry.registry.client.endpoints import DOCKER_HUB
+from wherry.registry.client.http import Http
+from wherry.registry.client.repeat import repeated
+from wherry.registry.client.repository import Document, Repository
+from wherry.registry.client.settings import RegistrySettings
+from wherry.registry.transfer import push as pushing
+from wherry.registry.transfer.choose import choose
+from wherry.registry.transfer.layers import LayerJobs
+from wherry.registry.transfer.places import Reach
+from wherry.registry.transfer.pull import Pull, explained
+from wherry.registry.transfer.push import Outbox, Push
+from wherry.registry.transfer.search import filtered, search
+from wherry.registry.transfer.steps import Json, Steps, Tell
+
+__all__ = ["Transfers"]
+
+_HUB_SERVERS = frozenset({"", "docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
+class Transfers:
+    """Pulls, pushes and questions to registries. To be made, used and closed on one event loop."""
+
+    def __init__(self, store: ImageStore, settings: RegistrySettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._http = Http(settings.timing)
+        self._reach = Reach(self._http, settings)
+        self._jobs = LayerJobs(store, settings)
+        self._outbox = Outbox(store, settings)
+
+    async def close(self) -> None:
+        """Give up what is under way; downloads go on from where they are when they are asked for again."""
+        await self._jobs.close()
+        self._outbox.close()
+        await self._http.close()
+
+    # --- moving images ----------------------------------------------------------------------------
+
+    async def pull(
+        self, reference: Reference, platform: Platform | None, credentials: Credentials
+    ) -> AsyncGenerator[Json, None]:
+        """Pull, and yield what happens, in dockerd's words; close it when it is not read to its end.
+
+        :param reference: without a tag and a digest it means all tags.
+        :raises WherryError: as :meth:`Pull.run`; before the first message when nothing could be pulled at all.
+        """
+        steps = Steps()
+        task = asyncio.create_task(self._pull(reference, platform, credentials, steps.tell))
+        async with aclosing(steps.during(task)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _pull(self, reference: Reference, platform: Platform | None, mine: Credentials, tell: Tell) -> None:
+        sources = await self._reach.readable(reference.domain, reference.path, mine)
+        changed = False
+        for one in await self._meant(reference, sources):
+            changed |= await Pull(self._jobs, sources, one, platform, tell).run()
+        state = "Downloaded newer image" if changed else "Image is up to date"
+        tell({"status": f"Status: {state} for {reference.familiar}"})
+
+    async def _meant(self, reference: Reference, sources: Sequence[Repository]) -> list[Reference]:
+        """The one that is meant, or one for each tag."""
+        if reference.tag or reference.digest:
+            return [reference]
+        try:
+            tags = await repeated(sources[0].tags, self._settings)
+        except WherryError as exc:
+            raise explained(exc, reference.familiar, reference.familiar_name) from exc
+        if not tags:
+            raise NotFound(f"no tags found for {reference.familiar_name}")
+        return [Reference(reference.domain, reference.path, tag) for tag in tags]
+
+    async def push(self, reference: Reference, credentials: Credentials) -> AsyncGenerator[Json, None]:
+        """Push one name's image, or those of all of a repository's tags, and yield what happens."""
+        steps = Steps()
+        steps.tell({"status": f"The push refers to repository [{reference.name}]"})
+        task = asyncio.create_task(self._push(reference, credentials, steps.tell))
+        async with aclosing(steps.during(task)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _push(self, reference: Reference, credentials: Credentials, tell: Tell) -> None:
+        images = self._tagged(reference)
+        repository = await self._reach.writable(reference.domain, reference.path, credentials)
+        for name, image in images:
+            try:
+                await Push(self._outbox, repository, image, name, tell).run()
+            except WherryError as exc:
+                raise pushing.explained(exc) from exc
+
+    def _tagged(self, reference: Reference) -> list[tuple[Reference, Image]]:
+        """A repository's tags with their images, or the one that is meant."""
+        if reference.digest:
+            raise InvalidInput("cannot push a digest reference")
+        found = [
+            (name, image)
+            for image in self._store.list()
+            for name in image.names
+            if name.name == reference.name and name.tag and reference.tag in (None, name.tag)
+        ]
+        if not found and reference.tag and any(n.name == reference.name for i in self._store.list() for n in i.names):
+            raise NotFound(f"tag does not exist: {reference.familiar}")
+        if not found:
+            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+        for _, image in found:
+            if image.built_in:
+                raise InvalidInput("the built-in image is this machine itself and cannot be pushed")
+        return sorted(found, key=lambda pair: str(pair[0]))
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    async def login(self, credentials: Credentials) -> Json:
+        """Try credentials; the body of SystemAuth.
+
+        :raises Unauthenticated: the registry does not take them.
+        """
+        repository = await self._reach.writable(_domain_of(credentials.server), "", credentials)
+        await repeated(lambda: repository.ping(offline=True), self._settings)
+        if credentials.identity_token:
+            return {"Status": "Login Succeeded"}
+        return {"Status": "Login Succeeded", "IdentityToken": repository.authorizer.identity_token}
+
+    async def describe(self, reference: Reference, credentials: Credentials) -> Json:
+        """What a registry has under a name; the body of DistributionInspect."""
+        document, source = await self._top(reference, credentials)
+        parsed = parse_manifest_or_index(document.data)
+        if isinstance(parsed, Index):
+            platforms = [_platform_json(one.platform) for one in parsed.manifests if one.platform]
+        else:
+            config = parse_config(await self._ask(lambda: source.small_blob(parsed.config.digest, parsed.config.size)))
+            platforms = [_platform_json(config)]
+        kind = parsed.media_type or document.media_type
+        descriptor = {"mediaType": kind, "digest": str(document.digest), "size": len(document.data)}
+        return {"Descriptor": descriptor, "Platforms": platforms}
+
+    async def manifest(
+        self, reference: Reference, credentials: Credentials, platform: Platform | None, *, referrers: bool
+    ) -> Json:
+        """A name's document, the manifest chosen from it, and its configuration, without fetching the image.
+
+        :param referrers: fetch the list of what refers to it, too: attestations, signatures.
+        """
+        top, source = await self._top(reference, credentials)
+        shown: Json = {
+            "Name": reference.familiar, "Digest": str(top.digest), "MediaType": top.media_type, "Size": len(top.data),
+            "Document": decode(top.data, dict[str, Any], "manifest"),
+        }  # fmt: skip
+        if referrers:
+            found = await self._ask(lambda: source.referrers(top.digest))
+            shown["Referrers"] = decode(found.data, dict[str, Any], "list of referrers").get("manifests", [])
+        chosen = await choose(top, platform, lambda digest: self._ask(lambda: source.document(digest)))
+        head = chosen.manifest.config
+        config = await self._ask(lambda: source.small_blob(head.digest, head.size))
+        shown["ManifestDigest"] = str(chosen.document.digest)
+        shown["Manifest"] = decode(chosen.document.data, dict[str, Any], "manifest")
+        shown["Config"] = decode(config, dict[str, Any], "image configuration")
+        shown["Local"] = [one.digest for one in chosen.manifest.layers if one.digest in self._store.content]
+        return shown
+
+    async def search(self, term: str, limit: int, filters: dict[str, list[str]], mine: Credentials) -> list[Json]:
+        """What matches a term, ``[registry/]words``; the body of ImageSearch."""
+        first, slash, rest = term.partition("/")
+        is_domain = bool(slash) and ("." in first or ":" in first or first == "localhost")
+        domain, words = (first, rest) if is_domain else ("index.docker.io", term)
+        registry = await self._reach.writable(domain, "", mine)
+        return filtered(await self._ask(lambda: search(registry, domain, words, limit)), filters)
+
+    async def _top(self, reference: Reference, credentials: Credentials) -> tuple[Document, Repository]:
+        sources = await self._reach.readable(reference.domain, reference.path, credentials)
+        wanted = str(reference.digest or reference.tag)
+        failure: WherryError | None = None
+        for source in sources:
+            try:
+                return await self._ask(lambda source=source: source.document(wanted)), source  # type: ignore[misc]
+            except WherryError as exc:
+                failure = exc
+        assert failure is not None
+        raise explained(failure, reference.familiar, reference.familiar_name) from failure
+
+    async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        return await repeated(work, self._settings)
+
+
+def _domain_of(server: str) -> str:
+    """The registry that a server address of a client's means: ``https://index.docker.io/v1/`` is Docker Hub."""
+    host = server.partition("://")[2] if "://" in server else server
+    domain = host.partition("/")[0]
+    return DOCKER_HUB if domain in _HUB_SERVERS else domain
+
+
+def _platform_json(found: Any) -> Json:
+    shown = {"architecture": found.architecture, "os": found.os}
+    return shown | ({"variant": found.variant} if found.variant else {})

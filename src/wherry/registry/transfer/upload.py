@@ -1,0 +1,98 @@
+"""One blob to a registry, taken up where it broke."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Protocol
+
+from wherry.errors import NotFound, WherryError
+from wherry.oci.digest import Digest
+from wherry.registry.client.faults import Passing
+from wherry.registry.client.repeat import Patience, repeated
+from wherry.registry.client.repository import Repository, Upload
+from wherry.registry.client.settings import RegistrySettings
+
+__all__ = ["Identify", "Outgoing", "send_document", "upload"]
+
+_PROGRESS = 1 << 20
+
+Identify = Callable[[], Awaitable[Digest]]
+
+
+class Outgoing(Protocol):
+    """A blob to be sent, perhaps one that is only being made."""
+
+    @property
+    def progress(self) -> int:
+        """How far it got, of what people know its size by."""
+        ...
+
+    def pieces(self, offset: int) -> AsyncIterator[bytes]:
+        """Its bytes from an offset on."""
+        ...
+
+
+async def upload(
+    repository: Repository,
+    source: Outgoing,
+    identify: Identify,
+    settings: RegistrySettings,
+    begun: Upload | None = None,
+) -> None:
+    """Send a blob.
+
+    The whole of it goes in one PATCH, as Docker sends it, which every registry takes; when that breaks, the registry
+    is asked how much arrived.
+
+    :param identify: its digest, known when all of it was given out.
+    :param begun: an upload that the registry has begun already.
+    :raises WherryError: the registry does not want it, or cannot be reached for good.
+    """
+    begin = partial(_begin, repository)
+    current: Upload = begun or await repeated(begin, settings)
+    patience = Patience(settings)
+    offset = 0
+    while True:
+        try:
+            current = await repository.append(current, offset, partial(source.pieces, offset), None)
+            break
+        except Passing as failure:
+            await patience.wait(failure)
+        before = offset
+        try:
+            current, offset = await repository.position(current)
+        except NotFound:
+            current, offset = await repeated(begin, settings), 0
+        except Passing as failure:
+            await patience.wait(failure)
+            continue
+        if offset - before >= _PROGRESS:
+            patience.progressed()
+    await repeated(partial(_finish, repository, current, await identify()), settings)
+
+
+async def send_document(repository: Repository, data: bytes, digest: Digest, settings: RegistrySettings) -> None:
+    """Send a small blob, unless it is there."""
+
+    async def send() -> None:
+        if await repository.size_of(digest) is None:
+            await repository.finish_upload(await _begin(repository), digest, data)
+
+    await repeated(send, settings)
+
+
+async def _begin(repository: Repository) -> Upload:
+    begun = await repository.begin_upload()
+    if begun is None:
+        raise WherryError("the registry does not begin an upload")
+    return begun
+
+
+async def _finish(repository: Repository, current: Upload, digest: Digest) -> None:
+    """End an upload; when the answer to that was lost, the upload is gone but the blob is there."""
+    try:
+        await repository.finish_upload(current, digest)
+    except NotFound:
+        if await repository.size_of(digest) is None:
+            raise
