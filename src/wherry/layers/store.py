@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from wherry.content.durable import disk_errors, publish, temporary_name
+from wherry.content.durable import disk_errors, publish, sync_directory, temporary_name
 from wherry.errors import CorruptData, NotFound
 from wherry.layers.database import Database
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.layers.mountpoints import make_mountpoints
+from wherry.layers.seal import seal
 from wherry.layers.source import Reader
 from wherry.layers.unpack import Unpacked, unpack
 from wherry.linux.fd import Fd
-from wherry.linux.files import syncfs
+from wherry.linux.files import RENAME, renameat2, syncfs
 from wherry.oci.digest import Digest, chain_id
 
 #: The directory that stands for "no layer", as an overlay needs one below. Numbers of layers begin at 1.
@@ -42,6 +43,10 @@ CREATE TABLE IF NOT EXISTS layers (
     parent TEXT,
     size INTEGER NOT NULL,
     created INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS seals (
+    number INTEGER PRIMARY KEY,
+    seal TEXT NOT NULL
 );
 """
 
@@ -201,6 +206,7 @@ class LayerStore:
             return 0, []
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM layers WHERE number = ?", [(layer.number,) for layer in doomed])
+            connection.executemany("DELETE FROM seals WHERE number = ?", [(layer.number,) for layer in doomed])
         for layer in doomed:
             del self._layers[layer.chain_id]
         graves = [self._set_aside(self.path(layer)) for layer in doomed]
@@ -232,6 +238,7 @@ class LayerStore:
         lost = [row for row in rows if str(row[0]) not in known & found]
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM layers WHERE number = ?", lost)
+            connection.execute("DELETE FROM seals WHERE number NOT IN (SELECT number FROM layers)")
 
     def register(self, staged: Path, parent: Digest | None, unpacked: Unpacked) -> Layer:
         """Give a complete tree its number and its row; where the layer is there already, nothing happens to the tree.
@@ -239,6 +246,7 @@ class LayerStore:
         :param parent: the chain ID of the layer below; it is registered.
         """
         chain = chain_id([parent, unpacked.diff_id] if parent else [unpacked.diff_id])
+        found = seal(staged, unpacked.sums)
         _sync_tree(staged)
         with self._lock, self._database.transaction() as connection:
             if chain in self._layers:
@@ -247,11 +255,38 @@ class LayerStore:
             statement = "INSERT INTO layers (chain_id, diff_id, parent, size, created) VALUES (?, ?, ?, ?, ?)"
             number = connection.execute(statement, [value and str(value) for value in values]).lastrowid
             layer = Layer(number or 0, chain, unpacked.diff_id, parent, unpacked.size)
+            connection.execute("REPLACE INTO seals VALUES (?, ?)", (layer.number, found))
             self._bury(self.path(layer))
             with disk_errors("store a layer"):
                 publish(staged, self.path(layer))
         self._layers[chain] = layer
         return layer
+
+    def seal_of(self, layer: Layer) -> str | None:
+        """What its tree's seal was when it was unpacked; None where an earlier version did that."""
+        rows = self._database.rows("SELECT seal FROM seals WHERE number = ?", (layer.number,))
+        return rows[0][0] if rows else None
+
+    def rebuild(self, layer: Layer, stream: Reader) -> None:
+        """Unpack a damaged layer anew, in the place of the tree that it has; no mount may use that.
+
+        :param stream: its archive.
+        :raises CorruptData: the archive is damaged as well.
+        """
+        staged, unpacked = self.unpack(stream, [str(self.path(one)) for one in self.pile(layer.parent)])
+        try:
+            if unpacked.diff_id != layer.diff_id:
+                raise CorruptData(f"the layer unpacks to diff ID {unpacked.diff_id}, not {layer.diff_id}")
+            found = seal(staged, unpacked.sums)
+            _sync_tree(staged)
+            with disk_errors("store a layer"), Fd(os.open(self.root, os.O_PATH | os.O_CLOEXEC)) as root:
+                self.path(layer).mkdir(exist_ok=True)
+                renameat2(root, staged, root, self.path(layer), RENAME.EXCHANGE)
+                sync_directory(self.root)
+            with self._database.transaction() as connection:
+                connection.execute("REPLACE INTO seals VALUES (?, ?)", (layer.number, found))
+        finally:
+            remove_tree(staged)
 
     def _set_aside(self, path: Path) -> Path | None:
         """Give a tree a name under ``tmp/``: a crash in the middle of its removal leaves no half a layer."""

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from wherry.content.durable import disk_errors, write_all
@@ -20,12 +20,13 @@ from wherry.errors import InvalidInput
 from wherry.layers import marks
 from wherry.layers.entry import Entry, Kind, clean_name, shown
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
+from wherry.layers.seal import crc32
 from wherry.layers.source import Reader, Source
 from wherry.layers.tar_reader import TarReader
 from wherry.layers.tree import Tree, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wherry.layers.compression import Compression
@@ -47,6 +48,7 @@ class Unpacked:
     :param digest: of the stream as it came.
     :param diff_id: of the uncompressed archive.
     :param size: the sum of the files' sizes, in bytes; what ``docker images`` adds up.
+    :param sums: the CRC-32 of files by their inode numbers, as far as they fell off on the way.
     """
 
     digest: Digest
@@ -55,6 +57,7 @@ class Unpacked:
     compression: Compression
     size: int
     entries: int
+    sums: Mapping[int, int] = field(default_factory=dict, repr=False)
 
 
 def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS) -> Unpacked:
@@ -87,6 +90,7 @@ def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limi
                 source.compression,
                 unpacker.size,
                 unpacker.entries,
+                unpacker.sums,
             )
     finally:
         os.close(root)
@@ -99,6 +103,7 @@ class _Unpacker:
         self.tree: Final = Tree(root, below)
         self.size = 0
         self.entries = 0
+        self.sums: Final[dict[int, int]] = {}
         self._root = root
         self._archive = archive
         self._limits = limits
@@ -196,8 +201,11 @@ class _Unpacker:
 
     def _write(self, fd: int, entry: Entry) -> None:
         if entry.sparse is None:
+            total = 0
             for piece in self._archive.body():
                 write_all(fd, piece)
+                total = crc32(piece, total)
+            self.sums[os.fstat(fd).st_ino] = total
             return
         os.ftruncate(fd, entry.full_size)
         pieces = self._archive.body()
