@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _NO_BUILD: Final = "building images is not supported by this version of wherry"
 _NO_COPY: Final = "copying files into and out of containers is not supported by this version of wherry"
-_NO_REGISTRY: Final = "registries are not supported by this version of wherry"
 _NO_PLUGINS: Final = "plugins are not supported by wherry"
 #: dockerd's own words when it is not part of a swarm; clients know them.
 _NO_SWARM: Final = (
@@ -33,8 +32,6 @@ _UNSUPPORTED: Final = (
     ("PUT", "/containers/{id}/archive", _NO_COPY),
     ("HEAD", "/containers/{id}/archive", _NO_COPY),
     ("POST", "/commit", "making an image of a container is not supported by this version of wherry"),
-    ("POST", "/auth", _NO_REGISTRY),
-    ("GET", "/distribution/{name:path}/json", _NO_REGISTRY),
     ("POST", "/plugins/pull", _NO_PLUGINS),
     ("POST", "/plugins/create", _NO_PLUGINS),
     ("POST", "/swarm/init", "swarms are not supported by wherry"),

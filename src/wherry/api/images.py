@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wherry.api import errors
 from wherry.api.answers import empty, encode, open_stream, reply
+from wherry.api.distribution import pull_of, stream
 from wherry.api.routing import Route
-from wherry.api.transfer import AnswerWriter, BodyReader, in_thread, iterate_in_thread
-from wherry.errors import InvalidInput, Unsupported
+from wherry.api.transfer import AnswerWriter, BodyReader, finished, in_thread, iterate_in_thread
+from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from wherry.api.call import Call, Json
+    from wherry.api.distribution import Distribution
     from wherry.api.query import Filters
 
 log = logging.getLogger(__name__)
@@ -61,23 +63,22 @@ class Images(Protocol):
 class ImageRoutes:
     """The operations on images."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Images, distribution: Distribution) -> None:
         self._images = images
+        self._distribution = distribution
 
     def routes(self) -> list[Route]:
         """Return the operations."""
         return [
             Route("GET", "/images/json", self.list),
-            Route("GET", "/images/search", self.search),
             Route("GET", "/images/get", self.save, streaming=True),
-            Route("POST", "/images/create", self.create),
+            Route("POST", "/images/create", self.create, streaming=True),
             Route("POST", "/images/load", self.load),
             Route("POST", "/images/prune", self.prune),
             Route("GET", "/images/{name:path}/json", self.inspect),
             Route("GET", "/images/{name:path}/history", self.history),
             Route("GET", "/images/{name:path}/get", self.save, streaming=True),
             Route("POST", "/images/{name:path}/tag", self.tag),
-            Route("POST", "/images/{name:path}/push", self.push),
             Route("DELETE", "/images/{name:path}", self.remove),
         ]
 
@@ -113,14 +114,6 @@ class ImageRoutes:
         """ImagePrune."""
         return reply(await self._images.prune(call.filters()))
 
-    async def search(self, _call: Call) -> StreamResponse:
-        """ImageSearch."""
-        raise Unsupported("searching a registry is not supported by this version of wherry")
-
-    async def push(self, _call: Call) -> StreamResponse:
-        """ImagePush."""
-        raise Unsupported("pushing to a registry is not supported by this version of wherry")
-
     async def load(self, call: Call) -> StreamResponse:
         """ImageLoad: an archive in, progress out, one JSON object a line."""
         body = io.BufferedReader(BodyReader(call.request.content), buffer_size=1 << 20)
@@ -137,13 +130,12 @@ class ImageRoutes:
         return response
 
     async def create(self, call: Call) -> StreamResponse:
-        """ImageCreate: import an archive from the body; pulling from a registry is refused."""
+        """ImageCreate: pull from a registry, or import an archive from the body."""
         if call.text("fromImage"):
-            wanted = call.text("fromImage") + _tag_suffix(call.text("tag"))
-            raise Unsupported(
-                f"unable to pull {wanted}: registries are not supported by this version of wherry",
-                hint="load or import the image instead",
-            )
+            return await stream(call, pull_of(call, self._distribution))
+        return await finished(self._import(call))
+
+    async def _import(self, call: Call) -> StreamResponse:
         if call.text("fromSrc") != "-":
             raise InvalidInput('fromSrc must be "-": the archive is read from the body of the request')
         name = call.text("repo") + (_tag_suffix(call.text("tag")) if call.text("repo") else "")

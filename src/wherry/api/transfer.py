@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from aiohttp import StreamReader
     from aiohttp.web import StreamResponse
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -77,6 +80,22 @@ class AnswerWriter:
         """Send what is waiting, from the event loop."""
         data, self._waiting = bytes(self._waiting), bytearray()
         await self._response.write(data)
+
+
+async def finished(work: Awaitable[T]) -> T:
+    """Do something to its end, even when the client has left meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_note_outcome)
+        raise
+
+
+def _note_outcome(task: asyncio.Future[T]) -> None:
+    """Look at how a request ended that nobody waits for any more."""
+    if not task.cancelled() and (error := task.exception()):
+        log.info("a request failed after its client had left", extra={"error": str(error)})
 
 
 async def in_thread(work: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wherry import __version__
-from wherry.engine.settings import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Settings, Ulimit
+from wherry.engine.settings import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, RegistryOptions, Settings, Ulimit
 from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -116,6 +116,19 @@ OPTIONS: Final = (
     Option(("--seccomp-profile",), "seccomp-profile", "text", "a profile in JSON, or unconfined", "FILE"),
     Option(("--no-new-privileges",), "no-new-privileges", "switch", "set no_new_privs in every container"),
     Option(("--init",), "init", "switch", "run an init process in every container"),
+    Option(
+        ("--insecure-registry",),
+        "insecure-registries",
+        "list",
+        "a registry or network without TLS (repeatable)",
+        "NAME",
+    ),
+    Option(("--registry-mirror",), "registry-mirrors", "list", "asked before Docker Hub (repeatable)", "URL"),
+    Option(
+        ("--max-concurrent-downloads",), "max-concurrent-downloads", "number", "layers at once (default 3)", "NUMBER"
+    ),
+    Option(("--max-concurrent-uploads",), "max-concurrent-uploads", "number", "layers at once (default 5)", "NUMBER"),
+    Option(("--max-download-attempts",), "max-download-attempts", "number", "for what may pass (default 5)", "NUMBER"),
     Option(("--tls",), "tls", "switch", "as --tlsverify"),
     Option(("--tlsverify",), "tlsverify", "switch", "listen on tcp:// for clients with a certificate only"),
     Option(("--tlscacert",), "tlscacert", "text", "signs the clients' certificates", "FILE"),
@@ -276,8 +289,29 @@ def _settings(values: dict[str, Any]) -> Settings:
         "seccomp_profile": values.get("seccomp_profile"),
         "no_new_privileges": values.get("no_new_privileges"),
         "init": values.get("init"),
+        "registries": _registries(values),
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _registries(values: dict[str, Any]) -> RegistryOptions:
+    for name in ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts"):
+        if values.get(name, 1) < 1:
+            raise InvalidInput(f"invalid value for --{name.replace('_', '-')}: {values[name]}: it must be at least 1")
+    for entry in values.get("insecure_registry", []):
+        if "://" in entry:
+            raise InvalidInput(f"insecure registry {entry} should not contain '://'")
+    for entry in values.get("registry_mirror", []):
+        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", entry):
+            raise InvalidInput(f"invalid mirror: {json.dumps(entry)} is not a valid URI of http or https")
+    given: dict[str, Any] = {
+        "insecure": tuple(values.get("insecure_registry", [])),
+        "mirrors": tuple(text.rstrip("/") for text in values.get("registry_mirror", [])),
+        "max_downloads": values.get("max_concurrent_downloads"),
+        "max_uploads": values.get("max_concurrent_uploads"),
+        "max_attempts": values.get("max_download_attempts"),
+    }
+    return RegistryOptions(**{name: value for name, value in given.items() if value is not None})
 
 
 def _directory(text: str | None) -> Path | None:

@@ -13,7 +13,7 @@ from wherry import __version__
 from wherry.engine import clock
 from wherry.engine.images import Images
 from wherry.engine.registry import Registry
-from wherry.engine.settings import Settings
+from wherry.engine.settings import RegistryOptions, Settings
 from wherry.engine.state import Status
 
 __all__ = ["API_VERSION", "MINIMUM_API_VERSION", "information", "version"]
@@ -68,7 +68,7 @@ def information(settings: Settings, registry: Registry, images: Images) -> Json:
         "CgroupDriver": "cgroupfs", "CgroupVersion": "1" if v1 else "2", "NEventsListener": 0,
         "KernelVersion": os.uname().release, "OperatingSystem": _distribution().get("PRETTY_NAME", "Linux"),
         "OSVersion": _distribution().get("VERSION_ID", ""), "OSType": "linux", "Architecture": os.uname().machine,
-        "IndexServerAddress": "https://index.docker.io/v1/", "RegistryConfig": _registries(),
+        "IndexServerAddress": "https://index.docker.io/v1/", "RegistryConfig": _registries(settings.registries),
         "NCPU": os.cpu_count() or 1, "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "GenericResources": None, "DockerRootDir": str(settings.data_root), "HttpProxy": "", "HttpsProxy": "",
         "NoProxy": "",
@@ -86,11 +86,16 @@ def _no_commit() -> Json:
     return {"ID": "", "Expected": ""}
 
 
-def _registries() -> Json:
-    official = {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}
+def _registries(told: RegistryOptions) -> Json:
+    mirrors = list(told.mirrors)
+    indexes = {"docker.io": {"Name": "docker.io", "Mirrors": mirrors, "Secure": True, "Official": True}}
+    networks = [entry for entry in told.insecure if "/" in entry]
+    for name in told.insecure:
+        if "/" not in name:
+            indexes[name] = {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
     return {"AllowNondistributableArtifactsCIDRs": [], "AllowNondistributableArtifactsHostnames": [],
-            "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {"docker.io": official},
-            "Mirrors": []}  # fmt: skip
+            "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128", *networks], "IndexConfigs": indexes,
+            "Mirrors": mirrors}  # fmt: skip
 
 
 def _identity(data_root: Path) -> str:

@@ -31,6 +31,42 @@ class Ulimit:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """What the daemon was told about networks; the names and meanings are those of dockerd's options."""
+
+    bridge: str = ""  #: an existing bridge for the default network; ``none``: no default network
+    bip: str = ""  #: the default bridge's address with its prefix length
+    bip6: str = ""
+    fixed_cidr: str = ""  #: the part of the default bridge's subnet that containers get addresses from
+    fixed_cidr6: str = ""
+    default_gateway: str = ""
+    default_gateway6: str = ""
+    pools: tuple[tuple[str, int], ...] = ()  #: ``default-address-pools``: base and size of each subnet
+    ipv6: bool | None = None  #: on the default bridge; None: when the host has it
+    mtu: int = 0  #: bytes; 0: the uplink's
+    icc: bool = True  #: containers on the default bridge reach one another
+    ip_forward: bool = True
+    ip_masq: bool = True
+    host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address
+    default_options: Mapping[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver
+    dns: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    host_gateway_ips: tuple[str, ...] = ()  #: what ``--add-host NAME:host-gateway`` means
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryOptions:
+    """How registries are reached; dockerd's options of the same names."""
+
+    insecure: tuple[str, ...] = ()  #: domains and networks that may do without TLS, besides this machine's own
+    mirrors: tuple[str, ...] = ()  #: addresses that are asked before Docker Hub
+    max_downloads: int = 3  #: blobs at the same time
+    max_uploads: int = 5
+    max_attempts: int = 5  #: for what may pass: a broken connection, a busy registry
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Where an engine keeps its things, and what its containers get when they ask for nothing."""
 
@@ -48,3 +84,5 @@ class Settings:
     seccomp_profile: str = ""  #: path of a profile in Docker's JSON form, ``unconfined``, or empty for the default one
     no_new_privileges: bool = False
     init: bool = False  #: every container gets an init process unless it says otherwise
+    networks: NetworkOptions = field(default_factory=NetworkOptions)
+    registries: RegistryOptions = field(default_factory=RegistryOptions)

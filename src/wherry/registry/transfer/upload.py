@@ -49,8 +49,11 @@ async def upload(
     :param begun: an upload that the registry has begun already.
     :raises WherryError: the registry does not want it, or cannot be reached for good.
     """
-    begin = partial(_begin, repository)
-    current: Upload = begun or await repeated(begin, settings)
+
+    async def begin() -> Upload:
+        return await _begin(repository)
+
+    current: Upload = begun if begun is not None else await repeated(begin, settings)
     patience = Patience(settings)
     offset = 0
     while True:
