@@ -9,7 +9,6 @@ from wherry.registry.client.credentials import ANONYMOUS, Credentials
 from wherry.registry.client.endpoints import Endpoint, endpoints
 from wherry.registry.client.faults import Passing
 from wherry.registry.client.http import Http
-from wherry.registry.client.repeat import Patience
 from wherry.registry.client.repository import Repository
 from wherry.registry.client.settings import RegistrySettings
 
@@ -53,17 +52,18 @@ class Reach:
     async def _first(
         self, addresses: Sequence[Endpoint], credentials: Credentials, path: str, *, writes: bool
     ) -> Repository:
-        """The first address at which something speaks HTTP. Whether it likes us shows at the first real request."""
-        patience = Patience(self.settings)
-        while True:
-            failure: Passing | None = None
-            for endpoint in addresses:
-                repository = Repository(self._http, endpoint, credentials, path, writes=writes)
-                try:
-                    await repository.greet()
-                except Passing as exc:
-                    failure = exc
-                else:
-                    return repository
-            assert failure is not None
-            await patience.wait(failure)
+        """The first address at which something speaks HTTP. Whether it likes us shows at the first real request.
+
+        Tried once: where nobody listens, people want to know at once, as with Docker.
+        """
+        failure: Passing | None = None
+        for endpoint in addresses:
+            repository = Repository(self._http, endpoint, credentials, path, writes=writes)
+            try:
+                await repository.greet()
+            except Passing as exc:
+                failure = exc
+            else:
+                return repository
+        assert failure is not None
+        raise failure.error from failure
