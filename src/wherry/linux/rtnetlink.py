@@ -57,6 +57,7 @@ _U32: Final = struct.Struct("=I")
 _IFF_UP: Final = 0x1
 _IFF_LOWER_UP: Final = 0x10000
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_IFALIAS: Final = 20
 _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 26, 28, 29
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA = 1, 2, 5
 _VETH_INFO_PEER: Final = 1
@@ -129,6 +130,7 @@ class Link(NamedTuple):
     :ivar kind: ``bridge``, ``veth`` ...; empty for a real one.
     :ivar peer: index of the parent, or of a veth's other end (in another namespace as a rule); 0 without one.
     :ivar master: index of the bridge it is a port of, or 0.
+    :ivar alias: a note that somebody left on it (``ip link set ... alias``).
     """
 
     number: int
@@ -139,6 +141,7 @@ class Link(NamedTuple):
     mtu: int
     master: int
     peer: int
+    alias: str = ""
 
 
 class AddressEntry(NamedTuple):
@@ -234,17 +237,20 @@ def set_link(
     namespace: int | None = None,
     route_localnet: bool | None = None,
     link_local: bool | None = None,
+    alias: str | None = None,
 ) -> Message:
     """Change an interface; what is None stays.
 
     :param link: its index, or its name.
     :param master: index of a bridge to become a port of; 0: of none.
+    :param alias: a note to leave on it.
     :param link_local: whether the kernel gives it an IPv6 link-local address when it comes up.
     :param route_localnet: whether 127.0.0.0/8 is routed like any address by way of it; see ip-sysctl in the kernel's
         documentation. Over netlink, because /proc/sys/net is that of the caller's namespace and may be read-only.
     """
     index, known = (link, b"") if isinstance(link, int) else (0, text(_IFLA_IFNAME, link))
     body = known + (text(_IFLA_IFNAME, name) if name is not None else b"")
+    body += text(_IFLA_IFALIAS, alias) if alias is not None else b""
     body += _common(mac, mtu, master) + _into(namespace) + _families(route_localnet, link_local)
     flags = _IFF_UP if up else 0
     header = _LINK.pack(0, 0, index, flags, 0 if up is None else _IFF_UP)
@@ -297,6 +303,7 @@ def link_of_message(message: Message) -> Link:
         mtu=_integer(found.get(_IFLA_MTU)),
         master=_integer(found.get(_IFLA_MASTER)),
         peer=_integer(found.get(_IFLA_LINK)),
+        alias=_string(found.get(_IFLA_IFALIAS, b"")),
     )
 
 

@@ -180,6 +180,7 @@ class Network(Struct, frozen=True, kw_only=True):
     :ivar id: 64 hexadecimal digits.
     :ivar created: nanoseconds since the epoch.
     :ivar bridge: the kernel's name of its bridge (or dummy) in the host, of the parent for macvlan; else empty.
+    :ivar borrowed: that interface was there before us, and stays when the network goes.
     :ivar chosen: the client chose the subnets: only then may it choose addresses, as in Docker.
     :ivar mtu: of its links, in bytes.
     """
@@ -200,6 +201,7 @@ class Network(Struct, frozen=True, kw_only=True):
     subnets: tuple[Subnet, ...] = ()
     chosen: bool = False
     bridge: str = ""
+    borrowed: bool = False
     mtu: int = 1500
 
     @property

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import secrets
 import socket
-from typing import Protocol
+from typing import TYPE_CHECKING, Final
+
+from wherry.errors import SystemCallError
+
+if TYPE_CHECKING:
+    from wherry.linux.fd import Fd
+    from wherry.network.kernel import Kernel
 
 __all__ = ["Sandbox"]
 
+_DNS: Final = ("127.0.0.11", 53)
+_BACKLOG: Final = 128
 
-class Sandbox(Protocol):
-    """The signatures of `Sandbox`, until it is there."""
 
-    id: str  #: 64 hexadecimal digits
-    owner: str
-    owner_name: str
+class Sandbox:
+    """A network namespace that somebody owns.
+
+    :param namespace: its descriptor, which the sandbox owns from now on: the namespace stays while it is open.
+    :ivar id: 64 hexadecimal digits.
+    :ivar reserved: the ID of an endpoint that is prepared in it already, waiting to be claimed.
+    :ivar routes: the endpoints that have the default routes, by IP version.
+    """
+
+    def __init__(self, kernel: Kernel, namespace: Fd, owner: str, owner_name: str) -> None:
+        self.id: Final = secrets.token_hex(32)
+        self.owner: Final = owner
+        self.owner_name = owner_name
+        self.reserved: str | None = None
+        self.routes: dict[int, str] = {}
+        self._kernel = kernel
+        self._namespace = namespace
 
     @property
     def path(self) -> str:
         """Where the runtime finds the namespace: ``/proc/<this daemon's pid>/fd/<n>``."""
+        return f"/proc/{os.getpid()}/fd/{self._namespace.fileno()}"
 
     def fileno(self) -> int:
-        """The namespace's descriptor."""
+        """The namespace's descriptor; -1 once released."""
+        return self._namespace.fileno()
+
+    def close(self) -> None:
+        """Let go of the namespace; when no process is in it, it is gone a moment later, with all interfaces."""
+        self._namespace.close()
 
     async def dns_sockets(self) -> tuple[socket.socket, socket.socket]:
         """UDP and TCP sockets bound to 127.0.0.11:53 inside; the second one listens, neither blocks.
@@ -29,3 +58,20 @@ class Sandbox(Protocol):
 
         :raises SystemCallError: they cannot be bound, as when a program of the container's has taken the port.
         """
+        return await self._kernel.run(self._open_dns_sockets)
+
+    def _open_dns_sockets(self) -> tuple[socket.socket, socket.socket]:
+        opened: list[socket.socket] = []
+        with self._kernel.inside(self.fileno()):
+            try:
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    opened.append(socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC))
+                    if kind == socket.SOCK_STREAM:  # connections of a former daemon may linger
+                        opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    opened[-1].bind(_DNS)
+                opened[1].listen(_BACKLOG)
+            except OSError as exc:
+                for each in opened:
+                    each.close()
+                raise SystemCallError("bind", "127.0.0.11 port 53 in a container", exc.errno or errno.EIO) from exc
+        return opened[0], opened[1]

@@ -1,0 +1,153 @@
+"""The driver ``bridge``: a bridge in the host, a veth pair per endpoint, the firewall between it and the rest."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_address
+from typing import Final
+
+from msgspec.structs import replace
+
+from wherry.errors import InvalidInput
+from wherry.linux import rtnetlink
+from wherry.linux.netlink import Message
+from wherry.network.drivers import check_interface_name, is_true
+from wherry.network.firewall import Binding, BridgeRules, Guard
+from wherry.network.kernel import Kernel
+from wherry.network.model import Address, Endpoint, Network, Published
+
+__all__ = ["ICC", "MTU", "NAME", "BridgeDriver", "binding", "bridge_rules", "guard", "host_address"]
+
+NAME: Final = "com.docker.network.bridge.name"
+ICC: Final = "com.docker.network.bridge.enable_icc"
+MTU: Final = "com.docker.network.driver.mtu"
+_MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
+_HOST_ADDRESS: Final = "com.docker.network.bridge.host_binding_ipv4"
+_GATEWAY_MODES: Final = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6")
+
+
+class BridgeDriver:
+    """Networks that are a bridge."""
+
+    def check(self, network: Network) -> Network:
+        """Read the options; see `wherry.network.drivers.Driver`."""
+        options = network.options
+        is_true(options, ICC, True)
+        is_true(options, _MASQUERADE, True)
+        host_address(network)
+        for name in _GATEWAY_MODES:
+            if options.get(name, "nat") != "nat":
+                raise InvalidInput(f"driver option {name}: only the mode 'nat' is known, not {options[name]!r}")
+        name = options.get(NAME) or network.bridge or f"br-{network.id[:12]}"
+        check_interface_name(name)
+        return replace(network, bridge=name)
+
+    def make(self, kernel: Kernel, network: Network) -> None:
+        """Make the bridge with its addresses; see `wherry.network.drivers.Driver`."""
+        link = rtnetlink.find_link(kernel.route, network.bridge)
+        if link is not None and link.kind != "bridge":
+            raise InvalidInput(f"cannot use interface '{network.bridge}' as a bridge: it is something else")
+        if link is None:
+            kernel.route.request(rtnetlink.bridge(network.bridge, mac=_mac(network), mtu=network.mtu))
+            link = rtnetlink.find_link(kernel.route, network.bridge)
+            assert link is not None  # just made
+        wanted = {(subnet.gateway, subnet.network.prefixlen) for subnet in network.subnets if subnet.gateway}
+        if network.borrowed:
+            kernel.route.batch([rtnetlink.set_link(link.number, up=True, route_localnet=True)])
+            return
+        mine = [entry for entry in rtnetlink.addresses(kernel.route) if entry.link == link.number]
+        had = {(entry.address, entry.prefix) for entry in mine}
+        messages = [rtnetlink.delete_address(link.number, *each) for each in had - wanted if not each[0].is_link_local]
+        messages += [rtnetlink.address(link.number, address, prefix) for address, prefix in wanted if address]
+        change = rtnetlink.set_link(
+            link.number, up=True, mac=_mac(network), mtu=network.mtu, route_localnet=True, alias=kernel.mark
+        )
+        kernel.route.batch([change, *messages])
+
+    def remove(self, kernel: Kernel, network: Network) -> None:
+        """Remove the bridge; see `wherry.network.drivers.Driver`."""
+        link = None if network.borrowed else rtnetlink.find_link(kernel.route, network.bridge)
+        if link is not None and link.kind == "bridge":
+            kernel.route.request(rtnetlink.delete_link(link.number))
+
+    def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
+        """A veth pair, of which one side is a port of the bridge; see `wherry.network.drivers.Driver`."""
+        bridge = rtnetlink.find_link(kernel.route, network.bridge)
+        if bridge is None:
+            self.make(kernel, network)
+            bridge = rtnetlink.find_link(kernel.route, network.bridge)
+            assert bridge is not None  # just made
+        port = endpoint.host_interface
+        return [
+            rtnetlink.veth(
+                port,
+                endpoint.interface,
+                peer_mac=endpoint.mac,
+                mtu=network.mtu,
+                master=bridge.number,
+                peer_namespace=namespace,
+            ),
+            # No address for the port: it would only make noise on the network.
+            rtnetlink.set_link(port, link_local=False, alias=kernel.mark),
+            rtnetlink.set_link(port, up=True),
+        ]
+
+
+def _mac(network: Network) -> str:
+    """Chosen by us, because the kernel's choice changes whenever a port comes or goes."""
+    return (b"\x02\x42" + bytes.fromhex(network.id[:8])).hex(":")
+
+
+# --------------------------------------------------------------------------------- what the firewall is to know of it
+
+
+def bridge_rules(network: Network) -> BridgeRules:
+    """What is allowed on the network's bridge."""
+    return BridgeRules(
+        interface=network.bridge,
+        subnets=tuple(subnet.network for subnet in network.subnets),
+        internal=network.internal,
+        icc=is_true(network.options, ICC, True),
+        masquerade=is_true(network.options, _MASQUERADE, True),
+    )
+
+
+def guard(network: Network, endpoint: Endpoint) -> Guard:
+    """What an endpoint may send."""
+    return Guard(
+        host_interface=endpoint.host_interface,
+        mac=endpoint.mac,
+        addresses=endpoint.addresses,
+        isolated=not is_true(network.options, ICC, True),
+    )
+
+
+def binding(network: Network, endpoint: Endpoint, published: Published) -> Binding | None:
+    """Where a published port leads; None when the endpoint has no address of that family."""
+    target: Address | None = endpoint.ipv4 if published.host_address.version == 4 else endpoint.ipv6
+    if target is None:
+        return None
+    return Binding(
+        protocol=published.protocol,
+        host_address=None if published.host_address.is_unspecified else published.host_address,
+        host_port=published.host_port,
+        address=target,
+        port=published.container_port,
+        bridge=network.bridge,
+    )
+
+
+def host_address(network: Network) -> IPv4Address | None:
+    """Where ports are published that name no address: ``host_binding_ipv4``; None when nothing is said.
+
+    :raises InvalidInput: it is no IPv4 address.
+    """
+    text = network.options.get(_HOST_ADDRESS, "")
+    if not text:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError as exc:
+        raise InvalidInput(f"driver option {_HOST_ADDRESS}: invalid IPv4 address {text!r}") from exc
+    if not isinstance(address, IPv4Address):
+        raise InvalidInput(f"driver option {_HOST_ADDRESS}: invalid IPv4 address {text!r}")
+    return address

@@ -1,0 +1,276 @@
+"""From what a client asks for to a network's definition."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wherry.errors import Forbidden, InvalidInput
+from wherry.network import pools
+from wherry.network.drivers import driver_of
+from wherry.network.model import (
+    BUILTIN,
+    DEFAULT_BRIDGE,
+    Address,
+    Network,
+    NetworkRequest,
+    NetworkSettings,
+    PoolSetting,
+    Prefix,
+    Subnet,
+    SubnetRequest,
+)
+
+__all__ = [
+    "Surroundings",
+    "built_in",
+    "check_settings",
+    "default_bridge",
+    "define",
+    "foreign_prefixes",
+    "host_has_ipv6",
+    "mark_of",
+]
+
+_BRIDGE_NAME: Final = "com.docker.network.bridge.name"
+_MTU: Final = "com.docker.network.driver.mtu"
+_T = TypeVar("_T")
+_IPAM_DRIVERS: Final = ("", "default", "null")
+
+
+class Surroundings(Struct, frozen=True):
+    """What a new network has to fit into.
+
+    :ivar used: subnets of the engine's networks.
+    :ivar foreign: what the host has routes to and addresses in, and its name servers.
+    :ivar pools: where subnets are chosen from, of both families.
+    :ivar mtu: the uplink's.
+    :ivar ipv6: whether the host has IPv6.
+    """
+
+    used: tuple[Prefix, ...]
+    foreign: tuple[Prefix, ...]
+    pools: tuple[PoolSetting, ...]
+    mtu: int
+    ipv6: bool
+
+    def choose(self, version: int) -> Prefix:
+        """A free subnet.
+
+        :raises Forbidden: there is none.
+        """
+        return pools.choose(self.pools, version, (*self.used, *self.foreign))
+
+
+def host_has_ipv6() -> bool:
+    """Whether IPv6 is there and not switched off."""
+    try:
+        return Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").read_text().strip() == "0"
+    except FileNotFoundError:
+        return False
+
+
+def mark_of(settings: NetworkSettings) -> str:
+    """By what the interfaces of this engine are known, and the name of its tables."""
+    return "wherry" if settings.default_exec_root else f"wherry_{_hash(settings)}"
+
+
+def _hash(settings: NetworkSettings) -> str:
+    return hashlib.sha256(str(settings.exec_root).encode()).hexdigest()[:6]
+
+
+# ------------------------------------------------------------------------------------------------ what a client asks for
+
+
+def define(request: NetworkRequest, around: Surroundings, settings: NetworkSettings) -> Network:
+    """Make a definition out of a request.
+
+    :raises InvalidInput: the request makes no sense.
+    :raises Forbidden: it is for a built-in network, subnets overlap, or none is left.
+    :raises NotFound: there is no such driver.
+    """
+    _check(request)
+    driver = driver_of(request.driver)
+    options = {**settings.default_options.get(request.driver, {}), **request.options}
+    with_ipv4 = request.ipv4 is not False
+    with_ipv6 = _wants_ipv6(request, around)
+    if not with_ipv4 and not with_ipv6:
+        raise InvalidInput("IPv4 or IPv6 must be enabled")
+    subnets = pools.parse_subnets(request.subnets, around.used, ipv4=with_ipv4, ipv6=with_ipv6, chosen=around.choose)
+    for version, wanted in ((4, with_ipv4), (6, with_ipv6)):
+        if wanted and not any(subnet.network.version == version for subnet in subnets):
+            subnets.append(Subnet(around.choose(version)))
+    network = Network(
+        id=secrets.token_hex(32),
+        name=request.name,
+        driver=request.driver,
+        created=time.time_ns(),
+        ipv4=with_ipv4,
+        ipv6=with_ipv6,
+        internal=request.internal,
+        attachable=request.attachable,
+        options=options,
+        labels=request.labels,
+        ipam_driver=request.ipam_driver or "default",
+        ipam_options=request.ipam_options,
+        subnets=tuple(subnets if request.driver == "dummy" else map(pools.with_gateway, subnets)),
+        chosen=any(entry.subnet for entry in request.subnets),
+        mtu=mtu_of(options, around.mtu),
+    )
+    return driver.check(network)
+
+
+def _check(request: NetworkRequest) -> None:
+    name = request.name
+    if not name.strip():
+        raise InvalidInput("invalid name: name is empty")
+    if any(c in "/:\0" or not c.isprintable() for c in name) or len(name) > 255:
+        raise InvalidInput(f"invalid name: {name!r} has characters that no network may have")
+    if name in (*BUILTIN, "default"):
+        raise Forbidden(f"operation is not permitted on predefined {name} network")
+    if request.driver in ("host", "null"):
+        raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
+    if request.ingress or request.scope not in ("", "local") or request.config_only:
+        raise InvalidInput("networks of a swarm and networks without a driver are not known here")
+    if request.ipam_driver not in _IPAM_DRIVERS:
+        raise InvalidInput(f"error retrieving IPAM driver: {request.ipam_driver} not found")
+
+
+def _wants_ipv6(request: NetworkRequest, around: Surroundings) -> bool:
+    """Unasked, a bridge has IPv6 where the host has it; other networks have it where they name a subnet of it."""
+    if request.ipv6 is not None:
+        return request.ipv6
+    return (request.driver == "bridge" and around.ipv6) or any(":" in entry.subnet for entry in request.subnets)
+
+
+def mtu_of(options: dict[str, str], otherwise: int) -> int:
+    """The MTU that the options ask for.
+
+    :raises InvalidInput: it is no number that an interface takes.
+    """
+    text = options.get(_MTU, "")
+    if not text:
+        return otherwise
+    if not text.isdecimal() or not 68 <= int(text) <= 65535:
+        raise InvalidInput(f"driver option {_MTU}: invalid MTU {text!r}")
+    return int(text)
+
+
+# ------------------------------------------------------------------------------------------------- those always there
+
+
+def built_in(name: str, driver: str) -> Network:
+    """The network ``host`` or ``none``."""
+    return Network(
+        id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns(), ipv4=False, ipam_driver="null"
+    )
+
+
+def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network | None) -> Network:
+    """The network ``bridge`` as the daemon's options want it.
+
+    :param old: as it was so far: its ID stays, and its subnets where no option says otherwise.
+    :raises InvalidInput: the options make no sense together.
+    :raises Forbidden: no subnet is left.
+    """
+    with_ipv6 = settings.ipv6 if settings.ipv6 is not None else around.ipv6
+    subnets = [_default_subnet(4, settings.bip, settings.fixed_cidr, settings.default_gateway, old, around)]
+    if with_ipv6:
+        subnets.append(_default_subnet(6, settings.bip6, settings.fixed_cidr6, settings.default_gateway6, old, around))
+    options = {
+        "com.docker.network.bridge.default_bridge": "true",
+        "com.docker.network.bridge.enable_icc": str(settings.icc).lower(),
+        "com.docker.network.bridge.enable_ip_masquerade": str(settings.ip_masq).lower(),
+        "com.docker.network.bridge.host_binding_ipv4": settings.host_address,
+        **settings.default_options.get("bridge", {}),
+    }
+    plain = "wherry0" if settings.default_exec_root else f"wh{_hash(settings)}0"
+    options[_BRIDGE_NAME] = settings.bridge or options.get(_BRIDGE_NAME) or plain
+    options[_MTU] = str(settings.mtu or mtu_of(options, around.mtu))
+    network = Network(
+        id=old.id if old else secrets.token_hex(32),
+        name=DEFAULT_BRIDGE,
+        driver="bridge",
+        created=old.created if old else time.time_ns(),
+        ipv6=with_ipv6,
+        options=options,
+        subnets=tuple(subnets),
+        mtu=int(options[_MTU]),
+        borrowed=bool(settings.bridge),
+    )
+    return driver_of("bridge").check(network)
+
+
+def _default_subnet(
+    version: int, bip: str, fixed: str, router: str, old: Network | None, around: Surroundings
+) -> Subnet:
+    known = (old.subnet4 if version == 4 else old.subnet6) if old else None
+    gateway: Address | None = None
+    if bip:
+        own = _read(ip_interface, bip, "bip")
+        whole, gateway = own.network, own.ip
+    elif known is not None:
+        whole, gateway = known.network, known.gateway
+    elif fixed:
+        whole = _read(ip_network, fixed, "fixed-cidr")
+    else:
+        whole = around.choose(version)
+    if whole.version != version:
+        raise InvalidInput(f"{bip or fixed} is not of IPv{version}")
+    part = _read(ip_network, fixed, "fixed-cidr") if fixed else None
+    if part is not None and (part.version != version or not _within(part, whole)):
+        raise InvalidInput(f"fixed-cidr {fixed} is not within the bridge's subnet {whole}")
+    auxiliary: dict[str, Address] = {}
+    if router:
+        auxiliary["DefaultGatewayIPv4" if version == 4 else "DefaultGatewayIPv6"] = _read(
+            ip_address, router, "default-gateway"
+        )
+    return pools.with_gateway(Subnet(whole, gateway, part, auxiliary))
+
+
+def _within(part: Prefix, whole: Prefix) -> bool:
+    return part.network_address in whole and part.prefixlen >= whole.prefixlen
+
+
+def _read(kind: Callable[[str], _T], text: str, option: str) -> _T:
+    try:
+        return kind(text)
+    except ValueError as exc:
+        raise InvalidInput(f"invalid value for option {option}: {text!r}", cause=str(exc)) from exc
+
+
+def check_settings(settings: NetworkSettings) -> None:
+    """Check the daemon's options before anything is made of them.
+
+    :raises InvalidInput: one makes no sense.
+    """
+    pools.check_pools(settings.pools)
+    _read(ip_address, settings.host_address, "ip")
+    for option, text in (("bip", settings.bip), ("bip6", settings.bip6)):
+        if text:
+            _read(ip_interface, text, option)
+
+
+def foreign_prefixes(routes: Iterable[tuple[Address, int]], resolv_conf: str) -> tuple[Prefix, ...]:
+    """What subnets must not overlap: where the host's routes lead, and its name servers (behind a VPN, perhaps).
+
+    :param routes: destinations with their prefix lengths, the default route left out.
+    """
+    found = {ip_network((address, prefix), strict=False) for address, prefix in routes}
+    for line in resolv_conf.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            try:
+                address = ip_address(words[1].partition("%")[0])
+            except ValueError:
+                continue
+            found.add(ip_network(address))
+    return tuple(found)

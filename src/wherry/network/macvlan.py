@@ -1,0 +1,81 @@
+"""The driver ``macvlan``: endpoints have MAC addresses of their own on an interface of the host.
+
+The firewall of this host sees nothing of them. Without a parent they get a dummy interface as one, and see only each
+other, as with Docker.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from wherry.errors import InvalidInput
+from wherry.linux import rtnetlink
+from wherry.linux.netlink import Message
+from wherry.network.drivers import check_interface_name
+from wherry.network.kernel import Kernel
+from wherry.network.model import Endpoint, Network
+
+__all__ = ["MacvlanDriver"]
+
+_PARENT: Final = "parent"
+_MODE: Final = "macvlan_mode"
+_MODES: Final = {
+    "": rtnetlink.MacvlanMode.BRIDGE,
+    "bridge": rtnetlink.MacvlanMode.BRIDGE,
+    "private": rtnetlink.MacvlanMode.PRIVATE,
+    "vepa": rtnetlink.MacvlanMode.VEPA,
+    "passthru": rtnetlink.MacvlanMode.PASSTHRU,
+}
+
+
+class MacvlanDriver:
+    """Networks on an interface of the host."""
+
+    def check(self, network: Network) -> Network:
+        """Read the options; see `wherry.network.drivers.Driver`."""
+        mode = network.options.get(_MODE, "")
+        if mode not in _MODES:
+            raise InvalidInput(
+                f"requested macvlan mode '{mode}' is not valid, 'bridge' mode is the macvlan driver default"
+            )
+        parent = network.options.get(_PARENT, "")
+        if parent == "lo":
+            raise InvalidInput("loopback interface is not a valid macvlan parent link")
+        if parent:
+            check_interface_name(parent)
+        own = f"dm-{network.id[:12]}"
+        return replace(network, bridge=parent or own, borrowed=bool(parent), internal=network.internal or not parent)
+
+    def make(self, kernel: Kernel, network: Network) -> None:
+        """Make the dummy parent; see `wherry.network.drivers.Driver`."""
+        if rtnetlink.find_link(kernel.route, network.bridge) is not None:
+            return
+        if network.borrowed:
+            raise InvalidInput(f"invalid subinterface vlan name {network.bridge}", cause="there is no such interface")
+        mark = rtnetlink.set_link(network.bridge, link_local=False, alias=kernel.mark)
+        kernel.route.batch([rtnetlink.dummy(network.bridge, mtu=network.mtu), mark])
+
+    def remove(self, kernel: Kernel, network: Network) -> None:
+        """Remove the dummy parent; see `wherry.network.drivers.Driver`."""
+        link = None if network.borrowed else rtnetlink.find_link(kernel.route, network.bridge)
+        if link is not None:
+            kernel.route.request(rtnetlink.delete_link(link.number))
+
+    def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
+        """A macvlan interface in the namespace; see `wherry.network.drivers.Driver`."""
+        parent = rtnetlink.find_link(kernel.route, network.bridge)
+        if parent is None:
+            raise InvalidInput(f"the parent interface '{network.bridge}' of network {network.name} is gone")
+        mode = _MODES[network.options.get(_MODE, "")]
+        return [
+            rtnetlink.macvlan(
+                endpoint.interface,
+                parent.number,
+                mode,
+                mac=endpoint.mac,
+                mtu=network.mtu if network.options.get("com.docker.network.driver.mtu") else None,
+                namespace=namespace,
+            )
+        ]

@@ -1,0 +1,196 @@
+"""What is done in the kernel for a place on a network; all of it in the helper thread."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wherry.errors import InvalidInput, SystemCallError
+from wherry.linux import rtnetlink
+from wherry.linux.netlink import Message, NetlinkSocket
+from wherry.network.bridge import binding, guard
+from wherry.network.drivers import driver_of
+from wherry.network.kernel import Kernel, write_sysctl
+from wherry.network.model import Address, Endpoint, Network, Published
+
+if TYPE_CHECKING:
+    from wherry.linux.fd import Fd
+
+__all__ = ["IFNAME", "SYSCTLS", "Gateways", "establish", "expose", "make_namespace", "remove", "set_gateways"]
+
+IFNAME: Final = "com.docker.network.endpoint.ifname"
+SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
+_LOOPBACK: Final = 1
+_TRIES: Final = 64
+
+
+class Gateways(Struct, frozen=True):
+    """Where the default routes of a sandbox lead, and by which interface; None: there is none."""
+
+    ipv4: tuple[Address, str] | None = None
+    ipv6: tuple[Address, str] | None = None
+
+
+def make_namespace(kernel: Kernel) -> Fd:
+    """Make a network namespace with its loopback up.
+
+    Interfaces that appear in it listen to no router's advertisements, and use their addresses at once.
+    """
+    with kernel.inside_new() as (namespace, conversation):
+        conversation.request(rtnetlink.set_link(_LOOPBACK, up=True))
+        for name in ("accept_ra", "accept_dad"):
+            _try_sysctl(f"ipv6/conf/default/{name}", "0")
+    return namespace
+
+
+def establish(kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int, gateways: Gateways) -> Endpoint:
+    """Make an endpoint's interface with addresses and routes, and let the firewall know.
+
+    :param gateways: the default routes of the sandbox as they are to be from now on.
+    :returns: the endpoint, of which the interface may have got another name because that one was taken.
+    :raises SystemCallError: the kernel refuses; nothing of the endpoint is left.
+    :raises InvalidInput: the wished-for name is taken, or a sysctl is no such.
+    """
+    endpoint = _make_links(kernel, network, endpoint, namespace)
+    try:
+        with kernel.inside(namespace) as conversation:
+            _configure(conversation, endpoint, gateways)
+        expose(kernel, network, endpoint, endpoint.published)
+    except (SystemCallError, InvalidInput):
+        remove(kernel, network, endpoint, namespace)
+        raise
+    return endpoint
+
+
+def _make_links(kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> Endpoint:
+    """Make the links; where a program inside has taken the interface's name, under the next."""
+    driver = driver_of(network.driver)
+    for _ in range(_TRIES):
+        try:
+            kernel.route.batch(driver.links(kernel, network, endpoint, namespace))
+        except SystemCallError as exc:
+            if exc.errno != errno.EEXIST:
+                raise
+            if endpoint.driver_options.get(IFNAME):
+                raise InvalidInput(f"interface name {endpoint.interface} is taken in the container") from exc
+            endpoint = replace(endpoint, interface=_next_name(endpoint.interface))
+        else:
+            return endpoint
+    raise InvalidInput(f"no name for an interface of network {network.name}: all up to {endpoint.interface} are taken")
+
+
+def _next_name(name: str) -> str:
+    stem = name.rstrip("0123456789")
+    return f"{stem}{int(name[len(stem) :] or 0) + 1}"
+
+
+def _configure(conversation: NetlinkSocket, endpoint: Endpoint, gateways: Gateways) -> None:
+    """Inside the namespace: addresses, up, routes."""
+    link = rtnetlink.find_link(conversation, endpoint.interface)
+    if link is None:
+        raise SystemCallError("netlink", f"look up interface '{endpoint.interface}'", errno.ENODEV)
+    if endpoint.ipv6 is None:
+        _try_sysctl(f"ipv6/conf/{endpoint.interface}/disable_ipv6", "1")
+    messages = []
+    if endpoint.ipv4 is not None:
+        messages.append(rtnetlink.address(link.number, endpoint.ipv4, endpoint.ipv4_prefix))
+    if endpoint.ipv6 is not None:
+        messages.append(rtnetlink.address(link.number, endpoint.ipv6, endpoint.ipv6_prefix))
+    messages.append(rtnetlink.set_link(link.number, up=True))
+    mine = {endpoint.interface: link.number}
+    conversation.batch([*messages, *_default_routes(gateways, mine)])
+    _apply_sysctls(endpoint)
+
+
+def _default_routes(gateways: Gateways, numbers: Mapping[str, int]) -> list[Message]:
+    """The default routes by way of those interfaces."""
+    return [
+        rtnetlink.route(via=gateway[0], link=numbers[gateway[1]], onlink=True)
+        for gateway in (gateways.ipv4, gateways.ipv6)
+        if gateway is not None and gateway[1] in numbers
+    ]
+
+
+def set_gateways(kernel: Kernel, namespace: int, gateways: Gateways) -> None:
+    """Let the default routes of a sandbox lead elsewhere."""
+    with kernel.inside(namespace) as conversation:
+        numbers = {link.name: link.number for link in rtnetlink.links(conversation)}
+        known = [g for g in (gateways.ipv4, gateways.ipv6) if g is not None]
+        versions = {gateway.version for gateway, _ in known}
+        gone = [
+            rtnetlink.delete_route(via=entry.gateway, link=entry.link, metric=entry.metric)
+            for entry in rtnetlink.routes(conversation)
+            if entry.destination is None
+            and entry.prefix == 0
+            and entry.gateway is not None
+            and entry.gateway.version not in versions
+            and entry.table == _MAIN
+        ]
+        conversation.batch([*_default_routes(gateways, numbers), *gone])
+
+
+_MAIN: Final = 254
+
+
+def _apply_sysctls(endpoint: Endpoint) -> None:
+    """``net.ipv4.conf.IFNAME.log_martians=1,...`` of the endpoint's driver options.
+
+    :raises InvalidInput: it is not of that form.
+    """
+    for setting in filter(None, endpoint.driver_options.get(SYSCTLS, "").split(",")):
+        name, equals, value = setting.strip().partition("=")
+        parts = name.split(".")
+        if not equals or len(parts) != 5 or parts[0] != "net" or parts[3] != "IFNAME":
+            raise InvalidInput(f"invalid sysctl {setting!r}: it must have the form net.X.Y.IFNAME.Z=V")
+        if any(part in ("", "..") or "/" in part for part in parts):
+            raise InvalidInput(f"invalid sysctl {setting!r}")
+        write_sysctl(f"{parts[1]}/{parts[2]}/{endpoint.interface}/{parts[4]}", value)
+
+
+def _try_sysctl(name: str, value: str) -> None:
+    """Write a setting that a kernel without IPv6 does not have."""
+    try:
+        write_sysctl(name, value)
+    except SystemCallError as exc:
+        if exc.errno != errno.ENOENT:
+            raise
+
+
+# ------------------------------------------------------------------------------------------------------------ firewall
+
+
+def expose(kernel: Kernel, network: Network, endpoint: Endpoint, published: Iterable[Published]) -> None:
+    """Let an endpoint in at the firewall, with ports; nothing happens where the network has none."""
+    if network.driver != "bridge" or kernel.has_no_firewall:
+        return
+    found = [binding(network, endpoint, each) for each in published]
+    kernel.firewall.add([guard(network, endpoint)], [each for each in found if each is not None])
+
+
+def remove(kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> None:
+    """Take an endpoint's interface away, and what the firewall knows of it."""
+    conceal(kernel, [(network, endpoint)])
+    name = endpoint.host_interface
+    try:
+        if name:
+            kernel.route.request(rtnetlink.delete_link(name))
+        else:
+            with kernel.inside(namespace) as conversation:
+                conversation.request(rtnetlink.delete_link(endpoint.interface))
+    except SystemCallError as exc:
+        if exc.errno != errno.ENODEV:
+            raise
+
+
+def conceal(kernel: Kernel, places: Sequence[tuple[Network, Endpoint]]) -> None:
+    """Take all that the firewall knows of some endpoints away, at once."""
+    bridged = [(network, endpoint) for network, endpoint in places if network.driver == "bridge"]
+    if not bridged or kernel.has_no_firewall:
+        return
+    guards = [guard(network, endpoint) for network, endpoint in bridged]
+    bindings = [binding(n, e, published) for n, e in bridged for published in e.published]
+    kernel.firewall.remove(guards, [each for each in bindings if each is not None])
