@@ -1,4 +1,4 @@
-"""The headers that ask for a part, or only for what is new: RFC 9110, sections 13 and 14; and the chunks of an upload."""
+"""The headers that ask for a part, or only for what is new (RFC 9110, sections 13 and 14), and an upload's chunks."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ STATUS: Final = {
 
 
 @dataclass(eq=False)
-class Refusal(Exception):  # noqa: N818 - an answer, which happens to travel as an exception
+class Refusal(Exception):  # an answer, which happens to travel as an exception
     """An answer that is no success.
 
     :param code: one of :data:`STATUS`.

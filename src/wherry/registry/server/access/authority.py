@@ -1,0 +1,100 @@
+"""The door: who asks, by whichever means the settings say, and what they are told when that does not do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from wherry.registry.server.access.identity import ANONYMOUS, NOTHING, Everything, Grant, Want
+from wherry.registry.server.access.passwords import Passwords, credentials
+from wherry.registry.server.access.rules import RuleGrant, Rules
+from wherry.registry.server.access.tokens import Invalid, Verifier
+from wherry.registry.server.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Authority", "Basic", "Bearer", "Open", "quoted"]
+
+
+class Authority(Protocol):
+    """Finds out who asks."""
+
+    async def grant(self, headers: Mapping[str, str]) -> Grant:
+        """Who asks, and what they may do.
+
+        :raises Refusal: what they say of themselves is not true.
+        """
+        ...
+
+    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+        """The header that says how to prove who one is; empty when there is no such thing.
+
+        :param realm: the URL of our own token endpoint.
+        """
+        ...
+
+
+class Open:
+    """Everybody may do everything."""
+
+    async def grant(self, headers: Mapping[str, str]) -> Grant:
+        """Let them in."""
+        return Everything()
+
+    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+        """There is nothing to prove."""
+        return {}
+
+
+class Basic:
+    """Name and password with every request."""
+
+    def __init__(self, passwords: Passwords, rules: Rules) -> None:
+        self._passwords = passwords
+        self._rules = rules
+
+    async def grant(self, headers: Mapping[str, str]) -> Grant:
+        """See the contract; a wrong password is refused, also where nobody would have had to give one."""
+        given = headers.get("Authorization")
+        if given is None:
+            return RuleGrant(ANONYMOUS, self._rules)
+        pair = credentials(given)
+        who = await self._passwords.check(*pair) if pair else None
+        if who is None:
+            raise Refusal("UNAUTHORIZED", "authentication required", headers=self.challenge(None, ""))
+        return RuleGrant(who, self._rules)
+
+    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+        """See the contract."""
+        return {"WWW-Authenticate": 'Basic realm="wherry-registry", charset="UTF-8"'}
+
+
+class Bearer:
+    """A token with every request."""
+
+    def __init__(self, verifier: Verifier, service: str, realm: str) -> None:
+        self._verifier = verifier
+        self._service = service
+        self._realm = realm
+
+    async def grant(self, headers: Mapping[str, str]) -> Grant:
+        """See the contract. A token that is not good is as good as none: the client is told to fetch another."""
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return NOTHING
+        try:
+            return self._verifier.grant(token.strip())
+        except Invalid:
+            return NOTHING
+
+    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+        """See the contract."""
+        words = {"realm": self._realm or realm, "service": self._service}
+        if want is not None:
+            words["scope"] = f"{want.type}:{want.name}:{','.join(sorted(want.actions))}"
+        return {"WWW-Authenticate": "Bearer " + ",".join(f"{name}={quoted(text)}" for name, text in words.items())}
+
+
+def quoted(text: str) -> str:
+    """A quoted string of RFC 9110."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,75 @@
+"""What everybody may do, from the rules in the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from wherry.registry.server.access.identity import Identity, Want
+from wherry.registry.server.quota import pattern
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable
+
+    from wherry.registry.server.settings import Rule
+
+__all__ = ["RuleGrant", "Rules"]
+
+_ALL: Final = frozenset(("pull", "push", "delete", "catalog"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    user: str
+    repositories: re.Pattern[str]
+    actions: frozenset[str]
+
+    def fits(self, who: Identity) -> bool:
+        """Whether the rule is about somebody; what everybody may do, who is logged in may do as well."""
+        return self.user == "anonymous" or (who.known and self.user in ("*", who.name))
+
+
+class Rules:
+    """All rules; what any of them allows is allowed.
+
+    :param rules: none means that everybody who is logged in may do everything.
+    :param anonymous_read: everybody may pull everything.
+    """
+
+    def __init__(self, rules: Iterable[Rule], *, anonymous_read: bool) -> None:
+        self._lines = [
+            _Line(rule.user, pattern(rule.repositories), _ALL if "*" in rule.actions else frozenset(rule.actions))
+            for rule in rules
+        ]
+        if not self._lines:
+            self._lines.append(_Line("*", pattern("*"), _ALL))
+        if anonymous_read:
+            self._lines.append(_Line("anonymous", pattern("*"), frozenset(("pull",))))
+
+    def actions(self, who: Identity, want: Want) -> frozenset[str]:
+        """What somebody may do with what they want to do something with; the catalogue is a right without a name."""
+        if want.type == "registry":
+            may = any(line.fits(who) and "catalog" in line.actions for line in self._lines)
+            return want.actions if may and want.name == "catalog" else frozenset()
+        if want.type != "repository":
+            return frozenset()
+        fitting = (line.actions for line in self._lines if line.fits(who) and line.repositories.fullmatch(want.name))
+        return frozenset().union(*fitting)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGrant:
+    """What the rules let somebody do; see `wherry.registry.server.access.identity.Grant`."""
+
+    identity: Identity
+    rules: Rules
+
+    @property
+    def proven(self) -> bool:
+        """Whether they gave a password."""
+        return self.identity.known
+
+    def allows(self, want: Want) -> bool:
+        """Whether they may do all of it."""
+        return want.actions <= self.rules.actions(self.identity, want)

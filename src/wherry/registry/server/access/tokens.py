@@ -1,0 +1,208 @@
+"""Bearer tokens: signed statements of what somebody may do (the distribution project's token specification).
+
+Our own are made by :class:`Issuer` for whoever has a password, or for anybody as far as anonymous may do something.
+Those of others are taken when their name and key are in the settings. PyJWT does the cryptography.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wherry.errors import InvalidInput, Unsupported
+from wherry.registry.server.access.identity import ANONYMOUS, Identity, Want
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wherry.registry.server import settings
+
+__all__ = ["Invalid", "Issuer", "TokenGrant", "Verifier", "library"]
+
+OUR_NAME: Final = "wherry-registry"
+_LEEWAY: Final = 30
+_REFRESH_SECONDS: Final = 90 * 86400.0
+
+
+class Invalid(Exception):
+    """A token is not good here; the text says why."""
+
+
+def library() -> Any:
+    """PyJWT.
+
+    :raises Unsupported: it is not installed.
+    """
+    try:
+        import jwt  # noqa: PLC0415 - an extra; only registries with tokens need it
+    except ImportError as error:
+        raise Unsupported("tokens need the library PyJWT", hint="pip install 'wherry[registry]'") from error
+    return jwt
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrant:
+    """What a token says; see `wherry.registry.server.access.identity.Grant`."""
+
+    identity: Identity
+    access: dict[tuple[str, str], frozenset[str]]
+    proven: bool = True
+
+    def allows(self, want: Want) -> bool:
+        """Whether they may do all of it."""
+        allowed = self.access.get((want.type, want.name), frozenset())
+        return "*" in allowed or want.actions <= allowed
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    issuer: str
+    key: Any
+    algorithms: list[str]
+
+
+class Issuer:
+    """Makes our own tokens.
+
+    :param key: a PEM private key (RSA, EC or Ed25519), or 32 or more random bytes that all instances share.
+    :param service: who the tokens are for.
+    :param ttl: seconds for which one is good.
+    """
+
+    def __init__(self, key: bytes, service: str, ttl: float) -> None:
+        self._jwt = library()
+        self._key, self._algorithm, self.public = _read_key(key)
+        self.service = service
+        self.ttl = max(60.0, ttl)  # the specification: clients may take sixty seconds for granted
+
+    def access_token(self, who: Identity, access: Iterable[tuple[Want, frozenset[str]]]) -> str:
+        """A token that allows this."""
+        granted = [{"type": want.type, "name": want.name, "actions": sorted(actions)} for want, actions in access]
+        return self._sign({"sub": who.name, "access": granted}, self.ttl)
+
+    def refresh_token(self, who: Identity) -> str:
+        """What stands for somebody's password for three months; ``docker login`` keeps it in place of that."""
+        return self._sign({"sub": who.name, "refresh": True}, _REFRESH_SECONDS)
+
+    def refreshed(self, token: str) -> Identity:
+        """Who a refresh token stands for.
+
+        :raises Invalid: it is none of ours, or not good any more.
+        """
+        claims = _decode(self._jwt, token, self.key(), self.service)
+        if claims.get("refresh") is not True or not claims.get("sub"):
+            raise Invalid("not a refresh token")
+        return Identity(str(claims["sub"]))
+
+    def key(self) -> _Key:
+        """What our tokens are verified with."""
+        return _Key(OUR_NAME, self.public, [self._algorithm])
+
+    def _sign(self, claims: dict[str, Any], ttl: float) -> str:
+        now = int(time.time())
+        told = {**claims, "iss": OUR_NAME, "aud": self.service, "iat": now, "nbf": now, "exp": now + int(ttl)}
+        token: str = self._jwt.encode({**told, "jti": secrets.token_hex(8)}, self._key, algorithm=self._algorithm)
+        return token
+
+
+class Verifier:
+    """Takes tokens from us and from others.
+
+    :param service: who a token has to be for.
+    :param issuer: ours, if we make any.
+    :param others: further issuers.
+    :raises InvalidInput: a key can't be read.
+    """
+
+    def __init__(self, service: str, issuer: Issuer | None, others: Iterable[settings.Issuer]) -> None:
+        self._jwt = library()
+        self._service = service
+        self._keys = {other.name: _Key(other.name, _public(Path(other.key)), other.algorithms) for other in others}
+        if issuer is not None:
+            self._keys[OUR_NAME] = issuer.key()
+
+    def grant(self, token: str) -> TokenGrant:
+        """What a token allows.
+
+        :raises Invalid: nothing.
+        """
+        try:
+            issuer = self._jwt.decode(token, options={"verify_signature": False}).get("iss")
+        except self._jwt.PyJWTError as error:
+            raise Invalid(str(error)) from error
+        key = self._keys.get(issuer) if isinstance(issuer, str) else None
+        if key is None:
+            raise Invalid("nobody who is known here issued it")
+        claims = _decode(self._jwt, token, key, self._service)
+        if claims.get("refresh"):
+            raise Invalid("a refresh token is no access token")
+        name = claims.get("sub")
+        return TokenGrant(Identity(name) if isinstance(name, str) and name else ANONYMOUS, _access(claims))
+
+
+def _decode(jwt: Any, token: str, key: _Key, service: str) -> dict[str, Any]:
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=key.algorithms,
+            audience=service,
+            issuer=key.issuer,
+            leeway=_LEEWAY,
+            options={"require": ["exp", "iss", "aud"]},
+        )
+    except jwt.PyJWTError as error:
+        raise Invalid(str(error)) from error
+    return claims
+
+
+def _access(claims: dict[str, Any]) -> dict[tuple[str, str], frozenset[str]]:
+    """The claim ``access``; entries that are not of its shape allow nothing."""
+    access: dict[tuple[str, str], frozenset[str]] = {}
+    listed = claims.get("access")
+    for entry in listed if isinstance(listed, list) else []:
+        if not isinstance(entry, dict) or not isinstance(entry.get("actions"), list):
+            continue
+        named = (str(entry.get("type")), str(entry.get("name")))
+        access[named] = access.get(named, frozenset()) | {str(action) for action in entry["actions"]}
+    return access
+
+
+def _read_key(data: bytes) -> tuple[Any, str, Any]:
+    """A key to sign with, its algorithm, and the key to verify with."""
+    if b"-----BEGIN" not in data:
+        if len(data) < 32:
+            raise InvalidInput("the secret that signs tokens has less than 32 bytes")
+        return data, "HS256", data
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as PyJWT
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415 - as PyJWT
+
+    try:
+        key = serialization.load_pem_private_key(data, None)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput("the key that signs tokens can't be read", cause=str(error)) from error
+    for kind, algorithm in (
+        (rsa.RSAPrivateKey, "RS256"),
+        (ec.EllipticCurvePrivateKey, "ES256"),
+        (ed25519.Ed25519PrivateKey, "EdDSA"),
+    ):
+        if isinstance(key, kind):
+            return key, algorithm, key.public_key()
+    raise InvalidInput("the key that signs tokens is of a kind that is not supported")
+
+
+def _public(path: Path) -> Any:
+    """A public key, alone or in a certificate."""
+    from cryptography import x509  # noqa: PLC0415 - as PyJWT
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as PyJWT
+
+    try:
+        data = path.read_bytes()
+        if b"BEGIN CERTIFICATE" in data:
+            return x509.load_pem_x509_certificate(data).public_key()
+        return serialization.load_pem_public_key(data)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"cannot use the key '{path}'", cause=str(error)) from error

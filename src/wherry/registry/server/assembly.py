@@ -1,0 +1,178 @@
+"""The composition root: from the settings to everything that answers."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wherry.errors import InvalidInput, NotFound
+from wherry.registry.server.access.authority import Authority, Basic, Bearer, Open
+from wherry.registry.server.access.rules import Rules
+from wherry.registry.server.access_log import open_log
+from wherry.registry.server.catalog import Catalog
+from wherry.registry.server.collect import Collector
+from wherry.registry.server.events import Events
+from wherry.registry.server.front import Doors, Front
+from wherry.registry.server.quota import Quotas
+from wherry.registry.server.registry import Registry
+from wherry.registry.server.sessions import Sessions
+from wherry.registry.server.settings import seconds, size
+from wherry.registry.storage.filesystem import FilesystemStorage
+
+if TYPE_CHECKING:
+    from wherry.registry.server.access.passwords import Passwords
+    from wherry.registry.server.access.token_endpoint import TokenEndpoint
+    from wherry.registry.server.metrics import Metrics
+    from wherry.registry.server.settings import Settings
+    from wherry.registry.storage import Storage
+
+__all__ = ["Assembly", "assemble", "collector", "open_storage"]
+
+_SECRET: Final = "keys/token"
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A registry with its doors."""
+
+    front: Front
+    doors: Doors
+    registry: Registry
+    collector: Collector
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.registry.events.close()
+        if self.registry.cache is not None:
+            await self.registry.cache.close()
+        await self.registry.catalog.storage.close()
+
+
+def open_storage(settings: Settings) -> Storage:
+    """The storage that the settings ask for.
+
+    :raises InvalidInput: it can't be used.
+    :raises Unsupported: a library is missing.
+    """
+    told = settings.storage
+    if told.type == "memory":
+        from wherry.registry.storage.memory import MemoryStorage  # noqa: PLC0415 - one of three
+
+        return MemoryStorage()
+    if told.type == "s3":
+        from wherry.registry.storage.s3 import S3Storage  # noqa: PLC0415 - an extra, and seconds to load
+
+        return S3Storage(
+            told.bucket,
+            prefix=told.prefix,
+            endpoint=told.endpoint,
+            region=told.region,
+            access_key=told.access_key,
+            secret_key=told.secret_key,
+        )
+    engine = Path(told.engine) / "content" if told.engine else None
+    return FilesystemStorage(Path(settings.root), engine)
+
+
+def collector(settings: Settings, catalog: Catalog) -> Collector:
+    """What collects this registry's garbage."""
+    return Collector(catalog, untagged=settings.gc.untagged, upload_ttl=seconds(settings.gc.upload_ttl))
+
+
+async def assemble(settings: Settings, metrics: Metrics | None = None) -> Assembly:
+    """Build everything; to be called on the event loop that will use it.
+
+    :raises InvalidInput: the settings can't be used.
+    """
+    storage = open_storage(settings)
+    catalog = Catalog(storage, seconds(settings.gc.grace))
+    sessions = Sessions(storage)
+    cache = None
+    if settings.proxy is not None:
+        from wherry.registry.server.proxy import Cache  # noqa: PLC0415 - the client's half, which few registries need
+
+        cache = Cache(settings.proxy, catalog, sessions, metrics)
+    registry = Registry(
+        catalog=catalog,
+        sessions=sessions,
+        quotas=Quotas(catalog, [(quota.repositories, size(quota.size)) for quota in settings.quota]),
+        events=Events(settings.webhooks, settings.public_url),
+        cache=cache,
+        open_to_all=settings.auth.mode == "none",
+        delete=settings.delete,
+        sparse_indexes=settings.sparse_indexes,
+        max_manifest=size(settings.limits.manifest),
+        max_upload=size(settings.limits.upload),
+        page=settings.limits.page,
+    )
+    doors = await _doors(settings, storage, metrics)
+    return Assembly(Front(registry, doors), doors, registry, collector(settings, catalog))
+
+
+async def _doors(settings: Settings, storage: Storage, metrics: Metrics | None) -> Doors:
+    rules = Rules(settings.access, anonymous_read=settings.auth.anonymous_read)
+    passwords = _passwords(settings)
+    authority: Authority = Open()
+    if settings.auth.mode != "none" and passwords is not None:
+        authority = Basic(passwords, rules)
+    metrics_authority, token = authority, None
+    if settings.auth.mode == "token":
+        authority, token = await _tokens(settings, storage, passwords, rules)
+    return Doors(
+        authority=authority,
+        metrics_authority=metrics_authority,
+        token=token,
+        metrics=metrics if settings.metrics.enabled else None,
+        log=open_log(settings.log.access, settings.log.format),
+        read_only=settings.read_only,
+        idle=seconds(settings.limits.idle),
+        public_url=settings.public_url,
+    )
+
+
+def _passwords(settings: Settings) -> Passwords | None:
+    if settings.auth.mode == "none" or not settings.auth.htpasswd:
+        return None
+    from wherry.registry.server.access.passwords import Passwords  # noqa: PLC0415 - an extra
+
+    return Passwords(Path(settings.auth.htpasswd))
+
+
+async def _tokens(
+    settings: Settings, storage: Storage, passwords: Passwords | None, rules: Rules
+) -> tuple[Authority, TokenEndpoint | None]:
+    """Tokens: ours, unless all of them are issued elsewhere; others' as well."""
+    from wherry.registry.server.access.token_endpoint import TokenEndpoint  # noqa: PLC0415 - an extra
+    from wherry.registry.server.access.tokens import Issuer, Verifier  # noqa: PLC0415 - an extra
+
+    auth = settings.auth
+    issuer = None
+    if not auth.realm:
+        key = _read_key(auth.key) if auth.key else await _secret(storage)
+        issuer = Issuer(key, auth.service, seconds(auth.token_ttl))
+    elif not auth.issuers:
+        raise InvalidInput("auth.realm says that tokens are issued elsewhere, and auth.issuers not by whom")
+    verifier = Verifier(auth.service, issuer, auth.issuers)
+    endpoint = TokenEndpoint(issuer, passwords, rules) if issuer else None
+    return Bearer(verifier, auth.service, auth.realm), endpoint
+
+
+def _read_key(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read '{path}'", cause=str(error.strerror).lower()) from error
+
+
+async def _secret(storage: Storage) -> bytes:
+    """The secret that all instances share; of two that make one at the same time, who wrote last wins for both."""
+    try:
+        secret = await storage.read(_SECRET)
+        if len(secret) >= 32:
+            return secret
+    except NotFound:
+        await storage.write(_SECRET, secrets.token_hex(32).encode())
+        return await storage.read(_SECRET)
+    raise InvalidInput("the secret that signs tokens is damaged", hint=f"remove {_SECRET} from the storage")

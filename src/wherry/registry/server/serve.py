@@ -1,0 +1,96 @@
+"""One worker: listens, answers, keeps house, and ends when told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from wherry.errors import InvalidInput
+from wherry.registry.server.assembly import Assembly, assemble
+from wherry.registry.server.settings import seconds
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from wherry.registry.server.metrics import Metrics
+    from wherry.registry.server.settings import Settings, Tls
+
+__all__ = ["serve", "tls_context"]
+
+_log = logging.getLogger(__name__)
+_GRACE_SECONDS: Final = 10.0
+_KEEP_ALIVE_SECONDS: Final = 75.0
+_HOUSE_SECONDS: Final = 60.0
+"""At most this long after start, unfinished uploads are looked through, and then at every collection."""
+
+
+async def serve(
+    settings: Settings, listener: socket.socket, metrics: Metrics, *, housekeeper: bool, ready: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    :param housekeeper: whether this worker collects garbage.
+    :param ready: is called when requests are answered.
+    """
+    assembly = await assemble(settings, metrics)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, assembly.doors.log.reopen)
+    http = web.Server(assembly.front, access_log=None, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+    context = tls_context(settings.tls) if settings.tls else None
+    server = await loop.create_server(http, sock=listener, ssl=context, backlog=4096)
+    house = asyncio.create_task(_keep_house(settings, assembly, metrics)) if housekeeper else None
+    try:
+        ready()
+        await ended.wait()
+    finally:
+        server.close()
+        if house is not None:
+            house.cancel()
+            await asyncio.gather(house, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await http.shutdown(_GRACE_SECONDS)
+        await assembly.close()
+
+
+async def _keep_house(settings: Settings, assembly: Assembly, metrics: Metrics) -> None:
+    """Collect garbage, again and again."""
+    interval = seconds(settings.gc.interval)
+    if not interval or settings.read_only:
+        return
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            done = await assembly.collector.run()
+        except Exception:
+            _log.exception("garbage could not be collected; once more at the next time")
+            continue
+        metrics.add("collected_blobs", done.blobs)
+        metrics.add("collected_bytes", done.bytes)
+        _log.info("collected %s", done)
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """What the server proves its identity with.
+
+    :raises InvalidInput: the files can't be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.client_ca:
+            context.load_verify_locations(tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:  # SSLError is one
+        raise InvalidInput("unable to use the TLS certificates", cause=str(error)) from error
+    return context
