@@ -1,0 +1,437 @@
+"""``wherry network trace A B [PORT]``: does it reach, and which name, route or rule stops it.
+
+A walk over values (`wherry.network.world`): no packet is sent, nothing in the kernel is asked. It takes the path that
+a packet takes - name, route, the rules in their order, the program at the end - and stops where the packet stops.
+Rules are named by their table, chain and comment, as ``nft list ruleset`` shows them.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Final
+
+from msgspec import Struct
+
+from wherry.errors import InvalidInput, NotFound
+from wherry.network.bridge import ICC
+from wherry.network.drivers import is_true
+from wherry.network.listeners import Listener
+from wherry.network.model import Address, Endpoint, Network
+from wherry.network.rules_tables import bridge_table, inet_table
+from wherry.network.world import Party, World
+
+__all__ = ["HOST", "OUTSIDE", "Step", "Trace", "rule_named", "trace"]
+
+HOST: Final = "host"
+"""The name of the host itself, as a place to come from or go to."""
+OUTSIDE: Final = "outside"
+"""The name of everybody else: another machine, the Internet."""
+_PROTOCOLS: Final = ("tcp", "udp", "sctp")
+
+
+class Step(Struct, frozen=True):
+    """One thing on the way.
+
+    :ivar what: ``name``, ``container``, ``route``, ``rule``, ``address``, ``port`` or ``host``.
+    """
+
+    passes: bool
+    what: str
+    why: str
+
+
+class Trace(Struct, frozen=True):
+    """The answer.
+
+    :ivar because: what stopped it, or how it went, in a sentence.
+    :ivar hint: what would work instead; may be empty.
+    """
+
+    source: str
+    target: str
+    reaches: bool
+    because: str
+    steps: tuple[Step, ...]
+    hint: str = ""
+
+
+def trace(world: World, source: str, target: str, port: str = "") -> Trace:
+    """Walk from one place to another.
+
+    :param source: a container's name or ID, or ``host``, or ``outside``.
+    :param target: the same, or an address, or a name that the source may look up.
+    :param port: ``80`` or ``53/udp``; empty: only whether packets arrive.
+    :raises NotFound: there is no such container.
+    :raises InvalidInput: the port is none.
+    """
+    walk = _Walk(world, source, *_parse_port(port))
+    try:
+        walk.go(target)
+    except _StopError as stop:
+        return Trace(source, target, False, stop.step.why, tuple(walk.steps), stop.hint)
+    failed = next((step for step in walk.steps if not step.passes), None)
+    return Trace(source, target, failed is None, (failed or walk.steps[-1]).why, tuple(walk.steps))
+
+
+def _parse_port(text: str) -> tuple[int | None, str]:
+    number, _, protocol = text.partition("/")
+    protocol = protocol or "tcp"
+    if not text:
+        return None, protocol
+    if not number.isascii() or not number.isdigit() or not 0 < int(number) < 65536 or protocol not in _PROTOCOLS:
+        raise InvalidInput(f"invalid port {text!r}: a number up to 65535 is wanted, with /tcp, /udp or /sctp behind it")
+    return int(number), protocol
+
+
+def rule_named(chain: str, why: str, *, family: str = "inet") -> str:
+    """Say which rule it is, in the words of ``nft list ruleset``.
+
+    :raises LookupError: there is no such rule; a test keeps this page and the tables together.
+    """
+    table = (inet_table if family == "inet" else bridge_table)("wherry")
+    for each in table.chains:
+        for rule in each.rules:
+            if (each.name, rule.why) == (chain, why):
+                return f"table {family}, chain {chain}: {rule.describe()}"
+    raise LookupError(f"no rule {why!r} in chain {chain!r}")
+
+
+class _StopError(Exception):
+    """The packet stops here."""
+
+    def __init__(self, step: Step, hint: str) -> None:
+        super().__init__(step.why)
+        self.step = step
+        self.hint = hint
+
+
+class _Walk:
+    """One packet's way, with the steps taken so far."""
+
+    def __init__(self, world: World, source: str, port: int | None, protocol: str) -> None:
+        self._world = world
+        self._port = port
+        self._protocol = protocol
+        self._from = None if source in (HOST, OUTSIDE) else self._find(source)
+        self._source = source
+        self.steps: list[Step] = []
+
+    def _find(self, reference: str) -> Party:
+        party = self._world.party(reference)
+        if party is None:
+            raise NotFound(f"No such container: {reference}")
+        return party
+
+    def _pass(self, what: str, why: str) -> None:
+        self.steps.append(Step(True, what, why))
+
+    def _stop(self, what: str, why: str, hint: str = "") -> _StopError:
+        self.steps.append(Step(False, what, why))
+        return _StopError(self.steps[-1], hint)
+
+    # --- the chapters
+
+    def go(self, target: str) -> None:
+        """Walk the whole way."""
+        if self._from is not None and not self._from.running:
+            raise self._stop("container", f"{self._from.name} does not run")
+        if self._from is not None and self._from.shares_host:
+            self._pass("container", f"{self._from.name} has the host's network: it is where the host is")
+            self._from, self._source = None, HOST
+        if target == OUTSIDE:
+            self._to_outside()
+            return
+        address = self._resolve(target)
+        if address is None or self._world.is_host(address):
+            self._to_host(address)
+            return
+        found = self._world.holder(address)
+        if found is None:
+            self._to_outside(address)
+            return
+        self._to_container(*found, address)
+
+    def _resolve(self, target: str) -> Address | None:
+        """The address that the source gets for a name; None stands for any address of the host's."""
+        if target == HOST:
+            return None
+        try:
+            return ip_address(target)
+        except ValueError:
+            pass
+        if self._from is not None:
+            shared = self._by_name(self._from, target)
+            if shared is not None:
+                return shared
+        party = self._find(target)
+        if not party.running:
+            raise self._stop("container", f"{party.name} does not run")
+        if party.shares_host:
+            self._pass("container", f"{party.name} has the host's network: it is where the host is")
+            return None
+        return self._address_of(party, target)
+
+    def _by_name(self, source: Party, name: str) -> Address | None:
+        """What the DNS server inside the source's networks answers."""
+        for mine in source.endpoints:
+            network = self._world.network(mine.network_id)
+            for party in self._world.parties:
+                theirs = party.on(mine.network_id)
+                if network is None or theirs is None or not party.running or network.is_default_bridge:
+                    continue
+                if name in (party.name, party.owner, party.owner[:12], *theirs.aliases):
+                    address = theirs.addresses[0]
+                    self._pass("name", f"{source.name} finds '{name}' at {address}, on network {network.name}")
+                    return address
+        return None
+
+    def _address_of(self, party: Party, name: str) -> Address:
+        """The address of a container whose name the source does not find."""
+        shared = [each for each in party.endpoints if self._from is not None and self._from.on(each.network_id)]
+        endpoint = next(iter(shared or party.endpoints), None)
+        if endpoint is None or not endpoint.addresses:
+            raise self._stop("route", f"{party.name} is on no network", f"wherry network connect NETWORK {party.name}")
+        address = endpoint.addresses[0]
+        if self._from is None:
+            self._pass("name", f"{party.name} has the address {address}")
+            return address
+        # A name that is not found is where most questions end; the rest of the way is still worth telling.
+        why, hint = self._why_no_name(self._from, party, name)
+        if not shared:
+            self.steps.append(Step(False, "name", why))
+            return address
+        raise self._stop("name", why, f"{hint}; by its address {address} it can be reached unless a rule stops that")
+
+    def _why_no_name(self, source: Party, party: Party, name: str) -> tuple[str, str]:
+        hint = f"put both on a network of your own: wherry network connect NETWORK {party.name}"
+        shared = [each for each in party.endpoints if source.on(each.network_id)]
+        if shared:
+            return f"{source.name} cannot look up '{name}': the default bridge has no name resolution", hint
+        return f"{source.name} cannot look up '{name}': they have no network in common", hint
+
+    # --- to a container
+
+    def _to_container(self, party: Party, theirs: Endpoint, address: Address) -> None:
+        network = self._world.network(theirs.network_id)
+        if network is None or not party.running:
+            raise self._stop("container", f"{party.name} does not run")
+        mine = self._from.on(theirs.network_id) if self._from is not None else None
+        if mine is not None:
+            self._within(network, party, theirs)
+        elif self._source == HOST:
+            self._from_host(network, party, address)
+        else:
+            self._from_elsewhere(network, party, theirs)
+        self._listening(party.listeners, party.name, self._port, address)
+
+    def _within(self, network: Network, party: Party, theirs: Endpoint) -> None:
+        """Both are on one network."""
+        self._pass("route", f"both are on network {network.name}")
+        if network.driver == "bridge" and not is_true(network.options, ICC, True):
+            rule = rule_named("between", "containers do not reach one another here", family="bridge")
+            raise self._stop("rule", f"{rule} (network {network.name} has {ICC}=false)", _instead(party, theirs))
+        if network.driver == "bridge":
+            self._pass("rule", rule_named("forward", "within a bridge") + " (accept)")
+
+    def _from_host(self, network: Network, party: Party, address: Address) -> None:
+        """The host sends straight into its bridges; these packets are not forwarded."""
+        if network.driver == "macvlan":
+            raise self._stop("route", f"a macvlan interface and its parent do not hear one another ({network.name})")
+        self._pass("route", f"the host is on {party.name}'s network: {address} is behind {network.bridge}")
+
+    def _from_elsewhere(self, network: Network, party: Party, theirs: Endpoint) -> None:
+        """From another network, or from outside, by the container's own address."""
+        if network.driver == "macvlan" and self._source == OUTSIDE:
+            self._pass("route", f"{party.name} is on the network of {network.bridge}, beside its machines")
+            return
+        self._default_route(theirs.addresses[0])
+        if network.driver != "bridge":
+            raise self._stop("route", f"the host does not forward to network {network.name} ({network.driver})")
+        if network.internal:
+            raise self._stop("rule", rule_named("forward", "no way into an internal network"))
+        raise self._stop("rule", rule_named("dnat_only", "not published"), _instead(party, theirs))
+
+    def _default_route(self, to: Address | None) -> None:
+        """The first half of every way that leads through the host."""
+        if self._from is None:
+            return
+        version = to.version if to is not None else 4
+        ways = [each for each in self._from.endpoints if (each.gateway4 if version == 4 else each.gateway6)]
+        if not ways:
+            internal = [self._world.network(each.network_id) for each in self._from.endpoints]
+            names = ", ".join(each.name for each in internal if each is not None)
+            on = f"only on {names}" if names else "on no network"
+            raise self._stop("route", f"{self._from.name} has no default route for IPv{version}: it is {on}")
+        best = max(ways, key=lambda each: each.priority)
+        gateway = best.gateway4 if version == 4 else best.gateway6
+        network = self._world.network(best.network_id)
+        self._pass(
+            "route", f"by default {self._from.name} sends to {gateway}, on network {network.name if network else '?'}"
+        )
+        self._forwarding(version)
+
+    def _forwarding(self, version: int) -> None:
+        if version not in self._world.forwards:
+            setting = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
+            raise self._stop("host", f"the host does not forward IPv{version}", f"sysctl -w {setting}=1")
+
+    def _obstacles(self, hook: str, version: int) -> None:
+        """Other programs' rules are not read: what they may do is told, and does not stop the walk."""
+        for each in self._world.obstacles:
+            if each.hook == hook and version in each.versions:
+                self._pass("rule", f"unless {each.where} stops it: {each.describe()}")
+
+    # --- to the host, and its published ports
+
+    def _to_host(self, address: Address | None) -> None:
+        if self._port is not None:
+            found = _published_at(self._world, self._protocol, self._port, address)
+            if found is not None:
+                self._through_port(*found, address)
+                return
+        self._input(address)
+        where = address if address is not None and not address.is_unspecified else None
+        self._listening(self._world.host_listeners, "the host", self._port, where)
+
+    def _input(self, address: Address | None) -> None:
+        """A packet for the host itself."""
+        version = address.version if address is not None else 4
+        if address is not None and address.is_loopback and self._source != HOST:
+            if self._from is not None:
+                raise self._stop("route", f"{address} means {self._from.name} itself")
+            raise self._stop("rule", rule_named("loopback_stays", "to 127.0.0.0/8, but not on lo"))
+        if self._from is None:
+            self._pass("route", "on the host itself" if self._source == HOST else "the host is reached from outside")
+        else:
+            self._into_host(self._from, address)
+        if self._source != HOST:
+            self._obstacles("input", version)
+
+    def _into_host(self, source: Party, address: Address | None) -> None:
+        """From a container to the host."""
+        gateways = {gateway: network for network in self._networks_of(source) for gateway in _gateways(network)}
+        if address is None and gateways:
+            address = next(iter(gateways))
+        if address in gateways:
+            self._pass("route", f"{address} is the host's address on network {gateways[address].name}")
+            return
+        if all(network.internal for network in self._networks_of(source)):
+            rule = rule_named("from_internal", "another address of the host, from an internal network")
+            raise self._stop("rule", rule)
+        self._default_route(address)
+
+    def _networks_of(self, party: Party) -> list[Network]:
+        found = (self._world.network(endpoint.network_id) for endpoint in party.endpoints)
+        return [network for network in found if network is not None]
+
+    def _through_port(self, party: Party, theirs: Endpoint, container_port: int, address: Address | None) -> None:
+        """The host's port is published: the packet gets the container's address."""
+        network = self._world.network(theirs.network_id)
+        version = address.version if address is not None else 4
+        if self._world.firewall is not None:
+            raise self._stop("rule", self._world.firewall)
+        self._input_of_published(address)
+        inside = theirs.ipv6 if version == 6 else theirs.ipv4
+        if address is not None and address == ip_address("::1"):
+            self._pass("port", f"port {self._port} at ::1 is passed on to {inside or theirs.ipv4} by wherryd")
+        else:
+            chain = "prerouting" if self._source != HOST else "output"
+            rule = rule_named(chain, "to the host")
+            self._pass("rule", f"{rule}: port {self._port} leads to {party.name}, {inside} port {container_port}")
+        if network is not None and network.internal:
+            raise self._stop("rule", rule_named("forward", "no way into an internal network"))
+        if self._source != HOST:
+            self._pass("rule", rule_named("dnat_only", "sent to a published port"))
+            self._obstacles("forward", version)
+        self._listening(party.listeners, party.name, container_port, inside)
+
+    def _input_of_published(self, address: Address | None) -> None:
+        """What stops a packet before it is translated, or just after."""
+        if address is not None and address.is_loopback and self._source != HOST:
+            if self._from is not None:
+                raise self._stop("route", f"{address} means {self._from.name} itself")
+            raise self._stop("rule", rule_named("loopback_stays", "to 127.0.0.0/8, but not on lo"))
+        if self._from is None:
+            return
+        networks = self._networks_of(self._from)
+        if all(network.internal for network in networks):
+            raise self._stop("rule", rule_named("forward", "no way out of an internal network"))
+        own = {gateway for network in networks for gateway in _gateways(network)}
+        if address is not None and address not in own:
+            self._default_route(address)
+
+    # --- to the outside
+
+    def _to_outside(self, address: Address | None = None) -> None:
+        if self._source == OUTSIDE:
+            raise self._stop("route", f"{address or OUTSIDE} is not on this machine, and neither is the source")
+        if self._from is None:
+            self._pass("route", "the host itself sends it")
+            return
+        version = address.version if address is not None else 4
+        self._default_route(address)
+        network = max(
+            (each for each in self._from.endpoints if (each.gateway4 if version == 4 else each.gateway6)),
+            key=lambda each: each.priority,
+        )
+        self._out_of(self._world.network(network.network_id), version)
+
+    def _out_of(self, network: Network | None, version: int) -> None:
+        if network is not None and network.internal:
+            raise self._stop("rule", rule_named("forward", "no way out of an internal network"))
+        self._obstacles("forward", version)
+        if network is None or network.driver != "bridge":
+            return
+        if is_true(network.options, _MASQUERADE, True):
+            self._pass("rule", rule_named("postrouting", "out" if version == 4 else "out, IPv6"))
+        else:
+            self._pass("rule", f"network {network.name} is not masqueraded: answers need a route back to it")
+
+    # --- the program at the end
+
+    def _listening(
+        self, listeners: tuple[Listener, ...] | None, who: str, port: int | None, address: Address | None
+    ) -> None:
+        if port is None or listeners is None or self._protocol == "sctp":
+            return
+        there = [each for each in listeners if (each.protocol, each.port) == (self._protocol, port)]
+        label = f"port {port}/{self._protocol}"
+        if not there:
+            raise self._stop("port", f"no program of {who} listens at {label}")
+        if address is not None and not any(each.takes(self._protocol, port, address) for each in there):
+            at = ", ".join(sorted({str(each.address) for each in there}))
+            hint = "have the program listen at 0.0.0.0 or [::]"
+            raise self._stop("port", f"{who} listens at {label} only on {at}, not on {address}", hint)
+        self._pass("port", f"{who} listens at {label}")
+
+
+_MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
+
+
+def _gateways(network: Network) -> list[Address]:
+    """The host's own addresses on a network."""
+    if network.driver not in ("bridge", "dummy"):
+        return []
+    return [subnet.gateway for subnet in network.subnets if subnet.gateway is not None]
+
+
+def _published_at(
+    world: World, protocol: str, port: int, address: Address | None
+) -> tuple[Party, Endpoint, int] | None:
+    """Whose port it is that is published at the host's address (None: at any) and port."""
+    for party in world.parties:
+        for endpoint in party.endpoints:
+            for each in endpoint.published:
+                at = each.host_address
+                fits = address is None or at == address or (at.is_unspecified and at.version == address.version)
+                if (each.protocol, each.host_port) == (protocol, port) and fits:
+                    return party, endpoint, each.container_port
+    return None
+
+
+def _instead(party: Party, endpoint: Endpoint) -> str:
+    """How else it can be reached."""
+    ways = sorted({f"{each.host_port}/{each.protocol}" for each in endpoint.published})
+    if ways:
+        return f"{party.name} is published: use an address of the host and port {', '.join(ways)}"
+    return f"join one of {party.name}'s networks, or publish the port"

@@ -1,0 +1,81 @@
+"""What a walk over the networks needs to know, as values: for `wherry.network.trace` and `wherry.network.audit`."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from wherry.network.listeners import Listener
+from wherry.network.model import Address, Endpoint, Network
+from wherry.network.rules_foreign import Obstacle
+
+__all__ = ["HostAddress", "Party", "World"]
+
+
+class HostAddress(Struct, frozen=True):
+    """An address of the host's, and the interface that has it."""
+
+    address: Address
+    interface: str
+
+
+class Party(Struct, frozen=True, kw_only=True):
+    """Somebody with a place on networks.
+
+    :ivar shares_host: it has no network of its own, but the host's (``--network host``).
+    :ivar listeners: at which ports its programs listen; None when that is not known.
+    """
+
+    owner: str
+    name: str
+    running: bool = True
+    shares_host: bool = False
+    endpoints: tuple[Endpoint, ...] = ()
+    listeners: tuple[Listener, ...] | None = None
+
+    def on(self, network_id: str) -> Endpoint | None:
+        """Its place on a network."""
+        return next((endpoint for endpoint in self.endpoints if endpoint.network_id == network_id), None)
+
+
+class World(Struct, frozen=True, kw_only=True):
+    """What there is.
+
+    :ivar parties: all containers, also those that do not run.
+    :ivar host_addresses: of every interface of the host, loopback and bridges included.
+    :ivar host_listeners: at which ports the host's own programs listen; None when that is not known.
+    :ivar forwards: the versions of IP that the host forwards.
+    :ivar obstacles: other programs' packet filters that stand in the way.
+    :ivar firewall: why there is none of ours; None when there is.
+    """
+
+    networks: tuple[Network, ...]
+    parties: tuple[Party, ...]
+    host_addresses: tuple[HostAddress, ...] = ()
+    host_listeners: tuple[Listener, ...] | None = None
+    forwards: tuple[int, ...] = (4, 6)
+    obstacles: tuple[Obstacle, ...] = ()
+    firewall: str | None = None
+
+    def network(self, network_id: str) -> Network | None:
+        """The network of that ID."""
+        return next((network for network in self.networks if network.id == network_id), None)
+
+    def party(self, reference: str) -> Party | None:
+        """Whoever has that name or ID, or an ID that alone begins so."""
+        for party in self.parties:
+            if reference in (party.name, party.owner):
+                return party
+        found = [party for party in self.parties if reference and party.owner.startswith(reference)]
+        return found[0] if len(found) == 1 else None
+
+    def holder(self, address: Address) -> tuple[Party, Endpoint] | None:
+        """Whose address it is, if it is a container's."""
+        for party in self.parties:
+            for endpoint in party.endpoints:
+                if address in endpoint.addresses:
+                    return party, endpoint
+        return None
+
+    def is_host(self, address: Address) -> bool:
+        """Whether it is an address of the host's; all of 127.0.0.0/8 and ``::1`` are."""
+        return address.is_loopback or any(each.address == address for each in self.host_addresses)
