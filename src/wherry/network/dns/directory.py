@@ -30,19 +30,21 @@ class Upstream(NamedTuple):
 class Surroundings(NamedTuple):
     """What an owner's questions are measured against.
 
-    :ivar domains: names of the networks it is on, lower case: ``x.domain`` is ours to know, and is never asked upstream.
+    :ivar domains: names of the networks it is on, lower case: ``x.domain`` is ours to know, and is never asked
+        upstream.
     :ivar subnets: all ranges of addresses that this engine hands out; who is there is never asked upstream.
     :ivar upstreams: whom to ask for the rest, in this order; empty: nobody (an owner on internal networks only).
-    :ivar single_labels: whether names without a dot (``printer``) are asked upstream as well. dockerd asks them unless the
-        container has an option ``ndots`` above 0; but then the name of every container that is not running, or was
-        mistyped, is told to whoever runs the upstream server. So here it is the other way round: only where the user gave
-        the option ``ndots:0`` (`wherry.network.hostfiles.asks_single_labels`).
+    :ivar asks_all: whether names that look like ours and are not known are asked upstream all the same: names without a
+        dot (``printer``) and names below `domains`. dockerd asks for them, unless the container has an option ``ndots``
+        above 0; but then the name of every container that is not running, or was mistyped, is told to whoever runs the
+        upstream server. So here it is the other way round: only where the user gave the option ``ndots:0``
+        (`wherry.network.hostfiles.asks_all`).
     """
 
     domains: frozenset[str] = frozenset()
     subnets: tuple[Prefix, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
-    single_labels: bool = False
+    asks_all: bool = False
 
 
 class Directory(Protocol):
@@ -66,8 +68,8 @@ class Directory(Protocol):
         :param name: lower case, without final dot; any characters that a label may hold, dots included.
         :param network: None: on whichever of its networks the name is known, asked in order of their priority, links
             first; else only on the network of this name (lower case), and only if the owner is on it.
-        :returns: all addresses of both families, of everyone with this name on that network (an alias may be shared); an
-            empty sequence when the name is known but has no address; None when it is unknown.
+        :returns: all addresses of both families, of everyone with this name on that network (an alias may be shared);
+            an empty sequence when the name is known but has no address; None when it is unknown.
         """
 
     def reverse(self, owner: str, address: Address) -> str | None:
