@@ -218,8 +218,10 @@ class ResolvConf:
         """The file, with a checksum by which `is_as_written` knows it again."""
         lines = ["# Made by wherry, which leaves it alone once somebody else has changed it.", ""]
         lines += [f"nameserver {server}" for server in self.nameservers]
-        lines += [f"{key} {' '.join(words)}" for key, words in (("search", self.search), ("options", self.options)) if
-        words] lines += [*self.others, ""]
+        for keyword, words in (("search", self.search), ("options", self.options)):
+            if words:
+                lines.append(f"{keyword} {' '.join(words)}")
+        lines += [*self.others, ""]
         if self.given:
             lines.append(f"# Given for this container: {', '.join(self.given)}; the rest is the host's.")
         lines += [f"# {note}" for note in self.notes]
