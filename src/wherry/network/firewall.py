@@ -4,9 +4,10 @@ The rules are fixed (`wherry.network.rules_tables`); bridges, endpoints and publ
 keeps nothing in memory: whoever holds it knows what should be there, and says so again for `Firewall.restore` and
 `Firewall.intact`.
 
-The rules count on three things that are settings of links: the host forwards (``ip_forward``, ``ipv6.conf.all.forwarding``);
-a bridge takes answers to 127.0.0.1 (``route_localnet``); and a container's port of the bridge is in hairpin mode, without
-which, where br_netfilter is on, a container does not reach itself through its published port.
+The rules count on three things that are settings of links: the host forwards (``ip_forward``,
+``ipv6.conf.all.forwarding``); a bridge takes answers to 127.0.0.1 (``route_localnet``); and a container's port of the
+bridge is in hairpin mode, without which, where br_netfilter is on, a container does not reach itself through its
+published port.
 """
 
 from __future__ import annotations
