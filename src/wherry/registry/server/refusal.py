@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from wherry.errors import (
     Conflict,
     CorruptData,
@@ -23,6 +21,7 @@ from wherry.errors import (
     Unsupported,
     WherryError,
 )
+from wherry.oci.codec import encode
 
 __all__ = ["STATUS", "Refusal", "of_error"]
 
@@ -76,7 +75,7 @@ class Refusal(Exception):  # an answer, which happens to travel as an exception
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.detail is not None:
             error["detail"] = self.detail
-        return msgspec.json.encode({"errors": [error]})
+        return encode({"errors": [error]})
 
 
 def of_error(error: WherryError) -> Refusal:

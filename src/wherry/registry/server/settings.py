@@ -68,7 +68,11 @@ class Issuer(_Table, frozen=True, kw_only=True):
 
     name: str  #: the token's "iss"
     key: str  #: path of a PEM public key or certificate
-    algorithms: list[str] = ["RS256", "ES256", "EdDSA"]
+    algorithms: tuple[str, ...] = (
+        "RS256",
+        "ES256",
+        "EdDSA",
+    )
 
 
 class Auth(_Table, frozen=True, kw_only=True):
@@ -81,7 +85,7 @@ class Auth(_Table, frozen=True, kw_only=True):
     service: str = "wherry-registry"  #: what tokens have to be for
     key: str = ""  #: path of a PEM private key that signs our tokens; without one a secret is made in the storage
     token_ttl: str = "5m"
-    issuers: list[Issuer] = []
+    issuers: tuple[Issuer, ...] = ()
 
 
 class Rule(_Table, frozen=True, kw_only=True):
@@ -89,7 +93,7 @@ class Rule(_Table, frozen=True, kw_only=True):
 
     user: str  #: a name, "*" for everybody who is logged in, "anonymous" for everybody else as well
     repositories: str = "*"  #: a pattern: "*" stands for any run of characters, slashes included
-    actions: list[str] = ["pull"]  #: pull, push, delete, catalog; "*" is all
+    actions: tuple[str, ...] = ("pull",)  #: pull, push, delete, catalog; "*" is all
 
 
 class Proxy(_Table, frozen=True, kw_only=True):
@@ -125,7 +129,12 @@ class Webhook(_Table, frozen=True, kw_only=True):
     timeout: str = "5s"
     retries: int = 8
     queue: int = 1000  #: events that wait at most; when there are more, the oldest are dropped and counted
-    actions: list[str] = ["push", "pull", "mount", "delete"]
+    actions: tuple[str, ...] = (
+        "push",
+        "pull",
+        "mount",
+        "delete",
+    )
 
 
 class Logs(_Table, frozen=True, kw_only=True):
@@ -164,11 +173,11 @@ class Settings(_Table, frozen=True, kw_only=True):
     tls: Tls | None = None
     storage: StorageSettings = StorageSettings()
     auth: Auth = Auth()
-    access: list[Rule] = []
+    access: tuple[Rule, ...] = ()
     proxy: Proxy | None = None
     gc: Collection = Collection()
-    quota: list[Quota] = []
-    webhooks: list[Webhook] = []
+    quota: tuple[Quota, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     log: Logs = Logs()
     metrics: Metrics = Metrics()
     limits: Limits = Limits()

@@ -61,7 +61,7 @@ class TokenGrant:
 class _Key:
     issuer: str
     key: Any
-    algorithms: list[str]
+    algorithms: tuple[str, ...]
 
 
 class Issuer:
@@ -99,7 +99,7 @@ class Issuer:
 
     def key(self) -> _Key:
         """What our tokens are verified with."""
-        return _Key(OUR_NAME, self.public, [self._algorithm])
+        return _Key(OUR_NAME, self.public, (self._algorithm,))
 
     def _sign(self, claims: dict[str, Any], ttl: float) -> str:
         now = int(time.time())
@@ -148,7 +148,7 @@ def _decode(jwt: Any, token: str, key: _Key, service: str) -> dict[str, Any]:
         claims: dict[str, Any] = jwt.decode(
             token,
             key.key,
-            algorithms=key.algorithms,
+            algorithms=list(key.algorithms),
             audience=service,
             issuer=key.issuer,
             leeway=_LEEWAY,
