@@ -25,10 +25,11 @@ from wherry.content.partial import Partials
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound
 from wherry.images import catalog as catalogs
-from wherry.images import describe, listing, origins, references
+from wherry.images import compare, describe, listing, origins, references
 from wherry.images.archive import ImageArchive
 from wherry.images.catalog import Catalog
 from wherry.images.checks import check_platform, refuse_reserved, writable_name
+from wherry.images.fsck import Checker, Finding, Refetch
 from wherry.images.image import Image
 from wherry.images.load import Candidate, candidates
 from wherry.images.making import Commit, Maker, WriteLayer
@@ -279,6 +280,33 @@ class ImageStore:
             self._catalog.name(identifier, name)
         self._catalog.write_index()
         return any(image is None or image.id != identifier for image in before)
+
+    # --- looking closely: these read the disk -----------------------------------------------------
+
+    def sharing(self) -> Json:
+        """All images with their layers, and all layers with the images that have them."""
+        return compare.sharing(self._catalog, self.layers)
+
+    def layer_steps(self, text: str) -> Jsons:
+        """An image's layers, the lowest first, with what each one adds, replaces and deletes."""
+        return compare.layer_steps(self.resolve(text), self._catalog, self.layers)
+
+    def differences(self, first: str, second: str) -> Jsons:
+        """What two images have differently, file by file."""
+        found = compare.differences(self.resolve(first), self.resolve(second))
+        return [difference.json() for difference in found]
+
+    def check(self, *, busy: Callable[[Layer], Sequence[str]], refetch: Refetch | None = None) -> Iterator[Finding]:
+        """Hold everything against its digest or its seal; with `refetch`, make good what is damaged.
+
+        :param busy: which running containers stand on a layer.
+        """
+        with self.arrival() as lease:  # so that nothing goes while it is looked at
+            images = self._catalog.everything()
+            lease.layer(*(layer.chain_id for layer in self.layers))
+            lease.blob(*self.references.blobs(), *(digest for digest, _ in self.content.walk()))
+            checker = Checker(self._database, self.content, self.layers, images, busy=busy, refetch=refetch)
+            yield from checker.run()
 
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str] = ()) -> None:
         """Write images as an archive that Docker, Podman and skopeo read.

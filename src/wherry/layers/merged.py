@@ -89,6 +89,11 @@ class MergedDirectory:
         return os.fstat(self._levels[0][1].fileno())
 
     @property
+    def identity(self) -> list[tuple[int, int]]:
+        """Which directories it consists of: two that have the same look the same."""
+        return [(status.st_dev, status.st_ino) for status in (os.fstat(fd.fileno()) for _, fd in self._levels)]
+
+    @property
     def is_opaque(self) -> bool:
         """Whether its topmost part hides what layers below have in theirs."""
         return is_opaque(self._levels[0][1].fileno())

@@ -122,6 +122,12 @@ class LayerStore:
             top = layer.parent
         return found
 
+    def directories(self) -> dict[str, str]:
+        """What the directories below `root` are, by their names; others have no business there."""
+        layers = {str(layer.number): "layers" for layer in self}
+        places = {name + _MOUNTPOINTS: "places to mount on" for name in [EMPTY_LAYER, *layers]}
+        return {EMPTY_LAYER: "layers", **layers, **places}
+
     def mountpoints(self, top: Digest | None) -> Path:
         """The directory with what a pile lacks to be a container's root; made when it is asked for first.
 

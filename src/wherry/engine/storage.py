@@ -1,0 +1,84 @@
+"""What lies on the disk, looked at closely: who shares which layer, whether all is sound, where every byte went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+from wherry.engine.accounts import Accounts
+from wherry.engine.registry import Registry
+from wherry.errors import NotFound
+from wherry.images import ImageStore
+from wherry.images.fsck import Refetch, Verdict
+from wherry.layers.store import Layer
+from wherry.oci.digest import Digest
+
+__all__ = ["Storage"]
+
+Json = dict[str, Any]
+Jsons = list[Json]
+
+
+class Storage:
+    """Questions about what is stored. All methods read the disk: in a thread.
+
+    :param refetch: fetches a blob from where it came from; without it, damaged blobs stay damaged.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        registry: Registry,
+        accounts: Accounts,
+        refetch: Callable[[], Refetch] = lambda: _cannot_fetch,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._accounts = accounts
+        self._refetch = refetch
+
+    def accounts(self) -> Json:
+        """Bytes under the data root by owner, and orphans."""
+        return self._accounts.report()
+
+    def sharing(self) -> Json:
+        """All images with their layers, all layers with their images."""
+        return self._store.sharing()
+
+    def layer_steps(self, name: str) -> Jsons:
+        """An image's layers, with what each one adds, replaces and deletes."""
+        return self._store.layer_steps(name)
+
+    def differences(self, first: str, second: str) -> Jsons:
+        """What two images have differently, file by file."""
+        return self._store.differences(first, second)
+
+    def check(self, *, repair: bool) -> Generator[Json, None, None]:
+        """Hold everything against its digest or its seal, and tell of each thing; then a summary.
+
+        :param repair: also make good what is damaged.
+        """
+        counted: Mapping[Verdict, int] = dict.fromkeys(Verdict, 0)
+        total = 0
+        for finding in self._store.check(busy=self._running_on, refetch=self._refetch() if repair else None):
+            counted = {**counted, finding.verdict: counted[finding.verdict] + 1}
+            total += finding.size
+            yield {
+                "Kind": str(finding.kind), "Name": str(finding.name), "Verdict": str(finding.verdict),
+                "Bytes": finding.size, "Images": list(finding.images), "Why": finding.why, "Hint": finding.hint,
+            }  # fmt: skip
+        orphans = self._accounts.report()["Orphans"]
+        if repair and orphans:
+            self._store.references.collect_everything()
+            orphans = self._accounts.report()["Orphans"]
+        summary = {str(verdict).capitalize(): count for verdict, count in counted.items()}
+        yield {"Summary": {**summary, "Bytes": total, "Orphans": orphans}}
+
+    def _running_on(self, layer: Layer) -> list[str]:
+        """The containers that run on a layer, or are about to."""
+        alive = [one for one in self._registry if one.state.is_alive or one.restart is not None]
+        return [one.id for one in alive if layer in self._store.get(one.definition.image_id).layers]
+
+
+def _cannot_fetch(digest: Digest) -> None:
+    raise NotFound(f"it is not known where the blob {digest} came from")

@@ -1,0 +1,193 @@
+"""What images have in common, and what tells them apart: by layers, and file by file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from wherry.content.durable import disk_errors
+from wherry.images.image import Image
+from wherry.layers.diff import ChangeKind, changes
+from wherry.layers.merged import MergedDirectory, MergedEntry
+from wherry.layers.overlay import OverlayMount
+from wherry.layers.store import EMPTY_LAYER, Layer, LayerStore
+
+__all__ = ["Difference", "differences", "layer_steps", "sharing"]
+
+Json = dict[str, Any]
+_PIECE: Final = 1 << 18
+_WORDS: Final = {ChangeKind.ADDED: "Added", ChangeKind.MODIFIED: "Replaced", ChangeKind.DELETED: "Deleted"}
+
+
+def sharing(images: Iterable[Image], layers: LayerStore) -> Json:
+    """All images with their layers, and all layers with the images that have them."""
+    shown = [image for image in images if not image.removed]
+    users: dict[Layer, list[str]] = {layer: [] for layer in layers}
+    for image in shown:
+        for layer in image.layers:
+            users.setdefault(layer, []).append(str(image.id))
+    return {
+        "Images": [_image(image) for image in shown],
+        "Layers": [
+            {**_layer(layer), "Images": owners}
+            for layer, owners in sorted(users.items(), key=lambda one: one[0].number)
+        ],
+    }
+
+
+def layer_steps(image: Image, images: Iterable[Image], layers: LayerStore) -> list[Json]:
+    """An image's layers, the lowest first: who else has each, how it came about, what it adds, replaces, deletes."""
+    steps = [step.created_by for step in image.document.history or [] if not step.empty_layer]
+    steps += [""] * (len(image.layers) - len(steps))
+    others = [other for other in images if not other.removed and other.id != image.id]
+    found = []
+    for number, layer in enumerate(image.layers):
+        sharers = [_name(other) for other in others if layer in other.layers]
+        below = [str(layers.path(one)) for one in reversed(image.layers[:number])]
+        counted = _counted(str(layers.path(layer)), below or [str(layers.root / EMPTY_LAYER)])
+        found.append({**_layer(layer), "CreatedBy": steps[number], "SharedWith": sharers, **counted})
+    return found
+
+
+def _counted(upper: str, below: Sequence[str]) -> Json:
+    """How many files, and bytes in them, a layer adds, replaces, and deletes."""
+    counted = {word: {"Files": 0, "Bytes": 0} for word in _WORDS.values()}
+    for change in changes([OverlayMount("/", tuple(below), upper, "")]):
+        if change.kind is ChangeKind.DELETED:
+            counted["Deleted"]["Files"] += 1
+            continue
+        try:
+            status = os.lstat(upper + change.path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # a directory that is named only because something in it was deleted
+        if not stat.S_ISDIR(status.st_mode):
+            entry = counted[_WORDS[change.kind]]
+            entry["Files"] += 1
+            entry["Bytes"] += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return counted
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One path that two images have differently.
+
+    :param before: the file's bytes in the first image; 0 where it has none, or it is no regular file.
+    :param after: the same of the second.
+    """
+
+    path: str
+    kind: ChangeKind
+    before: int
+    after: int
+
+    def json(self) -> Json:
+        """As the API gives it; the kinds are those of ContainerChanges."""
+        return {"Path": self.path, "Kind": int(self.kind), "Before": self.before, "After": self.after}
+
+
+def differences(first: Image, second: Image) -> list[Difference]:
+    """What has to happen to one image's files for it to be another one's, sorted by path."""
+    one, other = (image.overlay(Path("/nowhere"))[0].lower for image in (first, second))
+    with (
+        disk_errors("compare two images"),
+        MergedDirectory.open_root(one) as before,
+        MergedDirectory.open_root(other) as after,
+    ):
+        found = [*_compare(before, after, b"")]
+    return sorted(found, key=lambda difference: difference.path)
+
+
+def _compare(before: MergedDirectory | None, after: MergedDirectory | None, path: bytes) -> Iterator[Difference]:
+    """The differences in one directory; None where an image has no such."""
+    if before is not None and after is not None and before.identity == after.identity:
+        return  # the same directories of the same layers
+    old = {entry.name: entry for entry in before.entries()} if before else {}
+    new = {entry.name: entry for entry in after.entries()} if after else {}
+    for name in sorted(old.keys() | new.keys()):
+        here, former, latter = path + b"/" + name, old.get(name), new.get(name)
+        kind = _kind(former, latter)
+        if kind is not None:
+            yield Difference(os.fsdecode(here), kind, _size(former), _size(latter))
+        inner = [
+            directory.open(name) if directory and entry and stat.S_ISDIR(entry.status.st_mode) else None
+            for directory, entry in ((before, former), (after, latter))
+        ]
+        try:
+            if any(inner):
+                yield from _compare(inner[0], inner[1], here)
+        finally:
+            for opened in inner:
+                if opened is not None:
+                    opened.close()
+
+
+def _kind(former: MergedEntry | None, latter: MergedEntry | None) -> ChangeKind | None:
+    if former is None:
+        return ChangeKind.ADDED
+    if latter is None:
+        return ChangeKind.DELETED
+    return None if _is_same(former, latter) else ChangeKind.MODIFIED
+
+
+def _is_same(former: MergedEntry, latter: MergedEntry) -> bool:
+    one, other = former.status, latter.status
+    if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
+        return True
+    names = ["st_mode", "st_uid", "st_gid", "st_rdev"]
+    if not stat.S_ISDIR(one.st_mode):
+        names += ["st_size", "st_mtime_ns"]
+    if any(getattr(one, name) != getattr(other, name) for name in names):
+        return False
+    if stat.S_ISLNK(one.st_mode):
+        return _target(former) == _target(latter)
+    return not stat.S_ISREG(one.st_mode) or _same_content(former, latter)
+
+
+def _same_content(former: MergedEntry, latter: MergedEntry) -> bool:
+    files = [os.open(one.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=one.directory)
+             for one in (former, latter)]  # fmt: skip
+    try:
+        while True:
+            pieces = [os.read(fd, _PIECE) for fd in files]
+            if pieces[0] != pieces[1]:
+                return False
+            if not pieces[0]:
+                return True
+    finally:
+        for fd in files:
+            os.close(fd)
+
+
+def _target(entry: MergedEntry) -> bytes:
+    return os.readlink(entry.name, dir_fd=entry.directory)
+
+
+def _size(entry: MergedEntry | None) -> int:
+    return entry.status.st_size if entry is not None and stat.S_ISREG(entry.status.st_mode) else 0
+
+
+def _image(image: Image) -> Json:
+    return {
+        "Id": str(image.id),
+        "RepoTags": image.repo_tags,
+        "Size": image.size,
+        "BuiltIn": image.built_in,
+        "Layers": [str(layer.chain_id) for layer in image.layers],
+    }
+
+
+def _layer(layer: Layer) -> Json:
+    return {
+        "ChainID": str(layer.chain_id),
+        "DiffID": str(layer.diff_id),
+        "Parent": str(layer.parent) if layer.parent else "",
+        "Size": layer.size,
+    }
+
+
+def _name(image: Image) -> str:
+    return image.repo_tags[0] if image.repo_tags else image.id.short
