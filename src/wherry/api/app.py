@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp.web import Server
 
@@ -13,17 +13,22 @@ from wherry.api import errors
 from wherry.api.absent import AbsentRoutes
 from wherry.api.attach import AttachRoutes
 from wherry.api.call import Call
+from wherry.api.commit import CommitRoutes
 from wherry.api.containers import ContainerRoutes
+from wherry.api.distribution import DistributionRoutes
 from wherry.api.events import EventRoutes
 from wherry.api.exec import ExecRoutes
 from wherry.api.front import HEAD_LIMIT, FrontDoor
 from wherry.api.hijack import HangupWatch, wants_upgrade
 from wherry.api.images import ImageRoutes
 from wherry.api.logs import LogRoutes
-from wherry.api.networks import NetworkRoutes, VolumeRoutes
+from wherry.api.networks import NetworkRoutes
 from wherry.api.routing import Route, Router
 from wherry.api.stats import StatsRoutes
+from wherry.api.storage import StorageRoutes
 from wherry.api.system import SystemRoutes
+from wherry.api.transfer import finished
+from wherry.api.volumes import VolumeRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -97,18 +102,7 @@ async def _run(route: Route, call: Call) -> StreamResponse:
     """Run a handler; one that does not stream ends what it began, even when its client has left."""
     if route.streaming:
         return await route.handler(call)
-    task: asyncio.Future[Any] = asyncio.ensure_future(route.handler(call))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(_note_outcome)
-        raise
-
-
-def _note_outcome(task: asyncio.Future[Any]) -> None:
-    """Look at how a request ended that nobody waits for any more."""
-    if not task.cancelled() and (error := task.exception()):
-        log.info("a request failed after its client had left", extra={"error": str(error)})
+    return await finished(route.handler(call))
 
 
 def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[None]]) -> Api:
@@ -126,9 +120,12 @@ def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[None]]) -> Ap
         ExecRoutes(engine.execs, watch),
         StatsRoutes(containers),
         EventRoutes(engine.events),
-        ImageRoutes(engine.images),
-        NetworkRoutes(containers),
+        DistributionRoutes(engine.distribution),
+        ImageRoutes(engine.images, engine.distribution),
+        NetworkRoutes(engine.networks),
         VolumeRoutes(),
+        CommitRoutes(engine.commits),
+        StorageRoutes(engine.storage),
         AbsentRoutes(),
     )
     return Api(Router(route for part in parts for route in part.routes()), watch)

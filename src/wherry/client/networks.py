@@ -67,6 +67,6 @@ class Networks:
         query = {"from": source, "to": target, "port": port or None}
         return dict(self._client.json("GET", "/wherry/networks/trace", query))
 
-    def audit(self) -> builtins.list[dict[str, Any]]:
+    def audit(self) -> dict[str, Any]:
         """What is reachable from where (wherry's own addition to the API)."""
-        return list(self._client.json("GET", "/wherry/networks/audit"))
+        return dict(self._client.json("GET", "/wherry/networks/audit"))

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wherry import __version__
+from wherry.daemon.network_options import NETWORK_OPTIONS, network_options
+from wherry.daemon.option import Option
 from wherry.engine.settings import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, RegistryOptions, Settings, Ulimit
 from wherry.errors import InvalidInput
 
@@ -47,22 +49,6 @@ class Options:
     tls: Tls | None = None
     docker_socket: bool = False
     daemonize: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option: its flags, its name in the file, and what kind of value it takes."""
-
-    flags: tuple[str, ...]
-    key: str  #: the member of the configuration file; empty where only a flag makes sense
-    kind: str  #: ``text``, ``number``, ``switch``, ``list``, ``map``, ``ulimits``
-    help: str
-    metavar: str = "TEXT"
-
-    @property
-    def name(self) -> str:
-        """The name that the value has in between."""
-        return self.flags[-1].lstrip("-").replace("-", "_")
 
 
 OPTIONS: Final = (
@@ -129,6 +115,7 @@ OPTIONS: Final = (
     ),
     Option(("--max-concurrent-uploads",), "max-concurrent-uploads", "number", "layers at once (default 5)", "NUMBER"),
     Option(("--max-download-attempts",), "max-download-attempts", "number", "for what may pass (default 5)", "NUMBER"),
+    *NETWORK_OPTIONS,
     Option(("--tls",), "tls", "switch", "as --tlsverify"),
     Option(("--tlsverify",), "tlsverify", "switch", "listen on tcp:// for clients with a certificate only"),
     Option(("--tlscacert",), "tlscacert", "text", "signs the clients' certificates", "FILE"),
@@ -142,6 +129,9 @@ OPTIONS: Final = (
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(message, hint="see wherryd --help")
+
+
+_REPEATED: Final = frozenset(("list", "map", "ulimits", "pools", "maps"))
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -184,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
             arguments |= {"nargs": "?", "const": True, "type": _switch, "metavar": "true|false"}
         else:
             arguments |= {"metavar": option.metavar, "type": int if option.kind == "number" else str}
-            arguments |= {"action": "append"} if option.kind in {"list", "map", "ulimits"} else {}
+            arguments |= {"action": "append"} if option.kind in _REPEATED else {}
         parser.add_argument(*option.flags, **arguments)
     return parser
 
@@ -246,6 +236,10 @@ _FROM_FILE: Final[Mapping[str, Any]] = {
     "switch": _typed(bool),
     "list": lambda value: [_typed(str)(item) for item in _typed(list)(value)],
     "map": lambda value: [f"{name}={_typed(str)(item)}" for name, item in value.items()],
+    "pools": lambda value: [f"base={_typed(str)(pool['base'])},size={_typed(int)(pool['size'])}" for pool in value],
+    "maps": lambda value: [
+        f"{driver}={name}={_typed(str)(item)}" for driver, options in value.items() for name, item in options.items()
+    ],
     "ulimits": lambda value: [f"{name}={limit['Soft']}:{limit['Hard']}" for name, limit in value.items()],
 }
 
@@ -289,6 +283,7 @@ def _settings(values: dict[str, Any]) -> Settings:
         "seccomp_profile": values.get("seccomp_profile"),
         "no_new_privileges": values.get("no_new_privileges"),
         "init": values.get("init"),
+        "networks": network_options(values),
         "registries": _registries(values),
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})

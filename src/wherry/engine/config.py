@@ -17,6 +17,8 @@ __all__ = [
     "CreateRequest",
     "Device",
     "DeviceRequest",
+    "EndpointIpam",
+    "EndpointSettings",
     "ExecConfig",
     "Healthcheck",
     "HostConfig",
@@ -25,6 +27,7 @@ __all__ = [
     "MountBindOptions",
     "MountTmpfsOptions",
     "NetworkingConfig",
+    "PortBinding",
     "RestartPolicy",
     "Ulimit",
 ]
@@ -157,6 +160,13 @@ class Mount(Struct, rename="pascal", omit_defaults=True):
     image_options: dict[str, Any] | None = None
 
 
+class PortBinding(Struct, rename="pascal"):
+    """Where on the host a port of the container is reached; the port may be a range, or empty."""
+
+    host_ip: str | None = None
+    host_port: str | None = None
+
+
 class HostConfig(Struct, rename="pascal", kw_only=True):
     """What depends on this host: limits, mounts, namespaces, security."""
 
@@ -192,7 +202,7 @@ class HostConfig(Struct, rename="pascal", kw_only=True):
     container_id_file: str | None = field(default=None, name="ContainerIDFile")
     log_config: LogConfig | None = None
     network_mode: str | None = None
-    port_bindings: dict[str, Any] | None = None
+    port_bindings: dict[str, list[PortBinding] | None] | None = None
     restart_policy: RestartPolicy | None = None
     auto_remove: bool | None = None
     volume_driver: str | None = None
@@ -230,10 +240,30 @@ class HostConfig(Struct, rename="pascal", kw_only=True):
     init: bool | None = None
 
 
+class EndpointIpam(Struct, rename="pascal", omit_defaults=True):
+    """The addresses that a container asks for on a network."""
+
+    ipv4_address: str | None = field(default=None, name="IPv4Address")
+    ipv6_address: str | None = field(default=None, name="IPv6Address")
+    link_local_ips: list[str] | None = field(default=None, name="LinkLocalIPs")
+
+
+class EndpointSettings(Struct, rename="pascal", kw_only=True, omit_defaults=True):
+    """What a container asks of its place on a network; what the API adds about a place that it has is not read."""
+
+    ipam_config: EndpointIpam | None = field(default=None, name="IPAMConfig")
+    links: list[str] | None = None
+    aliases: list[str] | None = None
+    mac_address: str | None = None
+    driver_opts: dict[str, str] | None = None
+    gw_priority: int | None = None
+    network_id: str | None = field(default=None, name="NetworkID")
+
+
 class NetworkingConfig(Struct, rename="pascal"):
     """The networks to join, by name."""
 
-    endpoints_config: dict[str, Any] | None = None
+    endpoints_config: dict[str, EndpointSettings | None] | None = None
 
 
 class CreateRequest(ContainerConfig, rename="pascal", kw_only=True):

@@ -24,6 +24,7 @@ from wherry.engine.launcher import Launcher
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.logs import read_logs
 from wherry.engine.metrics import Metrics
+from wherry.engine.networking import Networking
 from wherry.engine.registry import Registry
 from wherry.engine.state import Status
 from wherry.engine.streams import AttachOptions, LogChunk, LogOptions
@@ -57,6 +58,7 @@ class Containers:
     metrics: Metrics
     explainer: Explainer
     usage: Usage
+    networking: Networking
 
     def get(self, ref: str) -> Container:
         """The container itself."""
@@ -113,6 +115,8 @@ class Containers:
         container = self.registry.get(ref)
         old = container.name
         self.registry.rename(container, new_name)
+        self.networking.renamed(container)
+        self.networking.renamed(container)
         self.lifecycle.tell(container, "rename", oldName=f"/{old}")
 
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,10 +10,11 @@ import msgspec
 
 from wherry.engine.container import Container
 from wherry.engine.mounts import MountPoint
+from wherry.engine.network_shown import network_settings
 from wherry.engine.security import apparent_paths
 from wherry.engine.state import Status
 
-__all__ = ["image_shown", "inspect", "mounts_shown", "network_id", "networks_shown"]
+__all__ = ["image_shown", "inspect", "mounts_shown"]
 
 Json = dict[str, Any]
 
@@ -64,7 +64,7 @@ def inspect(container: Container, names_of: Callable[[str], list[str]], size: tu
         },
         "Mounts": mounts_shown(container),
         "Config": config_shown(container),
-        "NetworkSettings": _network_settings(container),
+        "NetworkSettings": network_settings(container),
     }
     if size is not None:
         body["SizeRw"], body["SizeRootFs"] = size
@@ -122,7 +122,10 @@ def host_config_shown(container: Container) -> Json:
             shown[name] = shown[name] or default
     for name in _LISTS:
         shown[name] = shown[name] or []
-    shown["PortBindings"] = shown["PortBindings"] or {}
+    shown["PortBindings"] = {
+        port: [{name: text or "" for name, text in binding.items()} for binding in bindings or []]
+        for port, bindings in (shown["PortBindings"] or {}).items()
+    }
     shown["RestartPolicy"] = shown["RestartPolicy"] or {"Name": "no", "MaximumRetryCount": 0}
     shown["RestartPolicy"]["Name"] = shown["RestartPolicy"]["Name"] or "no"
     shown["ConsoleSize"] = shown["ConsoleSize"] or [0, 0]
@@ -157,36 +160,3 @@ def image_shown(container: Container, names_of: Callable[[str], list[str]]) -> s
         return image
     known = names_of(identifier)
     return image if image in known or f"{image}:latest" in known or "@" in image else identifier
-
-
-# --- networks -------------------------------------------------------------------------------------
-
-
-def network_id(name: str) -> str:
-    """The ID of a built-in network, the same on every machine."""
-    return hashlib.sha256(f"wherry network {name}".encode()).hexdigest()
-
-
-def networks_shown(container: Container) -> Json:
-    """The API's ``Networks``: ``none`` or ``host``, or nothing for another container's network."""
-    mode = container.host.network_mode or "none"
-    if mode.startswith("container:"):
-        return {}
-    return {mode: {
-        "IPAMConfig": None, "Links": None, "Aliases": None, "DriverOpts": None, "GwPriority": 0,
-        "NetworkID": network_id(mode), "EndpointID": container.id if container.state.is_alive else "", "Gateway": "",
-        "IPAddress": "", "MacAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0, "DNSNames": None,
-    }}  # fmt: skip
-
-
-def _network_settings(container: Container) -> Json:
-    alive = container.state.is_alive
-    return {
-        "Bridge": "", "SandboxID": container.id if alive else "",
-        "SandboxKey": f"/proc/{container.state.pid}/ns/net" if alive else "",
-        "Ports": {}, "HairpinMode": False, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None, "SecondaryIPv6Addresses": None, "EndpointID": "", "Gateway": "",
-        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
-        "MacAddress": "", "Networks": networks_shown(container),
-    }  # fmt: skip

@@ -14,6 +14,7 @@ import msgspec
 from wherry.engine import files
 from wherry.engine.container import Container
 from wherry.engine.keeper_link import KeeperLink
+from wherry.engine.networking import Networking
 from wherry.engine.output import OutputFeed
 from wherry.engine.registry import Registry
 from wherry.engine.settings import Settings
@@ -40,6 +41,7 @@ class Launcher:
     """Starts containers through the keeper, and keeps their output feeds.
 
     :param overlay: the overlay mounts that are a container's root.
+    :param networking: gives containers their places on networks.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Launcher:
         registry: Registry,
         link: KeeperLink,
         overlay: Callable[[Container], list[OverlayMount]],
+        networking: Networking,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._link = link
         self._overlay = overlay
+        self._networking = networking
 
     @property
     def cgroup_parent(self) -> str:
@@ -64,14 +68,14 @@ class Launcher:
         return cgroup_path(container, self._settings)
 
     async def launch(self, container: Container) -> int:
-        """Start a container's process; returns its ID on the host.
+        """Start a container's process; returns its ID on the host. When it fails, `release` has to be called.
 
         :raises CommandNotFound: there is no such program in its root.
         :raises CommandNotExecutable: there is, and it cannot be executed.
         :raises InvalidInput: the configuration asks for what cannot be.
         :raises SystemFault: the machine refused, with the step that failed.
         """
-        plan = self._plan(container)
+        plan = self._plan(container, await self._networking.attach(container))
         with plan_memfd(container.id, plan) as descriptor:
             message = await self._link.request(
                 "launch",
@@ -89,11 +93,15 @@ class Launcher:
         pid: int = message.fields["pid"]
         return pid
 
-    def _plan(self, container: Container) -> Plan:
+    async def release(self, container: Container) -> None:
+        """Take back what a container had on networks; its process is gone, or never was."""
+        await self._networking.release(container)
+
+    def _plan(self, container: Container, network: str | None) -> Plan:
         try:
-            files.make_run_directory(container)
+            files.make_run_directory(container, self._networking.texts(container))
             _make_sources(container)
-            around = Surroundings(self._settings, self._overlay(container), self._joined)
+            around = Surroundings(self._settings, self._overlay(container), self._joined, network)
         except OSError as exc:
             kind = OutOfSpace if exc.errno in (28, 122) else SystemFault
             raise kind("cannot prepare the container's files", cause=str(exc)) from exc
@@ -117,10 +125,12 @@ class Launcher:
     def take_descriptors(container: Container, message: Message) -> None:
         """Keep the pidfd and, of a container with a terminal, the master; both came from the keeper.
 
-        What the keeper does not have stays as it is: after its predecessor's death, this process may hold the only
-        descriptor of a terminal.
+        The mount of the root comes last, at a start only. What the keeper does not have stays as it is: after its
+        predecessor's death, this process may hold the only descriptor of a terminal.
         """
         owned = [Fd(fd) for fd in message.fds]
+        if message.fields.get("root"):
+            container.root = owned.pop()
         if owned:
             container.pidfd = owned[0]
         if len(owned) > 1:

@@ -99,6 +99,7 @@ class Lifecycle:
             state.status = Status.EXITED
         assert container.feed is not None
         container.feed.has_failed_to_start()
+        await self._launcher.release(container)
         await self._clean_up(container)
         self._registry.save_state(container)
         self.tell(container, "die", exitCode=str(state.exit_code))
@@ -120,6 +121,7 @@ class Lifecycle:
             root, container.root = container.root, None
             self._record_exit(container, report)
             self._after_exit(container)
+            await self._launcher.release(container)  # who hears of the end may want its ports
             removed = container.host.auto_remove and container.state.status is not Status.RESTARTING
             if removed:
                 await self._remove(container, root)

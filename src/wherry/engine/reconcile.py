@@ -17,6 +17,7 @@ from wherry.engine import clock, files
 from wherry.engine.container import Container
 from wherry.engine.launcher import Launcher
 from wherry.engine.lifecycle import Lifecycle
+from wherry.engine.networking import Networking
 from wherry.engine.registry import Registry
 from wherry.engine.state import Status
 from wherry.errors import WherryError
@@ -38,6 +39,7 @@ class Reconciler:
         registry: Registry,
         launcher: Launcher,
         lifecycle: Lifecycle,
+        networking: Networking,
         *,
         data_root: Path,
         exec_root: Path,
@@ -45,6 +47,8 @@ class Reconciler:
         self._registry = registry
         self._launcher = launcher
         self._lifecycle = lifecycle
+        self._networking = networking
+        self._networking = networking
         self._data = data_root / "containers"
         self._run = exec_root / "containers"
 
@@ -92,6 +96,7 @@ class Reconciler:
         if container.pidfd is None:
             container.pidfd = _pidfd(entry["pid"])
         self._launcher.hold_streams(container)
+        self._networking.adopt(container)
         container.started.set()
         self._registry.save_state(container)
         assert container.feed is not None

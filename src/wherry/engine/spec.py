@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wherry.engine.container import Container
 from wherry.engine.names import short
+from wherry.engine.network_modes import joined_container
 from wherry.engine.resources import resources
 from wherry.engine.security import apparent_paths, capability_sets, seccomp_of
 from wherry.engine.settings import Settings
@@ -38,11 +39,13 @@ class Surroundings:
 
     :param overlay: the overlay mounts that are its root, from its image.
     :param join: looks up another container for ``container:NAME`` modes; raises unless it runs.
+    :param network: the network namespace that was prepared for it; None: a new, empty one.
     """
 
     settings: Settings
     overlay: list[OverlayMount]
     join: Callable[[str], Container]
+    network: str | None = None
 
 
 def cgroup_path(container: Container, settings: Settings) -> str:
@@ -122,7 +125,7 @@ def environment(container: Container) -> list[str]:
     values = {"PATH": default_path.removeprefix("PATH="), "HOSTNAME": hostname_of(container)}
     if container.has_terminal:
         values["TERM"] = "xterm"
-    for entry in container.config.env or []:
+    for entry in [*container.linked, *(container.config.env or [])]:
         name, equals, value = entry.partition("=")
         if equals:
             values[name] = value
@@ -173,6 +176,8 @@ def _namespaces(container: Container, around: Surroundings) -> list[Json]:
         if mode and mode.startswith("container:"):
             other = around.join(mode.partition(":")[2])
             found.append({"type": kind, "path": f"/proc/{other.state.pid}/ns/{_PROC_NAMES[kind]}"})
+        elif kind == "network" and around.network is not None:
+            found.append({"type": kind, "path": around.network})
         else:
             found.append({"type": kind})
     return found
@@ -264,7 +269,7 @@ def _mounts(container: Container, around: Surroundings) -> list[Json]:
     taken = {point.target for point in container.definition.mounts}
     mounts = [_overlay(part) for part in around.overlay]
     mounts += [mount for mount in _system_mounts(container, around) if mount["destination"] not in taken]
-    mounts += [mount for mount in _generated_files(container) if mount["destination"] not in taken]
+    mounts += [mount for mount in _generated_files(container, around) if mount["destination"] not in taken]
     for point in container.definition.mounts:
         source = point.source or "tmpfs"
         mounts.append({"destination": point.target, "type": point.kind, "source": source, "options": point.options})
@@ -329,9 +334,12 @@ def _bound(source: str, target: str, *options: str) -> Json:
     return {"destination": target, "type": "bind", "source": source, "options": ["rbind", "rprivate", *options]}
 
 
-def _generated_files(container: Container) -> list[Json]:
+def _generated_files(container: Container, around: Surroundings) -> list[Json]:
+    """Its own, or those of the container whose network it shares: they are about the network."""
+    shared = joined_container(container.host.network_mode)
+    owner = container if shared is None else around.join(shared)
     names = ("hostname", "hosts", "resolv.conf")
-    return [_bound(str(container.run_directory / name), f"/etc/{name}") for name in names]
+    return [_bound(str(owner.run_directory / name), f"/etc/{name}") for name in names]
 
 
 def _root_propagation(container: Container) -> str:

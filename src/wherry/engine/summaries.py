@@ -10,7 +10,10 @@ from typing import Any, Final
 from wherry.engine import clock
 from wherry.engine.container import Container
 from wherry.engine.events import has_label
-from wherry.engine.inspection import image_shown, mounts_shown, networks_shown
+from wherry.engine.inspection import image_shown, mounts_shown
+from wherry.engine.network_modes import HOST, joined_container
+from wherry.engine.network_ports import exposed_ports, listed_ports, port_requests, ports_in
+from wherry.engine.network_shown import endpoints_shown
 from wherry.engine.registry import Registry
 from wherry.engine.state import Status
 from wherry.errors import InvalidInput
@@ -102,7 +105,7 @@ class Lister:
             "ImageID": definition.image_id,
             "Command": _command(definition.argv),
             "Created": clock.from_rfc3339(definition.created) // 1_000_000_000,
-            "Ports": [],
+            "Ports": _ports(container),
             "Labels": container.config.labels or {},
             "State": str(state.status),
             "Status": status_text(container),
@@ -110,7 +113,7 @@ class Lister:
                 "NetworkMode": container.host.network_mode or "none",
                 "Annotations": container.host.annotations or {},
             },
-            "NetworkSettings": {"Networks": networks_shown(container)},
+            "NetworkSettings": {"Networks": endpoints_shown(container)},
             "Mounts": mounts_shown(container),
         }
         if size:
@@ -131,6 +134,10 @@ def _check_filters(filters: Filters) -> None:
                 raise InvalidInput(f"invalid filter 'health={value}'")
             if name == "name":
                 _pattern(value)
+            if name in ("expose", "publish"):
+                ports_in(value)
+            if name in ("expose", "publish"):
+                ports_in(value)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -146,12 +153,29 @@ def _named(container: Container, value: str) -> bool:
     return bool(pattern.search(f"/{container.name}") or pattern.search(container.name))
 
 
-def _has_port(container: Container, value: str) -> bool:
-    port, _, protocol = value.partition("/")
-    first, _, last = port.partition("-")
-    wanted = range(int(first), int(last or first) + 1) if first.isdecimal() and (last or "0").isdecimal() else ()
-    exposed = container.config.exposed_ports or {}
-    return any(f"{number}/{protocol or 'tcp'}" in exposed for number in wanted)
+def _ports(container: Container) -> list[dict[str, Any]]:
+    """The ports that a running container serves; of one on the host's network none are known."""
+    mode = container.host.network_mode
+    if not container.state.is_alive or mode == HOST or joined_container(mode):
+        return []
+    return listed_ports(container.config, container.host, container.endpoints.values())
+
+
+def _exposes(container: Container, value: str) -> bool:
+    return not set(ports_in(value)).isdisjoint(exposed_ports(container.config, container.host))
+
+
+def _publishes(container: Container, value: str) -> bool:
+    """By the container's port, as in Docker."""
+    published = {(port.container_port, port.protocol) for port in port_requests(container.config, container.host)}
+    return not published.isdisjoint(ports_in(value))
+
+
+def _on_network(container: Container, value: str) -> bool:
+    return any(
+        value == name or (value and (settings.network_id or "").startswith(value))
+        for name, settings in container.definition.networks.items()
+    )
 
 
 def _uses_volume(container: Container, value: str) -> bool:
@@ -166,10 +190,10 @@ _TESTS: Final[Mapping[str, Callable[[Container, str], bool]]] = {
     "exited": lambda c, v: (
         not c.state.is_alive and c.state.finished_at != clock.ZERO_TIME and c.state.exit_code == int(v)
     ),
-    "network": lambda c, v: v in networks_shown(c),
+    "network": _on_network,
     "volume": _uses_volume,
-    "expose": _has_port,
-    "publish": lambda c, v: False,  # nothing can be published yet
+    "expose": _exposes,
+    "publish": _publishes,
     "health": lambda c, v: v == "none",
     "is-task": lambda c, v: v.lower() in ("false", "0"),
 }

@@ -14,6 +14,8 @@ from functools import cache
 from typing import Final
 
 from wherry.engine.config import ContainerConfig, ExecConfig, HostConfig
+from wherry.engine.network_modes import check_modes
+from wherry.engine.network_ports import check_ports
 from wherry.errors import InvalidInput
 from wherry.linux import capabilities
 
@@ -35,8 +37,8 @@ def validate_create(config: ContainerConfig, host: HostConfig) -> list[str]:
         check(host)
     if (host.uts_mode or "") == "host" and config.hostname:
         raise InvalidInput("conflicting options: hostname and the UTS mode")
-    if (host.network_mode or "").startswith("container:") and config.hostname:
-        raise InvalidInput("conflicting options: hostname and the network mode")
+    check_modes(config, host)
+    check_ports(config, host)
     return validate_resources(host)
 
 

@@ -1,0 +1,106 @@
+"""What ``wherryd`` is told about networks; names and meanings are dockerd's (``dockerd(8)``, ``daemon.json``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from wherry.daemon.option import Option
+from wherry.engine.settings import NetworkOptions
+from wherry.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NETWORK_OPTIONS: Final = (
+    Option(("-b", "--bridge"), "bridge", "text", "a bridge for the default network; none: no default network", "NAME"),
+    Option(("--bip",), "bip", "text", "address and prefix length of the default bridge", "CIDR"),
+    Option(("--bip6",), "bip6", "text", "the same for IPv6", "CIDR"),
+    Option(
+        ("--default-address-pool",),
+        "default-address-pools",
+        "pools",
+        "base=CIDR,size=BITS: where networks get their subnets from (repeatable)",
+        "POOL",
+    ),
+    Option(("--default-gateway",), "default-gateway", "text", "the router of the default bridge's containers", "IP"),
+    Option(("--default-gateway-v6",), "default-gateway-v6", "text", "the same for IPv6", "IP"),
+    Option(
+        ("--default-network-opt",),
+        "default-network-opts",
+        "maps",
+        "DRIVER=key=value: an option that networks get unless they say otherwise (repeatable)",
+        "OPTION",
+    ),
+    Option(("--dns",), "dns", "list", "a name server for containers (repeatable)", "IP"),
+    Option(("--dns-opt",), "dns-opts", "list", "a resolver option for containers (repeatable)", "OPTION"),
+    Option(("--dns-search",), "dns-search", "list", "a domain to complete short names with (repeatable)", "DOMAIN"),
+    Option(("--fixed-cidr",), "fixed-cidr", "text", "the default bridge's addresses for containers", "CIDR"),
+    Option(("--fixed-cidr-v6",), "fixed-cidr-v6", "text", "the same for IPv6", "CIDR"),
+    Option(("--host-gateway-ip",), "host-gateway-ips", "list", "what host-gateway means in --add-host", "IP"),
+    Option(("--icc",), "icc", "switch", "containers on the default bridge reach one another (default true)"),
+    Option(("--ip",), "ip", "text", "where ports are published that name no address (default 0.0.0.0)", "IP"),
+    Option(("--ip-forward",), "ip-forward", "switch", "switch forwarding on in the kernel (default true)"),
+    Option(("--ip-masq",), "ip-masq", "switch", "containers reach outside with the host's address (default true)"),
+    Option(("--ipv6",), "ipv6", "switch", "IPv6 on the default bridge (default: when the host has it)"),
+    Option(("--mtu",), "mtu", "number", "MTU of containers' interfaces (default: the uplink's)", "BYTES"),
+)
+
+_RENAMED: Final = {
+    "default_gateway_v6": "default_gateway6",
+    "fixed_cidr_v6": "fixed_cidr6",
+    "ip": "host_address",
+    "dns_opt": "dns_options",
+    "host_gateway_ip": "host_gateway_ips",
+}
+_LISTS: Final = frozenset(("dns", "dns_opt", "dns_search", "host_gateway_ip"))
+
+
+def network_options(values: Mapping[str, Any]) -> NetworkOptions:
+    """What the values of the command line and the file say about networks.
+
+    :raises InvalidInput: one makes no sense.
+    """
+    given: dict[str, Any] = {}
+    for option in NETWORK_OPTIONS:
+        if option.name in values and option.kind in ("text", "number", "switch", "list"):
+            value = values[option.name]
+            given[_RENAMED.get(option.name, option.name)] = tuple(value) if option.name in _LISTS else value
+    for name in ("dns", "host_gateway_ips"):
+        for text in given.get(name, ()):
+            _check_address(text, name)
+    if "host_address" in given:
+        _check_address(given["host_address"], "ip")
+    return NetworkOptions(
+        **given,
+        pools=tuple(_pool(text) for text in values.get("default_address_pool", [])),
+        default_options=_by_driver(values.get("default_network_opt", [])),
+    )
+
+
+def _check_address(text: str, option: str) -> None:
+    from ipaddress import ip_address  # noqa: PLC0415 - a daemon that is told nothing starts without
+
+    try:
+        ip_address(text)
+    except ValueError:
+        raise InvalidInput(f'invalid value "{text}" for "{option.replace("_", "-")}": it is no IP address') from None
+
+
+def _pool(text: str) -> tuple[str, int]:
+    """``base=10.10.0.0/16,size=24``."""
+    fields = dict(field.strip().partition("=")[::2] for field in text.split(","))
+    if set(fields) != {"base", "size"} or not fields["size"].isdecimal():
+        raise InvalidInput(f'invalid default address pool "{text}": it must be base=CIDR,size=BITS')
+    return fields["base"], int(fields["size"])
+
+
+def _by_driver(texts: list[str]) -> dict[str, dict[str, str]]:
+    """``bridge=com.docker.network.driver.mtu=1400``."""
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        driver, equals, option = text.partition("=")
+        key, second, value = option.partition("=")
+        if not (driver and equals and key and second):
+            raise InvalidInput(f'invalid default network option "{text}": it must be DRIVER=key=value')
+        found.setdefault(driver, {})[key] = value
+    return found

@@ -1,0 +1,43 @@
+"""From what a container asks of a network to what `wherry.network` understands."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+from wherry.engine.config import EndpointIpam, EndpointSettings
+from wherry.network.model import Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wherry.network.model import Network, PortRequest
+
+__all__ = ["publishing_network", "wishes_of"]
+
+
+def wishes_of(settings: EndpointSettings, ports: tuple[PortRequest, ...]) -> Wishes:
+    """The wishes of a membership; its texts have been checked.
+
+    :param ports: what is published through this network.
+    """
+    ipam = settings.ipam_config or EndpointIpam()
+    return Wishes(
+        ipv4=IPv4Address(ipam.ipv4_address) if ipam.ipv4_address else None,
+        ipv6=IPv6Address(ipam.ipv6_address) if ipam.ipv6_address else None,
+        mac=settings.mac_address or None,
+        aliases=tuple(settings.aliases or ()),
+        links=tuple(settings.links or ()),
+        driver_options=dict(settings.driver_opts or {}),
+        priority=settings.gw_priority or 0,
+        publish=ports,
+    )
+
+
+def publishing_network(networks: Sequence[Network], members: Mapping[str, EndpointSettings]) -> Network | None:
+    """The network through which a container's ports are published: the one that will have the default route.
+
+    Through any other the answers would not find back. Internal networks have neither.
+    """
+    reachable = [network for network in networks if network.driver == "bridge" and not network.internal]
+    return min(reachable, key=lambda network: (-(members[network.name].gw_priority or 0), network.name), default=None)
