@@ -239,17 +239,22 @@ def await_program(started: launch.Launched) -> tuple[launch.Report, Fd | None]:
         report = launch.read_report(started.channel)
         if isinstance(report, launch.Terminal):
             master = report.master
+        elif isinstance(report, launch.Root):
+            report.mount.close()
         elif not isinstance(report, launch.NotYet):
             return report, master
 
 
-def finish(plan: Plan) -> Result:
-    """Launch a plan and wait for its end, collecting what it prints."""
+def finish(plan: Plan, warm: launch.Warm | None = None) -> Result:
+    """Launch a plan and wait for its end, collecting what it prints.
+
+    :param warm: where a child may be ready for it.
+    """
     with open(os.devnull, "rb") as null:
         pipes = [os.pipe(), os.pipe()]
         streams = None if plan.terminal else (null.fileno(), pipes[0][1], pipes[1][1])
         try:
-            started = launch.launch(plan, streams)
+            started = launch.launch(plan, streams, warm=warm, encoded=plan.encode())
         finally:
             for _, writing in pipes:
                 os.close(writing)

@@ -81,6 +81,12 @@ class PlainLauncher:
     def was_out_of_memory(self, cgroup: str) -> bool | None:
         return None
 
+    def warm_up(self) -> None:
+        """Nothing of these programs can be begun ahead."""
+
+    def cool_down(self) -> None:
+        """Nothing was begun."""
+
 
 def become(argv: list[str], channel: socket.socket, slave: int | None, stdio: tuple[Fd, Fd, Fd] | None) -> None:
     """In the child: arrange the streams and execute; report what went wrong."""

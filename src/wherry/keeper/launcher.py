@@ -76,5 +76,11 @@ class Launcher(Protocol):
         :raises WherryError: nothing was started, and nothing is left.
         """
 
+    def warm_up(self) -> None:
+        """Make ready for the next start; called when one is through, and there may be another one soon."""
+
+    def cool_down(self) -> None:
+        """Let go of what is ready: nothing was started for a while, or the keeper is about to end."""
+
     def was_out_of_memory(self, cgroup: str) -> bool | None:
         """Whether the kernel killed something in this cgroup for want of memory; None if that cannot be told."""

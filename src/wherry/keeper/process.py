@@ -96,7 +96,19 @@ class Process:
     :param directory: the container's, in the exec-root.
     """
 
-    __slots__ = ("child", "description", "directory", "ending", "exit", "master", "outputs", "pidfd", "root", "sink", "stdin")
+    __slots__ = (
+        "child",
+        "description",
+        "directory",
+        "ending",
+        "exit",
+        "master",
+        "outputs",
+        "pidfd",
+        "root",
+        "sink",
+        "stdin",
+    )
 
     def __init__(self, description: Description, directory: str) -> None:
         self.description: Final = description

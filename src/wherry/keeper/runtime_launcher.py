@@ -52,6 +52,9 @@ class RuntimeChild:
 class RuntimeLauncher:
     """Starts containers and processes in them; a plan is what :meth:`wherry.runtime.plan.Plan.encode` gave."""
 
+    def __init__(self) -> None:
+        self._warm: Final = launch.Warm()
+
     def launch(self, plan: bytes, stdio: tuple[Fd, Fd, Fd] | None, size: tuple[int, int] | None) -> RuntimeChild:
         """Clone a child that carries out the plan.
 
@@ -60,7 +63,15 @@ class RuntimeLauncher:
         """
         decoded = Plan.decode(plan)
         streams = None if stdio is None else (stdio[0].fileno(), stdio[1].fileno(), stdio[2].fileno())
-        return RuntimeChild(decoded, launch.launch(decoded, streams, size=size))
+        return RuntimeChild(decoded, launch.launch(decoded, streams, size=size, warm=self._warm, encoded=plan))
+
+    def warm_up(self) -> None:
+        """Clone a child ahead, for a start like the last one."""
+        self._warm.up()
+
+    def cool_down(self) -> None:
+        """End the child that waits."""
+        self._warm.down()
 
     def was_out_of_memory(self, cgroup: str) -> bool | None:
         """Whether the kernel killed something in the cgroup for want of memory; None if it is gone or does not tell."""

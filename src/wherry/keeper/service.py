@@ -12,7 +12,7 @@ from wherry import __version__
 from wherry.errors import Conflict, InvalidInput, WherryError
 from wherry.keeper.connection import Connection
 from wherry.keeper.launcher import Launcher
-from wherry.keeper.loop import Loop, report_fault
+from wherry.keeper.loop import Loop, Timer, report_fault
 from wherry.keeper.process import Process
 from wherry.keeper.processes import Processes
 from wherry.keeper.protocol import PROTOCOL, Request
@@ -21,6 +21,10 @@ from wherry.linux.fd import Fd
 
 PAGE: Final = 64
 """Processes in one message of the answer to ``hello``: some 300 bytes each, so a page is far below the limit."""
+WARM_UP: Final = 0.002
+"""Seconds after a start before the next one is prepared for: what the first has to tell comes first."""
+WARM: Final = 10.0
+"""Seconds after a start for which the beginning of another one is kept ready; it costs memory, so not for ever."""
 LARGEST_PLAN: Final = 16 * 1024 * 1024
 """Bytes of a plan at most; a container with 1000 mounts needs a few hundred kilobytes."""
 
@@ -55,6 +59,8 @@ class Keeper:
         self.processes: Final = Processes(
             exec_root, launcher, self.loop, on_exit=self._tell_exit, on_growth=self._on_growth
         )
+        self._launcher: Final = launcher
+        self._cooling: Timer | None = None
         self._listener: Final = listener
         self._reexecute: Final = reexecute
         self._connection: Connection | None = None
@@ -143,10 +149,18 @@ class Keeper:
             else:
                 with root:  # its end may take long, so that it is not this process that should see to it
                     call.answer({**answer, "root": True}, [*process.held_fds(), root.fileno()])
+            self._keep_warm()
         elif call.connection.closed:
             self.processes.end_unanswered(process, error)
         else:
             call.answer({"error": error})
+
+    def _keep_warm(self) -> None:
+        """Where one process was started there will be more: the next one is begun now, and kept for a while."""
+        self.loop.later(WARM_UP, self._launcher.warm_up)
+        if self._cooling is not None:
+            self._cooling.cancel()
+        self._cooling = self.loop.later(WARM, self._launcher.cool_down)
 
     def _watch(self, call: Call) -> None:
         process = self.processes[call.fields["key"]]
@@ -178,6 +192,7 @@ class Keeper:
         if running:
             raise Conflict(f"the keeper has {len(running)} running processes", hint="stop them first")
         call.answer()
+        self._launcher.cool_down()
         self.loop.stop()
 
     # --- events ---------------------------------------------------------------------------------------------------
@@ -215,6 +230,7 @@ class Keeper:
             return
         if not connection.is_flushed or any(process.child is not None for process in self.processes):
             return
+        self._launcher.cool_down()
         state = {
             "processes": self.processes.state(),
             "connection": connection.fileno(),

@@ -15,12 +15,12 @@ from typing import Final, NoReturn
 
 from wherry.linux.fd import Fd
 from wherry.linux.files import close_range
-from wherry.linux.process import reset_signal, set_dumpable
+from wherry.linux.process import reset_signal, set_dumpable, unshare
 from wherry.runtime import channel
 from wherry.runtime.context import Context
 from wherry.runtime.plan import Plan
 
-__all__ = ["CHANNEL", "carry_out", "ignored_signals", "settle"]
+__all__ = ["CHANNEL", "become", "carry_out", "follow", "ignored_signals", "settle"]
 
 #: Where the channel's end is found, after the three streams.
 CHANNEL: Final = 3
@@ -31,36 +31,63 @@ _AWAY: Final = 64
 def carry_out(
     plan: Plan, fds: tuple[int, ...], *, size: tuple[int, int] | None, container_flags: int, ignored: Iterable[int]
 ) -> NoReturn:
-    """Do what the plan says.
+    """Do what the plan says, right after clone.
 
     :param fds: the streams, the channel, and for an exec the pidfd of the container's first process.
     :param size: rows and columns of a new terminal.
     :param container_flags: for an exec, the namespaces to join.
     :param ignored: signals that this process ignores and a program should not.
     """
-    doing = "prepare the new process"
-    end = fds[CHANNEL]
+    ready = False
     try:
-        gc.disable()
-        set_dumpable(False)  # whoever is in the container already may not look into this copy of the engine
-        settle(fds)
-        end = CHANNEL
-        _forget_signals(ignored)
-        os.umask(0)  # modes are given exactly; the program's mask is set at the end
-        context = Context(end, size)
+        become(fds, ignored)
+        ready = True
+    except BaseException as error:
+        channel.send_failure(fds[CHANNEL], channel.failure("prepare the new process", error))
+    finally:
+        if not ready:
+            os._exit(1)
+    follow(plan, size=size, container=Fd(CHANNEL + 1) if len(fds) > CHANNEL + 1 else None, flags=container_flags)
+
+
+def become(fds: tuple[int, ...], ignored: Iterable[int]) -> None:
+    """Stop being a copy of the engine's process.
+
+    :param fds: what to keep, at the places 0, 1, 2, ...
+    :param ignored: signals to be treated as a program expects.
+    """
+    gc.disable()
+    set_dumpable(False)  # whoever is in the container already may not look into this copy of the engine
+    settle(fds)
+    _forget_signals(ignored)
+    os.umask(0)  # modes are given exactly; the program's mask is set at the end
+
+
+def follow(
+    plan: Plan, *, size: tuple[int, int] | None, new: int = 0, container: Fd | None = None, flags: int = 0
+) -> NoReturn:
+    """Carry out a plan's steps, the streams and the channel being in their places.
+
+    :param new: namespaces that this process was not born into and has to make.
+    :param container: for an exec: pidfd of the container's first process.
+    :param flags: and the namespaces of it to join.
+    """
+    doing = "prepare the new process"
+    try:
+        if new:
+            unshare(new)
+        context = Context(CHANNEL, size)
         context.environment = list(plan.environment)
-        context.container_flags = container_flags
+        context.container, context.container_flags = container, flags
         context.expects_mounts = bool(plan.prepared)
-        if len(fds) > CHANNEL + 1:
-            context.container = Fd(CHANNEL + 1)
         for index, step in enumerate(plan.steps):
             context.index = index
             step.apply(context)
         doing = "execute the program"
-        channel.send_failure(end, channel.failure(doing, RuntimeError("the plan ends without a program")))
+        channel.send_failure(CHANNEL, channel.failure(doing, RuntimeError("the plan ends without a program")))
     except BaseException as error:
         described = plan.steps[context.index].describe() if "context" in locals() else doing
-        channel.send_failure(end, channel.failure(described, error))
+        channel.send_failure(CHANNEL, channel.failure(described, error))
     finally:
         os._exit(1)
 

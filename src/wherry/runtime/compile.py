@@ -35,7 +35,15 @@ from wherry.runtime.namespaces import (
 )
 from wherry.runtime.plan import Plan
 from wherry.runtime.process import MakeDirectory
-from wherry.runtime.rootfs import BindRoot, HandOverRoot, Overlay, PivotRoot, ReadOnlyRoot, RootPropagation, SeparateHost
+from wherry.runtime.rootfs import (
+    BindRoot,
+    HandOverRoot,
+    Overlay,
+    PivotRoot,
+    ReadOnlyRoot,
+    RootPropagation,
+    SeparateHost,
+)
 
 __all__ = ["cgroup_path", "compile_spec"]
 

@@ -6,6 +6,7 @@ whatever takes time happens in the child, which reports over its channel.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -23,6 +24,7 @@ from wherry.runtime.channel import EXECUTED, NOT_YET, Executed, Failed, NotYet, 
 from wherry.runtime.elsewhere import born_elsewhere
 from wherry.runtime.namespaces import EnterCgroup
 from wherry.runtime.plan import Plan
+from wherry.runtime.spare import Spare
 
 __all__ = [
     "EXECUTED",
@@ -35,6 +37,7 @@ __all__ = [
     "Report",
     "Root",
     "Terminal",
+    "Warm",
     "cleanup",
     "launch",
     "read_report",
@@ -56,49 +59,111 @@ class Launched(NamedTuple):
     channel: socket.socket
 
 
-def launch(plan: Plan, stdio: Streams | None, *, size: tuple[int, int] | None = None) -> Launched:
+class Warm:
+    """What is kept ready for the next start.
+
+    :ivar spare: a child that waits for a plan, if there is one.
+    """
+
+    def __init__(self) -> None:
+        self.spare: Spare | None = None
+        self._wanted = 0
+
+    def take(self, plan: Plan, encoded: bytes, streams: Streams, size: tuple[int, int] | None) -> Spare | None:
+        """Return the child that carries out this plan from now on; None if there is none that could.
+
+        :param encoded: the same plan's bytes.
+        """
+        spare = self.spare
+        if spare is None or not spare.fits(plan, encoded):
+            return None
+        self.spare = None
+        if spare.give(encoded, streams, size):
+            return spare
+        spare.end()
+        return None
+
+    def expect(self, plan: Plan) -> None:
+        """Take a plan for an example of what comes next."""
+        if plan.cgroup and Spare.could_be(plan) and cgroups.open(plan.cgroup).version == 1:
+            self._wanted = plan.namespaces
+
+    def up(self) -> None:
+        """Make ready what the last plans would have needed."""
+        if self._wanted and self.spare is None:
+            self.spare = Spare.make(self._wanted, _ignored_signals())
+            self._wanted = 0
+
+    def down(self) -> None:
+        """Let go of what is ready."""
+        if self.spare is not None:
+            self.spare.end()
+            self.spare = None
+
+
+def launch(
+    plan: Plan,
+    stdio: Streams | None,
+    *,
+    size: tuple[int, int] | None = None,
+    warm: Warm | None = None,
+    encoded: bytes = b"",
+) -> Launched:
     """Start a process; what goes wrong in it later comes as a report.
 
     :param stdio: descriptors for standard input, output and error, which remain the caller's; None with a terminal.
     :param size: rows and columns of the terminal.
+    :param warm: where a child may be ready already; then `encoded` must be the plan's bytes.
     :raises NotFound: the container to execute something in is gone.
     :raises WherryError: the control group could not be made, a namespace not be joined, or the like. Then there is no
         process and no control group of this plan's.
     """
-    ours, theirs = channel.make()
-    with theirs:
-        try:
-            if stdio is not None:
-                return _launch(plan, stdio, size, ours, theirs)
-            with Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
-                return _launch(plan, (null.fileno(),) * 3, size, ours, theirs)
-        except BaseException:
-            ours.close()
-            raise
+    with contextlib.ExitStack() as opened:
+        if stdio is None:
+            null = opened.enter_context(Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))).fileno()
+            stdio = (null, null, null)
+        if warm is not None:
+            warm.expect(plan)
+            spare = warm.take(plan, encoded, stdio, size)
+            if spare is not None:
+                return _release(plan, Launched(spare.pid, spare.pidfd, spare.channel), _Group(plan), stdio)
+        return _launch(plan, stdio, size)
 
 
-def _launch(
-    plan: Plan, streams: Streams, size: tuple[int, int] | None, ours: socket.socket, theirs: socket.socket
-) -> Launched:
+def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None) -> Launched:
     container = _Container.open(plan)
-    group = _Group(plan)
+    ours, theirs = channel.make()
     try:
-        fds = (*streams, theirs.fileno(), *container.fds())
-        pid, pidfd = _clone(plan, fds, size, container, group)
-        try:
-            _do_parents_part(plan, pid, group, ours)
-            usermap.give_streams(plan.uid_map, streams)
-            channel.send_release(ours)
-        except BaseException:
-            _end(pid, pidfd)
-            raise
+        with theirs:
+            group = _Group(plan)
+            try:
+                pid, pidfd = _clone(plan, (*streams, theirs.fileno(), *container.fds()), size, container, group)
+            except BaseException:
+                group.undo()
+                group.close()
+                raise
+        return _release(plan, Launched(pid, pidfd, ours), group, streams)
     except BaseException:
+        ours.close()
+        raise
+    finally:
+        container.close()
+
+
+def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) -> Launched:
+    """Do the parent's part for a child, and let it go on; it ends if that fails."""
+    try:
+        _do_parents_part(plan, launched.pid, group, launched.channel)
+        usermap.give_streams(plan.uid_map, streams)
+        channel.send_release(launched.channel)
+    except BaseException:
+        launched.channel.close()
+        _end(launched.pid, launched.pidfd)
         group.undo()
         raise
     finally:
         group.close()
-        container.close()
-    return Launched(pid, pidfd, ours)
+    return launched
 
 
 def _clone(
