@@ -39,7 +39,6 @@ VERSIONS = pytest.mark.parametrize("version", [4, 6])
 PROTOCOLS = pytest.mark.parametrize("kind", [TCP, UDP], ids=["tcp", "udp"])
 HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
 OUTSIDE = {4: "192.0.2.2", 6: "2001:db8::2"}
-ANY = {4: None, 6: None}
 
 
 @pytest.fixture(scope="module")
@@ -401,9 +400,16 @@ def test_a_container_sends_nothing_but_ip_and_arp(lab: Lab, kind: int) -> None:
     with lab.containers["a2"].socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as sniffer:
         sniffer.bind(("eth0", 3))
         lab.containers["a1"].frame("eth0", frame)
-        with pytest.raises(TimeoutError):
-            while b"forged" not in sniffer.recv(2000):
-                continue
+        assert not any(b"forged" in seen for seen in everything(sniffer))
+
+
+def everything(sniffer: socket.socket) -> Iterator[bytes]:
+    """What a socket receives, until nothing more comes."""
+    while True:
+        try:
+            yield sniffer.recv(2000)
+        except TimeoutError:
+            return
 
 
 def test_a_port_without_a_guard_is_free(lab: Lab) -> None:
@@ -417,7 +423,7 @@ def test_a_port_without_a_guard_is_free(lab: Lab) -> None:
     assert not forge(lab, "a1", mac="02:00:00:00:99:99", source="10.91.0.9")
 
 
-# ------------------------------------------------------------------------------------------------- connections remembered
+# --------------------------------------------------------------------------------------------- connections remembered
 
 
 def stream(lab: Lab) -> socket.socket:
@@ -472,7 +478,7 @@ def test_datagrams_sent_before_a_port_was_published_do_not_keep_their_peer_out(
         assert hears(container)
 
 
-# ------------------------------------------------------------------------------------------------------- whole and repair
+# --------------------------------------------------------------------------------------------------- whole and repair
 
 
 def is_intact(lab: Lab) -> bool:
@@ -594,7 +600,6 @@ def test_the_rules_read_as_nft_lists_them(lab: Lab) -> None:
     listed = re.sub(r"\n\t\telements = \{[^}]*\}", "", listed)
     for number, name in ((-300, "raw"), (-100, "dstnat"), (100, "srcnat"), (0, "filter")):
         listed = listed.replace(f"priority {name};", f"priority {number};")
-    listed = re.sub(r"(bridge .*)", r"\1", listed)
     for rule in lab.firewall.describe().splitlines():
         if rule.strip() and "priority" not in rule:
             assert spelled_as_nft(rule.strip()) in listed, rule

@@ -65,17 +65,18 @@ def trace(world: World, source: str, target: str, port: str = "") -> Trace:
     :raises InvalidInput: the port is none.
     """
     walk = _Walk(world, source, *_parse_port(port))
+    hint = ""
     try:
         walk.go(target)
     except _StopError as stop:
-        return Trace(source, target, False, stop.step.why, tuple(walk.steps), stop.hint)
+        hint = stop.hint
     failed = next((step for step in walk.steps if not step.passes), None)
-    return Trace(source, target, failed is None, (failed or walk.steps[-1]).why, tuple(walk.steps))
+    return Trace(source, target, failed is None, (failed or walk.steps[-1]).why, tuple(walk.steps), hint)
 
 
 def _parse_port(text: str) -> tuple[int | None, str]:
-    number, _, protocol = text.partition("/")
-    protocol = protocol or "tcp"
+    number, slash, protocol = text.partition("/")
+    protocol = protocol if slash else "tcp"
     if not text:
         return None, protocol
     if not number.isascii() or not number.isdigit() or not 0 < int(number) < 65536 or protocol not in _PROTOCOLS:
