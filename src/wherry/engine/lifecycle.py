@@ -124,6 +124,7 @@ class Lifecycle:
             await self._launcher.release(container)  # who hears of the end may want its ports
             removed = container.host.auto_remove and container.state.status is not Status.RESTARTING
             if removed:
+                await asyncio.sleep(0)  # followers open what is left of the log, before its directory goes
                 await self._remove(container, root)
             else:
                 self._registry.save_state(container)
