@@ -465,3 +465,8 @@ def test_an_exec_is_checked_like_a_container() -> None:
         compile_exec(Process(cwd="x", args=("ls",)), state=state(spec()))
     with pytest.raises(InvalidInput, match="process ID"):
         compile_exec(Process(cwd="/", args=("ls",)), state=state(spec())._replace(pid=0))
+
+
+def test_steps_of_two_kinds_with_equal_fields_stay_what_they_are() -> None:
+    plan = Plan(steps=(namespaces.HostName("same"), namespaces.DomainName("same"), namespaces.HostName("same")))
+    assert [type(step) for step in Plan.decode(plan.encode()).steps] == list(map(type, plan.steps))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 from wherry.errors import CorruptData
@@ -85,7 +86,7 @@ class Plan(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the plan as bytes, for a process of the same version of wherry and Python."""
-        steps = [(type(step).__name__, _plain(step)) for step in self.steps]
+        steps = [_plain_step(step) for step in self.steps]
         return marshal.dumps((_HEADER, _plain(self[:-1]), steps))
 
     @classmethod
@@ -110,10 +111,29 @@ class Plan(NamedTuple):
             yield step.describe()
 
 
+@lru_cache(maxsize=512)
+def _known_step(kind: type, step: Step) -> tuple[str, Any]:
+    """The kind is part of the key because named tuples of two kinds with the same fields are equal."""
+    return kind.__name__, _plain(step)
+
+
+def _plain_step(step: Step) -> tuple[str, Any]:
+    """Most steps are the same for every container, and equal steps have equal bytes."""
+    try:
+        return _known_step(type(step), step)
+    except TypeError:  # one that holds a list or a dictionary
+        return type(step).__name__, _plain(step)
+
+
+_ATOMS: Final = frozenset({str, int, bool, bytes, float, type(None)})
+
+
 def _plain(value: Any) -> Any:
     """Reduce named tuples and flags to what ``marshal`` knows."""
+    if type(value) in _ATOMS:
+        return value
     if isinstance(value, tuple):
-        return tuple(_plain(one) for one in value)
+        return tuple([_plain(one) for one in value])
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list):
