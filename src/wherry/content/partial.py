@@ -105,11 +105,6 @@ class Partial:
             self.received += len(data)
             self._changed.notify_all()
 
-    def sync(self) -> None:
-        """Bring it to disk."""
-        with disk_errors("write a blob"):
-            os.fsync(self._fd)
-
     def abandon(self, failure: BaseException) -> None:
         """No more will come: readers get `failure` where they would wait."""
         with self._changed:

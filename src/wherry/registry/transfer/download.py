@@ -1,6 +1,7 @@
 """One blob from a registry into its file: taken up where it broke, from another place when one has not got it.
 
-The file's content is verified by whoever reads it; here only lengths are.
+The file's content is verified by whoever reads it; here only lengths are. Nor is it synced here: on ext4 an fsync stops
+whoever makes files at that moment, which is what unpacking does. That comes when it becomes a blob.
 """
 
 from __future__ import annotations
@@ -45,7 +46,6 @@ async def download(
         except WherryError:
             if number == len(sources) - 1:
                 raise
-    await asyncio.to_thread(partial.sync)
 
 
 async def _from(source: Repository, partial: Partial, settings: RegistrySettings, said: Callable[[str], None]) -> None:
