@@ -14,6 +14,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -88,6 +89,8 @@ class FilesystemStorage:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"no such object: {key}") from None
         try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise NotFound(f"no such object: {key}")
             with disk_errors("read an object"):
                 return _read_whole(fd)
         finally:
@@ -99,13 +102,15 @@ class FilesystemStorage:
             found = os.stat(self._path(key))
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"no such object: {key}") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise NotFound(f"no such object: {key}")
         return Stat(found.st_size, found.st_mtime)
 
     async def open(self, key: str, start: int = 0, length: int | None = None) -> FileContent:
         """See the contract."""
         try:
             file = open(self._path(key), "rb", buffering=0)  # noqa: ASYNC230, SIM115 - no waiting; the caller closes it
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"no such object: {key}") from None
         size = os.fstat(file.fileno()).st_size
         return FileContent(file, start, size - start if length is None else length)
@@ -116,9 +121,10 @@ class FilesystemStorage:
 
     async def touch(self, key: str) -> None:
         """See the contract."""
+        await self.stat(key)
         try:
             os.utime(self._path(key))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             raise NotFound(f"no such object: {key}") from None
 
     async def delete(self, key: str) -> None:
