@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -278,7 +279,13 @@ def cgroup_path(linux: Linux, container_id: str) -> str:
 def _resources(linux: Linux) -> dict[str, Any]:
     if linux.resources is None:
         return {}
-    plain: dict[str, Any] = msgspec.to_builtins(linux.resources)
+    return _checked(msgspec.json.encode(linux.resources))
+
+
+@lru_cache(maxsize=64)
+def _checked(resources: bytes) -> dict[str, Any]:
+    """The limits as plain values, the same for all who have the same; nobody changes them."""
+    plain: dict[str, Any] = msgspec.json.decode(resources)
     rules = plain.get("devices")
     if rules and not (rules[-1].get("allow") and rules[-1].get("type", "a") == "a"):
         plain["devices"] = [*rules, *_default_rules()]

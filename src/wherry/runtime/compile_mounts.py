@@ -6,6 +6,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from wherry.errors import InvalidInput, SystemCallError
@@ -222,10 +223,15 @@ def id_map(mappings: tuple[IDMapping, ...], what: str) -> str:
 
 
 def _destination(mount: Mount) -> str:
-    if not mount.destination.startswith("/"):
-        raise InvalidInput(f"mount destination must be an absolute path, not {mount.destination!r}")
-    _check_text(mount.destination)
-    return "/" + posixpath.normpath(mount.destination).lstrip("/")
+    return _normal(mount.destination)
+
+
+@lru_cache(maxsize=256)
+def _normal(destination: str) -> str:
+    if not destination.startswith("/"):
+        raise InvalidInput(f"mount destination must be an absolute path, not {destination!r}")
+    _check_text(destination)
+    return "/" + posixpath.normpath(destination).lstrip("/")
 
 
 def _source(mount: Mount) -> str:
@@ -304,7 +310,7 @@ def hiding(spec: Spec) -> Iterator[Step]:
 
 def _verified(spec: Spec, paths: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
     """Pair each path with whether it must turn out to be on procfs: below /proc, and nothing else mounted over it."""
-    over = [_destination(mount) for mount in spec.mounts if _destination(mount).startswith("/proc/")]
+    over = [place for place in map(_destination, spec.mounts) if place.startswith("/proc/")]
     proc = any(mount.type == "proc" and _destination(mount) == "/proc" for mount in spec.mounts)
     found = []
     for path in paths:

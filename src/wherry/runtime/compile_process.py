@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -226,6 +227,7 @@ def processors(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+@lru_cache(maxsize=64)
 def _mask(names: tuple[str, ...]) -> int:
     return capabilities.to_mask(capabilities.parse(name) for name in names)
 
@@ -236,6 +238,7 @@ def _named(table: dict[str, int], name: str, what: str) -> int:
     return table[name]
 
 
+@lru_cache(maxsize=16)
 def _filter(profile: Seccomp, *, privileged: bool) -> steps.LoadFilter:
     notifies = profile.default_action == "SCMP_ACT_NOTIFY"
     notifies = notifies or any(rule.action == "SCMP_ACT_NOTIFY" for rule in profile.syscalls)

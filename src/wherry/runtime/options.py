@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from wherry.errors import InvalidInput
@@ -101,6 +102,7 @@ class _Attributes:
         self.clear = self.clear & ~(on & ~A.ATIME) | off
 
 
+@lru_cache(maxsize=256)
 def parse(options: tuple[str, ...]) -> MountOptions:
     """Take options apart; later ones override earlier ones.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import marshal
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
@@ -112,7 +112,7 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def _known_step(kind: type, step: Step) -> tuple[str, Any]:
+def _known_step(kind: type, step: Hashable) -> tuple[str, Any]:
     """The kind is part of the key because named tuples of two kinds with the same fields are equal."""
     return kind.__name__, _plain(step)
 
@@ -120,7 +120,7 @@ def _known_step(kind: type, step: Step) -> tuple[str, Any]:
 def _plain_step(step: Step) -> tuple[str, Any]:
     """Most steps are the same for every container, and equal steps have equal bytes."""
     try:
-        return _known_step(type(step), step)
+        return _known_step(type(step), cast(Hashable, step))
     except TypeError:  # one that holds a list or a dictionary
         return type(step).__name__, _plain(step)
 
