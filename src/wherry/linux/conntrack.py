@@ -10,15 +10,16 @@ Source: linux/netfilter/nfnetlink_conntrack.h; conntrack(8).
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 from wherry.errors import SystemCallError
-from wherry.linux.netlink import Message, NetlinkSocket, attributes, nested, number
+from wherry.linux.netlink import Message, NetlinkSocket, attribute, attributes, nested, number
 
-__all__ = ["Entry", "entries", "forget"]
+__all__ = ["Entry", "entries", "forget", "original_port"]
 
 _SUBSYSTEM: Final = 1 << 8  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE = 1, 2
@@ -27,6 +28,8 @@ _ORIGINAL, _REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25  # CTA_*
 _IP, _PROTOCOL = 1, 2  # CTA_TUPLE_IP, CTA_TUPLE_PROTO
 _FILTER_PROTOCOL: Final = 1 << 3  # CTA_FILTER_F_CTA_PROTO_NUM
 _TRIES: Final = 20
+_UDP: Final = socket.IPPROTO_UDP
+_FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 Address = IPv4Address | IPv6Address
 
@@ -100,6 +103,30 @@ def _tuple(data: bytes) -> tuple[Address, Address, int, int | None, int | None]:
 
 def _integer(data: bytes) -> int:
     return int.from_bytes(data, "big")
+
+
+def original_port(connection: NetlinkSocket, answerer: tuple[Address, int], peer: tuple[Address, int]) -> int | None:
+    """To which port a peer sent its datagrams, before they were translated to the answerer's.
+
+    :returns: None, when there is no such connection.
+    :raises SystemCallError: the kernel refuses.
+    """
+    version = answerer[0].version
+    first = 1 if version == 4 else 3
+    addresses = attribute(first, answerer[0].packed) + attribute(first + 1, peer[0].packed)
+    ports = number(2, answerer[1], 2, network_order=True) + number(3, peer[1], 2, network_order=True)
+    reply = nested(_REPLY, nested(_IP, addresses), nested(_PROTOCOL, number(1, _UDP, 1), ports))
+    family = _FAMILIES[version]
+    try:
+        found = connection.ask(
+            Message(_SUBSYSTEM | _GET, _HEADER.pack(family, 0, 0) + reply, 0, "look up a connection")
+        )
+    except SystemCallError as exc:
+        if exc.errno == errno.ENOENT:
+            return None
+        raise
+    entry = _entry(found.body)
+    return None if entry is None else entry.destination_port
 
 
 def forget(connection: NetlinkSocket, found: Iterable[Entry]) -> int:

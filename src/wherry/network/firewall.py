@@ -47,12 +47,20 @@ class Firewall:
     """The tables of one engine. For one thread, in whose network namespace they are.
 
     :param table: the name of both: ``wherry``, or another for another engine on the same machine.
+    :ivar localhost6: the port at which `wherry.network.localhost6` listens; 0: there is no forwarder. Set it before
+        `restore`.
     """
 
     def __init__(self, table: str = "wherry") -> None:
         self._tables = (inet_table(table), bridge_table(table))
+        self.localhost6 = 0
         self._connection: NetlinkSocket | None = None
         self._reasons: dict[NfFamily, str | None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The netlink port by which events of its own making are known."""
+        return self._open().port
 
     def close(self) -> None:
         """Let go; the tables stay."""
@@ -111,7 +119,7 @@ class Firewall:
 
         :raises SystemCallError: the kernel refuses; what was there before still is.
         """
-        elements = _all(bridges, guards, bindings)
+        elements = self._all(bridges, guards, bindings)
         try:
             self._commit(self._renewal(elements))
         except SystemCallError:
@@ -137,7 +145,7 @@ class Firewall:
 
     def intact(self, bridges: Iterable[BridgeRules], guards: Iterable[Guard], bindings: Iterable[Binding]) -> bool:
         """Whether the tables are in the kernel as `restore` would make them."""
-        wanted = _all(bridges, guards, bindings)
+        wanted = self._all(bridges, guards, bindings)
         return all(self._is_intact(table, wanted) for table in self._possible())
 
     def _is_intact(self, table: Table, wanted: Elements) -> bool:
@@ -188,7 +196,7 @@ class Firewall:
         :raises SystemCallError: the kernel refuses; ENOENT means that another program has removed the tables, EEXIST or
             EBUSY that a port leads elsewhere already.
         """
-        self._commit(self._additions(_merge(guard_elements(guards), binding_elements(bindings))))
+        self._commit(self._additions(_merge(guard_elements(guards), binding_elements(bindings, self.localhost6))))
         self._forget(bindings, published=True)
 
     def remove(self, guards: Iterable[Guard] = (), bindings: Sequence[Binding] = ()) -> None:
@@ -196,10 +204,14 @@ class Firewall:
 
         Connections of datagrams to such a port are forgotten.
         """
-        self._remove(_merge(guard_elements(guards), binding_elements(bindings)))
+        self._remove(_merge(guard_elements(guards), binding_elements(bindings, self.localhost6)))
         self._forget(bindings, published=False)
 
     # --- plumbing
+
+    def _all(self, bridges: Iterable[BridgeRules], guards: Iterable[Guard], bindings: Iterable[Binding]) -> Elements:
+        published = binding_elements(bindings, self.localhost6)
+        return _merge(bridge_elements(bridges), guard_elements(guards), published)
 
     def _additions(self, elements: Elements) -> list[Message]:
         return [
@@ -271,10 +283,6 @@ def _merge(*parts: Elements) -> Elements:
         for key, elements in part.items():
             found.setdefault(key, []).extend(elements)
     return found
-
-
-def _all(bridges: Iterable[BridgeRules], guards: Iterable[Guard], bindings: Iterable[Binding]) -> Elements:
-    return _merge(bridge_elements(bridges), guard_elements(guards), binding_elements(bindings))
 
 
 def _stale(found: Iterable[conntrack.Entry], bindings: Iterable[Binding], *, published: bool) -> list[conntrack.Entry]:

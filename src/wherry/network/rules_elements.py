@@ -133,8 +133,11 @@ def _link_local(mac: bytes) -> bytes:
     return b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:]
 
 
-def binding_elements(bindings: Iterable[Binding]) -> Elements:
-    """The elements of published ports."""
+def binding_elements(bindings: Iterable[Binding], localhost6: int = 0) -> Elements:
+    """The elements of published ports.
+
+    :param localhost6: the port of the forwarder at [::1]; 0: there is none.
+    """
     found: Elements = {}
     for binding in bindings:
         version = binding.address.version
@@ -144,4 +147,17 @@ def binding_elements(bindings: Iterable[Binding]) -> Elements:
             key, name = binding.host_address.packed + key, f"addresses{version}"
         value = binding.address.packed + padded(binding.port.to_bytes(2, "big"))
         _put(found, NfFamily.INET, name, Element(key, value=value))
+        if localhost6 and _is_at_localhost6(binding):
+            forwarder = _LOCALHOST6.packed + padded(localhost6.to_bytes(2, "big"))
+            _put(found, NfFamily.INET, "localhost6", Element(key[-8:], value=forwarder))
     return found
+
+
+_LOCALHOST6: Final = IPv6Address("::1")
+
+
+def _is_at_localhost6(binding: Binding) -> bool:
+    """Whether a binding is reached at [::1], and by a protocol that the forwarder speaks."""
+    where = binding.host_address
+    is_there = where is None or where.is_unspecified or where == _LOCALHOST6
+    return is_there and binding.address.version == 6 and binding.protocol != "sctp"

@@ -8,7 +8,7 @@
 - published ports are elements of maps: by port alone for all of the host's addresses, or by address and port;
 - sources are kept, except on the way out, back into the bridge that the packet came from (the answer would otherwise
   take the short way and not be recognised), and from 127.0.0.1, which means something else inside;
-- [::1] is not translated: the kernel cannot bring the answer back;
+- what is sent to a published port at [::1] goes to wherryd: the kernel cannot bring a container's answer back there;
 - 127.0.0.0/8 stays on ``lo``, because the bridges accept such packets (``route_localnet``) and because a new
   destination is chosen before the kernel looks for martians.
 
@@ -78,6 +78,7 @@ _INET_SETS: Final = (
     SetOf("ports6", (_PROTO, _PORT), (_IP6, _PORT)),
     SetOf("addresses4", (_IP4, _PROTO, _PORT), (_IP4, _PORT)),
     SetOf("addresses6", (_IP6, _PROTO, _PORT), (_IP6, _PORT)),
+    SetOf("localhost6", (_PROTO, _PORT), (_IP6, _PORT)),
 )
 _BRIDGE_SETS: Final = (
     SetOf("ports", (_IFNAME,)),
@@ -115,6 +116,10 @@ def _helpers() -> tuple[Chain, ...]:
                 _publish("ip6 daddr . meta l4proto . th dport", "addresses6"),
                 _publish("meta l4proto . th dport", "ports6"),
             ),
+        ),
+        Chain(
+            "at_localhost6",
+            (Rule("wherryd passes it on", (dnat_to("meta l4proto . th dport", "localhost6", ipv6=True),)),),
         ),
         Chain("hairpin", (Rule("back into its own bridge", (conntrack(CtStatus.DNAT), masquerade)),)),
         Chain("inwards", (Rule("localhost means something else inside", (loopback_source(), masquerade)),)),
@@ -163,7 +168,7 @@ def _nat() -> tuple[Chain, ...]:
     """The base chains that choose other addresses; only a connection's first packet comes here."""
     local = Rule("to the host", (fib("local"), jump("published")))
     # The kernel looks for ::1 on the link by which a packet came (rt6_need_strict), so an answer would never get back.
-    own6 = Rule("cannot be translated", (is_value("ip6 daddr", "::1"), accept))
+    own6 = Rule("to [::1]", (is_value("ip6 daddr", "::1"), goto("at_localhost6")))
     return (
         Chain("prerouting", (local,), BaseChain("nat", Hook.PREROUTING, _DSTNAT)),
         Chain("output", (own6, local), BaseChain("nat", Hook.OUTPUT, _DSTNAT)),
@@ -255,8 +260,8 @@ def _guards() -> tuple[Chain, ...]:
         Chain(
             "between",
             (
-                # With br_netfilter, what was sent to the bridge and got a container as its new destination comes by here,
-                # too; such a frame was addressed to the host. In `forward`, "within a bridge", it is looked at again.
+                # With br_netfilter, what was sent to the bridge and got a container as its new destination comes by
+                # here, too; such a frame was addressed to the host. In `forward` it is looked at again.
                 Rule(
                     "containers do not reach one another here",
                     (in_set("iifname", "isolated"), is_value("meta pkttype", "host", invert=True), drop),

@@ -1,0 +1,141 @@
+"""Published ports at [::1], through the daemon's forwarder."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from network_lab import BRIDGES, Lab, address_of
+
+from needs import need
+from wherry.network.firewall import Binding
+from wherry.network.localhost6 import Localhost6
+
+pytestmark = need("root", "namespaces", "ip")
+
+INSIDE = address_of("a1", 6)
+PUBLISHED = [Binding(protocol, None, 8000, INSIDE, 80, "br-a") for protocol in ("tcp", "udp")]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    made = Lab()
+    yield made
+    made.close()
+
+
+def resolve(_protocol: str, port: int) -> tuple[object, int] | None:
+    return (INSIDE, 80) if port == 8000 else None
+
+
+def scene(lab: Lab, work: Callable[[Localhost6], Awaitable[None]]) -> None:
+    """Run a coroutine on the host, with a forwarder and published ports."""
+
+    async def play() -> None:
+        forwarder = Localhost6(resolve)  # type: ignore[arg-type]
+        lab.firewall.localhost6 = await forwarder.open()
+        try:
+            lab.firewall.restore(BRIDGES.values(), lab.guards(), PUBLISHED)
+            async with asyncio.timeout(10):
+                await work(forwarder)
+        finally:
+            await forwarder.close()
+
+    lab.host.run(lambda: asyncio.run(play()))
+
+
+def container(lab: Lab, kind: int) -> socket.socket:
+    """A socket of the container's, at port 80."""
+    server = lab.containers["a1"].socket(socket.AF_INET6, kind)
+    server.setblocking(False)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("::", 80))
+    return server
+
+
+def test_a_connection_to_localhost_is_passed_on_in_both_directions_with_its_ends(lab: Lab) -> None:
+    sent = bytes(range(256)) * 8192
+
+    async def serve(server: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        server.listen()
+        connection, peer = await loop.sock_accept(server)
+        assert peer[0] == "fd00:91::1"
+        reader, writer = await asyncio.open_connection(sock=connection)
+        data = await reader.read()
+        writer.write(data[::-1])
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def work(_: Localhost6) -> None:
+        with container(lab, socket.SOCK_STREAM) as server:
+            serving = asyncio.create_task(serve(server))
+            reader, writer = await asyncio.open_connection("::1", 8000)
+            writer.write(sent)
+            writer.write_eof()
+            assert await reader.read() == sent[::-1]
+            writer.close()
+            await writer.wait_closed()
+            await serving
+
+    scene(lab, work)
+
+
+def test_a_port_at_which_nobody_listens_inside_ends_the_connection(lab: Lab) -> None:
+    async def work(_: Localhost6) -> None:
+        reader, writer = await asyncio.open_connection("::1", 8000)
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+        writer.close()
+
+    scene(lab, work)
+
+
+def test_a_port_that_is_not_published_is_refused(lab: Lab) -> None:
+    async def work(_: Localhost6) -> None:
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("::1", 8001)
+
+    scene(lab, work)
+
+
+def test_who_speaks_to_the_forwarder_itself_is_sent_away(lab: Lab) -> None:
+    async def work(_: Localhost6) -> None:
+        reader, writer = await asyncio.open_connection("::1", lab.firewall.localhost6)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+    scene(lab, work)
+
+
+def test_without_the_daemon_a_connection_is_refused_at_once(lab: Lab) -> None:
+    async def work(forwarder: Localhost6) -> None:
+        await forwarder.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("::1", 8000)
+
+    scene(lab, work)
+
+
+def test_datagrams_to_localhost_are_answered(lab: Lab) -> None:
+    async def work(_: Localhost6) -> None:
+        loop = asyncio.get_running_loop()
+        with (
+            container(lab, socket.SOCK_DGRAM) as server,
+            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one,
+            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other,
+        ):
+            for number, client in enumerate((one, other, one)):
+                client.setblocking(False)
+                client.connect(("::1", 8000))
+                await loop.sock_sendall(client, b"question %d" % number)
+                question, peer = await loop.sock_recvfrom(server, 100)
+                assert question == b"question %d" % number
+                await loop.sock_sendto(server, b"answer %d" % number, peer)
+                assert await loop.sock_recv(client, 100) == b"answer %d" % number
+
+    scene(lab, work)
