@@ -66,6 +66,7 @@ def explanation(found: dict[str, Any]) -> str:
         _namespaces(found.get("Namespaces") or ()),
         _layers(found.get("Layers") or (), _without_mounts(found)),
         _mounts(found.get("Mounts") or ()),
+        _network(found.get("Network") or {}),
         _limits(found.get("Limits") or ()),
         _powers(found.get("Capabilities") or {}),
         _seccomp(found),
@@ -176,6 +177,16 @@ def _mount(one: dict[str, Any]) -> tuple[str, str, str, str]:
     mode = "read-only" if "ro" in words else "writable"
     source, kind = str(one.get("Source") or ""), str(one.get("Type") or "")
     return one["Destination"], source or kind, mode, str(one.get("Why") or "")
+
+
+def _network(network: dict[str, Any]) -> Iterator[str]:
+    if not network:
+        return
+    from wherry.cli.explanation_network import network_sentences
+
+    yield "WHOM IT TALKS TO"
+    for sentence in network_sentences(network):
+        yield from _wrapped(sentence)
 
 
 def _limits(limits: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -9,6 +9,9 @@ from typing import Any, Final
 from wherry.engine.container import Container
 from wherry.engine.images import Images
 from wherry.engine.launcher import Launcher
+from wherry.engine.network_modes import is_user_defined
+from wherry.engine.network_ports import listed_ports
+from wherry.engine.network_shown import dns_names
 from wherry.engine.registry import Registry
 from wherry.engine.security import kept_capabilities, seccomp_of, seccomp_option
 from wherry.engine.settings import Settings
@@ -52,6 +55,7 @@ class Explainer:
             "Mounts": _mounts(container),
             "Layers": self._layers(container),
             "Writable": self._writable(container),
+            "Network": _network(container),
             "Limits": self._limits(container),
             "Capabilities": {"Kept": kept, "Dropped": sorted({capabilities.text(cap) for cap in CAP} - {*kept})},
             "Seccomp": self._seccomp(container, kept),
@@ -124,6 +128,25 @@ class Explainer:
         if state.is_alive or not (state.error or state.exit_code or state.finished_at[:4] != "0001"):
             return None
         return {"Code": state.exit_code, "OOMKilled": state.oom_killed, "Error": state.error, "At": state.finished_at}
+
+
+def _network(container: Container) -> Json:
+    """Its network mode, and its places on networks while it runs."""
+    return {
+        "Mode": container.host.network_mode or "none",
+        "Networks": list(container.definition.networks),
+        "Places": [
+            {
+                "Network": name, "Interface": endpoint.interface, "HostInterface": endpoint.host_interface,
+                "Addresses": [str(address) for address in endpoint.addresses],
+                "Gateways": [str(way) for way in (endpoint.gateway4, endpoint.gateway6) if way],
+                "Names": dns_names(container, settings) if is_user_defined(name) else [],
+            }
+            for name, settings in container.definition.networks.items()
+            if (endpoint := container.endpoints.get(name)) is not None
+        ],
+        "Ports": listed_ports(container.config, container.host, container.endpoints.values()),
+    }  # fmt: skip
 
 
 def _inode(pid: int, kind: str) -> int | None:

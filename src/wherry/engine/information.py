@@ -12,6 +12,7 @@ from typing import Any, Final
 from wherry import __version__
 from wherry.engine import clock
 from wherry.engine.images import Images
+from wherry.engine.network_catalog import NetworkCatalog
 from wherry.engine.registry import Registry
 from wherry.engine.settings import RegistryOptions, Settings
 from wherry.engine.state import Status
@@ -41,7 +42,7 @@ def version() -> Json:
     }  # fmt: skip
 
 
-def information(settings: Settings, registry: Registry, images: Images) -> Json:
+def information(settings: Settings, registry: Registry, images: Images, networks: NetworkCatalog) -> Json:
     """The body of SystemInfo."""
     by_status = [container.state.status for container in registry]
     v1 = not Path("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -57,7 +58,7 @@ def information(settings: Settings, registry: Registry, images: Images) -> Json:
         "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", _file_system(settings.data_root)], ["Mounts on the host", "none"]],
         "Plugins": {
-            "Volume": [], "Network": ["host", "null"], "Authorization": None, "Log": ["json-file", "local", "none"],
+            "Volume": [], "Network": networks.drivers(), "Authorization": None, "Log": ["json-file", "local", "none"],
         },
         "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
         "CPUSet": True, "PidsLimit": True, "OomKillDisable": v1,
@@ -76,7 +77,8 @@ def information(settings: Settings, registry: Registry, images: Images) -> Json:
         "Runtimes": {"wherry": {"path": "wherry"}}, "DefaultRuntime": "wherry", "InitBinary": "wherry",
         "Isolation": "", "ContainerdCommit": _no_commit(), "RuncCommit": _no_commit(), "InitCommit": _no_commit(),
         "SecurityOptions": [f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}", "name=cgroupns"],
-        "ProductLicense": "Apache-2.0", "DefaultAddressPools": [], "Warnings": None, "CDISpecDirs": [],
+        "ProductLicense": "Apache-2.0", "Warnings": networks.warnings() or None,
+        "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in settings.networks.pools], "CDISpecDirs": [],
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
                   "RemoteManagers": None},
     }  # fmt: skip

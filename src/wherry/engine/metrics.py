@@ -9,6 +9,7 @@ from typing import Any, Final
 from wherry.engine import clock
 from wherry.engine.container import Container
 from wherry.engine.launcher import Launcher
+from wherry.engine.network_modes import HOST, joined_container
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups.contract import IoCount, Statistics
 
@@ -46,7 +47,7 @@ class Metrics:
             "cpu_stats": _cpu(found, system=True),
             "memory_stats": _memory(found),
             "blkio_stats": _block_io(found.io_bytes, found.io_operations),
-            "networks": _networks(container.state.pid),
+            **_networks(container),
         }
 
 
@@ -100,7 +101,13 @@ def _entry(count: IoCount) -> Json:
     return {"major": count.major, "minor": count.minor, "op": count.operation, "value": count.value}
 
 
-def _networks(pid: int) -> Json:
+def _networks(container: Container) -> Json:
+    """The counters of a container's own interfaces; of one that has none of its own there are none, as in Docker."""
+    mode = container.host.network_mode
+    return {} if mode == HOST or joined_container(mode) else {"networks": _interfaces(container.state.pid)}
+
+
+def _interfaces(pid: int) -> Json:
     """The counters of the interfaces in a process's network namespace, without loopback; proc(5), /proc/net/dev."""
     try:
         lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["IpamConfig", "NetworkCatalog", "NetworkCreate"]
 
 Json = dict[str, Any]
+Words = list[str]  # `list` is a method below
 
 
 class IpamPool(Struct, rename="pascal"):
@@ -67,13 +68,19 @@ class NetworkCreate(Struct, rename="pascal", kw_only=True):
 
 
 class NetworkCatalog:
-    """Makes, lists and removes networks, and puts containers on them."""
+    """Makes, lists and removes networks, and puts containers on them.
 
-    def __init__(self, networks: Networks, networking: Networking, registry: Registry, events: EventBus) -> None:
+    :param table: the name of our own nftables tables.
+    """
+
+    def __init__(
+        self, networks: Networks, networking: Networking, registry: Registry, events: EventBus, table: str
+    ) -> None:
         self._networks = networks
         self._networking = networking
         self._registry = registry
         self._events = events
+        self._table = table
 
     async def create(self, body: NetworkCreate) -> tuple[str, str]:
         """Make a network; returns its ID and a warning.
@@ -163,6 +170,21 @@ class NetworkCatalog:
         """Take a container off a network. See `Networking.disconnect` for the errors."""
         await self._networking.disconnect(self._registry.get(container), ref, force=force)
 
+    # --- about networks as a whole ----------------------------------------------------------------
+
+    def drivers(self) -> Words:
+        """The kinds of networks that can be made here, and the two that are always there."""
+        made = [] if self._networks.warning else ["bridge", "dummy", "macvlan"]
+        return sorted([*made, "host", "null"])
+
+    def warnings(self) -> Words:
+        """What stands in the way of networks on this machine, in sentences."""
+        from wherry.engine.network_world import obstacles  # noqa: PLC0415 - only ``info`` asks
+
+        if self._networks.warning:
+            return [f"WARNING: {self._networks.warning}"]
+        return [f"WARNING: {obstacle.describe()}" for obstacle in obstacles(self._table)]
+
     # --- what reaches what ------------------------------------------------------------------------
 
     async def trace(self, source: str, target: str, port: str) -> Json:
@@ -184,7 +206,7 @@ class NetworkCatalog:
     def _world(self) -> World:
         from wherry.engine.network_world import world_of  # noqa: PLC0415 - seldom asked for
 
-        return world_of(list(self._networks.list()), list(self._registry), self._networks.warning, self._networks.mark)
+        return world_of(list(self._networks.list()), list(self._registry), self._networks.warning, self._table)
 
     def _tell(self, network: Network, action: str) -> None:
         self._events.publish("network", action, network.id, {"name": network.name, "type": network.driver})

@@ -6,14 +6,14 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from wherry.engine.config import EndpointIpam, EndpointSettings
-from wherry.network.model import Wishes
+from wherry.network.model import PortRequest, Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from wherry.network.model import Network, PortRequest
+    from wherry.network.model import Network, Published
 
-__all__ = ["publishing_network", "wishes_of"]
+__all__ = ["publishing_network", "same_ports", "wishes_of"]
 
 
 def wishes_of(settings: EndpointSettings, ports: tuple[PortRequest, ...]) -> Wishes:
@@ -31,6 +31,14 @@ def wishes_of(settings: EndpointSettings, ports: tuple[PortRequest, ...]) -> Wis
         driver_options=dict(settings.driver_opts or {}),
         priority=settings.gw_priority or 0,
         publish=ports,
+    )
+
+
+def same_ports(published: Iterable[Published]) -> tuple[PortRequest, ...]:
+    """Requests for exactly the places on the host that are published now."""
+    return tuple(
+        PortRequest(one.protocol, one.container_port, one.host_address, one.host_port, one.host_port)
+        for one in published
     )
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wherry.network.model import Network
     from wherry.network.rules_foreign import Obstacle
 
-__all__ = ["audit_of", "trace_of", "world_of"]
+__all__ = ["audit_of", "obstacles", "trace_of", "world_of"]
 
 Json = dict[str, Any]
 _FORWARDING: Final = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
@@ -47,7 +47,7 @@ def world_of(networks: Sequence[Network], containers: Sequence[Container], firew
         host_addresses=_host_addresses(),
         host_listeners=_listeners(os.getpid()),
         forwards=tuple(version for version, path in _FORWARDING.items() if _is_on(path)),
-        obstacles=_obstacles(table),
+        obstacles=obstacles(table),
         firewall=firewall,
     )
 
@@ -82,7 +82,11 @@ def _host_addresses() -> tuple[HostAddress, ...]:
     return tuple(HostAddress(entry.address, names.get(entry.link, "")) for entry in entries)
 
 
-def _obstacles(table: str) -> tuple[Obstacle, ...]:
+def obstacles(table: str) -> tuple[Obstacle, ...]:
+    """Other programs' packet filters that stand in the way.
+
+    :param table: the name of our own tables.
+    """
     try:
         with NetlinkSocket(Family.NETFILTER) as conversation:
             return find_obstacles(conversation, table)

@@ -27,7 +27,7 @@ from wherry.engine.network_modes import (
 from wherry.engine.network_names import NameDirectory, Place
 from wherry.engine.network_ports import port_requests
 from wherry.engine.network_shown import dns_names
-from wherry.engine.network_wishes import publishing_network, wishes_of
+from wherry.engine.network_wishes import publishing_network, same_ports, wishes_of
 from wherry.engine.registry import Registry
 from wherry.errors import Conflict, InvalidInput, NotFound, SystemCallError, SystemFault, WherryError
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from wherry.engine.settings import NetworkOptions
     from wherry.network.dns.directory import Upstream
     from wherry.network.dns.server import DnsServer
-    from wherry.network.model import Address, Network, Prefix
+    from wherry.network.model import Address, Network, Prefix, Published
     from wherry.network.networks import Networks
     from wherry.network.sandbox import Sandbox
 
@@ -115,6 +115,9 @@ class Networking:
             return None
         members = container.definition.networks
         if NONE in members or HOST in members or not members:
+            return None
+        if self._networks.warning and list(members) == ["bridge"]:
+            _log.warning("a container has no network container=%s reason=%s", container.id, self._networks.warning)
             return None
         container.linked = link_environment(container, self._linked(container, strict=True))
         try:
@@ -295,19 +298,34 @@ class Networking:
         if endpoint is not None:
             sandbox = self._networks.sandbox(container.id)
             assert sandbox is not None  # it has an endpoint
-            await self._networks.disconnect(sandbox, endpoint.network_id, force=force)
+            gone = await self._networks.disconnect(sandbox, endpoint.network_id, force=force)
             del container.endpoints[name]
             self._names.left(container.id, endpoint.network_id)
             self._tell(container, self._networks.get(endpoint.network_id), "disconnect")
-            await self._settle_ports(container, sandbox)
+            await self._settle_ports(container, sandbox, gone.published)
 
     def _left(self, container: Container) -> None:
         if self._dns is not None and not self._names.is_present(container.id):
             self._dns.stop(container.id)
         self.refresh(container)
 
-    async def _settle_ports(self, container: Container, sandbox: Sandbox) -> None:
-        """See that ports are published where the default route is: elsewhere the answers would not find back."""
+    async def _settle_ports(self, container: Container, sandbox: Sandbox, left: tuple[Published, ...] = ()) -> None:
+        """See that ports are published where the default route is: elsewhere the answers would not find back.
+
+        :param left: what was published through a place that is gone now.
+        """
+        joined = [self._networks.get(endpoint.network_id) for endpoint in container.endpoints.values()]
+        target = publishing_network(joined, container.definition.networks)
+        present = next(((name, e) for name, e in container.endpoints.items() if e.published), None)
+        if target is None or (present is not None and present[0] == target.name):
+            return
+        ports = same_ports(left) or port_requests(container.config, container.host)
+        if present is not None:
+            name, endpoint = present
+            ports = same_ports(endpoint.published)
+            container.endpoints[name] = await self._networks.publish(sandbox, endpoint.network_id, ())
+        if ports:
+            container.endpoints[target.name] = await self._networks.publish(sandbox, target.id, ports)
 
     # --- files and names --------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ __all__ = ["COMMAND", "run"]
 
 COMMAND = Command(
     "[OPTIONS] FROM TO [PORT[/PROTO]]",
-    "Say whether one reaches the other, and which rule, route or name stops it",
+    "Say whether one reaches the other (containers, host, outside), and which rule, route or name stops it",
     (Flag("format", "", STRING, "json: print what the daemon answers"),),
     least=2,
     most=3,
@@ -40,4 +40,6 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{'ok  ' if step['Passes'] else 'STOP'}  {step['What']}: {step['Why']}" for step in found["Steps"]]
     verdict = "reaches" if found["Reaches"] else "does not reach"
     lines.append(f"{found['From']} {verdict} {found['To']}: {found['Because']}")
+    if found["Hint"]:
+        lines.append(f"Hint: {found['Hint']}")
     return lines

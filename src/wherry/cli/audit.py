@@ -1,0 +1,41 @@
+"""``wherry port audit``: what is reachable from where, for people."""
+
+from __future__ import annotations
+
+from wherry.cli.table import align
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["audit_text"]
+
+_NOTHING = "No port of a container is reachable from outside its network.\n"
+
+
+def audit_text(found: dict[str, Any]) -> str:
+    """Write the answer of ``GET /wherry/networks/audit`` as tables."""
+    parts = [_ports(found["Ports"]), _networks(found["Networks"])]
+    parts += [f"WARNING: {text}\n" for text in found["Warnings"]]
+    return "\n".join(part for part in parts if part)
+
+
+def _ports(ports: list[dict[str, Any]]) -> str:
+    if not ports:
+        return _NOTHING
+    rows = [["CONTAINER", "PORT", "REACHED FROM", "AT", "LISTENING", "WHY"]]
+    for one in ports:
+        listening = {True: "yes", False: "no"}.get(one["Listening"], "?")
+        rows.append([one["Container"], one["Port"], one["From"], ", ".join(one["At"]) or "-", listening, one["Why"]])
+    return align(rows)
+
+
+def _networks(networks: list[dict[str, Any]]) -> str:
+    if not networks:
+        return ""
+    rows = [["NETWORK", "DRIVER", "EACH OTHER", "OUTSIDE", "CONTAINERS"]]
+    for one in networks:
+        among = "every port" if one["Open"] else "nothing"
+        outside = "no way" if one["Internal"] else "can go out"
+        rows.append([one["Network"], one["Driver"], among, outside, ", ".join(one["Containers"])])
+    return align(rows)
