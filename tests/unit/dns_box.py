@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, cast
 
 from dnslib import AAAA, QTYPE, RR, SOA, A, DNSRecord
 
@@ -173,22 +173,23 @@ class Server(asyncio.DatagramProtocol):
         self.asked: list[tuple[str, str]] = []
         self.queries: list[DNSRecord] = []
         self.ports: list[int] = []
+        self.heard = asyncio.Event()
         self.upstream = Upstream("127.0.0.1", 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As in asyncio."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """As in asyncio."""
         self.ports.append(addr[1])
         for answer in self._answers(data, tcp=False):
-            self._transport.sendto(answer, addr)
+            self.transport.sendto(answer, addr)
 
     def _answers(self, data: bytes, *, tcp: bool) -> list[bytes]:
         query = DNSRecord.parse(data)
         self.queries.append(query)
+        self.heard.set()
         self.asked.append((str(query.q.qname).lower(), QTYPE[query.q.qtype]))
         answer = self._handler(query, tcp)
         return [answer] if isinstance(answer, bytes) else answer or []

@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
+from dns_box import Client, Table, backend, bound, question, serving
 from dnslib import EDNS0, DNSRecord
 
-from dns_box import Client, Table, backend, bound, question, serving
 from wherry.network.dns.server import DnsServer
 
 
@@ -171,11 +171,14 @@ async def test_a_client_that_does_not_read_is_not_read_from(client: Client) -> N
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     query = question("many").pack()
     framed = len(query).to_bytes(2, "big") + query
+
+    async def talk_for_ever() -> None:
+        while True:
+            writer.write(framed * 100)
+            await writer.drain()
+
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            while True:
-                writer.write(framed * 100)
-                await writer.drain()
+        await asyncio.wait_for(talk_for_ever(), 1)
     assert await client.addresses("web") == ["172.30.0.2"]
     writer.transport.abort()
     del reader

@@ -48,6 +48,10 @@ class AddressPool:
         """How many addresses are given out."""
         return len(self._taken)
 
+    def __contains__(self, address: Address) -> bool:
+        """Whether an address is of this subnet."""
+        return address in self._network
+
     def take(self) -> Address | None:
         """The next free address, or None when there is none."""
         size = self._last - self._first + 1

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from wherry.errors import Forbidden, InvalidInput
 from wherry.network import pools
@@ -26,7 +25,6 @@ from wherry.network.model import (
     PoolSetting,
     Prefix,
     Subnet,
-    SubnetRequest,
 )
 
 __all__ = [
@@ -42,6 +40,8 @@ __all__ = [
 
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _MTU: Final = "com.docker.network.driver.mtu"
+ROUTER: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
+"""Names among a subnet's auxiliary addresses: another router than the bridge, as Docker names them."""
 _T = TypeVar("_T")
 _IPAM_DRIVERS: Final = ("", "default", "null")
 
@@ -87,7 +87,7 @@ def _hash(settings: NetworkSettings) -> str:
     return hashlib.sha256(str(settings.exec_root).encode()).hexdigest()[:6]
 
 
-# ------------------------------------------------------------------------------------------------ what a client asks for
+# ----------------------------------------------------------------------------------------------- what a client asks for
 
 
 def define(request: NetworkRequest, around: Surroundings, settings: NetworkSettings) -> Network:
@@ -182,9 +182,11 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
     :raises Forbidden: no subnet is left.
     """
     with_ipv6 = settings.ipv6 if settings.ipv6 is not None else around.ipv6
-    subnets = [_default_subnet(4, settings.bip, settings.fixed_cidr, settings.default_gateway, old, around)]
+    told4 = _Told(settings.bip, settings.fixed_cidr, settings.default_gateway)
+    subnets = [_default_subnet(4, told4, old.subnet4 if old else None, around)]
     if with_ipv6:
-        subnets.append(_default_subnet(6, settings.bip6, settings.fixed_cidr6, settings.default_gateway6, old, around))
+        told6 = _Told(settings.bip6, settings.fixed_cidr6, settings.default_gateway6)
+        subnets.append(_default_subnet(6, told6, old.subnet6 if old else None, around))
     options = {
         "com.docker.network.bridge.default_bridge": "true",
         "com.docker.network.bridge.enable_icc": str(settings.icc).lower(),
@@ -209,30 +211,33 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
     return driver_of("bridge").check(network)
 
 
-def _default_subnet(
-    version: int, bip: str, fixed: str, router: str, old: Network | None, around: Surroundings
-) -> Subnet:
-    known = (old.subnet4 if version == 4 else old.subnet6) if old else None
+class _Told(NamedTuple):
+    """The daemon's options about one family on the default bridge."""
+
+    bip: str
+    fixed_cidr: str
+    default_gateway: str
+
+
+def _default_subnet(version: int, told: _Told, known: Subnet | None, around: Surroundings) -> Subnet:
     gateway: Address | None = None
-    if bip:
-        own = _read(ip_interface, bip, "bip")
+    if told.bip:
+        own = _read(ip_interface, told.bip, "bip")
         whole, gateway = own.network, own.ip
     elif known is not None:
         whole, gateway = known.network, known.gateway
-    elif fixed:
-        whole = _read(ip_network, fixed, "fixed-cidr")
+    elif told.fixed_cidr:
+        whole = _read(ip_network, told.fixed_cidr, "fixed-cidr")
     else:
         whole = around.choose(version)
     if whole.version != version:
-        raise InvalidInput(f"{bip or fixed} is not of IPv{version}")
-    part = _read(ip_network, fixed, "fixed-cidr") if fixed else None
+        raise InvalidInput(f"{told.bip or told.fixed_cidr} is not of IPv{version}")
+    part = _read(ip_network, told.fixed_cidr, "fixed-cidr") if told.fixed_cidr else None
     if part is not None and (part.version != version or not _within(part, whole)):
-        raise InvalidInput(f"fixed-cidr {fixed} is not within the bridge's subnet {whole}")
+        raise InvalidInput(f"fixed-cidr {part} is not within the bridge's subnet {whole}")
     auxiliary: dict[str, Address] = {}
-    if router:
-        auxiliary["DefaultGatewayIPv4" if version == 4 else "DefaultGatewayIPv6"] = _read(
-            ip_address, router, "default-gateway"
-        )
+    if told.default_gateway:
+        auxiliary[ROUTER[version]] = _read(ip_address, told.default_gateway, "default-gateway")
     return pools.with_gateway(Subnet(whole, gateway, part, auxiliary))
 
 

@@ -187,7 +187,7 @@ class ResolvConf:
             given=tuple(name for name, values in given if values),
         )
 
-    def for_bridge(self, *, ipv6: bool) -> ResolvConf:
+    def for_bridge(self, ipv6: bool) -> ResolvConf:
         """For a network without a DNS server of ours: only servers that can be reached from there, and never none.
 
         Left out are the host's own on its loopback or on a link, and IPv6 ones where the container has no IPv6; where

@@ -26,8 +26,11 @@ from msgspec import Struct, field
 __all__ = [
     "BUILTIN",
     "DEFAULT_BRIDGE",
+    "IFNAME",
+    "SYSCTLS",
     "Address",
     "Endpoint",
+    "Gateways",
     "Network",
     "NetworkRequest",
     "NetworkSettings",
@@ -92,6 +95,13 @@ class NetworkSettings(Struct, frozen=True, kw_only=True):
     host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address; the default: every address
     default_options: dict[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver
     warm: int = 4  #: sandboxes kept ready
+
+
+IFNAME: Final = "com.docker.network.endpoint.ifname"
+"""The driver option that names an endpoint's interface."""
+
+SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
+"""The driver option with settings of an endpoint's interface: ``net.ipv4.conf.IFNAME.log_martians=1,...``."""
 
 
 # ------------------------------------------------------------------------------------------------------------ requests
@@ -269,3 +279,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     def addresses(self) -> tuple[Address, ...]:
         """Its addresses, IPv4 first."""
         return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
+
+
+class Gateways(Struct, frozen=True):
+    """Where the default routes of a sandbox lead, and by which interface; None: there is none."""
+
+    ipv4: tuple[IPv4Address, str] | None = None
+    ipv6: tuple[IPv6Address, str] | None = None

@@ -18,21 +18,71 @@ What waits for the kernel (`take`, `connect` ...) waits for `start`'s first part
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
+from wherry.linux.namespaces import open_namespace
+from wherry.network.book import Book, gateways_of
+from wherry.network.definition import (
+    Surroundings,
+    built_in,
+    check_settings,
+    default_bridge,
+    define,
+    foreign_prefixes,
+    host_has_ipv6,
+    mark_of,
+)
+from wherry.network.kernel import Kernel
+from wherry.network.model import DEFAULT_BRIDGE, Wishes
+from wherry.network.pool import Pool
+from wherry.network.pools import DEFAULT_POOLS, new_ula, ula_pool
+from wherry.network.sandbox import Sandbox
+from wherry.network.state import State
 
 if TYPE_CHECKING:
-    from wherry.network.model import Endpoint, Network, NetworkRequest, NetworkSettings, Wishes
-    from wherry.network.sandbox import Sandbox
+    from wherry.network.model import Address, Endpoint, Network, NetworkRequest, NetworkSettings, PortRequest
+    from wherry.network.restore import Place
+    from wherry.network.watch import Watch
+    from wherry.network.work import Work
 
 __all__ = ["Networks"]
 
+_log: Final = logging.getLogger(__name__)
+_START_DELAY: Final = 0.2  # seconds: the daemon answers first
+_SWEEP_DELAY: Final = 1.0  # seconds; the kernel takes a tenth of that
+_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+_NOT_IN_KERNEL: Final = ("host", "null")
 
-class Networks(Protocol):
-    """The signatures of `Networks`, until it is there."""
 
-    warning: str | None
-    """Why there is no default bridge here (no nf_tables, bridge or veth), as one sentence; None when all is well."""
+class Networks:
+    """The networks of one engine. To be made by `Networks.open`.
+
+    :ivar warning: why there is no default bridge here (no nf_tables, bridge or veth), as one sentence; None when all
+        is well.
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        self.warning: str | None = None
+        self._settings = settings
+        self._state = State(settings.data_root / "wherry.db")
+        self._book = Book(self._state)
+        self._kernel = Kernel(mark_of(settings))
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._pool = Pool(self._make_spare, settings.warm)
+        self._starting: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._watch: Watch | None = None
+        self._work: Work  # the jobs of the helper thread; from `_start` on, because it takes time to import
+        self._sweeps: dict[str, asyncio.TimerHandle] = {}
 
     @classmethod
     def open(cls, settings: NetworkSettings) -> Networks:
@@ -41,24 +91,77 @@ class Networks(Protocol):
         :raises CorruptData: the database is damaged.
         :raises InvalidInput: an option makes no sense (``bip``, ``default-address-pools`` ...).
         """
+        check_settings(settings)
+        networks = cls(settings)
+        networks._define_built_in()
+        return networks
+
+    def _define_built_in(self) -> None:
+        """See that ``bridge``, ``host`` and ``none`` are there, the first one as the options want it."""
+        known = {network.name: network for network in self._book.networks.values()}
+        old = known.get(DEFAULT_BRIDGE)
+        if self._settings.bridge != "none":
+            network = default_bridge(self._settings, self._surroundings(old), old)
+            if network != old:
+                self._book.put_network(network)
+        for name, driver in (("host", "host"), ("none", "null")):
+            if name not in known:
+                self._book.put_network(built_in(name, driver))
 
     def adopt(self, owner: str, owner_name: str, pid: int) -> Sandbox:
         """Take over the sandbox of an owner that was running before this daemon was; before `start`.
 
+        Also for one that started without a sandbox of ours, and wants to join a network now.
+
         :param pid: any process of its.
         :raises SystemCallError: there is no such process.
         """
+        sandbox = Sandbox(self._kernel, open_namespace(pid, "net"), owner, owner_name)
+        self._sandboxes[owner] = sandbox
+        return sandbox
 
     def start(self) -> None:
         """Begin, in the background, to make the kernel equal to the tables.
 
         Endpoints whose owner was not adopted are released.
         """
+        for owner in self._book.owners() - set(self._sandboxes):
+            for endpoint in tuple(self._book.of_owner(owner).values()):
+                self._book.drop(endpoint)
+        self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def ready(self) -> None:
         """Wait until that has happened once."""
+        self._wanted.set()
+        if self._starting is not None and not self._starting.done():
+            await asyncio.shield(self._starting)
 
-    # --- networks
+    async def _start(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), _START_DELAY)
+        from wherry.network.work import Work  # noqa: PLC0415 - the daemon answers before it needs this
+
+        self._work = Work(self._kernel)
+        try:
+            failures = await self._restore(anew=True)
+        except WherryError as exc:
+            failures = [str(exc)]
+        for failure in failures:
+            _log.warning("networks: %s", failure)
+        self.warning = failures[0] if failures else None
+        from wherry.network.watch import Watch  # noqa: PLC0415 - the daemon answers before it needs this
+
+        self._watch = Watch(self._kernel, lambda: (self._book.links, self._book.gateways), self._repair)
+        self._watch.start()
+        if self.has_default:
+            self._pool.refill()
+
+    # --- networks ---------------------------------------------------------------------------------
+
+    @property
+    def has_default(self) -> bool:
+        """Whether there is a default bridge to join."""
+        return self.warning is None and any(n.is_default_bridge for n in self._book.networks.values())
 
     async def create(self, request: NetworkRequest) -> Network:
         """Make a network.
@@ -68,6 +171,20 @@ class Networks(Protocol):
         :raises Forbidden: pools overlap or are exhausted, or the name is a built-in one's (403).
         :raises NotFound: no such driver (404).
         """
+        await self.ready()
+        network = define(request, self._surroundings(None), self._settings)
+        taken = {other.bridge for other in self._book.networks.values() if not other.borrowed}
+        if network.bridge and network.bridge in taken:
+            raise Conflict(f"bridge name already in use: {network.bridge}")
+        self._book.add_network(network)
+        try:
+            await self._kernel.run(self._work.make_network, network)
+        except BaseException:
+            self._book.remove_network(network)
+            self._later(lambda: self._work.remove_network(network))
+            raise
+        self._book.network_made(network)
+        return network
 
     def get(self, reference: str) -> Network:
         """Find a network by ID, by name or by a unique beginning of its ID, in this order.
@@ -75,9 +192,11 @@ class Networks(Protocol):
         :raises NotFound: ``network X not found``.
         :raises InvalidInput: ``network X is ambiguous (2 matches found on ID prefix)``.
         """
+        return self._book.find(reference)
 
     def list(self) -> Sequence[Network]:
         """All networks, in the order in which they were made; ``bridge``, ``host`` and ``none`` among them."""
+        return tuple(self._book.networks.values())
 
     async def remove(self, reference: str) -> Network:
         """Remove a network.
@@ -85,14 +204,28 @@ class Networks(Protocol):
         :raises NotFound: there is none.
         :raises Forbidden: it is built in, or has active endpoints.
         """
+        network = self._book.find(reference)
+        if network.is_builtin:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        active = self.endpoints(network.id)
+        if active:
+            first = f'name:"{active[0].owner_name}" id:"{active[0].id[:12]}"'
+            raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({first})")
+        self._book.remove_network(network)
+        await self.ready()
+        await self._kernel.run(self._work.remove_network, network)
+        return network
 
     def endpoints(self, network_id: str) -> Sequence[Endpoint]:
         """The endpoints on a network."""
+        return tuple(endpoint for endpoint in self._book.on_network(network_id) if endpoint.owner)
 
     def endpoints_of(self, owner: str) -> Sequence[Endpoint]:
         """The endpoints of an owner, the one with the default route first."""
+        found = self._book.of_owner(owner).values()
+        return tuple(sorted(found, key=lambda e: (-e.priority, self._book.networks[e.network_id].name)))
 
-    # --- owners
+    # --- owners -----------------------------------------------------------------------------------
 
     async def take(self, owner: str, owner_name: str, first: Network | None = None) -> Sandbox:
         """Hand out a sandbox: a network namespace with loopback up and nothing else to see.
@@ -100,9 +233,20 @@ class Networks(Protocol):
         :param first: the network that will be connected first: for the default bridge some are ready to be claimed.
         :returns: its ``path`` is what the runtime joins.
         """
+        await self.ready()
+        spare = self._pool.take() if first is not None and first.is_default_bridge else None
+        if spare is not None:
+            sandbox = spare.given_to(owner, owner_name)
+        else:
+            sandbox = Sandbox(self._kernel, await self._kernel.run(self._work.make_namespace), owner, owner_name)
+        if owner in self._sandboxes:  # it is started a second time before it was released
+            await self.release(owner)
+        self._sandboxes[owner] = sandbox
+        return sandbox
 
     def sandbox(self, owner: str) -> Sandbox | None:
         """The sandbox that an owner has."""
+        return self._sandboxes.get(owner)
 
     async def connect(self, sandbox: Sandbox, network: Network, wishes: Wishes) -> Endpoint:
         """Give an owner a place on a network, also while it runs.
@@ -112,6 +256,95 @@ class Networks(Protocol):
         :raises InvalidInput: a wish that this network cannot fulfil.
         :raises SystemFault: a port is taken; the sentence names the holder.
         """
+        await self.ready()
+        self._check_connect(sandbox, network)
+        prepared = self._prepared(sandbox, network, wishes)
+        if prepared is not None:
+            return await self._claim(sandbox, network, prepared, wishes)
+        endpoint = self._book.draft(network, sandbox.owner, sandbox.owner_name, wishes)
+        try:
+            endpoint = self._book.publish(endpoint, wishes.publish, self._host_address(network))
+            self._book.add(endpoint)
+        except BaseException:
+            self._book.abandon(endpoint)
+            raise
+        return await self._establish(sandbox, network, endpoint)
+
+    def _check_connect(self, sandbox: Sandbox, network: Network) -> None:
+        if network.id not in self._book.networks:
+            raise NotFound(f"network {network.name} not found")
+        if network.driver in _NOT_IN_KERNEL:
+            raise InvalidInput(f"a sandbox cannot join the network {network.name}")
+        if self._sandboxes.get(sandbox.owner) is not sandbox:
+            raise Conflict(f"container {sandbox.owner} is not running")
+        if network.id in self._book.of_owner(sandbox.owner):
+            raise Forbidden(f"endpoint with name {sandbox.owner_name} already exists in network {network.name}")
+
+    def _prepared(self, sandbox: Sandbox, network: Network, wishes: Wishes) -> Endpoint | None:
+        """The endpoint that waits in a warm sandbox, if it is as wished; if not, it goes."""
+        if sandbox.reserved is None:
+            return None
+        prepared = self._book.endpoints[sandbox.reserved]
+        sandbox.reserved = None
+        plain = not (wishes.ipv4 or wishes.ipv6 or wishes.mac or wishes.driver_options)
+        if prepared.network_id == network.id and plain:
+            return prepared
+        self._book.drop(prepared)
+        self._undo(sandbox, network, prepared)
+        return None
+
+    async def _claim(self, sandbox: Sandbox, network: Network, prepared: Endpoint, wishes: Wishes) -> Endpoint:
+        """Make a prepared endpoint its owner's: nothing is asked of the kernel, unless ports are to be published."""
+        endpoint = replace(
+            prepared,
+            owner=sandbox.owner,
+            owner_name=sandbox.owner_name,
+            aliases=wishes.aliases,
+            links=wishes.links,
+            priority=wishes.priority,
+        )
+        try:
+            endpoint = self._book.publish(endpoint, wishes.publish, self._host_address(network))
+            self._book.add(endpoint)
+        except BaseException:
+            self._book.drop(prepared)
+            self._undo(sandbox, network, prepared)
+            raise
+        if endpoint.published:
+            try:
+                await self._kernel.run(self._work.publish, network, prepared, endpoint)
+            except BaseException:
+                self._book.drop(endpoint)
+                self._undo(sandbox, network, endpoint)
+                raise
+        return self._still_there(endpoint)
+
+    async def _establish(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> Endpoint:
+        gateways = self._book.routes_of(sandbox.owner)
+        try:
+            made = await self._kernel.run(self._work.establish, network, endpoint, sandbox.fileno(), gateways)
+        except BaseException:
+            if self._book.drop(endpoint):
+                self._undo(sandbox, network, endpoint)
+            raise
+        self._still_there(endpoint)
+        if made != endpoint:
+            self._book.add(made)
+        self._book.endpoint_made(made)
+        return made
+
+    def _still_there(self, endpoint: Endpoint) -> Endpoint:
+        """See that the owner was not released meanwhile.
+
+        :raises Conflict: it was.
+        """
+        if endpoint.id not in self._book.endpoints:
+            raise Conflict(f"container {endpoint.owner} is not running")
+        return endpoint
+
+    def _undo(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> None:
+        """Have everything of an endpoint removed from the kernel, soon."""
+        self._later(lambda: self._work.leave(network, endpoint, sandbox.fileno(), None))
 
     async def disconnect(self, sandbox: Sandbox, network_id: str, *, force: bool = False) -> Endpoint:
         """Take an owner's place on a network away; the default route moves to the next.
@@ -119,17 +352,223 @@ class Networks(Protocol):
         :param force: carry on when the kernel refuses; the place is gone afterwards in any case.
         :raises NotFound: it has none there.
         """
+        await self.ready()
+        endpoint = self._book.of_owner(sandbox.owner).get(network_id)
+        if endpoint is None:
+            name = self._book.networks[network_id].name if network_id in self._book.networks else network_id
+            raise NotFound(f"container {sandbox.owner} is not connected to network {name}")
+        network = self._book.networks[network_id]
+        before = self._book.routes_of(sandbox.owner)
+        self._book.drop(endpoint)
+        after = self._book.routes_of(sandbox.owner)
+        moved = after if after != before else None
+        try:
+            await self._kernel.run(self._work.leave, network, endpoint, sandbox.fileno(), moved)
+        except WherryError as exc:
+            if not force:
+                raise
+            _log.warning("cannot take an interface away interface=%s error=%s", endpoint.host_interface, exc)
+        return endpoint
+
+    async def publish(self, sandbox: Sandbox, network_id: str, requests: Iterable[PortRequest]) -> Endpoint:
+        """Publish ports through an endpoint instead of those that it publishes now; none: publish no more.
+
+        For an owner whose default route has moved: the answers leave by where that leads.
+
+        :raises NotFound: it is not on that network.
+        :raises SystemFault: a port is taken.
+        """
+        endpoint = self._book.of_owner(sandbox.owner).get(network_id)
+        if endpoint is None:
+            raise NotFound(f"container {sandbox.owner} is not connected to network {network_id}")
+        network = self._book.networks[network_id]
+        bare = replace(endpoint, published=())
+        self._book.ports.release(endpoint.id, endpoint.published)
+        try:
+            changed = self._book.publish(bare, requests, self._host_address(network))
+        except BaseException:
+            self._book.ports.restore(endpoint)
+            raise
+        self._book.add(changed)
+        await self._kernel.run(self._work.publish, network, endpoint, changed)
+        return changed
 
     async def release(self, owner: str) -> None:
-        """The owner's process is gone: addresses, ports, links and the sandbox go back; again, it has no effect."""
+        """The owner's process is gone: addresses, ports, links and the sandbox go back; again, it has no effect.
+
+        In the kernel that happens a moment later, and before anything that is asked for afterwards.
+        """
+        sandbox = self._sandboxes.pop(owner, None)
+        if sandbox is None:
+            return
+        places = [(self._book.networks[e.network_id], e) for e in tuple(self._book.of_owner(owner).values())]
+        if sandbox.reserved is not None:
+            prepared = self._book.endpoints[sandbox.reserved]
+            places.append((self._book.networks[prepared.network_id], prepared))
+            sandbox.reserved = None
+        for _, endpoint in places:
+            self._book.drop(endpoint)
+        await self.ready()
+        self._depart(sandbox, places)
+
+    def _depart(self, sandbox: Sandbox, places: Sequence[tuple[Network, Endpoint]]) -> None:
+        self._work.leave_later(sandbox, places)
+        self._later(self._work.let_go)
+        names = [endpoint.host_interface for _, endpoint in places if endpoint.host_interface]
+        if names:
+            self._sweep_later(names)
+
+    def _sweep_later(self, names: Sequence[str]) -> None:
+        """Links go with their namespace, unless somebody else holds that: look again a little later."""
+        loop = asyncio.get_running_loop()
+
+        def sweep() -> None:
+            del self._sweeps[names[0]]
+            self._later(lambda: self._work.sweep(names))
+
+        self._sweeps[names[0]] = loop.call_later(_SWEEP_DELAY, sweep)
+
+    def _later(self, job: Callable[[], None]) -> None:
+        """Have the helper thread do something that nobody waits for."""
+        self._kernel.submit(job).add_done_callback(_report)
 
     def rename(self, owner: str, owner_name: str) -> None:
         """The owner has another name now, which messages and endpoints show."""
+        if owner in self._sandboxes:
+            self._sandboxes[owner].owner_name = owner_name
+        for endpoint in tuple(self._book.of_owner(owner).values()):
+            self._book.ports.release(endpoint.id, endpoint.published)
+            renamed = replace(endpoint, owner_name=owner_name)
+            self._book.add(renamed)
+            self._book.ports.restore(renamed)
 
-    # --- the end
+    # --- the warm pool ----------------------------------------------------------------------------
+
+    async def _make_spare(self) -> Sandbox:
+        network = self._book.find(DEFAULT_BRIDGE)
+        endpoint = self._book.draft(network, "", "", Wishes())
+        try:
+            namespace = await self._kernel.run(self._work.make_spare, network, endpoint, gateways_of([endpoint]))
+        except BaseException:
+            self._book.abandon(endpoint)
+            raise
+        sandbox = Sandbox(self._kernel, namespace, "", "")
+        self._book.add(endpoint)
+        self._book.endpoint_made(endpoint)
+        sandbox.reserved = endpoint.id
+        return sandbox
+
+    # --- repair -----------------------------------------------------------------------------------
+
+    async def _restore(self, *, anew: bool) -> Sequence[str]:
+        networks = [n for n in self._book.networks.values() if n.driver not in _NOT_IN_KERNEL]
+        places = self._places()
+        forward = self._settings.ip_forward
+        failures = await self._kernel.run(self._work.restore, networks, places, anew=anew, forward=forward)
+        if anew and not failures:
+            for network in networks:
+                self._book.network_made(network)
+            for place in places:
+                self._book.endpoint_made(place.endpoint)
+        return failures
+
+    async def _repair(self) -> None:
+        """Another program has changed something of ours."""
+        for failure in await self._restore(anew=False):
+            _log.warning("networks: %s", failure)
+
+    def _places(self) -> Sequence[Place]:
+        from wherry.network.restore import Place  # noqa: PLC0415 - the daemon answers before it needs this
+
+        found = []
+        for owner, sandbox in self._sandboxes.items():
+            gateways = self._book.routes_of(owner)
+            mine = tuple(self._book.of_owner(owner).values())
+            found += [Place(self._book.networks[e.network_id], e, sandbox.fileno(), gateways) for e in mine]
+        for spare in (*self._pool.spares, *self._sandboxes.values()):
+            if spare.reserved is not None:
+                each = self._book.endpoints[spare.reserved]
+                network = self._book.networks[each.network_id]
+                found.append(Place(network, each, spare.fileno(), gateways_of([each])))
+        return found
+
+    # --- what is around ---------------------------------------------------------------------------
+
+    def _surroundings(self, besides: Network | None) -> Surroundings:
+        """What a new network has to fit into; `besides` is a network that it takes the place of."""
+        from wherry.linux import rtnetlink  # noqa: PLC0415
+        from wherry.linux.netlink import Family, NetlinkSocket  # noqa: PLC0415
+
+        others = [network for network in self._book.networks.values() if network != besides]
+        with NetlinkSocket(Family.ROUTE) as conversation:
+            entries = rtnetlink.routes(conversation)
+            ways = {e.link for e in entries if e.destination is None and e.prefix == 0 and e.table == _MAIN}
+            sizes = [link.mtu for link in rtnetlink.links(conversation) if link.number in ways]
+        known = [(e.destination, e.prefix) for e in entries if e.destination is not None and _counts(e.destination)]
+        resolv_conf = _RESOLV_CONF.read_text(errors="replace") if _RESOLV_CONF.exists() else ""
+        return Surroundings(
+            used=tuple(subnet.network for network in others for subnet in network.subnets),
+            foreign=foreign_prefixes(known, resolv_conf),
+            pools=(*(self._settings.pools or DEFAULT_POOLS), ula_pool(self._ula())),
+            mtu=min(sizes, default=1500),
+            ipv6=host_has_ipv6(),
+        )
+
+    def _ula(self) -> str:
+        known = self._state.word("ula")
+        if known is None:
+            known = new_ula()
+            self._state.set_word("ula", known)
+        return known
+
+    def _host_address(self, network: Network) -> Address | None:
+        """Where ports are published that name no address; None: everywhere."""
+        text = network.options.get("com.docker.network.bridge.host_binding_ipv4") or self._settings.host_address
+        return None if text == "0.0.0.0" else ip_address(text)
+
+    # --- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Let go; what runs goes on, and keeps its network."""
+        await self._stop()
+        await self._finish()
 
     async def shutdown(self) -> None:
         """Remove every bridge, link and table of this engine's from the kernel; definitions stay."""
+        await self._stop()
+        for owner in tuple(self._sandboxes):
+            await self.release(owner)
+        await self._kernel.run(self._work.remove_everything)
+        await self._finish()
+
+    async def _stop(self) -> None:
+        await self.ready()
+        if self._watch is not None:
+            self._watch.close()
+        for spare in await self._pool.close():
+            assert spare.reserved is not None  # it is warm
+            prepared = self._book.endpoints[spare.reserved]
+            self._book.drop(prepared)
+            self._depart(spare, [(self._book.networks[prepared.network_id], prepared)])
+
+    async def _finish(self) -> None:
+        for timer in self._sweeps.values():
+            timer.cancel()
+        await self._kernel.close()
+        for sandbox in self._sandboxes.values():
+            sandbox.close()
+        self._state.close()
+
+
+def _counts(destination: Address) -> bool:
+    """Whether a route's destination stands for a place; loopback, link-local and multicast ones are on every host."""
+    return not (destination.is_loopback or destination.is_link_local or destination.is_multicast)
+
+
+def _report(future: asyncio.Future[None]) -> None:
+    """The end of a job that nobody waits for."""
+    if not future.cancelled() and (exc := future.exception()) is not None:
+        _log.warning("networks: a job failed", exc_info=exc)
+
+
+_MAIN: Final = 254

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from wherry.errors import InvalidInput, SystemCallError
@@ -15,24 +14,23 @@ from wherry.linux.netlink import Message, NetlinkSocket
 from wherry.network.bridge import binding, guard
 from wherry.network.drivers import driver_of
 from wherry.network.kernel import Kernel, write_sysctl
-from wherry.network.model import Address, Endpoint, Network, Published
+from wherry.network.model import IFNAME, SYSCTLS, Endpoint, Gateways, Network, Published
 
 if TYPE_CHECKING:
     from wherry.linux.fd import Fd
 
-__all__ = ["IFNAME", "SYSCTLS", "Gateways", "establish", "expose", "make_namespace", "remove", "set_gateways"]
+__all__ = [
+    "conceal",
+    "delete_link",
+    "establish",
+    "expose",
+    "make_namespace",
+    "remove",
+    "set_gateways",
+]
 
-IFNAME: Final = "com.docker.network.endpoint.ifname"
-SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 _LOOPBACK: Final = 1
 _TRIES: Final = 64
-
-
-class Gateways(Struct, frozen=True):
-    """Where the default routes of a sandbox lead, and by which interface; None: there is none."""
-
-    ipv4: tuple[Address, str] | None = None
-    ipv6: tuple[Address, str] | None = None
 
 
 def make_namespace(kernel: Kernel) -> Fd:
@@ -47,10 +45,19 @@ def make_namespace(kernel: Kernel) -> Fd:
     return namespace
 
 
-def establish(kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int, gateways: Gateways) -> Endpoint:
+def establish(
+    kernel: Kernel,
+    network: Network,
+    endpoint: Endpoint,
+    namespace: int,
+    gateways: Gateways,
+    *,
+    guarded: bool = True,
+) -> Endpoint:
     """Make an endpoint's interface with addresses and routes, and let the firewall know.
 
     :param gateways: the default routes of the sandbox as they are to be from now on.
+    :param guarded: let the firewall know; otherwise the caller does.
     :returns: the endpoint, of which the interface may have got another name because that one was taken.
     :raises SystemCallError: the kernel refuses; nothing of the endpoint is left.
     :raises InvalidInput: the wished-for name is taken, or a sysctl is no such.
@@ -59,7 +66,8 @@ def establish(kernel: Kernel, network: Network, endpoint: Endpoint, namespace: i
     try:
         with kernel.inside(namespace) as conversation:
             _configure(conversation, endpoint, gateways)
-        expose(kernel, network, endpoint, endpoint.published)
+        if guarded:
+            expose(kernel, network, endpoint, endpoint.published)
     except (SystemCallError, InvalidInput):
         remove(kernel, network, endpoint, namespace)
         raise
@@ -174,13 +182,17 @@ def expose(kernel: Kernel, network: Network, endpoint: Endpoint, published: Iter
 def remove(kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> None:
     """Take an endpoint's interface away, and what the firewall knows of it."""
     conceal(kernel, [(network, endpoint)])
-    name = endpoint.host_interface
+    if endpoint.host_interface:
+        delete_link(kernel.route, endpoint.host_interface)
+    else:
+        with kernel.inside(namespace) as conversation:
+            delete_link(conversation, endpoint.interface)
+
+
+def delete_link(conversation: NetlinkSocket, name: str) -> None:
+    """Remove an interface; that it is gone already is no error."""
     try:
-        if name:
-            kernel.route.request(rtnetlink.delete_link(name))
-        else:
-            with kernel.inside(namespace) as conversation:
-                conversation.request(rtnetlink.delete_link(endpoint.interface))
+        conversation.request(rtnetlink.delete_link(name))
     except SystemCallError as exc:
         if exc.errno != errno.ENODEV:
             raise
