@@ -87,10 +87,8 @@ def test_what_cannot_be_read_is_answered_with_no_more_bytes_than_it_had(data: by
 @settings(deadline=None, max_examples=400)
 def test_reading_raises_one_kind_of_error_only(data: bytes) -> None:
     for read in (read_query, read_response):
-        try:
+        with suppress(BadMessage):
             read(data)
-        except BadMessage as exc:
-            assert str(exc)
 
 
 @given(names, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
