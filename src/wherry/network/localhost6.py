@@ -6,8 +6,8 @@ dropped before. So packets to [::1] are translated to one port of the daemon's, 
 which port was meant is asked of the connection tracking. One listening socket for TCP and one for UDP serve all
 published ports, so that a range of thousands costs no socket.
 
-Bytes go through a pipe of the daemon's, in large pieces and without being copied. When the daemon is gone, connections to [::1] are
-refused, and clients go on to 127.0.0.1.
+Bytes go through a pipe of the daemon's, in large pieces and without being copied. When the daemon is gone, connections
+to [::1] are refused, and clients go on to 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -186,7 +186,12 @@ async def _ready(waiting: socket.socket, *, write: bool) -> None:
     loop = asyncio.get_running_loop()
     turn = loop.create_future()
     add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-    add(waiting, lambda: turn.done() or turn.set_result(None))
+
+    def come() -> None:
+        if not turn.done():
+            turn.set_result(None)
+
+    add(waiting, come)
     try:
         await turn
     finally:
