@@ -41,7 +41,7 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 _RUNNING = ("attach", "exec", "kill", "pause", "restart", "stats", "stop", "top")
 _ANY = ("diff", "explain", "export", "inspect", "logs", "port", "rename", "rm", "start", "unpause", "update", "wait")
 _NETWORKS = ("network_connect", "network_disconnect", "network_inspect", "network_rm")
-_IMAGES = ("create", "history", "image_inspect", "inspect", "rmi", "run", "save", "tag")
+_IMAGES = ("create", "history", "image_diff", "image_inspect", "image_layers", "inspect", "rmi", "run", "save", "tag")
 
 
 def candidates(words: Sequence[str], context: Context) -> list[str]:

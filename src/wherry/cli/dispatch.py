@@ -38,8 +38,8 @@ GLOBAL_FLAGS = (
 )
 
 _CONTAINER = (
-    "attach create diff exec explain export inspect kill logs pause port prune rename restart rm run start stats stop "
-    "top unpause update wait"
+    "attach commit create diff exec explain export inspect kill logs pause port prune rename restart rm run start stats "
+    "stop top unpause update wait"
 )
 
 # What is typed -> the module that does it.
@@ -52,9 +52,14 @@ VERBS: dict[str, str] = {
     "import": "import_",
     "info": "info",
     "load": "load",
+    "login": "login",
+    "logout": "logout",
     "ps": "ps",
+    "pull": "pull",
+    "push": "push",
     "rmi": "rmi",
     "save": "save",
+    "search": "search",
     "tag": "tag",
     "version": "version",
 }
@@ -70,17 +75,26 @@ GROUPS: dict[str, dict[str, str]] = {
         "remove": "rm",
     },
     "image": {
+        "bootstrap": "image_bootstrap",
+        "diff": "image_diff",
         "history": "history",
         "import": "import_",
         "inspect": "image_inspect",
+        "layers": "image_layers",
         "list": "images",
         "load": "load",
         "ls": "images",
         "prune": "image_prune",
+        "pull": "pull",
+        "push": "push",
         "remove": "rmi",
         "rm": "rmi",
         "save": "save",
         "tag": "tag",
+        "tree": "image_tree",
+    },
+    "manifest": {
+        "inspect": "manifest_inspect",
     },
     "network": {
         "connect": "network_connect",
@@ -97,6 +111,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "system": {
         "df": "system_df",
         "events": "events",
+        "fsck": "system_fsck",
         "info": "info",
         "prune": "system_prune",
         "shutdown": "system_shutdown",

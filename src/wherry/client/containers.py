@@ -7,7 +7,7 @@ from wherry.client.transport import escape
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from wherry.client.client import Client
@@ -177,6 +177,28 @@ class Containers:
     def changes(self, ref: str) -> builtins.list[dict[str, Any]]:
         """What it changed in its file system: ``{"Path", "Kind": 0 changed, 1 added, 2 deleted}``."""
         return list(self._client.json("GET", _path(ref, "/changes")) or [])
+
+    def commit(
+        self,
+        ref: str,
+        *,
+        repo: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> str:
+        """Make an image of it. :returns: the image's ID.
+
+        :param changes: Dockerfile instructions, ``"CMD [...]"``.
+        :param pause: whether it stands still meanwhile, if it runs.
+        """
+        query = {
+            "container": ref, "repo": repo or None, "tag": tag or None, "author": author or None,
+            "comment": comment or None, "changes": list(changes), "pause": "1" if pause else "0",
+        }  # fmt: skip
+        return str(self._client.json("POST", "/commit", query)["Id"])
 
     def export(self, ref: str) -> Response:
         """Its file system as a tar archive, in the body."""

@@ -55,7 +55,8 @@ def layer_steps(image: Image, images: Iterable[Image], layers: LayerStore) -> li
 
 def _counted(upper: str, below: Sequence[str]) -> Json:
     """How many files, and bytes in them, a layer adds, replaces, and deletes."""
-    counted = {word: {"Files": 0, "Bytes": 0} for word in _WORDS.values()}
+    counted: dict[str, dict[str, int]] = {word: {"Files": 0, "Bytes": 0} for word in _WORDS.values()}
+    seen: set[int] = set()  # a file with several names takes its place once
     for change in changes([OverlayMount("/", tuple(below), upper, "")]):
         if change.kind is ChangeKind.DELETED:
             counted["Deleted"]["Files"] += 1
@@ -67,7 +68,9 @@ def _counted(upper: str, below: Sequence[str]) -> Json:
         if not stat.S_ISDIR(status.st_mode):
             entry = counted[_WORDS[change.kind]]
             entry["Files"] += 1
-            entry["Bytes"] += status.st_size if stat.S_ISREG(status.st_mode) else 0
+            if stat.S_ISREG(status.st_mode) and status.st_ino not in seen:
+                entry["Bytes"] += status.st_size
+                seen.add(status.st_ino)
     return counted
 
 

@@ -189,7 +189,7 @@ def _empty(is_empty: bool) -> Json:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat()
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _document(config: Json, platform: Platform, created: str, comment: str) -> Json:
