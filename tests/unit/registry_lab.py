@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
@@ -29,6 +31,16 @@ def digest(data: bytes, algorithm: str = "sha256") -> str:
 
 def descriptor(data: bytes, media_type: str = LAYER, **more: Any) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest(data), "size": len(data), **more}
+
+
+class Who(NamedTuple):
+    """Somebody with a password."""
+
+    login: str
+    password: str
+
+    def header(self) -> dict[str, str]:
+        return {"Authorization": "Basic " + base64.b64encode(f"{self.login}:{self.password}".encode()).decode()}
 
 
 class Answer:
@@ -58,6 +70,11 @@ class Lab:
         self.assembly = assembly
 
     async def ask(self, method: str, path: str, **more: Any) -> Answer:
+        if isinstance(more.get("data"), bytes):
+            more["data"] = io.BytesIO(more["data"])  # what aiohttp wants of long bodies
+        who: Who | None = more.pop("auth", None)
+        if who is not None:
+            more["headers"] = {**more.get("headers", {}), **who.header()}
         url = path if path.startswith("http") else self.url + path
         async with self.session.request(method, url, allow_redirects=False, **more) as response:
             return Answer(response, await response.read())
