@@ -108,6 +108,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "rm": "network_rm",
         "trace": "network_trace",
     },
+    "registry": {
+        "check": "registry_check",
+        "gc": "registry_gc",
+        "serve": "registry_serve",
+    },
     "system": {
         "df": "system_df",
         "events": "events",

@@ -14,7 +14,9 @@ _COMMON = ("run", "exec", "ps", "images", "logs", "explain", "version", "info")
 _GROUP_SUMMARIES = {
     "container": "Containers",
     "image": "Images",
+    "manifest": "What registries have",
     "network": "Networks",
+    "registry": "A registry of one's own",
     "system": "The daemon and the machine",
 }
 
