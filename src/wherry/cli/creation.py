@@ -72,11 +72,13 @@ def _lacks_image(error: Exception) -> bool:
 
 
 def _pull(context: Context, options: Options, image: str) -> None:
-    from wherry.cli.progress import show
+    from wherry.cli.credentials import auth_header
     from wherry.cli.reference import repository_and_tag
+    from wherry.cli.transfer_display import show_transfer
 
     name, tag = repository_and_tag(image)
-    show(context.client.images.pull(name, tag, platform=options["platform"]), sys.stderr, quiet=options["quiet"])
+    messages = context.client.images.pull(name, tag, platform=options["platform"], headers=auth_header(image))
+    show_transfer(messages, sys.stderr, quiet=options["quiet"])
 
 
 class _CidFile:

@@ -62,10 +62,36 @@ class Images:
         """Remove those that nobody uses."""
         return dict(self._client.json("POST", "/images/prune", {"filters": filters}))
 
-    def pull(self, name: str, tag: str, *, platform: str = "") -> Iterator[dict[str, Any]]:
-        """Fetch one from a registry; yields progress."""
+    def pull(
+        self, name: str, tag: str, *, platform: str = "", headers: Mapping[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Fetch one from a registry, or with no tag all of a repository; yields progress.
+
+        :param headers: ``X-Registry-Auth``: who we are there.
+        """
         query = {"fromImage": name, "tag": tag or None, "platform": platform or None}
-        return self._client.call("POST", "/images/create", query).json_values()
+        return self._client.call("POST", "/images/create", query, headers=headers).json_values()
+
+    def push(self, name: str, tag: str, *, headers: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+        """Send one to a registry, or with no tag all of a repository; yields progress."""
+        # Docker's daemon wants the header even when there is nothing in it.
+        sent = {"X-Registry-Auth": "e30=", **(headers or {})}
+        return self._client.call("POST", _path(name, "/push"), {"tag": tag or None}, headers=sent).json_values()
+
+    def search(
+        self, term: str, *, limit: int = 0, filters: Filters | None = None, headers: Mapping[str, str] | None = None
+    ) -> builtins.list[dict[str, Any]]:
+        """Look for images in a registry."""
+        query = {"term": term, "limit": limit or None, "filters": filters}
+        return list(self._client.call("GET", "/images/search", query, headers=headers).json())
+
+    def remote(
+        self, ref: str, *, platform: str = "", referrers: bool = False, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """What a registry has under a name (wherry's own addition to the API)."""
+        query = {"platform": platform or None, "referrers": referrers}
+        path = f"/distribution/{escape(ref)}/manifest"
+        return dict(self._client.call("GET", path, query, headers=headers).json())
 
     def load(
         self, archive: bytes | Iterable[bytes], *, quiet: bool = False, platforms: Sequence[Mapping[str, str]] = ()

@@ -46,6 +46,10 @@ class System:
         query = {"since": since or None, "until": until or None, "filters": filters}
         return self._client.call("GET", "/events", query).json_values()
 
+    def login(self, auth: Mapping[str, str]) -> dict[str, Any]:
+        """Try credentials at a registry. :raises wherry.errors.Unauthenticated: it does not take them."""
+        return dict(self._client.json("POST", "/auth", json=dict(auth)))
+
     def shutdown(self, *, kill: bool = False) -> None:
         """End the daemon (wherry's own addition to the API). :param kill: and every container with it."""
         self._client.do("POST", "/wherry/shutdown", {"kill": kill})
