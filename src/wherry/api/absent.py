@@ -31,7 +31,6 @@ _UNSUPPORTED: Final = (
     ("GET", "/containers/{id}/archive", _NO_COPY),
     ("PUT", "/containers/{id}/archive", _NO_COPY),
     ("HEAD", "/containers/{id}/archive", _NO_COPY),
-    ("POST", "/commit", "making an image of a container is not supported by this version of wherry"),
     ("POST", "/plugins/pull", _NO_PLUGINS),
     ("POST", "/plugins/create", _NO_PLUGINS),
     ("POST", "/swarm/init", "swarms are not supported by wherry"),
