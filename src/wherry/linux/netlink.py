@@ -75,12 +75,14 @@ class Message(NamedTuple):
     :ivar body: the family's own header and the attributes, without the netlink header.
     :ivar flags: what is wanted besides ``REQUEST`` (and ``ACK``, which a request always gets).
     :ivar what: for an error's text: the operation and its operand, as ``set link 'eth0'``.
+    :ivar port: of an event: the port of the socket that caused it, where the kernel says so.
     """
 
     kind: int
     body: bytes
     flags: int = 0
     what: str = ""
+    port: int = 0
 
 
 # -------------------------------------------------------------------------------------------------------------- codec
@@ -165,6 +167,11 @@ class NetlinkSocket:
         """The descriptor, for an event loop."""
         return self._socket.fileno()
 
+    @property
+    def port(self) -> int:
+        """Its address: what an event carries that this conversation caused."""
+        return int(self._socket.getsockname()[0])
+
     def close(self) -> None:
         """End the conversation."""
         self._socket.close()
@@ -191,7 +198,7 @@ class NetlinkSocket:
         failure: SystemCallError | None = None
         missing = len(messages)
         while missing:
-            for kind, sequence, flags, body in self._receive():
+            for kind, sequence, flags, body, _ in self._receive():
                 if kind == _NLMSG_ERROR and first <= sequence < first + len(messages):
                     missing -= 1
                     failure = failure or _refusal(body, flags, messages[sequence - first].what)
@@ -212,7 +219,7 @@ class NetlinkSocket:
         failure: SystemCallError | None = None
         answered: set[int] = set()
         while len(answered) < len(messages):
-            for kind, sequence, flags, body in self._receive():
+            for kind, sequence, flags, body, _ in self._receive():
                 if kind != _NLMSG_ERROR:
                     continue
                 if not first <= sequence < first + len(messages):  # the frame itself: the batch as a whole is refused
@@ -232,7 +239,7 @@ class NetlinkSocket:
         sequence = self._send([message], NLM_F.REQUEST | NLM_F.DUMP)
         found: list[Message] = []
         while True:
-            for kind, number_, flags, body in self._receive():
+            for kind, number_, flags, body, _ in self._receive():
                 if number_ != sequence:
                     continue
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):
@@ -249,7 +256,7 @@ class NetlinkSocket:
         """
         sequence = self._send([message], NLM_F.REQUEST)
         while True:
-            for kind, number_, flags, body in self._receive():
+            for kind, number_, flags, body, _ in self._receive():
                 if number_ != sequence:
                     continue
                 if kind == _NLMSG_ERROR:
@@ -269,7 +276,7 @@ class NetlinkSocket:
                 return found
             except OSError as exc:
                 raise _failed("read netlink events", exc.errno or 0) from exc
-            found += [Message(kind, body, flags) for kind, _, flags, body in _split(data)]
+            found += [Message(kind, body, flags, port=port) for kind, _, flags, body, port in _split(data)]
 
     # --- plumbing
 
@@ -295,7 +302,7 @@ class NetlinkSocket:
         except OSError as exc:
             raise _failed(f"send {len(data)} bytes of netlink messages", exc.errno or 0) from exc
 
-    def _receive(self) -> list[tuple[int, int, int, bytes]]:
+    def _receive(self) -> list[tuple[int, int, int, bytes, int]]:
         try:
             return _split(self._socket.recv(_CHUNK))
         except OSError as exc:
@@ -313,14 +320,14 @@ class NetlinkSocket:
 _SO_SNDBUFFORCE: Final = 32
 
 
-def _split(data: bytes) -> list[tuple[int, int, int, bytes]]:
-    """Type, sequence, flags and body of each message in a datagram."""
+def _split(data: bytes) -> list[tuple[int, int, int, bytes, int]]:
+    """Type, sequence, flags, body and port of each message in a datagram."""
     found, offset = [], 0
     while offset + _HEADER.size <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        length, kind, flags, sequence, port = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size:
             break
-        found.append((kind, sequence, flags, data[offset + _HEADER.size : offset + length]))
+        found.append((kind, sequence, flags, data[offset + _HEADER.size : offset + length], port))
         offset += (length + 3) & ~3
     return found
 

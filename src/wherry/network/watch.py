@@ -1,0 +1,158 @@
+"""Seeing that another program has changed what is ours: netlink events, on the event loop.
+
+An event says only that something happened; what is wrong, if anything, finds the check that follows it a moment later
+(`wherry.network.restore`). Our own changes are recognised: interfaces of ours are expected only after they were made
+and no longer before they go, and changes of the firewall carry the port of the socket that made them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Set
+from typing import Final
+
+from wherry.errors import SystemCallError, WherryError
+from wherry.linux import rtnetlink
+from wherry.linux.netlink import Family, Message, NetlinkSocket, attributes
+from wherry.linux.rtnetlink import Group, Kind
+from wherry.network.kernel import Kernel
+from wherry.network.model import Address
+
+__all__ = ["Watch"]
+
+_log: Final = logging.getLogger(__name__)
+_PAUSE: Final = 0.05  # seconds in which further events are waited for
+_NFTABLES_GROUP: Final = 7  # NFNLGRP_NFTABLES
+_NFNL_SUBSYS_NFTABLES: Final = 10
+_NFT_HEADER: Final = 4  # nfgenmsg
+_NFT_NAME: Final = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_SET_ELEM_LIST_TABLE
+_NFT_NEWGEN: Final = 15
+
+Expected = Callable[[], tuple[Mapping[str, str], Set[Address]]]
+"""Interfaces of ours with the bridge that each is a port of (or an empty string), and the bridges' addresses."""
+
+
+class Watch:
+    """Calls for a repair when something of ours was changed.
+
+    :param expected: what should be there.
+    :param repair: what to do when it is not; called again only when the last call has ended.
+    """
+
+    def __init__(self, kernel: Kernel, expected: Expected, repair: Callable[[], Awaitable[None]]) -> None:
+        self._kernel = kernel
+        self._expected = expected
+        self._repair = repair
+        self._sockets: list[NetlinkSocket] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+
+    def start(self) -> None:
+        """Listen."""
+        loop = asyncio.get_running_loop()
+        groups = (Group.LINK, Group.IPV4_IFADDR, Group.IPV6_IFADDR, Group.IPV4_ROUTE, Group.IPV6_ROUTE)
+        self._listen(loop, Family.ROUTE, groups, self._links_changed)
+        if not self._kernel.has_no_firewall:
+            self._listen(loop, Family.NETFILTER, (_NFTABLES_GROUP,), self._firewall_changed)
+
+    def close(self) -> None:
+        """Listen no more."""
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.remove_reader(each.fileno())
+            each.close()
+        self._sockets.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        family: Family,
+        groups: tuple[int, ...],
+        look: Callable[[list[Message]], bool],
+    ) -> None:
+        try:
+            conversation = NetlinkSocket(family, groups)
+        except SystemCallError as exc:
+            _log.warning("changes by other programs are not noticed error=%s", exc)
+            return
+        self._sockets.append(conversation)
+        loop.add_reader(conversation.fileno(), self._told, conversation, look)
+
+    def _told(self, conversation: NetlinkSocket, look: Callable[[list[Message]], bool]) -> None:
+        try:
+            wrong = look(conversation.events())
+        except SystemCallError:  # ENOBUFS: more happened than could be told
+            wrong = True
+        if wrong:
+            self._check_soon()
+
+    # --- what is worth a look
+
+    def _links_changed(self, messages: list[Message]) -> bool:
+        names, gateways = self._expected()
+        found: dict[str, bool] = {}
+        for message in messages:
+            if message.kind in (Kind.NEWLINK, Kind.DELLINK):
+                if message.body[0]:  # AF_BRIDGE: about a port's role, not about an interface
+                    continue
+                link = rtnetlink.link_of_message(message)
+                if link.name in names:
+                    is_port = bool(names[link.name])
+                    here = message.kind == Kind.NEWLINK
+                    found[link.name] = here and link.up and (link.master != 0) == is_port
+            elif message.kind == Kind.DELADDR:
+                entry = rtnetlink.address_of_message(message)
+                if entry is not None and entry.address in gateways:
+                    return True
+            elif message.kind == Kind.DELROUTE and self._is_ours(rtnetlink.route_of_message(message), gateways):
+                return True
+        return not all(found.values())
+
+    @staticmethod
+    def _is_ours(route: rtnetlink.RouteEntry, gateways: Set[Address]) -> bool:
+        """Whether a route that went led to one of our subnets."""
+        first = route.destination
+        return first is not None and any(
+            gateway.version == first.version and _within(gateway, first, route.prefix) for gateway in gateways
+        )
+
+    def _firewall_changed(self, messages: list[Message]) -> bool:
+        own = self._kernel.firewall.port
+        name = self._kernel.mark.encode()
+        for message in messages:
+            if message.port == own or message.kind & 0xFF == _NFT_NEWGEN:
+                continue
+            if attributes(message.body, _NFT_HEADER).get(_NFT_NAME, b"").rstrip(b"\0") == name:
+                return True
+        return False
+
+    # --- repair
+
+    def _check_soon(self) -> None:
+        if self._task is not None:
+            self._again = True
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PAUSE, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._repair()
+        except WherryError as exc:
+            _log.warning("cannot repair the networks error=%s", exc)
+        finally:
+            self._task = None
+        if self._again and self._sockets:
+            self._again = False
+            self._check_soon()
+
+
+def _within(address: Address, first: Address, prefix: int) -> bool:
+    return prefix > 0 and (int(address) ^ int(first)) >> (first.max_prefixlen - prefix) == 0
