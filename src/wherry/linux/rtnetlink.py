@@ -257,10 +257,11 @@ def set_link(
     return Message(Kind.NEWLINK, header + body, 0, f"change interface {link}" + (f" to '{name}'" if name else ""))
 
 
-def hairpin(link: int, on: bool) -> Message:
-    """Whether a bridge sends packets back out of the port by which they came."""
+def hairpin(link: int | str, on: bool) -> Message:
+    """Whether a bridge sends packets back out of the port by which they came; a port by index or by name."""
+    index, name = (link, b"") if isinstance(link, int) else (0, text(_IFLA_IFNAME, link))
     info = nested(_IFLA_LINKINFO, text(4, "bridge"), nested(_INFO_SLAVE_DATA, number(_BRPORT_MODE, int(on), 1)))
-    return Message(Kind.NEWLINK, _LINK.pack(0, 0, link, 0, 0) + info, 0, f"set hairpin mode of interface {link}")
+    return Message(Kind.NEWLINK, _LINK.pack(0, 0, index, 0, 0) + name + info, 0, f"set hairpin mode of {link}")
 
 
 def delete_link(link: int | str) -> Message:

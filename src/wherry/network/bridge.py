@@ -88,6 +88,8 @@ class BridgeDriver:
             ),
             # No address for the port: it would only make noise on the network.
             rtnetlink.set_link(port, link_local=False, alias=kernel.mark),
+            # With br_netfilter, a packet to the container's own published port is turned round within the bridge.
+            rtnetlink.hairpin(port, True),
             rtnetlink.set_link(port, up=True),
         ]
 
