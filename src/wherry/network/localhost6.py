@@ -18,7 +18,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address
 from typing import Any, Final, cast
@@ -26,9 +26,9 @@ from typing import Any, Final, cast
 from wherry.errors import SystemCallError
 from wherry.linux import conntrack
 from wherry.linux.netlink import Family, NetlinkSocket
-from wherry.network.model import Address
+from wherry.network.model import Address, Endpoint
 
-__all__ = ["Localhost6", "Target"]
+__all__ = ["Localhost6", "Target", "target_among"]
 
 Target = tuple[Address, int]
 _LOOPBACK: Final = "::1"
@@ -39,6 +39,15 @@ _NONBLOCK: Final = 0x3  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
 _BACKLOG: Final = 512
 _IDLE: Final = 60.0  # seconds after which a peer of datagrams is forgotten; the kernel takes 30 to 120
 _TRIES: Final = 16
+
+
+def target_among(endpoints: Iterable[Endpoint], protocol: str, port: int) -> Target | None:
+    """Where a port that is published at [::1] leads, as the endpoints say."""
+    for endpoint in endpoints:
+        for each in endpoint.published:
+            if (each.protocol, each.host_port) == (protocol, port) and str(each.host_address) in ("::", _LOOPBACK):
+                return None if endpoint.ipv6 is None else (endpoint.ipv6, each.container_port)
+    return None
 
 
 class Localhost6:

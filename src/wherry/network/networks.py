@@ -49,6 +49,7 @@ from wherry.network.sandbox import Sandbox
 from wherry.network.state import State
 
 if TYPE_CHECKING:
+    from wherry.network.localhost6 import Localhost6
     from wherry.network.model import Address, Endpoint, Network, NetworkRequest, NetworkSettings, PortRequest
     from wherry.network.restore import Place
     from wherry.network.watch import Watch
@@ -81,6 +82,7 @@ class Networks:
         self._starting: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._watch: Watch | None = None
+        self._localhost6: Localhost6 | None = None
         self._work: Work  # the jobs of the helper thread; from `_start` on, because it takes time to import
         self._sweeps: dict[str, asyncio.TimerHandle] = {}
 
@@ -143,6 +145,7 @@ class Networks:
 
         self._work = Work(self._kernel)
         try:
+            await self._open_localhost6()
             failures = await self._restore(anew=True)
         except WherryError as exc:
             failures = [str(exc)]
@@ -155,6 +158,12 @@ class Networks:
         self._watch.start()
         if self.has_default:
             self._pool.refill()
+
+    async def _open_localhost6(self) -> None:
+        from wherry.network.localhost6 import Localhost6, target_among  # noqa: PLC0415 - the daemon answers before
+
+        self._localhost6 = Localhost6(lambda *port: target_among(self._book.endpoints.values(), *port))
+        self._kernel.firewall.localhost6 = await self._localhost6.open()
 
     # --- networks ---------------------------------------------------------------------------------
 
@@ -545,6 +554,8 @@ class Networks:
         await self.ready()
         if self._watch is not None:
             self._watch.close()
+        if self._localhost6 is not None:
+            await self._localhost6.close()
         for spare in await self._pool.close():
             assert spare.reserved is not None  # it is warm
             prepared = self._book.endpoints[spare.reserved]
