@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
-from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
-
-from msgspec import Struct
 
 from wherry.errors import Forbidden, InvalidInput
 from wherry.network import pools
@@ -22,21 +19,12 @@ from wherry.network.model import (
     Network,
     NetworkRequest,
     NetworkSettings,
-    PoolSetting,
     Prefix,
     Subnet,
 )
+from wherry.network.surroundings import Surroundings
 
-__all__ = [
-    "Surroundings",
-    "built_in",
-    "check_settings",
-    "default_bridge",
-    "define",
-    "foreign_prefixes",
-    "host_has_ipv6",
-    "mark_of",
-]
+__all__ = ["ROUTER", "built_in", "check_settings", "default_bridge", "define", "mark_of"]
 
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _MTU: Final = "com.docker.network.driver.mtu"
@@ -44,38 +32,6 @@ ROUTER: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
 """Names among a subnet's auxiliary addresses: another router than the bridge, as Docker names them."""
 _T = TypeVar("_T")
 _IPAM_DRIVERS: Final = ("", "default", "null")
-
-
-class Surroundings(Struct, frozen=True):
-    """What a new network has to fit into.
-
-    :ivar used: subnets of the engine's networks.
-    :ivar foreign: what the host has routes to and addresses in, and its name servers.
-    :ivar pools: where subnets are chosen from, of both families.
-    :ivar mtu: the uplink's.
-    :ivar ipv6: whether the host has IPv6.
-    """
-
-    used: tuple[Prefix, ...]
-    foreign: tuple[Prefix, ...]
-    pools: tuple[PoolSetting, ...]
-    mtu: int
-    ipv6: bool
-
-    def choose(self, version: int) -> Prefix:
-        """A free subnet.
-
-        :raises Forbidden: there is none.
-        """
-        return pools.choose(self.pools, version, (*self.used, *self.foreign))
-
-
-def host_has_ipv6() -> bool:
-    """Whether IPv6 is there and not switched off."""
-    try:
-        return Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").read_text().strip() == "0"
-    except FileNotFoundError:
-        return False
 
 
 def mark_of(settings: NetworkSettings) -> str:
@@ -262,20 +218,3 @@ def check_settings(settings: NetworkSettings) -> None:
     for option, text in (("bip", settings.bip), ("bip6", settings.bip6)):
         if text:
             _read(ip_interface, text, option)
-
-
-def foreign_prefixes(routes: Iterable[tuple[Address, int]], resolv_conf: str) -> tuple[Prefix, ...]:
-    """What subnets must not overlap: where the host's routes lead, and its name servers (behind a VPN, perhaps).
-
-    :param routes: destinations with their prefix lengths, the default route left out.
-    """
-    found = {ip_network((address, prefix), strict=False) for address, prefix in routes}
-    for line in resolv_conf.splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver":
-            try:
-                address = ip_address(words[1].partition("%")[0])
-            except ValueError:
-                continue
-            found.add(ip_network(address))
-    return tuple(found)

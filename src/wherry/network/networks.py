@@ -18,12 +18,9 @@ What waits for the kernel (`take`, `connect` ...) waits for `start`'s first part
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -31,60 +28,38 @@ from msgspec.structs import replace
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.linux.namespaces import open_namespace
 from wherry.network.book import Book, gateways_of
-from wherry.network.definition import (
-    Surroundings,
-    built_in,
-    check_settings,
-    default_bridge,
-    define,
-    foreign_prefixes,
-    host_has_ipv6,
-    mark_of,
-)
+from wherry.network.definition import built_in, check_settings, default_bridge, define, mark_of
 from wherry.network.kernel import Kernel
 from wherry.network.model import DEFAULT_BRIDGE, Wishes
 from wherry.network.pool import Pool
 from wherry.network.pools import DEFAULT_POOLS, new_ula, ula_pool
 from wherry.network.sandbox import Sandbox
 from wherry.network.state import State
+from wherry.network.surroundings import Surroundings, look_around
+from wherry.network.upkeep import NOT_IN_KERNEL, Upkeep
 
 if TYPE_CHECKING:
-    from wherry.network.localhost6 import Localhost6
     from wherry.network.model import Address, Endpoint, Network, NetworkRequest, NetworkSettings, PortRequest
-    from wherry.network.restore import Place
-    from wherry.network.watch import Watch
-    from wherry.network.work import Work
 
 __all__ = ["Networks"]
 
 _log: Final = logging.getLogger(__name__)
-_START_DELAY: Final = 0.2  # seconds: the daemon answers first
-_SWEEP_DELAY: Final = 1.0  # seconds; the kernel takes a tenth of that
-_RESOLV_CONF: Final = Path("/etc/resolv.conf")
-_NOT_IN_KERNEL: Final = ("host", "null")
 
 
 class Networks:
-    """The networks of one engine. To be made by `Networks.open`.
-
-    :ivar warning: why there is no default bridge here (no nf_tables, bridge or veth), as one sentence; None when all
-        is well.
-    """
+    """The networks of one engine. To be made by `Networks.open`."""
 
     def __init__(self, settings: NetworkSettings) -> None:
-        self.warning: str | None = None
         self._settings = settings
         self._state = State(settings.data_root / "wherry.db")
         self._book = Book(self._state)
         self._kernel = Kernel(mark_of(settings))
         self._sandboxes: dict[str, Sandbox] = {}
         self._pool = Pool(self._make_spare, settings.warm)
-        self._starting: asyncio.Task[None] | None = None
-        self._wanted = asyncio.Event()
-        self._watch: Watch | None = None
-        self._localhost6: Localhost6 | None = None
-        self._work: Work  # the jobs of the helper thread; from `_start` on, because it takes time to import
-        self._sweeps: dict[str, asyncio.TimerHandle] = {}
+        self._upkeep = Upkeep(
+            self._kernel, self._book, self._sandboxes, lambda: self._pool.spares, forward=settings.ip_forward
+        )
+        self._closed = False
 
     @classmethod
     def open(cls, settings: NetworkSettings) -> Networks:
@@ -106,6 +81,8 @@ class Networks:
             network = default_bridge(self._settings, self._surroundings(old), old)
             if network != old:
                 self._book.put_network(network)
+        elif old is not None:
+            self._book.remove_network(old)
         for name, driver in (("host", "host"), ("none", "null")):
             if name not in known:
                 self._book.put_network(built_in(name, driver))
@@ -130,40 +107,20 @@ class Networks:
         for owner in self._book.owners() - set(self._sandboxes):
             for endpoint in tuple(self._book.of_owner(owner).values()):
                 self._book.drop(endpoint)
-        self._starting = asyncio.get_running_loop().create_task(self._start())
+        self._upkeep.start(self._warm_up)
 
-    async def ready(self) -> None:
-        """Wait until that has happened once."""
-        self._wanted.set()
-        if self._starting is not None and not self._starting.done():
-            await asyncio.shield(self._starting)
-
-    async def _start(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wanted.wait(), _START_DELAY)
-        from wherry.network.work import Work  # noqa: PLC0415 - the daemon answers before it needs this
-
-        self._work = Work(self._kernel)
-        try:
-            await self._open_localhost6()
-            failures = await self._restore(anew=True)
-        except WherryError as exc:
-            failures = [str(exc)]
-        for failure in failures:
-            _log.warning("networks: %s", failure)
-        self.warning = failures[0] if failures else None
-        from wherry.network.watch import Watch  # noqa: PLC0415 - the daemon answers before it needs this
-
-        self._watch = Watch(self._kernel, lambda: (self._book.links, self._book.gateways), self._repair)
-        self._watch.start()
+    def _warm_up(self) -> None:
         if self.has_default:
             self._pool.refill()
 
-    async def _open_localhost6(self) -> None:
-        from wherry.network.localhost6 import Localhost6, target_among  # noqa: PLC0415 - the daemon answers before
+    async def ready(self) -> None:
+        """Wait until that has happened once."""
+        await self._upkeep.ready()
 
-        self._localhost6 = Localhost6(lambda *port: target_among(self._book.endpoints.values(), *port))
-        self._kernel.firewall.localhost6 = await self._localhost6.open()
+    @property
+    def warning(self) -> str | None:
+        """Why there is no default bridge here (no nf_tables, bridge or veth), in one sentence; None when all is well."""
+        return self._upkeep.warning
 
     # --- networks ---------------------------------------------------------------------------------
 
@@ -187,10 +144,10 @@ class Networks:
             raise Conflict(f"bridge name already in use: {network.bridge}")
         self._book.add_network(network)
         try:
-            await self._kernel.run(self._work.make_network, network)
+            await self._kernel.run(self._upkeep.work.make_network, network)
         except BaseException:
             self._book.remove_network(network)
-            self._later(lambda: self._work.remove_network(network))
+            self._upkeep.later(lambda: self._upkeep.work.remove_network(network))
             raise
         self._book.network_made(network)
         return network
@@ -222,7 +179,7 @@ class Networks:
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({first})")
         self._book.remove_network(network)
         await self.ready()
-        await self._kernel.run(self._work.remove_network, network)
+        await self._kernel.run(self._upkeep.work.remove_network, network)
         return network
 
     def endpoints(self, network_id: str) -> Sequence[Endpoint]:
@@ -247,7 +204,7 @@ class Networks:
         if spare is not None:
             sandbox = spare.given_to(owner, owner_name)
         else:
-            sandbox = Sandbox(self._kernel, await self._kernel.run(self._work.make_namespace), owner, owner_name)
+            sandbox = Sandbox(self._kernel, await self._kernel.run(self._upkeep.work.make_namespace), owner, owner_name)
         if owner in self._sandboxes:  # it is started a second time before it was released
             await self.release(owner)
         self._sandboxes[owner] = sandbox
@@ -282,7 +239,7 @@ class Networks:
     def _check_connect(self, sandbox: Sandbox, network: Network) -> None:
         if network.id not in self._book.networks:
             raise NotFound(f"network {network.name} not found")
-        if network.driver in _NOT_IN_KERNEL:
+        if network.driver in NOT_IN_KERNEL:
             raise InvalidInput(f"a sandbox cannot join the network {network.name}")
         if self._sandboxes.get(sandbox.owner) is not sandbox:
             raise Conflict(f"container {sandbox.owner} is not running")
@@ -321,7 +278,7 @@ class Networks:
             raise
         if endpoint.published:
             try:
-                await self._kernel.run(self._work.publish, network, prepared, endpoint)
+                await self._kernel.run(self._upkeep.work.publish, network, prepared, endpoint)
             except BaseException:
                 self._book.drop(endpoint)
                 self._undo(sandbox, network, endpoint)
@@ -331,7 +288,7 @@ class Networks:
     async def _establish(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> Endpoint:
         gateways = self._book.routes_of(sandbox.owner)
         try:
-            made = await self._kernel.run(self._work.establish, network, endpoint, sandbox.fileno(), gateways)
+            made = await self._kernel.run(self._upkeep.work.establish, network, endpoint, sandbox.fileno(), gateways)
         except BaseException:
             if self._book.drop(endpoint):
                 self._undo(sandbox, network, endpoint)
@@ -353,7 +310,7 @@ class Networks:
 
     def _undo(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> None:
         """Have everything of an endpoint removed from the kernel, soon."""
-        self._later(lambda: self._work.leave(network, endpoint, sandbox.fileno(), None))
+        self._upkeep.later(lambda: self._upkeep.work.leave(network, endpoint, sandbox.fileno(), None))
 
     async def disconnect(self, sandbox: Sandbox, network_id: str, *, force: bool = False) -> Endpoint:
         """Take an owner's place on a network away; the default route moves to the next.
@@ -372,7 +329,7 @@ class Networks:
         after = self._book.routes_of(sandbox.owner)
         moved = after if after != before else None
         try:
-            await self._kernel.run(self._work.leave, network, endpoint, sandbox.fileno(), moved)
+            await self._kernel.run(self._upkeep.work.leave, network, endpoint, sandbox.fileno(), moved)
         except WherryError as exc:
             if not force:
                 raise
@@ -399,7 +356,7 @@ class Networks:
             self._book.ports.restore(endpoint)
             raise
         self._book.add(changed)
-        await self._kernel.run(self._work.publish, network, endpoint, changed)
+        await self._kernel.run(self._upkeep.work.publish, network, endpoint, changed)
         return changed
 
     async def release(self, owner: str) -> None:
@@ -418,28 +375,7 @@ class Networks:
         for _, endpoint in places:
             self._book.drop(endpoint)
         await self.ready()
-        self._depart(sandbox, places)
-
-    def _depart(self, sandbox: Sandbox, places: Sequence[tuple[Network, Endpoint]]) -> None:
-        self._work.leave_later(sandbox, places)
-        self._later(self._work.let_go)
-        names = [endpoint.host_interface for _, endpoint in places if endpoint.host_interface]
-        if names:
-            self._sweep_later(names)
-
-    def _sweep_later(self, names: Sequence[str]) -> None:
-        """Links go with their namespace, unless somebody else holds that: look again a little later."""
-        loop = asyncio.get_running_loop()
-
-        def sweep() -> None:
-            del self._sweeps[names[0]]
-            self._later(lambda: self._work.sweep(names))
-
-        self._sweeps[names[0]] = loop.call_later(_SWEEP_DELAY, sweep)
-
-    def _later(self, job: Callable[[], None]) -> None:
-        """Have the helper thread do something that nobody waits for."""
-        self._kernel.submit(job).add_done_callback(_report)
+        self._upkeep.depart(sandbox, places)
 
     def rename(self, owner: str, owner_name: str) -> None:
         """The owner has another name now, which messages and endpoints show."""
@@ -457,7 +393,7 @@ class Networks:
         network = self._book.find(DEFAULT_BRIDGE)
         endpoint = self._book.draft(network, "", "", Wishes())
         try:
-            namespace = await self._kernel.run(self._work.make_spare, network, endpoint, gateways_of([endpoint]))
+            namespace = await self._kernel.run(self._upkeep.work.make_spare, network, endpoint, gateways_of([endpoint]))
         except BaseException:
             self._book.abandon(endpoint)
             raise
@@ -467,61 +403,13 @@ class Networks:
         sandbox.reserved = endpoint.id
         return sandbox
 
-    # --- repair -----------------------------------------------------------------------------------
-
-    async def _restore(self, *, anew: bool) -> Sequence[str]:
-        networks = [n for n in self._book.networks.values() if n.driver not in _NOT_IN_KERNEL]
-        places = self._places()
-        forward = self._settings.ip_forward
-        failures = await self._kernel.run(self._work.restore, networks, places, anew=anew, forward=forward)
-        if anew and not failures:
-            for network in networks:
-                self._book.network_made(network)
-            for place in places:
-                self._book.endpoint_made(place.endpoint)
-        return failures
-
-    async def _repair(self) -> None:
-        """Another program has changed something of ours."""
-        for failure in await self._restore(anew=False):
-            _log.warning("networks: %s", failure)
-
-    def _places(self) -> Sequence[Place]:
-        from wherry.network.restore import Place  # noqa: PLC0415 - the daemon answers before it needs this
-
-        found = []
-        for owner, sandbox in self._sandboxes.items():
-            gateways = self._book.routes_of(owner)
-            mine = tuple(self._book.of_owner(owner).values())
-            found += [Place(self._book.networks[e.network_id], e, sandbox.fileno(), gateways) for e in mine]
-        for spare in (*self._pool.spares, *self._sandboxes.values()):
-            if spare.reserved is not None:
-                each = self._book.endpoints[spare.reserved]
-                network = self._book.networks[each.network_id]
-                found.append(Place(network, each, spare.fileno(), gateways_of([each])))
-        return found
-
     # --- what is around ---------------------------------------------------------------------------
 
     def _surroundings(self, besides: Network | None) -> Surroundings:
         """What a new network has to fit into; `besides` is a network that it takes the place of."""
-        from wherry.linux import rtnetlink  # noqa: PLC0415
-        from wherry.linux.netlink import Family, NetlinkSocket  # noqa: PLC0415
-
         others = [network for network in self._book.networks.values() if network != besides]
-        with NetlinkSocket(Family.ROUTE) as conversation:
-            entries = rtnetlink.routes(conversation)
-            ways = {e.link for e in entries if e.destination is None and e.prefix == 0 and e.table == _MAIN}
-            sizes = [link.mtu for link in rtnetlink.links(conversation) if link.number in ways]
-        known = [(e.destination, e.prefix) for e in entries if e.destination is not None and _counts(e.destination)]
-        resolv_conf = _RESOLV_CONF.read_text(errors="replace") if _RESOLV_CONF.exists() else ""
-        return Surroundings(
-            used=tuple(subnet.network for network in others for subnet in network.subnets),
-            foreign=foreign_prefixes(known, resolv_conf),
-            pools=(*(self._settings.pools or DEFAULT_POOLS), ula_pool(self._ula())),
-            mtu=min(sizes, default=1500),
-            ipv6=host_has_ipv6(),
-        )
+        used = [subnet.network for network in others for subnet in network.subnets]
+        return look_around(used, (*(self._settings.pools or DEFAULT_POOLS), ula_pool(self._ula())))
 
     def _ula(self) -> str:
         known = self._state.word("ula")
@@ -538,48 +426,30 @@ class Networks:
     # --- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Let go; what runs goes on, and keeps its network."""
-        await self._stop()
-        await self._finish()
+        """Let go; what runs goes on, and keeps its network. Again, it has no effect."""
+        if not self._closed:
+            await self._stop()
+            await self._finish()
 
     async def shutdown(self) -> None:
         """Remove every bridge, link and table of this engine's from the kernel; definitions stay."""
         await self._stop()
         for owner in tuple(self._sandboxes):
             await self.release(owner)
-        await self._kernel.run(self._work.remove_everything)
+        await self._kernel.run(self._upkeep.work.remove_everything)
         await self._finish()
 
     async def _stop(self) -> None:
-        await self.ready()
-        if self._watch is not None:
-            self._watch.close()
-        if self._localhost6 is not None:
-            await self._localhost6.close()
+        self._closed = True
+        await self._upkeep.stop()
         for spare in await self._pool.close():
             assert spare.reserved is not None  # it is warm
             prepared = self._book.endpoints[spare.reserved]
             self._book.drop(prepared)
-            self._depart(spare, [(self._book.networks[prepared.network_id], prepared)])
+            self._upkeep.depart(spare, [(self._book.networks[prepared.network_id], prepared)])
 
     async def _finish(self) -> None:
-        for timer in self._sweeps.values():
-            timer.cancel()
-        await self._kernel.close()
+        await self._upkeep.close()
         for sandbox in self._sandboxes.values():
             sandbox.close()
         self._state.close()
-
-
-def _counts(destination: Address) -> bool:
-    """Whether a route's destination stands for a place; loopback, link-local and multicast ones are on every host."""
-    return not (destination.is_loopback or destination.is_link_local or destination.is_multicast)
-
-
-def _report(future: asyncio.Future[None]) -> None:
-    """The end of a job that nobody waits for."""
-    if not future.cancelled() and (exc := future.exception()) is not None:
-        _log.warning("networks: a job failed", exc_info=exc)
-
-
-_MAIN: Final = 254

@@ -57,8 +57,8 @@ class Watch:
         if not self._kernel.has_no_firewall:
             self._listen(loop, Family.NETFILTER, (_NFTABLES_GROUP,), self._firewall_changed)
 
-    def close(self) -> None:
-        """Listen no more."""
+    async def close(self) -> None:
+        """Listen no more; returns when no repair is under way."""
         loop = asyncio.get_running_loop()
         for each in self._sockets:
             loop.remove_reader(each.fileno())
@@ -66,6 +66,9 @@ class Watch:
         self._sockets.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        if self._task is not None:
+            await self._task
 
     def _listen(
         self,

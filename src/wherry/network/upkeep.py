@@ -1,0 +1,174 @@
+"""The kernel is kept equal to the tables: from the start, through other programs' doings, to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from wherry.errors import WherryError
+from wherry.network.book import Book, gateways_of
+from wherry.network.kernel import Kernel
+from wherry.network.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from wherry.network.model import Endpoint, Network
+    from wherry.network.restore import Place
+    from wherry.network.watch import Watch
+    from wherry.network.work import Work
+
+__all__ = ["NOT_IN_KERNEL", "Upkeep"]
+
+_log: Final = logging.getLogger(__name__)
+_START_DELAY: Final = 0.2  # seconds: the daemon answers first
+_SWEEP_DELAY: Final = 1.0  # seconds; the kernel takes a tenth of that
+
+NOT_IN_KERNEL: Final = ("host", "null")
+"""Drivers whose networks consist of nothing."""
+
+
+class Upkeep:
+    """Restores, watches, cleans up.
+
+    :param sandboxes: those that have owners, by owner; read only.
+    :param spares: gives those that have none.
+    :param forward: switch forwarding on in the host.
+    :ivar work: the jobs of the helper thread; there once `ready` has returned, because it takes time to import.
+    :ivar warning: why there are no networks in the kernel, as one sentence; None when all is well.
+    """
+
+    work: Work
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        book: Book,
+        sandboxes: Mapping[str, Sandbox],
+        spares: Callable[[], Iterable[Sandbox]],
+        *,
+        forward: bool,
+    ) -> None:
+        self.warning: str | None = None
+        self._kernel = kernel
+        self._book = book
+        self._sandboxes = sandboxes
+        self._spares = spares
+        self._forward = forward
+        self._starting: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._watch: Watch | None = None
+        self._sweeps: set[asyncio.TimerHandle] = set()
+
+    # --- the start
+
+    def start(self, then: Callable[[], None]) -> None:
+        """Begin, in the background.
+
+        :param then: called when the kernel is equal to the tables.
+        """
+        self._starting = asyncio.get_running_loop().create_task(self._start(then))
+
+    async def ready(self) -> None:
+        """Wait until the kernel was equal to the tables once."""
+        self._wanted.set()
+        if self._starting is not None and not self._starting.done():
+            await asyncio.shield(self._starting)
+
+    async def _start(self, then: Callable[[], None]) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), _START_DELAY)
+        from wherry.network.watch import Watch  # noqa: PLC0415 - the daemon answers before it needs these
+        from wherry.network.work import Work  # noqa: PLC0415
+
+        self.work = Work(self._kernel)
+        try:
+            failures = await self._restore(anew=True)
+        except WherryError as exc:
+            failures = [str(exc)]
+        for failure in failures:
+            _log.warning("networks: %s", failure)
+        self.warning = failures[0] if failures else None
+        self._watch = Watch(self._kernel, lambda: (self._book.links, self._book.gateways), self._repair)
+        self._watch.start()
+        then()
+
+    # --- repair
+
+    async def _repair(self) -> None:
+        """Another program has changed something of ours."""
+        for failure in await self._restore(anew=False):
+            _log.warning("networks: %s", failure)
+
+    async def _restore(self, *, anew: bool) -> Sequence[str]:
+        networks = [n for n in self._book.networks.values() if n.driver not in NOT_IN_KERNEL]
+        places = self._places()
+        failures = await self._kernel.run(self.work.restore, networks, places, anew=anew, forward=self._forward)
+        if anew and not failures:
+            for network in networks:
+                self._book.network_made(network)
+            for place in places:
+                self._book.endpoint_made(place.endpoint)
+        return failures
+
+    def _places(self) -> Sequence[Place]:
+        from wherry.network.restore import Place  # noqa: PLC0415 - the daemon answers before it needs this
+
+        found = []
+        for owner, sandbox in self._sandboxes.items():
+            gateways = self._book.routes_of(owner)
+            for each in self._book.of_owner(owner).values():
+                found.append(Place(self._book.networks[each.network_id], each, sandbox.fileno(), gateways))
+        for spare in (*self._spares(), *self._sandboxes.values()):
+            if spare.reserved is not None:
+                each = self._book.endpoints[spare.reserved]
+                network = self._book.networks[each.network_id]
+                found.append(Place(network, each, spare.fileno(), gateways_of([each])))
+        return found
+
+    # --- jobs that nobody waits for
+
+    def later(self, job: Callable[[], None]) -> None:
+        """Have the helper thread do something that nobody waits for."""
+        self._kernel.submit(job).add_done_callback(_report)
+
+    def depart(self, sandbox: Sandbox, left: Sequence[tuple[Network, Endpoint]]) -> None:
+        """Have a sandbox and its places taken apart."""
+        self.work.leave_later(sandbox, left)
+        self.later(self.work.let_go)
+        names = [endpoint.host_interface for _, endpoint in left if endpoint.host_interface]
+        if names:
+            self._sweep_later(names)
+
+    def _sweep_later(self, names: Sequence[str]) -> None:
+        """Links go with their namespace, unless somebody else holds that: look again a little later."""
+
+        def sweep() -> None:
+            self._sweeps.discard(timer)
+            self.later(lambda: self.work.sweep(names))
+
+        timer = asyncio.get_running_loop().call_later(_SWEEP_DELAY, sweep)
+        self._sweeps.add(timer)
+
+    # --- the end
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        await self.ready()
+        if self._watch is not None:
+            await self._watch.close()
+            self._watch = None
+
+    async def close(self) -> None:
+        """Wait for what was asked for, and let go."""
+        for timer in self._sweeps:
+            timer.cancel()
+        self._sweeps.clear()
+        await self._kernel.close()
+
+
+def _report(future: asyncio.Future[None]) -> None:
+    """The end of a job that nobody waits for."""
+    if not future.cancelled() and (exc := future.exception()) is not None:
+        _log.warning("networks: a job failed", exc_info=exc)
