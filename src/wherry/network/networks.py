@@ -119,7 +119,7 @@ class Networks:
 
     @property
     def warning(self) -> str | None:
-        """Why there is no default bridge here (no nf_tables, bridge or veth), in one sentence; None when all is well."""
+        """Why there is no default bridge here (no nf_tables, bridge or veth), in one sentence; None if all is well."""
         return self._upkeep.warning
 
     # --- networks ---------------------------------------------------------------------------------
