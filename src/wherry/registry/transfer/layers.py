@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -57,6 +58,8 @@ class LayerJobs:
         # Not the loop's own pool: these threads wait for bytes that the loop's have to write.
         self._pool = ThreadPoolExecutor(_UNPACKING, "unpack")
         self._jobs: dict[tuple[Digest, Digest], LayerJob] = {}
+        #: Two pulls that shared a download both want to give it its place.
+        self.adopting: Final = threading.Lock()
 
     def join(self, wanted: Wanted, parent: LayerJob | None, sources: Sequence[Repository], tell: Tell) -> LayerJob:
         """Take part in a layer's job, which is begun when there is none; `LayerJob.leave` ends that.
@@ -191,6 +194,9 @@ class LayerJob:
             await asyncio.wait({work})
             raise
         except CorruptData as exc:
+            await asyncio.wait({blob.task})  # what the blob is shows only when all of it is there
+            if blob.is_lost:
+                blob.task.result()
             if await asyncio.to_thread(_hash, blob) == self.wanted.blob.digest:
                 raise
             blob.spoil()

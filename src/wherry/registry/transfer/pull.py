@@ -119,10 +119,10 @@ class Pull:
     def _finish(self, chosen: Chosen, config: bytes, layers: Sequence[Wanted]) -> bool:
         """Give everything its place, the blobs first, then the row and the names: the point of no return."""
         content, partials = self._store.content, self._store.partials
-        for layer in layers:
-            if layer.blob.digest not in content and layer.chain in self._store.layers:
-                with suppress(FileNotFoundError):
-                    content.adopt(partials.path(layer.blob.digest), layer.blob.digest)
+        with self._jobs.adopting:
+            for digest in {layer.blob.digest for layer in layers}:
+                if digest not in content and partials.path(digest).exists():
+                    content.adopt(partials.path(digest), digest)
         for document in chosen.path:
             content.ingest([document.data], digest=document.digest)
         identifier = content.ingest([config], digest=chosen.manifest.config.digest)

@@ -13,6 +13,7 @@ from wherry.oci.codec import decode
 from wherry.oci.image_config import parse_config
 from wherry.oci.manifest import Index, parse_manifest_or_index
 from wherry.oci.platform import Platform
+from wherry.oci.digest import Digest
 from wherry.oci.reference import Reference
 from wherry.registry.client.credentials import Credentials
 from wherry.registry.client.endpoints import DOCKER_HUB
@@ -27,6 +28,7 @@ from wherry.registry.transfer.places import Reach
 from wherry.registry.transfer.pull import Pull, explained
 from wherry.registry.transfer.push import Outbox, Push
 from wherry.registry.transfer.search import filtered, search
+from wherry.registry.transfer.refetch import refetch
 from wherry.registry.transfer.steps import Json, Steps, Tell
 
 __all__ = ["Transfers"]
@@ -123,6 +125,13 @@ class Transfers:
             if image.built_in:
                 raise InvalidInput("the built-in image is this machine itself and cannot be pushed")
         return sorted(found, key=lambda pair: str(pair[0]))
+
+    async def refetch(self, digest: Digest) -> None:
+        """Fetch one blob that was lost into the store, from where it was seen, without credentials.
+
+        :raises WherryError: nobody has it, or gives it.
+        """
+        await refetch(self._store, self._reach, self._settings, digest)
 
     # --- asking -----------------------------------------------------------------------------------
 
