@@ -6,7 +6,8 @@ nothing for it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from wherry.engine.events import EventBus
 from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
 from wherry.images import ImageStore
+from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
 
@@ -65,6 +67,18 @@ class Distribution:
             async for message in messages:
                 yield message
         self._tell("push", reference)
+
+    def refetcher(self) -> Callable[[Digest], None]:
+        """What fetches a lost blob again from where it was pulled from; to be called in a thread.
+
+        It raises ``WherryError`` when nobody has the blob, or gives it without credentials.
+        """
+        loop = asyncio.get_running_loop()
+
+        async def fetch(digest: Digest) -> None:
+            await self._transfers().refetch(digest)
+
+        return lambda digest: asyncio.run_coroutine_threadsafe(fetch(digest), loop).result()
 
     async def login(self, body: object) -> Json:
         """Try credentials; the body of SystemAuth.

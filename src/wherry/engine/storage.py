@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from wherry.engine.accounts import Accounts
 from wherry.engine.registry import Registry
-from wherry.errors import NotFound
 from wherry.images import ImageStore
 from wherry.images.fsck import Refetch, Verdict
 from wherry.layers.store import Layer
-from wherry.oci.digest import Digest
 
 __all__ = ["Storage"]
 
@@ -22,7 +20,7 @@ Jsons = list[Json]
 class Storage:
     """Questions about what is stored. All methods read the disk: in a thread.
 
-    :param refetch: fetches a blob from where it came from; without it, damaged blobs stay damaged.
+    :param refetch: fetches a blob from where it came from.
     """
 
     def __init__(
@@ -30,7 +28,7 @@ class Storage:
         store: ImageStore,
         registry: Registry,
         accounts: Accounts,
-        refetch: Callable[[], Refetch] = lambda: _cannot_fetch,
+        refetch: Refetch,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -60,7 +58,7 @@ class Storage:
         """
         counted: Mapping[Verdict, int] = dict.fromkeys(Verdict, 0)
         total = 0
-        for finding in self._store.check(busy=self._running_on, refetch=self._refetch() if repair else None):
+        for finding in self._store.check(busy=self._running_on, refetch=self._refetch if repair else None):
             counted = {**counted, finding.verdict: counted[finding.verdict] + 1}
             total += finding.size
             yield {
@@ -78,7 +76,3 @@ class Storage:
         """The containers that run on a layer, or are about to."""
         alive = [one for one in self._registry if one.state.is_alive or one.restart is not None]
         return [one.id for one in alive if layer in self._store.get(one.definition.image_id).layers]
-
-
-def _cannot_fetch(digest: Digest) -> None:
-    raise NotFound(f"it is not known where the blob {digest} came from")

@@ -158,7 +158,7 @@ class Checker:
         except (WherryError, OSError) as exc:
             if aside.exists():
                 aside.replace(path)
-            return f"{exc}; load or pull the image again"
+            return f"{exc}; remove the image, and load or pull it again"
         aside.unlink(missing_ok=True)
         return ""
 

@@ -10,10 +10,10 @@ from typing import Any
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.images import Image, ImageStore
 from wherry.oci.codec import decode
+from wherry.oci.digest import Digest
 from wherry.oci.image_config import parse_config
 from wherry.oci.manifest import Index, parse_manifest_or_index
 from wherry.oci.platform import Platform
-from wherry.oci.digest import Digest
 from wherry.oci.reference import Reference
 from wherry.registry.client.credentials import Credentials
 from wherry.registry.client.endpoints import DOCKER_HUB
@@ -27,8 +27,8 @@ from wherry.registry.transfer.layers import LayerJobs
 from wherry.registry.transfer.places import Reach
 from wherry.registry.transfer.pull import Pull, explained
 from wherry.registry.transfer.push import Outbox, Push
-from wherry.registry.transfer.search import filtered, search
 from wherry.registry.transfer.refetch import refetch
+from wherry.registry.transfer.search import filtered, search
 from wherry.registry.transfer.steps import Json, Steps, Tell
 
 __all__ = ["Transfers"]
