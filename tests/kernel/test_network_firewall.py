@@ -8,7 +8,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from network_lab import (
@@ -30,7 +30,7 @@ from needs import need
 from wherry.errors import SystemCallError
 from wherry.linux.netlink import Family, NetlinkSocket
 from wherry.linux.nftables import EVENT_GROUP, generation_maker
-from wherry.network.firewall import Binding, Guard
+from wherry.network.firewall import Binding, BridgeRules, Guard
 
 pytestmark = need("root", "namespaces", "ip")
 
@@ -539,6 +539,24 @@ def test_removing_what_is_partly_gone_removes_the_rest(lab: Lab) -> None:
     nft(lab, "flush ruleset")
     lab.withdraw(*bindings)
     lab.host.run(lab.restore)
+
+
+def test_bridges_with_neighbouring_ranges_come_and_go(lab: Lab) -> None:
+    """The end of one range is the beginning of the next."""
+    middle = BridgeRules("br-m", (ip_network("10.91.4.0/24"), ip_network("fd00:91:4::/64")))
+    after = BridgeRules("br-o", (ip_network("10.91.5.0/24"), ip_network("fd00:91:5::/64")))
+
+    def play() -> None:
+        for rules in (middle, after, after, middle):
+            lab.firewall.add_bridge(rules)
+        assert lab.firewall.intact([*BRIDGES.values(), middle, after], lab.guards(), [])
+        lab.firewall.remove_bridge(middle)
+        assert lab.firewall.intact([*BRIDGES.values(), after], lab.guards(), [])
+        lab.firewall.remove_bridge(after)
+        lab.firewall.remove_bridge(after)
+
+    lab.host.run(play)
+    assert is_intact(lab)
 
 
 def test_a_restore_that_fails_changes_nothing(lab: Lab) -> None:

@@ -139,3 +139,34 @@ def test_datagrams_to_localhost_are_answered(lab: Lab) -> None:
                 assert await loop.sock_recv(client, 100) == b"answer %d" % number
 
     scene(lab, work)
+
+
+def test_datagrams_to_localhost_follow_a_port_to_another_container(lab: Lab) -> None:
+    now = [INSIDE]
+
+    async def play() -> None:
+        forwarder = Localhost6(lambda _protocol, _port: (now[0], 80))
+        lab.firewall.localhost6 = await forwarder.open()
+        lab.firewall.restore(BRIDGES.values(), lab.guards(), PUBLISHED)
+        loop = asyncio.get_running_loop()
+        other = lab.containers["a2"].socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        try:
+            other.setblocking(False)
+            other.bind(("::", 80))
+            with (
+                other,
+                container(lab, socket.SOCK_DGRAM) as server,
+                socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client,
+            ):
+                client.setblocking(False)
+                client.connect(("::1", 8000))
+                async with asyncio.timeout(10):
+                    await loop.sock_sendall(client, b"first")
+                    assert await loop.sock_recv(server, 100) == b"first"
+                    now[0] = address_of("a2", 6)
+                    await loop.sock_sendall(client, b"second")
+                    assert await loop.sock_recv(other, 100) == b"second"
+        finally:
+            await forwarder.close()
+
+    lab.host.run(lambda: asyncio.run(play()))

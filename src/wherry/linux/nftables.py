@@ -352,12 +352,16 @@ def _chain(found: dict[int, bytes]) -> ChainInfo:
     base = None
     if 4 in found:
         hook = attributes(found[4])
-        priority = int.from_bytes(hook[2], "big", signed=True)
-        # The ingress and egress hooks of a device have numbers of their own; nobody asks for them here.
-        if _integer(hook[1]) in Hook._value2member_map_:
-            base = BaseChain(_string(found.get(7, b"")), Hook(_integer(hook[1])), priority)
+        place = _HOOKS.get(_integer(hook[1]))
+        if place is not None:
+            priority = int.from_bytes(hook[2], "big", signed=True)
+            base = BaseChain(_string(found.get(7, b"")), place, priority)
     drops = 5 in found and _integer(found[5]) == Verdict.DROP
     return ChainInfo(found[0][0], _string(found[1]), _string(found[3]), base, drops)
+
+
+#: Without the hooks of a single device, ingress and egress, for which nobody asks here.
+_HOOKS: Final = {hook.value: hook for hook in Hook}
 
 
 def rules(connection: NetlinkSocket, family: NfFamily, table: str) -> list[RuleInfo]:
@@ -393,9 +397,13 @@ def _read_element(found: dict[int, bytes]) -> Element:
     return Element(attributes(found[1])[1], end, value, bool(_integer(found.get(3, b"")) & 1))
 
 
-def _read_verdict(found: dict[int, bytes]) -> tuple[Verdict, str | None]:
-    code = int.from_bytes(found[1], "big", signed=True)
-    return Verdict(code), _string(found[2]) if 2 in found else None
+def _read_verdict(found: dict[int, bytes]) -> bytes | tuple[Verdict, str | None]:
+    """A verdict with its chain; the bytes of one that is never ours."""
+    try:
+        verdict = Verdict(int.from_bytes(found[1], "big", signed=True))
+    except ValueError:
+        return found[1]
+    return verdict, _string(found[2]) if 2 in found else None
 
 
 def generation_maker(message: Message) -> int | None:

@@ -239,12 +239,13 @@ class _Datagrams(asyncio.DatagramProtocol):
         """Pass a datagram on."""
         number = addr[1]
         peer = self._peers.get(number)
-        if peer is None:
-            peer = self._meet(number)
-            if peer is None:
-                return
+        if peer is not None and self._resolve("udp", peer.meant) != peer.target:  # the port leads elsewhere now
+            peer.close()
+            peer = None
+        peer = peer or self._meet(number)
+        if peer is not None:
             self._peers[number] = peer
-        peer.send(data)
+            peer.send(data)
 
     def _meet(self, number: int) -> _Peer | None:
         """Find out what a new peer means."""
@@ -255,11 +256,9 @@ class _Datagrams(asyncio.DatagramProtocol):
                 connection, (IPv6Address(_LOOPBACK), port), (IPv6Address(_LOOPBACK), number)
             )
         target = None if meant is None else self._resolve("udp", meant)
-        return (
-            None
-            if target is None
-            else _Peer(target, lambda data: self._answer(number, data), lambda: self._forget(number))
-        )
+        if meant is None or target is None:
+            return None
+        return _Peer(meant, target, lambda data: self._answer(number, data), lambda: self._forget(number))
 
     def _answer(self, number: int, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -272,7 +271,8 @@ class _Datagrams(asyncio.DatagramProtocol):
 class _Peer:
     """A socket towards a container, on behalf of one peer, closed when it was idle for some time."""
 
-    def __init__(self, target: Target, answer: Callable[[bytes], None], forget: Callable[[], None]) -> None:
+    def __init__(self, meant: int, target: Target, answer: Callable[[bytes], None], forget: Callable[[], None]) -> None:
+        self.meant, self.target = meant, target
         self._answer, self._forget = answer, forget
         self._loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if isinstance(target[0], IPv6Address) else socket.AF_INET
