@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.measure import Bench, Row
-from bench.rows import api, attach, burst, engine, exec_, idle, logs, reference, run
+from bench.rows import api, attach, burst, dns, engine, exec_, idle, logs, reference, run
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "engine": engine.measure,
@@ -16,5 +16,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "logs": logs.measure,
     "attach": attach.measure,
     "burst": burst.measure,
+    "dns": dns.measure,
     "reference": reference.measure,
 }
