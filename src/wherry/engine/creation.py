@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wherry.engine import clock, files
 from wherry.engine.config import ContainerConfig, CreateRequest, HostConfig, LogConfig
@@ -18,9 +19,10 @@ from wherry.engine.settings import Settings
 from wherry.engine.validate import validate_create
 from wherry.errors import InvalidInput, OutOfSpace, SystemFault
 
-__all__ = ["Creator", "ImageFacts"]
+if TYPE_CHECKING:
+    from wherry.engine.networking import Networking
 
-_LOCAL_NETWORKS: Final = frozenset({"none", "host"})
+__all__ = ["Creator", "ImageFacts"]
 
 
 class ImageFacts(Protocol):
@@ -42,21 +44,25 @@ class ImageFacts(Protocol):
 class Creator:
     """Makes containers.
 
-    :param find_image: looks an image up by name or ID; raises ``NotFound`` in Docker's words.
+    :param claim_image: looks an image up by name or ID, and keeps it from being removed inside the ``with`` block;
+        raises ``NotFound`` in Docker's words.
     :param prepare: makes the writable layer of a container that has its directory.
+    :param networking: knows which networks there are.
     """
 
     def __init__(
         self,
         settings: Callable[[], Settings],
         registry: Registry,
-        find_image: Callable[[str], ImageFacts],
+        claim_image: Callable[[str], AbstractContextManager[ImageFacts]],
         prepare: Callable[[Container], None],
+        networking: Networking,
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._find_image = find_image
+        self._claim_image = claim_image
         self._prepare = prepare
+        self._networking = networking
 
     def create(self, name: str | None, request: CreateRequest, platform: str | None) -> tuple[Container, list[str]]:
         """Make a container; returns it and the warnings for the caller.
@@ -68,26 +74,42 @@ class Creator:
         config = _config_of(request)
         host = request.host_config or HostConfig()
         warnings = validate_create(config, host)
-        image = self._image(config)
+        if not config.image:
+            raise InvalidInput("no image was specified")
+        with self._claim_image(config.image) as image:  # until the container's row protects it
+            container = self._create(
+                name, request, image, config=config, host=host, platform=platform, warnings=warnings
+            )
+        return container, warnings
+
+    def _create(
+        self,
+        name: str | None,
+        request: CreateRequest,
+        image: ImageFacts,
+        *,
+        config: ContainerConfig,
+        host: HostConfig,
+        platform: str | None,
+        warnings: list[str],
+    ) -> Container:
         merge_image_config(config, image.config)
         argv = command_of(config)
         mounts = mount_points(host)
-        warnings += self._settle(config, host)
+        asked = request.networking_config.endpoints_config if request.networking_config else None
+        networks, about_networks = self._networking.settle(config, host, asked or {})
+        warnings += [*self._settle(host), *about_networks]
         reserved = self._registry.reserve_name(name)
         try:
             definition = Definition(
                 id=new_id(), created=clock.now(), image=config.image or "", image_id=str(image.id),
                 platform=platform or "linux", argv=argv, config=config, host=host, mounts=mounts,
+                networks=networks,
             )  # fmt: skip
             _default_hostname(definition)
-            return self._make(reserved, definition), warnings
+            return self._make(reserved, definition)
         finally:
             self._registry.release_name(reserved)
-
-    def _image(self, config: ContainerConfig) -> ImageFacts:
-        if not config.image:
-            raise InvalidInput("no image was specified")
-        return self._find_image(config.image)
 
     def _make(self, name: str, definition: Definition) -> Container:
         container = self._registry.add(name, definition)
@@ -103,7 +125,7 @@ class Creator:
             raise
         return container
 
-    def _settle(self, config: ContainerConfig, host: HostConfig) -> list[str]:
+    def _settle(self, host: HostConfig) -> list[str]:
         """Replace what was left open by what holds for this engine, so that inspect tells the truth."""
         settings, warnings = self._settings(), []
         host.shm_size = host.shm_size or settings.shm_size
@@ -114,7 +136,6 @@ class Creator:
         if host.oom_kill_disable and not _can_disable_oom_killer():
             host.oom_kill_disable = None
             warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
-        warnings += _settle_network(config, host)
         return warnings
 
 
@@ -127,23 +148,6 @@ def _default_hostname(definition: Definition) -> None:
     if config.hostname or host.uts_mode == "host":
         return
     config.hostname = os.uname().nodename if host.network_mode == "host" else short(definition.id)
-
-
-def _settle_network(config: ContainerConfig, host: HostConfig) -> list[str]:
-    """Only ``none``, ``host`` and another container's network exist yet; what means "the default" is ``none``."""
-    mode = host.network_mode or "default"
-    if config.network_disabled:
-        mode = "none"
-    if mode in ("default", "bridge"):
-        mode = "none"
-    elif mode not in _LOCAL_NETWORKS and not mode.startswith("container:"):
-        # not a NotFound: docker's command takes that for a missing image, and pulls
-        raise InvalidInput(f"network {mode} not found")
-    host.network_mode = mode
-    published = any((host.port_bindings or {}).values()) or host.publish_all_ports
-    if published and mode != "host":
-        return ["Published ports are discarded: this version of wherry has no bridge networks"]
-    return ["Published ports are discarded when using host network mode"] if published else []
 
 
 def _log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:

@@ -8,10 +8,13 @@ from typing import Any, Final
 
 from wherry import __version__
 from wherry.engine import files
+from wherry.engine.accounts import Accounts
+from wherry.engine.commit import Committer
 from wherry.engine.container import Container
 from wherry.engine.containers import Containers
 from wherry.engine.creation import Creator
 from wherry.engine.database import Database
+from wherry.engine.distribution import Distribution
 from wherry.engine.events import EventBus
 from wherry.engine.execs import Execs
 from wherry.engine.explain import Explainer
@@ -21,9 +24,13 @@ from wherry.engine.keeper_link import KeeperLink
 from wherry.engine.launcher import Launcher
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.metrics import Metrics
+from wherry.engine.network_catalog import NetworkCatalog
+from wherry.engine.network_options import network_settings
+from wherry.engine.networking import Networking
 from wherry.engine.reconcile import Reconciler, empty_directory, remove_empty_cgroup
 from wherry.engine.registry import Registry
 from wherry.engine.settings import Settings
+from wherry.engine.storage import Storage
 from wherry.engine.summaries import Lister
 from wherry.engine.usage import Usage
 from wherry.errors import WherryError
@@ -31,6 +38,8 @@ from wherry.images import ImageStore
 from wherry.keeper.protocol import Message
 from wherry.layers.overlay import OverlayMount
 from wherry.linux.fd import Fd
+from wherry.network.definition import mark_of
+from wherry.network.networks import Networks
 
 __all__ = ["Engine"]
 
@@ -44,15 +53,20 @@ class Engine:
     :ivar settings: what it was told; a reload replaces it.
     """
 
+    commits: Committer
     containers: Containers
     images: Images
+    distribution: Distribution
     events: EventBus
     execs: Execs
+    storage: Storage
+    networks: NetworkCatalog
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.events = EventBus()
         self._closing = False
+        self._networks_ended = False
         self._early_exits: list[dict[str, Any]] | None = []  # told by a keeper whose processes are not adopted yet
 
     @classmethod
@@ -73,6 +87,7 @@ class Engine:
         engine._build()
         processes, _ = await asyncio.gather(engine._greet_keeper(), engine.images.reconcile())
         await engine._reconcile(processes)
+        engine._begin_networks()
         return engine
 
     def _build(self) -> None:
@@ -82,33 +97,50 @@ class Engine:
         self._registry.load()
         store = ImageStore(settings.data_root)
         self.images = Images(store, self._registry, self.events)
+        self.distribution = Distribution(store, settings, self.events)
         self._link = KeeperLink(settings.exec_root, self._keeper_said, self._keeper_lost)
-        self._launcher = Launcher(settings, self._registry, self._link, self._overlay)
+        about_networks = network_settings(settings)
+        self._networks = Networks.open(about_networks)
+        self._networking = Networking(self._networks, self._registry, self.events, settings.networks)
+        self.networks = NetworkCatalog(
+            self._networks, self._networking, self._registry, self.events, mark_of(about_networks)
+        )
+        self._launcher = Launcher(settings, self._registry, self._link, self._overlay, self._networking)
         for container in self._registry:
             self._launcher.feed(container)
         self._lifecycle = Lifecycle(self._registry, self._launcher, self.events, settings.data_root / "tmp")
         self.execs = Execs(settings, self._registry, self._link, self._launcher, self._lifecycle)
         self._lifecycle.on_exit = self.execs.container_exited
         self._lifecycle.on_removal = self.images.release
+        self.commits = Committer(self._registry, self._lifecycle, self.images)
+        accounts = Accounts(settings.data_root, store, self._registry)
+        self.storage = Storage(store, self._registry, accounts, self.distribution.refetcher())
         self._usage = Usage(self.images, self._registry, settings.data_root)
         self.containers = Containers(
             registry=self._registry,
             lifecycle=self._lifecycle,
             launcher=self._launcher,
             images=self.images,
-            creator=Creator(lambda: self.settings, self._registry, store.resolve, self._prepare),
+            creator=Creator(lambda: self.settings, self._registry, store.claim, self._prepare, self._networking),
             lister=Lister(self._registry, self.images.id_of, self.images.names_of, self._usage.of_container),
             metrics=Metrics(self._launcher),
             explainer=Explainer(self._registry, self._launcher, self.images, settings),
             usage=self._usage,
+            networking=self._networking,
         )
         self._reconciler = Reconciler(
             self._registry,
             self._launcher,
             self._lifecycle,
+            self._networking,
             data_root=settings.data_root,
             exec_root=settings.exec_root,
         )
+
+    def _begin_networks(self) -> None:
+        """Let the kernel become what the tables say, in the background; who has places is known now."""
+        self._networks.start()
+        self._lifecycle.run(self._networking.resume([c for c in self._registry if c.state.is_alive]))
 
     def _overlay(self, container: Container) -> list[OverlayMount]:
         return self.images.overlay(container)
@@ -208,7 +240,7 @@ class Engine:
 
     def info(self) -> dict[str, Any]:
         """What ``docker info`` shows; the body of SystemInfo."""
-        return information(self.settings, self._registry, self.images)
+        return information(self.settings, self._registry, self.images, self.networks)
 
     def version(self) -> dict[str, Any]:
         """What ``docker version`` shows of the server; the body of SystemVersion."""
@@ -223,7 +255,11 @@ class Engine:
     async def close(self) -> None:
         """Let go of everything. Containers and the keeper go on."""
         self._closing = True
+        await self.distribution.close()
         await self._lifecycle.close()
+        self._networking.close()
+        if not self._networks_ended:
+            await self._networks.close()
         self._link.close()
         self._database.close()
         self.images.store.close()
@@ -240,6 +276,8 @@ class Engine:
             await self._lifecycle.settle()
             self._closing = True
             await self._link.end()
+            await self._networks.shutdown()
+            self._networks_ended = True
             remove_empty_cgroup(self._launcher.cgroup_parent)
             for name in ("containers", "rootfs"):
                 files.remove_tree(self.settings.exec_root / name)
