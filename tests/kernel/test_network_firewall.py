@@ -258,6 +258,26 @@ def test_of_the_host_an_internal_network_sees_the_bridges_own_address_only(lab: 
     assert reaches(lab.containers["a1"], lab.host, HOST[version], 5000), "other networks do"
 
 
+@pytest.mark.parametrize("to", ["10.91.2.255", "255.255.255.255", "224.0.0.1", "ff02::1"])
+def test_an_internal_network_may_call_to_all_on_its_bridge(lab: Lab, to: str) -> None:
+    """Neighbours are found that way."""
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    with lab.containers["i1"].socket(family, UDP) as caller, lab.host.socket(family, UDP) as host:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
+        host.bind(("", 5000))
+        caller.sendto(b"who is there", (to, 5000))
+        assert host.recv(100) == b"who is there"
+
+
+@VERSIONS
+def test_an_internal_network_finds_the_host_anew(lab: Lab, version: int) -> None:
+    for place, interface in ((lab.containers["i1"], "eth0"), (lab.host, "br-i")):
+        place.ip(f"neigh flush dev {interface}")
+    own = {4: "10.91.2.1", 6: "fd00:91:2::1"}[version]
+    assert reaches(lab.containers["i1"], lab.host, own, 5000)
+
+
 def test_an_internal_network_does_not_reach_published_ports(lab: Lab, published: Callable[..., None]) -> None:
     published(binding("a1", 4, UDP, 8000))
     for address in ("192.0.2.1", "10.91.2.1"):
