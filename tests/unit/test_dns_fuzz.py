@@ -228,4 +228,4 @@ async def _throw(ask: Callable[[bytes], Awaitable[object]], dice: random.Random)
 def test_a_name_too_long_for_dns_is_nobodys_reverse() -> None:
     table = Table({"backend": {"n" * 80: ["172.30.0.2"]}})
     asked = Question(name_from_text("2.0.30.172.in-addr.arpa"), 12)
-    assert local_replies(table, OWNER, asked)[0].rcode == 3
+    assert local_replies(table, OWNER, asked, table.surroundings(OWNER))[0].rcode == 3

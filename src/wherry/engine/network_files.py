@@ -84,18 +84,21 @@ class HostFiles:
         return found
 
     def _resolv_conf(self, container: Container) -> str:
-        chosen = self._chosen(container.host)
         if container.host.network_mode == HOST:
-            return chosen.text()
+            return self._chosen(container.host).text()
         if has_resolver(container):
-            return chosen.for_resolver().text()
-        return chosen.for_bridge(ipv6=_has_ipv6(container)).text()
+            return self._chosen(container.host).for_resolver().text()
+        return self._chosen(container.host, inside=True).for_bridge(ipv6=_has_ipv6(container)).text()
 
-    def _chosen(self, host: HostConfig) -> ResolvConf:
-        """The host's resolv.conf with what the daemon and the container were told in place of it."""
+    def _chosen(self, host: HostConfig, *, inside: bool = False) -> ResolvConf:
+        """The host's resolv.conf with what the daemon and the container were told in place of it.
+
+        :param inside: its servers are asked from inside; else from the host, where systemd-resolved itself is the better
+            one to ask: it knows which server knows which domain.
+        """
         options = self._options
         found = hostfiles.parse_resolv_conf(_read("/etc/resolv.conf"))
-        if hostfiles.needs_alternative(found):
+        if inside and hostfiles.needs_alternative(found):
             found = hostfiles.parse_resolv_conf(_read(hostfiles.SYSTEMD_RESOLVED))
         return found.overridden(
             host.dns or options.dns, host.dns_search or options.dns_search, host.dns_options or options.dns_options

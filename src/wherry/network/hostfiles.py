@@ -5,12 +5,11 @@ old name would not be seen inside.
 
 What resolv.conf is made of::
 
-    host = parse_resolv_conf(text of the host's)      # where `needs_alternative` says so: of SYSTEMD_RESOLVED
+    host = parse_resolv_conf(text of the host's)
     conf = host.overridden(--dns, --dns-search, --dns-option)
     --network host          conf.text()
-    default bridge          conf.for_bridge(ipv6=...).text()
+    default bridge, none    conf.for_bridge(ipv6=...).text(); where `needs_alternative` says so, from SYSTEMD_RESOLVED
     user-defined networks   conf.for_resolver().text(), and `upstreams` of the DNS server are conf.servers_to_ask()
-    none                    conf.for_bridge(ipv6=...).text()
 """
 
 from __future__ import annotations

@@ -46,15 +46,17 @@ _ABOUT_ZONES: Final = frozenset({Type.NS, Type.SOA, Type.DS, Type.DNSKEY})
 """Types that a validating resolver asks of top-level domains; no program looks a machine up with them."""
 
 
-def local_replies(directory: Directory, owner: str, question: Question) -> tuple[Reply, ...]:
+def local_replies(
+    directory: Directory, owner: str, question: Question, surroundings: Surroundings
+) -> tuple[Reply, ...]:
     """What the directory has to say.
 
+    :param surroundings: the owner's.
     :returns: nothing where upstream servers are to be asked; else replies to be given in turn, so that equal names take
         turns in being the first.
     """
     name = name_to_text(question.name.lower())
     pointed = _reverse(question.name) if name.endswith((".in-addr.arpa", ".ip6.arpa")) else None
-    surroundings = directory.surroundings(owner)
     if pointed is not None:
         return _pointer(directory, owner, question, pointed, surroundings)
     addresses = _find(directory, owner, name)

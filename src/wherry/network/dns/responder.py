@@ -54,13 +54,13 @@ class Responder:
         if refusal is not None:
             send(refusal.to(query, limit))
             return None
-        replies = local_replies(self._directory, owner, query.question)
+        surroundings = self._directory.surroundings(owner)
+        replies = local_replies(self._directory, owner, query.question, surroundings)
         if replies:
             turns = _turns(replies, query, limit)
             send(data[:2] + next(turns))
             return turns
-        upstreams = self._directory.surroundings(owner).upstreams
-        self._forwarder.ask(owner, query, upstreams, lambda reply: send(reply.to(query, limit)))
+        self._forwarder.ask(owner, query, surroundings.upstreams, lambda reply: send(reply.to(query, limit)))
         return None
 
 
