@@ -93,8 +93,8 @@ class HostFiles:
     def _chosen(self, host: HostConfig, *, inside: bool = False) -> ResolvConf:
         """The host's resolv.conf with what the daemon and the container were told in place of it.
 
-        :param inside: its servers are asked from inside; else from the host, where systemd-resolved itself is the better
-            one to ask: it knows which server knows which domain.
+        :param inside: its servers are asked from inside; else from the host, where systemd-resolved itself is the
+            better one to ask: it knows which server knows which domain.
         """
         options = self._options
         found = hostfiles.parse_resolv_conf(_read("/etc/resolv.conf"))
