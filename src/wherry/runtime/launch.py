@@ -67,7 +67,7 @@ class Warm:
 
     def __init__(self) -> None:
         self.spare: Spare | None = None
-        self._wanted = 0
+        self._example: tuple[Plan, bytes] | None = None
 
     def take(self, plan: Plan, encoded: bytes, streams: Streams, size: tuple[int, int] | None) -> Spare | None:
         """Return the child that carries out this plan from now on; None if there is none that could.
@@ -83,16 +83,16 @@ class Warm:
         spare.end()
         return None
 
-    def expect(self, plan: Plan) -> None:
+    def expect(self, plan: Plan, encoded: bytes) -> None:
         """Take a plan for an example of what comes next."""
         if plan.cgroup and Spare.could_be(plan) and cgroups.open(plan.cgroup).version == 1:
-            self._wanted = plan.namespaces
+            self._example = plan, encoded
 
     def up(self) -> None:
         """Make ready what the last plans would have needed."""
-        if self._wanted and self.spare is None:
-            self.spare = Spare.make(self._wanted, _ignored_signals())
-            self._wanted = 0
+        if self._example is not None and self.spare is None:
+            self.spare = Spare.make(*self._example, _ignored_signals())
+            self._example = None
 
     def down(self) -> None:
         """Let go of what is ready."""
@@ -123,7 +123,7 @@ def launch(
             null = opened.enter_context(Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))).fileno()
             stdio = (null, null, null)
         if warm is not None:
-            warm.expect(plan)
+            warm.expect(plan, encoded)
             spare = warm.take(plan, encoded, stdio, size)
             if spare is not None:
                 return _release(plan, Launched(spare.pid, spare.pidfd, spare.channel), _Group(plan), stdio)
