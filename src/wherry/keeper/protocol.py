@@ -11,7 +11,7 @@
        | <---------------------------------- |
        |  {"op": "launch", "seq": 2, ...} [plan, ...]
        | ----------------------------------> |
-       |  {"re": 2, "pid": ..., "started": ...} [pidfd, master]  or  {"re": 2, "error": {...}}
+       |  {"re": 2, "pid": ..., "root": ...} [pidfd, master, root]  or  {"re": 2, "error": {...}}
        | <---------------------------------- |    answers may overtake each other
        |  {"event": "exited", ...}           |
        | <---------------------------------- |    at any time after hello
