@@ -152,10 +152,23 @@ class Catalog:
         try:
             yield image
         finally:
-            with self._deciding:
-                self._claims[image.id] -= 1
-                if not self._claims[image.id]:
-                    del self._claims[image.id]
+            self._unclaim(image.id)
+
+    @contextmanager
+    def arriving(self, identifier: Digest) -> Iterator[None]:
+        """Between an image's coming and its getting names, nobody who removes the same image takes it away again."""
+        with self._deciding:
+            self._claims[identifier] += 1
+        try:
+            yield
+        finally:
+            self._unclaim(identifier)
+
+    def _unclaim(self, identifier: Digest) -> None:
+        with self._deciding:
+            self._claims[identifier] -= 1
+            if not self._claims[identifier]:
+                del self._claims[identifier]
 
     def add(
         self,
@@ -185,7 +198,7 @@ class Catalog:
             return image
 
     def name(self, identifier: Digest, name: Reference) -> Digest | None:
-        """Give an image a name, taking it from the one that had it.
+        """Give an image a name, taking it from the one that had it; one that was removed meanwhile is back.
 
         :return: the image that had it, unless it's the same.
         """
@@ -193,15 +206,19 @@ class Catalog:
             former = self._names.get(name)
             with self._database.transaction() as connection:
                 connection.execute("REPLACE INTO names VALUES (?, ?)", (str(name), str(identifier)))
+                connection.execute("UPDATE images SET removed = 0 WHERE id = ?", (str(identifier),))
                 if name.digest:  # of the manifest, or of the index that the name led through
                     self._references.add(connection, str(name), [blob(name.digest)])
             self._names[name] = identifier
+            self._images[identifier] = replace(self._images[identifier], removed=False)
             self._refresh(identifier, former)
             return former if former != identifier else None
 
-    def unname(self, name: Reference) -> None:
-        """Take a name away."""
+    def unname(self, name: Reference, owner: Digest) -> None:
+        """Take a name away from an image, unless another one has got it meanwhile."""
         with self._lock:
+            if self._names.get(name) != owner:
+                return
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM names WHERE name = ?", (str(name),))
                 dropped = self._references.drop(connection, str(name))
@@ -209,9 +226,10 @@ class Catalog:
         self._references.collect(dropped)
 
     def retire(self, identifier: Digest, users: Callable[[Digest], Sequence[str]]) -> bool:
-        """Forget an image and its names, and remove what only it needed.
+        """Forget an image that has no names any more, and remove what only it needed.
 
-        While somebody uses it, or is about to, it stays for them, and for nobody else.
+        One that got a name in the last moment stays. While somebody uses it, or is about to, it stays for them, and
+        for nobody else.
 
         :param users: who uses an image; quick.
         :return: whether it is really gone.
@@ -220,6 +238,8 @@ class Catalog:
         with self._lock:
             with self._deciding:
                 image = self.get(identifier)
+                if image.names:
+                    return False
                 del self._images[identifier]
                 keep = bool(self._claims[identifier] or users(identifier))
                 if keep:
@@ -229,20 +249,16 @@ class Catalog:
             except BaseException:
                 self._images[identifier] = image
                 raise
-            self._names = {name: owner for name, owner in self._names.items() if owner != identifier}
         self._references.collect(dropped)
         return not keep
 
     def _forget(self, image: Image, *, keep: bool) -> list[Target]:
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM names WHERE image = ?", (str(image.id),))
-            dropped = [target for name in image.names for target in self._references.drop(connection, str(name))]
             if keep:
                 connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (str(image.id),))
-            else:
-                connection.execute("DELETE FROM images WHERE id = ?", (str(image.id),))
-                dropped += self._references.drop(connection, image.id)
-        return dropped
+                return []
+            connection.execute("DELETE FROM images WHERE id = ?", (str(image.id),))
+            return self._references.drop(connection, image.id)
 
     def drop_damaged(self) -> None:
         """Forget images whose parts are not all there any more, saying so in the log."""

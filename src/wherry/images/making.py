@@ -26,6 +26,7 @@ from wherry.oci.codec import encode
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor, Manifest
 from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference
 
 __all__ = ["Commit", "Maker", "WriteLayer"]
 
@@ -72,9 +73,7 @@ class Maker:
         with self._references.lease() as lease, self._content.stage() as staged:
             document = _document(config, wanted, _now(), message or "Imported from -")
             layer = self._add_layer(_Copying(stream, staged), staged, None, lease)
-            identifier = self._publish(document, [layer], lease)
-            if reference:
-                self._catalog.name(identifier, reference)
+            identifier = self._publish(document, [layer], lease, reference)
             self._catalog.write_index()
         return identifier
 
@@ -97,9 +96,7 @@ class Maker:
                 with staged.open() as stream:
                     layers.append(self._add_layer(stream, staged, parent, lease))
             document = self._committed(base, commit, is_empty=is_empty)
-            identifier = self._publish(document, layers, lease)
-            if reference:
-                self._catalog.name(identifier, reference)
+            identifier = self._publish(document, layers, lease, reference)
             self._catalog.write_index()
         return identifier
 
@@ -114,10 +111,9 @@ class Maker:
             with staged.open() as stream:
                 layer = self._add_layer(stream, staged, None, lease)
             document = _document(dict(host.CONFIG), Platform.host(), "1970-01-01T00:00:00Z", "this machine")
-            identifier = self._publish(document, [layer], lease, parts)
-            former = self._catalog.name(identifier, RESERVED)
-            if former:
-                self._catalog.retire(former, lambda _: ["unknown"])  # containers may use it; `release` knows them
+            identifier = self._publish(document, [layer], lease, RESERVED, parts)
+            if present:
+                self._catalog.retire(present.id, lambda _: ["unknown"])  # containers may use it; `release` knows them
             self._catalog.write_index()
         return identifier
 
@@ -152,9 +148,14 @@ class Maker:
         return layer.diff_id, Descriptor(kind, blob, unpacked.packed_size)
 
     def _publish(
-        self, document: Json, layers: Sequence[tuple[Digest, Descriptor]], lease: Lease, parts: Sequence[str] = ()
+        self,
+        document: Json,
+        layers: Sequence[tuple[Digest, Descriptor]],
+        lease: Lease,
+        name: Reference | None,
+        parts: Sequence[str] = (),
     ) -> Digest:
-        """Store configuration and manifest, then the image's row: the point of no return."""
+        """Store configuration and manifest, then the image's row: the point of no return; and its name."""
         document["rootfs"] = {"type": "layers", "diff_ids": [diff_id for diff_id, _ in layers]}
         config = encode(document)
         identifier = Digest.from_bytes(config)
@@ -167,7 +168,11 @@ class Maker:
         data = encode(manifest)
         lease.blob(identifier, Digest.from_bytes(data))
         self._content.put(config)
-        self._catalog.add(identifier, self._content.put(data), added=time.time_ns(), parts=parts, built_in=bool(parts))
+        stored = self._content.put(data)
+        with self._catalog.arriving(identifier):
+            self._catalog.add(identifier, stored, added=time.time_ns(), parts=parts, built_in=bool(parts))
+            if name:
+                self._catalog.name(identifier, name)
         return identifier
 
 

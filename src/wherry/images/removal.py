@@ -7,8 +7,9 @@ needs it: a running one always, a stopped one unless forced.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from wherry.errors import Conflict
+from wherry.errors import Conflict, NotFound
 from wherry.images.catalog import Catalog
 from wherry.images.image import Image
 from wherry.oci.digest import Digest
@@ -47,21 +48,29 @@ class Removal:
         image = self._catalog.resolve(text)
         if image.built_in:
             raise _conflict(image, "the image is built in", hard=True)
+        try:
+            self._remove(image, text, force=force)
+        except NotFound:
+            if not self.records:
+                raise  # somebody else was faster with all of it, not just with the rest
+        return self.records
+
+    def _remove(self, image: Image, text: str, *, force: bool) -> None:
         if _means_id(text, image):
             if _is_single(image.names):
                 self._check(image, force=force, names_matter=False)
-                self._untag(image.names)
+                self._untag(image, image.names)
         elif not self._remove_name(image, text, force=force):
-            return self.records
+            return
         self._remove_image(self._catalog.get(image.id), force=force, named=not _means_id(text, image))
-        return self.records
 
     def remove_unused(self, image: Image) -> bool:
         """Remove an image with all its names, unless a container uses it."""
         if image.built_in or self._users(image.id):
             return False
-        self._untag(image.names)
-        self._remove_image(self._catalog.get(image.id), force=False, named=False)
+        with suppress(NotFound):  # somebody else was faster
+            self._untag(image, image.names)
+            self._remove_image(self._catalog.get(image.id), force=False, named=False)
         return True
 
     def _remove_name(self, image: Image, text: str, *, force: bool) -> bool:
@@ -75,11 +84,11 @@ class Removal:
             )
         if name not in image.names:  # by a digest that is not one of its names
             name = next(one for one in image.names if one.name == name.name)
-        self._untag([name])
+        self._untag(image, [name])
         left = self._catalog.get(image.id).names
         same_repository = [one for one in left if one.name == name.name]
         if name.digest is None and all(one.digest for one in same_repository):
-            self._untag(same_repository)
+            self._untag(image, same_repository)
         return not self._catalog.get(image.id).names
 
     def _remove_image(self, image: Image, *, force: bool, named: bool) -> None:
@@ -90,10 +99,12 @@ class Removal:
             if named and users:
                 return  # the name is gone, as was asked for; that the image stays is no error
             raise
-        self._untag(image.names)
+        self._untag(image, image.names)
         others = [other for other in self._catalog.everything() if other.id != image.id]
         needed = {layer.chain_id for other in others for layer in other.layers}
         gone_for_good = self._catalog.retire(image.id, self._users)
+        if not gone_for_good and self._catalog.get(image.id).names:
+            return  # somebody loaded or tagged it in the same moment
         self.records.append({"Deleted": str(image.id)})
         if gone_for_good:
             gone = [layer for layer in reversed(image.layers) if layer.chain_id not in needed]
@@ -111,9 +122,9 @@ class Removal:
         if users:
             raise _conflict(image, f"image is being used by stopped container {users[0][:12]}")
 
-    def _untag(self, names: Sequence[Reference]) -> None:
+    def _untag(self, image: Image, names: Sequence[Reference]) -> None:
         for name in names:
-            self._catalog.unname(name)
+            self._catalog.unname(name, image.id)
             self.records.append({"Untagged": name.familiar})
 
 

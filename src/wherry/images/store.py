@@ -274,10 +274,11 @@ class ImageStore:
         """
         for name in names:
             refuse_reserved(name)
-        self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
-        before = [self._catalog.named(name) for name in names]
-        for name in names:
-            self._catalog.name(identifier, name)
+        with self._catalog.arriving(identifier):
+            self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
+            before = [self._catalog.named(name) for name in names]
+            for name in names:
+                self._catalog.name(identifier, name)
         self._catalog.write_index()
         return any(image is None or image.id != identifier for image in before)
 
@@ -382,9 +383,10 @@ class ImageStore:
             yield {**step, "progressDetail": {"current": staged.size, "total": staged.size}}
         self.content.put(candidate.config)
         self.content.put(candidate.manifest)
-        self._catalog.add(identifier, manifest, added=time.time_ns())
-        for name in candidate.names:
-            former = self._catalog.name(identifier, name)
+        with self._catalog.arriving(identifier):
+            self._catalog.add(identifier, manifest, added=time.time_ns())
+            formers = [self._catalog.name(identifier, name) for name in candidate.names]
+        for name, former in zip(candidate.names, formers, strict=True):
             if former:
                 said = f"The image {name.familiar} already exists, renaming the old one with ID {former}"
                 yield {"stream": f"{said} to empty string\n"}
