@@ -33,12 +33,11 @@ def moving(status: str, identifier: str, current: int, total: int) -> Json:
 
 def bar(current: int, total: int) -> str:
     """The bar that old clients show as it is: ``[=====>     ]  1.2MB/2.4MB``."""
-    if total <= 0 or current > total:
-        return human(current)
-    filled = min(current * 100 // total, 100) // 2
-    drawn = "=" * filled + ">" + " " * max(0, _BAR - filled)
-    sizes = f"{human(current)}/{human(total)}"
-    return f"[{drawn}]  {sizes:>8}" if current < total else f"[{'=' * _BAR}>]  {sizes:>8}"
+    if total <= 0:
+        return f"{human(current):>8}"
+    filled = min(current * 100 // total // 2, _BAR)
+    numbers = f"{human(current):>8}/{human(total)}" if current <= total else f"{human(current):>8}"
+    return f"[{'=' * filled}>{' ' * (_BAR - filled)}] {numbers}"
 
 
 def human(size: int) -> str:

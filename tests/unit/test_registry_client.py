@@ -1,0 +1,218 @@
+"""What the registry client knows without a registry: challenges, credentials, addresses, realms, progress."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+import needs
+from wherry.errors import Forbidden, InvalidInput
+from wherry.registry.client.addresses import host_of, is_insecure, is_local
+from wherry.registry.client.challenge import Challenge, parse
+from wherry.registry.client.credentials import Credentials, from_header
+from wherry.registry.client.endpoints import Endpoint, endpoints
+from wherry.registry.client.faults import sentence_of
+from wherry.registry.client.http import retry_after
+from wherry.registry.client.settings import RegistrySettings
+from wherry.registry.client.tokens import check_realm
+from wherry.registry.transfer.search import filtered
+from wherry.registry.transfer.steps import bar, human
+
+NOWHERE = RegistrySettings(certificates=())
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('Basic realm="x"', [Challenge("basic", {"realm": "x"})]),
+        (
+            'Bearer realm="https://auth.example.com/t",service="s",scope="repository:a/b:pull,push"',
+            [Challenge("bearer", {"realm": "https://auth.example.com/t", "service": "s",
+                                  "scope": "repository:a/b:pull,push"})],
+        ),
+        ('Basic realm="a", Bearer x="b"', [Challenge("basic", {"realm": "a"}), Challenge("bearer", {"x": "b"})]),
+        ("Negotiate", [Challenge("negotiate", {})]),
+        ('Bearer realm="quo\\"ted", error = invalid_token', [Challenge("bearer", {"realm": 'quo"ted',
+                                                                                  "error": "invalid_token"})]),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_challenges_are_read(header: str, expected: list[Challenge]) -> None:
+    assert parse([header]) == expected
+
+
+@given(st.text())
+def test_no_challenge_upsets_the_reader(header: str) -> None:
+    parse([header])
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("padded", [True, False])
+def test_credentials_come_in_any_base64(encode: Any, padded: bool) -> None:
+    text = encode(json.dumps({"username": "me", "password": "sécret?>~"}).encode()).decode()
+    assert from_header(text if padded else text.rstrip("=")) == Credentials("me", "sécret?>~")
+
+
+def test_credentials_of_old_clients_and_of_none() -> None:
+    pair = base64.b64encode(b"me:pa:ss").decode()
+    assert from_header(base64.b64encode(json.dumps({"auth": pair}).encode()).decode()) == Credentials("me", "pa:ss")
+    assert from_header("") == from_header("e30=") == from_header(base64.b64encode(b"null").decode()) == Credentials()
+
+
+def test_credentials_never_show_themselves() -> None:
+    assert "secret" not in repr(Credentials("me", "secret"))
+
+
+@given(st.text())
+def test_a_header_that_is_no_credentials_is_a_wrong_request(text: str) -> None:
+    try:
+        from_header(text)
+    except InvalidInput:
+        return
+
+
+@pytest.mark.parametrize(
+    ("domain", "insecure", "expected"),
+    [
+        ("localhost:5000", (), True),
+        ("127.0.0.1:5000", (), True),
+        ("127.9.9.9", (), True),
+        ("[::1]:5000", (), True),
+        ("registry.example.com", (), False),
+        ("registry.example.com:5000", ("registry.example.com:5000",), True),
+        ("registry.example.com:5001", ("registry.example.com:5000",), False),
+        ("registry.example.com:5001", ("registry.example.com",), True),
+        ("10.1.2.3:80", ("10.0.0.0/8",), True),
+        ("11.1.2.3:80", ("10.0.0.0/8",), False),
+        ("[fd00::1]:80", ("fd00::/8",), True),
+    ],
+)
+def test_which_registries_may_do_without_tls(domain: str, insecure: tuple[str, ...], expected: bool) -> None:
+    assert is_insecure(domain, insecure) is expected
+    schemes = [one.url.scheme for one in endpoints(domain, RegistrySettings(insecure, certificates=()))[0]]
+    assert schemes == (["https", "http"] if expected else ["https"])
+
+
+def test_docker_hub_is_served_elsewhere_and_its_mirrors_come_first() -> None:
+    settings = RegistrySettings(mirrors=("https://mirror.example.com/hub", "http://127.0.0.1:5000"), certificates=())
+    places = endpoints("docker.io", settings, mirrors=True)
+    assert [[str(one.url) for one in place] for place in places] == [
+        ["https://mirror.example.com/hub"], ["http://127.0.0.1:5000"], ["https://registry-1.docker.io"],
+    ]  # fmt: skip
+    assert [place[0].is_mirror for place in places] == [True, True, False]
+    assert len(endpoints("quay.example.com", settings, mirrors=True)) == 1
+
+
+def _endpoint(url: str, *, insecure: bool = False) -> Endpoint:
+    return Endpoint(URL(url), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), insecure)
+
+
+@pytest.mark.parametrize(
+    ("realm", "registry", "kind"),
+    [
+        ("http://auth.example.com/token", "https://r.example.com", Forbidden),
+        ("https://127.0.0.1/token", "https://r.example.com", Forbidden),
+        ("https://localhost/token", "https://r.example.com", Forbidden),
+        ("https://169.254.169.254/latest", "https://r.example.com", Forbidden),
+        ("https://[::ffff:127.0.0.1]/x", "https://r.example.com", Forbidden),
+        ("https://0.0.0.0/x", "https://r.example.com", Forbidden),
+        ("ftp://auth.example.com/token", "https://r.example.com", InvalidInput),
+        ("https://user:pw@auth.example.com/", "https://r.example.com", InvalidInput),
+        ("/token", "https://r.example.com", InvalidInput),
+        ("", "https://r.example.com", InvalidInput),
+        ("http://[", "https://r.example.com", InvalidInput),
+    ],
+)
+def test_a_realm_that_no_honest_registry_names_is_refused(realm: str, registry: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        check_realm(realm, _endpoint(registry))
+
+
+def test_a_realm_on_another_host_is_usual() -> None:
+    assert check_realm("https://auth.example.com/token", _endpoint("https://r.example.com")).host == "auth.example.com"
+    assert check_realm("http://127.0.0.1:1/token", _endpoint("http://127.0.0.1:2", insecure=True)).port == 1
+
+
+def test_hosts_and_what_is_near() -> None:
+    assert [host_of(text) for text in ("a:1", "a", "[::1]:5", "[::1]")] == ["a", "a", "::1", "::1"]
+    assert is_local("LOCALHOST.")
+    assert not is_local("example.com")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}',
+            "manifest unknown: manifest unknown",
+        ),
+        (b'{"errors":[{"code":"DENIED","message":"no","detail":[1,{"a":2}]}]}', "denied: no"),
+        (b'{"errors":[]}', "unexpected status from the registry: 418"),
+        (b"<html>", "unexpected status from the registry: 418"),
+        (b'{"details":"incorrect username or password"}', "incorrect username or password"),
+    ],
+)
+def test_what_a_registry_says_no_with(body: bytes, expected: str) -> None:
+    assert sentence_of(418, body)[1] == expected
+
+
+@given(st.binary())
+def test_no_body_of_an_error_upsets_the_reader(body: bytes) -> None:
+    sentence_of(500, body)
+
+
+def test_how_long_a_registry_wants_us_to_wait() -> None:
+    assert retry_after("7") == 7
+    assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT") == 0
+    assert retry_after("soon") is None
+    assert retry_after("") is None
+
+
+def test_bars_are_dockers() -> None:
+    assert bar(0, 2206542) == "[>" + " " * 50 + "]      0B/2.207MB"
+    assert bar(1103271, 2206542) == "[" + "=" * 25 + ">" + " " * 25 + "]  1.103MB/2.207MB"
+    assert bar(2206542, 2206542) == "[" + "=" * 50 + ">]  2.207MB/2.207MB"
+    assert human(32768) == "32.77kB"
+
+
+def test_filters_of_a_search() -> None:
+    hits = [{"name": "a", "star_count": 5, "is_official": True, "is_automated": False},
+            {"name": "b", "star_count": 1, "is_official": False, "is_automated": False}]  # fmt: skip
+    assert [hit["name"] for hit in filtered(hits, {"stars": ["3"]})] == ["a"]
+    assert [hit["name"] for hit in filtered(hits, {"is-official": ["false"]})] == ["b"]
+    for wrong in ({"colour": ["red"]}, {"stars": ["many"]}, {"is-official": ["perhaps"]}):
+        with pytest.raises(InvalidInput, match="invalid filter"):
+            filtered(hits, wrong)
+
+
+@needs.need("openssl")
+def test_certificates_of_a_registry_come_from_its_directory(tmp_path: Path) -> None:
+    place = tmp_path / "localhost:5000"
+    place.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=x", "-keyout", str(place / "client.key"), "-out", str(place / "client.cert")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    settings = RegistrySettings(certificates=(tmp_path,))
+    [[tls, plain]] = endpoints("localhost:5000", settings)
+    assert tls.tls is not None
+    assert tls.tls.verify_mode is ssl.CERT_NONE
+    assert plain.url.scheme == "http"
+    (place / "ca.crt").write_bytes((place / "client.cert").read_bytes())
+    [[only]] = endpoints("localhost:5000", settings)  # whoever names an authority wants it to be asked
+    assert only.tls is not None
+    assert only.tls.verify_mode is ssl.CERT_REQUIRED
+    assert len(only.tls.get_ca_certs()) >= 1
+    (place / "client.key").unlink()
+    with pytest.raises(InvalidInput, match=r"missing key client\.key for client certificate client\.cert"):
+        endpoints("localhost:5000", settings)

@@ -1,0 +1,194 @@
+"""Pushing: what is sent, what is not, and what happens when a registry breaks. Any user can run these."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from layers_archives import Layout, digest, directory, docker_archive, member, tar
+from registry_liar import Liar, serving
+
+from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.images import ImageStore
+from wherry.oci.reference import Reference
+from wherry.registry.client import Credentials, RegistrySettings, Timing
+from wherry.registry.client.credentials import ANONYMOUS
+from wherry.registry.transfer import Transfers
+
+BASE = tar([directory("bin"), member("bin/sh", b"#!" * 500, mode=0o755)])
+BIG = tar([member("noise", random.Random(2).randbytes(3 << 20)), member("text", b"so it goes " * 200_000)])
+HASTY = Timing(connect=2, silence=1.0, document=2, pause=0.01, longest_pause=0.5)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ImageStore]:
+    opened = ImageStore(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def liar() -> AsyncIterator[Liar]:
+    async with serving() as registry:
+        yield registry
+
+
+async def push(store: ImageStore, name: str, mine: Credentials = ANONYMOUS) -> list[dict[str, Any]]:
+    made = Transfers(store, RegistrySettings(timing=HASTY))
+    try:
+        async with aclosing(made.push(Reference.parse(name), mine)) as steps:
+            return [step async for step in steps]
+    finally:
+        await made.close()
+        assert list((store.content.root.parent / "tmp").iterdir()) == []
+
+
+def plain(store: ImageStore, name: str, *layers: bytes) -> None:
+    """Have an image whose layers are kept uncompressed."""
+    list(store.load(io.BytesIO(docker_archive([*layers], [name]))))
+
+
+async def test_a_plain_layer_is_compressed_and_the_same_bytes_come_of_it_every_time(
+    store: ImageStore, liar: Liar, tmp_path: Path
+) -> None:
+    plain(store, f"{liar.host}/app:1", BASE, BIG)
+    steps = await push(store, f"{liar.host}/app:1")
+    manifest = json.loads(liar.layout.blobs[liar.tags["1"]])
+    packed = [liar.layout.blobs[layer["digest"]] for layer in manifest["layers"]]
+    assert [gzip.decompress(blob) for blob in packed] == [BASE, BIG]
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+gzip"}
+    assert steps[0] == {"status": f"The push refers to repository [{liar.host}/app]"}
+    assert steps[-1]["aux"] == {"Tag": "1", "Digest": liar.tags["1"], "Size": len(liar.layout.blobs[liar.tags["1"]])}
+    other = ImageStore(tmp_path / "other")
+    plain(other, f"{liar.host}/app:2", BASE, BIG)
+    await push(other, f"{liar.host}/app:2")
+    other.close()
+    assert liar.tags["2"] == liar.tags["1"]
+
+
+async def test_what_is_kept_compressed_is_sent_as_it_is(store: ImageStore, liar: Liar) -> None:
+    layout = Layout()
+    described = layout.image([BASE, BIG], annotations={"org.opencontainers.image.ref.name": f"{liar.host}/app:1"})
+    layout.index = [described]
+    list(store.load(io.BytesIO(layout.archive()), ["linux/amd64"]))
+    await push(store, f"{liar.host}/app:1")
+    assert liar.tags["1"] == described["digest"]
+    assert f"{liar.host}/app@{described['digest']}" in store.resolve(f"{liar.host}/app:1").repo_digests
+
+
+async def test_pushing_again_sends_nothing(store: ImageStore, liar: Liar) -> None:
+    plain(store, f"{liar.host}/app:1", BASE, BIG)
+    await push(store, f"{liar.host}/app:1")
+    liar.asked.clear()
+    steps = await push(store, f"{liar.host}/app:1")
+    assert liar.count("POST") == liar.count("PATCH") == 0
+    assert sum(step.get("status") == "Layer already exists" for step in steps) == 2
+
+
+async def test_a_blob_in_another_repository_is_mounted(store: ImageStore, liar: Liar) -> None:
+    plain(store, f"{liar.host}/app:1", BASE)
+    await push(store, f"{liar.host}/app:1")
+    store.tag(f"{liar.host}/app:1", f"{liar.host}/other:1")
+
+    async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+        if request.method == "HEAD" and "/other/blobs/" in request.path:
+            return web.Response(status=404)
+        return web.Response(status=201) if request.query.get("from") == "app" else None
+
+    liar.lie = lie
+    steps = await push(store, f"{liar.host}/other:1")
+    assert any(step.get("status") == "Mounted from app" for step in steps)
+    assert liar.count("PATCH") == 1  # the first push's
+
+
+async def test_an_upload_that_breaks_goes_on_where_it_broke(store: ImageStore, liar: Liar) -> None:
+    plain(store, f"{liar.host}/app:1", BIG)
+    offsets = []
+
+    async def lie(request: web.Request, liar: Liar) -> web.StreamResponse | None:
+        if request.method != "PATCH" or len(offsets) == 3:
+            return None
+        got = liar.uploads[request.path.rpartition("/")[2]]
+        offsets.append(len(got))
+        got += await request.content.readexactly(700_000)
+        assert request.transport
+        request.transport.close()
+        return web.Response()
+
+    liar.lie = lie
+    await push(store, f"{liar.host}/app:1")
+    assert offsets == [0, 700_000, 1_400_000]
+    assert liar.count("PATCH") == 4
+
+
+async def test_an_upload_that_the_registry_forgot_begins_anew(store: ImageStore, liar: Liar) -> None:
+    plain(store, f"{liar.host}/app:1", BIG)
+    forgotten = []
+
+    async def lie(request: web.Request, liar: Liar) -> web.StreamResponse | None:
+        if request.method != "PATCH" or forgotten:
+            return None
+        forgotten.append(liar.uploads.pop(request.path.rpartition("/")[2]))
+        assert request.transport
+        request.transport.close()
+        return web.Response()
+
+    liar.lie = lie
+    await push(store, f"{liar.host}/app:1")
+    assert liar.tags["1"]
+
+
+async def test_a_registry_that_stores_another_manifest_is_not_believed(store: ImageStore, liar: Liar) -> None:
+    plain(store, f"{liar.host}/app:1", BASE)
+
+    async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+        if request.method == "PUT" and "manifests" in request.path:
+            return web.Response(status=201, headers={"Docker-Content-Digest": digest(b"else")})
+        return None
+
+    liar.lie = lie
+    with pytest.raises(WherryError, match="the registry stored the manifest as"):
+        await push(store, f"{liar.host}/app:1")
+
+
+async def test_an_upload_that_is_to_go_on_elsewhere_gets_no_token(store: ImageStore, liar: Liar) -> None:
+    plain(store, f"{liar.host}/app:1", BASE)
+    async with serving(Liar(layout=liar.layout)) as elsewhere:
+
+        async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+            if "Authorization" not in request.headers:
+                return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+            if request.method == "POST":
+                elsewhere.uploads["s"] = bytearray()
+                place = f"http://127.0.0.1:{elsewhere.port}/v2/app/blobs/uploads/s"
+                return web.Response(status=202, headers={"Location": place})
+            return None
+
+        liar.lie = lie
+        await push(store, f"{liar.host}/app:1", Credentials("me", "secret"))
+        assert elsewhere.headers
+        assert all("Authorization" not in head for head in elsewhere.headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("nosuch", NotFound, "An image does not exist locally with the tag: {host}/nosuch"),
+        ("app:other", NotFound, "tag does not exist: {host}/app:other"),
+        ("app@sha256:" + "0" * 64, InvalidInput, "cannot push a digest reference"),
+    ],
+)
+async def test_what_cannot_be_pushed_is_said_in_dockers_words(
+    store: ImageStore, liar: Liar, name: str, kind: type[WherryError], words: str
+) -> None:
+    plain(store, f"{liar.host}/app:1", BASE)
+    with pytest.raises(kind, match=words.format(host=liar.host)):
+        await push(store, f"{liar.host}/{name}")
