@@ -20,6 +20,9 @@ _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _DISABLE_IPV6: Final = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 _MAIN_TABLE: Final = 254
 _NO_UPLINK_MTU: Final = 1500
+_NOWHERE: Final = frozenset(
+    (rtnetlink.RouteType.BLACKHOLE, rtnetlink.RouteType.UNREACHABLE, rtnetlink.RouteType.PROHIBIT)
+)  # such a route leads nowhere: nobody is hidden by a subnet over it
 
 
 class Surroundings(Struct, frozen=True):
@@ -57,7 +60,7 @@ def look_around(used: Iterable[Prefix], from_pools: Iterable[PoolSetting]) -> Su
         ways = {e.link for e in entries if e.destination is None and e.prefix == 0 and e.table == _MAIN_TABLE}
         sizes = [link.mtu for link in rtnetlink.links(conversation) if link.number in ways]
     resolv_conf = _RESOLV_CONF.read_text(errors="replace") if _RESOLV_CONF.exists() else ""
-    routes = [(entry.destination, entry.prefix) for entry in entries if entry.destination is not None]
+    routes = [(e.destination, e.prefix) for e in entries if e.destination is not None and e.kind not in _NOWHERE]
     return Surroundings(
         used=tuple(used),
         foreign=foreign_prefixes(routes, resolv_conf),
