@@ -65,6 +65,7 @@ class Fetch:
         self.size: Final = size
         self.task: asyncio.Task[None] | None = None
         self._begun = False
+        self._held = b""
         self._listeners: list[Listener] = []
 
     def listen(self) -> Listener:
@@ -75,14 +76,18 @@ class Fetch:
         return listener
 
     def tell(self, piece: bytes) -> None:
-        """A piece has arrived."""
+        """A piece has arrived. The last one is held back until the digest is known to be right."""
         self._begun = True
-        for listener in self._listeners:
-            listener.tell(piece)
+        held, self._held = self._held, piece
+        if held:
+            for listener in self._listeners:
+                listener.tell(held)
 
-    def end(self) -> None:
+    def end(self, *, good: bool) -> None:
         """Nothing more will arrive."""
         for listener in self._listeners:
+            if good and self._held:
+                listener.tell(self._held)
             listener.arrived.set()
 
 
@@ -116,7 +121,7 @@ class Fetches:
 
     def _ended(self, name: str, fetch: Fetch, task: asyncio.Task[None]) -> None:
         self._running.pop((name, fetch.digest), None)
-        fetch.end()
+        fetch.end(good=not task.cancelled() and task.exception() is None)
         if not task.cancelled() and task.exception() is not None:
             _log.warning("blob %s of %s could not be fetched: %s", fetch.digest, name, task.exception())
 

@@ -57,6 +57,7 @@ async def serve(
         if house is not None:
             house.cancel()
             await asyncio.gather(house, return_exceptions=True)
+        http.pre_shutdown()  # connections on which nothing is under way end now, the others get a while
         with contextlib.suppress(TimeoutError):
             await http.shutdown(_GRACE_SECONDS)
         await assembly.close()

@@ -120,6 +120,8 @@ class _Workers:
             if listener is not self._first:
                 listener.close()
             return
+        if listener is not self._first:
+            self._close_first()  # held open here, it would take connections that nobody answers
         try:
             code = self._work(worker, listener)
         except BaseException as error:
