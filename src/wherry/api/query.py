@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from wherry.errors import InvalidInput
+from wherry.oci.times import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
 Filters = dict[str, list[str]]
 
 _FALSE: Final = frozenset(("", "0", "no", "false", "none"))
-_SECOND: Final = 1_000_000_000
-_UNIX_TIME: Final = re.compile(r"-?(\d+)(?:\.(\d{1,9})\d*)?\Z")
-_GO_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_UNITS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": _SECOND, "m": 60 * _SECOND, "h": 3600 * _SECOND}
 _either_filters = msgspec.json.Decoder(dict[str, list[str] | dict[str, bool]] | None)
 
 
@@ -68,50 +63,6 @@ def filters(query: Mapping[str, str]) -> Filters:
         name: values if isinstance(values, list) else [value for value, on in values.items() if on]
         for name, values in given.items()
     }
-
-
-def moment(text: str, *, now: int) -> int:
-    """Return a point in time, in nanoseconds since the epoch.
-
-    Seconds since the epoch with or without a fraction, RFC 3339 (a date alone will do), or a Go duration that is
-    counted back from now, as moby's ``GetTimestamp`` has it.
-
-    :param text: ``"1700000000.5"``, ``"2024-01-02T03:04:05Z"``, ``"2024-01-02"``, ``"10m"``.
-    :param now: the present, in nanoseconds since the epoch.
-    :raises InvalidInput: it is none of these.
-    """
-    if match := _UNIX_TIME.match(text):
-        seconds, fraction = match.groups()
-        value = int(seconds) * _SECOND + int((fraction or "").ljust(9, "0"))
-        return -value if text.startswith("-") else value
-    if (back := _duration(text)) is not None:
-        return now - back
-    return _calendar(text)
-
-
-def _duration(text: str) -> int | None:
-    if not text or _GO_DURATION.sub("", text):
-        return None
-    return sum(int(float(number) * _UNITS[unit]) for number, unit in _GO_DURATION.findall(text))
-
-
-def _calendar(text: str) -> int:
-    whole, fraction, zone = _split_fraction(text)
-    try:
-        point = datetime.fromisoformat(whole + zone)
-    except ValueError:
-        raise InvalidInput(f'failed to parse value as time or duration: "{text}"') from None
-    if point.tzinfo is None:
-        point = point.replace(tzinfo=UTC)
-    return int(point.timestamp()) * _SECOND + fraction
-
-
-def _split_fraction(text: str) -> tuple[str, int, str]:
-    """Cut the fraction of a second out: RFC 3339 has nine digits, Python's datetime six."""
-    match = re.match(r"(.*T\d\d:\d\d:\d\d)\.(\d{1,9})\d*(.*)\Z", text)
-    if not match:
-        return text, 0, ""
-    return match[1], int(match[2].ljust(9, "0")), match[3]
 
 
 def optional_moment(query: Mapping[str, str], name: str, *, now: int) -> int | None:

@@ -238,7 +238,7 @@ def _may_be_pruned(container: Container, filters: Filters) -> bool:
     if container.state.status not in (Status.CREATED, Status.EXITED, Status.DEAD):
         return False
     labels = container.config.labels or {}
-    until = [clock.parse_moment(text) for text in filters.get("until") or []]
+    until = [clock.moment(text) for text in filters.get("until") or []]
     created = clock.from_rfc3339(container.definition.created)
     return (
         all(created <= moment for moment in until or [time.time_ns()])

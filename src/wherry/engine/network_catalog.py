@@ -255,7 +255,7 @@ def _check_values(name: str, values: list[str]) -> None:
 
 
 def _may_be_pruned(network: Network, filters: Filters) -> bool:
-    until = [clock.parse_moment(text) for text in filters.get("until") or []]
+    until = [clock.moment(text) for text in filters.get("until") or []]
     return (
         all(network.created <= moment for moment in until or [time.time_ns()])
         and all(has_label(network.labels, wanted) for wanted in filters.get("label") or [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -12,14 +11,13 @@ from wherry.errors import InvalidInput
 from wherry.images.image import Image, seconds
 from wherry.oci.digest import Digest
 from wherry.oci.reference import Reference
+from wherry.oci.times import moment
 
 __all__ = ["Filters", "filtered", "pattern", "summary"]
 
 Filters = Mapping[str, Sequence[str]]
 
 _KNOWN: Final = frozenset({"dangling", "label", "label!", "before", "since", "reference", "until"})
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
@@ -73,7 +71,7 @@ def _conditions(filters: Filters, resolve: Callable[[str], Image]) -> list[Calla
         start = max(seconds(resolve(name).created) for name in names)
         conditions.append(lambda image: seconds(image.created) > start)
     if moments := filters.get("until", ()):
-        end = min(_moment(text) for text in moments)
+        end = min(moment(text) for text in moments) / 1_000_000_000
         conditions.append(lambda image: seconds(image.created) < end)
     return conditions
 
@@ -124,18 +122,6 @@ def pattern(text: str) -> re.Pattern[str]:
         return re.compile(expression)
     except re.error as exc:
         raise InvalidInput(f"syntax error in pattern: {text!r}") from exc
-
-
-def _moment(text: str) -> float:
-    """A time as Docker takes it: seconds since the epoch, RFC 3339, or how long ago (``24h``)."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return time.time() - sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if found := seconds(text):
-        return found
-    raise InvalidInput(f"invalid value for the filter 'until': {text!r}")
 
 
 def summary(image: Image, users: int, shared: int) -> dict[str, Any]:
