@@ -186,70 +186,25 @@ def _nat() -> tuple[Chain, ...]:
     )
 
 
+_OWNER4, _OWNER6 = "iifname . ether saddr . ip saddr", "iifname . ether saddr . ip6 saddr"
+_TARGET: Final = "iifname . ether saddr . @th,64,128"
+
+
 def _guards() -> tuple[Chain, ...]:
-    owner4, owner6 = "iifname . ether saddr . ip saddr", "iifname . ether saddr . ip6 saddr"
-    target = "iifname . ether saddr . @th,64,128"
+    """What a port may send, and what may pass from port to port."""
     return (
-        Chain(
-            "neighbours",
-            (
-                Rule("a container is no router", (is_value("icmpv6 type", "nd-router-advert"), drop)),
-                Rule("a container is no router: redirect", (is_value("icmpv6 type", "nd-redirect"), drop)),
-                Rule(
-                    "somebody else's address",
-                    (
-                        is_value("icmpv6 type", "nd-neighbor-advert"),
-                        in_set(target, "owners6", invert=True, ask_family=False),
-                        drop,
-                    ),
-                ),
-                Rule("its own address", (in_set(owner6, "owners6", ask_family=False), accept)),
-                Rule(
-                    "looks whether another has its address",
-                    (
-                        is_value("ip6 saddr", "::", ask_family=False),
-                        is_value("icmpv6 type", "nd-neighbor-solicit"),
-                        in_set(target, "owners6", ask_family=False),
-                        accept,
-                    ),
-                ),
-                Rule(
-                    "joins groups",
-                    (is_value("ip6 saddr", "::", ask_family=False), is_value("icmpv6 type", "143"), accept),
-                ),
-                Rule("another's IPv6 address", (drop,)),
-            ),
-        ),
-        Chain(
-            "others",
-            (
-                Rule("another's MAC address", (in_set("iifname . ether saddr", "macs", invert=True), drop)),
-                Rule(
-                    "its own address, ARP",
-                    (
-                        ether_type("arp"),
-                        in_set("iifname . arp saddr ether . arp saddr ip", "owners4", ask_family=False),
-                        accept,
-                    ),
-                ),
-                Rule("asks before it has one", (ether_type("arp"), is_value("arp saddr ip", "0.0.0.0"), accept)),
-                Rule(
-                    "IPv6 neighbours",
-                    (ether_type("ip6"), is_value("meta l4proto", "ipv6-icmp"), goto("neighbours")),
-                ),
-                Rule("another's address, or no IP", (drop,)),
-            ),
-        ),
+        _neighbours(),
+        _others(),
         Chain(
             "guard",
             (
-                Rule("its own address", (ether_type("ip"), in_set(owner4, "owners4", ask_family=False), accept)),
+                Rule("its own address", (ether_type("ip"), in_set(_OWNER4, "owners4", ask_family=False), accept)),
                 Rule(
                     "its own IPv6 address",
                     (
                         ether_type("ip6"),
                         is_value("meta l4proto", "ipv6-icmp", invert=True),
-                        in_set(owner6, "owners6", ask_family=False),
+                        in_set(_OWNER6, "owners6", ask_family=False),
                         accept,
                     ),
                 ),
@@ -270,5 +225,40 @@ def _guards() -> tuple[Chain, ...]:
                 Rule("nor one of DHCPv6", (is_value("udp sport", "547"), in_set("iifname", "ports"), drop)),
             ),
             BaseChain("filter", Hook.FORWARD, _BRIDGE_FILTER),
+        ),
+    )
+
+
+def _neighbours() -> Chain:
+    """ICMPv6, of which neighbour discovery (RFC 4861) is a part."""
+    solicits = is_value("icmpv6 type", "nd-neighbor-solicit")
+    unspecified = is_value("ip6 saddr", "::", ask_family=False)
+    its_own, not_its_own = (in_set(_TARGET, "owners6", ask_family=False, invert=invert) for invert in (False, True))
+    return Chain(
+        "neighbours",
+        (
+            Rule("a container is no router", (is_value("icmpv6 type", "nd-router-advert"), drop)),
+            Rule("a container is no router: redirect", (is_value("icmpv6 type", "nd-redirect"), drop)),
+            Rule("somebody else's address", (is_value("icmpv6 type", "nd-neighbor-advert"), not_its_own, drop)),
+            Rule("its own address", (in_set(_OWNER6, "owners6", ask_family=False), accept)),
+            Rule("looks whether another has its address", (unspecified, solicits, its_own, accept)),
+            Rule("joins groups", (unspecified, is_value("icmpv6 type", "143"), accept)),
+            Rule("another's IPv6 address", (drop,)),
+        ),
+    )
+
+
+def _others() -> Chain:
+    """The frames that the two usual rules have not let through."""
+    announced = in_set("iifname . arp saddr ether . arp saddr ip", "owners4", ask_family=False)
+    icmpv6 = is_value("meta l4proto", "ipv6-icmp")
+    return Chain(
+        "others",
+        (
+            Rule("another's MAC address", (in_set("iifname . ether saddr", "macs", invert=True), drop)),
+            Rule("its own address, ARP", (ether_type("arp"), announced, accept)),
+            Rule("asks before it has one", (ether_type("arp"), is_value("arp saddr ip", "0.0.0.0"), accept)),
+            Rule("IPv6 neighbours", (ether_type("ip6"), icmpv6, goto("neighbours"))),
+            Rule("another's address, or no IP", (drop,)),
         ),
     )
