@@ -20,7 +20,7 @@ from machine import search_path, static_busybox
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
-OPTIONAL = frozenset(("shared", "dockerd", "cgroup1", "cgroup2"))
+OPTIONAL = frozenset(("shared", "dockerd", "podman", "docker-registry", "cgroup1", "cgroup2"))
 
 
 def shared() -> Path:
@@ -53,6 +53,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),
     "ip": ("the ip command (Debian: iproute2)", lambda: program("ip") is not None),
     "nft": ("the nft command (Debian: nftables)", lambda: program("nft") is not None),
+    "podman": ("podman", lambda: program("podman") is not None),
+    "docker-registry": ("docker-registry", lambda: program("docker-registry") is not None),
     "curl": ("curl", lambda: program("curl") is not None),
     "openssl": ("openssl", lambda: program("openssl") is not None),
     "shared": ("the folder ../shared", lambda: shared().is_dir()),

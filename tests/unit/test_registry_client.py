@@ -178,7 +178,7 @@ def test_how_long_a_registry_wants_us_to_wait() -> None:
 
 
 def test_bars_are_dockers() -> None:
-    assert bar(0, 2206542) == "[>" + " " * 50 + "]      0B/2.207MB"
+    assert bar(0, 2206542) == "[>" + " " * 50 + "]       0B/2.207MB"
     assert bar(1103271, 2206542) == "[" + "=" * 25 + ">" + " " * 25 + "]  1.103MB/2.207MB"
     assert bar(2206542, 2206542) == "[" + "=" * 50 + ">]  2.207MB/2.207MB"
     assert human(32768) == "32.77kB"

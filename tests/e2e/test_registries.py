@@ -1,0 +1,290 @@
+"""Images through real registries, by real clients: docker against our daemon, ours, skopeo and podman beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemons import Daemon, DockerDaemon, docker_environment
+from registries import Registry
+
+import needs
+
+pytestmark = needs.need("root", "docker", "busybox")
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module", params=["wherry", "docker-registry"])
+def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    if request.param != "wherry":
+        needs.check(request.param)
+    registry = Registry(request.param)
+    try:
+        registry.start()
+        yield registry
+    finally:
+        registry.stop()
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[Registry]:
+    """Our registry, for those with a password."""
+    bcrypt = pytest.importorskip("bcrypt")
+    secret = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    registry = Registry("wherry", f"me:{secret}\n")
+    try:
+        registry.start()
+        yield registry
+    finally:
+        registry.stop()
+
+
+def run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done
+
+
+@pytest.fixture
+def pushed(daemon: Daemon, busybox: str, registry: Registry) -> str:
+    """An image that the stock docker command pushed, and that is not here any more but under its first name."""
+    name = f"{registry.host}/team/busybox:1"
+    daemon.docker("tag", busybox, name, check=True)
+    said = daemon.docker("push", name, check=True).stdout
+    assert "The push refers to repository" in said
+    assert "digest: sha256:" in said
+    daemon.docker("rmi", name, check=True)
+    return name
+
+
+def test_docker_pushes_and_pulls_and_runs(daemon: Daemon, pushed: str) -> None:
+    said = daemon.docker("pull", pushed, check=True).stdout
+    assert f"Status: Downloaded newer image for {pushed}" in said or f"up to date for {pushed}" in said
+    assert said.splitlines()[-1] == pushed
+    again = daemon.docker("pull", pushed, check=True).stdout
+    assert f"Status: Image is up to date for {pushed}" in again
+    assert daemon.docker("run", "--rm", "--network", "none", pushed, "echo", "hi", check=True).stdout == "hi\n"
+    daemon.docker("rmi", pushed)
+
+
+def test_run_fetches_an_image_that_is_not_there(daemon: Daemon, pushed: str) -> None:
+    done = daemon.docker("run", "--rm", "--network", "none", pushed, "echo", "hi", check=True)
+    assert done.stdout == "hi\n"
+    assert f"Unable to find image '{pushed}' locally" in done.stderr
+    daemon.docker("rmi", pushed, check=True)
+    ours = daemon.cli("run", "--rm", "--network", "none", pushed, "echo", "hi", check=True)
+    assert ours.stdout == "hi\n"
+    daemon.docker("rmi", pushed, check=True)
+    refused = daemon.cli("run", "--rm", "--pull", "never", pushed, "true")
+    assert refused.returncode == 125
+    assert "No such image" in refused.stderr
+
+
+def test_a_digest_is_what_was_pushed(daemon: Daemon, pushed: str) -> None:
+    digest = daemon.docker("inspect", "-f", "{{json .RepoDigests}}", "--type", "image", _pull(daemon, pushed)).stdout
+    [by_digest] = [name for name in json.loads(digest) if name.startswith(pushed.rpartition(":")[0])]
+    daemon.docker("rmi", pushed, check=True)
+    daemon.docker("pull", by_digest, check=True)
+    assert daemon.docker("run", "--rm", "--network", "none", by_digest, "echo", "x", check=True).stdout == "x\n"
+    daemon.docker("rmi", by_digest, check=True)
+
+
+def _pull(daemon: Daemon, name: str) -> str:
+    daemon.docker("pull", "-q", name, check=True)
+    return name
+
+
+def test_what_is_not_there_and_who_does_not_listen(daemon: Daemon, registry: Registry) -> None:
+    missing = daemon.docker("pull", f"{registry.host}/no/such:1")
+    assert missing.returncode == 1
+    assert "not found" in missing.stderr
+    absent = daemon.docker("pull", "127.0.0.1:1/x:1")
+    assert 'Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused' in absent.stderr
+
+
+def test_the_same_image_in_another_repository_is_mounted(daemon: Daemon, pushed: str, registry: Registry) -> None:
+    other = f"{registry.host}/other/busybox:1"
+    _pull(daemon, pushed)
+    daemon.docker("tag", pushed, other, check=True)
+    assert "Mounted from team/busybox" in daemon.docker("push", other, check=True).stdout
+    assert "Layer already exists" in daemon.docker("push", other, check=True).stdout
+    daemon.docker("rmi", pushed, other, check=True)
+
+
+def test_all_tags_go_and_come(daemon: Daemon, busybox: str, registry: Registry) -> None:
+    repository = f"{registry.host}/many/tags"
+    for tag in ("a", "b"):
+        daemon.docker("tag", busybox, f"{repository}:{tag}", check=True)
+    daemon.docker("push", "-a", repository, check=True)
+    daemon.docker("rmi", f"{repository}:a", f"{repository}:b", check=True)
+    daemon.cli("pull", "--all-tags", repository, check=True)
+    names = daemon.docker("images", repository, "--format", "{{.Tag}}", check=True).stdout.split()
+    assert sorted(names) == ["a", "b"]
+    daemon.docker("rmi", f"{repository}:a", f"{repository}:b", check=True)
+
+
+@needs.need("skopeo")
+def test_skopeo_reads_what_we_push_and_we_what_it_copies(daemon: Daemon, pushed: str, registry: Registry) -> None:
+    options = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+    target = f"{registry.host}/by/skopeo"
+    for number, style in enumerate(("oci", "v2s2")):
+        run("skopeo", "copy", *options, "-f", style, f"docker://{pushed}", f"docker://{target}:{number}")
+        daemon.docker("pull", f"{target}:{number}", check=True)
+        said = daemon.docker("run", "--rm", "--network", "none", f"{target}:{number}", "echo", style, check=True)
+        assert said.stdout == f"{style}\n"
+        daemon.docker("rmi", f"{target}:{number}", check=True)
+
+
+@needs.need("skopeo", "shared")
+def test_an_index_gives_the_platform_that_was_asked_for(daemon: Daemon, registry: Registry) -> None:
+    archive = needs.shared() / "images" / "busybox-1.37-musl-amd64+arm64.oci.tar"
+    name = f"{registry.host}/multi/busybox:1.37"
+    run("skopeo", "copy", "-a", "--dest-tls-verify=false", f"oci-archive:{archive}", f"docker://{name}")
+    daemon.docker("pull", "--platform", "linux/arm64", name, check=True)
+    shown = daemon.docker("image", "inspect", "-f", "{{.Architecture}} {{json .RepoDigests}}", name, check=True).stdout
+    assert shown.startswith("arm64 ")
+    index = json.loads(daemon.cli("manifest", "inspect", name, check=True).stdout)
+    assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]
+    remote = json.loads(daemon.cli("image", "inspect", "--remote", name, check=True).stdout)
+    assert remote[0]["RepoDigests"][0] in shown
+    wrong = daemon.docker("pull", "--platform", "linux/s390x", name)
+    assert "no matching manifest for linux/s390x in the manifest list entries" in wrong.stderr
+    described = daemon.request("GET", f"/distribution/{name}/json").json
+    assert [one["architecture"] for one in described["Platforms"]] == ["amd64", "arm64"]
+    daemon.docker("rmi", name, check=True)
+
+
+@needs.need("podman")
+def test_podman_pulls_what_we_push(daemon: Daemon, pushed: str) -> None:
+    back = f"{pushed}-podman"
+    with tempfile.TemporaryDirectory(prefix="pod-") as place:  # podman wants a short path here
+        own = ["--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver", "vfs"]
+        run("podman", *own, "pull", "--tls-verify=false", pushed)
+        run("podman", *own, "tag", pushed, back)
+        run("podman", *own, "push", "--tls-verify=false", back)
+        run("podman", *own, "rmi", "-a", "-f")
+    daemon.docker("pull", back, check=True)
+    assert daemon.docker("run", "--rm", "--network", "none", back, "echo", "z", check=True).stdout == "z\n"
+    daemon.docker("rmi", back, check=True)
+
+
+def test_dockerd_and_wherryd_pull_what_the_other_pushed(
+    daemon: Daemon, dockerd: DockerDaemon, pushed: str, registry: Registry, tmp_path: Path
+) -> None:
+    back = f"{registry.host}/from/dockerd:1"
+    environment = docker_environment(dockerd.host, tmp_path)
+    for words in (["pull", pushed], ["tag", pushed, back], ["push", back]):
+        done = subprocess.run(
+            ["docker", *words], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+    daemon.docker("pull", back, check=True)
+    assert daemon.docker("run", "--rm", "--network", "none", back, "echo", "y", check=True).stdout == "y\n"
+    daemon.docker("rmi", back, check=True)
+
+
+def test_a_search_finds_what_the_catalogue_has(daemon: Daemon, pushed: str, registry: Registry) -> None:
+    assert "team/busybox" in daemon.docker("search", f"{registry.host}/team", check=True).stdout
+
+
+def test_who_is_not_logged_in_gets_nothing(daemon: Daemon, closed: Registry, busybox: str) -> None:
+    name = f"{closed.host}/private/busybox:1"
+    daemon.docker("tag", busybox, name, check=True)
+    assert daemon.docker("push", name).returncode == 1
+    wrong = daemon.docker("login", "-u", "me", "--password-stdin", closed.host, input="wrong")
+    assert wrong.returncode == 1
+    assert "unauthorized" in wrong.stderr
+    daemon.docker("login", "-u", "me", "--password-stdin", closed.host, input=PASSWORD, check=True)
+    daemon.docker("push", name, check=True)
+    daemon.docker("rmi", name, check=True)
+    daemon.docker("pull", name, check=True)
+    daemon.docker("logout", closed.host, check=True)
+    daemon.docker("rmi", name, check=True)
+    denied = daemon.docker("pull", name)
+    assert denied.returncode == 1
+    assert "no basic auth credentials" in denied.stderr
+
+
+def test_our_login_is_dockers_login(
+    daemon: Daemon, closed: Registry, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    name = f"{closed.host}/private/ours:1"
+    daemon.docker("tag", busybox, name, check=True)
+    daemon.cli("login", "-u", "me", "--password-stdin", closed.host, input=PASSWORD, check=True)
+    assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o600
+    daemon.cli("push", name, check=True)
+    daemon.docker("rmi", name, check=True)
+    daemon.cli("run", "--rm", "--network", "none", name, "true", check=True)
+    said = daemon.cli("logout", closed.host, check=True).stdout
+    assert said == f"Removing login credentials for {closed.host}\n"
+    assert json.loads((tmp_path / "config.json").read_text())["auths"] == {}
+    daemon.docker("rmi", name, check=True)
+
+
+def test_a_credential_helper_keeps_the_secret(
+    daemon: Daemon, closed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "docker-credential-tests"
+    helper.write_text(
+        f"#!/bin/sh\ncase $1 in get) [ -s {tmp_path}/kept ] && cat {tmp_path}/kept || {{ echo 'credentials not found in"
+        f" native keychain'; exit 1; }};; store) cat > {tmp_path}/kept;; erase) rm -f {tmp_path}/kept;; esac\n"
+    )
+    helper.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "tests", "psFormat": "x"}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    daemon.cli("login", "-u", "me", "--password-stdin", closed.host, input=PASSWORD, check=True)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written == {"credsStore": "tests", "psFormat": "x", "auths": {closed.host: {}}}
+    assert json.loads((tmp_path / "kept").read_text())["Secret"] == PASSWORD
+    daemon.cli("search", f"{closed.host}/x", check=True)
+    daemon.cli("logout", closed.host, check=True)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_daemon_killed_while_it_pulls_goes_on_from_there(own_daemon: Daemon, registry: Registry) -> None:
+    name = f"{registry.host}/big/noise:1"
+    root = own_daemon.root / "rootfs"
+    root.mkdir()
+    (root / "noise").write_bytes(random.Random(3).randbytes(80 << 20))
+    run("tar", "-C", str(root), "-cf", str(own_daemon.root / "noise.tar"), ".")
+    own_daemon.docker("import", str(own_daemon.root / "noise.tar"), name, check=True)
+    own_daemon.docker("push", name, check=True)
+    own_daemon.docker("rmi", name, check=True)
+    partial = own_daemon.data_root / "partial"
+    client = threading.Thread(target=lambda: own_daemon.docker("pull", name))
+    client.start()
+    deadline = time.monotonic() + 20
+    while not any(entry.stat().st_size > 4 << 20 for entry in partial.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    own_daemon.kill9()
+    client.join()
+    kept = sum(entry.stat().st_size for entry in partial.iterdir())
+    assert kept > 4 << 20
+    own_daemon.start()
+    assert own_daemon.docker("images", "-q", name, check=True).stdout == ""
+    own_daemon.docker("pull", name, check=True)
+    assert list(partial.iterdir()) == []
+    assert list((own_daemon.data_root / "tmp").iterdir()) == []
+
+
+def test_ten_clients_pull_one_image_at_once(daemon: Daemon, busybox_archive: bytes, registry: Registry) -> None:
+    name = f"{registry.host}/ten/times:1"
+    daemon.docker("import", "-", name, input=busybox_archive, check=True)
+    daemon.docker("push", "-q", name, check=True)
+    daemon.docker("rmi", name, check=True)
+    environment = docker_environment(daemon.host, daemon.root)
+    clients = [
+        subprocess.Popen(["docker", "pull", "-q", name], env=environment, stdout=subprocess.DEVNULL) for _ in range(10)
+    ]
+    assert [client.wait(60) for client in clients] == [0] * 10
+    daemon.docker("rmi", name, check=True)
