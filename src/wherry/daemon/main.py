@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from wherry.daemon import background, logs, options
 from wherry.errors import SystemFault, WherryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,9 +53,30 @@ def _run(told: options.Options, channel: background.Background) -> None:
     os.umask(0o022)
     import asyncio  # noqa: PLC0415 - `--help` and a wrong flag need not load the engine
 
-    from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
+    with _no_certificate_authorities():
+        from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
 
     asyncio.run(serve(told, channel))
+
+
+@contextmanager
+def _no_certificate_authorities() -> Iterator[None]:
+    """Keep aiohttp from reading all of the machine's certificate authorities when it is imported.
+
+    It does so for clients, and the daemon is a server until something is pulled; it is a tenth of the time until the
+    first answer, and 2 MB. Who needs them makes a context of its own (`wherry.registry.client.endpoints`).
+    """
+    names = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}  # see SSL_CTX_set_default_verify_paths(3)
+    former = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _raise_file_limit() -> None:

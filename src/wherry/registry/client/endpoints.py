@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +71,15 @@ def _has_authority(domain: str, directories: tuple[Path, ...]) -> bool:
     return any(
         path.suffix == ".crt" for base in directories if (base / domain).is_dir() for path in (base / domain).iterdir()
     )
+
+
+@cache
+def public_trust() -> ssl.SSLContext:
+    """The machine's certificate authorities, for hosts that nothing else is known of: where a registry redirects to.
+
+    Not aiohttp's own default, which the daemon is imported without (`wherry.daemon.main`).
+    """
+    return ssl.create_default_context()
 
 
 def trust(domain: str, directories: tuple[Path, ...], *, verify: bool) -> ssl.SSLContext:

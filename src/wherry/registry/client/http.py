@@ -22,7 +22,7 @@ from wherry import __version__
 from wherry.errors import CorruptData, InvalidInput, TooLarge
 from wherry.registry.client import faults
 from wherry.registry.client.addresses import is_local, is_loopback
-from wherry.registry.client.endpoints import Endpoint
+from wherry.registry.client.endpoints import Endpoint, public_trust
 from wherry.registry.client.faults import Passing
 from wherry.registry.client.settings import Timing
 
@@ -126,7 +126,7 @@ class Http:
             headers=headers,
             data=body,
             allow_redirects=False,
-            ssl=endpoint.tls if ours and endpoint.tls is not None else True,
+            ssl=endpoint.tls if ours and endpoint.tls is not None else public_trust(),
             proxy=self._proxy(url),
         )
 
