@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Assembly", "assemble", "collector", "open_storage"]
 
 _SECRET: Final = "keys/token"
+_SETTLED_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +169,14 @@ def _read_key(path: str) -> bytes:
 
 
 async def _secret(storage: Storage) -> bytes:
-    """The secret that all instances share; of two that make one at the same time, who wrote last wins for both."""
+    """The secret that all instances share. Of several that make one at the same time, as workers do at a first start,
+    the last one's counts; so whoever made one waits until the others have made theirs, and looks again."""
     try:
         secret = await storage.read(_SECRET)
         if len(secret) >= 32:
             return secret
     except NotFound:
         await storage.write(_SECRET, secrets.token_hex(32).encode())
+        await asyncio.sleep(_SETTLED_SECONDS)
         return await storage.read(_SECRET)
     raise InvalidInput("the secret that signs tokens is damaged", hint=f"remove {_SECRET} from the storage")
