@@ -19,6 +19,7 @@ from network_lab import (
     Place,
     address_of,
     arp,
+    checksum,
     ethernet,
     icmpv6,
     ipv4_udp,
@@ -197,6 +198,18 @@ def test_a_container_cannot_send_to_the_hosts_loopback(lab: Lab) -> None:
     assert not arrives(lab.host, 8000, lambda: lab.containers["a1"].frame("eth0", frame))
 
 
+def test_nobody_is_127_0_0_1_but_the_host_itself(lab: Lab) -> None:
+    """Bridges route such addresses; here is one with a port that nobody guards."""
+    packet = ipv4_udp("127.0.0.1", "10.91.0.1", 5000)
+    frame = ethernet(lab.host.mac("br-a"), raw(mac_of("a1")), 0x0800, packet)
+    guard = lab.guard("a1")
+    lab.host.run(lambda: lab.firewall.remove([guard]))
+    try:
+        assert not arrives(lab.host, 5000, lambda: lab.containers["a1"].frame("eth0", frame))
+    finally:
+        lab.host.run(lambda: lab.firewall.add([guard]))
+
+
 def test_sctp_is_published_like_the_others(lab: Lab, published: Callable[..., None]) -> None:
     published(Binding("sctp", None, 8000, ip_address("10.91.0.2"), 80, "br-a"))
     chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 7, 65535, 1, 1, 7)  # INIT, RFC 9260, 3.3.2
@@ -276,6 +289,28 @@ def test_an_internal_network_finds_the_host_anew(lab: Lab, version: int) -> None
         place.ip(f"neigh flush dev {interface}")
     own = {4: "10.91.2.1", 6: "fd00:91:2::1"}[version]
     assert reaches(lab.containers["i1"], lab.host, own, 5000)
+
+
+def test_a_port_published_on_an_internal_network_is_not_reached_from_outside(
+    lab: Lab, published: Callable[..., None]
+) -> None:
+    published(binding("i1", 4, UDP, 8000))
+    assert reaches(lab.outside, lab.containers["i1"], "192.0.2.1", 8000, at=80) is None
+    assert reaches(lab.containers["a1"], lab.containers["i1"], "192.0.2.1", 8000, at=80) is None
+
+
+def test_a_packet_that_belongs_to_no_connection_does_not_leave_with_the_containers_address(lab: Lab) -> None:
+    """Only a connection is translated; a late reset of one that is forgotten would go out as it is."""
+    reset = struct.pack(">HHIIBBHHH", 4444, 5000, 1, 0, 5 << 4, 0x04, 0, 0, 0)
+    ends = ip_address("10.91.0.2").packed + ip_address("192.0.2.2").packed
+    total = checksum(ends + struct.pack(">HH", socket.IPPROTO_TCP, len(reset)) + reset)
+    reset = reset[:16] + struct.pack(">H", total) + reset[18:]
+    with (
+        lab.outside.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as watcher,
+        lab.containers["a1"].socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as sender,
+    ):
+        sender.sendto(reset, ("192.0.2.2", 0))
+        assert not any(packet[20:24] == reset[:4] for packet in everything(watcher))
 
 
 def test_an_internal_network_does_not_reach_published_ports(lab: Lab, published: Callable[..., None]) -> None:
