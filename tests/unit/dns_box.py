@@ -36,6 +36,10 @@ class Table:
                 return [ip_address(one) for one in names[name]]
         return None
 
+    def is_foreign(self, name: str, network: str) -> bool:
+        """As `Directory.is_foreign`."""
+        return (name, network) == ("vault", "secret.net")
+
     def reverse(self, owner: str, address: Address) -> str | None:
         """As `Directory.reverse`."""
         for called, names in self.networks.items():

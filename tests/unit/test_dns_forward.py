@@ -53,6 +53,7 @@ async def test_what_is_not_ours_is_asked_upstream() -> None:
         ("nobody", "HTTPS"),
         ("nobody.backend", "A"),
         ("x.y.front.net", "SRV"),
+        ("Vault.secret.net", "A"),
         ("_http._tcp.nobody.backend", "SRV"),
         ("localhost", "A"),
         ("x.localhost", "TXT"),
@@ -81,7 +82,14 @@ async def test_who_wants_it_so_has_unknown_names_asked_upstream(name: str, kind:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [(".", "NS"), ("com", "DS"), ("1.2.0.192.in-addr.arpa", "PTR"), ("x.30.172.in-addr.arpa", "PTR")]
+    ("name", "kind"),
+    [
+        (".", "NS"),
+        ("com", "DS"),
+        ("www.secret.net", "A"),
+        ("1.2.0.192.in-addr.arpa", "PTR"),
+        ("x.30.172.in-addr.arpa", "PTR"),
+    ],
 )
 async def test_what_only_looks_like_ours_is_asked(name: str, kind: str) -> None:
     async with upstream(zone) as server, serving(asking(server)) as (_, client):

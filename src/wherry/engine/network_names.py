@@ -37,6 +37,7 @@ class Place:
 class _Table:
     """What is known on one network; names are lower case."""
 
+    called: str
     names: dict[str, dict[str, tuple[Address, ...]]] = field(default_factory=dict)  #: name -> owner -> addresses
     holders: dict[Address, str] = field(default_factory=dict)  #: address -> first name
 
@@ -90,7 +91,7 @@ class NameDirectory:
         """An owner has a place on a network, in place of the one that it may have had there."""
         self.left(owner, place.network.id)
         self._places.setdefault(owner, {})[place.network.id] = place
-        self._tables.setdefault(place.network.id, _Table()).add(owner, place)
+        self._tables.setdefault(place.network.id, _Table(place.network.name.lower())).add(owner, place)
         self._generation += 1
 
     def left(self, owner: str, network_id: str | None = None) -> None:
@@ -125,6 +126,10 @@ class NameDirectory:
     def _of(self, owner: str, network: str | None) -> Iterable[Place]:
         places = self._places.get(owner, {}).values()
         return places if network is None else (place for place in places if place.network.name.lower() == network)
+
+    def is_foreign(self, name: str, network: str) -> bool:
+        """Whether somebody has this name on the network of this name, whoever is asking."""
+        return any(table.called == network and name in table.names for table in self._tables.values())
 
     def reverse(self, owner: str, address: Address) -> str | None:
         """The name of whoever has an address on one of the owner's networks."""

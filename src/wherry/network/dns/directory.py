@@ -72,6 +72,12 @@ class Directory(Protocol):
             an empty sequence when the name is known but has no address; None when it is unknown.
         """
 
+    def is_foreign(self, name: str, network: str) -> bool:
+        """Whether somebody has this name on the network of this name (both lower case), whoever may be asking.
+
+        Asked when `lookup` knows nothing: such a name is no business of upstream servers either.
+        """
+
     def reverse(self, owner: str, address: Address) -> str | None:
         """The name of whoever has an address on one of the owner's networks: ``web.backend``; None: nobody."""
 

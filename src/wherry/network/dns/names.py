@@ -4,8 +4,8 @@ A name is looked up as Docker does it: as a whole on the owner's networks; then 
 between a name and a network, the last one first: ``a.b.c`` is ``a.b`` on ``c``, or ``a`` on ``b.c``.
 
 What can only be a name of ours and is not known has no answer elsewhere either, and is not asked for upstream: names
-below those of the owner's networks, addresses of our subnets, names without a dot, ``localhost`` (RFC 6761 section
-6.3).
+below those of the owner's networks, names that somebody has on another one, addresses of our subnets, names without a
+dot, ``localhost`` (RFC 6761 section 6.3).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from wherry.network.dns.message import (
 from wherry.network.dns.reply import EMPTY, Reply, make_reply, status
 from wherry.network.model import Address, Prefix
 
-__all__ = ["TTL", "is_withheld", "local_replies"]
+__all__ = ["TTL", "local_replies"]
 
 TTL: Final = 5
 """Seconds for which a client may keep an answer. Docker says 600, and programs that obey (nginx, JVMs) go on talking to
@@ -62,22 +62,18 @@ def local_replies(
     addresses = _find(directory, owner, name)
     if addresses is not None:
         return _in_turn(question, addresses)
-    return (_UNKNOWN,) if is_withheld(name, question.type, surroundings) else ()
+    return (_UNKNOWN,) if _is_withheld(directory, name, question.type, surroundings) else ()
 
 
-def is_withheld(name: str, kind: int, surroundings: Surroundings) -> bool:
-    """Whether a name that is not known is not asked upstream.
-
-    :param name: lower case, without final dot.
-    :param kind: the type asked for.
-    """
+def _is_withheld(directory: Directory, name: str, kind: int, surroundings: Surroundings) -> bool:
+    """Whether a name that the owner has no answer for is not asked upstream."""
     if not surroundings.upstreams:
         return True
     if surroundings.asks_all:
         return False
     if "." not in name:
         return kind not in _ABOUT_ZONES
-    return any(domain in surroundings.domains for _, domain in _splits(name))
+    return any(domain in surroundings.domains or directory.is_foreign(part, domain) for part, domain in _splits(name))
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
