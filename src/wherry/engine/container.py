@@ -69,7 +69,6 @@ class Container:
     exec_ids: list[str] = field(default_factory=list)
     restart: asyncio.Task[None] | None = None  #: a restart that the policy asked for and that is waiting
     restart_delay: float = 0.0  #: seconds
-    unmounting: asyncio.Task[None] | None = None  #: of the root that it had when it ran last
     doomed: bool = False  #: stop, kill or rm was asked for: no restart policy applies to the coming exit
 
     @property

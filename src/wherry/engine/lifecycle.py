@@ -20,6 +20,7 @@ from wherry.engine.launcher import Launcher
 from wherry.engine.registry import Registry
 from wherry.engine.restart import next_delay, wants_restart
 from wherry.engine.state import Status
+from wherry.engine.unmounting import Unmounting
 from wherry.engine.validate import parse_signal
 from wherry.errors import (
     CommandNotExecutable,
@@ -52,6 +53,7 @@ class Lifecycle:
         self._launcher = launcher
         self._events = events
         self._trash = trash
+        self._unmounting = Unmounting()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_exit: Callable[[Container], None] = lambda container: None
         self.on_removal: Callable[[Container], Coroutine[Any, Any, None]] = _nothing
@@ -73,9 +75,7 @@ class Lifecycle:
             await self._start(container)
 
     async def _start(self, container: Container) -> None:
-        if container.unmounting is not None:  # two union file systems must not share a writable layer
-            await asyncio.wait([container.unmounting])
-            container.unmounting = None
+        await self._unmounting.now(container.id)
         try:
             pid = await self._launcher.launch(container)
         except WherryError as exc:
@@ -129,7 +129,8 @@ class Lifecycle:
             else:
                 self._registry.save_state(container)
                 self._wake(container.exit_waiters, container.state.exit_code)
-                container.unmounting = self._spawn(self._unmount(root)) if root is not None else None
+                if root is not None:
+                    self._unmounting.later(container.id, root)
             await self._clean_up(container)
             self.run(self._launcher.forget(container.id))  # a start that comes after it finds it done
 
@@ -158,11 +159,6 @@ class Lifecycle:
             self.tell(container, "stop")
         if not container.doomed and wants_restart(container):
             self._schedule_restart(container)
-
-    @staticmethod
-    async def _unmount(root: Fd) -> None:
-        """Let go of a root, for good: the kernel writes what is in it to the disk before it returns."""
-        await asyncio.to_thread(root.close)
 
     async def _clean_up(self, container: Container) -> None:
         """Remove what a container leaves in the kernel and in the exec-root when it has no processes any more.
@@ -361,7 +357,7 @@ class Lifecycle:
             await asyncio.to_thread(files.remove_tree, leftovers)
         await asyncio.to_thread(files.remove_run_directory, container)
         if root is not None:
-            await self._unmount(root)
+            self._unmounting.later(container.id, root)
         await self.on_removal(container)
 
     async def remove_rest(self, container: Container) -> None:
@@ -401,6 +397,7 @@ class Lifecycle:
         """Wait until every move that is under way has come to its end."""
         while pending := {task for task in self._tasks if task is not asyncio.current_task()}:
             await asyncio.gather(*pending, return_exceptions=True)
+        await self._unmounting.finish()
 
     async def close(self) -> None:
         """Let moves that are under way come to their end; waiting restarts are left to the next daemon."""
