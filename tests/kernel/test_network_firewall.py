@@ -407,6 +407,12 @@ def test_a_container_announces_its_own_address_only(
     assert frames_seen(lab, "a2", 0x0806, frame) == passes
 
 
+def test_a_container_announces_nothing_from_another_mac_address(lab: Lab) -> None:
+    body = arp(1, raw(mac_of("a1")), "10.91.0.2", "10.91.0.3").ljust(46, b"\0")
+    frame = ethernet(b"\xff" * 6, raw("02:00:00:00:99:99"), 0x0806, body)
+    assert not frames_seen(lab, "a2", 0x0806, frame)
+
+
 OWN6, HERS6, ALL6 = "fd00:91::2", "fd00:91::3", "ff02::1"
 LINK6 = "fe80::ff:fe00:6101"
 
@@ -427,6 +433,8 @@ def advertisement(target: str) -> bytes:
         pytest.param(137, LINK6, bytes(36), False, id="redirect"),
         pytest.param(135, "::", bytes(4) + ip_address(OWN6).packed, True, id="is my address taken"),
         pytest.param(135, "::", bytes(4) + ip_address(HERS6).packed, False, id="disputes its neighbour's address"),
+        pytest.param(143, "::", bytes(4), True, id="joins a group before it has an address"),
+        pytest.param(143, HERS6, bytes(4), False, id="joins a group for its neighbour"),
         pytest.param(128, HERS6, b"ping", False, id="ping from its neighbour's address"),
         pytest.param(128, OWN6, b"ping", True, id="ping"),
     ],

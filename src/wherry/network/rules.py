@@ -33,9 +33,9 @@ __all__ = [
     "fib",
     "goto",
     "in_set",
+    "is_loopback",
     "is_value",
     "jump",
-    "loopback_source",
     "masquerade",
     "not_from_loopback",
     "verdict_of",
@@ -267,8 +267,8 @@ def not_from_loopback() -> Part:
     return Part('iif != "lo"', nft.meta(MetaKey.IIF) + nft.cmp(Operator.NEQ, _native(1)))
 
 
-def loopback_source(direction: str = "saddr") -> Part:
-    """The packet is of IPv4, and its source (or destination: ``daddr``) in 127.0.0.0/8."""
+def is_loopback(direction: str) -> Part:
+    """The packet is of IPv4, and its source (``saddr``) or destination (``daddr``) in 127.0.0.0/8."""
     field = _FIELDS[f"ip {direction}"]
     code = _family_first([field]) + nft.payload(_NET, field.load[1], 1) + nft.cmp(Operator.EQ, b"\x7f")
     return Part(f"ip {direction} {IPv4Network('127.0.0.0/8')}", code)

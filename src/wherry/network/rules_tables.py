@@ -38,9 +38,9 @@ from wherry.network.rules import (
     fib,
     goto,
     in_set,
+    is_loopback,
     is_value,
     jump,
-    loopback_source,
     masquerade,
     not_from_loopback,
     verdict_of,
@@ -122,7 +122,7 @@ def _helpers() -> tuple[Chain, ...]:
             (Rule("wherryd passes it on", (dnat_to("meta l4proto . th dport", "localhost6", ipv6=True),)),),
         ),
         Chain("hairpin", (Rule("back into its own bridge", (conntrack(CtStatus.DNAT), masquerade)),)),
-        Chain("inwards", (Rule("localhost means something else inside", (loopback_source(), masquerade)),)),
+        Chain("inwards", (Rule("localhost means something else inside", (is_loopback("saddr"), masquerade)),)),
     )
 
 
@@ -138,10 +138,8 @@ def _filters() -> tuple[Chain, ...]:
     return (
         Chain(
             "loopback_stays",
-            (
-                Rule("to 127.0.0.0/8, but not on lo", (not_from_loopback(), loopback_source("daddr"), drop)),
-                Rule("from 127.0.0.0/8, but not on lo", (not_from_loopback(), loopback_source(), drop)),
-            ),
+            # What comes *from* there the kernel drops, also where such addresses are routed (fib_validate_source).
+            (Rule("to 127.0.0.0/8, but not on lo", (not_from_loopback(), is_loopback("daddr"), drop)),),
             BaseChain("filter", Hook.PREROUTING, _RAW),
         ),
         Chain(
