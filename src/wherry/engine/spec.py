@@ -276,9 +276,14 @@ def _mounts(container: Container, around: Surroundings) -> list[Json]:
     return mounts
 
 
+#: Said explicitly, since a kernel or a module parameter may have other defaults: `layers.merged` reads a container's
+#: files by these rules, and an attribute that says "this file is elsewhere" is never followed. Linux 4.19 knows them all.
+_OVERLAY_OPTIONS: Final = ("redirect_dir=nofollow", "metacopy=off", "index=off")
+
+
 def _overlay(part: OverlayMount) -> Json:
     options = [f"lowerdir+={lower}" for lower in part.lower]
-    options += [f"upperdir={part.upper}", f"workdir={part.work}"]
+    options += [f"upperdir={part.upper}", f"workdir={part.work}", *_OVERLAY_OPTIONS]
     return {"destination": part.target, "type": "overlay", "source": "overlay", "options": options}
 
 
