@@ -86,6 +86,9 @@ async def test_anonymous_may_do_what_the_rules_give_to_anonymous(htpasswd: str) 
         await lab.push_blob("public/app", b"data", auth=ALICE)
         assert (await lab.ask("GET", f"/v2/public/app/blobs/{digest(b'data')}")).status == 200
         assert (await lab.push_blob("public/app", b"data")).status == 401
+        nobody = {"Authorization": "Basic Og=="}  # as skopeo says that it has no name and no password
+        assert (await lab.ask("GET", f"/v2/public/app/blobs/{digest(b'data')}", headers=nobody)).status == 200
+        assert (await lab.ask("GET", "/v2/", headers=nobody)).status == 401
 
 
 async def test_everybody_may_read_when_that_is_switched_on(htpasswd: str) -> None:

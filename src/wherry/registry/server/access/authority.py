@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.registry.server.access.identity import ANONYMOUS, NOTHING, Everything, Grant, Want
 from wherry.registry.server.access.passwords import Passwords, credentials
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Authority", "Basic", "Bearer", "Open", "quoted"]
+
+_NOBODY: Final = "Basic Og=="
+"""An empty name with an empty password: what skopeo and podman send when they have neither."""
 
 
 class Authority(Protocol):
@@ -56,7 +59,7 @@ class Basic:
     async def grant(self, headers: Mapping[str, str]) -> Grant:
         """See the contract; a wrong password is refused, also where nobody would have had to give one."""
         given = headers.get("Authorization")
-        if given is None:
+        if given is None or given == _NOBODY:
             return RuleGrant(ANONYMOUS, self._rules)
         pair = credentials(given)
         who = await self._passwords.check(*pair) if pair else None
