@@ -16,6 +16,7 @@ from wherry.engine.network_catalog import NetworkCatalog
 from wherry.engine.registry import Registry
 from wherry.engine.settings import RegistryOptions, Settings
 from wherry.engine.state import Status
+from wherry.runtime import cgroups
 
 __all__ = ["API_VERSION", "MINIMUM_API_VERSION", "information", "version"]
 
@@ -45,7 +46,7 @@ def version() -> Json:
 def information(settings: Settings, registry: Registry, images: Images, networks: NetworkCatalog) -> Json:
     """The body of SystemInfo."""
     by_status = [container.state.status for container in registry]
-    v1 = not Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    limits = cgroups.features()
     return {
         "ID": _identity(settings.data_root),
         "Name": os.uname().nodename,
@@ -60,13 +61,14 @@ def information(settings: Settings, registry: Registry, images: Images, networks
         "Plugins": {
             "Volume": [], "Network": networks.drivers(), "Authorization": None, "Log": ["json-file", "local", "none"],
         },
-        "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
-        "CPUSet": True, "PidsLimit": True, "OomKillDisable": v1,
+        "MemoryLimit": limits.memory, "SwapLimit": limits.swap, "CpuCfsPeriod": limits.cpu_quota,
+        "CpuCfsQuota": limits.cpu_quota, "CPUShares": limits.cpu_shares, "CPUSet": limits.cpuset,
+        "PidsLimit": limits.pids, "OomKillDisable": limits.oom_kill_disable,
         "IPv4Forwarding": _flag("/proc/sys/net/ipv4/ip_forward"),
         "BridgeNfIptables": False, "BridgeNfIp6tables": False, "Debug": settings.debug,
         "NFd": len(os.listdir("/proc/self/fd")),
         "NGoroutines": 1, "SystemTime": clock.now(), "LoggingDriver": settings.log_driver,
-        "CgroupDriver": "cgroupfs", "CgroupVersion": "1" if v1 else "2", "NEventsListener": 0,
+        "CgroupDriver": "cgroupfs", "CgroupVersion": str(limits.version), "NEventsListener": 0,
         "KernelVersion": os.uname().release, "OperatingSystem": _distribution().get("PRETTY_NAME", "Linux"),
         "OSVersion": _distribution().get("VERSION_ID", ""), "OSType": "linux", "Architecture": os.uname().machine,
         "IndexServerAddress": "https://index.docker.io/v1/", "RegistryConfig": _registries(settings.registries),
