@@ -194,6 +194,8 @@ class NetlinkSocket:
 
         :raises SystemCallError: the first that the kernel refuses; the others were done nevertheless.
         """
+        if not messages:
+            return
         first = self._send(messages, NLM_F.REQUEST | NLM_F.ACK)
         failure: SystemCallError | None = None
         missing = len(messages)

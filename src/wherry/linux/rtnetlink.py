@@ -193,11 +193,11 @@ def veth(
     return _new_link(f"make veth pair '{name}' and '{peer}'", name, info + _common(mac, mtu, master), up=False)
 
 
-def bridge(name: str, *, mac: str | None = None, mtu: int | None = None) -> Message:
+def bridge(name: str, *, mac: str | None = None, mtu: int | None = None, namespace: int | None = None) -> Message:
     """Make a bridge, up, without spanning tree."""
     data = nested(_INFO_DATA, number(_BR_STP_STATE, 0), number(_BR_MCAST_SNOOPING, 1, 1))
     info = nested(_IFLA_LINKINFO, text(_INFO_KIND, "bridge"), data)
-    return _new_link(f"make bridge '{name}'", name, info + _common(mac, mtu, None))
+    return _new_link(f"make bridge '{name}'", name, info + _common(mac, mtu, None) + _into(namespace))
 
 
 def dummy(name: str, *, mac: str | None = None, mtu: int | None = None, namespace: int | None = None) -> Message:

@@ -218,6 +218,13 @@ class Book:
             for address in endpoint.addresses:
                 self._give_back(network, address)
 
+    def target_at_localhost6(self, protocol: str, port: int) -> tuple[Address, int] | None:
+        """Where a port leads that is published at [::1]; None when none is."""
+        from wherry.network.localhost6 import target_among  # noqa: PLC0415 - whoever asks has imported it
+
+        holders = self.ports.holders(protocol, port)
+        return target_among((self.endpoints[each] for each in holders if each in self.endpoints), protocol, port)
+
     def _index(self, endpoint: Endpoint) -> None:
         self.endpoints[endpoint.id] = endpoint
         if endpoint.owner:

@@ -27,7 +27,9 @@ class DummyDriver:
         """Nothing to remove; see `wherry.network.drivers.Driver`."""
 
     def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
-        """A dummy interface in the namespace; see `wherry.network.drivers.Driver`."""
-        return [
-            rtnetlink.dummy(endpoint.interface, mac=endpoint.mac, mtu=network.mtu, namespace=namespace),
-        ]
+        """A dummy interface in the namespace, or where the kernel has none a bridge without ports, which is as good.
+
+        See `wherry.network.drivers.Driver`.
+        """
+        make = rtnetlink.dummy if kernel.has_dummies else rtnetlink.bridge
+        return [make(endpoint.interface, mac=endpoint.mac, mtu=network.mtu, namespace=namespace)]

@@ -8,6 +8,7 @@ that what was removed before something is added is also gone by then.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ class Kernel:
         self._route: NetlinkSocket | None = None
         self._firewall: Firewall | None = None
         self.has_no_firewall = False
+        self._dummies: bool | None = None
 
     # --- for the event loop
 
@@ -108,11 +110,19 @@ class Kernel:
         finally:
             setns(home, CLONE.NEWNET)
 
-    def uplink_mtu(self) -> int:
-        """The MTU of the interface by which the default route leads out, the least of several; 1500 without one."""
-        ways = {entry.link for entry in rtnetlink.routes(self.route) if not entry.prefix and entry.table == _MAIN}
-        sizes = [link.mtu for link in rtnetlink.links(self.route) if link.number in ways]
-        return min(sizes, default=1500)
+    @property
+    def has_dummies(self) -> bool:
+        """Whether this kernel has interfaces that swallow what is sent to them; found out by making one."""
+        if self._dummies is None:
+            try:
+                self.route.request(rtnetlink.dummy(_TRIAL))
+                self.route.request(rtnetlink.delete_link(_TRIAL))
+                self._dummies = True
+            except SystemCallError as exc:
+                if exc.errno != errno.EOPNOTSUPP:
+                    raise
+                self._dummies = False
+        return self._dummies
 
     def _open_home(self) -> Fd:
         if self._home is None:
@@ -126,7 +136,7 @@ class Kernel:
         self._home = self._route = self._firewall = None
 
 
-_MAIN: Final = 254
+_TRIAL: Final = "wherry-trial"
 
 
 def read_sysctl(name: str) -> str | None:

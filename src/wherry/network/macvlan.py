@@ -54,8 +54,11 @@ class MacvlanDriver:
             return
         if network.borrowed:
             raise InvalidInput(f"invalid subinterface vlan name {network.bridge}", cause="there is no such interface")
-        mark = rtnetlink.set_link(network.bridge, link_local=False, alias=kernel.mark)
-        kernel.route.batch([rtnetlink.dummy(network.bridge, mtu=network.mtu), mark])
+        name, far = network.bridge, f"dp-{network.id[:12]}"
+        # Without dummies in the kernel: one end of a pair, which has a carrier only while the other end is up.
+        pair = [rtnetlink.veth(name, far, mtu=network.mtu), rtnetlink.set_link(far, up=True, alias=kernel.mark)]
+        made = [rtnetlink.dummy(name, mtu=network.mtu)] if kernel.has_dummies else pair
+        kernel.route.batch([*made, rtnetlink.set_link(name, up=True, link_local=False, alias=kernel.mark)])
 
     def remove(self, kernel: Kernel, network: Network) -> None:
         """Remove the dummy parent; see `wherry.network.drivers.Driver`."""

@@ -156,7 +156,7 @@ class Networks:
         """Find a network by ID, by name or by a unique beginning of its ID, in this order.
 
         :raises NotFound: ``network X not found``.
-        :raises InvalidInput: ``network X is ambiguous (2 matches found on ID prefix)``.
+        :raises InvalidInput: ``network X is ambiguous (2 matches found based on ID prefix)``.
         """
         return self._book.find(reference)
 

@@ -51,6 +51,10 @@ class PortTable:
         for each in endpoint.published:
             self._note(each, endpoint)
 
+    def holders(self, protocol: str, port: int) -> list[str]:
+        """The IDs of the endpoints that have a port of the host, on whichever address."""
+        return [holder.endpoint_id for holder in self._held.get((protocol, port), ())]
+
     def allocate(self, endpoint: Endpoint, requests: Iterable[PortRequest], default: Address | None) -> list[Published]:
         """Take ports for an endpoint: all that it asks for, or none.
 

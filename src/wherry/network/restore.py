@@ -59,7 +59,7 @@ def restore(kernel: Kernel, networks: Sequence[Network], places: Sequence[Place]
 def _remove_strangers(kernel: Kernel, networks: Sequence[Network], places: Sequence[Place]) -> None:
     known = {network.bridge for network in networks} | {place.endpoint.host_interface for place in places}
     for link in rtnetlink.links(kernel.route):
-        if link.alias == kernel.mark and link.name not in known:
+        if link.alias == kernel.mark and link.name not in known and f"dm-{link.name[3:]}" not in known:
             _log.info("removing an interface that belongs to nobody any more interface=%s", link.name)
             _delete(kernel, link.number)
 

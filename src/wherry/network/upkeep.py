@@ -14,6 +14,7 @@ from wherry.network.kernel import Kernel
 from wherry.network.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from wherry.network.localhost6 import Localhost6
     from wherry.network.model import Endpoint, Network
     from wherry.network.restore import Place
     from wherry.network.watch import Watch
@@ -59,6 +60,7 @@ class Upkeep:
         self._starting: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._watch: Watch | None = None
+        self._forwarder: Localhost6 | None = None
         self._sweeps: set[asyncio.TimerHandle] = set()
 
     # --- the start
@@ -84,6 +86,7 @@ class Upkeep:
 
         self.work = Work(self._kernel)
         try:
+            await self._open_forwarder()
             failures = await self._restore(anew=True)
         except WherryError as exc:
             failures = [str(exc)]
@@ -93,6 +96,14 @@ class Upkeep:
         self._watch = Watch(self._kernel, lambda: (self._book.links, self._book.gateways), self._repair)
         self._watch.start()
         then()
+
+    async def _open_forwarder(self) -> None:
+        """Listen for those who call a published port at [::1], which the kernel cannot translate."""
+        from wherry.network.localhost6 import Localhost6  # noqa: PLC0415
+
+        self._forwarder = Localhost6(self._book.target_at_localhost6)
+        port = await self._forwarder.open()
+        await self._kernel.run(self.work.forward_localhost6, port)
 
     # --- repair
 
@@ -159,6 +170,9 @@ class Upkeep:
         if self._watch is not None:
             await self._watch.close()
             self._watch = None
+        if self._forwarder is not None:
+            await self._forwarder.close()
+            self._forwarder = None
 
     async def close(self) -> None:
         """Wait for what was asked for, and let go."""

@@ -114,6 +114,13 @@ class Work:
 
     # --- everything
 
+    def forward_localhost6(self, port: int) -> None:
+        """Have the firewall lead what is sent to [::1] to the daemon; before `restore`.
+
+        :param port: where the daemon listens; 0: nowhere.
+        """
+        self._kernel.firewall.localhost6 = port
+
     def restore(self, networks: Sequence[Network], found: Sequence[Place], *, anew: bool, forward: bool) -> list[str]:
         """Make the kernel equal to the tables.
 
