@@ -18,6 +18,10 @@ from wherry.errors import CorruptData, OutOfSpace, SystemFault
 
 __all__ = ["Database"]
 
+#: Pages of 4 KiB, and bytes. An image changes some twenty pages: SQLite's own thousand would let the log outgrow all
+#: that a dozen small images take.
+_SMALL_LOG = "PRAGMA wal_autocheckpoint=64; PRAGMA journal_size_limit=262144;"
+
 
 class Database:
     """A connection that threads may share.
@@ -31,7 +35,7 @@ class Database:
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + schema)
+            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SMALL_LOG + schema)
         except sqlite3.DatabaseError as exc:
             raise CorruptData(f"cannot open the database '{path}'", cause=str(exc)) from exc
 
