@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.measure import Bench, Row
-from bench.rows import api, attach, burst, dns, engine, exec_, idle, logs, reference, run
+from bench.rows import api, attach, burst, dns, engine, exec_, idle, images, logs, reference, run, transfer
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "engine": engine.measure,
@@ -17,5 +17,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "attach": attach.measure,
     "burst": burst.measure,
     "dns": dns.measure,
+    "images": images.measure,
+    "transfer": transfer.measure,
     "reference": reference.measure,
 }
