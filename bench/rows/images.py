@@ -72,9 +72,8 @@ def overhead(side: Side, count: int) -> float:
     """Kilobytes that each of some images takes, made by committing a container with one small file more."""
     before = on_disk(side)
     for number in range(count):
-        container = side.docker(
-            "run", "-d", "--network", "none", base, "sh", "-c", f"echo {number} > /{number}"
-        ).strip()
+        script = f"echo {number} > /{number}"
+        container = side.docker("run", "-d", "--network", "none", NAME, "sh", "-c", script).strip()
         side.docker("wait", container)
         side.docker("commit", container, f"on-base-{number}")
         side.docker("rm", container)

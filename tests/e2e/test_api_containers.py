@@ -84,10 +84,8 @@ def test_an_unknown_page_is_not_found(daemon: Daemon) -> None:
     [
         ("POST", "/build", 501),
         ("POST", "/session", 501),
-        ("POST", "/commit", 501),
         ("GET", "/containers/x/archive?path=/", 501),
         ("POST", "/auth", 501),
-        ("POST", "/networks/create", 501),
         ("POST", "/volumes/create", 501),
         ("GET", "/images/search", 501),
         ("POST", "/images/busybox/push", 501),
@@ -96,7 +94,8 @@ def test_an_unknown_page_is_not_found(daemon: Daemon) -> None:
         ("GET", "/services", 503),
         ("GET", "/volumes/x", 404),
         ("DELETE", "/networks/none", 403),
-        ("GET", "/networks/bridge", 404),
+        ("DELETE", "/networks/bridge", 403),
+        ("GET", "/networks/nowhere", 404),
     ],
 )
 def test_what_is_not_there_is_said_in_a_sentence(daemon: Daemon, method: str, target: str, status: int) -> None:
