@@ -71,6 +71,8 @@ class Liar:
             self.tags[name] = digest(data)
             return web.Response(status=201, headers={"Docker-Content-Digest": digest(data)})
         data = self.layout.blobs.get(self.tags.get(name, name) if kind == "manifests" else name)
+        if kind not in ("manifests", "blobs"):
+            data = None  # an older registry, without referrers, search and catalogue
         if data is None:
             code = "MANIFEST_UNKNOWN" if kind == "manifests" else "BLOB_UNKNOWN"
             return web.json_response(
