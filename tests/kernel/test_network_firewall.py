@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from network_lab import (
@@ -32,6 +33,7 @@ from wherry.errors import SystemCallError
 from wherry.linux.netlink import Family, NetlinkSocket
 from wherry.linux.nftables import EVENT_GROUP, generation_maker
 from wherry.network.firewall import Binding, BridgeRules, Guard
+from wherry.network.rules_foreign import find_obstacles
 
 pytestmark = need("root", "namespaces", "ip")
 
@@ -63,6 +65,22 @@ def published(lab: Lab) -> Iterator[Callable[..., None]]:
     assert lab.host.run(lambda: lab.firewall.intact(BRIDGES.values(), lab.guards(), []))
 
 
+@pytest.fixture(params=[0, 1], ids=["alone", "br_netfilter"])
+def bridging(request: pytest.FixtureRequest, lab: Lab) -> Iterator[None]:
+    """Whether bridged packets take the way of routed ones as well: another way through the tables."""
+    settings = ("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
+    if not lab.host.run(lambda: Path("/proc/sys/net", settings[0]).exists()):
+        if request.param:
+            pytest.skip("needs the module br_netfilter")
+        yield
+        return
+    for name in settings:
+        lab.host.sysctl(name, request.param)
+    yield
+    for name in settings:
+        lab.host.sysctl(name, 1)
+
+
 def binding(name: str, version: int, kind: int, host_port: int, host_address: str | None = None) -> Binding:
     where = ip_address(host_address) if host_address else None
     return Binding(
@@ -73,6 +91,7 @@ def binding(name: str, version: int, kind: int, host_port: int, host_address: st
 # ------------------------------------------------------------------------------------------------------------ isolation
 
 
+@pytest.mark.usefixtures("bridging")
 @VERSIONS
 @PROTOCOLS
 def test_containers_on_one_bridge_reach_one_another(lab: Lab, version: int, kind: int) -> None:
@@ -113,6 +132,7 @@ def test_a_published_port_does_not_open_the_container_for_a_neighbour_with_a_rou
 # ----------------------------------------------------------------------------------------------------------- publishing
 
 
+@pytest.mark.usefixtures("bridging")
 @VERSIONS
 @PROTOCOLS
 def test_a_published_port_is_reached_from_everywhere_and_the_source_is_kept(
@@ -139,6 +159,7 @@ def test_a_published_port_is_reached_at_localhost(lab: Lab, published: Callable[
     assert reaches(lab.host, lab.containers["a1"], "127.0.0.9", 8000, at=80, kind=kind) == "10.91.0.1"
 
 
+@pytest.mark.usefixtures("bridging")
 @VERSIONS
 def test_a_container_reaches_itself_through_its_published_port(
     lab: Lab, published: Callable[..., None], version: int
@@ -244,6 +265,7 @@ def test_two_thousand_ports_are_published_and_withdrawn_at_once(lab: Lab, publis
 # ------------------------------------------------------------------------------------------------------ the way out
 
 
+@pytest.mark.usefixtures("bridging")
 @VERSIONS
 @PROTOCOLS
 def test_what_leaves_the_host_has_its_address(lab: Lab, version: int, kind: int) -> None:
@@ -322,6 +344,7 @@ def test_an_internal_network_does_not_reach_published_ports(lab: Lab, published:
 # -------------------------------------------------------------------------------------- without communication inside
 
 
+@pytest.mark.usefixtures("bridging")
 @VERSIONS
 @PROTOCOLS
 def test_without_icc_containers_of_one_bridge_reach_only_published_ports(
@@ -373,6 +396,18 @@ def test_a_container_is_no_dhcp_server(lab: Lab) -> None:
     assert not forge(lab, "a1", mac=mac_of("a1"), source="10.91.0.2", source_port=67)
 
 
+def test_a_container_is_no_dhcpv6_server(lab: Lab) -> None:
+    with (
+        lab.containers["a1"].socket(socket.AF_INET6, UDP) as server,
+        lab.containers["a2"].socket(socket.AF_INET6, UDP) as client,
+    ):
+        client.bind(("::", 546))
+        server.bind(("::", 547))
+        server.sendto(b"advertise", ("fd00:91::3", 546))
+        with pytest.raises(TimeoutError):
+            client.recv(100)
+
+
 def frames_seen(lab: Lab, receiver: str, kind: int, frame: bytes, *, sender: str = "a1") -> bool:
     """Whether a frame comes out at another container."""
     with lab.containers[receiver].socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind)) as sniffer:
@@ -421,6 +456,7 @@ def advertisement(target: str) -> bytes:
     return struct.pack(">I", 0x20000000) + ip_address(target).packed + b"\2\1" + raw(mac_of("a1"))
 
 
+@pytest.mark.usefixtures("bridging")
 @pytest.mark.parametrize(
     ("kind", "source", "body", "passes"),
     [
@@ -590,6 +626,20 @@ def test_other_tables_are_left_alone(lab: Lab) -> None:
         assert nft(lab, "list table ip other") == before
     finally:
         nft(lab, "delete table ip other")
+
+
+@need("nft")
+def test_another_programs_filter_that_stops_containers_is_found_and_named(lab: Lab) -> None:
+    """What Docker does to a host, in the words of iptables."""
+    nft(lab, "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")
+    try:
+        with lab.host.run(lambda: NetlinkSocket(Family.NETFILTER)) as connection:
+            (found,) = find_obstacles(connection, "wherry")
+        assert reaches(lab.containers["a1"], lab.outside, "192.0.2.2", 5000) is None
+    finally:
+        nft(lab, "delete table ip filter")
+    assert found.describe().startswith("chain ip filter FORWARD is not wherry's and drops forwarded packets")
+    assert reaches(lab.containers["a1"], lab.outside, "192.0.2.2", 5000)
 
 
 @need("nft")
