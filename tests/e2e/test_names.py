@@ -106,6 +106,11 @@ def test_containers_find_each_other_by_all_their_names(daemon: Daemon) -> None:
     assert found(daemon, "www") == {web, address(daemon, "web2")}
 
 
+def test_the_c_library_finds_them_too(daemon: Daemon) -> None:
+    command = ("run", "--rm", "--network", "backend", "host", "getent", "ahostsv4", "web")
+    assert daemon.docker(*command).stdout.split()[0] == address(daemon, "web")
+
+
 def test_equal_aliases_take_turns(daemon: Daemon) -> None:
     both = {address(daemon, "web"), address(daemon, "web2")}
     answers = [ask_in_container(daemon, "web", "www", "A") for _ in range(6)]

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from functools import partial
 from typing import Any, Final
 
@@ -23,8 +24,11 @@ __all__ = ["DnsServer"]
 
 BATCH: Final = 32
 """Datagrams taken at one wake-up of the event loop, less than a millisecond's work."""
+LOOK_UP: Final = 4
+"""How many of a batch's datagrams one counts for whose answer is not ready."""
 PAUSE: Final = 0.001
-"""Seconds without a look at a socket that had more than that: whoever floods gets half of the loop's time at most."""
+"""Seconds at least without a look at a socket that had more than a batch: as long as the batch took, so that whoever
+floods gets half of the loop's time at most."""
 ACCEPTS: Final = 8
 BUFFER: Final = 1 << 20
 """Bytes of questions that may wait in the kernel, about a thousand; it takes memory only when they do."""
@@ -114,7 +118,7 @@ class DnsServer:
         work = self._drain if sock is served.udp else self._accept
         asyncio.get_running_loop().add_reader(sock, work, served)
 
-    def _rest(self, served: _Served, sock: socket.socket, seconds: float = PAUSE) -> None:
+    def _rest(self, served: _Served, sock: socket.socket, seconds: float) -> None:
         """Leave what is still there for later."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(sock)
@@ -127,18 +131,22 @@ class DnsServer:
         if self._directory.generation != self._generation:
             self._forget_ready()
         ready, receive, send = served.ready, served.udp.recvfrom, served.udp.sendto
-        for _ in range(BATCH):
+        begun = time.monotonic()
+        left = BATCH
+        while left > 0:
+            left -= 1
             try:
                 data, peer = receive(MAX_DATAGRAM)
             except OSError:  # nothing more, or an error of a datagram that we sent
                 return
             turns = ready.get(data[2:])
             if turns is None:
+                left -= LOOK_UP - 1
                 self._look_up(served, data, peer)
                 continue
             with contextlib.suppress(OSError):  # its answer is lost; whoever asked asks again
                 send(data[:2] + next(turns), peer)
-        self._rest(served, served.udp)
+        self._rest(served, served.udp, max(PAUSE, time.monotonic() - begun))
 
     def _look_up(self, served: _Served, data: bytes, peer: Any) -> None:
         turns = self._responder.respond(served.owner, data, partial(_send, served, peer))
