@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from busybox import import_busybox, root_file_system
 from daemons import Daemon, DockerDaemon
+from network_objects import unreachable_pools
 
 import needs
 from machine import static_busybox
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _protected() -> Iterator[None]:
+    """No packet of a test leaves the machine by mistake."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with unreachable_pools():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import unixhttp
+from network_objects import network_objects
 
 from needs import ROOT, program
 
@@ -176,7 +177,7 @@ class Daemon:
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line]
         cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}")]
         files = [str(path) for path in self.exec_root.rglob("*")] if self.exec_root.exists() else []
-        return [*mounts, *cgroups, *self._processes(), *files]
+        return [*mounts, *cgroups, *self._processes(), *files, *network_objects(self.exec_root)]
 
     def _processes(self) -> list[str]:
         found = []

@@ -202,6 +202,6 @@ def test_events_are_followed(daemon: Daemon, docker: Callable[..., str]) -> None
 
 
 def test_networks_and_volumes_are_listed(docker: Callable[..., str]) -> None:
-    assert sorted(docker("network", "ls", "--format", "{{.Name}}").split()) == ["host", "none"]
+    assert sorted(docker("network", "ls", "--format", "{{.Name}}").split()) == ["bridge", "host", "none"]
     assert docker("volume", "ls", "-q") == ""
     assert json.loads(docker("network", "inspect", "none"))[0]["Driver"] == "null"

@@ -178,7 +178,7 @@ def test_it_prunes(client: Any) -> None:
     assert client.containers.prune()["ContainersDeleted"] == [container.id]
     assert client.networks.prune()["NetworksDeleted"] is None
     assert client.volumes.list() == []
-    assert {network.name for network in client.networks.list()} == {"none", "host"}
+    assert {network.name for network in client.networks.list()} == {"bridge", "none", "host"}
     assert client.df()["Containers"] in ([], None)
 
 

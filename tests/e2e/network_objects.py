@@ -1,0 +1,53 @@
+"""What an engine has in the kernel's network; and routes that protect the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_network
+from pathlib import Path
+
+from wherry.errors import SystemCallError
+from wherry.linux import rtnetlink
+from wherry.linux.netlink import Family, NetlinkSocket
+from wherry.linux.nftables import chains
+
+POOLS = ("172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8")
+"""Where networks get their subnets from, if nobody says otherwise."""
+
+
+def mark(exec_root: Path) -> str:
+    """The note on the engine's interfaces, and the name of its tables."""
+    return f"wherry_{hashlib.sha256(str(exec_root).encode()).hexdigest()[:6]}"
+
+
+def network_objects(exec_root: Path) -> list[str]:
+    """The interfaces and tables of the engine with this exec root."""
+    own = mark(exec_root)
+    with NetlinkSocket(Family.ROUTE) as conversation:
+        found = [f"interface {link.name}" for link in rtnetlink.links(conversation) if link.alias == own]
+    with suppress(SystemCallError), NetlinkSocket(Family.NETFILTER) as conversation:
+        found += sorted({f"table {chain.table}" for chain in chains(conversation) if chain.table == own})
+    return found
+
+
+@contextmanager
+def unreachable_pools() -> Iterator[None]:
+    """Let no packet for a container that is gone leave by the machine's own interface: the least of all routes says no.
+
+    The metric is this process's own, as several test runs may be at it.
+    """
+    metric = 4_000_000_000 + os.getpid()
+    kind = rtnetlink.RouteType.UNREACHABLE
+    nets = [ip_network(text) for text in POOLS]
+    with NetlinkSocket(Family.ROUTE) as conversation:
+        for net in nets:
+            conversation.request(rtnetlink.route(net.network_address, net.prefixlen, kind=kind, metric=metric))
+        try:
+            yield
+        finally:
+            for net in nets:
+                message = rtnetlink.delete_route(net.network_address, net.prefixlen, kind=kind, metric=metric)
+                conversation.request(message)

@@ -1,0 +1,150 @@
+"""Networks when something goes wrong: the daemon dies, others meddle, the kernel cannot; and the way out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+
+import docker as docker_py
+import pytest
+from busybox import import_busybox
+from daemons import Daemon
+from network_objects import mark
+from networks import address, docker, fetch, fetch_inside, inspect, serve
+
+import needs
+
+pytestmark = [needs.need("docker", "root")]
+
+
+@pytest.fixture
+def lonely(own_daemon: Daemon, busybox_archive: bytes) -> Daemon:
+    """A daemon of the test's own, with busybox."""
+    import_busybox(own_daemon, busybox_archive)
+    return own_daemon
+
+
+def eventually(condition: Callable[[], object], seconds: float) -> bool:
+    """Whether something becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return True
+        except (OSError, AssertionError):
+            pass
+        time.sleep(0.02)
+    return False
+
+
+def test_containers_keep_their_network_when_the_daemon_is_killed(lonely: Daemon) -> None:
+    docker(lonely, "network", "create", "--subnet", "10.215.1.0/24", "mine")
+    serve(lonely, "web", "--network", "mine", "--ip", "10.215.1.9", "-p", "28140:80")
+    docker(lonely, "run", "-d", "--name", "client", "--network", "mine", "busybox", "sleep", "1000")
+    before = inspect(lonely, "web")["NetworkSettings"]
+    lonely.kill9()
+    assert fetch("127.0.0.1", 28140) == "web"
+    lonely.start()
+    assert inspect(lonely, "web")["NetworkSettings"] == before
+    assert fetch_inside(lonely, "client", "web") == "web"
+    refused = lonely.docker("run", "--rm", "-p", "28140:80", "busybox", "true")
+    assert "port is already allocated" in refused.stderr
+    docker(lonely, "rm", "-f", "web")
+    serve(lonely, "again", "--network", "mine", "--ip", "10.215.1.9", "-p", "28140:80")
+    assert fetch("127.0.0.1", 28140) == "again"
+
+
+def test_a_container_that_ends_while_the_daemon_is_away_gives_its_places_back(lonely: Daemon) -> None:
+    serve(lonely, "web", "-p", "28141:80")
+    pid = inspect(lonely, "web")["State"]["Pid"]
+    lonely.kill9()
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    lonely.start()
+    assert eventually(lambda: inspect(lonely, "web")["State"]["Status"] == "exited", 5)
+    serve(lonely, "next", "-p", "28141:80")
+    assert fetch("127.0.0.1", 28141) == "next"
+
+
+@pytest.mark.skipif(not shutil.which("nft") or not shutil.which("ip"), reason="no nft, no ip here")
+def test_what_others_remove_is_there_again_within_a_second(lonely: Daemon) -> None:
+    serve(lonely, "web", "-p", "28142:80")
+    bridge = docker(lonely, "network", "inspect", "bridge", "-f", '{{index .Options "com.docker.network.bridge.name"}}')
+    for command in (
+        ["nft", "delete", "table", "inet", mark(lonely.exec_root)],
+        ["ip", "link", "delete", bridge],
+    ):
+        subprocess.run(command, check=True)
+        assert eventually(lambda: fetch("127.0.0.1", 28142, 0.2) == "web", 2), command
+
+
+def test_a_restart_policy_gets_a_network_every_time(lonely: Daemon) -> None:
+    flags = ("--restart", "on-failure:2", "--name", "again")
+    docker(lonely, "run", "-d", *flags, "busybox", "sh", "-c", "ip route | grep -q default && echo there; exit 1")
+    assert eventually(lambda: inspect(lonely, "again")["RestartCount"] == 2, 10)
+    assert eventually(lambda: docker(lonely, "logs", "again").split() == ["there"] * 3, 5)
+
+
+def test_without_a_default_bridge_containers_have_no_network() -> None:
+    daemon = Daemon("--bridge", "none")
+    try:
+        daemon.start()
+        assert "bridge" not in docker(daemon, "network", "ls", "--format", "{{.Name}}").split()
+        docker(daemon, "run", "-d", "--name", "still", "host", "sleep", "1000")
+        assert inspect(daemon, "still")["HostConfig"]["NetworkMode"] == "none"
+    finally:
+        daemon.shut_down()
+
+
+def test_the_daemons_options_shape_the_default_bridge() -> None:
+    daemon = Daemon(
+        "--bip", "10.216.0.1/24", "--mtu", "1300", "--dns", "192.0.2.1", "--host-gateway-ip", "192.0.2.7",
+        "--default-address-pool", "base=10.217.0.0/16,size=26",
+    )  # fmt: skip
+    try:
+        daemon.start()
+        flags = ("run", "--rm", "--add-host", "gw:host-gateway", "host", "sh", "-c")
+        done = docker(daemon, *flags, "cat /sys/class/net/eth0/mtu /etc/hosts /etc/resolv.conf")
+        assert done.startswith("1300\n")
+        assert "192.0.2.7\tgw" in done
+        assert "nameserver 192.0.2.1" in done
+        assert "10.216.0." in done
+        docker(daemon, "network", "create", "small")
+        assert ".0/26" in docker(daemon, "network", "inspect", "small", "-f", "{{(index .IPAM.Config 0).Subnet}}")
+        pools = daemon.request("GET", "/info").json["DefaultAddressPools"]
+        assert pools == [{"Base": "10.217.0.0/16", "Size": 26}]
+    finally:
+        daemon.shut_down()
+
+
+def test_docker_py_makes_joins_and_leaves_networks(daemon: Daemon, busybox: str, clean: None) -> None:
+    client = docker_py.DockerClient(base_url=daemon.host)
+    pool = docker_py.types.IPAMPool(subnet="10.218.0.0/24", gateway="10.218.0.1")
+    net = client.networks.create("pynet", driver="bridge", ipam=docker_py.types.IPAMConfig(pool_configs=[pool]))
+    try:
+        container = client.containers.run(busybox, ["sleep", "1000"], detach=True, ports={"80/tcp": None}, name="py")
+        net.connect(container, ipv4_address="10.218.0.77", aliases=["snake"])
+        net.reload()
+        assert [one.name for one in net.containers] == ["py"]
+        assert address(daemon, "py", "pynet") == "10.218.0.77"
+        container.reload()
+        assert int(container.ports["80/tcp"][0]["HostPort"]) > 1024
+        net.disconnect(container)
+        net.reload()
+        assert net.containers == []
+        container.remove(force=True)
+    finally:
+        net.remove()
+        client.close()
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="needs apt's mirrors")
+def test_the_outside_is_reached_from_inside(daemon: Daemon, clean: None) -> None:
+    command = "apt-get -o Dir::State::lists=/tmp/lists -o Acquire::Retries=1 update >/tmp/out 2>&1; tail -3 /tmp/out"
+    outside = subprocess.run(["apt-get", "-qq", "--print-uris", "update"], capture_output=True, text=True, check=False)
+    if outside.returncode != 0:
+        pytest.skip("apt is not set up here")
+    done = daemon.docker("run", "--rm", "host", "sh", "-c", f"mkdir -p /tmp/lists/partial; {command}")
+    assert "Reading package lists" in done.stdout or "Fetched" in done.stdout, done.stdout + done.stderr
+    assert "Could not resolve" not in done.stdout
