@@ -139,3 +139,28 @@ def test_a_reload_takes_labels_and_the_log_level_and_nothing_else(config: Path) 
     assert again.settings.labels == ("a=2",)
     assert again.log_level == "error"
     assert again.settings.shutdown_timeout == 5
+
+
+def test_registries_are_told_of_as_dockerd_is(config: Path) -> None:
+    told = parse(
+        config, "--insecure-registry", "10.0.0.0/8", "--max-concurrent-downloads", "9",
+        **{"registry-mirrors": ["https://mirror.example.com/"], "max-download-attempts": 2},
+    )  # fmt: skip
+    registries = told.settings.registries
+    assert registries.insecure == ("10.0.0.0/8",)
+    assert registries.mirrors == ("https://mirror.example.com",)
+    assert (registries.max_downloads, registries.max_uploads, registries.max_attempts) == (9, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--insecure-registry", "http://x"), "should not contain '://'"),
+        (("--registry-mirror", "mirror.example.com"), "is not a valid URI"),
+        (("--registry-mirror", "https://u:p@mirror.example.com"), "is not a valid URI"),
+        (("--max-concurrent-uploads", "0"), "it must be at least 1"),
+    ],
+)
+def test_what_makes_no_sense_for_a_registry_is_refused(config: Path, flags: tuple[str, str], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        parse(config, *flags)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,12 @@ from hypothesis import strategies as st
 from yarl import URL
 
 import needs
-from wherry.errors import Forbidden, InvalidInput
+from wherry.errors import Forbidden, InvalidInput, WherryError
+from wherry.oci.digest import Digest
+from wherry.oci.manifest import parse_manifest_or_index
+from wherry.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from wherry.oci.platform import Platform
+from wherry.registry.client import Document
 from wherry.registry.client.addresses import host_of, is_insecure, is_local
 from wherry.registry.client.challenge import Challenge, parse
 from wherry.registry.client.credentials import Credentials, from_header
@@ -24,6 +31,7 @@ from wherry.registry.client.faults import sentence_of
 from wherry.registry.client.http import retry_after
 from wherry.registry.client.settings import RegistrySettings
 from wherry.registry.client.tokens import check_realm
+from wherry.registry.transfer.choose import choose, layers_of
 from wherry.registry.transfer.search import filtered
 from wherry.registry.transfer.steps import bar, human
 
@@ -216,3 +224,40 @@ def test_certificates_of_a_registry_come_from_its_directory(tmp_path: Path) -> N
     (place / "client.key").unlink()
     with pytest.raises(InvalidInput, match=r"missing key client\.key for client certificate client\.cert"):
         endpoints("localhost:5000", settings)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_DESCRIPTOR = st.fixed_dictionaries(
+    {},
+    optional={"mediaType": st.sampled_from([OCI_MANIFEST, OCI_CONFIG, "x"]) | _JSON, "size": st.integers() | _JSON,
+              "digest": st.just("sha256:" + "0" * 64) | _JSON, "platform": _JSON, "urls": _JSON, "annotations": _JSON},
+)  # fmt: skip
+
+
+@given(
+    st.fixed_dictionaries(
+        {"schemaVersion": st.sampled_from([1, 2, "2"])},
+        optional={"manifests": st.lists(_DESCRIPTOR, max_size=3), "layers": st.lists(_DESCRIPTOR, max_size=3),
+                  "config": _DESCRIPTOR, "mediaType": st.sampled_from([OCI_MANIFEST, OCI_INDEX, ""]) | _JSON},
+    )
+)  # fmt: skip
+def test_no_manifest_upsets_the_one_who_chooses(value: Any) -> None:
+    data = json.dumps(value).encode()
+    top = Document(data, OCI_MANIFEST, Digest.from_bytes(data))
+
+    async def fetch(_: str) -> Document:
+        return top
+
+    with suppress(WherryError):  # it may be refused, in a sentence; anything else is a failure
+        chosen = asyncio.run(choose(top, Platform("linux", "amd64"), fetch))
+        layers_of(chosen.manifest, b'{"rootfs": {"type": "layers", "diff_ids": []}}')
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_manifest_are_refused(data: bytes) -> None:
+    with pytest.raises(WherryError):
+        parse_manifest_or_index(data)

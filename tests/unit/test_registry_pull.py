@@ -338,6 +338,32 @@ async def _read(made: Transfers, liar: Liar) -> None:
             pass
 
 
+async def test_an_image_that_is_removed_meanwhile_takes_no_layer_of_a_pull_away(store: ImageStore, liar: Liar) -> None:
+    liar.image([BASE], tag="base")
+    await pull(store, liar, "base")
+    liar.image([BASE, BIG])
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def lie(request: web.Request, liar: Liar) -> web.StreamResponse | None:
+        if len(liar.layout.blobs.get(request.path.rpartition("/")[2], b"")) > 1 << 20:
+            arrived.set()
+            await go_on.wait()
+        return None
+
+    liar.lie = lie
+    made = transfers(store)
+    task = asyncio.create_task(_read(made, liar))
+    await arrived.wait()
+    await asyncio.to_thread(store.remove, f"{liar.host}/app:base", in_use=lambda _: ())
+    go_on.set()
+    await task
+    await made.close()
+    image = store.resolve(f"{liar.host}/app:1")
+    assert all(store.layers.path(layer).is_dir() for layer in image.layers)
+    assert all(layer.digest in store.content for layer in image.manifest.layers)
+    assert liar.count(f"/blobs/{blob_of(liar, BASE)[0]}") == 1
+
+
 # --- what lies ------------------------------------------------------------------------------------
 
 
