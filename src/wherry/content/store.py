@@ -32,13 +32,15 @@ class Staged:
     :param path: the temporary file; made here.
     :param store: where it will belong.
     :param algorithm: that of the digest that is computed on the way.
+    :param hashed: False when somebody else computes the digest of the same bytes, for :meth:`commit_as`.
     """
 
-    def __init__(self, path: Path, store: ContentStore, algorithm: str = "sha256") -> None:
+    def __init__(self, path: Path, store: ContentStore, algorithm: str = "sha256", *, hashed: bool = True) -> None:
         self.path: Final = path
         self.size = 0
         self._store = store
         self._committed = False
+        self._hashed = hashed
         self._hash = Digest(f"{algorithm}:" + "0" * {"sha256": 64, "sha384": 96, "sha512": 128}[algorithm]).hasher()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
@@ -47,7 +49,8 @@ class Staged:
 
         :raises OutOfSpace: the disk is full.
         """
-        self._hash.update(data)
+        if self._hashed:
+            self._hash.update(data)
         self.size += len(data)
         with disk_errors("write a blob"):
             write_all(self._fd, data)
@@ -90,10 +93,17 @@ class Staged:
             raise CorruptData(f"blob {digest or found} has {self.size} bytes, not {size}")
         if digest is not None and digest != found:
             raise CorruptData(f"content has digest {found}, not {digest}")
-        self._store._adopt(self._descriptor(), self.path, found)
+        self.commit_as(found)
+        return found
+
+    def commit_as(self, digest: Digest) -> None:
+        """Make it a blob of the store, durably, without looking at it once more.
+
+        :param digest: what was found out while the same bytes were read or written.
+        """
+        self._store._adopt(self._descriptor(), self.path, digest)
         self._committed = True
         self.close()
-        return found
 
     def discard(self) -> None:
         """Remove it, unless it was committed."""
@@ -132,10 +142,10 @@ class ContentStore:
             replace_file(root / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}', tmp)
             self.write_index([])
 
-    def stage(self, algorithm: str = "sha256") -> Staged:
-        """Begin a blob that is written piece by piece."""
+    def stage(self, algorithm: str = "sha256", *, hashed: bool = True) -> Staged:
+        """Begin a blob that is written piece by piece; see `Staged`."""
         with disk_errors("write a blob"):
-            return Staged(temporary_name(self._tmp, "blob"), self, algorithm)
+            return Staged(temporary_name(self._tmp, "blob"), self, algorithm, hashed=hashed)
 
     def ingest(self, chunks: Iterable[bytes], *, digest: Digest | None = None, size: int | None = None) -> Digest:
         """Store a blob from its pieces.

@@ -36,7 +36,7 @@ class ImageArchive:
         self._members: dict[str, Staged] = {}
         self._links: dict[str, str] = {}
         try:
-            with Source(stream, _LIMITS) as source:
+            with Source(stream, _LIMITS, hashed=False) as source:
                 self._read(TarReader(source, _LIMITS))
                 source.drain()
         except BaseException:

@@ -70,7 +70,7 @@ class Maker:
         config: Json = {}
         apply_changes(config, changes)
         wanted = Platform.parse(platform) if platform else Platform.host()
-        with self._references.lease() as lease, self._content.stage() as staged:
+        with self._references.lease() as lease, self._content.stage(hashed=False) as staged:
             document = _document(config, wanted, _now(), message or "Imported from -")
             layer = self._add_layer(_Copying(stream, staged), staged, None, lease)
             identifier = self._publish(document, [layer], lease, reference)
@@ -85,7 +85,7 @@ class Maker:
                 hint="export it, and import the archive",
             )
         reference = writable_name(commit.name) if commit.name else None
-        with self._references.lease() as lease, self._content.stage() as staged:
+        with self._references.lease() as lease, self._content.stage(hashed=False) as staged:
             lease.layer(*(layer.chain_id for layer in base.layers))
             lease.blob(*(layer.digest for layer in base.manifest.layers))
             write(staged.write)
@@ -106,7 +106,7 @@ class Maker:
         present = self._catalog.named(RESERVED)
         if present and present.manifest.layers[0].digest == Digest.from_bytes(data) and [*present.parts] == parts:
             return present.id
-        with self._references.lease() as lease, self._content.stage() as staged:
+        with self._references.lease() as lease, self._content.stage(hashed=False) as staged:
             staged.write(data)
             with staged.open() as stream:
                 layer = self._add_layer(stream, staged, None, lease)
@@ -142,10 +142,10 @@ class Maker:
         :param stream: reads what is, or by then will be, in `staged`.
         """
         layer, unpacked = self._layers.add(stream, parent, claim=lease.layer)
-        lease.blob(staged.digest)
-        blob = staged.commit(unpacked.digest, unpacked.packed_size)
+        lease.blob(unpacked.digest)
+        staged.commit_as(unpacked.digest)
         kind = media_types.layer_type(unpacked.compression)
-        return layer.diff_id, Descriptor(kind, blob, unpacked.packed_size)
+        return layer.diff_id, Descriptor(kind, unpacked.digest, unpacked.packed_size)
 
     def _publish(
         self,

@@ -41,13 +41,15 @@ class Source:
 
     :param raw: the stream, compressed or not.
     :param limits: what it may expand to.
+    :param hashed: whether its digests are wanted; they cost most of the time.
     """
 
-    def __init__(self, raw: Reader, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, raw: Reader, limits: Limits = DEFAULT_LIMITS, *, hashed: bool = True) -> None:
         self.compression = Compression.PLAIN
         self.packed_size = 0
         self.size = 0
         self._limits = limits
+        self._hashed = hashed
         self._raw = raw
         self._packed_hash = hashlib.sha256()
         self._hash = hashlib.sha256()
@@ -146,8 +148,9 @@ class Source:
         while len(head) < 6 and (more := next(packed, b"")):
             head += more
         self.compression = detect(head)
-        for chunk in decompress(self.compression, self._hashed(head, packed)):
-            self._hash.update(chunk)
+        for chunk in decompress(self.compression, self._counted(head, packed)):
+            if self._hashed:
+                self._hash.update(chunk)
             self.size += len(chunk)
             self._limits.check_expansion(self.packed_size, self.size)
             yield chunk
@@ -163,9 +166,9 @@ class Source:
         except OSError as exc:
             raise SystemFault("cannot read the archive", cause=str(exc)) from exc
 
-    def _hashed(self, head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    def _counted(self, head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
         """All packed bytes; those of a plain stream are hashed once only, as the diff ID."""
         for chunk in chain([head] if head else [], rest):
-            if self.compression is not Compression.PLAIN:
+            if self._hashed and self.compression is not Compression.PLAIN:
                 self._packed_hash.update(chunk)
             yield chunk

@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,8 +253,7 @@ class LayerStore:
         :param parent: the chain ID of the layer below; it is registered.
         """
         chain = chain_id([parent, unpacked.diff_id] if parent else [unpacked.diff_id])
-        found = seal(staged, unpacked.sums)
-        _sync_tree(staged)
+        found = _seal_and_sync(staged, unpacked)
         with self._lock, self._database.transaction() as connection:
             if chain in self._layers:
                 return self._layers[chain]
@@ -283,8 +283,7 @@ class LayerStore:
         try:
             if unpacked.diff_id != layer.diff_id:
                 raise CorruptData(f"the layer unpacks to diff ID {unpacked.diff_id}, not {layer.diff_id}")
-            found = seal(staged, unpacked.sums)
-            _sync_tree(staged)
+            found = _seal_and_sync(staged, unpacked)
             with disk_errors("store a layer"), Fd(os.open(self.root, os.O_PATH | os.O_CLOEXEC)) as root:
                 self.path(layer).mkdir(exist_ok=True)
                 renameat2(root, staged, root, self.path(layer), RENAME.EXCHANGE)
@@ -323,10 +322,16 @@ class LayerStore:
                     self._busy[chain] = (lock, waiting - 1)
 
 
-def _sync_tree(tree: Path) -> None:
-    """One syncfs(2) is far cheaper than an fsync(2) for each of thousands of files, and says what went wrong, too."""
-    with Fd(os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-        syncfs(fd)
+def _seal_and_sync(tree: Path, unpacked: Unpacked) -> str:
+    """Bring a tree to disk, and compute its seal meanwhile.
+
+    One syncfs(2) is far cheaper than an fsync(2) for each of thousands of files, and says what went wrong, too.
+    """
+    with Fd(os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd, ThreadPoolExecutor(1, "sync") as pool:
+        synced = pool.submit(syncfs, fd)
+        found = seal(tree, unpacked.sums)
+        synced.result()
+    return found
 
 
 def remove_tree(path: Path) -> None:
