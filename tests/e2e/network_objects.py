@@ -14,8 +14,11 @@ from wherry.linux import rtnetlink
 from wherry.linux.netlink import Family, NetlinkSocket
 from wherry.linux.nftables import chains
 
-POOLS = ("172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8")
-"""Where networks get their subnets from, if nobody says otherwise."""
+POOLS = ("172.16.0.0/12", *(f"10.{second}.0.0/16" for second in range(213, 219)))
+"""What the tests' networks get their subnets from: the first of the default pools, and what tests choose themselves.
+
+Not all of 10.0.0.0/8: somebody's name server may be there.
+"""
 
 
 def mark(exec_root: Path) -> str:

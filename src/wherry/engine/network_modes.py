@@ -102,6 +102,8 @@ def memberships(
         (default if name in _DEFAULTS else name): settings or EndpointSettings() for name, settings in asked.items()
     }
     chosen = {mode: wanted.pop(mode, EndpointSettings()), **wanted}
+    if mode == HOST and chosen[mode].mac_address:
+        raise InvalidInput("conflicting options: mac-address and the network mode")
     check_together(chosen)
     _apply_mac(config, chosen[mode])
     if host.links and is_user_defined(mode):
