@@ -118,6 +118,8 @@ def bare(code: str) -> str:
     [
         # one keeper per host, small for ever: every megabyte and every thread here is there for good
         ("wherry.keeper.main", {"asyncio", "aiohttp", "msgspec", "ssl", "sqlite3", "concurrent.futures", "inspect"}),
+        # a daemon that pulls nothing pays nothing for it
+        ("wherry.daemon.serve", {"wherry.registry", "wherry.registry.client", "wherry.registry.transfer"}),
         # every command pays for what the hot path imports
         (
             "wherry.cli.main",
