@@ -61,8 +61,8 @@ class Staged:
         return Digest.from_hash(self._hash)
 
     def open(self) -> BinaryIO:
-        """Read, from its start, what was written so far."""
-        return self.path.open("rb")
+        """Read, from its start, what was written so far; also when it is a blob by now."""
+        return (self._store.path(self.digest) if self._committed else self.path).open("rb")
 
     def read(self, limit: int = MAX_DOCUMENT) -> bytes:
         """All that was written so far.
