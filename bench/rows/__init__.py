@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.measure import Bench, Row
-from bench.rows import api, attach, burst, dns, engine, exec_, idle, images, logs, reference, run, transfer
+from bench.rows import api, attach, burst, dns, engine, exec_, idle, images, logs, reference, registry, run, transfer
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "engine": engine.measure,
@@ -19,5 +19,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "dns": dns.measure,
     "images": images.measure,
     "transfer": transfer.measure,
+    "registry": registry.measure,
     "reference": reference.measure,
 }

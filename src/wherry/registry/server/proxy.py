@@ -218,7 +218,7 @@ def _insecure(upstream: str) -> tuple[str, ...]:
 def _endpoint(upstream: str, settings: RegistrySettings) -> Endpoint:
     url = URL(upstream)
     if url.scheme not in ("http", "https") or not url.host:
-        raise InvalidInput(f"invalid upstream {upstream!r}", hint="https://registry.example.com")
+        raise InvalidInput(f"invalid upstream {upstream!r}", hint="https://containers.example")
     found = [one for one in endpoints(url.authority, settings)[-1] if one.url.scheme == url.scheme]
     return Endpoint(url.with_path(url.path.rstrip("/")), found[0].tls if found else None, url.scheme == "http")
 
