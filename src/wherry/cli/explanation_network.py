@@ -19,7 +19,7 @@ def network_sentences(found: dict[str, Any]) -> Iterator[str]:
     if mode == "none":
         yield "It has no network: its programs can talk to one another, and to nobody else."
     elif mode == "host":
-        yield "It has no network of its own but uses the host's: its ports are the host's ports, and nothing is in between."
+        yield "It has no network of its own but uses the host's: its ports are the host's, and nothing is in between."
     elif mode.startswith("container:"):
         yield f"It shares the network of the container {mode.partition(':')[2]}: the same addresses, the same ports."
     elif not found["Places"]:
@@ -45,7 +45,8 @@ def _ports(ports: list[dict[str, Any]]) -> Iterator[str]:
     published = [port for port in ports if "PublicPort" in port]
     for port in published:
         host = f"[{port['IP']}]" if ":" in port["IP"] else port["IP"]
-        yield f"Who connects to {host}:{port['PublicPort']} on the host reaches its port {port['PrivatePort']}/{port['Type']}."
+        served = f"{port['PrivatePort']}/{port['Type']}"
+        yield f"Who connects to {host}:{port['PublicPort']} on the host reaches its port {served}."
     silent = [f"{port['PrivatePort']}/{port['Type']}" for port in ports if "PublicPort" not in port]
     if silent:
         yield f"It says that it serves {_list(silent)}; from outside its networks nobody reaches that."
