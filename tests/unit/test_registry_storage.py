@@ -255,6 +255,15 @@ async def test_files_leave_nothing_half_done_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "a/b").exists()
 
 
+def test_what_a_dead_process_left_is_removed_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    storage = FilesystemStorage(tmp_path)
+    for name, age in (("object-old", 7200), ("object-new", 0)):
+        (tmp_path / "tmp" / name).write_bytes(b"x")
+        os.utime(tmp_path / "tmp" / name, (time.time() - age, time.time() - age))
+    storage.sweep(3600)
+    assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["object-new"]
+
+
 async def test_keys_never_lead_out_of_the_directory(tmp_path: Path) -> None:
     storage = FilesystemStorage(tmp_path / "inside")
     (tmp_path / "secret").write_bytes(b"secret")

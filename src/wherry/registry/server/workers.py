@@ -30,6 +30,8 @@ __all__ = ["listen", "run"]
 _log = logging.getLogger(__name__)
 _BACKLOG: Final = 4096
 _TOO_FAST_SECONDS: Final = 1.0
+_LEFT_SECONDS: Final = 3600.0
+"""No single object takes that long to write."""
 
 
 def run(settings: Settings) -> int:
@@ -42,13 +44,12 @@ def run(settings: Settings) -> int:
     metrics = Metrics(settings.workers)
     with listen(settings.addr, shared=settings.workers > 1) as first:
         where = _shown(first)
-        settings_address = where
         if settings.storage.type == "filesystem" and not settings.read_only:
-            FilesystemStorage(Path(settings.root))
+            FilesystemStorage(Path(settings.root)).sweep(_LEFT_SECONDS)
         if settings.workers == 1:
             asyncio.run(serve(settings, first, metrics, housekeeper=True, ready=lambda: _say(where)))
             return 0
-        return _Workers(settings, settings_address, first, metrics).run()
+        return _Workers(settings, where, first, metrics).run()
 
 
 def listen(address: str, *, shared: bool) -> socket.socket:

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -74,11 +75,17 @@ class FilesystemStorage:
                 directory.mkdir(parents=True, exist_ok=True)
             sync_directory(root)
 
-    def sweep(self) -> None:
-        """Remove what a dead process left unfinished; to be called while nobody writes."""
+    def sweep(self, older_than: float) -> None:
+        """Remove what dead processes left unfinished.
+
+        :param older_than: seconds; what is younger may be somebody's who writes it now, here or in another process.
+        """
+        limit = time.time() - older_than
         with disk_errors("empty the temporary directory"):
             for path in self._tmp.iterdir():
-                path.unlink()
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < limit:
+                        path.unlink()
 
     # -- objects ----------------------------------------------------------------------------------------------------
 
