@@ -80,7 +80,8 @@ def information(settings: Settings, registry: Registry, images: Images, networks
         "Isolation": "", "ContainerdCommit": _no_commit(), "RuncCommit": _no_commit(), "InitCommit": _no_commit(),
         "SecurityOptions": [f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}", "name=cgroupns"],
         "ProductLicense": "Apache-2.0", "Warnings": networks.warnings() or None,
-        "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in settings.networks.pools], "CDISpecDirs": [],
+        "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in settings.networks.pools],
+        "CDISpecDirs": [],
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
                   "RemoteManagers": None},
     }  # fmt: skip
