@@ -20,6 +20,7 @@ class Row:
 
     :ivar samples: side's name to what was measured, in ``unit``; a side that was not measured is absent.
     :ivar limit: what wherry has to stay at or below, or None for a line that only informs.
+    :ivar at_least: wherry has to stay at or above the limit instead.
     """
 
     title: str
@@ -27,6 +28,7 @@ class Row:
     samples: dict[str, list[float]]
     limit: float | None = None
     remark: str = ""
+    at_least: bool = False
 
     def value(self, side: str) -> float | None:
         """The median of one side."""
@@ -36,7 +38,9 @@ class Row:
     def met(self) -> bool | None:
         """Whether wherry kept the limit; None when there is nothing to say."""
         value = self.value("wherry")
-        return None if self.limit is None or value is None else value <= self.limit
+        if self.limit is None or value is None:
+            return None
+        return value >= self.limit if self.at_least else value <= self.limit
 
 
 @dataclass(frozen=True)

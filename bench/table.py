@@ -29,9 +29,10 @@ def markdown(rows: list[Row]) -> str:
 def line(row: Row) -> str:
     """One row."""
     docker, wherry = row.value("docker"), row.value("wherry")
-    ratio = f"{docker / wherry:.1f}" if docker and wherry else ""
+    better = wherry / docker if row.at_least and docker and wherry else docker / wherry if docker and wherry else None
+    ratio = f"{better:.1f}" if better else ""
     verdict = {True: "yes", False: "**no**", None: ""}[row.met]
-    limit = "" if row.limit is None else f"≤ {shown(row.limit, row.unit)}"
+    limit = "" if row.limit is None else f"{'≥' if row.at_least else '≤'} {shown(row.limit, row.unit)}"
     title = f"{row.title} ({row.remark})" if row.remark else row.title
     return f"| {title} | {shown(docker, row.unit)} | {shown(wherry, row.unit)} | {ratio} | {limit} | {verdict} |"
 

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.measure import Bench, Row
-from bench.rows import api, attach, burst, dns, engine, exec_, idle, images, logs, reference, registry, run, transfer
+from bench.rows import (
+    api,
+    attach,
+    burst,
+    dns,
+    engine,
+    exec_,
+    idle,
+    images,
+    logs,
+    network,
+    reference,
+    registry,
+    run,
+    transfer,
+)
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "engine": engine.measure,
@@ -18,6 +33,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "burst": burst.measure,
     "dns": dns.measure,
     "images": images.measure,
+    "network": network.measure,
     "transfer": transfer.measure,
     "registry": registry.measure,
     "reference": reference.measure,

@@ -40,8 +40,8 @@ from wherry.network.sandbox import Sandbox
 pytestmark = need("root", "namespaces")
 
 POOL = PoolSetting(ip_network("10.93.0.0/16"), 24)
-SECOND = 1.0
-"""Within this time what another program broke has to be whole again."""
+SECOND = 3.0
+"""Within this time what another program broke has to be whole again; alone on a machine a tenth of a second does."""
 
 
 @pytest.fixture
@@ -679,7 +679,7 @@ async def test_a_network_with_many_members_is_no_slower_than_one_with_few(networ
         return time.perf_counter() - begin
 
     times = [await one(number) for number in range(200)]
-    few, many = sorted(times[:10])[5], sorted(times[-10:])[5]
+    few, many = min(times[:20]), min(times[-20:])  # the least, because others are at work here, too
     assert many < 3 * few, f"{few * 1000:.2f} ms at first, {many * 1000:.2f} ms with 200"
     begin = time.perf_counter()
     await asyncio.gather(*(networks.release(f"{number:064x}") for number in range(200)))

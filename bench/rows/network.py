@@ -1,0 +1,144 @@
+"""Networks: what they add to a container's life, many members, and throughput."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from contextlib import ExitStack
+
+from bench.api import Api
+from bench.image import NAME
+from bench.measure import Bench, Row, milliseconds
+from bench.networked import HOST, daemon_of, inside, networked, process_of, run
+from bench.sides import Side
+
+MEMBERS = 200
+FIRST = 10
+SECONDS = 5
+PORT = 5201
+GIGA = 1_000_000_000
+
+
+def measure(bench: Bench) -> list[Row]:
+    """All rows about networks."""
+    with networked(bench) as both:
+        rows = [_at_the_terminal(both), _added(both), _many(both)]
+        return rows + _throughput(both)
+
+
+def _at_the_terminal(bench: Bench) -> Row:
+    samples = bench.alternating(lambda side: milliseconds(lambda: side.docker("run", "--rm", NAME, "true")), rounds=20)
+    return Row("`run --rm busybox true` on the default bridge, docker CLI", "ms", samples, 50)
+
+
+# ------------------------------------------------------------------------------------------------ what the network adds
+
+
+def _added(bench: Bench) -> Row:
+    """The life of a container with the default bridge less that of one without a network, in turn."""
+    with ExitStack() as stack:
+        connections = {side.name: stack.enter_context(Api(side.socket)) for side in bench.sides}
+
+        def life(side: Side, mode: str) -> float:
+            return milliseconds(lambda: _life(connections[side.name], mode))
+
+        without = bench.alternating(lambda side: life(side, "none"), rounds=50, warm_up=5)
+        with_bridge = bench.alternating(lambda side: life(side, "bridge"), rounds=50, warm_up=5)
+    plain = Row("", "ms", without)
+    samples = {name: [took - (plain.value(name) or 0) for took in times] for name, times in with_bridge.items()}
+    return Row("what the default bridge adds to create + start + wait + remove through the API", "ms", samples, 5)
+
+
+def _life(api: Api, mode: str) -> None:
+    request = {"Image": NAME, "Cmd": ["true"], "HostConfig": {"NetworkMode": mode}}
+    container = api.call("POST", "/containers/create", request)["Id"]
+    api.call("POST", f"/containers/{container}/start")
+    api.call("POST", f"/containers/{container}/wait")
+    api.call("DELETE", f"/containers/{container}")
+
+
+# ---------------------------------------------------------------------------------------------------------------- many
+
+
+def _many(bench: Bench) -> Row:
+    """Of many containers on one network the last ten, each started beside all others, against the first ten."""
+    wherry = Bench([side for side in bench.sides if side.name == "wherry"], bench.quick)
+    count = max(3 * FIRST, bench.amount(MEMBERS))
+    samples = wherry.once(lambda side: _last_against_first(side, count))
+    title = f"start + remove of the last {FIRST} of {count} containers on one network, against the first {FIRST}"
+    return Row(title, "times", samples, 1.25)
+
+
+def _last_against_first(side: Side, count: int) -> float:
+    with Api(side.socket) as api:
+        network = api.call("POST", "/networks/create", {"Name": "many", "CheckDuplicate": True})["Id"]
+        request = {"Image": NAME, "Cmd": ["sleep", "100000"], "HostConfig": {"NetworkMode": "many"}}
+        containers = [api.call("POST", "/containers/create", request)["Id"] for _ in range(count)]
+        starts = [milliseconds(lambda c=each: api.call("POST", f"/containers/{c}/start")) for each in containers]
+        removals = [milliseconds(lambda c=each: api.call("DELETE", f"/containers/{c}?force=1")) for each in containers]
+        _when_empty(api, network)
+    # Removals go from full to empty: the first of them is the one among many.
+    few = sorted(starts[:FIRST])[FIRST // 2] + sorted(removals[-FIRST:])[FIRST // 2]
+    many = sorted(starts[-FIRST:])[FIRST // 2] + sorted(removals[:FIRST])[FIRST // 2]
+    return many / few
+
+
+def _when_empty(api: Api, network: str) -> None:
+    """Remove a network as soon as nobody is on it."""
+    while api.call("GET", f"/networks/{network}")["Containers"]:
+        time.sleep(0.01)
+    api.call("DELETE", f"/networks/{network}")
+
+
+# ---------------------------------------------------------------------------------------------------------- throughput
+
+
+def _throughput(bench: Bench) -> list[Row]:
+    if shutil.which("iperf3") is None:
+        return []
+    up = {side.name: [_container_to_host(side)] for side in bench.sides}
+    by_host = {side.name: [_published(side, HOST)] for side in bench.sides}
+    by_localhost = {side.name: [_published(side, "127.0.0.1")] for side in bench.sides}
+    dockers = up["docker"][0] if "docker" in up else None
+    return [
+        Row("iperf3, container to host over the bridge", "Gb/s", up, dockers, at_least=True),
+        Row("iperf3, published port, by the host's address", "Gb/s", by_host, 14.3, at_least=True),
+        Row("iperf3, published port, by localhost", "Gb/s", by_localhost, 14.3, at_least=True),
+    ]
+
+
+def _container_to_host(side: Side) -> float:
+    container = side.docker("run", "-d", NAME, "sleep", "1000").strip()
+    gateway = side.docker("inspect", "--format", "{{.NetworkSettings.Gateway}}", container).strip()
+    try:
+        return _iperf(daemon_of(side), process_of(side, container), gateway)
+    finally:
+        side.remove_containers()
+
+
+def _published(side: Side, address: str) -> float:
+    container = side.docker("run", "-d", "-p", f"{PORT}:{PORT}", NAME, "sleep", "1000").strip()
+    try:
+        return _iperf(process_of(side, container), daemon_of(side), address)
+    finally:
+        side.remove_containers()
+
+
+def _iperf(server: int, client: int, address: str) -> float:
+    """Gigabits per second from one namespace into another; the server ends with its one client."""
+    listening = subprocess.Popen(
+        inside(server, "iperf3", "-s", "-1", "-p", str(PORT), "--forceflush"), stdout=subprocess.PIPE, text=True
+    )
+    assert listening.stdout is not None
+    try:
+        while "listening" not in listening.stdout.readline():
+            if listening.poll() is not None:
+                raise RuntimeError("iperf3 does not listen")
+        told = run(client, "iperf3", "-c", address, "-p", str(PORT), "-t", str(SECONDS), "-J")
+    finally:
+        listening.kill()
+        listening.wait()
+        listening.stdout.close()
+    return float(json.loads(told)["end"]["sum_received"]["bits_per_second"]) / GIGA
