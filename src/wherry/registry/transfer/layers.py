@@ -191,7 +191,9 @@ class LayerJob:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             reader.stop(CancelledError())
-            await asyncio.wait({work})
+            while not work.done():
+                with suppress(asyncio.CancelledError):  # being told twice changes nothing
+                    await asyncio.wait({work})
             raise
         except CorruptData as exc:
             await asyncio.wait({blob.task})  # what the blob is shows only when all of it is there
