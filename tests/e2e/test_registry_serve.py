@@ -8,17 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from daemons import Daemon, DockerDaemon
-from registries import free_port
 
 import needs
+from registry_bucket import make_bucket, s3_server
 
 PASSWORD = "correct horse"
 SERVE = [sys.executable, "-m", "wherry.cli.main", "registry", "serve", "--addr", "127.0.0.1:0"]
@@ -151,7 +148,8 @@ def test_two_instances_serve_one_bucket(layout: str, tmp_path: Path) -> None:
     pytest.importorskip("aiobotocore")
     pytest.importorskip("moto")
     config = tmp_path / "bucket.toml"
-    with bucket("registry") as url:
+    with s3_server() as url:
+        make_bucket(url, "registry")
         config.write_text(
             f'[storage]\ntype = "s3"\nbucket = "registry"\nendpoint = "{url}"\naccess_key = "x"\nsecret_key = "y"\n'
         )
@@ -161,31 +159,6 @@ def test_two_instances_serve_one_bucket(layout: str, tmp_path: Path) -> None:
             good("skopeo", "copy", "--src-tls-verify=false", name, f"oci:{tmp_path}/back:v1")
             good("skopeo", "delete", "--tls-verify=false", name)
             assert run("skopeo", "inspect", "--tls-verify=false", f"docker://{one}/team/app:v1").returncode != 0
-
-
-@contextlib.contextmanager
-def bucket(name: str) -> Iterator[str]:
-    """An S3 server with a bucket."""
-    port = free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request"}
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                request = urllib.request.Request(f"{url}/{name}", method="PUT", headers=headers)
-                urllib.request.urlopen(request, timeout=10).close()
-                break
-            except (OSError, urllib.error.URLError):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 @needs.need("root", "docker", "busybox")
