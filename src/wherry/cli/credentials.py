@@ -199,7 +199,7 @@ def _call(helper: str, verb: str, given: str, *, may_lack: bool = False) -> str:
         done = subprocess.run(
             [program, verb], input=given, capture_output=True, text=True, timeout=_HELPER_SECONDS, check=False
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:  # the latter where a directory of PATH is closed to us
         raise SystemFault(f"there is no program {program}", hint=f"{config_path()} asks for it") from error
     except subprocess.TimeoutExpired as error:
         raise SystemFault(f"{program} does not answer") from error
