@@ -80,7 +80,8 @@ def test_a_commit_has_everything_that_the_container_did(fresh: Daemon) -> None:
     shown = json.loads(fresh.docker("inspect", "made:1", check=True).stdout)[0]
     assert (shown["Id"], shown["Author"], shown["Comment"]) == (identifier, "the author", "the words")
     assert {"A=b", "C=d"} <= set(shown["Config"]["Env"])
-    [step, *_] = fresh.request("GET", "/images/made:1/history").json
+    [step, below, *_] = fresh.request("GET", "/images/made:1/history").json
+    assert below["Tags"] == ["busybox:latest"]
     assert step["Comment"] == "the words"
     assert step["CreatedBy"].startswith("sh -c echo new")
     assert step["Tags"] == ["made:1"]

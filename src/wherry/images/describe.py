@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,17 +42,30 @@ def inspect(image: Image) -> Json:
     return shown
 
 
-def history(image: Image) -> list[Json]:
-    """The body of ImageHistory: how the image was made, the last step first."""
+def history(image: Image, images: Iterable[Image] = ()) -> list[Json]:
+    """The body of ImageHistory: how the image was made, the last step first.
+
+    :param images: all that are here; a step after which one of them was finished has its ID and its names.
+    """
     sizes = [layer.size for layer in image.layers]
-    steps = image.document.history or [History() for _ in sizes]
-    rows = []
-    for step in steps:
-        size = 0 if step.empty_layer or not sizes else sizes.pop(0)
-        rows.append(_step(step, size))
+    steps = _steps(image)
+    ancestors = {(len(_steps(one)), one.layers): one for one in images if one.id != image.id}
+    rows, used = [], 0
+    for number, step in enumerate(steps, 1):
+        has_layer = not step.empty_layer and used < len(sizes)
+        row = _step(step, sizes[used] if has_layer else 0)
+        used += has_layer
+        ancestor = ancestors.get((number, image.layers[:used]))
+        if ancestor is not None and number < len(steps) and _steps(ancestor) == steps[:number]:
+            row |= {"Id": str(ancestor.id), "Tags": ancestor.repo_tags or None}
+        rows.append(row)
     if rows:
         rows[-1] |= {"Id": str(image.id), "Tags": image.repo_tags or None}
     return rows[::-1]
+
+
+def _steps(image: Image) -> list[History]:
+    return image.document.history or [History() for _ in image.layers]
 
 
 def _step(step: History, size: int) -> Json:

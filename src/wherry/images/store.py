@@ -135,7 +135,7 @@ class ImageStore:
 
     def history(self, text: str) -> Jsons:
         """The body of ImageHistory."""
-        return describe.history(self.resolve(text))
+        return describe.history(self.resolve(text), self._catalog)
 
     def names_of(self, identifier: str) -> Words:
         """The names of an image by its ID, as people write them; none for an unknown one."""
