@@ -125,6 +125,9 @@ class Networking:
         except WherryError as exc:
             await self.release(container)
             raise _while_starting(exc) from exc
+        except BaseException:
+            await self.release(container)
+            raise
 
     def _take_host_name(self, container: Container, shared: str) -> None:
         """The host name belongs to the network: who shares one has the other's."""
@@ -132,8 +135,9 @@ class Networking:
         container.config.hostname, container.config.domainname = other.config.hostname, other.config.domainname
 
     async def _join_all(self, container: Container) -> str:
-        members = container.definition.networks
-        joined = [self._networks.get(name) for name in members]
+        wanted = [(self._networks.get(ref), settings) for ref, settings in container.definition.networks.items()]
+        members = container.definition.networks = {network.name: settings for network, settings in wanted}
+        joined = [network for network, _ in wanted]
         sandbox = await self._networks.take(container.id, container.name, joined[0])
         publishing = publishing_network(joined, members)
         for network in joined:
