@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wherry.engine.accounts import Accounts
 from wherry.engine.registry import Registry
 from wherry.images import ImageStore
-from wherry.images.fsck import Refetch, Verdict
 from wherry.layers.store import Layer
+
+if TYPE_CHECKING:
+    from wherry.images.fsck import Refetch
 
 __all__ = ["Storage"]
 
@@ -56,6 +58,8 @@ class Storage:
 
         :param repair: also make good what is damaged.
         """
+        from wherry.images.fsck import Verdict  # noqa: PLC0415 - only when needed
+
         counted: Mapping[Verdict, int] = dict.fromkeys(Verdict, 0)
         total = 0
         for finding in self._store.check(busy=self._running_on, refetch=self._refetch if repair else None):

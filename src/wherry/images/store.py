@@ -17,18 +17,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wherry.content.durable import disk_errors
 from wherry.content.partial import Partials
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound
 from wherry.images import catalog as catalogs
-from wherry.images import compare, describe, listing, origins, references
+from wherry.images import describe, listing, origins, references
 from wherry.images.archive import ImageArchive
 from wherry.images.catalog import Catalog
 from wherry.images.checks import check_platform, refuse_reserved, writable_name
-from wherry.images.fsck import Checker, Finding, Refetch
 from wherry.images.image import Image
 from wherry.images.load import Candidate, candidates
 from wherry.images.making import Commit, Maker, WriteLayer
@@ -43,6 +42,9 @@ from wherry.layers.source import Reader
 from wherry.layers.store import Layer, LayerStore, remove_tree
 from wherry.oci.digest import Digest, chain_id
 from wherry.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from wherry.images.fsck import Finding, Refetch
 
 __all__ = ["ImageStore", "Users"]
 
@@ -281,18 +283,24 @@ class ImageStore:
         self._catalog.write_index()
         return any(image is None or image.id != identifier for image in before)
 
-    # --- looking closely: these read the disk -----------------------------------------------------
+    # --- looking closely: these read the disk, and import what others do without ------------------
 
     def sharing(self) -> Json:
         """All images with their layers, and all layers with the images that have them."""
+        from wherry.images import compare  # noqa: PLC0415
+
         return compare.sharing(self._catalog, self.layers)
 
     def layer_steps(self, text: str) -> Jsons:
         """An image's layers, the lowest first, with what each one adds, replaces and deletes."""
+        from wherry.images import compare  # noqa: PLC0415
+
         return compare.layer_steps(self.resolve(text), self._catalog, self.layers)
 
     def differences(self, first: str, second: str) -> Jsons:
         """What two images have differently, file by file."""
+        from wherry.images import compare  # noqa: PLC0415
+
         found = compare.differences(self.resolve(first), self.resolve(second))
         return [difference.json() for difference in found]
 
@@ -301,6 +309,8 @@ class ImageStore:
 
         :param busy: which running containers stand on a layer.
         """
+        from wherry.images.fsck import Checker  # noqa: PLC0415
+
         with self.arrival() as lease:  # so that nothing goes while it is looked at
             images = self._catalog.everything()
             lease.layer(*(layer.chain_id for layer in self.layers))
