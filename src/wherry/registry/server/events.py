@@ -166,11 +166,11 @@ class _Queue:
                 self.webhook.url, data=body, headers={"Content-Type": MEDIA_TYPE}, allow_redirects=False
             ) as answer:
                 return None if 200 <= answer.status < 300 else f"status {answer.status}"
-        except (OSError, TimeoutError, session_errors()) as error:
+        except (OSError, TimeoutError, _failures()) as error:
             return str(error) or type(error).__name__
 
 
-def session_errors() -> type[Exception]:
+def _failures() -> type[Exception]:
     """What aiohttp raises when an exchange fails."""
     import aiohttp  # noqa: PLC0415 - as above
 

@@ -161,8 +161,10 @@ class Cache:
             return size
 
     async def stream(self, call: Call, digest: Digest, headers: dict[str, str]) -> web.StreamResponse:
-        """Give a blob while it arrives. A part of one is given from its beginning, which the client may refuse less
-        than to wait (RFC 9110, section 14.2: a server may ignore Range)."""
+        """Give a blob while it arrives.
+
+        Who asks for a part gets the whole, as a server may answer (RFC 9110, section 14.2): it has to arrive anyway.
+        """
         if self._metrics:
             self._metrics.add("cache_misses")
         fetch = await self._fetches.of(call.name, digest, await self.blob_size(call.name, digest))
