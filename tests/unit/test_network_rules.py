@@ -51,7 +51,7 @@ def body(message: Message) -> dict[int, bytes]:
     sys.byteorder == "big", reason="nft prints words in the machine's order; the page was printed on x86"
 )
 def test_the_rules_are_the_instructions_that_nft_reads_back_from_the_kernel() -> None:
-    """The page is nft's: ``nft --debug=netlink list ruleset``, without handles, comments and what the kernel fills in."""
+    """The page is nft's (``nft --debug=netlink list ruleset``) without handles, comments, and what the kernel adds."""
     ours = []
     for table in TABLES:
         for chain in table.chains:
