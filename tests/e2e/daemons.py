@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import unixhttp
-from network_objects import network_objects
+from network_objects import network_objects, remove_network_objects
 
 from needs import ROOT, program
 
@@ -198,6 +198,7 @@ class Daemon:
                 os.kill(int(line.partition(":")[0]), signal.SIGKILL)
         for directory in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}/**/"), reverse=True):
             _kill_cgroup(directory)
+        remove_network_objects(self.exec_root)
         shutil.rmtree(self.root, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ from wherry.errors import SystemCallError
 from wherry.linux import rtnetlink
 from wherry.linux.netlink import Family, NetlinkSocket
 from wherry.linux.nftables import chains
+from wherry.network.firewall import Firewall
 
 POOLS = ("172.16.0.0/12", *(f"10.{second}.0.0/16" for second in range(213, 219)))
 """What the tests' networks get their subnets from: the first of the default pools, and what tests choose themselves.
@@ -34,6 +35,20 @@ def network_objects(exec_root: Path) -> list[str]:
     with suppress(SystemCallError), NetlinkSocket(Family.NETFILTER) as conversation:
         found += sorted({f"table {chain.table}" for chain in chains(conversation) if chain.table == own})
     return found
+
+
+def remove_network_objects(exec_root: Path) -> None:
+    """Remove what an engine has left that was killed for good."""
+    own = mark(exec_root)
+    with NetlinkSocket(Family.ROUTE) as conversation:
+        for link in rtnetlink.links(conversation):
+            if link.alias == own:
+                with suppress(SystemCallError):  # the other end of a pair that is gone already
+                    conversation.request(rtnetlink.delete_link(link.number))
+    with suppress(SystemCallError):
+        firewall = Firewall(own)
+        firewall.remove_all()
+        firewall.close()
 
 
 @contextmanager
