@@ -137,13 +137,14 @@ class References:
 
 
 class Lease:
-    """What somebody who brings something in needs until an image owns it. Not to be shared between threads.
+    """What somebody who brings something in needs until an image owns it. Several threads may work under one.
 
     Leaving the ``with`` block ends it: what no image needs by then is removed.
     """
 
     def __init__(self, references: References) -> None:
         self._references = references
+        self._lock = threading.Lock()
         self._targets: set[Target] = set()
 
     def blob(self, *digests: Digest) -> None:
@@ -155,16 +156,18 @@ class Lease:
         self._take(layer(chain) for chain in chains)
 
     def _take(self, targets: Iterable[Target]) -> None:
-        new = set(targets) - self._targets
-        self._references.take(new)
-        self._targets |= new
+        with self._lock:
+            new = set(targets) - self._targets
+            self._references.take(new)
+            self._targets |= new
 
     def __enter__(self) -> Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._references.give_back(self._targets)
-        self._targets = set()
+        with self._lock:
+            targets, self._targets = self._targets, set()
+        self._references.give_back(targets)
 
 
 def _key(target: Target) -> str:
