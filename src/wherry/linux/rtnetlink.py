@@ -15,7 +15,17 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 from wherry.errors import SystemCallError
-from wherry.linux.netlink import NLM_F, Message, NetlinkSocket, attribute, attributes, nested, number, text
+from wherry.linux.netlink import (
+    NLM_F,
+    Message,
+    NetlinkSocket,
+    attribute,
+    attribute_list,
+    attributes,
+    nested,
+    number,
+    text,
+)
 
 __all__ = [
     "AddressEntry",
@@ -38,6 +48,7 @@ __all__ = [
     "link_of_message",
     "links",
     "macvlan",
+    "name_of_message",
     "neighbour",
     "route",
     "route_of_message",
@@ -306,6 +317,12 @@ def link_of_message(message: Message) -> Link:
         peer=_integer(found.get(_IFLA_LINK)),
         alias=_string(found.get(_IFLA_IFALIAS, b"")),
     )
+
+
+def name_of_message(message: Message) -> str:
+    """The name in an event about an interface, without taking the rest apart: it comes first."""
+    found = (payload for kind, payload in attribute_list(message.body, _LINK.size) if kind == _IFLA_IFNAME)
+    return _string(next(found, b""))
 
 
 def _new_link(what: str, name: str, body: bytes, *, up: bool = True) -> Message:

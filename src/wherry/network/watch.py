@@ -45,6 +45,7 @@ class Watch:
         self._expected = expected
         self._repair = repair
         self._sockets: list[NetlinkSocket] = []
+        self._readings: dict[NetlinkSocket, asyncio.TimerHandle] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._again = False
@@ -60,6 +61,9 @@ class Watch:
     async def close(self) -> None:
         """Listen no more; returns when no repair is under way."""
         loop = asyncio.get_running_loop()
+        for reading in self._readings.values():
+            reading.cancel()
+        self._readings.clear()
         for each in self._sockets:
             loop.remove_reader(each.fileno())
             each.close()
@@ -86,10 +90,18 @@ class Watch:
         loop.add_reader(conversation.fileno(), self._told, conversation, look)
 
     def _told(self, conversation: NetlinkSocket, look: Callable[[list[Message]], bool]) -> None:
+        """Something happened. One container's start is a dozen events: they are read together, a moment later."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(conversation.fileno())
+        self._readings[conversation] = loop.call_later(_PAUSE, self._read, conversation, look)
+
+    def _read(self, conversation: NetlinkSocket, look: Callable[[list[Message]], bool]) -> None:
+        del self._readings[conversation]
         try:
             wrong = look(conversation.events())
         except SystemCallError:  # ENOBUFS: more happened than could be told
             wrong = True
+        asyncio.get_running_loop().add_reader(conversation.fileno(), self._told, conversation, look)
         if wrong:
             self._check_soon()
 
@@ -97,23 +109,20 @@ class Watch:
 
     def _links_changed(self, messages: list[Message]) -> bool:
         names, gateways = self._expected()
-        found: dict[str, bool] = {}
+        last: dict[str, Message] = {}
         for message in messages:
             if message.kind in (Kind.NEWLINK, Kind.DELLINK):
-                if message.body[0]:  # AF_BRIDGE: about a port's role, not about an interface
-                    continue
-                link = rtnetlink.link_of_message(message)
-                if link.name in names:
-                    is_port = bool(names[link.name])
-                    here = message.kind == Kind.NEWLINK
-                    found[link.name] = here and link.up and (link.master != 0) == is_port
+                # A family is named in what is about a port's role and not about an interface (AF_BRIDGE).
+                name = "" if message.body[0] else rtnetlink.name_of_message(message)
+                if name in names:
+                    last[name] = message
             elif message.kind == Kind.DELADDR:
                 entry = rtnetlink.address_of_message(message)
                 if entry is not None and entry.address in gateways:
                     return True
             elif message.kind == Kind.DELROUTE and self._is_ours(rtnetlink.route_of_message(message), gateways):
                 return True
-        return not all(found.values())
+        return not all(_is_well(message, is_port=bool(names[name])) for name, message in last.items())
 
     @staticmethod
     def _is_ours(route: rtnetlink.RouteEntry, gateways: Set[Address]) -> bool:
@@ -155,6 +164,12 @@ class Watch:
         if self._again and self._sockets:
             self._again = False
             self._check_soon()
+
+
+def _is_well(message: Message, *, is_port: bool) -> bool:
+    """Whether an interface is as it should be, by the last that was told of it."""
+    link = rtnetlink.link_of_message(message)
+    return message.kind == Kind.NEWLINK and link.up and (link.master != 0) == is_port
 
 
 def _within(address: Address, first: Address, prefix: int) -> bool:
