@@ -1,9 +1,9 @@
-"""rtnetlink(7): links, addresses, routes and neighbours, as messages to send and as values read.
+"""rtnetlink(7): links, addresses and routes, as messages to send and as values read.
 
 What is to be done is a `Message`, made by a function with the name of the thing (`veth`, `address`, `route` ...) and
 sent by `wherry.linux.netlink.NetlinkSocket`; so a whole plan is a list that can be compared, joined and sent at once.
-What is there is dumped as frozen values (`links`, `addresses` ...). Wire formats: linux/if_link.h, linux/rtnetlink.h,
-linux/if_addr.h, linux/neighbour.h.
+What is there is dumped as frozen values (`links`, `addresses` ...). Wire formats: linux/if_link.h, linux/rtnetlink.h and
+linux/if_addr.h.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ __all__ = [
     "links",
     "macvlan",
     "name_of_message",
-    "neighbour",
     "route",
     "route_of_message",
     "routes",
@@ -62,7 +61,6 @@ Address = IPv4Address | IPv6Address
 _LINK: Final = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS: Final = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, table, protocol, scope, type, flags
-_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 _U32: Final = struct.Struct("=I")
 
 _IFF_UP: Final = 0x1
@@ -86,8 +84,6 @@ _RTNH_F_ONLINK: Final = 4
 _RTPROT_BOOT, _RTPROT_STATIC = 3, 4
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _TABLE_MAIN: Final = 254
-_NDA_DST, _NDA_LLADDR = 1, 2
-_NUD_PERMANENT: Final = 0x80
 
 
 class Kind(IntEnum):
@@ -355,7 +351,7 @@ def _into(namespace: int | None) -> bytes:
     return number(_IFLA_NET_NS_FD, namespace) if namespace is not None else b""
 
 
-# ----------------------------------------------------------------------------------------------- addresses, neighbours
+# ----------------------------------------------------------------------------------------------------------- addresses
 
 
 def address(link: int, own: Address, prefix: int) -> Message:
@@ -389,13 +385,6 @@ def address_of_message(message: Message) -> AddressEntry | None:
     found = attributes(message.body, _ADDRESS.size)
     payload = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
     return AddressEntry(link, ip_address(payload), prefix) if payload else None
-
-
-def neighbour(link: int, own: Address, mac: str) -> Message:
-    """Say which MAC address a neighbour has, so that nobody needs to ask it."""
-    body = attribute(_NDA_DST, own.packed) + attribute(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
-    header = _NEIGHBOUR.pack(_family(own), link, _NUD_PERMANENT, 0, 0)
-    return Message(Kind.NEWNEIGH, header + body, NLM_F.CREATE | NLM_F.REPLACE, f"set neighbour {own}")
 
 
 # -------------------------------------------------------------------------------------------------------------- routes
