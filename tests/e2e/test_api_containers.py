@@ -85,11 +85,7 @@ def test_an_unknown_page_is_not_found(daemon: Daemon) -> None:
         ("POST", "/build", 501),
         ("POST", "/session", 501),
         ("GET", "/containers/x/archive?path=/", 501),
-        ("POST", "/auth", 501),
         ("POST", "/volumes/create", 501),
-        ("GET", "/images/search", 501),
-        ("POST", "/images/busybox/push", 501),
-        ("GET", "/distribution/busybox/json", 501),
         ("GET", "/swarm", 503),
         ("GET", "/services", 503),
         ("GET", "/volumes/x", 404),
@@ -273,12 +269,6 @@ def test_explain_is_an_operation_of_our_own(daemon: Daemon, running: str) -> Non
 def test_an_image_that_is_not_there_is_said_in_dockers_words(daemon: Daemon, method: str, target: str) -> None:
     answer = daemon.request(method, target)
     assert (answer.status, answer.message) == (404, "No such image: missing:latest")
-
-
-def test_pulling_is_refused_by_the_images_name(daemon: Daemon) -> None:
-    answer = daemon.request("POST", "/images/create", fromImage="alpine", tag="3.20")
-    assert answer.status == 501
-    assert answer.message.startswith("unable to pull alpine:3.20: registries are not supported")
 
 
 def test_an_error_while_loading_is_a_line_of_the_stream(daemon: Daemon) -> None:

@@ -249,7 +249,12 @@ def test_an_idle_daemon_and_its_keeper_sleep(own_daemon: Daemon) -> None:
         texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
         return [int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for text in texts]
 
-    time.sleep(1.5)  # what the start has left to do: networks, and network namespaces kept ready
-    before = wakeups()
-    time.sleep(3)
-    assert [now - then for then, now in zip(before, wakeups(), strict=True)] == [0, 0]
+    # Others' network interfaces come and go, and the start leaves namespaces to be made; a clock never stops.
+    woken = []
+    for _ in range(5):
+        before = wakeups()
+        time.sleep(3)
+        woken.append([now - then for then, now in zip(before, wakeups(), strict=True)])
+        if woken[-1] == [0, 0]:
+            return
+    pytest.fail(f"wherryd and keeper wake up, in five times three seconds: {woken}")

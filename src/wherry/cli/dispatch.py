@@ -38,8 +38,8 @@ GLOBAL_FLAGS = (
 )
 
 _CONTAINER = (
-    "attach commit create diff exec explain export inspect kill logs pause port prune rename restart rm run start stats "
-    "stop top unpause update wait"
+    "attach commit create diff exec explain export inspect kill logs pause port prune rename restart rm run start "
+    "stats stop top unpause update wait"
 )
 
 # What is typed -> the module that does it.

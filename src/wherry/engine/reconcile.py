@@ -137,7 +137,7 @@ class Reconciler:
 
 
 def _is_recorded(container: Container, entry: dict[str, Any]) -> bool:
-    """Whether the exit that the keeper remembers is written down: the daemon ended before the keeper could forget it."""
+    """Whether the exit that the keeper remembers is written down: the daemon ended before it could say so."""
     return not container.state.is_alive and container.state.finished_at == clock.rfc3339(entry["exited"]["at"])
 
 

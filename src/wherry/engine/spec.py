@@ -277,7 +277,7 @@ def _mounts(container: Container, around: Surroundings) -> list[Json]:
 
 
 #: Said explicitly, since a kernel or a module parameter may have other defaults: `layers.merged` reads a container's
-#: files by these rules, and an attribute that says "this file is elsewhere" is never followed. Linux 4.19 knows them all.
+#: files by these rules, and an attribute that says "this file is elsewhere" is never followed. Linux 4.19 knows all.
 _OVERLAY_OPTIONS: Final = ("redirect_dir=nofollow", "metacopy=off", "index=off")
 
 
