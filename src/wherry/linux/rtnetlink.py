@@ -2,7 +2,7 @@
 
 What is to be done is a `Message`, made by a function with the name of the thing (`veth`, `address`, `route` ...) and
 sent by `wherry.linux.netlink.NetlinkSocket`; so a whole plan is a list that can be compared, joined and sent at once.
-What is there is dumped as frozen values (`links`, `addresses` ...). Wire formats: linux/if_link.h, linux/rtnetlink.h and
+What is there is dumped as frozen values (`links`, `addresses` ...). Wire formats: linux/if_link.h, linux/rtnetlink.h,
 linux/if_addr.h.
 """
 
@@ -98,8 +98,6 @@ class Kind(IntEnum):
     NEWROUTE = 24
     DELROUTE = 25
     GETROUTE = 26
-    NEWNEIGH = 28
-    DELNEIGH = 29
 
 
 class Group(IntEnum):
