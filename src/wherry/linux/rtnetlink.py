@@ -2,8 +2,8 @@
 
 What is to be done is a `Message`, made by a function with the name of the thing (`veth`, `address`, `route` ...) and
 sent by `wherry.linux.netlink.NetlinkSocket`; so a whole plan is a list that can be compared, joined and sent at once.
-What is there is dumped as frozen values (`links`, `addresses` ...). Wire formats: linux/if_link.h, linux/rtnetlink.h,
-linux/if_addr.h.
+What is there is dumped as frozen values (`links`, `addresses` ...). Wire formats: linux/if_link.h, linux/if_addr.h and
+linux/rtnetlink.h.
 """
 
 from __future__ import annotations
