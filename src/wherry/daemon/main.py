@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import sys
@@ -51,12 +52,16 @@ def _run(told: options.Options, channel: background.Background) -> None:
     logs.configure(told.log_level)
     _raise_file_limit()
     os.umask(0o022)
-    import asyncio  # noqa: PLC0415 - `--help` and a wrong flag need not load the engine
+    from wherry.daemon import ground  # noqa: PLC0415 - `--help` and a wrong flag need not load any of this
 
-    with _no_certificate_authorities():
-        from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
+    with ground.taken(told) as held:
+        import asyncio  # noqa: PLC0415 - as above
 
-    asyncio.run(serve(told, channel))
+        with _no_certificate_authorities():
+            from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
+
+        asyncio.run(serve(told, channel, held))
+    logging.getLogger("wherry.daemon").info("ended")
 
 
 @contextmanager

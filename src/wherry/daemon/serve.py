@@ -1,4 +1,4 @@
-"""The daemon's life: lock, listen, open the engine, answer, end."""
+"""The daemon's life: open the engine, answer, end."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import gc
 import logging
 import os
 import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wherry import __version__
 from wherry.api.app import Api, make_api
 from wherry.daemon import logs, options
-from wherry.daemon.listeners import BACKLOG, Listener, open_listeners
-from wherry.daemon.lock import DataRootLock
+from wherry.daemon.listeners import BACKLOG, Listener
 from wherry.daemon.notify import notify
 from wherry.engine.engine import Engine
 from wherry.errors import WherryError
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry.daemon.background import Background
+    from wherry.daemon.ground import Ground
     from wherry.daemon.options import Options
 
 log = logging.getLogger(__name__)
@@ -96,41 +95,27 @@ async def _accept(loop: asyncio.AbstractEventLoop, api: Api, listener: Listener)
     return await loop.create_server(api.connection, sock=listener.socket, ssl=listener.tls, backlog=BACKLOG)
 
 
-async def serve(told: Options, channel: Background) -> None:
+async def serve(told: Options, channel: Background, ground: Ground) -> None:
     """Run the daemon until it is asked to end.
 
     :param told: what it was told.
     :param channel: who waits for it to answer.
+    :param ground: what it has taken hold of.
     :raises WherryError: it cannot start.
     """
     settings = told.settings
-    _make_directories(settings.data_root, settings.exec_root)
-    lock = DataRootLock(settings.data_root)
-    listeners = open_listeners(told, os.environ)  # clients wait in the backlog from here on
+    daemon = Daemon(told, await Engine.open(settings, ground.keeper.join), ground.listeners)
     try:
-        daemon = Daemon(told, await Engine.open(settings), listeners)
-        try:
-            await daemon.start()
-            _write_pid(told.pid_file)
-            _settle()
-            notify("READY=1", os.environ)
-            channel.ready()
-            log.info("ready", extra={"version": __version__, "pid": os.getpid(), "data_root": settings.data_root})
-            await daemon.wait()
-            notify("STOPPING=1", os.environ)
-        finally:
-            await daemon.close()
+        await daemon.start()
+        _write_pid(told.pid_file)
+        _settle()
+        notify("READY=1", os.environ)
+        channel.ready()
+        log.info("ready", extra={"version": __version__, "pid": os.getpid(), "data_root": settings.data_root})
+        await daemon.wait()
+        notify("STOPPING=1", os.environ)
     finally:
-        for listener in listeners:
-            listener.close()
-        _remove_traces(told)
-        lock.release()
-    log.info("ended")
-
-
-def _make_directories(data_root: Path, exec_root: Path) -> None:
-    data_root.mkdir(mode=0o710, parents=True, exist_ok=True)
-    exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        await daemon.close()
 
 
 def _write_pid(path: Path) -> None:
@@ -142,14 +127,3 @@ def _settle() -> None:
     """What was loaded so far stays: the garbage collector need not look at it again."""
     gc.collect()
     gc.freeze()
-
-
-def _remove_traces(told: Options) -> None:
-    """Remove the PID file; where nothing else is left (no keeper, no containers) the exec root goes as well."""
-    with suppress(OSError):
-        told.pid_file.unlink(missing_ok=True)
-    exec_root = told.settings.exec_root
-    with suppress(OSError):
-        if not set(os.listdir(exec_root)) - {"wherryd.log"}:
-            (exec_root / "wherryd.log").unlink(missing_ok=True)
-            exec_root.rmdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from wherry import __version__
@@ -70,9 +71,10 @@ class Engine:
         self._early_exits: list[dict[str, Any]] | None = []  # told by a keeper whose processes are not adopted yet
 
     @classmethod
-    async def open(cls, settings: Settings) -> Engine:
+    async def open(cls, settings: Settings, keeper_ready: Callable[[], None] = lambda: None) -> Engine:
         """Build an engine, find or start its keeper, and bring the world in step with the database.
 
+        :param keeper_ready: waits for a keeper that somebody is starting already.
         :raises CorruptData: the database or the image store is damaged.
         :raises SystemFault: the keeper does not start.
         """
@@ -85,7 +87,7 @@ class Engine:
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
         empty_directory(settings.data_root / "tmp")
         engine._build()
-        processes, _ = await asyncio.gather(engine._greet_keeper(), engine.images.reconcile())
+        processes, _ = await asyncio.gather(engine._greet_keeper(keeper_ready), engine.images.reconcile())
         await engine._reconcile(processes)
         engine._begin_networks()
         return engine
@@ -152,8 +154,9 @@ class Engine:
 
     # --- the keeper -------------------------------------------------------------------------------
 
-    async def _greet_keeper(self) -> list[dict[str, Any]]:
+    async def _greet_keeper(self, ready: Callable[[], None]) -> list[dict[str, Any]]:
         """Connect to the keeper, started or upgraded if need be; returns the processes that it knows."""
+        await asyncio.to_thread(ready)
         hello = await self._link.connect()
         if hello.fields["version"] != __version__:
             _log.info("upgrading the keeper version=%s", hello.fields["version"])

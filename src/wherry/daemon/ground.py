@@ -1,0 +1,79 @@
+"""What a daemon takes hold of before it loads the engine: its directories, its data root, its sockets, its keeper.
+
+Clients wait in the sockets' backlog from here on, and the keeper's start takes place beside the imports.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.daemon.listeners import Listener, open_listeners
+from wherry.daemon.lock import DataRootLock
+from wherry.errors import WherryError
+from wherry.keeper import client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wherry.daemon.options import Options
+
+__all__ = ["Ground", "taken"]
+
+
+class Ground(NamedTuple):
+    """What the daemon stands on.
+
+    :ivar listeners: open sockets.
+    :ivar keeper: ends when a keeper answers, or could not be started.
+    """
+
+    listeners: list[Listener]
+    keeper: threading.Thread
+
+
+@contextmanager
+def taken(told: Options) -> Iterator[Ground]:
+    """Hold the ground meanwhile, and leave no trace of it afterwards.
+
+    :raises Conflict: another daemon has the data root, or a socket.
+    :raises WherryError: a socket cannot be made.
+    """
+    settings = told.settings
+    settings.data_root.mkdir(mode=0o710, parents=True, exist_ok=True)
+    settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+    lock = DataRootLock(settings.data_root)
+    listeners: list[Listener] = []
+    try:
+        listeners += open_listeners(told, os.environ)
+        keeper = threading.Thread(target=_find_keeper, args=(settings.exec_root,), name="keeper", daemon=True)
+        keeper.start()
+        yield Ground(listeners, keeper)
+    finally:
+        for listener in listeners:
+            listener.close()
+        _remove_traces(told)
+        lock.release()
+
+
+def _find_keeper(exec_root: Path) -> None:
+    """Start a keeper where none answers; what goes wrong is told by the engine, which tries again."""
+    try:
+        client.connect(exec_root).close()
+    except (OSError, WherryError):
+        with suppress(OSError, WherryError):
+            client.start_keeper(exec_root)
+
+
+def _remove_traces(told: Options) -> None:
+    """Remove the PID file; where nothing else is left (no keeper, no containers) the exec root goes as well."""
+    with suppress(OSError):
+        told.pid_file.unlink(missing_ok=True)
+    exec_root = told.settings.exec_root
+    with suppress(OSError):
+        if not set(os.listdir(exec_root)) - {"wherryd.log"}:
+            (exec_root / "wherryd.log").unlink(missing_ok=True)
+            exec_root.rmdir()
