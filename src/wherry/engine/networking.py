@@ -54,7 +54,6 @@ class Networking:
         self._registry = registry
         self._events = events
         self._options = options
-        self._options = options
         self._files = HostFiles(options, self._gateways)
         self._names = NameDirectory(self._upstreams, self._subnets)
         self._dns: DnsServer | None = None  # made with the first network that has names
