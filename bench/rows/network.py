@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from contextlib import ExitStack
+from functools import partial
 
 from bench.api import Api
 from bench.image import NAME
@@ -76,8 +77,8 @@ def _last_against_first(side: Side, count: int) -> float:
         network = api.call("POST", "/networks/create", {"Name": "many", "CheckDuplicate": True})["Id"]
         request = {"Image": NAME, "Cmd": ["sleep", "100000"], "HostConfig": {"NetworkMode": "many"}}
         containers = [api.call("POST", "/containers/create", request)["Id"] for _ in range(count)]
-        starts = [milliseconds(lambda c=each: api.call("POST", f"/containers/{c}/start")) for each in containers]
-        removals = [milliseconds(lambda c=each: api.call("DELETE", f"/containers/{c}?force=1")) for each in containers]
+        starts = [milliseconds(partial(api.call, "POST", f"/containers/{each}/start")) for each in containers]
+        removals = [milliseconds(partial(api.call, "DELETE", f"/containers/{each}?force=1")) for each in containers]
         _when_empty(api, network)
     # Removals go from full to empty: the first of them is the one among many.
     few = sorted(starts[:FIRST])[FIRST // 2] + sorted(removals[-FIRST:])[FIRST // 2]

@@ -26,6 +26,7 @@ from wherry.keeper.client import start_keeper
 from wherry.keeper.logreader import LogReader
 from wherry.keeper.records import NOTE
 from wherry.linux.mount import MNT_DETACH, mount, umount2
+from wherry.linux.process import pidfd_open
 from wherry.oci import runtime_spec
 from wherry.runtime import cgroups
 from wherry.runtime.compile import compile_spec
@@ -171,8 +172,10 @@ class Containers:
             if Path(f"/proc/{pid}").exists() and not record.with_name("exit.json").exists():
                 os.kill(pid, signal.SIGKILL)
                 self.daemon.event("exited", "c")
-        self.daemon.ask("shutdown")
-        self.daemon.close()
+        with pidfd_open(int((self.root / "run/keeper.pid").read_text())) as keeper:
+            self.daemon.ask("shutdown")
+            self.daemon.close()
+            assert select.select([keeper], [], [], 20)[0], "the keeper does not end"
         group = cgroups.open(f"/wherry-test-keeper-{os.getpid()}/c")
         group.destroy()
         cgroups.open(f"/wherry-test-keeper-{os.getpid()}").destroy()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
@@ -386,21 +388,31 @@ def network() -> Network:
     )
 
 
-def test_what_was_written_is_read_again_and_its_addresses_stay_taken(tmp_path: Path, network: Network) -> None:
-    book = Book(State(tmp_path / "wherry.db"))
+Opener = Callable[[], State]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Opener]:
+    """Opens the state, as often as one likes."""
+    with ExitStack() as opened:
+        yield lambda: opened.enter_context(closing(State(tmp_path / "wherry.db")))
+
+
+def test_what_was_written_is_read_again_and_its_addresses_stay_taken(state: Opener, network: Network) -> None:
+    book = Book(state())
     book.add_network(network)
     drafted = book.draft(network, "o1", "c1", Wishes(ipv4=IPv4Address("10.7.0.3"), aliases=("x",), priority=7))
     published = book.publish(drafted, [PortRequest("tcp", 80, ip_address("127.0.0.1"), 8123, 8123)], None)
     book.add(published)
-    again = Book(State(tmp_path / "wherry.db"))
+    again = Book(state())
     assert again.endpoints == {published.id: published}
     assert again.ports.holders("tcp", 8123) == [published.id]
     with pytest.raises(Forbidden, match="Address already in use"):
         again.draft(network, "o2", "c2", Wishes(ipv4=IPv4Address("10.7.0.3")))
 
 
-def test_an_exhausted_network_says_so_and_takes_nothing_of_the_other_family(tmp_path: Path, network: Network) -> None:
-    book = Book(State(tmp_path / "wherry.db"))
+def test_an_exhausted_network_says_so_and_takes_nothing_of_the_other_family(state: Opener, network: Network) -> None:
+    book = Book(state())
     book.add_network(network)
     for number in range(5):
         book.add(book.draft(network, f"o{number}", f"c{number}", Wishes()))
@@ -412,8 +424,8 @@ def test_an_exhausted_network_says_so_and_takes_nothing_of_the_other_family(tmp_
     assert str(found.ipv6) == "fd00::7"
 
 
-def test_addresses_may_be_wished_for_only_where_the_user_chose_the_subnet(tmp_path: Path, network: Network) -> None:
-    book = Book(State(tmp_path / "wherry.db"))
+def test_addresses_may_be_wished_for_only_where_the_user_chose_the_subnet(state: Opener, network: Network) -> None:
+    book = Book(state())
     book.add_network(network)
     wish = Wishes(ipv4=IPv4Address("10.7.0.4"))
     with pytest.raises(InvalidInput, match="supported on user defined networks only"):
@@ -424,8 +436,8 @@ def test_addresses_may_be_wished_for_only_where_the_user_chose_the_subnet(tmp_pa
         book.draft(network, "o", "c", Wishes(ipv4=IPv4Address("10.99.0.4")))
 
 
-def test_networks_are_found_by_id_name_and_beginning_and_names_are_unique(tmp_path: Path, network: Network) -> None:
-    book = Book(State(tmp_path / "wherry.db"))
+def test_networks_are_found_by_id_name_and_beginning_and_names_are_unique(state: Opener, network: Network) -> None:
+    book = Book(state())
     book.add_network(network)
     book.add_network(replace(network, id="ab" * 32, name="aaaa", subnets=()))
     assert book.find("a" * 64).name == book.find("my").name == book.find("aa" * 5).name == "my"
@@ -447,8 +459,8 @@ def test_the_default_route_goes_by_the_first_endpoint_that_has_a_gateway() -> No
     assert gateways_of([inner]).ipv4 is None
 
 
-def test_a_damaged_row_is_reported(tmp_path: Path) -> None:
-    state = State(tmp_path / "wherry.db")
-    state._write("INSERT INTO networks VALUES (?, ?)", "x", b"{}")
+def test_a_damaged_row_is_reported(state: Opener) -> None:
+    damaged = state()
+    damaged._write("INSERT INTO networks VALUES (?, ?)", "x", b"{}")
     with pytest.raises(CorruptData, match="networks cannot be read"):
-        Book(state)
+        Book(damaged)

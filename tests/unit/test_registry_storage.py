@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from registry_bucket import make_bucket, s3_server
 
+from registry_bucket import make_bucket, s3_server
 from wherry.errors import Conflict, NotFound
 from wherry.registry.storage import Storage
 from wherry.registry.storage.filesystem import FilesystemStorage
