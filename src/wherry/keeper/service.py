@@ -157,10 +157,15 @@ class Keeper:
 
     def _keep_warm(self) -> None:
         """Where one process was started there will be more: the next one is begun now, and kept for a while."""
-        self.loop.later(WARM_UP, self._launcher.warm_up)
+        self.loop.later(WARM_UP, self._warm_up)
         if self._cooling is not None:
             self._cooling.cancel()
         self._cooling = self.loop.later(WARM, self._launcher.cool_down)
+
+    def _warm_up(self) -> None:
+        """Begin the next start, unless others are under way: those shall have the processors."""
+        if not any(process.child is not None for process in self.processes):
+            self._launcher.warm_up()
 
     def _watch(self, call: Call) -> None:
         process = self.processes[call.fields["key"]]
