@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -106,6 +107,9 @@ def start_keeper(exec_root: StrPath, python: str = sys.executable) -> None:
     :param python: the interpreter that runs it.
     :raises SystemFault: it does not come up; the cause is what it said.
     """
+    with suppress(OSError):  # a second one would wait for the first one's end, and take its place
+        connect(exec_root).close()
+        return
     script = Path(__file__).with_name("__main__.py")
     command = [python, "-I", "-S", os.fspath(script), "--exec-root", os.fspath(exec_root), "--daemonize"]
     log = os.path.join(exec_root, files.LOG)
