@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import os
+import sys
 import time
 
 from wherry.cli.context import find_daemon
@@ -24,17 +26,59 @@ COMMAND = Command(
 )
 
 END_SECONDS = 30.0
+SYSTEMD = 1
 
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
-    """End it. That none runs is fine; none is started for this."""
-    client = Client(find_daemon(context.global_options))
-    try:
-        client.system.shutdown(kill=options["kill"])
-    except (FileNotFoundError, ConnectionRefusedError):
-        return 0
-    _wait_until_gone(client)
+    """End it, and return when its process is gone. That none runs is fine; none is started for this."""
+    with Client(find_daemon(context.global_options)) as client:
+        try:
+            process = _process(client)
+            client.system.shutdown(kill=options["kill"])
+        except (FileNotFoundError, ConnectionRefusedError):
+            return 0
+        if process >= 0:
+            _wait_for_end(process)
+        else:
+            _wait_until_gone(client)
     return 0
+
+
+def _process(client: Client) -> int:
+    """Return a descriptor of the daemon's process; -1 where the socket does not tell it.
+
+    :raises OSError: nobody listens.
+    """
+    if client.transport.address.path is None:
+        return -1
+    connection = client.transport.connect()
+    try:
+        pid = peer(connection.fileno())
+        return os.pidfd_open(pid) if pid > SYSTEMD else -1  # systemd's: it listens on the daemon's behalf
+    except ProcessLookupError:
+        return -1
+    finally:
+        connection.close()
+
+
+def peer(descriptor: int) -> int:
+    """Return who listens at the other end of a unix socket (SO_PEERCRED, unix(7)); 0 in another PID namespace."""
+    sock = _socket.socket(fileno=os.dup(descriptor))
+    try:
+        pid = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 4)
+    finally:
+        sock.close()
+    return int.from_bytes(pid, sys.byteorder)
+
+
+def _wait_for_end(process: int) -> None:
+    """Wait until the daemon's process has ended, so that what it has to remove is removed."""
+    import select
+
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.poll(END_SECONDS * 1000)
+    os.close(process)
 
 
 def _wait_until_gone(client: Client) -> None:
