@@ -255,3 +255,18 @@ def test_subnets_that_overlap_are_refused(daemon: Daemon) -> None:
         assert "Pool overlaps with other one on this address space" in refused.stderr
         refused = daemon.docker("network", "create", "first")
         assert "network with name first already exists" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["none", "host"])
+def test_network_events_tell_of_containers_without_addresses(
+    daemon: Daemon, busybox: str, clean: None, name: str
+) -> None:
+    before = daemon.request("GET", "/info").json["SystemTime"]
+    docker(daemon, "run", "--rm", "--network", name, busybox, "true")
+    query = {"since": before, "until": daemon.request("GET", "/info").json["SystemTime"]}
+    shown = docker(
+        daemon, "events", "--since", query["since"], "--until", query["until"], "--filter", "type=network",
+        "--format", "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}}",
+    )  # fmt: skip
+    kind = "null" if name == "none" else "host"
+    assert shown.splitlines() == [f"connect {name} {kind}", f"disconnect {name} {kind}"]

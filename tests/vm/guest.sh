@@ -13,7 +13,7 @@ ln -sf /proc/self/fd /dev/fd
 ip link set lo up
 dmesg -n 1 # the console is for the tests
 hostname wherry-vm
-for module in overlay loop veth; do
+for module in overlay loop veth br_netfilter; do
     modprobe "$module"
 done
 

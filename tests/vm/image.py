@@ -19,7 +19,7 @@ from tests.vm.kernel import Kernel, disk_modules
 HERE = Path(__file__).resolve().parent
 PROGRAMS = tuple(
     "bash cat chmod chown cp diff env find grep head id ln ls mkdir mknod mv rm rmdir sed sh sleep sort stat tail tar "
-    "touch true uname wc curl docker getfattr git ip kmod mount nsenter openssl prlimit ps runc setfattr setpriv "
+    "touch true uname wc curl docker getfattr git ip kmod mount nft nsenter openssl prlimit ps runc setfattr setpriv "
     "skopeo umount unshare".split()
 )
 """Taken along when this machine has them, with their libraries; all else is busybox."""

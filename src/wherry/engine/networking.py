@@ -57,6 +57,7 @@ class Networking:
         self._files = HostFiles(options, self._gateways)
         self._names = NameDirectory(self._upstreams, self._subnets)
         self._dns: DnsServer | None = None  # made with the first network that has names
+        self._without_place: dict[str, Network] = {}  # who runs on ``host`` or ``none``, where nobody has an address
 
     # --- creation ---------------------------------------------------------------------------------
 
@@ -114,6 +115,9 @@ class Networking:
             return None
         members = container.definition.networks
         if NONE in members or HOST in members or not members:
+            self._note_without_place(container)
+            if container.id in self._without_place:
+                self._tell(container, self._without_place[container.id], "connect")
             return None
         if self._networks.warning and list(members) == ["bridge"]:
             _log.warning("a container has no network container=%s reason=%s", container.id, self._networks.warning)
@@ -127,6 +131,18 @@ class Networking:
         except BaseException:
             await self.release(container)
             raise
+
+    def _note_without_place(self, container: Container) -> None:
+        """Remember that a container is on ``host`` or ``none``, to tell of it when it leaves."""
+        name = next((name for name in (NONE, HOST) if name in container.definition.networks), None)
+        if name is not None:
+            self._without_place[container.id] = self._networks.get(name)
+
+    def _leave_no_place(self, container: Container) -> None:
+        """A container ends, or leaves ``none``."""
+        network = self._without_place.pop(container.id, None)
+        if network is not None:
+            self._tell(container, network, "disconnect")
 
     def _take_host_name(self, container: Container, shared: str) -> None:
         """The host name belongs to the network: who shares one has the other's."""
@@ -188,6 +204,7 @@ class Networking:
         """Take all places of a container back; nothing happens when it has none."""
         for endpoint in container.endpoints.values():
             self._tell(container, self._networks.get(endpoint.network_id), "disconnect")
+        self._leave_no_place(container)
         container.linked.clear()
         if self._dns is not None:
             self._dns.stop(container.id)
@@ -204,6 +221,7 @@ class Networking:
 
     def adopt(self, container: Container) -> None:
         """Take over the places of a container that ran before this daemon did; before `wherry.network` starts."""
+        self._note_without_place(container)
         if container.host.network_mode == HOST or joined_container(container.host.network_mode):
             return
         places = self._networks.endpoints_of(container.id)
@@ -297,6 +315,8 @@ class Networking:
             raise
 
     async def _disconnect_now(self, container: Container, name: str, *, force: bool) -> None:
+        if name == NONE:
+            self._leave_no_place(container)
         endpoint = container.endpoints.get(name)
         if endpoint is not None:
             sandbox = self._networks.sandbox(container.id)
@@ -406,8 +426,10 @@ class Networking:
         return self._files.upstreams(container.host) if container is not None else ((), False)
 
     def networks_changed(self) -> None:
-        """A network was made or removed."""
+        """A network was made or removed: what was asked elsewhere may now be a question about an address of ours."""
         self._names.changed()
+        if self._dns is not None:
+            self._dns.forget_cache()
 
     # --- telling ----------------------------------------------------------------------------------
 
