@@ -18,7 +18,7 @@ from aiohttp import ClientSession, UnixConnector, WSMsgType
 
 from wherry.api.app import Api
 from wherry.api.attach import AttachRoutes
-from wherry.api.hijack import HangupWatch, frame
+from wherry.api.hijack import WRITE_LIMIT, HangupWatch, Hijacked, frame
 from wherry.api.routing import Router
 from wherry.engine.streams import AttachOptions, LogChunk
 from wherry.errors import NotFound
@@ -151,6 +151,29 @@ async def test_input_comes_back_in_frames_and_the_end_of_input_ends_it(bench: Be
     writer.write_eof()
     assert await read_all(reader) == b""
     await asyncio.wait_for(bench.attachment.closed.wait(), TIMEOUT)
+
+
+async def test_who_writes_to_a_client_that_reads_nothing_is_held_up() -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    watch = HangupWatch(loop)
+    transport, http = await loop.create_connection(asyncio.Protocol, sock=ours)
+    connection = Hijacked(http, watch)
+    connection.take_over(transport)
+
+    async def write() -> None:
+        for _ in range(16):
+            await connection.write(*frame(1, bytes(WRITE_LIMIT)))
+
+    writing = asyncio.ensure_future(write())
+    with theirs:
+        await asyncio.wait({writing}, timeout=0.1)
+        assert not writing.done()
+        assert transport.get_write_buffer_size() < 3 * WRITE_LIMIT
+        writing.cancel()
+        transport.abort()
+        await asyncio.wait_for(connection.gone, TIMEOUT)
+    watch.close()
 
 
 async def test_output_goes_on_after_the_client_has_half_closed(bench: Bench) -> None:

@@ -6,10 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.engine.config import ContainerConfig, HostConfig, LogConfig, Mount, RestartPolicy, Ulimit
+from wherry.engine.config import (
+    ContainerConfig,
+    DeviceRequest,
+    ExecConfig,
+    Healthcheck,
+    HostConfig,
+    LogConfig,
+    Mount,
+    MountBindOptions,
+    RestartPolicy,
+    Ulimit,
+)
 from wherry.engine.mounts import mount_points
 from wherry.engine.names import check_name, made_up_name, new_id
-from wherry.engine.validate import cpu_list, parse_signal, validate_create
+from wherry.engine.validate import check_exec, cpu_list, parse_signal, validate_create
 from wherry.errors import InvalidInput, Unsupported, WherryError
 
 CPUS = os.cpu_count() or 1
@@ -53,6 +64,11 @@ CPUS = os.cpu_count() or 1
         (HostConfig(ulimits=[Ulimit("nofile", 2, 1)]), "ulimit soft limit must be less than or equal to hard limit"),
         (HostConfig(runtime="kata"), "unknown or invalid runtime name: kata"),
         (HostConfig(sysctls={"net/../kernel": "1"}), "invalid sysctl"),
+        (HostConfig(kernel_memory=1000), "Minimum kernel memory limit allowed is 6MB"),
+        (
+            HostConfig(cpu_realtime_period=5, cpu_realtime_runtime=9),
+            "cpu real-time runtime cannot be higher than cpu real-time period",
+        ),
     ],
 )
 def test_a_host_configuration_that_makes_no_sense_is_refused(host: HostConfig, sentence: str) -> None:
@@ -68,13 +84,51 @@ def test_a_host_configuration_that_makes_no_sense_is_refused(host: HostConfig, s
         (ContainerConfig(env=["=x"]), "invalid environment variable: =x"),
         (ContainerConfig(env=["A=\0"]), "null byte"),
         (ContainerConfig(cmd=["a\0b"]), "null byte"),
-        (ContainerConfig(hostname="no_underscores!"), "invalid hostname format"),
+        (ContainerConfig(hostname="two\nlines"), "invalid hostname format"),
+        (ContainerConfig(hostname="a" * 65), "invalid hostname format"),
+        (ContainerConfig(healthcheck=Healthcheck(interval=5)), "Interval in Healthcheck cannot be less than 1ms"),
+        (ContainerConfig(healthcheck=Healthcheck(timeout=-1)), "Timeout in Healthcheck cannot be less than 1ms"),
+        (ContainerConfig(healthcheck=Healthcheck(start_period=5)), "StartPeriod in Healthcheck cannot be less than"),
+        (ContainerConfig(healthcheck=Healthcheck(retries=-1)), "Retries in Healthcheck cannot be negative"),
         (ContainerConfig(stop_signal="SIGFOO"), "invalid signal: SIGFOO"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(config: ContainerConfig, sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence.replace("(", "\\(")):
         validate_create(config, HostConfig())
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        (
+            HostConfig(device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])]),
+            'could not select device driver "" with capabilities: [[gpu]]',
+        ),
+        (HostConfig(storage_opt={"size": "1G"}), "--storage-opt is not supported"),
+        (HostConfig(volumes_from=["other"]), "--volumes-from is not implemented yet"),
+    ],
+)
+def test_what_would_not_be_kept_is_not_promised(host: HostConfig, sentence: str) -> None:
+    with pytest.raises(WherryError) as caught:
+        validate_create(ContainerConfig(), host)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my_service", "-x", "a.b.c", "a" * 64])
+def test_a_host_name_may_be_whatever_the_kernel_takes(name: str) -> None:
+    assert validate_create(ContainerConfig(hostname=name), HostConfig()) == []
+
+
+def test_an_exec_is_refused_whose_detach_keys_do_not_exist() -> None:
+    with pytest.raises(InvalidInput, match="Unknown character"):
+        check_exec(ExecConfig(cmd=["true"], detach_keys="ctrl-?"))
+
+
+def test_options_of_a_bind_mount_are_refused_for_a_tmpfs() -> None:
+    mount = Mount(type="tmpfs", target="/x", bind_options=MountBindOptions(propagation="shared"))
+    with pytest.raises(InvalidInput, match='"tmpfs": field BindOptions must not be specified'):
+        mount_points(HostConfig(mounts=[mount]))
 
 
 def test_what_makes_sense_passes_without_warnings() -> None:

@@ -67,7 +67,7 @@ class ExecRoutes:
         """ContainerExec."""
         config = await call.json(ExecConfig)
         if not config.cmd:
-            raise InvalidInput("no exec command specified")
+            raise InvalidInput("No exec command specified")
         return reply({"Id": self._execs.create(call.id, config)}, status=201)
 
     async def start(self, call: Call) -> StreamResponse:

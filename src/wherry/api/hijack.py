@@ -143,7 +143,8 @@ class Hijacked(asyncio.Protocol):
         """
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the client has left")
-        self._transport.writelines(pieces)
+        # Not `writelines`: in Python 3.12 and 3.13 it fills the transport's buffer without ever pausing the protocol.
+        self._transport.write(b"".join(pieces))
         await self._may_write.wait()
 
     async def head_taken(self) -> None:

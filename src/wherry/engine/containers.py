@@ -27,11 +27,11 @@ from wherry.engine.metrics import Metrics
 from wherry.engine.networking import Networking
 from wherry.engine.registry import Registry
 from wherry.engine.state import Status
-from wherry.engine.streams import AttachOptions, LogChunk, LogOptions
+from wherry.engine.streams import AttachOptions, DetachKeys, LogChunk, LogOptions
 from wherry.engine.summaries import Lister
 from wherry.engine.update import update
 from wherry.engine.usage import Usage
-from wherry.errors import Conflict, InvalidInput
+from wherry.errors import Conflict, InvalidInput, NotFound
 from wherry.linux import pty
 
 __all__ = ["Containers"]
@@ -97,7 +97,11 @@ class Containers:
 
     async def kill(self, ref: str, signal: str) -> None:
         """Send a signal."""
-        await self.lifecycle.kill(self.registry.get(ref), signal)
+        try:
+            container = self.registry.get(ref)
+        except NotFound as exc:
+            raise NotFound(f"cannot kill container: {ref}", cause=exc.message) from exc
+        await self.lifecycle.kill(container, signal)
 
     async def pause(self, ref: str) -> None:
         """Freeze all its processes."""
@@ -115,7 +119,6 @@ class Containers:
         container = self.registry.get(ref)
         old = container.name
         self.registry.rename(container, new_name)
-        self.networking.renamed(container)
         self.networking.renamed(container)
         self.lifecycle.tell(container, "rename", oldName=f"/{old}")
 
@@ -177,10 +180,12 @@ class Containers:
         """Take part in its standard streams from now on.
 
         :raises Conflict: it is paused or restarting.
+        :raises InvalidInput: there are no such keys to leave by.
         """
         container = self.registry.get(ref)
+        DetachKeys(options.detach_keys)
         if container.state.status is Status.PAUSED:
-            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+            raise Conflict(f"container {ref} is paused, unpause the container before attach")
         if container.state.status is Status.RESTARTING:
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
         attachment = ContainerAttachment(

@@ -75,7 +75,7 @@ class Execs:
         container = self._registry.get(container_ref)
         container.state.check_running(container.id)
         if container.state.status is Status.PAUSED:
-            raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+            raise Conflict(f"container {container_ref} is paused, unpause the container before exec")
         argv = check_exec(config)
         entry = _Exec(new_id(), container, config, argv)
         self._forget_old(container)

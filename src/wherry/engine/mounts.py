@@ -120,7 +120,7 @@ def _bind_mode(mode: str) -> tuple[bool, str, list[str]]:
 def _from_mount(mount: Mount) -> MountPoint:
     target = mount.target or ""
     if not target:
-        raise InvalidInput("invalid mount config for type", cause=f'"{mount.type}": field Target must not be empty')
+        raise InvalidInput(f'invalid mount config for type "{mount.type}": field Target must not be empty')
     try:
         target = _target(target)
     except InvalidInput as exc:
@@ -159,6 +159,8 @@ def _bind_mount(mount: Mount, target: str) -> MountPoint:
 def _tmpfs_mount(mount: Mount, target: str) -> MountPoint:
     if mount.source:
         raise InvalidInput('invalid mount config for type "tmpfs": field Source must not be specified')
+    if mount.bind_options is not None:
+        raise InvalidInput('invalid mount config for type "tmpfs": field BindOptions must not be specified')
     options = ["nosuid", "nodev", "noexec"]
     choice = mount.tmpfs_options
     if choice is not None:

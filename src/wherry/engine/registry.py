@@ -85,10 +85,13 @@ class Registry:
         """
         if not wanted:
             raise InvalidInput("Neither old nor new names may be empty")
-        name = check_name(wanted)
-        if name == container.name:
-            raise InvalidInput("Renaming a container with the same name as its current name")
-        self._check_free(name)
+        try:
+            name = check_name(f"/{wanted.removeprefix('/')}")
+            if name == container.name:
+                raise InvalidInput("Renaming a container with the same name as its current name")
+            self._check_free(name)
+        except Conflict as exc:
+            raise Conflict("Error when allocating new name", cause=exc.message) from exc
         del self._by_name[container.name]
         container.name = name
         self._by_name[name] = container

@@ -134,8 +134,8 @@ def _check_filters(filters: Filters) -> None:
                 raise InvalidInput(f"invalid filter 'health={value}'")
             if name == "name":
                 _pattern(value)
-            if name in ("expose", "publish"):
-                ports_in(value)
+            if name == "is-task" and value.lower() not in ("true", "false", "1", "0"):
+                raise InvalidInput(f"invalid filter 'is-task={value}'")
             if name in ("expose", "publish"):
                 ports_in(value)
 

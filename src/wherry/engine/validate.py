@@ -13,10 +13,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-from wherry.engine.config import ContainerConfig, ExecConfig, HostConfig
+from wherry.engine.config import ContainerConfig, ExecConfig, Healthcheck, HostConfig
 from wherry.engine.network_modes import check_modes
 from wherry.engine.network_ports import check_ports
-from wherry.errors import InvalidInput
+from wherry.engine.streams import DetachKeys
+from wherry.errors import InvalidInput, SystemFault, Unsupported
 from wherry.linux import capabilities
 
 __all__ = ["check_exec", "check_restart_policy", "cpu_list", "parse_signal", "validate_create", "validate_resources"]
@@ -24,7 +25,8 @@ __all__ = ["check_exec", "check_restart_policy", "cpu_list", "parse_signal", "va
 _MINIMUM_MEMORY: Final = 6 << 20
 _RESTART_POLICIES: Final = frozenset({"", "no", "always", "unless-stopped", "on-failure"})
 _LOG_DRIVERS: Final = frozenset({"", "local", "json-file", "none"})
-_HOSTNAME: Final = re.compile(r"[0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?(\.[0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?)*")
+_HOSTNAME: Final = re.compile(r"[^\s\0/]{1,64}")  # what the kernel takes (sethostname(2)) and /etc/hosts can hold
+_MILLISECOND: Final = 1_000_000  # in nanoseconds
 
 
 def validate_create(config: ContainerConfig, host: HostConfig) -> list[str]:
@@ -50,13 +52,27 @@ def _check_config(config: ContainerConfig) -> None:
             raise InvalidInput(f"invalid environment variable: {entry}")
         if "\0" in entry:
             raise InvalidInput("invalid environment variable: it contains a null byte")
-    if config.hostname and (len(config.hostname) > 63 or not _HOSTNAME.fullmatch(config.hostname)):
+    if config.hostname and not _HOSTNAME.fullmatch(config.hostname):
         raise InvalidInput(f"invalid hostname format: {config.hostname}")
     if config.stop_signal:
         parse_signal(config.stop_signal)
     for word in [*_words(config.cmd), *_words(config.entrypoint)]:
         if "\0" in word:
             raise InvalidInput("invalid argument: it contains a null byte")
+    if config.healthcheck is not None:
+        _check_health(config.healthcheck)
+
+
+def _check_health(check: Healthcheck) -> None:
+    durations = {
+        "Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+    }  # fmt: skip
+    for name, value in durations.items():
+        if value and value < _MILLISECOND:
+            raise InvalidInput(f"{name} in Healthcheck cannot be less than 1ms")
+    if (check.retries or 0) < 0:
+        raise InvalidInput("Retries in Healthcheck cannot be negative")
 
 
 def _words(value: list[str] | str | None) -> list[str]:
@@ -68,6 +84,7 @@ def check_exec(config: ExecConfig) -> list[str]:
 
     :raises InvalidInput: there is no command, or something in it makes no sense.
     """
+    DetachKeys(config.detach_keys or "")
     argv = _words(config.cmd)
     if not argv or not argv[0]:
         raise InvalidInput("No exec command specified")
@@ -207,8 +224,20 @@ def _check_odds(host: HostConfig) -> None:
         raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}")
     if (host.isolation or "") not in ("", "default"):
         raise InvalidInput(f'invalid isolation "{host.isolation}" on linux')
+    _check_unkept(host)
     for limit in host.ulimits or []:
         _check_ulimit(limit.name, limit.soft, limit.hard)
+
+
+def _check_unkept(host: HostConfig) -> None:
+    """Refuse what would be a promise that nobody keeps."""
+    for request in host.device_requests or []:
+        shown = "[" + " ".join(f"[{' '.join(group)}]" for group in request.capabilities or []) + "]"
+        raise SystemFault(f'could not select device driver "{request.driver or ""}" with capabilities: {shown}')
+    if host.storage_opt:
+        raise Unsupported("--storage-opt is not supported", hint="the size of a writable layer cannot be limited")
+    if host.volumes_from:
+        raise Unsupported("--volumes-from is not implemented yet", hint="name the directories: -v /path:/in/container")
 
 
 def _check_ulimit(name: str, soft: int, hard: int) -> None:
@@ -252,6 +281,8 @@ def _check_memory(host: HostConfig) -> None:
         raise InvalidInput("You should always set the Memory limit when using Memoryswap limit, see usage")
     if swap < -1:
         raise InvalidInput(f"invalid memory swap limit: {swap}")
+    if 0 < (host.kernel_memory or 0) < _MINIMUM_MEMORY:
+        raise InvalidInput("Minimum kernel memory limit allowed is 6MB")
     if reservation and reservation < _MINIMUM_MEMORY:
         raise InvalidInput("Minimum memory reservation allowed is 6MB")
     if memory and reservation and memory < reservation:
@@ -274,6 +305,8 @@ def _check_cpu(host: HostConfig) -> None:
         raise InvalidInput("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if quota > 0 and quota < 1_000:
         raise InvalidInput("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    if 0 < (host.cpu_realtime_period or 0) < (host.cpu_realtime_runtime or 0):
+        raise InvalidInput("cpu real-time runtime cannot be higher than cpu real-time period")
     if host.cpu_shares is not None and host.cpu_shares < 0:
         raise InvalidInput(f"shares cannot be negative: {host.cpu_shares}")
     _check_cpuset(host.cpuset_cpus or "", "cpus", "CPUs", _online("/sys/devices/system/cpu/online"))
