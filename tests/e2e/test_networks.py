@@ -270,3 +270,13 @@ def test_network_events_tell_of_containers_without_addresses(
     )  # fmt: skip
     kind = "null" if name == "none" else "host"
     assert shown.splitlines() == [f"connect {name} {kind}", f"disconnect {name} {kind}"]
+
+
+@pytest.mark.parametrize(("version", "warned"), [("v1.43", False), ("v1.44", True)])
+def test_a_mac_address_for_the_whole_container_is_warned_of_by_new_clients(
+    daemon: Daemon, busybox: str, clean: None, version: str, warned: bool
+) -> None:
+    body = {"Image": busybox, "Cmd": ["true"], "MacAddress": "02:42:ac:11:00:77"}
+    answer = daemon.request("POST", f"/{version}/containers/create", body)
+    assert answer.status == 201, answer.body
+    assert any("MacAddress field is now deprecated" in text for text in answer.json["Warnings"]) == warned

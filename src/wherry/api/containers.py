@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 WAIT_CONDITIONS: Final = ("not-running", "next-exit", "removed")
 _TAR: Final = "application/x-tar"
+_MAC_BY_NETWORK: Final = (1, 44)  # the API version from which a MAC address belongs to a place on a network
+_MAC_DEPRECATED: Final = (
+    "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
+)
 #: dockerd takes a start's body up to this length for "nothing"; the shortest HostConfig is longer.
 _NO_BODY: Final = 7
 
@@ -131,6 +135,8 @@ class ContainerRoutes:
         identifier, warnings = await self._containers.create(
             call.text("name") or None, request, call.text("platform") or None
         )
+        if request.mac_address and call.version >= _MAC_BY_NETWORK:
+            warnings = [*warnings, _MAC_DEPRECATED]
         return reply({"Id": identifier, "Warnings": warnings}, status=201)
 
     async def inspect(self, call: Call) -> StreamResponse:
