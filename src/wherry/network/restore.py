@@ -22,6 +22,8 @@ from wherry.network.places import establish
 __all__ = ["Place", "allow_forwarding", "remove_everything", "restore"]
 
 _log: Final = logging.getLogger(__name__)
+_TRIAL: Final = "wherry-trial"
+_NOBODYS_MAC: Final = "01:00:00:00:00:00"  # a group's address: no interface can have it
 
 
 class Place(NamedTuple):
@@ -45,6 +47,8 @@ def restore(kernel: Kernel, networks: Sequence[Network], places: Sequence[Place]
     :returns: what could not be done, in sentences; empty when all is well.
     """
     failures: list[str] = []
+    if anew and any(network.driver == "bridge" for network in networks):
+        failures += missing_veth(kernel)
     _remove_strangers(kernel, networks, places)
     for network in networks:
         try:
@@ -54,6 +58,19 @@ def restore(kernel: Kernel, networks: Sequence[Network], places: Sequence[Place]
     _restore_links(kernel, places, failures)
     _restore_firewall(kernel, networks, places, failures, anew=anew)
     return failures
+
+
+def missing_veth(kernel: Kernel) -> list[str]:
+    """Why no container can be on a bridge, if the kernel has no veth pairs; found out by asking for an impossible one.
+
+    The kernel looks for the kind before it looks at the address (``veth_validate``), so nothing is ever made.
+    """
+    try:
+        kernel.route.request(rtnetlink.veth(_TRIAL, f"{_TRIAL}2", mac=_NOBODYS_MAC))
+    except SystemCallError as exc:
+        if exc.errno == errno.EOPNOTSUPP:
+            return [f"this kernel has no veth pairs: containers can only be on 'none' and 'host' ({exc})"]
+    return []
 
 
 def _remove_strangers(kernel: Kernel, networks: Sequence[Network], places: Sequence[Place]) -> None:
