@@ -205,3 +205,14 @@ def test_networks_and_volumes_are_listed(docker: Callable[..., str]) -> None:
     assert sorted(docker("network", "ls", "--format", "{{.Name}}").split()) == ["bridge", "host", "none"]
     assert docker("volume", "ls", "-q") == ""
     assert json.loads(docker("network", "inspect", "none"))[0]["Driver"] == "null"
+
+
+def test_details_are_what_the_logs_options_name(daemon: Daemon, busybox: str) -> None:
+    options = ["--log-opt", "labels=a", "--log-opt", "env-regex=^FO"]
+    given = ["--label", "a=1", "--label", "b=2", "-e", "FOO=x y", *options]
+    daemon.docker("run", "--name", "detailed", "--network=none", *given, busybox, "printf", "one\\ntwo\\n", check=True)
+    shown = daemon.docker("logs", "--details", "detailed", check=True).stdout
+    stamped = daemon.docker("logs", "-t", "--details", "detailed", check=True).stdout
+    daemon.docker("rm", "detailed", check=True)
+    assert shown == "FOO=x+y,a=1 one\nFOO=x+y,a=1 two\n"
+    assert [line.split(" ", 1)[1] for line in stamped.splitlines()] == ["FOO=x+y,a=1 one", "FOO=x+y,a=1 two"]

@@ -79,6 +79,7 @@ def _options(call: Call) -> LogOptions:
         until=call.moment("until"),
         tail=_tail(call.text("tail")),
         timestamps=call.flag("timestamps"),
+        details=call.flag("details"),
         follow=call.flag("follow"),
     )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import cast
+from urllib.parse import quote_plus
 
 from wherry.engine.container import Container
 from wherry.engine.output import OutputFeed, merged
 from wherry.engine.streams import LogChunk, LogOptions
 from wherry.errors import Unsupported
-from wherry.keeper.lines import LineCutter
+from wherry.keeper.lines import LineCutter, timestamp
 from wherry.keeper.logreader import BEGINNING, Chunk, Start, position_at
 from wherry.keeper.records import NOTE
 from wherry.keeper.tail import start_of_tail
@@ -30,7 +32,9 @@ async def read_logs(container: Container, feed: OutputFeed, options: LogOptions)
     start = _start(str(feed.directory), streams, options)
     until_end_of = feed.present_or_next() if options.follow and feed.is_running else 0
     chunks = _in_time(feed.follow(start, streams, until_end_of=until_end_of), options)
-    out = _stamped(chunks) if options.timestamps else merged(chunks)
+    details = _details(container) if options.details else b""
+    marking = options.timestamps or options.details
+    out = _marked(chunks, details, stamp=options.timestamps) if marking else merged(chunks)
     async with aclosing(cast("AsyncGenerator[LogChunk, None]", out)) as lines:
         async for chunk in lines:
             yield chunk
@@ -56,11 +60,29 @@ async def _in_time(chunks: AsyncGenerator[Chunk, None], options: LogOptions) -> 
             yield chunk
 
 
-async def _stamped(chunks: AsyncIterator[Chunk]) -> AsyncIterator[LogChunk]:
+async def _marked(chunks: AsyncIterator[Chunk], details: bytes, *, stamp: bool) -> AsyncIterator[LogChunk]:
+    """Lines with their time, or with details, or with both before each."""
     cutter = LineCutter()
     async for chunk in chunks:
         if chunk.data and chunk.stream != NOTE:
             for lines in cutter.feed(chunk):
-                yield LogChunk(lines.stream, lines.stamped())
+                yield LogChunk(lines.stream, lines.marked((timestamp(lines.time) if stamp else b"") + details))
     for lines in cutter.flush():
-        yield LogChunk(lines.stream, lines.stamped())
+        yield LogChunk(lines.stream, lines.marked((timestamp(lines.time) if stamp else b"") + details))
+
+
+def _details(container: Container) -> bytes:
+    """What the log's options ``labels``, ``env`` and their ``-regex`` name, in Docker's form: ``a=1,b=x+y`` and a space."""
+    log = container.host.log_config
+    options = (log.config or {}) if log else {}
+    environment = dict(entry.partition("=")[::2] for entry in container.config.env or [] if "=" in entry)
+    found = {
+        **_chosen(container.config.labels or {}, options.get("labels", ""), options.get("labels-regex", "")),
+        **_chosen(environment, options.get("env", ""), options.get("env-regex", "")),
+    }
+    return (",".join(f"{quote_plus(name)}={quote_plus(found[name])}" for name in sorted(found)) + " ").encode()
+
+
+def _chosen(values: Mapping[str, str], names: str, pattern: str) -> dict[str, str]:
+    wanted = names.split(",")
+    return {n: v for n, v in values.items() if n in wanted or (pattern and re.search(pattern, n))}

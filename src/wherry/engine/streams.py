@@ -37,7 +37,10 @@ class AttachOptions:
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """Which part of a log is wanted; times are nanoseconds since the epoch."""
+    """Which part of a log is wanted; times are nanoseconds since the epoch.
+
+    :param details: put what the log's options name of labels and environment before each line.
+    """
 
     stdout: bool = True
     stderr: bool = True
@@ -45,6 +48,7 @@ class LogOptions:
     until: int | None = None
     tail: int | None = None
     timestamps: bool = False
+    details: bool = False
     follow: bool = False
 
 

@@ -205,10 +205,19 @@ def _check_logging(host: HostConfig) -> None:
             raise InvalidInput(f"unknown log opt '{name}' for {log.type or 'local'} log driver")
         if name == "mode" and value not in ("blocking", "non-blocking"):
             raise InvalidInput(f"logger: logging mode not supported: {value}")
+        if name in ("labels-regex", "env-regex"):
+            _check_pattern(name, value)
         if name == "max-file" and not (value.isdecimal() and int(value) >= 1):
             raise InvalidInput("max-file cannot be less than 1")
         if name == "max-size" and not re.fullmatch(r"(?i)\d+(\.\d+)?\s*([kmgtp]i?b?|b)?|-1", value):
             raise InvalidInput(f"invalid size: '{value}'")
+
+
+def _check_pattern(name: str, text: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as exc:
+        raise InvalidInput(f"log opt '{name}' is no regular expression: {text}", cause=str(exc)) from exc
 
 
 def _check_odds(host: HostConfig) -> None:

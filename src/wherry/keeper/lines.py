@@ -33,9 +33,12 @@ class Lines(NamedTuple):
 
     def stamped(self) -> bytes:
         """The lines with their time before each, as ``docker logs --timestamps`` writes it."""
-        stamp = timestamp(self.time)
-        body = self.data[:-1].replace(b"\n", b"\n" + stamp) + self.data[-1:]
-        return body if self.continues else stamp + body
+        return self.marked(timestamp(self.time))
+
+    def marked(self, mark: bytes) -> bytes:
+        """The lines with the same words before each."""
+        body = self.data[:-1].replace(b"\n", b"\n" + mark) + self.data[-1:]
+        return body if self.continues else mark + body
 
 
 class LineCutter:
