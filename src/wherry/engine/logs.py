@@ -72,7 +72,7 @@ async def _marked(chunks: AsyncIterator[Chunk], details: bytes, *, stamp: bool) 
 
 
 def _details(container: Container) -> bytes:
-    """What the log's options ``labels``, ``env`` and ``*-regex`` name, as Docker writes it: ``a=1,b=x+y`` and a space."""
+    """What the options ``labels``, ``env`` and ``*-regex`` name, as Docker writes it: ``a=1,b=x+y`` and a space."""
     log = container.host.log_config
     options = (log.config or {}) if log else {}
     environment = dict(entry.partition("=")[::2] for entry in container.config.env or [] if "=" in entry)
