@@ -143,6 +143,22 @@ async def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
                 assert (await ask(session, "GET", f"{server.url}/v2/")).status == 200
 
 
+async def test_workers_end_when_the_process_that_watches_them_is_killed(tmp_path: Path) -> None:
+    with running("--root", str(tmp_path), "--workers", "2") as server:
+        children = await asyncio.to_thread(children_of, server.process.pid)
+        server.kill()
+        async with asyncio.timeout(20):
+            while any(is_registry(pid) for pid in children):  # noqa: ASYNC110 - a process that is not ours
+                await asyncio.sleep(0.02)
+
+
+def is_registry(pid: int) -> bool:
+    try:
+        return b"wherry.registry.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wherry.errors import InvalidInput, SystemFault
+from wherry.linux.process import set_pdeathsig
 from wherry.registry.server.metrics import Metrics
 from wherry.registry.server.serve import serve
 from wherry.registry.storage.filesystem import FilesystemStorage
@@ -91,6 +92,7 @@ class _Workers:
         self._first: socket.socket | None = first
         self._metrics = metrics
         self._pids: dict[int, tuple[int, float]] = {}
+        self._watcher = os.getpid()
         self._ending = False
 
     def run(self) -> int:
@@ -133,6 +135,11 @@ class _Workers:
     def _work(self, worker: int, listener: socket.socket) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        set_pdeathsig(
+            signal.SIGTERM
+        )  # who watches may be killed: nobody would pass a signal on, and the address be kept
+        if os.getppid() != self._watcher:
+            return 1
         self._metrics.take_row(worker)
         asyncio.run(serve(self._settings, listener, self._metrics, housekeeper=worker == 0, ready=lambda: None))
         return 0
