@@ -45,10 +45,10 @@ def remove_network_objects(exec_root: Path) -> None:
             if link.alias == own:
                 with suppress(SystemCallError):  # the other end of a pair that is gone already
                     conversation.request(rtnetlink.delete_link(link.number))
+    firewall = Firewall(own)
     with suppress(SystemCallError):
-        firewall = Firewall(own)
         firewall.remove_all()
-        firewall.close()
+    firewall.close()
 
 
 @contextmanager

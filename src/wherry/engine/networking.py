@@ -119,6 +119,7 @@ class Networking:
             if container.id in self._without_place:
                 self._tell(container, self._without_place[container.id], "connect")
             return None
+        await self._networks.ready()  # what the kernel lacks is known from then on
         if self._networks.warning and list(members) == ["bridge"]:
             _log.warning("a container has no network container=%s reason=%s", container.id, self._networks.warning)
             return None

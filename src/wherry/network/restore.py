@@ -112,10 +112,12 @@ def _restore_firewall(
     try:
         if anew or not kernel.firewall.intact(bridges, guards, bindings):
             kernel.firewall.restore(bridges, guards, bindings)
+            # Tables that this kernel does not take are left out without an error, and that may be all of them.
+            reason = kernel.firewall.available()
+            kernel.has_no_firewall = reason is not None
+            failures += [reason] if reason else []
     except SystemCallError as exc:
-        reason = kernel.firewall.available()
-        kernel.has_no_firewall = reason is not None
-        failures.append(reason or f"the firewall's tables cannot be made: {exc}")
+        failures.append(f"the firewall's tables cannot be made: {exc}")
 
 
 def allow_forwarding(kernel: Kernel, *, ipv6: bool) -> None:
