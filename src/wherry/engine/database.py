@@ -1,9 +1,11 @@
 """The containers' table.
 
-One row per container: its ID, its name, what never changes about it, and its state; the two as JSON, as they are only
-read whole. WAL with ``synchronous=NORMAL``: a commit costs no fsync and survives the death of the process at any
-instruction; the last few commits may be lost when the *machine* dies, which reconciliation handles like any other
-difference.
+One row per container: its ID, its name, what hardly ever changes about it, and the state it was made with; the two as
+JSON, as they are only read whole. What became of its state is in a table of its own, with short rows: SQLite writes
+whole pages, and a start is to write one of them, not all those that a definition takes.
+
+WAL with ``synchronous=NORMAL``: a commit costs no fsync and survives the death of the process at any instruction; the
+last few commits may be lost when the *machine* dies, which reconciliation handles like any other difference.
 """
 
 from __future__ import annotations
@@ -22,6 +24,21 @@ CREATE TABLE IF NOT EXISTS containers (
     definition BLOB NOT NULL,
     state BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS states (
+    id TEXT PRIMARY KEY,
+    state BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS containers_end AFTER DELETE ON containers BEGIN
+    DELETE FROM states WHERE id = old.id;
+END;
+"""
+_ROWS = """
+SELECT id, name, definition, COALESCE(states.state, containers.state)
+FROM containers LEFT JOIN states USING (id)
+"""
+_SET_STATE = """
+INSERT INTO states SELECT id, ? FROM containers WHERE id = ?
+ON CONFLICT DO UPDATE SET state = excluded.state
 """
 
 
@@ -41,15 +58,15 @@ class Database:
 
     def rows(self) -> list[tuple[str, str, bytes, bytes]]:
         """All rows: ID, name, definition, state."""
-        return self._connection.execute("SELECT id, name, definition, state FROM containers").fetchall()
+        return self._connection.execute(_ROWS).fetchall()
 
     def insert(self, identifier: str, name: str, definition: bytes, state: bytes) -> None:
         """Add a container."""
         self._write("INSERT INTO containers VALUES (?, ?, ?, ?)", identifier, name, definition, state)
 
     def set_state(self, identifier: str, state: bytes) -> None:
-        """Write a container's state."""
-        self._write("UPDATE containers SET state = ? WHERE id = ?", state, identifier)
+        """Write a container's state; nothing happens when there is no such container."""
+        self._write(_SET_STATE, state, identifier)
 
     def set_definition(self, identifier: str, name: str, definition: bytes) -> None:
         """Write a container's name and definition."""
