@@ -13,7 +13,7 @@ from wherry.engine.database import Database
 from wherry.errors import CorruptData
 
 PAGE: Final = 4096
-FRAME: Final = 24 + PAGE  # https://www.sqlite.org/fileformat.html, 4.1: the header of a frame and one page
+FRAME: Final = 24 + PAGE  # SQLite's file format, 4.1: the header of a frame and one page
 
 
 def test_what_was_written_is_there_for_the_next_one(tmp_path: Path) -> None:

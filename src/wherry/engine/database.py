@@ -50,10 +50,13 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
+        opened = None
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=32, timeout=10)
-            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            self._connection = opened = sqlite3.connect(path, isolation_level=None, cached_statements=32, timeout=10)
+            opened.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
         except sqlite3.DatabaseError as exc:
+            if opened is not None:
+                opened.close()
             raise CorruptData(f"cannot open the database '{path}'", cause=str(exc)) from exc
 
     def rows(self) -> list[tuple[str, str, bytes, bytes]]:

@@ -33,10 +33,13 @@ class Database:
 
     def __init__(self, path: Path, schema: str) -> None:
         self._lock = threading.RLock()
+        opened = None
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SMALL_LOG + schema)
+            self._connection = opened = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            opened.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SMALL_LOG + schema)
         except sqlite3.DatabaseError as exc:
+            if opened is not None:
+                opened.close()
             raise CorruptData(f"cannot open the database '{path}'", cause=str(exc)) from exc
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
