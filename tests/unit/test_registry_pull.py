@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,35 @@ async def test_pulling_again_moves_nothing(store: ImageStore, liar: Liar) -> Non
     steps = await pull(store, liar)
     assert steps[-1]["status"] == f"Status: Image is up to date for {liar.host}/app:1"
     assert liar.count("/blobs/") == 0
+
+
+def cut(path: Path) -> None:
+    """What a power cut does to a file whose bytes had not reached the disk."""
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [cut, Path.unlink])
+@pytest.mark.parametrize("which", ["layer", "config", "manifest"])
+async def test_pulling_again_brings_back_the_blob_that_was_lost(
+    store: ImageStore, liar: Liar, which: str, harm: Callable[[Path], None]
+) -> None:
+    liar.image([BASE, TOP])
+    await pull(store, liar)
+    image = store.resolve(f"{liar.host}/app:1")
+    manifest = image.manifest
+    lost = {"layer": manifest.layers[1], "config": manifest.config}.get(which)
+    path = store.content.path(lost.digest if lost else image.manifest_digest)
+    whole = path.read_bytes()
+    path.chmod(0o600)
+    harm(path)
+    liar.asked.clear()
+    await pull(store, liar)
+    assert path.read_bytes() == whole
+    assert store.is_whole(image.id)
+    assert liar.count("/blobs/") == (0 if which == "manifest" else 1)
+    assert partials(store) == {}
+    await pull(store, liar)
+    assert liar.count("/blobs/") == (0 if which == "manifest" else 1)
 
 
 async def test_only_the_layers_that_are_missing_are_fetched(store: ImageStore, liar: Liar) -> None:

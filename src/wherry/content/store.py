@@ -219,6 +219,13 @@ class ContentStore:
     def __contains__(self, digest: Digest) -> bool:
         return self.path(digest).exists()
 
+    def holds(self, digest: Digest, size: int) -> bool:
+        """Whether a blob is there with as many bytes as it should have: after a power cut, files may be empty."""
+        try:
+            return self.path(digest).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
     def delete(self, digest: Digest) -> None:
         """Remove a blob; nothing happens when there is none."""
         self.path(digest).unlink(missing_ok=True)
@@ -242,7 +249,7 @@ class ContentStore:
     def _adopt(self, fd: int, staged: Path, digest: Digest) -> None:
         final = self.path(digest)
         with disk_errors("store a blob"):
-            if final.exists():
+            if self.holds(digest, os.fstat(fd).st_size):
                 staged.unlink(missing_ok=True)
                 return
             os.fsync(fd)

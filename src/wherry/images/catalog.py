@@ -182,20 +182,32 @@ class Catalog:
     ) -> Image:
         """Make an image known whose blobs and layers are all there. One that is known already just comes back.
 
+        One of which a blob was lost takes the manifest, and with it the blobs, that it comes with now.
+
         :param also: further blobs to keep with it, such as statements about it.
         """
         with self._lock:
             present = self._images.get(identifier)
             image = present
-            if image is None or image.removed:
+            if image is None or image.removed or not self.is_complete(image):
                 row = (str(identifier), str(manifest), added, json.dumps(list(parts)), int(built_in), 0)
                 image = self._image(row)
+            dropped: list[Target] = []
             with self._database.transaction() as connection:
                 if image is not present:
+                    dropped = self._references.drop(connection, identifier)
                     connection.execute("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
                 self._references.add(connection, identifier, [*_needs(image), *map(blob, also)])
             self._images[identifier] = image
-            return image
+        self._references.collect(dropped)
+        return image
+
+    def is_complete(self, image: Image) -> bool:
+        """Whether all of an image's blobs are there, as far as their sizes tell."""
+        manifest = image.manifest
+        return image.manifest_digest in self._content and all(
+            self._content.holds(one.digest, one.size) for one in [manifest.config, *manifest.layers]
+        )
 
     def name(self, identifier: Digest, name: Reference) -> Digest | None:
         """Give an image a name, taking it from the one that had it; one that was removed meanwhile is back.

@@ -265,6 +265,11 @@ class ImageStore:
             return None if image.removed else image
         return None
 
+    def is_whole(self, identifier: Digest) -> bool:
+        """Whether an image is here with all its blobs, as far as their sizes tell; looks at the disk."""
+        image = self.find(identifier)
+        return image is not None and self._catalog.is_complete(image)
+
     def arrived(
         self, identifier: Digest, manifest: Digest, names: Sequence[Reference], also: Sequence[Digest] = ()
     ) -> bool:

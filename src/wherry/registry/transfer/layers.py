@@ -156,10 +156,14 @@ class LayerJob:
         blob = self.wanted.blob
         if not 0 <= blob.size <= _MAX_BLOB:
             raise TooLarge(f"layer {blob.digest} has {blob.size} bytes, where {_MAX_BLOB} are allowed")
-        if blob.digest in self._store.content:
+        if self._store.content.holds(blob.digest, blob.size):
             self._say("Download complete")
             async with self._jobs.slots:
-                return await self._jobs.in_thread(self._from_store)
+                try:
+                    return await self._jobs.in_thread(self._from_store)
+                except CorruptData:
+                    if not await asyncio.to_thread(self._drop_damaged):
+                        raise
         try:
             return await self._from_registry()
         except _Spoiled as spoiled:
@@ -237,6 +241,17 @@ class LayerJob:
     def _from_store(self) -> Layer:
         with self._store.content.open(self.wanted.blob.digest) as stream:
             return self._unpack(stream, None)
+
+    def _drop_damaged(self) -> bool:
+        """Remove the store's blob if the disk has damaged it; otherwise the archive itself is to blame."""
+        digest = self.wanted.blob.digest
+        try:
+            with self._store.content.open(digest) as stream:
+                _verify(stream, digest)
+        except CorruptData:
+            self._store.content.delete(digest)
+            return True
+        return False
 
     def _unpack(self, stream: Reader, reader: Growing | None) -> Layer:
         wanted, layers = self.wanted, self._store.layers

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from wherry.content.store import MAX_DOCUMENT
 from wherry.errors import CorruptData, Forbidden, NotFound, Unauthenticated, WherryError
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
@@ -64,7 +63,7 @@ class Pull:
             lease.blob(*(document.digest for document in chosen.path), chosen.manifest.config.digest)
             lease.blob(*(layer.blob.digest for layer in layers))
             lease.layer(*(layer.chain for layer in layers))
-            if self._store.find(chosen.manifest.config.digest) is None:
+            if not await asyncio.to_thread(self._store.is_whole, chosen.manifest.config.digest):
                 await self._bring(layers)
             changed = await asyncio.to_thread(self._finish, chosen, config, layers)
         self._tell(step(f"Digest: {top.digest}"))
@@ -86,18 +85,26 @@ class Pull:
 
     async def _fetch(self, digest: str) -> Document:
         """A document by its digest, from the store when it is there."""
-        if Digest(digest) in self._store.content:
-            with suppress(CorruptData, NotFound):
-                data = await asyncio.to_thread(self._store.content.read, Digest(digest))
-                return Document(data, "", Digest(digest))
+        with suppress(NotFound):
+            return Document(await asyncio.to_thread(self._sound, Digest(digest)), "", Digest(digest))
         return await repeated(lambda: self._sources[0].document(digest), self._settings)
 
     async def _config(self, chosen: Chosen) -> bytes:
         digest, size = chosen.manifest.config.digest, chosen.manifest.config.size
-        if digest in self._store.content:
-            with suppress(CorruptData, NotFound):
-                return await asyncio.to_thread(self._store.content.read, digest, MAX_DOCUMENT)
+        with suppress(NotFound):
+            return await asyncio.to_thread(self._sound, digest)
         return await repeated(lambda: self._sources[0].small_blob(digest, size), self._settings)
+
+    def _sound(self, digest: Digest) -> bytes:
+        """A document of the store; one that the disk has damaged goes, so that another can take its place.
+
+        :raises NotFound: there is none, or none any more.
+        """
+        try:
+            return self._store.content.read(digest)
+        except CorruptData as exc:
+            self._store.content.delete(digest)
+            raise NotFound(f"no such blob: {digest}") from exc
 
     async def _bring(self, layers: Sequence[Wanted]) -> None:
         """Have all layers brought, at the same time; with the first that fails the others are given up."""
@@ -105,7 +112,8 @@ class Pull:
         parent: LayerJob | None = None
         try:
             for wanted in layers:
-                if wanted.chain in self._store.layers and wanted.blob.digest in self._store.content:
+                is_here = self._store.content.holds(wanted.blob.digest, wanted.blob.size)
+                if is_here and wanted.chain in self._store.layers:
                     self._tell(step("Already exists", wanted.blob.digest.short))
                     parent = None
                     continue
@@ -120,8 +128,8 @@ class Pull:
         """Give everything its place, the blobs first, then the row and the names: the point of no return."""
         content, partials = self._store.content, self._store.partials
         with self._jobs.adopting:
-            for digest in {layer.blob.digest for layer in layers}:
-                if digest not in content and partials.path(digest).exists():
+            for digest, size in {(layer.blob.digest, layer.blob.size) for layer in layers}:
+                if not content.holds(digest, size) and partials.path(digest).exists():
                     content.adopt(partials.path(digest), digest)
         for document in chosen.path:
             content.ingest([document.data], digest=document.digest)
