@@ -208,11 +208,11 @@ def test_networks_and_volumes_are_listed(docker: Callable[..., str]) -> None:
 
 
 def test_details_are_what_the_logs_options_name(daemon: Daemon, busybox: str) -> None:
-    options = ["--log-opt", "labels=a", "--log-opt", "env-regex=^FO"]
-    given = ["--label", "a=1", "--label", "b=2", "-e", "FOO=x y", *options]
+    options = ["--log-opt", "labels=a", "--log-opt", "env-regex=^ZO"]
+    given = ["--label", "a=1", "--label", "b=2", "-e", "ZOO=x y", *options]
     daemon.docker("run", "--name", "detailed", "--network=none", *given, busybox, "printf", "one\\ntwo\\n", check=True)
     shown = daemon.docker("logs", "--details", "detailed", check=True).stdout
     stamped = daemon.docker("logs", "-t", "--details", "detailed", check=True).stdout
     daemon.docker("rm", "detailed", check=True)
-    assert shown == "FOO=x+y,a=1 one\nFOO=x+y,a=1 two\n"
-    assert [line.split(" ", 1)[1] for line in stamped.splitlines()] == ["FOO=x+y,a=1 one", "FOO=x+y,a=1 two"]
+    assert shown == "ZOO=x+y,a=1 one\nZOO=x+y,a=1 two\n"
+    assert [line.split(" ", 1)[1] for line in stamped.splitlines()] == ["ZOO=x+y,a=1 one", "ZOO=x+y,a=1 two"]
