@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -53,13 +54,22 @@ class Registry:
         if self.kind == "wherry":
             auth = ["--htpasswd", str(self._users)] if self._users else []
             module = [sys.executable, "-m", "wherry.registry.server", "serve"]
-            return [*module, "--addr", self.host, "--root", str(data), *auth]
+            return [*module, "--addr", self.host, "--root", str(data), "--access-log", "-", *auth]
         auth_text = f"auth: {{htpasswd: {{realm: tests, path: {self._users}}}}}\n" if self._users else ""
         (self.root / "config.yml").write_text(
             f"version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n"
             f"http: {{addr: '{self.host}'}}\n{auth_text}"
         )
         return [program("docker-registry") or "docker-registry", "serve", str(self.root / "config.yml")]
+
+    def sent(self, after: int = 0) -> list[str]:
+        """The blobs and manifests that were given out since the log had `after` bytes: ``blobs/sha256:...``."""
+        log = (self.root / "log").read_bytes()[after:].decode()
+        return re.findall(r'"GET /v2/\S+?/((?:blobs|manifests)/\S+) HTTP/[0-9.]+" 20[06]', log)
+
+    def log_size(self) -> int:
+        """How long its log is."""
+        return (self.root / "log").stat().st_size
 
     def status(self, path: str) -> int:
         """The status of a GET; 0 when nobody answers."""

@@ -277,6 +277,77 @@ def test_a_daemon_killed_while_it_pulls_goes_on_from_there(own_daemon: Daemon, r
     assert list((own_daemon.data_root / "tmp").iterdir()) == []
 
 
+def two_layers(daemon: Daemon, base: str, name: str) -> list[str]:
+    """An image of two layers that came from a registry. :returns: the digests of its layers' blobs."""
+    script = "echo hello > /greeting"
+    container = daemon.docker("run", "-d", "--network", "none", base, "sh", "-c", script, check=True).stdout.strip()
+    daemon.docker("wait", container, check=True)
+    daemon.docker("commit", container, name, check=True)
+    daemon.docker("rm", container, check=True)
+    daemon.docker("push", name, check=True)
+    daemon.docker("rmi", name, check=True)
+    daemon.docker("pull", name, check=True)
+    manifest = json.loads(daemon.cli("manifest", "inspect", name, check=True).stdout)
+    return [layer["digest"] for layer in manifest["layers"]]
+
+
+def flip(path: Path) -> None:
+    """Damage a file as a disk does: its size stays."""
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+
+
+def test_a_repair_fetches_what_is_broken_and_nothing_else(daemon: Daemon, busybox: str, registry: Registry) -> None:
+    name = f"{registry.host}/broken/app:1"
+    _, top = two_layers(daemon, busybox, name)
+    blob = daemon.data_root / "content" / "blobs" / top.replace(":", "/")
+    flip(blob)
+    before = registry.log_size()
+    assert daemon.cli("system", "fsck").returncode == 1
+    assert registry.sent(before) == []
+    said = daemon.cli("system", "fsck", "--repair", check=True).stdout
+    assert "1 repaired, 0 damaged" in said
+    assert registry.sent(before) == [f"blobs/{top}"]
+    [file] = daemon.data_root.glob("layers/*/greeting")
+    flip(file)
+    before = registry.log_size()
+    assert "1 repaired, 0 damaged" in daemon.cli("system", "fsck", "--repair", check=True).stdout
+    assert registry.sent(before) == []  # its blob is sound: it's unpacked again from that
+    said = daemon.docker("run", "--rm", "--network", "none", name, "cat", "/greeting", check=True).stdout
+    assert said == "hello\n"
+    blob.unlink()
+    before = registry.log_size()
+    daemon.docker("pull", name, check=True)
+    assert [sent for sent in registry.sent(before) if sent.startswith("blobs/")] == [f"blobs/{top}"]
+    daemon.docker("rmi", name, check=True)
+
+
+def test_a_layer_whose_blob_is_gone_cannot_be_pushed_and_that_is_said(
+    daemon: Daemon, busybox: str, registry: Registry
+) -> None:
+    name, other = (f"{registry.host}/{path}:1" for path in ("lost/app", "lost/elsewhere"))
+    _, top = two_layers(daemon, busybox, name)
+    daemon.docker("tag", name, other, check=True)
+    blob = daemon.data_root / "content" / "blobs" / top.replace(":", "/")
+    data = blob.read_bytes()
+    blob.unlink()
+    assert "Mounted from lost/app" in daemon.docker("push", other, check=True).stdout  # the registry has it
+    fresh = Registry("wherry")
+    fresh.start()
+    try:
+        elsewhere = f"{fresh.host}/app:1"
+        daemon.docker("tag", name, elsewhere, check=True)
+        refused = daemon.docker("push", elsewhere)
+        assert refused.returncode == 1
+        assert f"the layer blob {top} of image" in refused.stderr
+        assert "is not here any more" in refused.stderr
+        assert fresh.status("/v2/app/manifests/1") == 404
+        blob.write_bytes(data)
+        daemon.docker("push", elsewhere, check=True)
+    finally:
+        fresh.stop()
+    daemon.docker("rmi", name, other, elsewhere, check=True)
+
+
 def test_ten_clients_pull_one_image_at_once(daemon: Daemon, busybox_archive: bytes, registry: Registry) -> None:
     name = f"{registry.host}/ten/times:1"
     daemon.docker("import", "-", name, input=busybox_archive, check=True)

@@ -20,6 +20,7 @@ from wherry.images.fsck import Finding, Kind, Refetch, Verdict
 from wherry.layers.seal import seal
 from wherry.layers.store import Layer
 from wherry.oci.digest import Digest
+from wherry.oci.reference import Reference
 
 pytestmark = need("root")
 
@@ -132,6 +133,21 @@ def test_a_damaged_blob_is_fetched_again_or_left_as_it_is(store: ImageStore) -> 
     path.unlink()
     assert [one.verdict for one in check(store, registry)] == [Verdict.REPAIRED]
     assert sorted(os.listdir(path.parent)) == sorted(digest.hex for digest, _ in store.content.walk())
+
+
+def test_an_index_by_which_an_image_is_named_is_fetched_again_and_not_taken_for_rubbish(store: ImageStore) -> None:
+    image = store.resolve("top")
+    sound = b'{"schemaVersion": 2, "manifests": []}'
+    index = Digest.from_bytes(sound)
+    with store.arrival() as lease:
+        lease.blob(index)
+        store.content.put(sound)
+        store.arrived(image.id, image.manifest_digest, [Reference.parse("top").with_digest(index)], [index])
+    store.content.path(index).write_bytes(b"rot")
+    assert [(one.name, one.images) for one in check(store, no_registry)] == [(index, ("top:latest",))]
+    [repaired] = check(store, lambda wanted: store.content.ingest([sound], digest=wanted) and None)
+    assert repaired.verdict is Verdict.REPAIRED
+    assert store.content.read(index) == sound
 
 
 def test_a_blob_that_nobody_needs_and_that_is_damaged_is_removed(store: ImageStore) -> None:

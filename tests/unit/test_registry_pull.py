@@ -148,6 +148,25 @@ async def test_pulling_again_brings_back_the_blob_that_was_lost(
     assert liar.count("/blobs/") == (0 if which == "manifest" else 1)
 
 
+async def test_a_layer_that_the_disk_damaged_is_fetched_again_when_it_is_unpacked(
+    store: ImageStore, liar: Liar
+) -> None:
+    liar.image([BASE], tag="base")
+    await pull(store, liar, "base")
+    image = store.resolve(f"{liar.host}/app:base")
+    path = store.content.path(image.manifest.layers[0].digest)
+    whole = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(bytes(byte ^ 1 for byte in whole))
+    with store.arrival() as lease:  # as if another image, that shares the blob, had been there before
+        lease.blob(image.manifest.layers[0].digest)
+        store.remove(f"{liar.host}/app:base", in_use=lambda _: ())
+        liar.asked.clear()
+        await pull(store, liar, "base")
+    assert path.read_bytes() == whole
+    assert liar.count(f"/blobs/{image.manifest.layers[0].digest}") == 1
+
+
 async def test_only_the_layers_that_are_missing_are_fetched(store: ImageStore, liar: Liar) -> None:
     liar.image([BASE], tag="base")
     await pull(store, liar, "base")

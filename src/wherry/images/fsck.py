@@ -7,7 +7,7 @@ damaged blob is put aside and fetched again by whoever can. Nothing that is soun
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -68,6 +68,7 @@ class Checker:
     """Goes through everything once. Takes as long as reading it all.
 
     :param images: all images, with those that only containers know any more.
+    :param needed: further blobs that are not to be missed: indexes, statements about images.
     :param busy: which running containers stand on a layer; that one cannot be unpacked anew under them.
     :param refetch: fetches a blob; None when nothing is to be repaired.
     """
@@ -78,6 +79,7 @@ class Checker:
         content: ContentStore,
         layers: LayerStore,
         images: Sequence[Image],
+        needed: Collection[Digest],
         *,
         busy: Callable[[Layer], Sequence[str]],
         refetch: Refetch | None,
@@ -86,13 +88,14 @@ class Checker:
         self._content = content
         self._layers = layers
         self._images = images
+        self._needed = {*needed, *(digest for image in images for digest in _blobs(image))}
         self._busy = busy
         self._refetch = refetch
 
     def run(self) -> Iterator[Finding]:
         """Look at the database, then at blobs, then at layers, the lowest first: repairing one needs those below."""
         yield self._check_database()
-        for digest in sorted(self._needed() | {digest for digest, _ in self._content.walk()}):
+        for digest in sorted(self._needed | {digest for digest, _ in self._content.walk()}):
             yield self._check_blob(digest)
         for layer in sorted(self._layers, key=lambda one: len(self._layers.pile(one.chain_id))):
             yield self._check_layer(layer)
@@ -117,7 +120,7 @@ class Checker:
             return Finding(Kind.BLOB, digest, Verdict.SOUND, self._verify(digest), images)
         except (CorruptData, NotFound, OSError) as exc:
             why = str(exc)
-        if not images:
+        if digest not in self._needed:
             return self._drop_unneeded(digest, why)
         hint = (
             self._fetch_again(digest) if self._refetch else "--repair fetches it again, where it came from a registry"
@@ -199,12 +202,11 @@ class Checker:
         pairs = [pair for image in self._images for pair in zip(image.layers, image.manifest.layers, strict=True)]
         return list(dict.fromkeys(descriptor.digest for one, descriptor in pairs if one == layer))
 
-    def _needed(self) -> set[Digest]:
-        return {digest for image in self._images for digest in _blobs(image)}
-
 
 def _blobs(image: Image) -> set[Digest]:
-    return {image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers)}
+    """What an image consists of, and the indexes by which its names mean it."""
+    indexes = (name.digest for name in image.names if name.digest is not None)
+    return {image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers), *indexes}
 
 
 def _name(image: Image) -> str:

@@ -317,10 +317,10 @@ class ImageStore:
         from wherry.images.fsck import Checker  # noqa: PLC0415
 
         with self.arrival() as lease:  # so that nothing goes while it is looked at
-            images = self._catalog.everything()
+            images, needed = self._catalog.everything(), self.references.blobs()
             lease.layer(*(layer.chain_id for layer in self.layers))
             lease.blob(*self.references.blobs(), *(digest for digest, _ in self.content.walk()))
-            checker = Checker(self._database, self.content, self.layers, images, busy=busy, refetch=refetch)
+            checker = Checker(self._database, self.content, self.layers, images, needed, busy=busy, refetch=refetch)
             yield from checker.run()
 
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str] = ()) -> None:

@@ -43,9 +43,10 @@ def _repositories(store: ImageStore, digest: Digest) -> Sequence[str]:
     """Where a blob was seen; configurations and manifests were where the layers beside them were."""
     names = list(store.origins.repositories(digest))
     for image in store.list():
+        named = [name for name in image.names if name.digest is not None]
         blobs = {image.id, image.manifest_digest, *(layer.digest for layer in image.manifest.layers)}
-        if digest in blobs:
-            names += [name.name for name in image.names if name.digest is not None]
+        if digest in blobs | {name.digest for name in named}:
+            names += [name.name for name in named]
     return list(dict.fromkeys(names))
 
 
