@@ -12,8 +12,9 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from sqlite3 import Connection
 from typing import Final
 
 from wherry.content.store import ContentStore
@@ -45,6 +46,10 @@ CREATE TABLE IF NOT EXISTS names (
     name TEXT PRIMARY KEY,
     image TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS indexes (
+    name TEXT PRIMARY KEY,
+    digest TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 #: The built-in image's name; nothing else may have it.
@@ -75,6 +80,7 @@ class Catalog:
         self._lock = threading.RLock()
         self._images: dict[Digest, Image] = {}
         self._names: dict[Reference, Digest] = {}
+        self._indexes: dict[Reference, Digest] = {}
         self.damaged: dict[str, str] = {}
         self._read()
 
@@ -137,6 +143,19 @@ class Catalog:
             return None
         found = [image for image in self if image.id.hex.startswith(match[1])]
         return found[0] if len(found) == 1 else None
+
+    def index_of(self, image: Image, text: str = "") -> Digest | None:
+        """The index by which an image came under the name that `text` is, or, when it is an ID, under any name."""
+        with suppress(InvalidInput):
+            name = Reference.parse(text).with_default_tag()
+            if self._names.get(name) == image.id:
+                return self._indexes.get(name) or self._other(image, name.digest)
+        found = {index for name in image.names if (index := self._indexes.get(name))}
+        return found.pop() if len(found) == 1 else None
+
+    @staticmethod
+    def _other(image: Image, digest: Digest | None) -> Digest | None:
+        return digest if digest != image.manifest_digest else None
 
     # --- changing ---------------------------------------------------------------------------------
 
@@ -209,9 +228,10 @@ class Catalog:
             self._content.holds(one.digest, one.size) for one in [manifest.config, *manifest.layers]
         )
 
-    def name(self, identifier: Digest, name: Reference) -> Digest | None:
+    def name(self, identifier: Digest, name: Reference, index: Digest | None = None) -> Digest | None:
         """Give an image a name, taking it from the one that had it; one that was removed meanwhile is back.
 
+        :param index: by which the image came under this name; it stays as long as the name.
         :return: the image that had it, unless it's the same.
         """
         with self._lock:
@@ -219,12 +239,23 @@ class Catalog:
             with self._database.transaction() as connection:
                 connection.execute("REPLACE INTO names VALUES (?, ?)", (str(name), str(identifier)))
                 connection.execute("UPDATE images SET removed = 0 WHERE id = ?", (str(identifier),))
-                if name.digest:  # of the manifest, or of the index that the name led through
-                    self._references.add(connection, str(name), [blob(name.digest)])
+                dropped = self._references.drop(connection, str(name))
+                # A digest is that of the manifest, or of the index that the name led through.
+                self._references.add(connection, str(name), [blob(one) for one in (name.digest, index) if one])
+                self._note_index(connection, name, index)
             self._names[name] = identifier
             self._images[identifier] = replace(self._images[identifier], removed=False)
             self._refresh(identifier, former)
-            return former if former != identifier else None
+        self._references.collect(dropped)
+        return former if former != identifier else None
+
+    def _note_index(self, connection: Connection, name: Reference, index: Digest | None) -> None:
+        if index is None:
+            connection.execute("DELETE FROM indexes WHERE name = ?", (str(name),))
+            self._indexes.pop(name, None)
+        else:
+            connection.execute("REPLACE INTO indexes VALUES (?, ?)", (str(name), str(index)))
+            self._indexes[name] = index
 
     def unname(self, name: Reference, owner: Digest) -> None:
         """Take a name away from an image, unless another one has got it meanwhile."""
@@ -233,6 +264,7 @@ class Catalog:
                 return
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM names WHERE name = ?", (str(name),))
+                self._note_index(connection, name, None)
                 dropped = self._references.drop(connection, str(name))
             self._refresh(self._names.pop(name, None))
         self._references.collect(dropped)
@@ -277,6 +309,9 @@ class Catalog:
         for identifier, why in self.damaged.items():
             log.warning("an image is damaged and was forgotten", extra={"image": identifier, "error": why})
             with self._database.transaction() as connection:
+                connection.execute(
+                    "DELETE FROM indexes WHERE name IN (SELECT name FROM names WHERE image = ?)", (identifier,)
+                )
                 connection.execute("DELETE FROM names WHERE image = ?", (identifier,))
                 connection.execute("DELETE FROM images WHERE id = ?", (identifier,))
                 self._references.drop(connection, identifier)
@@ -325,6 +360,8 @@ class Catalog:
                 self._images[Digest(row[0])] = self._image(row)
             except WherryError as exc:
                 self.damaged[row[0]] = str(exc)
+        for name, index in self._database.rows("SELECT name, digest FROM indexes"):
+            self._indexes[Reference.parse(name)] = Digest(index)
         self._names = {name: owner for name, owner in self._names.items() if owner in self._images}
 
     def _image(self, row: tuple[str, str, int, str, int, int]) -> Image:

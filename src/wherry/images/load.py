@@ -15,6 +15,7 @@ import msgspec
 
 from wherry.content.store import Staged
 from wherry.errors import InvalidInput, NotFound, TooLarge, Unsupported
+from wherry.images import indexes
 from wherry.images.archive import ImageArchive
 from wherry.layers.compression import detect
 from wherry.oci import media_types
@@ -41,6 +42,8 @@ class Candidate:
 
     :param manifest: the manifest's bytes.
     :param layers: bottom first.
+    :param indexes: those by which it came, by the names under which it did.
+    :param others: what else belongs to these: indexes, what is for other platforms, statements.
     """
 
     manifest: bytes
@@ -48,6 +51,8 @@ class Candidate:
     document: ImageConfig
     layers: list[Staged]
     names: list[Reference] = field(default_factory=list)
+    indexes: dict[Reference, Digest] = field(default_factory=dict)
+    others: list[Staged] = field(default_factory=list)
 
 
 class _DockerImage(msgspec.Struct, rename="pascal"):
@@ -156,8 +161,30 @@ def _from_layout(archive: ImageArchive, wanted: list[Platform]) -> Iterator[Cand
             if candidate is None:
                 candidate = _from_manifest(archive, descriptor, manifest)
                 candidates_by_config[manifest.config.digest] = candidate
+            if len(roots) == 1:
+                _keep_index(archive, candidate, roots[0], names, everything=not wanted)
             candidate.names += [name for name in names if name not in candidate.names]
     yield from candidates_by_config.values()
+
+
+def _keep_index(
+    archive: ImageArchive, candidate: Candidate, top: Descriptor, names: Sequence[Reference], *, everything: bool
+) -> None:
+    """Note the index by which an image came, and, if the archive has all of it, what else it lists."""
+
+    def find(blob: Descriptor) -> Staged | None:
+        found = archive.find(f"blobs/{blob.digest.algorithm}/{blob.digest.hex}")
+        return found if found is not None and (found.digest, found.size) == (blob.digest, blob.size) else None
+
+    def document(blob: Descriptor) -> bytes | None:
+        found = find(blob)
+        return None if found is None else found.read()
+
+    tree = indexes.read(top, document, lambda blob: find(blob) is not None)
+    if tree is not None:
+        kept = tree.blobs if everything and tree.is_whole else tree.indexes
+        candidate.indexes |= dict.fromkeys(names, tree.top.digest)
+        candidate.others += [staged for blob in kept if (staged := find(blob)) is not None]
 
 
 def _grouped(descriptors: Sequence[Descriptor]) -> list[tuple[list[Reference], list[Descriptor]]]:
@@ -192,7 +219,7 @@ def _leaves(archive: ImageArchive, roots: Sequence[Descriptor]) -> list[tuple[De
     pending = [(root, 0) for root in reversed(roots)]
     while pending:
         descriptor, depth = pending.pop()
-        if descriptor.digest in seen or _is_attestation(descriptor):
+        if descriptor.digest in seen or indexes.is_statement(descriptor):
             continue
         seen.add(descriptor.digest)
         if depth > _MAX_DEPTH or len(seen) > _MAX_MANIFESTS:
@@ -206,11 +233,6 @@ def _leaves(archive: ImageArchive, roots: Sequence[Descriptor]) -> list[tuple[De
         else:
             found.append((descriptor, parsed))
     return found
-
-
-def _is_attestation(descriptor: Descriptor) -> bool:
-    """Not an image, but a statement about one; BuildKit puts them beside each other."""
-    return "vnd.docker.reference.type" in (descriptor.annotations or {})
 
 
 def _selected(

@@ -8,23 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput
 from wherry.images.catalog import Catalog
 from wherry.images.image import Image
+from wherry.images.indexes import Tree
 from wherry.layers import tar_writer
 from wherry.layers.entry import Entry, Kind
 from wherry.oci.codec import encode
 from wherry.oci.digest import Digest
-from wherry.oci.manifest import Index
+from wherry.oci.manifest import Descriptor, Index
 from wherry.oci.media_types import OCI_INDEX
 from wherry.oci.reference import Reference
 
-__all__ = ["Selection", "save", "select"]
+__all__ = ["Selection", "Trees", "save", "select"]
 
 _PIECE = 1024 * 1024
 
 Selection = dict[Digest, tuple[Image, list[Reference]]]
+#: By image and name: the index by which it came, if that is to be saved.
+Trees = dict[tuple[Digest, str], Tree]
 
 
 def select(catalog: Catalog, texts: Sequence[str]) -> Selection:
@@ -61,26 +66,41 @@ def _selected(catalog: Catalog, text: str) -> list[tuple[Image, list[Reference]]
     return [(image, [name for name in image.names if name == reference])]
 
 
-def save(catalog: Catalog, content: ContentStore, selection: Selection, write: Callable[[bytes], object]) -> None:
+def save(
+    catalog: Catalog, content: ContentStore, selection: Selection, trees: Trees, write: Callable[[bytes], object]
+) -> None:
     """Write the archive.
 
+    :param trees: indexes that go in whole; readers of Docker archives see the one image.
     :param write: takes the archive's bytes, piece by piece.
     """
     _directory(write, "blobs")
     _directory(write, "blobs/sha256")
-    index = [one for image, names in selection.values() for one in catalog.descriptors(image, names)]
+    index = [one for image, names in selection.values() for one in _entries(catalog, image, names, trees)]
     _document(write, "oci-layout", {"imageLayoutVersion": "1.0.0"})
     _document(write, "index.json", Index(index, schema_version=2, media_type=OCI_INDEX))
     _document(write, "manifest.json", [_listed(image, names) for image, names in selection.values()])
     if repositories := _repositories(selection):
         _document(write, "repositories", repositories)
-    written: set[Digest] = set()
-    for image, _ in selection.values():
-        for digest in [image.manifest_digest, image.id, *(layer.digest for layer in image.manifest.layers)]:
-            if digest not in written:
-                written.add(digest)
-                _blob(write, content, digest)
+    digests = [digest for image, _ in selection.values() for digest in _parts(image)]
+    digests += [one.digest for tree in trees.values() for one in tree.blobs]
+    for digest in dict.fromkeys(digests):
+        _blob(write, content, digest)
     write(tar_writer.END)
+
+
+def _entries(catalog: Catalog, image: Image, names: Sequence[Reference], trees: Trees) -> list[Descriptor]:
+    """An image as ``index.json`` lists it."""
+    found: list[Descriptor] = []
+    for name in names:
+        tree = trees.get((image.id, str(name)))
+        listed = catalog.descriptors(image, [name])
+        found += [replace(tree.top, annotations=one.annotations) for one in listed] if tree else listed
+    return found if names else catalog.descriptors(image, names)
+
+
+def _parts(image: Image) -> list[Digest]:
+    return [image.manifest_digest, image.id, *(layer.digest for layer in image.manifest.layers)]
 
 
 def _listed(image: Image, names: Sequence[Reference]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from wherry.content.partial import Partials
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound
 from wherry.images import catalog as catalogs
-from wherry.images import describe, listing, origins, references
+from wherry.images import describe, indexes, listing, origins, references
 from wherry.images.archive import ImageArchive
 from wherry.images.catalog import Catalog
 from wherry.images.checks import check_platform, refuse_reserved, writable_name
@@ -33,7 +33,7 @@ from wherry.images.load import Candidate, candidates
 from wherry.images.making import Commit, Maker, WriteLayer
 from wherry.images.references import Lease, References
 from wherry.images.removal import Record, Removal
-from wherry.images.save import save, select
+from wherry.images.save import Selection, Trees, save, select
 from wherry.layers import store as layer_stores
 from wherry.layers.database import Database
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
@@ -131,9 +131,23 @@ class ImageStore:
             shown.append(listing.summary(image, users, listing.shared_size(image, everything) if shared_size else -1))
         return shown
 
-    def inspect(self, text: str) -> Json:
-        """The body of ImageInspect."""
-        return describe.inspect(self.resolve(text))
+    def inspect(self, text: str, *, manifests: bool = False) -> Json:
+        """The body of ImageInspect.
+
+        :param manifests: with what the image's index lists.
+        """
+        image = self.resolve(text)
+        tree = self.index_of(image, text)
+        shown = describe.inspect(image)
+        shown["Descriptor"] = indexes.descriptor_json(indexes.described(self.content, image, tree))
+        if manifests:
+            shown["Manifests"] = indexes.summaries(image, tree) if tree else []
+        return shown
+
+    def index_of(self, image: Image, text: str = "") -> indexes.Tree | None:
+        """The index by which an image came under a name, with what of it is here; reads the disk."""
+        digest = self._catalog.index_of(image, text)
+        return indexes.stored(self.content, digest) if digest else None
 
     def history(self, text: str) -> Jsons:
         """The body of ImageHistory."""
@@ -186,7 +200,7 @@ class ImageStore:
         :raises InvalidInput: it is no name, or one with a digest, or the built-in image's.
         """
         image = self.resolve(text)
-        self._catalog.name(image.id, writable_name(name))
+        self._catalog.name(image.id, writable_name(name), self._catalog.index_of(image, text))
         self._catalog.write_index()
 
     def remove(
@@ -271,10 +285,16 @@ class ImageStore:
         return image is not None and self._catalog.is_complete(image)
 
     def arrived(
-        self, identifier: Digest, manifest: Digest, names: Sequence[Reference], also: Sequence[Digest] = ()
+        self,
+        identifier: Digest,
+        manifest: Digest,
+        names: Sequence[Reference],
+        also: Sequence[Digest] = (),
+        index: Digest | None = None,
     ) -> bool:
         """Make an image known whose blobs and layers are all there, and give it names; within an `arrival`.
 
+        :param index: by which it came, where it was not by its manifest.
         :param also: further blobs to keep with it; those that names mean by their digest are kept anyway.
         :return: whether a name means another image now than before.
         """
@@ -284,7 +304,7 @@ class ImageStore:
             self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
             before = [self._catalog.named(name) for name in names]
             for name in names:
-                self._catalog.name(identifier, name)
+                self._catalog.name(identifier, name, index)
         self._catalog.write_index()
         return any(image is None or image.id != identifier for image in before)
 
@@ -334,7 +354,15 @@ class ImageStore:
             for image, _ in selection.values():
                 lease.blob(image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers))
                 check_platform(image, platforms)
-            save(self._catalog, self.content, selection, write)
+            trees = {} if platforms else self._whole_indexes(selection)
+            lease.blob(*(one.digest for tree in trees.values() for one in tree.blobs))
+            save(self._catalog, self.content, selection, trees, write)
+
+    def _whole_indexes(self, selection: Selection) -> Trees:
+        """The indexes by which images came under their names, where all that they list is here."""
+        pairs = [(image, str(name)) for image, names in selection.values() for name in names]
+        found = {(image.id, text): self.index_of(image, text) for image, text in pairs}
+        return {key: tree for key, tree in found.items() if tree is not None and tree.is_whole}
 
     def import_(
         self, stream: Reader, name: str = "", changes: Sequence[str] = (), message: str = "", platform: str = ""
@@ -388,7 +416,8 @@ class ImageStore:
         diff_ids = candidate.document.rootfs.diff_ids
         identifier, manifest = Digest.from_bytes(candidate.config), Digest.from_bytes(candidate.manifest)
         lease.layer(*(chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))))
-        lease.blob(identifier, manifest, *(staged.digest for staged in candidate.layers))
+        also = [staged.digest for staged in candidate.others]
+        lease.blob(identifier, manifest, *(staged.digest for staged in candidate.layers), *also)
         chain: Digest | None = None
         for staged, diff_id in zip(candidate.layers, diff_ids, strict=True):
             step = {"status": "Loading layer", "id": diff_id.short}
@@ -400,9 +429,11 @@ class ImageStore:
             yield {**step, "progressDetail": {"current": staged.size, "total": staged.size}}
         self.content.put(candidate.config)
         self.content.put(candidate.manifest)
+        for staged in candidate.others:
+            staged.commit()
         with self._catalog.arriving(identifier):
-            self._catalog.add(identifier, manifest, added=time.time_ns())
-            formers = [self._catalog.name(identifier, name) for name in candidate.names]
+            self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
+            formers = [self._catalog.name(identifier, name, candidate.indexes.get(name)) for name in candidate.names]
         for name, former in zip(candidate.names, formers, strict=True):
             if former:
                 said = f"The image {name.familiar} already exists, renaming the old one with ID {former}"

@@ -139,7 +139,8 @@ class Pull:
         if named.tag and not named.digest:
             names.insert(0, named)
         documents = [document.digest for document in chosen.path]
-        changed = self._store.arrived(identifier, chosen.document.digest, names, documents)
+        index = top.digest if top is not chosen.document else None
+        changed = self._store.arrived(identifier, chosen.document.digest, names, documents, index)
         self._store.origins.seen([layer.blob.digest for layer in layers], named.name)
         return changed
 
