@@ -162,6 +162,47 @@ def test_an_index_gives_the_platform_that_was_asked_for(daemon: Daemon, registry
     daemon.docker("rmi", name, check=True)
 
 
+@needs.need("skopeo", "shared")
+def test_what_is_loaded_as_an_index_is_pushed_and_saved_as_that_index(
+    daemon: Daemon, registry: Registry, tmp_path: Path
+) -> None:
+    archive = needs.shared() / "images" / "busybox-1.37-musl-amd64+arm64.oci.tar"
+    loaded = daemon.docker("load", "-i", str(archive), check=True).stdout.split()[-1]
+    name = f"{registry.host}/whole/busybox:1"
+    daemon.docker("tag", loaded, name, check=True)
+    digest = json.loads(daemon.docker("image", "inspect", name, check=True).stdout)[0]["Descriptor"]["digest"]
+    assert f"1: digest: {digest} size:" in daemon.docker("push", name, check=True).stdout
+    options = ["--src-tls-verify=false", "--format", "{{.Digest}}"]
+    assert run("skopeo", "inspect", "--tls-verify=false", *options[1:], f"docker://{name}").stdout.strip() == digest
+    for architecture in ("amd64", "arm64"):
+        run(
+            "skopeo",
+            "copy",
+            "-q",
+            f"--override-arch={architecture}",
+            options[0],
+            f"docker://{name}",
+            f"oci:{tmp_path}/x",
+        )
+    saved = tmp_path / "saved.tar"
+    daemon.docker("save", "-o", str(saved), name, check=True)
+    run("skopeo", "copy", "-q", "-a", f"oci-archive:{saved}", f"oci:{tmp_path}/all:1")
+    [entry] = json.loads((tmp_path / "all" / "index.json").read_text())["manifests"]
+    assert entry["digest"] == digest
+    alone = daemon.docker("push", "--platform", "linux/arm64", name, check=True).stdout
+    assert digest not in alone
+    shown = run("skopeo", "inspect", "--tls-verify=false", "--config", "--override-arch=arm64", f"docker://{name}")
+    assert json.loads(shown.stdout)["architecture"] == "arm64"
+    wrong = daemon.docker("push", "--platform", "linux/s390x", name)
+    assert "does not provide the specified platform (linux/s390x)" in wrong.stderr
+    daemon.docker("rmi", name, loaded, check=True)
+    assert daemon.docker("load", "--platform", "linux/arm64", "-i", str(archive), check=True).returncode == 0
+    daemon.docker("tag", loaded, name, check=True)
+    part = daemon.docker("push", name, check=True).stdout
+    assert "Not all multiplatform-content is present and only the available single-platform image was pushed" in part
+    daemon.docker("rmi", name, loaded, check=True)
+
+
 @needs.need("podman")
 def test_podman_pulls_what_we_push(daemon: Daemon, pushed: str) -> None:
     back = f"{pushed}-podman"

@@ -13,17 +13,19 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from layers_archives import Layout, digest, directory, docker_archive, member, tar
-from registry_liar import Liar, serving
+from layers_archives import Layout, digest, directory, docker_archive, member, named, tar
+from registry_liar import MANIFEST, Liar, serving
 
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.images import ImageStore
+from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
 from wherry.registry.client import Credentials, RegistrySettings, Timing
 from wherry.registry.client.credentials import ANONYMOUS
 from wherry.registry.transfer import Transfers
 
 BASE = tar([directory("bin"), member("bin/sh", b"#!" * 500, mode=0o755)])
+TOP = tar([member("etc/motd", b"hello")])
 BIG = tar([member("noise", random.Random(2).randbytes(3 << 20)), member("text", b"so it goes " * 200_000)])
 HASTY = Timing(connect=2, silence=1.0, document=2, pause=0.01, longest_pause=0.5)
 
@@ -41,10 +43,12 @@ async def liar() -> AsyncIterator[Liar]:
         yield registry
 
 
-async def push(store: ImageStore, name: str, mine: Credentials = ANONYMOUS) -> list[dict[str, Any]]:
+async def push(
+    store: ImageStore, name: str, mine: Credentials = ANONYMOUS, platform: Platform | None = None
+) -> list[dict[str, Any]]:
     made = Transfers(store, RegistrySettings(timing=HASTY))
     try:
-        async with aclosing(made.push(Reference.parse(name), mine)) as steps:
+        async with aclosing(made.push(Reference.parse(name), mine, platform)) as steps:
             return [step async for step in steps]
     finally:
         await made.close()
@@ -192,3 +196,107 @@ async def test_what_cannot_be_pushed_is_said_in_dockers_words(
     plain(store, f"{liar.host}/app:1", BASE)
     with pytest.raises(kind, match=words.format(host=liar.host)):
         await push(store, f"{liar.host}/{name}")
+
+
+# --- what came by an index ------------------------------------------------------------------------
+
+
+def family(name: str) -> tuple[Layout, dict[str, Any]]:
+    """An archive of an image for two platforms, with a statement about one of them. :returns: also its index."""
+    layout = Layout()
+    parts = [layout.image([BASE]), layout.image([BASE, BIG], architecture="arm64")]
+    statement = layout.blob(b'{"predicate": 1}', "application/vnd.in-toto+json")
+    config = layout.blob(b'{"os": "unknown"}', "application/vnd.oci.image.config.v1+json")
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [statement]}
+    notes = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": parts[0]["digest"]}
+    parts.append(layout.blob(json.dumps(document).encode(), MANIFEST, annotations=notes))
+    index = layout.nested(parts, annotations=named(name))
+    layout.index.append(index)
+    return layout, index
+
+
+def told(steps: list[dict[str, Any]], word: str) -> dict[str, Any]:
+    """The note of a push that has some word."""
+    [found] = [step["aux"] for step in steps if word in step.get("aux", {})]
+    return dict(found)
+
+
+async def test_what_came_by_an_index_goes_as_that_index_when_all_of_it_is_here(store: ImageStore, liar: Liar) -> None:
+    name = f"{liar.host}/app:1"
+    layout, index = family(name)
+    list(store.load(io.BytesIO(layout.archive())))
+    assert store.inspect(name)["Descriptor"]["digest"] == index["digest"]
+    listed = store.inspect(name, manifests=True)["Manifests"]
+    assert [(one["Kind"], one["Available"]) for one in listed] == [
+        ("image", True), ("image", True), ("attestation", True),
+    ]  # fmt: skip
+    store.tag(name, f"{liar.host}/app:also")
+    for tag in ("1", "also"):
+        steps = await push(store, f"{liar.host}/app:{tag}")
+        assert told(steps, "Tag") == {"Tag": tag, "Digest": index["digest"], "Size": index["size"]}
+        assert liar.tags[tag] == index["digest"]
+    assert liar.layout.blobs == layout.blobs
+    assert f"{liar.host}/app@{index['digest']}" in store.inspect(name)["RepoDigests"]
+
+
+async def test_what_was_saved_is_the_same_index_again(store: ImageStore, liar: Liar, tmp_path: Path) -> None:
+    name = f"{liar.host}/app:1"
+    layout, index = family(name)
+    list(store.load(io.BytesIO(layout.archive())))
+    saved = io.BytesIO()
+    store.save([name], saved.write)
+    other = ImageStore(tmp_path / "other")
+    saved.seek(0)
+    list(other.load(saved))
+    assert told(await push(other, name), "Tag")["Digest"] == index["digest"]
+    other.remove(name, in_use=lambda _: ())
+    assert list(other.content.walk()) == []
+    other.close()
+
+
+async def test_of_an_index_that_is_here_in_part_the_manifest_goes_and_that_is_said(
+    store: ImageStore, liar: Liar
+) -> None:
+    name = f"{liar.host}/app:1"
+    layout, index = family(name)
+    list(store.load(io.BytesIO(layout.archive()), ["linux/amd64"]))
+    steps = await push(store, name)
+    note = told(steps, "manifestPushedInsteadOfIndex")
+    assert note["originalIndex"]["digest"] == index["digest"]
+    assert liar.tags["1"] == note["selectedManifest"]["digest"] == store.resolve(name).manifest_digest
+    assert set(liar.layout.blobs) < set(layout.blobs)
+
+
+async def test_of_an_index_one_platform_can_be_pushed(store: ImageStore, liar: Liar) -> None:
+    name = f"{liar.host}/app:1"
+    layout, _ = family(name)
+    list(store.load(io.BytesIO(layout.archive())))
+    parts = layout.blobs[store.inspect(name)["Descriptor"]["digest"]]
+    digests = [one["digest"] for one in json.loads(parts)["manifests"]]
+    for number, platform in enumerate(("linux/amd64", "linux/arm64")):
+        steps = await push(store, name, platform=Platform.parse(platform))
+        assert liar.tags["1"] == told(steps, "Tag")["Digest"] == digests[number]
+    with pytest.raises(NotFound, match=r"does not provide the specified platform \(linux/s390x\)"):
+        await push(store, name, platform=Platform.parse("linux/s390x"))
+
+
+async def test_an_image_that_came_by_no_index_is_pushed_for_its_own_platform_only(
+    store: ImageStore, liar: Liar
+) -> None:
+    plain(store, f"{liar.host}/app:1", BASE)
+    await push(store, f"{liar.host}/app:1", platform=Platform.parse("linux/amd64"))
+    with pytest.raises(NotFound, match="does not provide the specified platform"):
+        await push(store, f"{liar.host}/app:1", platform=Platform.parse("linux/arm64"))
+
+
+async def test_two_names_of_one_image_keep_the_index_that_each_came_by(store: ImageStore, liar: Liar) -> None:
+    layout = Layout()
+    shared = layout.image([BASE])
+    indexes = {}
+    for tag, other in (("1", BIG), ("2", TOP)):
+        parts = [shared, layout.image([other], architecture="arm64")]
+        indexes[tag] = layout.nested(parts, annotations=named(f"{liar.host}/app:{tag}"))
+        layout.index.append(indexes[tag])
+    list(store.load(io.BytesIO(layout.archive())))
+    for tag in ("1", "2"):
+        assert told(await push(store, f"{liar.host}/app:{tag}"), "Tag")["Digest"] == indexes[tag]["digest"]

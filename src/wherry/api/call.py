@@ -50,6 +50,20 @@ class Call:
         """Return all values of a query parameter that may be given more than once."""
         return list(self.request.rel_url.query.getall(name, []))
 
+    def platforms(self) -> list[str]:
+        """Return the values of the query parameter ``platform``: ``linux/arm64``."""
+        return [query.platform(text) for text in self.texts("platform") if text]
+
+    def platform(self) -> str:
+        """Return the only value of the query parameter ``platform``, or an empty string.
+
+        :raises InvalidInput: there are several.
+        """
+        given = self.platforms()
+        if len(given) > 1:
+            raise InvalidInput("multiple platforms is not supported")
+        return given[0] if given else ""
+
     def flag(self, name: str, *, default: bool = False) -> bool:
         """Return a boolean query parameter."""
         return query.flag(self._query, name, default=default)

@@ -28,7 +28,7 @@ class Distribution(Protocol):
     def pull(self, name: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
         """Pull an image and yield what happens."""
 
-    def push(self, name: str, tag: str, auth: str) -> AsyncGenerator[Json, None]:
+    def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
         """Push an image and yield what happens."""
 
     async def login(self, body: object) -> Json:
@@ -75,20 +75,21 @@ class DistributionRoutes:
 
     async def manifest(self, call: Call) -> StreamResponse:
         """What a registry has under a name: manifests, configuration, referrers; no operation of Docker's."""
-        platform, referrers = call.text("platform"), call.flag("referrers")
+        platform, referrers = call.platform(), call.flag("referrers")
         name = call.path["name"]
         return reply(await self._distribution.manifest(name, platform, _auth(call), referrers=referrers))
 
     async def push(self, call: Call) -> StreamResponse:
         """ImagePush."""
-        return await stream(call, self._distribution.push(call.path["name"], call.text("tag"), _auth(call)))
+        name, tag = call.path["name"], call.text("tag")
+        return await stream(call, self._distribution.push(name, tag, call.platform(), _auth(call)))
 
 
 def pull_of(call: Call, distribution: Distribution) -> AsyncGenerator[Json, None]:
     """The part of ImageCreate that pulls: ``fromImage``, ``tag`` (or a digest), ``platform``."""
     tag = call.text("tag")
     suffix = f"@{tag}" if ":" in tag else f":{tag}" if tag else ""
-    return distribution.pull(call.text("fromImage") + suffix, call.text("platform"), _auth(call))
+    return distribution.pull(call.text("fromImage") + suffix, call.platform(), _auth(call))
 
 
 async def stream(call: Call, messages: AsyncGenerator[Json, None]) -> StreamResponse:

@@ -35,8 +35,8 @@ class Images(Protocol):
     def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> Sequence[Json]:
         """Return summaries, the newest first."""
 
-    def inspect(self, name: str) -> Json:
-        """Return everything about one image."""
+    def inspect(self, name: str, *, manifests: bool = False) -> Json:
+        """Return everything about one image, and if asked what its index lists."""
 
     def history(self, name: str) -> Sequence[Json]:
         """Return how it was made, the last step first."""
@@ -94,7 +94,7 @@ class ImageRoutes:
 
     async def inspect(self, call: Call) -> StreamResponse:
         """ImageInspect."""
-        return reply(self._images.inspect(call.path["name"]))
+        return reply(self._images.inspect(call.path["name"], manifests=call.flag("manifests")))
 
     async def history(self, call: Call) -> StreamResponse:
         """ImageHistory."""
@@ -117,7 +117,7 @@ class ImageRoutes:
     async def load(self, call: Call) -> StreamResponse:
         """ImageLoad: an archive in, progress out, one JSON object a line."""
         body = io.BufferedReader(BodyReader(call.request.content), buffer_size=1 << 20)
-        platforms = [text for text in call.texts("platform") if text]
+        platforms = call.platforms()
         response = await open_stream(call.request, "application/json")
         try:
             async with aclosing(iterate_in_thread(lambda: self._images.load(body, platforms))) as steps:
@@ -141,7 +141,7 @@ class ImageRoutes:
         name = call.text("repo") + (_tag_suffix(call.text("tag")) if call.text("repo") else "")
         body = io.BufferedReader(BodyReader(call.request.content), buffer_size=1 << 20)
         identifier = await in_thread(
-            lambda: self._images.import_(body, name, call.texts("changes"), call.text("message"), call.text("platform"))
+            lambda: self._images.import_(body, name, call.texts("changes"), call.text("message"), call.platform())
         )
         response = await open_stream(call.request, "application/json")
         await response.write(encode({"status": identifier}))
@@ -152,7 +152,7 @@ class ImageRoutes:
         names = [call.path["name"]] if "name" in call.path else _names(call)
         for name in names:
             self._images.inspect(name)  # what is missing shows here, while there can still be a status code
-        platforms = [text for text in call.texts("platform") if text]
+        platforms = call.platforms()
         response = await open_stream(call.request, _TAR)
         writer = AnswerWriter(response)
         await in_thread(lambda: self._images.save(names, writer.write, platforms))

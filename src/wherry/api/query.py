@@ -47,6 +47,29 @@ def optional_integer(query: Mapping[str, str], name: str) -> int | None:
     return integer(query, name) if query.get(name, "").strip() else None
 
 
+def platform(text: str) -> str:
+    """Return a platform as ``os/architecture[/variant]``; clients since API 1.46 send the JSON of an OCI platform.
+
+    :raises InvalidInput: it is neither.
+    """
+    if not text.startswith("{"):
+        return text
+    try:
+        given = _platform.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidInput("failed to parse platform", cause=str(error)) from error
+    return "/".join(part for part in (given.os, given.architecture, given.variant) if part)
+
+
+class _Platform(msgspec.Struct):
+    os: str
+    architecture: str
+    variant: str = ""
+
+
+_platform = msgspec.json.Decoder(_Platform)
+
+
 def filters(query: Mapping[str, str]) -> Filters:
     """Return the filters, given as ``{"name": ["a"]}`` or, as old clients do, as ``{"name": {"a": true}}``.
 

@@ -72,11 +72,14 @@ class Images:
         query = {"fromImage": name, "tag": tag or None, "platform": platform or None}
         return self._client.call("POST", "/images/create", query, headers=headers).json_values()
 
-    def push(self, name: str, tag: str, *, headers: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    def push(
+        self, name: str, tag: str, *, platform: str = "", headers: Mapping[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Send one to a registry, or with no tag all of a repository; yields progress."""
         # Docker's daemon wants the header even when there is nothing in it.
         sent = {"X-Registry-Auth": "e30=", **(headers or {})}
-        return self._client.call("POST", _path(name, "/push"), {"tag": tag or None}, headers=sent).json_values()
+        query = {"tag": tag or None, "platform": platform or None}
+        return self._client.call("POST", _path(name, "/push"), query, headers=sent).json_values()
 
     def search(
         self, term: str, *, limit: int = 0, filters: Filters | None = None, headers: Mapping[str, str] | None = None

@@ -60,10 +60,14 @@ class Distribution:
                 yield message
         self._tell("pull", reference)
 
-    async def push(self, name: str, tag: str, auth: str) -> AsyncGenerator[Json, None]:
-        """Push an image, or all tags of a repository, and yield dockerd's messages; to be closed."""
+    async def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+        """Push an image, or all tags of a repository, and yield dockerd's messages; to be closed.
+
+        :param platform: only what is for this one, of images for several; all when empty.
+        """
+        wanted = Platform.parse(platform) if platform else None
         reference = Reference.parse(f"{name}:{tag}" if tag else name)
-        async with aclosing(self._transfers().push(reference, _credentials(auth))) as messages:
+        async with aclosing(self._transfers().push(reference, _credentials(auth), wanted)) as messages:
             async for message in messages:
                 yield message
         self._tell("push", reference)

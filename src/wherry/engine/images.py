@@ -69,9 +69,9 @@ class Images:
         """Summaries, the newest first; the body of ImageList."""
         return self._store.summaries(filters, shared_size=shared_size, in_use=self._users)
 
-    def inspect(self, name: str) -> Json:
-        """The body of ImageInspect."""
-        return self._store.inspect(name)
+    def inspect(self, name: str, *, manifests: bool = False) -> Json:
+        """The body of ImageInspect; with `manifests`, what its index lists as well."""
+        return self._store.inspect(name, manifests=manifests)
 
     def history(self, name: str) -> Jsons:
         """The body of ImageHistory."""

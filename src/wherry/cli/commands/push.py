@@ -23,7 +23,7 @@ COMMAND = Command(
     (
         Flag("all-tags", "a", BOOL, "Send all tags of the repository"),
         Flag("disable-content-trust", "", BOOL, "Skip image signing", True, hidden=True),
-        Flag("platform", "", STRING, "Only this platform's part (linux/arm64)", hidden=True),
+        Flag("platform", "", STRING, "Only this platform's part (linux/arm64)"),
         Flag("quiet", "q", BOOL, "Don't show how it gets on"),
     ),
     least=1,
@@ -43,7 +43,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     if not (tag or options["all-tags"] or options["quiet"]):
         sys.stdout.write("Using default tag: latest\n")
     wanted = "" if options["all-tags"] else tag or "latest"
-    messages = context.client.images.push(name, wanted, headers=auth_header(image))
+    messages = context.client.images.push(name, wanted, platform=options["platform"], headers=auth_header(image))
     show_transfer(messages, sys.stdout, quiet=options["quiet"])
     if options["quiet"]:
         sys.stdout.write(f"{full_name(image)}{f':{wanted}' if wanted else ''}\n")

@@ -1,71 +1,61 @@
-"""Pushing: an image's blobs and its manifest go to a registry, which has most of them already."""
+"""Pushing: an image's blobs and its documents go to a registry, which has most of them already.
+
+What came by an index goes as that index when all of it is here, and otherwise as the one manifest, as Docker has it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import msgspec
 
-from wherry.errors import Forbidden, NotFound, Unauthenticated, WherryError
+from wherry.errors import Conflict, Forbidden, NotFound, Unauthenticated, WherryError
 from wherry.images import Image, ImageStore
-from wherry.images.origins import Packed
+from wherry.images.indexes import Tree, descriptor_json
 from wherry.oci import media_types
 from wherry.oci.codec import encode
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor
+from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
 from wherry.registry.client.repeat import repeated
-from wherry.registry.client.repository import Repository, Upload
-from wherry.registry.client.settings import RegistrySettings
+from wherry.registry.client.repository import Repository
 from wherry.registry.transfer.arriving import arriving
-from wherry.registry.transfer.compress import Packing, StoredBlob
-from wherry.registry.transfer.steps import Tell, moving, step
-from wherry.registry.transfer.upload import Identify, Outgoing, send_document, upload
+from wherry.registry.transfer.sending import Layer, Outbox, Sender
+from wherry.registry.transfer.steps import Tell, step
+from wherry.registry.transfer.upload import send_document
 
-__all__ = ["Outbox", "Push", "explained"]
+__all__ = ["Push", "chosen", "explained"]
 
-_TICK: Final = 0.1
-_PACKING: Final = 2
 _PLAIN: Final = frozenset(
     {media_types.OCI_LAYER, "application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.diff"}
 )
 
 
-class Outbox:
-    """What all pushes of an engine share: how many blobs go out, and are compressed, at the same time."""
+def chosen(store: ImageStore, image: Image, name: Reference, platform: Platform | None) -> Tree | None:
+    """What goes of the index by which an image came; None when the image's own manifest goes. Reads the disk.
 
-    def __init__(self, store: ImageStore, settings: RegistrySettings) -> None:
-        self.store: Final = store
-        self.settings: Final = settings
-        self.slots: Final = asyncio.Semaphore(settings.max_uploads)
-        self.packing: Final = asyncio.Semaphore(_PACKING)
-        self.pool: Final = ThreadPoolExecutor(_PACKING, "compress")
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self.pool.shutdown(wait=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A layer as it stands in the image, and what people see of it."""
-
-    blob: Descriptor
-    diff_id: Digest
-
-    @property
-    def is_plain(self) -> bool:
-        return self.blob.media_type in _PLAIN
-
-    @property
-    def id(self) -> str:
-        return self.diff_id.short
+    :param platform: only what is for this one.
+    :raises NotFound: nothing is.
+    :raises Conflict: several things are.
+    """
+    tree = store.index_of(image, str(name))
+    if platform is None:
+        return tree if tree is not None and tree.is_whole else None
+    wanted = platform.normalised()
+    parts = [part for part in (tree.parts if tree else ()) if part.is_here and part.platform == wanted]
+    if len(parts) > 1:
+        raise Conflict(f"multiple manifests found for platform {wanted}")
+    if parts and parts[0].descriptor.digest != image.manifest_digest:
+        return Tree((), tuple(parts))
+    if parts or Platform(image.os, image.architecture, image.variant).normalised() == wanted:
+        return None
+    raise NotFound(
+        f"image with reference {name.familiar} was found but does not provide the specified platform ({wanted})"
+    )
 
 
 class Push:
@@ -76,135 +66,49 @@ class Push:
     """
 
     def __init__(self, outbox: Outbox, repository: Repository, image: Image, name: Reference, tell: Tell) -> None:
-        self._outbox = outbox
         self._store = outbox.store
         self._settings = outbox.settings
         self._repository = repository
         self._image = image
         self._name = name
         self._tell = tell
+        self._sender = Sender(outbox, repository, name, tell)
 
-    async def run(self) -> None:
+    async def run(self, platform: Platform | None = None) -> None:
         """Push.
 
+        :param platform: only what is for this one, of an image for several.
         :raises WherryError: the registry does not want it, or cannot be reached.
+        :raises NotFound: there is nothing for the platform.
         """
+        tree = await asyncio.to_thread(chosen, self._store, self._image, self._name, platform)
+        if tree is None:
+            pushed = await self._push_image()
+            if platform is None:
+                await self._tell_instead(pushed)
+        else:
+            await self._push_tree(tree)
+
+    # --- one image, whose layers may be kept plain ------------------------------------------------
+
+    async def _push_image(self) -> Descriptor:
         async with arriving(self._store) as lease:
             manifest = self._image.manifest
             lease.blob(self._image.id, self._image.manifest_digest, *(layer.digest for layer in manifest.layers))
             config = await asyncio.to_thread(self._store.content.read, self._image.id)
-            layers = [_Layer(*pair) for pair in zip(manifest.layers, self._image.document.rootfs.diff_ids, strict=True)]
-            for layer in reversed(layers):
-                self._tell(step("Preparing", layer.id))
-            sent = await self._send_layers(layers)
+            sent = await self._sender.send(self._layers())
             await send_document(self._repository, config, self._image.id, self._settings)
             data, media_type = await asyncio.to_thread(self._manifest, sent)
             lease.blob(Digest.from_bytes(data))
-            tag = self._name.tag or ""
-            digest = await repeated(partial(self._repository.put_document, tag, data, media_type), self._settings)
+            digest = await self._put(self._name.tag or "", data, media_type)
             await asyncio.to_thread(self._note, digest, data, sent)
-        self._tell(step(f"{tag}: digest: {digest} size: {len(data)}"))
-        self._tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": str(digest), "Size": len(data)}})
+        self._done(digest, len(data))
+        return Descriptor(media_type, digest, len(data))
 
-    async def _send_layers(self, layers: Sequence[_Layer]) -> list[Descriptor]:
-        """Send all, several at the same time; those of the same content once."""
-        tasks: dict[Digest, asyncio.Task[Descriptor]] = {}
-        for layer in layers:
-            if layer.blob.digest not in tasks:
-                tasks[layer.blob.digest] = asyncio.create_task(self._send_layer(layer))
-        try:
-            await asyncio.gather(*tasks.values())
-        except BaseException:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.wait(tasks.values())
-            raise
-        return [tasks[layer.blob.digest].result() for layer in layers]
-
-    async def _send_layer(self, layer: _Layer) -> Descriptor:
-        if self._outbox.slots.locked():
-            self._tell(step("Waiting", layer.id))
-        async with self._outbox.slots:
-            blob = layer.blob
-            if not layer.is_plain:
-                begun = await self._is_there(layer, blob.digest)
-                if not isinstance(begun, bool):
-                    path = self._store.content.path(blob.digest)
-                    source = StoredBlob(path, await asyncio.to_thread(self._size, blob.digest))
-                    await self._send(layer, source, source.size, begun, _known(blob.digest))
-                return blob
-            packed = await asyncio.to_thread(self._store.origins.packed, blob.digest)
-            begun = None if packed is None else await self._is_there(layer, packed.digest)
-            if not isinstance(begun, bool):
-                packed = await self._pack_and_send(layer, begun)
-            assert packed is not None
-            return Descriptor(media_types.layer_type("gzip"), packed.digest, packed.size)
-
-    async def _pack_and_send(self, layer: _Layer, begun: Upload | None) -> Packed:
-        """Compress a layer, and send it at the same time."""
-        digest = layer.blob.digest
-        total = await asyncio.to_thread(self._size, digest)
-        async with self._outbox.packing:
-            target = self._store.content.temporary()
-            packing = Packing(self._store.content.path(digest), digest, target, self._outbox.pool)
-            try:
-
-                async def identify() -> Digest:
-                    return (await packing.done).digest
-
-                await self._send(layer, packing, total, begun, identify)
-                packed = await packing.done
-            finally:
-                await packing.close()
-        await asyncio.to_thread(self._store.origins.pack, digest, packed)
-        return packed
-
-    async def _send(
-        self, layer: _Layer, source: Outgoing, total: int, begun: Upload | None, identify: Identify
-    ) -> None:
-        sending = asyncio.create_task(upload(self._repository, source, identify, self._settings, begun))
-        try:
-            while not sending.done():
-                self._tell(moving("Pushing", layer.id, source.progress, total))
-                await asyncio.wait({sending}, timeout=_TICK)
-            sending.result()
-        finally:
-            if not sending.done():
-                sending.cancel()
-                await asyncio.wait({sending})
-        self._tell(moving("Pushing", layer.id, total, total))
-        self._tell(step("Pushed", layer.id))
-
-    async def _is_there(self, layer: _Layer, digest: Digest) -> bool | Upload | None:
-        """Whether the registry has a blob, or takes it from another of its repositories; else an upload it began."""
-        size = await repeated(partial(self._repository.size_of, digest), self._settings)
-        if size is not None:
-            self._tell(step("Layer already exists", layer.id))
-            return True
-        begun: Upload | None = None
-        for source in await asyncio.to_thread(self._candidates, digest):
-            try:
-                begun = await repeated(partial(self._repository.begin_upload, digest, source), self._settings)
-            except WherryError:
-                continue  # it may not be ours to read any more; then it's sent
-            if begun is None:
-                self._tell(step(f"Mounted from {source}", layer.id))
-                return True
-            break
-        return begun
-
-    def _candidates(self, digest: Digest) -> list[str]:
-        """Other repositories of the same registry in which a blob was seen."""
-        seen = map(Reference.parse, self._store.origins.repositories(digest))
-        return [one.path for one in seen if one.domain == self._name.domain and one.path != self._name.path][:3]
-
-    def _size(self, digest: Digest) -> int:
-        with suppress(NotFound):
-            return self._store.content.size(digest)
-        raise NotFound(
-            f"the layer blob {digest} of image {self._image.id.short} is not here any more",
-            hint="pull or load the image again",
-        )
+    def _layers(self) -> list[Layer]:
+        pairs = zip(self._image.manifest.layers, self._image.document.rootfs.diff_ids, strict=True)
+        who = self._image.id.short
+        return [Layer(blob, diff_id.short, who, packed=blob.media_type in _PLAIN) for blob, diff_id in pairs]
 
     def _manifest(self, layers: Sequence[Descriptor]) -> tuple[bytes, str]:
         """The image's own manifest; where layers were compressed, one that names what they became."""
@@ -225,12 +129,56 @@ class Push:
         self._store.arrived(self._image.id, self._image.manifest_digest, [name], [digest])
         self._store.origins.seen([layer.digest for layer in layers], self._name.name)
 
+    async def _tell_instead(self, pushed: Descriptor) -> None:
+        """Say, as the Docker client expects it (``auxprogress``), that it was not the index by which the image came."""
+        tree = await asyncio.to_thread(self._store.index_of, self._image, str(self._name))
+        if tree is None:
+            return
+        note = {
+            "manifestPushedInsteadOfIndex": True,
+            "originalIndex": descriptor_json(tree.top),
+            "selectedManifest": descriptor_json(pushed),
+        }
+        self._tell({"progressDetail": {}, "aux": note})
 
-def _known(digest: Digest) -> Identify:
-    async def identify() -> Digest:
-        return digest
+    # --- what an index lists, byte for byte -------------------------------------------------------
 
-    return identify
+    async def _push_tree(self, tree: Tree) -> None:
+        async with arriving(self._store) as lease:
+            lease.blob(*(one.digest for one in tree.blobs))
+            manifests = [part.manifest for part in tree.parts if part.manifest is not None]
+            layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
+            who = self._image.id.short
+            await self._sender.send([Layer(layer, layer.digest.short, who) for layer in layers.values()])
+            for digest in dict.fromkeys(manifest.config.digest for manifest in manifests):
+                data = await asyncio.to_thread(self._store.content.read, digest)
+                await send_document(self._repository, data, digest, self._settings)
+            *below, top = tree.documents
+            for one in below:
+                await self._put_stored(str(one.digest), one)
+            await self._put_stored(self._name.tag or "", top)
+            await asyncio.to_thread(self._note_tree, tree)
+        self._done(top.digest, top.size)
+
+    async def _put_stored(self, reference: str, document: Descriptor) -> None:
+        data = await asyncio.to_thread(self._store.content.read, document.digest)
+        await self._put(reference, data, document.media_type)
+
+    def _note_tree(self, tree: Tree) -> None:
+        if tree.indexes:
+            name = Reference(self._name.domain, self._name.path, None, tree.top.digest)
+            self._store.arrived(self._image.id, self._image.manifest_digest, [name])
+        self._store.origins.seen([one.digest for part in tree.parts for one in part.blobs], self._name.name)
+
+    # --- both -------------------------------------------------------------------------------------
+
+    async def _put(self, reference: str, data: bytes, media_type: str) -> Digest:
+        return await repeated(partial(self._repository.put_document, reference, data, media_type), self._settings)
+
+    def _done(self, digest: Digest, size: int) -> None:
+        tag = self._name.tag or ""
+        self._tell(step(f"{tag}: digest: {digest} size: {size}"))
+        self._tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": str(digest), "Size": size}})
 
 
 def explained(error: WherryError) -> WherryError:

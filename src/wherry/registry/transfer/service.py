@@ -26,9 +26,10 @@ from wherry.registry.transfer.choose import choose
 from wherry.registry.transfer.layers import LayerJobs
 from wherry.registry.transfer.places import Reach
 from wherry.registry.transfer.pull import Pull, explained
-from wherry.registry.transfer.push import Outbox, Push
+from wherry.registry.transfer.push import Push
 from wherry.registry.transfer.refetch import refetch
 from wherry.registry.transfer.search import filtered, search
+from wherry.registry.transfer.sending import Outbox
 from wherry.registry.transfer.steps import Json, Steps, Tell
 
 __all__ = ["Transfers"]
@@ -89,21 +90,28 @@ class Transfers:
             raise NotFound(f"no tags found for {reference.familiar_name}")
         return [Reference(reference.domain, reference.path, tag) for tag in tags]
 
-    async def push(self, reference: Reference, credentials: Credentials) -> AsyncGenerator[Json, None]:
-        """Push one name's image, or those of all of a repository's tags, and yield what happens."""
+    async def push(
+        self, reference: Reference, credentials: Credentials, platform: Platform | None = None
+    ) -> AsyncGenerator[Json, None]:
+        """Push one name's image, or those of all of a repository's tags, and yield what happens.
+
+        :param platform: only what is for this one, of images for several.
+        """
         steps = Steps()
         steps.tell({"status": f"The push refers to repository [{reference.name}]"})
-        task = asyncio.create_task(self._push(reference, credentials, steps.tell))
+        task = asyncio.create_task(self._push(reference, credentials, platform, steps.tell))
         async with aclosing(steps.during(task)) as messages:
             async for message in messages:
                 yield message
 
-    async def _push(self, reference: Reference, credentials: Credentials, tell: Tell) -> None:
+    async def _push(
+        self, reference: Reference, credentials: Credentials, platform: Platform | None, tell: Tell
+    ) -> None:
         images = self._tagged(reference)
         repository = await self._reach.writable(reference.domain, reference.path, credentials)
         for name, image in images:
             try:
-                await Push(self._outbox, repository, image, name, tell).run()
+                await Push(self._outbox, repository, image, name, tell).run(platform)
             except WherryError as exc:
                 raise pushing.explained(exc) from exc
 
