@@ -166,7 +166,9 @@ def test_an_index_gives_the_platform_that_was_asked_for(daemon: Daemon, registry
 def test_what_is_loaded_as_an_index_is_pushed_and_saved_as_that_index(
     daemon: Daemon, registry: Registry, tmp_path: Path
 ) -> None:
-    archive = needs.shared() / "images" / "busybox-1.37-musl-amd64+arm64.oci.tar"
+    original = needs.shared() / "images" / "busybox-1.37-musl-amd64+arm64.oci.tar"
+    archive = tmp_path / "archive.tar"
+    run("skopeo", "copy", "-q", "-a", f"oci-archive:{original}", f"oci-archive:{archive}:two-platforms:1")
     loaded = daemon.docker("load", "-i", str(archive), check=True).stdout.split()[-1]
     name = f"{registry.host}/whole/busybox:1"
     daemon.docker("tag", loaded, name, check=True)
