@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from busybox import import_busybox
 from daemons import Daemon, DockerDaemon, docker_environment
+from registries import Registry
 
 from needs import need, program
 
@@ -179,6 +180,69 @@ def test_every_byte_under_the_data_root_is_accounted_for(fresh: Daemon) -> None:
         assert {"layers", "blobs", "database", "containers' files", "containers' logs"} <= set(owners)
     finally:
         stray.unlink()
+
+
+def accounted(engine: Daemon) -> dict[str, int]:
+    """Bytes by owner, when they are all that du(1) finds, and nothing is an orphan."""
+    for _ in range(10):  # until nothing was written between the two looks
+        os.sync()  # blocks are given out when something reaches the disk
+        found = engine.request("GET", "/wherry/accounts").json
+        counted = subprocess.run(["du", "-sB1", engine.data_root], capture_output=True, text=True, check=True).stdout
+        if found["Bytes"] == int(counted.split()[0]):
+            break
+    assert (found["Bytes"], found["Orphans"]) == (int(counted.split()[0]), [])
+    return {row["Owner"]: row["Bytes"] for row in found["Owners"]}
+
+
+def interrupted_pull(engine: Daemon, registry: Registry, name: str) -> Path:
+    """Kill the daemon in the middle of a pull. :returns: what there is of the layer."""
+    partial = engine.data_root / "partial"
+    with subprocess.Popen(
+        ["docker", "pull", "-q", name], env=docker_environment(engine.host, engine.root), stderr=subprocess.DEVNULL
+    ) as client:
+        while largest(partial)[0] < 1 << 20:
+            assert client.poll() is None, "the pull was over too soon"
+        engine.kill9()
+    engine.start()
+    return largest(partial)[1]
+
+
+def largest(directory: Path) -> tuple[int, Path]:
+    """The largest file of a directory, and its size."""
+    with os.scandir(directory) as entries:
+        return max(((entry.stat().st_size, Path(entry.path)) for entry in entries), default=(0, directory))
+
+
+@need("docker")
+def test_the_accounts_are_what_du_says_whatever_happened_before(fresh: Daemon) -> None:
+    registry = Registry("wherry")
+    registry.start()
+    name = f"{registry.host}/team/big:1"
+    try:
+        make(fresh, "busybox", name, "dd if=/dev/urandom of=/x bs=1000000 count=60 2>/dev/null")
+        accounted(fresh)
+        fresh.docker("push", "-q", name, check=True)
+        accounted(fresh)
+        fresh.docker("rmi", name, check=True)
+        assert accounted(fresh)["layers"] < 30 * MEGABYTE
+        left = interrupted_pull(fresh, registry, name)
+        assert accounted(fresh)["unfinished downloads"] >= left.stat().st_size
+        fresh.docker("image", "prune", "-f", check=True)
+        assert left.exists()  # somebody may well go on with it today
+        day = 25 * 3600
+        os.utime(left, (left.stat().st_atime - day, left.stat().st_mtime - day))
+        size = left.stat().st_size
+        assert fresh.request("POST", "/images/prune").json["SpaceReclaimed"] == size
+        assert not left.exists()
+        accounted(fresh)
+        left = interrupted_pull(fresh, registry, name)
+        os.utime(left, (0, 0))
+        fresh.restart()
+        assert not left.exists()
+        fresh.docker("pull", "-q", name, check=True)
+        accounted(fresh)
+    finally:
+        registry.stop()
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 ``partial/<algorithm>-<hex>`` holds a blob's first bytes, or all of it until the image that it belongs to is complete.
 Nothing here is trusted: whoever takes it up again verifies the whole. What nobody took up for a week goes at the next
-start.
+start, and what nobody took up for a day with a prune.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from wherry.content.durable import disk_errors, write_all
 from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
-__all__ = ["Growing", "Partial", "Partials"]
+__all__ = ["LIFETIME", "PRUNED", "Growing", "Partial", "Partials"]
 
-#: Seconds after which an interrupted download is given up.
+#: Seconds after which an interrupted download is given up, at the daemon's start.
 LIFETIME: Final = 7 * 24 * 3600.0
+#: The same for somebody who asks for space: long enough for whoever is only waiting for the network.
+PRUNED: Final = 24 * 3600.0
 
 
 class Partials:
@@ -57,16 +59,21 @@ class Partials:
         """Throw away what there is of a blob."""
         self.path(digest).unlink(missing_ok=True)
 
-    def expire(self, lifetime: float = LIFETIME) -> None:
+    def expire(self, lifetime: float = LIFETIME) -> int:
         """Throw away what nobody wrote to for a while, and what has no business here.
 
         :param lifetime: seconds.
+        :return: the bytes that this gave back.
         """
+        freed = 0
         known = {self.path(digest).name for digest, _ in self.walk()}
         for entry in os.scandir(self.root):
             with suppress(FileNotFoundError):
-                if entry.name not in known or entry.stat().st_mtime < time.time() - lifetime:
+                status = entry.stat()
+                if entry.name not in known or status.st_mtime < time.time() - lifetime:
                     os.unlink(entry.path)
+                    freed += status.st_size
+        return freed
 
 
 class Partial:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry.content.durable import disk_errors
-from wherry.content.partial import Partials
+from wherry.content.partial import PRUNED, Partials
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound
 from wherry.images import catalog as catalogs
@@ -225,6 +225,8 @@ class ImageStore:
     def prune(self, filters: listing.Filters, *, in_use: Users) -> Json:
         """Remove the images that no container uses: those without a name, or, with ``dangling=false``, all.
 
+        Downloads that were interrupted a day ago, or longer, go as well.
+
         :return: the body of ImagePrune.
         """
         dangling = listing.boolean(filters, "dangling")
@@ -236,7 +238,8 @@ class ImageStore:
                 removal.remove_unused(self.get(image.id))
         self._catalog.write_index()
         self.release(in_use)
-        reclaimed = max(0, before - self.layers_size() - self.content_size())
+        unfinished = self.partials.expire(PRUNED)
+        reclaimed = max(0, before - self.layers_size() - self.content_size()) + unfinished
         return {"ImagesDeleted": removal.records or None, "SpaceReclaimed": reclaimed}
 
     def release(self, in_use: Users) -> None:
