@@ -16,8 +16,8 @@ from registry_lab import Lab, Who, digest, registry
 import needs
 from wherry.errors import InvalidInput
 from wherry.registry.server.access.identity import scopes
-from wherry.registry.server.serve import tls_context
 from wherry.registry.server.settings import Tls, load
+from wherry.registry.server.tls import tls_context
 
 bcrypt = pytest.importorskip("bcrypt")
 jwt = pytest.importorskip("jwt")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,11 +25,12 @@ from wherry.registry.storage.filesystem import FilesystemStorage
 if TYPE_CHECKING:
     from wherry.registry.server.access.passwords import Passwords
     from wherry.registry.server.access.token_endpoint import TokenEndpoint
+    from wherry.registry.server.access_log import AccessLog, NoLog
     from wherry.registry.server.metrics import Metrics
     from wherry.registry.server.settings import Settings
     from wherry.registry.storage import Storage
 
-__all__ = ["Assembly", "assemble", "collector", "open_storage"]
+__all__ = ["Assembly", "assemble", "collector", "open_storage", "renewed"]
 
 _SECRET: Final = "keys/token"
 _SETTLED_SECONDS: Final = 0.5
@@ -99,9 +100,30 @@ async def assemble(settings: Settings, metrics: Metrics | None = None) -> Assemb
     registry = Registry(
         catalog=catalog,
         sessions=sessions,
-        quotas=Quotas(catalog, [(quota.repositories, size(quota.size)) for quota in settings.quota]),
+        quotas=Quotas(catalog, []),
         events=Events(settings.webhooks, settings.public_url),
         cache=cache,
+    )
+    registry = _limited(registry, settings)
+    doors = await _doors(settings, storage, metrics, open_log(settings.log.access, settings.log.format))
+    return Assembly(Front(registry, doors), doors, registry, collector(settings, catalog))
+
+
+async def renewed(old: Assembly, settings: Settings, metrics: Metrics | None) -> Assembly:
+    """The same registry with other rights, passwords, keys and limits; storage, cache, web hooks and log stay.
+
+    :raises InvalidInput: the settings can't be used.
+    """
+    registry = _limited(old.registry, settings)
+    doors = await _doors(settings, registry.catalog.storage, metrics, old.doors.log)
+    return Assembly(Front(registry, doors), doors, registry, old.collector)
+
+
+def _limited(registry: Registry, settings: Settings) -> Registry:
+    limits = [(quota.repositories, size(quota.size)) for quota in settings.quota]
+    return replace(
+        registry,
+        quotas=Quotas(registry.catalog, limits),
         open_to_all=settings.auth.mode == "none",
         delete=settings.delete,
         sparse_indexes=settings.sparse_indexes,
@@ -109,11 +131,9 @@ async def assemble(settings: Settings, metrics: Metrics | None = None) -> Assemb
         max_upload=size(settings.limits.upload),
         page=settings.limits.page,
     )
-    doors = await _doors(settings, storage, metrics)
-    return Assembly(Front(registry, doors), doors, registry, collector(settings, catalog))
 
 
-async def _doors(settings: Settings, storage: Storage, metrics: Metrics | None) -> Doors:
+async def _doors(settings: Settings, storage: Storage, metrics: Metrics | None, log: AccessLog | NoLog) -> Doors:
     rules = Rules(settings.access, anonymous_read=settings.auth.anonymous_read)
     passwords = _passwords(settings)
     authority: Authority = Open()
@@ -127,7 +147,7 @@ async def _doors(settings: Settings, storage: Storage, metrics: Metrics | None) 
         metrics_authority=metrics_authority,
         token=token,
         metrics=metrics if settings.metrics.enabled else None,
-        log=open_log(settings.log.access, settings.log.format),
+        log=log,
         read_only=settings.read_only,
         idle=seconds(settings.limits.idle),
         public_url=settings.public_url,

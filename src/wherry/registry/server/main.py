@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if told.verb == "serve":
             from wherry.registry.server import workers  # noqa: PLC0415 - the others don't listen
 
-            return workers.run(settings)
+            return workers.run(settings, lambda: settings_of(told))
         return asyncio.run(_gc(settings, dry=told.dry_run) if told.verb == "gc" else _check(settings))
     except WherryError as error:
         return _fail(error)

@@ -6,23 +6,23 @@ import asyncio
 import contextlib
 import logging
 import signal
-import ssl
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from wherry.errors import InvalidInput
 from wherry.registry.server.assembly import Assembly, assemble
+from wherry.registry.server.renewal import Gate
 from wherry.registry.server.settings import seconds
+from wherry.registry.server.tls import tls_context
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from wherry.registry.server.metrics import Metrics
-    from wherry.registry.server.settings import Settings, Tls
+    from wherry.registry.server.settings import Settings
 
-__all__ = ["serve", "tls_context"]
+__all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 10.0
@@ -32,10 +32,17 @@ _HOUSE_SECONDS: Final = 60.0
 
 
 async def serve(
-    settings: Settings, listener: socket.socket, metrics: Metrics, *, housekeeper: bool, ready: Callable[[], None]
+    settings: Settings,
+    listener: socket.socket,
+    metrics: Metrics,
+    *,
+    housekeeper: bool,
+    ready: Callable[[], None],
+    reread: Callable[[], Settings],
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
+    :param reread: reads the settings again, at SIGHUP.
     :param housekeeper: whether this worker collects garbage.
     :param ready: is called when requests are answered.
     """
@@ -44,9 +51,10 @@ async def serve(
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    loop.add_signal_handler(signal.SIGHUP, assembly.doors.log.reopen)
-    http = web.Server(assembly.front, access_log=None, keepalive_timeout=_KEEP_ALIVE_SECONDS)
     context = tls_context(settings.tls) if settings.tls else None
+    gate = Gate(assembly, settings, reread, metrics=metrics, context=context)
+    loop.add_signal_handler(signal.SIGHUP, gate.begin_renewal)
+    http = web.Server(gate, access_log=None, keepalive_timeout=_KEEP_ALIVE_SECONDS)
     server = await loop.create_server(http, sock=listener, ssl=context, backlog=4096)
     house = asyncio.create_task(_keep_house(settings, assembly, metrics)) if housekeeper else None
     try:
@@ -78,20 +86,3 @@ async def _keep_house(settings: Settings, assembly: Assembly, metrics: Metrics) 
         metrics.add("collected_blobs", done.blobs)
         metrics.add("collected_bytes", done.bytes)
         _log.info("collected %s", done)
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """What the server proves its identity with.
-
-    :raises InvalidInput: the files can't be used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca:
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:  # SSLError is one
-        raise InvalidInput("unable to use the TLS certificates", cause=str(error)) from error
-    return context

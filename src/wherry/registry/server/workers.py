@@ -17,13 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wherry.errors import InvalidInput, SystemFault
+from wherry.errors import InvalidInput, SystemFault, WherryError
 from wherry.linux.process import set_pdeathsig
 from wherry.registry.server.metrics import Metrics
 from wherry.registry.server.serve import serve
 from wherry.registry.storage.filesystem import FilesystemStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wherry.registry.server.settings import Settings
 
 __all__ = ["listen", "run"]
@@ -35,9 +37,10 @@ _LEFT_SECONDS: Final = 3600.0
 """No single object takes that long to write."""
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, reread: Callable[[], Settings]) -> int:
     """Serve with as many workers as the settings say, until told to end. :returns: the exit code.
 
+    :param reread: reads the settings again, at SIGHUP.
     :raises InvalidInput: the address is none.
     :raises SystemFault: it can't be listened on.
     """
@@ -48,9 +51,10 @@ def run(settings: Settings) -> int:
         if settings.storage.type == "filesystem" and not settings.read_only:
             FilesystemStorage(Path(settings.root)).sweep(_LEFT_SECONDS)
         if settings.workers == 1:
-            asyncio.run(serve(settings, first, metrics, housekeeper=True, ready=lambda: _say(where)))
+            serving = serve(settings, first, metrics, housekeeper=True, ready=lambda: _say(where), reread=reread)
+            asyncio.run(serving)
             return 0
-        return _Workers(settings, where, first, metrics).run()
+        return _Workers(settings, where, first, metrics, reread).run()
 
 
 def listen(address: str, *, shared: bool) -> socket.socket:
@@ -86,8 +90,16 @@ def listen(address: str, *, shared: bool) -> socket.socket:
 class _Workers:
     """The process that watches."""
 
-    def __init__(self, settings: Settings, address: str, first: socket.socket, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        address: str,
+        first: socket.socket,
+        metrics: Metrics,
+        reread: Callable[[], Settings],
+    ) -> None:
         self._settings = settings
+        self._reread = reread
         self._address = address
         self._first: socket.socket | None = first
         self._metrics = metrics
@@ -98,7 +110,7 @@ class _Workers:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        signal.signal(signal.SIGHUP, self._pass_on)
+        signal.signal(signal.SIGHUP, self._renew)
         for worker in range(self._settings.workers):
             self._start(worker)
         self._close_first()
@@ -141,7 +153,11 @@ class _Workers:
         if os.getppid() != self._watcher:
             return 1
         self._metrics.take_row(worker)
-        asyncio.run(serve(self._settings, listener, self._metrics, housekeeper=worker == 0, ready=lambda: None))
+        serving = serve(
+            self._settings, listener, self._metrics,
+            housekeeper=worker == 0, ready=lambda: None, reread=self._reread,
+        )  # fmt: skip
+        asyncio.run(serving)
         return 0
 
     def _replace(self, pid: int, code: int) -> None:
@@ -156,6 +172,12 @@ class _Workers:
     def _end(self, number: int, frame: object) -> None:
         self._ending = True
         self._pass_on(signal.SIGTERM, frame)
+
+    def _renew(self, number: int, frame: object) -> None:
+        """Who comes to replace a worker shall know what the others know; they say what is wrong with it."""
+        with suppress(WherryError):
+            self._settings = self._reread()
+        self._pass_on(number, frame)
 
     def _pass_on(self, number: int, frame: object) -> None:
         for pid in self._pids:
