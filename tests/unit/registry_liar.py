@@ -31,11 +31,12 @@ class Liar:
     headers: list[dict[str, str]] = field(default_factory=list)
     uploads: dict[str, bytearray] = field(default_factory=dict)
     port: int = 0
+    address: str = "127.0.0.1"
 
     @property
     def host(self) -> str:
         """Its domain."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     def image(self, layers: list[bytes], tag: str = "1", **fields: Any) -> dict[str, Any]:
         """Have an image under a tag, and say its manifest's descriptor."""
@@ -115,14 +116,15 @@ def ranged(request: web.Request, data: bytes, is_manifest: bool = False) -> web.
 
 
 @asynccontextmanager
-async def serving(liar: Liar | None = None) -> AsyncIterator[Liar]:
-    """A registry on a free port of this machine's own address."""
+async def serving(liar: Liar | None = None, address: str = "127.0.0.1") -> AsyncIterator[Liar]:
+    """A registry on a free port of an address of this machine's own."""
     liar = liar or Liar()
+    liar.address = address
     application = web.Application(client_max_size=1 << 30)
     application.router.add_route("*", "/{path:.*}", liar.answer)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, address, 0)
     await site.start()
     liar.port = runner.addresses[0][1]
     try:

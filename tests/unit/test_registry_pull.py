@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from layers_archives import Layout, digest, directory, member, tar
-from registry_liar import INDEX, Liar, ranged, serving
+from registry_liar import INDEX, Liar, Lie, ranged, serving
 
 import needs
 from wherry.errors import CorruptData, Forbidden, InvalidInput, NotFound, TooLarge, Unsupported, WherryError
@@ -272,6 +272,58 @@ async def test_a_broken_download_goes_on_where_it_broke(store: ImageStore, liar:
     assert len(ranges) == 4
     assert [int(one[6:-1]) for one in ranges] == sorted({int(one[6:-1]) for one in ranges})
     assert store.resolve(f"{liar.host}/app:1")
+
+
+def cutting(phase: str, *, late: bool) -> Lie:
+    """Breaks the connection of the first request whose line ends so, before or in the middle of the answer."""
+    cut: list[str] = []
+
+    async def lie(request: web.Request, liar: Liar) -> web.StreamResponse | None:
+        if cut or phase not in f"{request.method} {request.path}":
+            return None
+        cut.append(phase)
+        if late:
+            whole = await liar.truth(request)
+            body = whole.body if isinstance(whole, web.Response) and isinstance(whole.body, bytes) else b"{}"
+            headers = {"Content-Length": str(len(body)), "Content-Type": whole.content_type}
+            response = web.StreamResponse(headers=headers)
+            await response.prepare(request)
+            await response.write(body[: len(body) // 2])
+        assert request.transport
+        request.transport.close()
+        return web.Response()
+
+    return lie
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    "phase", ["GET /v2/app/manifests/1", "GET /v2/app/manifests/sha256", "config", "layer", "/token"]
+)
+async def test_a_connection_that_is_cut_is_made_again_whatever_it_was_for(
+    store: ImageStore, liar: Liar, phase: str, late: bool
+) -> None:
+    described = liar.image([BIG])
+    manifest = json.loads(liar.layout.blobs[described["digest"]])
+    index = liar.layout.nested([described])
+    liar.tags["1"] = index["digest"]
+    blobs = {"config": manifest["config"]["digest"], "layer": manifest["layers"][0]["digest"]}
+    cut = cutting(f"GET /v2/app/blobs/{blobs[phase]}" if phase in blobs else phase, late=late)
+
+    async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+        if (answer := await cut(request, liar)) is not None:
+            return answer
+        if request.path == "/token":
+            return web.json_response({"token": "t0ken"})
+        if phase != "/token" or request.headers.get("Authorization") == "Bearer t0ken":
+            return None
+        said = f'Bearer realm="http://{liar.host}/token"'
+        return web.Response(status=401, headers={"WWW-Authenticate": said})
+
+    liar.lie = lie
+    await pull(store, liar)
+    assert store.resolve(f"{liar.host}/app:1").manifest_digest == described["digest"]
+    assert partials(store) == {}
 
 
 async def test_what_came_before_a_failure_is_not_fetched_again(store: ImageStore, liar: Liar) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
+import os
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -16,7 +18,7 @@ from aiohttp import web
 from layers_archives import Layout, digest, directory, docker_archive, member, named, tar
 from registry_liar import MANIFEST, Liar, serving
 
-from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.errors import InvalidInput, NotFound, OutOfSpace, WherryError
 from wherry.images import ImageStore
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
@@ -131,6 +133,52 @@ async def test_an_upload_that_breaks_goes_on_where_it_broke(store: ImageStore, l
     await push(store, f"{liar.host}/app:1")
     assert offsets == [0, 700_000, 1_400_000]
     assert liar.count("PATCH") == 4
+
+
+@pytest.mark.parametrize("phase", ["HEAD /v2/app/blobs", "POST", "PATCH", "PUT /v2/app/blobs", "PUT /v2/app/manifests"])
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_connection_that_is_cut_is_made_again_whatever_it_was_for(
+    store: ImageStore, liar: Liar, phase: str, late: bool
+) -> None:
+    plain(store, f"{liar.host}/app:1", BASE, BIG)
+    cut: list[str] = []
+
+    async def lie(request: web.Request, liar: Liar) -> web.StreamResponse | None:
+        if cut or not f"{request.method} {request.path}".startswith(phase):
+            return None
+        cut.append(request.path)
+        if late:  # the registry has done it, but its answer is lost
+            await liar.truth(request)
+        assert request.transport
+        request.transport.close()
+        return web.Response()
+
+    liar.lie = lie
+    steps = await push(store, f"{liar.host}/app:1")
+    assert cut
+    assert liar.tags["1"] == told(steps, "Tag")["Digest"]
+    manifest = json.loads(liar.layout.blobs[liar.tags["1"]])
+    assert all(one["digest"] in liar.layout.blobs for one in [manifest["config"], *manifest["layers"]])
+
+
+async def test_a_full_disk_fails_the_push_and_leaves_nothing_of_it(
+    store: ImageStore, liar: Liar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain(store, f"{liar.host}/app:1", BASE, BIG)
+    write = os.write
+
+    def full(fd: int, data: Any) -> int:
+        if "/tmp/blob-" in os.readlink(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data)
+
+    monkeypatch.setattr("wherry.content.durable.os.write", full)
+    with pytest.raises(OutOfSpace, match="no space left on device"):
+        await push(store, f"{liar.host}/app:1")
+    monkeypatch.undo()
+    assert liar.tags == {}
+    await push(store, f"{liar.host}/app:1")
+    assert liar.tags["1"]
 
 
 async def test_an_upload_that_the_registry_forgot_begins_anew(store: ImageStore, liar: Liar) -> None:

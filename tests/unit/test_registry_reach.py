@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,7 @@ from layers_archives import directory, member, tar
 from registry_liar import Liar, serving
 
 import needs
-from wherry.errors import OutOfSpace, WherryError
+from wherry.errors import InvalidInput, OutOfSpace, WherryError
 from wherry.images import ImageStore
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
@@ -160,6 +161,73 @@ async def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
         said = await pull(store, "far.example.com:81/app:1", insecure=("far.example.com:81",), certificates=())
         assert said[-1] == "Status: Downloaded newer image for far.example.com:81/app:1"
         assert proxy.count("/manifests/1") == 1
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address of this machine that does not look like one; the name ``sneaky.example.com`` leads to loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but chooses an address
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        address = str(probe.getsockname()[0])
+    known = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *more: Any, **options: Any) -> Any:
+        return known("127.0.0.1" if host == "sneaky.example.com" else host, *more, **options)
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    return address
+
+
+@pytest.mark.parametrize("place", ["sneaky.example.com", "127.0.0.1", "localhost"])
+async def test_no_registry_elsewhere_leads_us_to_this_machine_by_any_name(
+    store: ImageStore, far: str, place: str
+) -> None:
+    async with serving(address=far) as registry, serving(Liar(layout=registry.layout)) as inner:
+        registry.image([BASE])
+
+        async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+            if "/blobs/" in request.path:
+                raise web.HTTPTemporaryRedirect(f"http://{place}:{inner.port}{request.path}")
+            return None
+
+        registry.lie = lie
+        with pytest.raises(InvalidInput, match=r"the registry (redirects|leads) to this machine itself, to"):
+            await pull(store, f"{registry.host}/app:1", insecure=(registry.host,), certificates=())
+        assert inner.asked == []
+
+
+async def test_no_registry_elsewhere_has_tokens_issued_by_this_machine_by_any_name(store: ImageStore, far: str) -> None:
+    async with serving(address=far) as registry, serving() as inner:
+        registry.image([BASE])
+        said = f'Bearer realm="http://sneaky.example.com:{inner.port}/token"'
+
+        async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+            return web.Response(status=401, headers={"WWW-Authenticate": said})
+
+        registry.lie = lie
+        with pytest.raises(WherryError, match="the registry leads to this machine itself"):
+            await pull(store, f"{registry.host}/app:1", insecure=(registry.host,), certificates=())
+        assert inner.asked == []
+
+
+async def test_a_registry_that_a_name_of_this_machine_means_may_lead_to_this_machine(
+    store: ImageStore, far: str
+) -> None:
+    async with serving() as registry, serving(Liar(layout=registry.layout)) as store_of_blobs:
+        registry.image([BASE])
+
+        async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+            if "/blobs/" in request.path:
+                raise web.HTTPTemporaryRedirect(f"http://sneaky.example.com:{store_of_blobs.port}{request.path}")
+            return None
+
+        registry.lie = lie
+        name = f"sneaky.example.com:{registry.port}"
+        await pull(store, f"{name}/app:1", insecure=(name,), certificates=())
+        assert store_of_blobs.count("/blobs/") == 2
 
 
 async def test_a_full_disk_fails_the_pull_and_leaves_nothing_of_it(

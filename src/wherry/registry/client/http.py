@@ -23,6 +23,7 @@ from wherry.errors import CorruptData, InvalidInput, TooLarge
 from wherry.registry.client import faults
 from wherry.registry.client.addresses import is_local, is_loopback
 from wherry.registry.client.endpoints import Endpoint, public_trust
+from wherry.registry.client.far import FarResolver, is_near
 from wherry.registry.client.faults import Passing
 from wherry.registry.client.settings import Timing
 
@@ -63,8 +64,15 @@ class Http:
     def __init__(self, timing: Timing) -> None:
         self.timing: Final = timing
         self._proxies: dict[str, str] = environment.getproxies_environment()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
+        self._session = self._open(None)
+        self._resolver = FarResolver()
+        self._far = self._open(self._resolver)
+        self._near: dict[str, bool] = {}
+
+    def _open(self, resolver: FarResolver | None) -> aiohttp.ClientSession:
+        timing = self.timing
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, resolver=resolver),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=_READ_BUFFER,
@@ -75,6 +83,8 @@ class Http:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        await self._far.close()
+        await self._resolver.close()
 
     async def __aenter__(self) -> Http:
         return self
@@ -120,15 +130,23 @@ class Http:
     ) -> aiohttp.ClientResponse:
         body = request.body() if callable(request.body) else request.body
         ours = url.origin() == endpoint.url.origin()
-        return await self._session.request(
+        proxy = self._proxy(url)
+        session = self._session if ours or proxy or await self._is_near(endpoint) else self._far
+        return await session.request(
             request.method,
             url,
             headers=headers,
             data=body,
             allow_redirects=False,
             ssl=endpoint.tls if ours and endpoint.tls is not None else public_trust(),
-            proxy=self._proxy(url),
+            proxy=proxy,
         )
+
+    async def _is_near(self, endpoint: Endpoint) -> bool:
+        host = endpoint.url.host or ""
+        if host not in self._near:
+            self._near[host] = await is_near(host)
+        return self._near[host]
 
     def _proxy(self, url: URL) -> str | None:
         """The proxy that the environment names for a URL (``HTTPS_PROXY``, ``NO_PROXY``), as Go reads it."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
+from wherry.content.durable import disk_errors
 from wherry.errors import NotFound, WherryError
 from wherry.oci.digest import Digest
 from wherry.registry.client.faults import Passing
@@ -33,6 +34,27 @@ class Outgoing(Protocol):
         ...
 
 
+class _Watched:
+    """A blob on its way out, which tells a connection that broke from bytes that could not be had.
+
+    :ivar failure: why they could not.
+    """
+
+    def __init__(self, source: Outgoing) -> None:
+        self._source = source
+        self.failure: WherryError | None = None
+
+    async def pieces(self, offset: int) -> AsyncIterator[bytes]:
+        """Its bytes from an offset on."""
+        try:
+            with disk_errors("read a blob"):
+                async for piece in self._source.pieces(offset):
+                    yield piece
+        except WherryError as exc:
+            self.failure = exc
+            raise
+
+
 async def upload(
     repository: Repository,
     source: Outgoing,
@@ -47,7 +69,7 @@ async def upload(
 
     :param identify: its digest, known when all of it was given out.
     :param begun: an upload that the registry has begun already.
-    :raises WherryError: the registry does not want it, or cannot be reached for good.
+    :raises WherryError: the registry does not want it, or cannot be reached for good; or the blob cannot be had.
     """
 
     async def begin() -> Upload:
@@ -55,12 +77,15 @@ async def upload(
 
     current: Upload = begun if begun is not None else await repeated(begin, settings)
     patience = Patience(settings)
+    watched = _Watched(source)
     offset = 0
     while True:
         try:
-            current = await repository.append(current, offset, partial(source.pieces, offset), None)
+            current = await repository.append(current, offset, partial(watched.pieces, offset), None)
             break
         except Passing as failure:
+            if watched.failure is not None:
+                raise watched.failure from failure
             await patience.wait(failure)
         before = offset
         try:
