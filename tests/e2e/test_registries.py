@@ -320,6 +320,38 @@ def test_a_daemon_killed_while_it_pulls_goes_on_from_there(own_daemon: Daemon, r
     assert list((own_daemon.data_root / "tmp").iterdir()) == []
 
 
+def test_a_daemon_killed_while_it_pushes_pushes_again_what_is_missing(
+    own_daemon: Daemon, busybox_archive: bytes, registry: Registry
+) -> None:
+    name = f"{registry.host}/killed/noise:1"
+    own_daemon.docker("import", "-", "small", input=busybox_archive, check=True)
+    script = "dd if=/dev/urandom of=/noise bs=1000000 count=80 2>/dev/null"
+    container = own_daemon.docker("run", "-d", "--network", "none", "small", "sh", "-c", script, check=True)
+    own_daemon.docker("wait", container.stdout.strip(), check=True)
+    own_daemon.docker("commit", container.stdout.strip(), name, check=True)
+    own_daemon.docker("tag", "small", f"{registry.host}/killed/noise:small", check=True)
+    small = own_daemon.docker("push", f"{registry.host}/killed/noise:small", check=True)
+    assert "Pushed" in small.stdout
+    with subprocess.Popen(
+        ["docker", "push", name],
+        env=docker_environment(own_daemon.host, own_daemon.root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as client:  # fmt: skip
+        assert client.stdout
+        while not list((own_daemon.data_root / "tmp").glob("blob-*")):  # what is compressed while it is sent
+            assert client.poll() is None, "the push was over too soon"
+        own_daemon.kill9()
+        client.stdout.read()
+    assert registry.status("/v2/killed/noise/manifests/1") == 404
+    own_daemon.start()
+    assert list((own_daemon.data_root / "tmp").iterdir()) == []
+    said = own_daemon.docker("push", name, check=True).stdout
+    assert said.count("Layer already exists") == 1
+    assert registry.status("/v2/killed/noise/manifests/1") == 200
+    own_daemon.docker("rm", container.stdout.strip(), check=True)
+    own_daemon.docker("rmi", name, check=True)
+    own_daemon.docker("pull", "-q", name, check=True)
+
+
 def two_layers(daemon: Daemon, base: str, name: str) -> list[str]:
     """An image of two layers that came from a registry. :returns: the digests of its layers' blobs."""
     script = "echo hello > /greeting"

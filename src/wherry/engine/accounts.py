@@ -28,6 +28,7 @@ _OWNERS: Final = {
     "networks": "networks",
     "partial": "unfinished downloads",
     "registry": "registry",
+    "reserve": "reserve",
     "tmp": "unfinished",
     "volumes": "volumes",
 }

@@ -33,6 +33,7 @@ from wherry.images.load import Candidate, candidates
 from wherry.images.making import Commit, Maker, WriteLayer
 from wherry.images.references import Lease, References
 from wherry.images.removal import Record, Removal
+from wherry.images.reserve import Reserve
 from wherry.images.save import Selection, Trees, save, select
 from wherry.layers import store as layer_stores
 from wherry.layers.database import Database
@@ -73,6 +74,7 @@ class ImageStore:
         with disk_errors("make the data directory"):
             data_root.mkdir(parents=True, exist_ok=True)
         self._tmp = data_root / "tmp"
+        self._reserve = Reserve(data_root / "reserve")
         schemas = (layer_stores.SCHEMA, catalogs.SCHEMA, origins.SCHEMA, references.SCHEMA)
         self._database = Database(data_root / "wherry.db", "".join(schemas))
         self.content: Final = ContentStore(data_root / "content", self._tmp)
@@ -215,12 +217,13 @@ class ImageStore:
         :raises Conflict: something else needs it.
         """
         removal = Removal(self._catalog, in_use, running)
-        try:
-            return removal.run(text, force=force)
-        finally:
-            if removal.records:
-                self._catalog.write_index()
-                self.release(in_use)
+        with self._reserve.spent():
+            try:
+                return removal.run(text, force=force)
+            finally:
+                if removal.records:
+                    self._catalog.write_index()
+                    self.release(in_use)
 
     def prune(self, filters: listing.Filters, *, in_use: Users) -> Json:
         """Remove the images that no container uses: those without a name, or, with ``dangling=false``, all.
@@ -233,11 +236,12 @@ class ImageStore:
         rest = {name: values for name, values in filters.items() if name != "dangling"}
         before = self.layers_size() + self.content_size()
         removal = Removal(self._catalog, in_use, lambda _: False)
-        for image in self.list(rest):
-            if dangling is False or not image.names:
-                removal.remove_unused(self.get(image.id))
-        self._catalog.write_index()
-        self.release(in_use)
+        with self._reserve.spent():
+            for image in self.list(rest):
+                if dangling is False or not image.names:
+                    removal.remove_unused(self.get(image.id))
+            self._catalog.write_index()
+            self.release(in_use)
         unfinished = self.partials.expire(PRUNED)
         reclaimed = max(0, before - self.layers_size() - self.content_size()) + unfinished
         return {"ImagesDeleted": removal.records or None, "SpaceReclaimed": reclaimed}
@@ -403,6 +407,7 @@ class ImageStore:
         for entry in os.scandir(self._tmp):
             if entry.name.startswith(_TMP_KINDS):
                 remove_tree(Path(entry.path))
+        self._reserve.renew()
         self.layers.reconcile()
         self.partials.expire()
         self._catalog.drop_damaged()
