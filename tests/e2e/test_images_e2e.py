@@ -264,6 +264,34 @@ def test_fsck_finds_and_repairs_a_damaged_layer_but_not_under_a_running_containe
     assert ", 0 damaged, 0 orphans" in fresh.cli("system", "fsck", check=True).stdout
 
 
+# --- platforms --------------------------------------------------------------------------------------------------------
+
+
+@need("docker")
+def test_what_is_for_another_platform_is_not_shown_nor_saved(fresh: Daemon, tmp_path: Path) -> None:
+    words = "was found but does not provide the specified platform (linux/s390x)"
+    for command in (["inspect"], ["history"], ["save", "-o", str(tmp_path / "x.tar")]):
+        asked = fresh.docker("image", *command, "--platform", "linux/s390x", "busybox")
+        assert asked.returncode == 1
+        assert words in asked.stderr
+    mine = fresh.docker("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", "busybox", check=True).stdout.strip()
+    fresh.docker("save", "--platform", mine, "-o", str(tmp_path / "x.tar"), "busybox", check=True)
+    fresh.docker("load", "--platform", mine, "-i", str(tmp_path / "x.tar"), check=True)
+    refused = fresh.docker("load", "--platform", "linux/s390x", "-i", str(tmp_path / "x.tar"))
+    assert "no image for linux/s390x" in refused.stderr
+
+
+@need("docker")
+def test_a_repository_is_saved_with_all_its_tags(fresh: Daemon) -> None:
+    for tag in ("1", "2"):
+        fresh.docker("tag", "busybox", f"several:{tag}", check=True)
+    answer = fresh.request("GET", "/images/get", names="several")
+    with tarfile.open(fileobj=io.BytesIO(answer.body)) as archive:
+        member = archive.extractfile("manifest.json")
+        assert member
+        assert json.load(member)[0]["RepoTags"] == ["several:1", "several:2"]
+
+
 # --- other engines ----------------------------------------------------------------------------------------------------
 
 

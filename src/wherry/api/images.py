@@ -35,8 +35,14 @@ class Images(Protocol):
     def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> Sequence[Json]:
         """Return summaries, the newest first."""
 
-    def inspect(self, name: str, *, manifests: bool = False) -> Json:
+    def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> Json:
         """Return everything about one image, and if asked what its index lists."""
+
+    def check_platform(self, name: str, platforms: Sequence[str]) -> None:
+        """Raise where an image is not there, or is for another platform."""
+
+    def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
+        """Raise where images that are to be saved are not there, or are for another platform."""
 
     def history(self, name: str) -> Sequence[Json]:
         """Return how it was made, the last step first."""
@@ -94,10 +100,12 @@ class ImageRoutes:
 
     async def inspect(self, call: Call) -> StreamResponse:
         """ImageInspect."""
-        return reply(self._images.inspect(call.path["name"], manifests=call.flag("manifests")))
+        name, manifests = call.path["name"], call.flag("manifests")
+        return reply(self._images.inspect(name, manifests=manifests, platform=call.platform()))
 
     async def history(self, call: Call) -> StreamResponse:
         """ImageHistory."""
+        self._images.check_platform(call.path["name"], call.platforms())
         return reply(self._images.history(call.path["name"]))
 
     async def tag(self, call: Call) -> StreamResponse:
@@ -150,9 +158,8 @@ class ImageRoutes:
     async def save(self, call: Call) -> StreamResponse:
         """ImageGet, ImageGetAll: an archive of one or several images."""
         names = [call.path["name"]] if "name" in call.path else _names(call)
-        for name in names:
-            self._images.inspect(name)  # what is missing shows here, while there can still be a status code
         platforms = call.platforms()
+        self._images.check_selection(names, platforms)  # while there can still be a status code
         response = await open_stream(call.request, _TAR)
         writer = AnswerWriter(response)
         await in_thread(lambda: self._images.save(names, writer.write, platforms))

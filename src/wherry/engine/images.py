@@ -69,9 +69,13 @@ class Images:
         """Summaries, the newest first; the body of ImageList."""
         return self._store.summaries(filters, shared_size=shared_size, in_use=self._users)
 
-    def inspect(self, name: str, *, manifests: bool = False) -> Json:
+    def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> Json:
         """The body of ImageInspect; with `manifests`, what its index lists as well."""
-        return self._store.inspect(name, manifests=manifests)
+        return self._store.inspect(name, manifests=manifests, platform=platform)
+
+    def check_platform(self, name: str, platforms: Sequence[str]) -> None:
+        """Raise where an image is not there, or is for another platform."""
+        self._store.check_platform(name, platforms)
 
     def history(self, name: str) -> Jsons:
         """The body of ImageHistory."""
@@ -84,6 +88,10 @@ class Images:
     def id_of(self, name: str) -> str:
         """The ID of an image by any of its names, or an empty string."""
         return self._store.id_of(name)
+
+    def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
+        """Raise where `save` would."""
+        self._store.selected(names, platforms)
 
     # --- changes ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from wherry.images.image import Image
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
 
-__all__ = ["check_platform", "refuse_reserved", "writable_name"]
+__all__ = ["check_platform", "lacks_platform", "refuse_reserved", "writable_name"]
 
 
 def writable_name(text: str) -> Reference:
@@ -35,12 +35,18 @@ def refuse_reserved(name: Reference) -> None:
         raise InvalidInput(f"'{RESERVED.familiar_name}' is a reserved name")
 
 
-def check_platform(image: Image, platforms: Sequence[str]) -> None:
-    """Only one platform of an image is ever here: it has to be the one that is asked for.
+def check_platform(image: Image, name: str, platforms: Sequence[str]) -> None:
+    """Of an image for several platforms one is unpacked: it has to be the one that is asked for.
 
+    :param name: what it was called.
     :raises NotFound: it is for another one.
     """
     mine = Platform(image.os, image.architecture, image.variant)
-    for text in platforms:
-        if Platform.parse(text).best_of([mine]) is None:
-            raise NotFound(f"image {image.id.short} was found but is for the platform {mine}, not {text}")
+    for wanted in map(Platform.parse, platforms):
+        if wanted.best_of([mine]) is None:
+            raise lacks_platform(name, wanted)
+
+
+def lacks_platform(name: str, wanted: Platform) -> NotFound:
+    """Docker's words."""
+    return NotFound(f"image with reference {name} was found but does not provide the specified platform ({wanted})")

@@ -133,12 +133,22 @@ class ImageStore:
             shown.append(listing.summary(image, users, listing.shared_size(image, everything) if shared_size else -1))
         return shown
 
-    def inspect(self, text: str, *, manifests: bool = False) -> Json:
+    def check_platform(self, text: str, platforms: Sequence[str]) -> Image:
+        """Find an image that is for all of some platforms, which in fact is for one.
+
+        :raises NotFound: there is none of that name, or it is for another platform.
+        """
+        image = self.resolve(text)
+        check_platform(image, text, platforms)
+        return image
+
+    def inspect(self, text: str, *, manifests: bool = False, platform: str = "") -> Json:
         """The body of ImageInspect.
 
         :param manifests: with what the image's index lists.
+        :param platform: which it has to be for.
         """
-        image = self.resolve(text)
+        image = self.check_platform(text, [platform] if platform else [])
         tree = self.index_of(image, text)
         shown = describe.inspect(image)
         shown["Descriptor"] = indexes.descriptor_json(indexes.described(self.content, image, tree))
@@ -350,17 +360,26 @@ class ImageStore:
             checker = Checker(self._database, self.content, self.layers, images, needed, busy=busy, refetch=refetch)
             yield from checker.run()
 
+    def selected(self, names: Sequence[str], platforms: Sequence[str] = ()) -> Selection:
+        """What `save` would write; from memory.
+
+        :raises NotFound: there is no such image, or none for the platform.
+        """
+        selection = select(self._catalog, names)
+        for image, named in selection.values():
+            check_platform(image, named[0].familiar if named else image.id.short, platforms)
+        return selection
+
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str] = ()) -> None:
         """Write images as an archive that Docker, Podman and skopeo read.
 
-        :param platforms: refused when an image is for another one; only one platform of an image is ever here.
+        :param platforms: refused when an image is for another one; without, what else its index lists goes as well.
         :raises NotFound: there is no such image.
         """
         with self.arrival() as lease:
-            selection = select(self._catalog, names)
+            selection = self.selected(names, platforms)
             for image, _ in selection.values():
                 lease.blob(image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers))
-                check_platform(image, platforms)
             trees = {} if platforms else self._whole_indexes(selection)
             lease.blob(*(one.digest for tree in trees.values() for one in tree.blobs))
             save(self._catalog, self.content, selection, trees, write)

@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from wherry.errors import Conflict, Forbidden, NotFound, Unauthenticated, WherryError
+from wherry.errors import Conflict, Forbidden, Unauthenticated, WherryError
 from wherry.images import Image, ImageStore
+from wherry.images.checks import lacks_platform
 from wherry.images.indexes import Tree, descriptor_json
 from wherry.oci import media_types
 from wherry.oci.codec import encode
@@ -53,9 +54,7 @@ def chosen(store: ImageStore, image: Image, name: Reference, platform: Platform 
         return Tree((), tuple(parts))
     if parts or Platform(image.os, image.architecture, image.variant).normalised() == wanted:
         return None
-    raise NotFound(
-        f"image with reference {name.familiar} was found but does not provide the specified platform ({wanted})"
-    )
+    raise lacks_platform(name.familiar, wanted)
 
 
 class Push:
