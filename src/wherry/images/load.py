@@ -15,7 +15,6 @@ import msgspec
 
 from wherry.content.store import Staged
 from wherry.errors import InvalidInput, NotFound, TooLarge, Unsupported
-from wherry.images import indexes
 from wherry.images.archive import ImageArchive
 from wherry.layers.compression import detect
 from wherry.oci import media_types
@@ -171,6 +170,7 @@ def _keep_index(
     archive: ImageArchive, candidate: Candidate, top: Descriptor, names: Sequence[Reference], *, everything: bool
 ) -> None:
     """Note the index by which an image came, and, if the archive has all of it, what else it lists."""
+    from wherry.images import indexes  # noqa: PLC0415 - only when needed
 
     def find(blob: Descriptor) -> Staged | None:
         found = archive.find(f"blobs/{blob.digest.algorithm}/{blob.digest.hex}")
@@ -214,12 +214,14 @@ def _noted_name(descriptor: Descriptor) -> str:
 
 def _leaves(archive: ImageArchive, roots: Sequence[Descriptor]) -> list[tuple[Descriptor, Manifest | None]]:
     """All image manifests below some descriptors, with None where one for some platform is missing."""
+    from wherry.images.indexes import is_statement  # noqa: PLC0415 - only when needed
+
     found: list[tuple[Descriptor, Manifest | None]] = []
     seen: set[Digest] = set()
     pending = [(root, 0) for root in reversed(roots)]
     while pending:
         descriptor, depth = pending.pop()
-        if descriptor.digest in seen or indexes.is_statement(descriptor):
+        if descriptor.digest in seen or is_statement(descriptor):
             continue
         seen.add(descriptor.digest)
         if depth > _MAX_DEPTH or len(seen) > _MAX_MANIFESTS:

@@ -6,7 +6,7 @@ The blobs go in as they are, compressed or not; both formats allow either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -14,7 +14,6 @@ from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput
 from wherry.images.catalog import Catalog
 from wherry.images.image import Image
-from wherry.images.indexes import Tree
 from wherry.layers import tar_writer
 from wherry.layers.entry import Entry, Kind
 from wherry.oci.codec import encode
@@ -23,13 +22,16 @@ from wherry.oci.manifest import Descriptor, Index
 from wherry.oci.media_types import OCI_INDEX
 from wherry.oci.reference import Reference
 
+if TYPE_CHECKING:
+    from wherry.images.indexes import Tree
+
 __all__ = ["Selection", "Trees", "save", "select"]
 
 _PIECE = 1024 * 1024
 
 Selection = dict[Digest, tuple[Image, list[Reference]]]
 #: By image and name: the index by which it came, if that is to be saved.
-Trees = dict[tuple[Digest, str], Tree]
+Trees = dict[tuple[Digest, str], "Tree"]
 
 
 def select(catalog: Catalog, texts: Sequence[str]) -> Selection:

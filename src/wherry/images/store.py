@@ -24,7 +24,7 @@ from wherry.content.partial import PRUNED, Partials
 from wherry.content.store import ContentStore
 from wherry.errors import InvalidInput, NotFound
 from wherry.images import catalog as catalogs
-from wherry.images import describe, indexes, listing, origins, references
+from wherry.images import describe, listing, origins, references
 from wherry.images.archive import ImageArchive
 from wherry.images.catalog import Catalog
 from wherry.images.checks import check_platform, refuse_reserved, writable_name
@@ -45,6 +45,7 @@ from wherry.oci.digest import Digest, chain_id
 from wherry.oci.reference import Reference
 
 if TYPE_CHECKING:
+    from wherry.images import indexes
     from wherry.images.fsck import Finding, Refetch
 
 __all__ = ["ImageStore", "Users"]
@@ -148,6 +149,8 @@ class ImageStore:
         :param manifests: with what the image's index lists.
         :param platform: which it has to be for.
         """
+        from wherry.images import indexes  # noqa: PLC0415
+
         image = self.check_platform(text, [platform] if platform else [])
         tree = self.index_of(image, text)
         shown = describe.inspect(image)
@@ -158,6 +161,8 @@ class ImageStore:
 
     def index_of(self, image: Image, text: str = "") -> indexes.Tree | None:
         """The index by which an image came under a name, with what of it is here; reads the disk."""
+        from wherry.images import indexes  # noqa: PLC0415
+
         digest = self._catalog.index_of(image, text)
         return indexes.stored(self.content, digest) if digest else None
 
