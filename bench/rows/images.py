@@ -26,8 +26,8 @@ def measure(bench: Bench) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="images-", dir=ROOT / ".bench") as place:
         work = _Work(Path(place))
         rounds = max(1, bench.amount(ROUNDS))
-        imported = bench.alternating(work.bring, rounds=rounds, warm_up=0)
-        loaded = bench.alternating(work.load, rounds=rounds, warm_up=0)
+        imported = bench.alternating(work.bring, rounds=rounds, warm_up=1)
+        loaded = bench.alternating(work.load, rounds=rounds, warm_up=1)
     count = max(2, bench.amount(IMAGES))
     cost = bench.once(lambda side: overhead(side, count))
     return [
