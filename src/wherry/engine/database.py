@@ -17,6 +17,8 @@ from wherry.errors import CorruptData, OutOfSpace, SystemFault
 
 __all__ = ["Database"]
 
+# The log becomes a megabyte long at most: it is part of what a container costs on disk.
+_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=256;"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (
     id TEXT PRIMARY KEY,
@@ -53,7 +55,7 @@ class Database:
         opened = None
         try:
             self._connection = opened = sqlite3.connect(path, isolation_level=None, cached_statements=32, timeout=10)
-            opened.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            opened.executescript(_PRAGMAS + _SCHEMA)
         except sqlite3.DatabaseError as exc:
             if opened is not None:
                 opened.close()

@@ -37,7 +37,7 @@ class State:
         opened = None
         try:
             self._connection = opened = sqlite3.connect(path, isolation_level=None, cached_statements=16, timeout=10)
-            opened.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            opened.executescript(_PRAGMAS + _SCHEMA)
         except sqlite3.DatabaseError as exc:
             if opened is not None:
                 opened.close()
