@@ -18,6 +18,8 @@ from wherry.network.model import Address, Endpoint, Network, Prefix
 
 __all__ = ["State"]
 
+# The log becomes a megabyte long at most: it is part of what a container costs on disk.
+_PRAGMAS: Final = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=256;"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS networks (id TEXT PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS endpoints (id TEXT PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID;
