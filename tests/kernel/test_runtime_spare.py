@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,8 +102,61 @@ def test_a_spare_ends_with_the_keeper(box: Box, warm: launch.Warm) -> None:
     assert select.select([spare.pidfd], [], [], 10)[0]
 
 
-def test_nothing_is_left_when_it_is_let_go(box: Box, warm: launch.Warm) -> None:
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_who_waits_is_a_child_of_the_keeper_and_not_of_the_zygote(box: Box, warm: launch.Warm) -> None:
     pid = make_ready(box, warm)
+    assert warm.zygote is not None
+    assert (parent(pid), parent(warm.zygote.pid)) == (os.getpid(), os.getpid())
+
+
+def test_one_zygote_clones_for_start_after_start(box: Box, warm: launch.Warm) -> None:
+    make_ready(box, warm)
+    first = warm.zygote
+    assert first is not None
+    for _ in range(3):
+        make_ready(box, warm)
+    assert warm.zygote is first
+
+
+def test_a_zygote_that_was_killed_is_replaced(box: Box, warm: launch.Warm) -> None:
+    make_ready(box, warm)
+    killed = warm.zygote
+    assert killed is not None
+    pidfd_send_signal(killed.pidfd, 9)
+    select.select([killed.pidfd], [], [], 10)
+    assert finish(plan_of(box, "echo with the spare"), warm).out == "with the spare\n"
+    warm.up()
+    assert finish(plan_of(box, "echo without"), warm).out == "without\n"
+    make_ready(box, warm)
+    assert warm.zygote is not killed
+
+
+def test_a_zygote_ends_with_the_keeper(box: Box, warm: launch.Warm) -> None:
+    make_ready(box, warm)
+    zygote = warm.zygote
+    assert zygote is not None
+    zygote.channel.shutdown(socket.SHUT_RDWR)  # as the kernel does when the keeper is killed
+    assert select.select([zygote.pidfd], [], [], 10)[0]
+
+
+def children() -> set[int]:
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def test_nothing_is_left_when_it_is_let_go(box: Box, warm: launch.Warm) -> None:
+    before = children()
+    make_ready(box, warm)
+    assert len(children() - before) == 2
     warm.down()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert children() == before
+
+
+def test_nothing_is_left_when_it_is_let_go_before_it_was_there(box: Box, warm: launch.Warm) -> None:
+    before = children()
+    assert finish(plan_of(box, "true"), warm).status == 0
+    warm.up()
+    warm.down()
+    assert children() == before

@@ -176,7 +176,8 @@ def clone(flags: int, *, cgroup_fd: FdLike | None = None, want_pidfd: bool = Tru
 
 
 def _fork_with_books(flags: int, pidfd: ctypes.c_int, cgroup: int) -> int:
-    arguments = _CloneArgs(flags=flags, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD, cgroup=cgroup)
+    ending = 0 if flags & CLONE.PARENT else signal.SIGCHLD  # a sibling ends with the same signal as this process
+    arguments = _CloneArgs(flags=flags, pidfd=ctypes.addressof(pidfd), exit_signal=ending, cgroup=cgroup)
     reference, size = ctypes.byref(arguments), ctypes.sizeof(arguments)
     _before_fork()
     pid: int = _raw_clone3(_CLONE3, reference, size)

@@ -25,6 +25,7 @@ from wherry.runtime.elsewhere import born_elsewhere
 from wherry.runtime.namespaces import EnterCgroup
 from wherry.runtime.plan import Plan
 from wherry.runtime.spare import Spare
+from wherry.runtime.zygote import Zygote
 
 __all__ = [
     "EXECUTED",
@@ -60,14 +61,26 @@ class Launched(NamedTuple):
 
 
 class Warm:
-    """What is kept ready for the next start.
-
-    :ivar spare: a child that waits for a plan, if there is one.
-    """
+    """What is kept ready for the next start: a child that waits for a plan, and the process that it was cloned from."""
 
     def __init__(self) -> None:
-        self.spare: Spare | None = None
+        self._zygote: Zygote | None = None
+        self._spare: Spare | None = None
         self._example: tuple[Plan, bytes] | None = None
+
+    @property
+    def zygote(self) -> Zygote | None:
+        """Who clones the children."""
+        return self._zygote
+
+    @property
+    def spare(self) -> Spare | None:
+        """The child that waits, if there is one; where one was asked for, this waits until it is there."""
+        if self._spare is None and self._zygote is not None and self._zygote.is_asked:
+            self._spare = self._zygote.receive()
+            if self._spare is None:
+                self._end_zygote()
+        return self._spare
 
     def take(self, plan: Plan, encoded: bytes, streams: Streams, size: tuple[int, int] | None) -> Spare | None:
         """Return the child that carries out this plan from now on; None if there is none that could.
@@ -77,7 +90,7 @@ class Warm:
         spare = self.spare
         if spare is None or not spare.fits(plan, encoded):
             return None
-        self.spare = None
+        self._spare = None
         if spare.give(encoded, streams, size):
             return spare
         spare.end()
@@ -90,15 +103,28 @@ class Warm:
 
     def up(self) -> None:
         """Make ready what the last plans would have needed."""
-        if self._example is not None and self.spare is None:
-            self.spare = Spare.make(*self._example, _ignored_signals())
-            self._example = None
+        if self._example is None or self._spare is not None:
+            return
+        if self._zygote is None:
+            self._zygote = Zygote.make(_ignored_signals())
+        if self._zygote.is_asked:
+            return
+        plan, encoded = self._example
+        self._example = None
+        if not self._zygote.ask(plan.namespaces & ~CLONE.NEWNS, encoded):
+            self._end_zygote()
 
     def down(self) -> None:
         """Let go of what is ready."""
-        if self.spare is not None:
-            self.spare.end()
-            self.spare = None
+        self._end_zygote()
+        if self._spare is not None:
+            self._spare.end()
+            self._spare = None
+
+    def _end_zygote(self) -> None:
+        if self._zygote is not None:
+            self._zygote.end()
+            self._zygote = None
 
 
 def launch(

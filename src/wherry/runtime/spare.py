@@ -21,16 +21,16 @@ import socket
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
-from wherry.errors import SystemCallError, SystemFault
+from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
-from wherry.linux.process import CLONE, clone, pidfd_send_signal, set_name
+from wherry.linux.process import CLONE, pidfd_send_signal, set_name
 from wherry.runtime import channel, child
 from wherry.runtime.plan import Plan
 
-__all__ = ["Spare"]
+__all__ = ["LARGEST_PLAN", "Spare", "wait_for_plan"]
 
 #: A plan of more bytes does not go through the channel in one message; its process is cloned when it is started.
-_LARGEST_PLAN: Final = 65536
+LARGEST_PLAN: Final = 65536
 _NAME: Final = "wherry-spare"
 
 
@@ -48,29 +48,6 @@ class Spare:
         self.pidfd: Final = pidfd
         self.channel: Final = end
 
-    @classmethod
-    def make(cls, example: Plan, encoded: bytes, ignored: Iterable[int]) -> Spare:
-        """Clone a child for plans with the same new namespaces as one had before.
-
-        :param example: that plan.
-        :param encoded: its bytes.
-        :param ignored: signals that this process ignores and a program should not.
-        :raises SystemCallError: there is no memory, or there are too many processes.
-        """
-        flags = example.namespaces & ~CLONE.NEWNS
-        ours, theirs = channel.make()
-        with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
-            try:
-                pid, pidfd = clone(flags | CLONE.CLEAR_SIGHAND)
-            except BaseException:
-                ours.close()
-                raise
-            if pid == 0:
-                _wait((*(null.fileno(),) * 3, theirs.fileno()), ignored, encoded)
-        if pidfd is None:
-            raise SystemFault("clone returned no descriptor of the process")
-        return cls(flags, pid, pidfd, ours)
-
     @staticmethod
     def could_be(plan: Plan) -> bool:
         """Whether a plan's process needs nothing at its birth but new namespaces."""
@@ -80,7 +57,7 @@ class Spare:
     def fits(self, plan: Plan, encoded: bytes) -> bool:
         """Whether this child can become that process."""
         same = plan.namespaces & ~CLONE.NEWNS == self._flags
-        return same and len(encoded) <= _LARGEST_PLAN and self.could_be(plan)
+        return same and len(encoded) <= LARGEST_PLAN and self.could_be(plan)
 
     def give(self, encoded: bytes, streams: tuple[int, int, int], size: tuple[int, int] | None) -> bool:
         """Let the child carry out a plan; False if it is dead.
@@ -108,7 +85,7 @@ class Spare:
         self.pidfd.close()
 
 
-def _wait(fds: tuple[int, ...], ignored: Iterable[int], example: bytes) -> NoReturn:
+def wait_for_plan(fds: tuple[int, ...], ignored: Iterable[int], example: bytes) -> NoReturn:
     """In the child: get ready, wait for the plan, carry it out.
 
     Reading an example is part of that: Python writes to all that it looks at, and a page that is still shared with the
@@ -121,7 +98,7 @@ def _wait(fds: tuple[int, ...], ignored: Iterable[int], example: bytes) -> NoRet
         set_name(_NAME)
         Plan.decode(example)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL) as end:
-            data, streams, _, _ = socket.recv_fds(end, 2 * _LARGEST_PLAN, child.CHANNEL, socket.MSG_CMSG_CLOEXEC)
+            data, streams, _, _ = socket.recv_fds(end, 2 * LARGEST_PLAN, child.CHANNEL, socket.MSG_CMSG_CLOEXEC)
             end.detach()
         if not data:
             os._exit(0)  # not needed any more, or the keeper is gone
