@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import image
 from bench.measure import Bench
-from bench.sides import ROOT, Docker, Side, Wherry
+from bench.sides import ROOT, Docker, Side, Wherry, run_directory
 
 HOST = "198.51.100.7"
 """An address that the namespace has besides those of the bridges: documentation only, RFC 5737."""
@@ -52,7 +52,7 @@ def networked(bench: Bench) -> Iterator[Bench]:
         running: list[Side] = []
         for name in [side.name for side in bench.sides]:
             data = Path(tempfile.mkdtemp(prefix=f"{name}-net-", dir=ROOT / ".bench"))
-            side = kinds[name](data, Path(tempfile.mkdtemp(prefix=f"wherry-bench-{name}-net-")))
+            side = kinds[name](data, run_directory(f"{name}-net"))
             stack.callback(side.remove)
             side.start()
             archive = side.run / "image.tar"

@@ -20,6 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30.0
 
 
+def run_directory(name: str) -> Path:
+    """Make a directory for what a side needs while it runs; the exec root in it is a tmpfs, as /run is everywhere."""
+    run = Path(tempfile.mkdtemp(prefix=f"wherry-bench-{name}-"))
+    (run / "exec").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", run / "exec"], check=True)
+    return run
+
+
 class Side:
     """An engine under measurement.
 
@@ -231,7 +239,7 @@ def started(only: str | None = None) -> Iterator[list[Side]]:
                 continue
             (ROOT / ".bench").mkdir(exist_ok=True)
             data = Path(tempfile.mkdtemp(prefix=f"{kind.name}-", dir=ROOT / ".bench"))
-            side = kind(data, Path(tempfile.mkdtemp(prefix=f"wherry-bench-{kind.name}-")))
+            side = kind(data, run_directory(kind.name))
             stack.callback(side.remove)
             side.start()
             archive = side.run / "image.tar"
