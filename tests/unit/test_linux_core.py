@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -142,6 +143,19 @@ class TestFiles:
             files.renameat2(AT_FDCWD, tmp_path / "a", AT_FDCWD, tmp_path / "b", files.RENAME.NOREPLACE)
         files.renameat2(AT_FDCWD, tmp_path / "a", AT_FDCWD, tmp_path / "b", files.RENAME.EXCHANGE)
         assert (tmp_path / "a").read_text() == "b"
+
+    def test_directories_are_kept_apart_where_the_file_system_can(self, tmp_path: Path) -> None:
+        directory = tmp_path / "apart"
+        directory.mkdir()
+        with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY)) as fd:
+            can = files.keep_apart(fd)
+            assert files.keep_apart(fd) is can
+            if can:
+                flags = bytearray(8)
+                fcntl.ioctl(fd.fileno(), 0x80086601, flags)  # FS_IOC_GETFLAGS
+                assert int.from_bytes(flags[:4], "little") & 0x20000
+        with Fd(os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY)) as fd:
+            assert files.keep_apart(fd) is False
 
     def test_signalfd_receives(self) -> None:
         def work() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ from wherry.images import ImageStore
 from wherry.keeper.protocol import Message
 from wherry.layers.overlay import OverlayMount
 from wherry.linux.fd import Fd
+from wherry.linux.files import keep_apart
 from wherry.network.definition import mark_of
 from wherry.network.networks import Networks
 
@@ -85,6 +87,8 @@ class Engine:
             settings.exec_root / "rootfs",
         ):
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with Fd(os.open(settings.data_root / "containers", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
+            keep_apart(directory)
         empty_directory(settings.data_root / "tmp")
         engine._build()
         processes, _ = await asyncio.gather(engine._greet_keeper(keeper_ready), engine.images.reconcile())
