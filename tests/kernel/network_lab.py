@@ -17,7 +17,8 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,9 @@ T = TypeVar("T")
 PATIENCE = 0.25
 """Seconds after which a packet is held to be lost; between namespaces delivery is a function call."""
 
+LONG_PATIENCE = 5
+"""Seconds for what is known to be on its way; an emulated processor may be busy elsewhere."""
+
 BRIDGES = {
     "br-a": BridgeRules("br-a", (ip_network("10.91.0.0/24"), ip_network("fd00:91:0::/64"))),
     "br-b": BridgeRules("br-b", (ip_network("10.91.1.0/24"), ip_network("fd00:91:1::/64"))),
@@ -40,12 +44,27 @@ CONTAINERS = {"a1": ("br-a", 2), "a2": ("br-a", 3), "b1": ("br-b", 2)}
 CONTAINERS |= {"i1": ("br-i", 2), "i2": ("br-i", 3), "n1": ("br-n", 2), "n2": ("br-n", 3)}
 
 
-class Place:
-    """A network namespace."""
+@contextmanager
+def new_host() -> Iterator[None]:
+    """Have the calling thread in a network namespace of its own, as the host of an engine."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    unshare(CLONE.NEWNET)
+    try:
+        yield
+    finally:
+        setns(home, CLONE.NEWNET)
+        os.close(home)
 
-    def __init__(self, name: str) -> None:
+
+class Place:
+    """A network namespace.
+
+    :param fd: one that is there; else it is made.
+    """
+
+    def __init__(self, name: str, fd: int | None = None) -> None:
         self.name = name
-        self.fd = self._run(self._make)
+        self.fd = self._run(self._make) if fd is None else fd
 
     @staticmethod
     def _make() -> int:
@@ -249,7 +268,12 @@ def _connect(client: socket.socket, server: socket.socket, to: str, port: int) -
         client.connect((to, port))
     except (TimeoutError, OSError):
         return None
-    connection, peer = server.accept()
+    # The caller has had an answer, so somebody was reached: that is no question of patience any more.
+    server.settimeout(LONG_PATIENCE)
+    try:
+        connection, peer = server.accept()
+    except TimeoutError:
+        raise AssertionError(f"{client.getsockname()} is connected with {client.getpeername()}, but not here") from None
     connection.close()
     return str(peer[0])
 

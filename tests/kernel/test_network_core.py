@@ -15,13 +15,14 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from network_lab import new_host
 
 from needs import need
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, SystemFault
 from wherry.linux import rtnetlink
 from wherry.linux.fd import Fd
 from wherry.linux.netlink import Family, NetlinkSocket
-from wherry.linux.process import CLONE, setns, unshare
+from wherry.linux.process import CLONE, setns
 from wherry.network.firewall import Firewall
 from wherry.network.model import (
     Endpoint,
@@ -47,18 +48,12 @@ SECOND = 3.0
 @pytest.fixture
 def host() -> Iterator[NetlinkSocket]:
     """A network namespace as the host, and a conversation about it; the test's thread is in it."""
-    home = Fd(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
-    unshare(CLONE.NEWNET)
-    try:
-        with NetlinkSocket(Family.ROUTE) as conversation:
-            unreachable = rtnetlink.route(
-                POOL.base.network_address, 16, kind=rtnetlink.RouteType.UNREACHABLE, metric=4_000_000
-            )
-            conversation.batch([rtnetlink.set_link(1, up=True), unreachable])
-            yield conversation
-    finally:
-        setns(home, CLONE.NEWNET)
-        home.close()
+    with new_host(), NetlinkSocket(Family.ROUTE) as conversation:
+        unreachable = rtnetlink.route(
+            POOL.base.network_address, 16, kind=rtnetlink.RouteType.UNREACHABLE, metric=4_000_000
+        )
+        conversation.batch([rtnetlink.set_link(1, up=True), unreachable])
+        yield conversation
 
 
 def told(tmp_path: Path, **more: object) -> NetworkSettings:

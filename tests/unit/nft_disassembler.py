@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-META = {4: "iif", 6: "iifname", 7: "oifname", 15: "nfproto", 16: "l4proto", 19: "pkttype"}
+META = {4: "iif", 6: "iifname", 7: "oifname", 15: "nfproto", 16: "l4proto", 19: "pkttype", 26: "iifkind", 27: "oifkind"}
 BASES = ["link", "network", "transport"]
 VERDICTS = {0: "drop", 1: "accept", -3: "jump", -4: "goto"}
 

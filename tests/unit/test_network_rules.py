@@ -31,9 +31,11 @@ from wherry.network.rules import Table, fib, in_set, is_value
 from wherry.network.rules_elements import (
     Binding,
     BridgeRules,
+    Closing,
     Guard,
     binding_elements,
     bridge_elements,
+    closing_elements,
     guard_elements,
 )
 from wherry.network.rules_foreign import obstacles_among
@@ -198,6 +200,21 @@ def test_what_does_not_leave_is_not_masqueraded(rules: BridgeRules, absent: str)
 def test_without_icc_a_bridge_lets_inside_what_was_published_only() -> None:
     found = bridge_elements([BridgeRules("br-x", icc=False)])
     assert found[NfFamily.INET, "within"][0].value == (Verdict.GOTO, "dnat_only")
+
+
+def test_a_family_is_closed_with_the_links_that_were_there() -> None:
+    names = {name: name.encode().ljust(16, b"\0") for name in ("br0", "eth0", "eth1")}
+    found = closing_elements([Closing(4, ("br0",), ("eth0",), routers=("eth1",)), Closing(6, ("br0",))])
+    assert found[NfFamily.INET, "closed"] == [Element(b"\2"), Element(b"\12")]
+    four, six = b"\2\0\0\0", b"\12\0\0\0"
+    assert found[NfFamily.INET, "earlier"] == [
+        Element(four + names["br0"]),
+        Element(four + names["eth0"]),
+        Element(six + names["br0"]),
+    ]
+    assert found[NfFamily.INET, "routers4"] == [Element(names["eth1"])]
+    assert found[NfFamily.INET, "itself"] == [Element(names["br0"] * 2)], "once, though it is there for both"
+    assert closing_elements([]) == {}
 
 
 # ---------------------------------------------------------------------------------------------------------------- words

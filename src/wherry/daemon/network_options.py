@@ -40,6 +40,12 @@ NETWORK_OPTIONS: Final = (
     Option(("--icc",), "icc", "switch", "containers on the default bridge reach one another (default true)"),
     Option(("--ip",), "ip", "text", "where ports are published that name no address (default 0.0.0.0)", "IP"),
     Option(("--ip-forward",), "ip-forward", "switch", "switch forwarding on in the kernel (default true)"),
+    Option(
+        ("--ip-forward-no-drop",),
+        "ip-forward-no-drop",
+        "switch",
+        "with --ip-forward: let the host route between its other links, too",
+    ),
     Option(("--ip-masq",), "ip-masq", "switch", "containers reach outside with the host's address (default true)"),
     Option(("--ipv6",), "ipv6", "switch", "IPv6 on the default bridge (default: when the host has it)"),
     Option(("--mtu",), "mtu", "number", "MTU of containers' interfaces (default: the uplink's)", "BYTES"),

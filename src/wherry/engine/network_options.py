@@ -27,8 +27,8 @@ def network_settings(settings: Settings) -> NetworkSettings:
         pools=tuple(_pool(base, size) for base, size in told.pools),
         bridge=told.bridge, bip=told.bip, bip6=told.bip6, fixed_cidr=told.fixed_cidr, fixed_cidr6=told.fixed_cidr6,
         default_gateway=told.default_gateway, default_gateway6=told.default_gateway6, ipv6=told.ipv6, mtu=told.mtu,
-        icc=told.icc, ip_forward=told.ip_forward, ip_masq=told.ip_masq, host_address=told.host_address,
-        default_options=dict(told.default_options),
+        icc=told.icc, ip_forward=told.ip_forward, ip_forward_no_drop=told.ip_forward_no_drop, ip_masq=told.ip_masq,
+        host_address=told.host_address, default_options=dict(told.default_options),
     )  # fmt: skip
 
 

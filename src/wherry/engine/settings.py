@@ -46,6 +46,7 @@ class NetworkOptions:
     mtu: int = 0  #: bytes; 0: the uplink's
     icc: bool = True  #: containers on the default bridge reach one another
     ip_forward: bool = True
+    ip_forward_no_drop: bool = False
     ip_masq: bool = True
     host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address
     default_options: Mapping[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver

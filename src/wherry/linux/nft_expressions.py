@@ -67,6 +67,8 @@ class MetaKey(IntEnum):
     NFPROTO = 15
     L4PROTO = 16
     PKTTYPE = 19
+    IIFKIND = 26
+    OIFKIND = 27
 
 
 class CtKey(IntEnum):

@@ -98,6 +98,7 @@ class DataType(IntEnum):
     """What a set's keys are, in nft's own numbers (its datatype.h): for listings only, the kernel compares bytes."""
 
     VERDICT = 1
+    NF_PROTO = 2
     IPV4_ADDR = 7
     IPV6_ADDR = 8
     ETHER_ADDR = 9
@@ -113,6 +114,7 @@ class DataType(IntEnum):
 
 _SIZES: Final = {
     DataType.VERDICT: 16,
+    DataType.NF_PROTO: 1,
     DataType.IPV4_ADDR: 4,
     DataType.IPV6_ADDR: 16,
     DataType.ETHER_ADDR: 6,

@@ -24,10 +24,12 @@ from wherry.network.rules_elements import (
     PROTOCOLS,
     Binding,
     BridgeRules,
+    Closing,
     Elements,
     Guard,
     binding_elements,
     bridge_elements,
+    closing_elements,
     guard_elements,
 )
 from wherry.network.rules_tables import bridge_table, inet_table
@@ -36,7 +38,7 @@ __all__ = ["Binding", "BridgeRules", "Firewall", "Guard"]
 
 _NO_TABLES = (
     "this kernel has no nf_tables: networks, addresses and names work, but ports are not published, "
-    "nothing is translated on the way out, and networks are not kept apart"
+    "nothing is translated on the way out, networks are not kept apart, and forwarding is left as it is"
 )
 _NO_GUARDS = (
     "this kernel has no nf_tables for bridges: containers on one network are not kept from using each other's addresses"
@@ -49,11 +51,13 @@ class Firewall:
     :param table: the name of both: ``wherry``, or another for another engine on the same machine.
     :ivar localhost6: the port at which `wherry.network.localhost6` listens; 0: there is no forwarder. Set it before
         `restore`.
+    :ivar closings: the families that are closed for links that are not ours; likewise.
     """
 
     def __init__(self, table: str = "wherry") -> None:
         self._tables = (inet_table(table), bridge_table(table))
         self.localhost6 = 0
+        self.closings: tuple[Closing, ...] = ()
         self._connection: NetlinkSocket | None = None
         self._reasons: dict[NfFamily, str | None] | None = None
 
@@ -211,7 +215,8 @@ class Firewall:
 
     def _all(self, bridges: Iterable[BridgeRules], guards: Iterable[Guard], bindings: Iterable[Binding]) -> Elements:
         published = binding_elements(bindings, self.localhost6)
-        return _merge(bridge_elements(bridges), guard_elements(guards), published)
+        closed = closing_elements(self.closings)
+        return _merge(bridge_elements(bridges), guard_elements(guards), published, closed)
 
     def _additions(self, elements: Elements) -> list[Message]:
         return [

@@ -91,6 +91,7 @@ class NetworkSettings(Struct, frozen=True, kw_only=True):
     mtu: int = 0  #: ``mtu``; 0: the uplink's
     icc: bool = True  #: ``icc``: containers on the default bridge reach one another
     ip_forward: bool = True  #: ``ip-forward``: switch forwarding on in the host
+    ip_forward_no_drop: bool = False  #: ``ip-forward-no-drop``: what that opens between other links stays open
     ip_masq: bool = True  #: ``ip-masq``
     host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address; the default: every address
     default_options: dict[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver

@@ -57,7 +57,13 @@ class Networks:
         self._sandboxes: dict[str, Sandbox] = {}
         self._pool = Pool(self._make_spare, settings.warm)
         self._upkeep = Upkeep(
-            self._kernel, self._book, self._sandboxes, lambda: self._pool.spares, forward=settings.ip_forward
+            self._kernel,
+            self._book,
+            self._sandboxes,
+            lambda: self._pool.spares,
+            self._state,
+            forward=settings.ip_forward,
+            closed=not settings.ip_forward_no_drop,
         )
         self._closed = False
 
@@ -150,6 +156,7 @@ class Networks:
             self._upkeep.later(lambda: self._upkeep.work.remove_network(network))
             raise
         self._book.network_made(network)
+        await self._upkeep.let_forward(network)
         return network
 
     def get(self, reference: str) -> Network:
@@ -436,7 +443,7 @@ class Networks:
         await self._stop()
         for owner in tuple(self._sandboxes):
             await self.release(owner)
-        await self._kernel.run(self._upkeep.work.remove_everything)
+        await self._upkeep.remove_everything()
         await self._finish()
 
     async def _stop(self) -> None:

@@ -15,11 +15,12 @@ from wherry.errors import SystemCallError, WherryError
 from wherry.linux import rtnetlink
 from wherry.network.bridge import binding, bridge_rules, guard
 from wherry.network.drivers import driver_of
-from wherry.network.kernel import Kernel, read_sysctl, write_sysctl
+from wherry.network.forwarding import Forwarding, relied_on, switch_off, switch_on
+from wherry.network.kernel import Kernel
 from wherry.network.model import Endpoint, Gateways, Network
 from wherry.network.places import establish
 
-__all__ = ["Place", "allow_forwarding", "remove_everything", "restore"]
+__all__ = ["Place", "remove_everything", "restore"]
 
 _log: Final = logging.getLogger(__name__)
 _TRIAL: Final = "wherry-trial"
@@ -39,10 +40,13 @@ class Place(NamedTuple):
     gateways: Gateways
 
 
-def restore(kernel: Kernel, networks: Sequence[Network], places: Sequence[Place], *, anew: bool) -> list[str]:
+def restore(
+    kernel: Kernel, networks: Sequence[Network], places: Sequence[Place], forwarding: Forwarding, *, anew: bool
+) -> list[str]:
     """Make bridges, links and tables as they should be; interfaces of ours that nobody knows are removed.
 
     :param networks: those that have something in the kernel.
+    :param forwarding: what is to be switched on, when the tables are there.
     :param anew: make the firewall's tables anew without looking.
     :returns: what could not be done, in sentences; empty when all is well.
     """
@@ -56,7 +60,11 @@ def restore(kernel: Kernel, networks: Sequence[Network], places: Sequence[Place]
         except WherryError as exc:
             failures.append(f"network {network.name} cannot be made: {exc}")
     _restore_links(kernel, places, failures)
-    _restore_firewall(kernel, networks, places, failures, anew=anew)
+    if _restore_firewall(kernel, networks, places, failures, anew=anew):
+        try:
+            switch_on(forwarding)
+        except SystemCallError as exc:
+            failures.append(f"packets are not forwarded: {exc}")
     return failures
 
 
@@ -101,9 +109,10 @@ def _restore_links(kernel: Kernel, places: Sequence[Place], failures: list[str])
 
 def _restore_firewall(
     kernel: Kernel, networks: Iterable[Network], places: Iterable[Place], failures: list[str], *, anew: bool
-) -> None:
+) -> bool:
+    """Make the tables as they should be; whether they are then."""
     if kernel.has_no_firewall:
-        return
+        return False
     bridged = [place for place in places if place.network.driver == "bridge"]
     bridges = [bridge_rules(network) for network in networks if network.driver == "bridge"]
     guards = [guard(place.network, place.endpoint) for place in bridged]
@@ -118,31 +127,30 @@ def _restore_firewall(
             failures += [reason] if reason else []
     except SystemCallError as exc:
         failures.append(f"the firewall's tables cannot be made: {exc}")
+        return False
+    return not kernel.has_no_firewall
 
 
-def allow_forwarding(kernel: Kernel, *, ipv6: bool) -> None:
-    """Let the host pass packets on between interfaces.
+def remove_everything(kernel: Kernel, forwarding: Forwarding) -> tuple[str, ...]:
+    """Remove all interfaces and tables of this engine's, and switch forwarding off again if it was us.
 
-    A host that forwards IPv6 stops listening to its router, unless it is told to go on (``accept_ra`` = 2).
+    Not if another program has made bridges since, which rely on it: then the table that keeps others apart stays, too.
 
-    :raises SystemCallError: the kernel refuses.
+    :returns: the interfaces for which forwarding stays on.
     """
-    if read_sysctl("ipv4/ip_forward") == "0":
-        write_sysctl("ipv4/ip_forward", "1")
-    if ipv6 and read_sysctl("ipv6/conf/all/forwarding") == "0":
-        for link in rtnetlink.links(kernel.route):
-            if "/" not in link.name and read_sysctl(f"ipv6/conf/{link.name}/accept_ra") == "1":
-                write_sysctl(f"ipv6/conf/{link.name}/accept_ra", "2")
-        write_sysctl("ipv6/conf/all/forwarding", "1")
-
-
-def remove_everything(kernel: Kernel) -> None:
-    """Remove all interfaces and tables of this engine's."""
-    if not kernel.has_no_firewall:
-        kernel.firewall.remove_all()
     for link in rtnetlink.links(kernel.route):
         if link.alias == kernel.mark:
             _delete(kernel, link.number)
+    users = relied_on(kernel, forwarding) if forwarding.closings else ()
+    if not users:
+        switch_off(forwarding)
+    if kernel.has_no_firewall:
+        return users
+    if users and kernel.firewall.closings:
+        kernel.firewall.restore((), (), ())
+    else:
+        kernel.firewall.remove_all()
+    return users
 
 
 def _delete(kernel: Kernel, link: int) -> None:

@@ -167,6 +167,9 @@ _LINK, _NET, _TRANSPORT = PayloadBase.LINK, PayloadBase.NETWORK, PayloadBase.TRA
 _FIELDS: Final = {
     "iifname": _Field(16, (MetaKey.IIFNAME,)),
     "oifname": _Field(16, (MetaKey.OIFNAME,)),
+    "meta iifkind": _Field(16, (MetaKey.IIFKIND,)),
+    "meta oifkind": _Field(16, (MetaKey.OIFKIND,)),
+    "meta nfproto": _Field(1, (MetaKey.NFPROTO,)),
     "meta l4proto": _Field(1, (MetaKey.L4PROTO,)),
     "meta pkttype": _Field(1, (MetaKey.PKTTYPE,)),
     "ip saddr": _Field(4, (_NET, 12, 4), _IPV4),
@@ -183,6 +186,7 @@ _FIELDS: Final = {
     "@th,64,128": _Field(16, (_TRANSPORT, 8, 16)),  # the target of a neighbour's question or answer
 }
 _ETHER_TYPES: Final = {"ip": 0x0800, "arp": 0x0806, "ip6": 0x86DD}
+_FAMILIES: Final = {"ipv4": _IPV4, "ipv6": _IPV6}
 _PROTOCOLS: Final = {"tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 _ICMPV6: Final = {
     "nd-router-advert": 134,
@@ -239,7 +243,7 @@ def dnat_to(names: str, map_name: str, *, ipv6: bool = False) -> Part:
 
 
 def is_value(name: str, value: str, *, invert: bool = False, ask_family: bool = True) -> Part:
-    """A field has, or with `invert` has not, a value: a protocol, a message type, a port or an address."""
+    """A field has, or with `invert` has not, a value: a protocol, a message type, a port, an address, a quoted word."""
     field = _FIELDS[name]
     code = _load(name, ask_family=ask_family) + nft.cmp(Operator.NEQ if invert else Operator.EQ, _value(field, value))
     if name == "udp sport":
@@ -250,7 +254,9 @@ def is_value(name: str, value: str, *, invert: bool = False, ask_family: bool = 
 
 
 def _value(field: _Field, value: str) -> bytes:
-    known = _PROTOCOLS | _ICMPV6 | _PACKET_TYPES
+    if value.startswith('"'):
+        return value.strip('"').encode().ljust(field.size, b"\0")
+    known = _FAMILIES | _PROTOCOLS | _ICMPV6 | _PACKET_TYPES
     if value in known:
         return known[value].to_bytes(field.size, "big")
     return int(value).to_bytes(field.size, "big") if value.isdigit() else ip_address(value).packed

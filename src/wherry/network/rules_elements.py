@@ -17,10 +17,12 @@ __all__ = [
     "PROTOCOLS",
     "Binding",
     "BridgeRules",
+    "Closing",
     "Elements",
     "Guard",
     "binding_elements",
     "bridge_elements",
+    "closing_elements",
     "guard_elements",
 ]
 
@@ -80,6 +82,21 @@ class Binding(Struct, frozen=True):
     bridge: str = ""
 
 
+class Closing(Struct, frozen=True):
+    """A family whose packets the host did not pass on before wherry had it do so, and the links that were there then.
+
+    :ivar version: 4 or 6.
+    :ivar bridges: the bridges, but those of this engine's.
+    :ivar veths: the veth links, likewise.
+    :ivar routers: of IPv4, the links whose packets were passed on all the same (``net.ipv4.conf.LINK.forwarding``).
+    """
+
+    version: int
+    bridges: tuple[str, ...] = ()
+    veths: tuple[str, ...] = ()
+    routers: tuple[str, ...] = ()
+
+
 def _name(value: str) -> bytes:
     return value.encode().ljust(16, b"\0")
 
@@ -103,6 +120,23 @@ def bridge_elements(bridges: Iterable[BridgeRules]) -> Elements:
             _put(found, NfFamily.INET, f"sources{subnet.version}", Element(first + name, end=last + name))
             if bridge.masquerade and not bridge.internal:
                 _put(found, NfFamily.INET, f"masquerade{subnet.version}", *_interval(subnet))
+    return found
+
+
+def closing_elements(closings: Iterable[Closing]) -> Elements:
+    """The elements of families that are closed for links that are not ours."""
+    found: Elements = {}
+    themselves: set[str] = set()
+    for closing in closings:
+        family = bytes((NfFamily.IPV4 if closing.version == 4 else NfFamily.IPV6,))
+        _put(found, NfFamily.INET, "closed", Element(family))
+        for name in (*closing.bridges, *closing.veths):
+            _put(found, NfFamily.INET, "earlier", Element(padded(family) + _name(name)))
+        for name in closing.routers:
+            _put(found, NfFamily.INET, "routers4", Element(_name(name)))
+        themselves.update(closing.bridges)
+    for name in sorted(themselves):
+        _put(found, NfFamily.INET, "itself", Element(_name(name) * 2))
     return found
 
 

@@ -9,6 +9,8 @@
 - sources are kept, except on the way out, back into the bridge that the packet came from (the answer would otherwise
   take the short way and not be recognised), and from 127.0.0.1, which means something else inside;
 - what is sent to a published port at [::1] goes to wherryd: the kernel cannot bring a container's answer back there;
+- a host that was no router before wherry switched forwarding on is none now (``between_others``; why it is written as
+  it is says `wherry.network.forwarding`);
 - 127.0.0.0/8 stays on ``lo``, because the bridges accept such packets (``route_localnet``) and because a new
   destination is chosen before the kernel looks for martians.
 
@@ -53,7 +55,7 @@ DNAT_ONLY: Final = "dnat_only"
 
 _RAW, _DSTNAT, _FILTER, _SRCNAT, _BRIDGE_FILTER = -300, -100, 0, 100, -200
 _IFNAME, _ETHER, _PORT, _PROTO = DataType.IFNAME, DataType.ETHER_ADDR, DataType.INET_SERVICE, DataType.INET_PROTO
-_IP4, _IP6 = DataType.IPV4_ADDR, DataType.IPV6_ADDR
+_IP4, _IP6, _FAMILY = DataType.IPV4_ADDR, DataType.IPV6_ADDR, DataType.NF_PROTO
 
 
 def inet_table(name: str) -> Table:
@@ -79,6 +81,10 @@ _INET_SETS: Final = (
     SetOf("addresses4", (_IP4, _PROTO, _PORT), (_IP4, _PORT)),
     SetOf("addresses6", (_IP6, _PROTO, _PORT), (_IP6, _PORT)),
     SetOf("localhost6", (_PROTO, _PORT), (_IP6, _PORT)),
+    SetOf("closed", (_FAMILY,)),
+    SetOf("earlier", (_FAMILY, _IFNAME)),
+    SetOf("itself", (_IFNAME, _IFNAME)),
+    SetOf("routers4", (_IFNAME,)),
 )
 _BRIDGE_SETS: Final = (
     SetOf("ports", (_IFNAME,)),
@@ -121,8 +127,35 @@ def _helpers() -> tuple[Chain, ...]:
             "at_localhost6",
             (Rule("wherryd passes it on", (dnat_to("meta l4proto . th dport", "localhost6", ipv6=True),)),),
         ),
+        _between_others(),
         Chain("hairpin", (Rule("back into its own bridge", (conntrack(CtStatus.DNAT), masquerade)),)),
         Chain("inwards", (Rule("localhost means something else inside", (is_loopback("saddr"), masquerade)),)),
+    )
+
+
+def _between_others() -> Chain:
+    """What passes between two links that are not ours, where forwarding was off before."""
+    came_later = [
+        Rule(
+            f"{'from' if side == 'iif' else 'to'} another program's {kind}, made since",
+            (
+                in_set(f"meta nfproto . {side}name", "earlier", invert=True),
+                is_value(f"meta {side}kind", f'"{kind}"'),
+                accept,
+            ),
+        )
+        for side in ("iif", "oif")
+        for kind in ("bridge", "veth")
+    ]
+    return Chain(
+        "between_others",
+        (
+            # With br_netfilter, the host's own bridges send their frames through here.
+            Rule("within another's bridge", (in_set("iifname . oifname", "itself"), accept)),
+            Rule("routed before", (is_value("meta nfproto", "ipv4"), in_set("iifname", "routers4"), accept)),
+            *came_later,
+            Rule("this host was no router", (drop,)),
+        ),
     )
 
 
@@ -156,6 +189,8 @@ def _filters() -> tuple[Chain, ...]:
                 Rule("no way out of an internal network", (in_set("iifname", "internal"), drop)),
                 Rule("no way into an internal network", (in_set("oifname", "internal"), drop)),
                 Rule("into a bridge", (in_set("oifname", "bridges"), goto(DNAT_ONLY))),
+                Rule("out of a bridge", (in_set("iifname", "bridges"), accept)),
+                Rule("between others' links", (in_set("meta nfproto", "closed"), goto("between_others"))),
             ),
             BaseChain("filter", Hook.FORWARD, _FILTER),
         ),

@@ -84,6 +84,10 @@ class State:
         """Note something down."""
         self._write("INSERT OR REPLACE INTO network_words VALUES (?, ?)", name, value)
 
+    def delete_word(self, name: str) -> None:
+        """Forget what was noted down; nothing happens when there is nothing."""
+        self._write("DELETE FROM network_words WHERE name = ?", name)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

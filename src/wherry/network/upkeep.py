@@ -14,9 +14,11 @@ from wherry.network.kernel import Kernel
 from wherry.network.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from wherry.network.forwarding import Forwarding
     from wherry.network.localhost6 import Localhost6
     from wherry.network.model import Endpoint, Network
     from wherry.network.restore import Place
+    from wherry.network.state import State
     from wherry.network.watch import Watch
     from wherry.network.work import Work
 
@@ -25,6 +27,7 @@ __all__ = ["NOT_IN_KERNEL", "Upkeep"]
 _log: Final = logging.getLogger(__name__)
 _START_DELAY: Final = 0.2  # seconds: the daemon answers first
 _SWEEP_DELAY: Final = 1.0  # seconds; the kernel takes a tenth of that
+_FORWARDING: Final = "forwarding"  # the word in the database
 
 NOT_IN_KERNEL: Final = ("host", "null")
 """Drivers whose networks consist of nothing."""
@@ -35,7 +38,9 @@ class Upkeep:
 
     :param sandboxes: those that have owners, by owner; read only.
     :param spares: gives those that have none.
+    :param state: where is written down what was switched on in the host.
     :param forward: switch forwarding on in the host.
+    :param closed: and keep it from forwarding for others.
     :ivar work: the jobs of the helper thread; there once `ready` has returned, because it takes time to import.
     :ivar warning: why there are no networks in the kernel, as one sentence; None when all is well.
     """
@@ -48,15 +53,19 @@ class Upkeep:
         book: Book,
         sandboxes: Mapping[str, Sandbox],
         spares: Callable[[], Iterable[Sandbox]],
+        state: State,
         *,
         forward: bool,
+        closed: bool,
     ) -> None:
         self.warning: str | None = None
         self._kernel = kernel
         self._book = book
         self._sandboxes = sandboxes
         self._spares = spares
+        self._state = state
         self._forward = forward
+        self._closed = closed
         self._starting: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._watch: Watch | None = None
@@ -115,13 +124,41 @@ class Upkeep:
     async def _restore(self, *, anew: bool) -> Sequence[str]:
         networks = [n for n in self._book.networks.values() if n.driver not in NOT_IN_KERNEL]
         places = self._places()
-        failures = await self._kernel.run(self.work.restore, networks, places, anew=anew, forward=self._forward)
+        forwarding = await self._note_forwarding(networks)
+        failures = await self._kernel.run(
+            self.work.restore, networks, places, forwarding, anew=anew, closed=self._closed
+        )
+        if self._kernel.has_no_firewall:  # then nothing was switched on
+            self._state.delete_word(_FORWARDING)
         if anew and not failures:
             for network in networks:
                 self._book.network_made(network)
             for place in places:
                 self._book.endpoint_made(place.endpoint)
         return failures
+
+    async def _note_forwarding(self, networks: Sequence[Network]) -> Forwarding:
+        """Write down what is about to be switched on in the host."""
+        from wherry.network.forwarding import versions  # noqa: PLC0415 - the daemon answers before it needs this
+
+        wanted = versions(networks) if self._forward else frozenset[int]()
+        word = self._state.word(_FORWARDING)
+        found = await self._kernel.run(self.work.examine_forwarding, word, wanted)
+        if not found.closings:
+            self._state.delete_word(_FORWARDING)
+        elif found.word != word:
+            self._state.set_word(_FORWARDING, found.word)
+        return found
+
+    async def let_forward(self, network: Network) -> None:
+        """Have the host forward for a network that was made just now, if it does not yet."""
+        from wherry.network.forwarding import is_missing, versions  # noqa: PLC0415
+
+        if self._forward and is_missing(versions([network])):
+            try:
+                await self._repair()
+            except WherryError as exc:
+                _log.warning("the host does not forward for a new network network=%s error=%s", network.name, exc)
 
     def _places(self) -> Sequence[Place]:
         from wherry.network.restore import Place  # noqa: PLC0415 - the daemon answers before it needs this
@@ -173,6 +210,15 @@ class Upkeep:
         if self._forwarder is not None:
             await self._forwarder.close()
             self._forwarder = None
+
+    async def remove_everything(self) -> None:
+        """Remove all interfaces and tables of this engine's, and switch forwarding off again."""
+        forwarding = await self._kernel.run(self.work.examine_forwarding, self._state.word(_FORWARDING), ())
+        users = await self._kernel.run(self.work.remove_everything, forwarding)
+        if users:
+            _log.warning("forwarding stays on, and a table that keeps other links apart users=%s", " ".join(users))
+        else:
+            self._state.delete_word(_FORWARDING)
 
     async def close(self) -> None:
         """Wait for what was asked for, and let go."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from wherry.errors import SystemCallError
-from wherry.network import places, restore
+from wherry.network import forwarding, places, restore
 from wherry.network.bridge import bridge_rules
 from wherry.network.drivers import driver_of
 from wherry.network.restore import Place
 
 if TYPE_CHECKING:
     from wherry.linux.fd import Fd
+    from wherry.network.forwarding import Forwarding
     from wherry.network.kernel import Kernel
     from wherry.network.model import Endpoint, Gateways, Network
     from wherry.network.sandbox import Sandbox
@@ -121,19 +122,23 @@ class Work:
         """
         self._kernel.firewall.localhost6 = port
 
-    def restore(self, networks: Sequence[Network], found: Sequence[Place], *, anew: bool, forward: bool) -> list[str]:
+    def restore(
+        self, networks: Sequence[Network], found: Sequence[Place], wanted: Forwarding, *, anew: bool, closed: bool
+    ) -> list[str]:
         """Make the kernel equal to the tables.
 
+        :param wanted: what the host is to forward.
+        :param closed: what wherry has the host forward, it forwards for networks of wherry's only.
         :returns: what could not be done, in sentences.
         """
-        failures = restore.restore(self._kernel, networks, found, anew=anew)
-        if forward and networks:
-            try:
-                restore.allow_forwarding(self._kernel, ipv6=any(network.ipv6 for network in networks))
-            except SystemCallError as exc:
-                failures.append(f"packets are not forwarded: {exc}")
-        return failures
+        if not self._kernel.has_no_firewall:
+            self._kernel.firewall.closings = wanted.closings if closed else ()
+        return restore.restore(self._kernel, networks, found, wanted, anew=anew)
 
-    def remove_everything(self) -> None:
-        """Remove all interfaces and tables of this engine's."""
-        restore.remove_everything(self._kernel)
+    def examine_forwarding(self, word: str | None, wanted: Collection[int]) -> Forwarding:
+        """Look what has to be switched on; see `wherry.network.forwarding`."""
+        return forwarding.examine(self._kernel, word, wanted)
+
+    def remove_everything(self, forwarded: Forwarding) -> tuple[str, ...]:
+        """Remove all interfaces and tables of this engine's; see `wherry.network.restore`."""
+        return restore.remove_everything(self._kernel, forwarded)
