@@ -12,6 +12,16 @@ _GROUP = "/sys/fs/cgroup"
 _CASES = [
     (["-m", "64m", "--memory-swappiness", "7"], f"cat {_GROUP}/memory/memory.swappiness", "7"),
     (["-m", "64m", "--oom-kill-disable"], f"head -n1 {_GROUP}/memory/memory.oom_control", "oom_kill_disable 1"),
+    (["-m", "64m"], f"cat {_GROUP}/memory/memory.memsw.limit_in_bytes", "134217728"),
+    (["-m", "64m", "--memory-swap", "96m"], f"cat {_GROUP}/memory/memory.memsw.limit_in_bytes", "100663296"),
+    (["-m", "64m", "--memory-swap", "-1"], f"cat {_GROUP}/memory/memory.memsw.limit_in_bytes", "9223372036854771712"),
+    (["--memory-reservation", "32m"], f"cat {_GROUP}/memory/memory.soft_limit_in_bytes", "33554432"),
+    (["--cpus", "0.25"], f"cd {_GROUP}/cpu; cat cpu.cfs_quota_us cpu.cfs_period_us", "25000\n100000"),
+    (["--cpu-period", "50000", "--cpu-quota", "20000"], f"cd {_GROUP}/cpu; cat cpu.cfs_quota_us cpu.cfs_period_us",
+     "20000\n50000"),
+    (["--cpuset-cpus", "0"], f"cat {_GROUP}/cpuset/cpuset.cpus", "0"),
+    (["--pids-limit", "77"], f"cat {_GROUP}/pids/pids.max", "77"),
+    (["--pids-limit", "-1"], f"cat {_GROUP}/pids/pids.max", "max"),
     (["--cpuset-mems", "0"], f"cat {_GROUP}/cpuset/cpuset.mems", "0"),
     (["--device-cgroup-rule", "c 10:200 rw"], f"grep 10:200 {_GROUP}/devices/devices.list", "c 10:200 rw"),
     (["--device", "/dev/kmsg:/dev/log0:r"], f"grep 1:11 {_GROUP}/devices/devices.list", "c 1:11 r"),
@@ -21,7 +31,17 @@ _CASES = [
     (["--tmpfs", "/t:size=1m,mode=700,exec"], "grep -c ' /t .*size=1024k,mode=700' /proc/mounts", "1"),
     (["--security-opt", "systempaths=unconfined"], "grep -c ' /proc/sys ' /proc/mounts", "0"),
     (["--security-opt", "apparmor=unconfined", "--security-opt", "label=disable"], "echo runs", "runs"),
-]
+]  # fmt: skip
+_ON_VERSION_2 = {
+    "memory.max": (["-m", "64m"], "67108864"),
+    "memory.swap.max": (["--memory-swap", "96m"], "33554432"),
+    "memory.low": (["--memory-reservation", "32m"], "33554432"),
+    "cpu.max": (["--cpu-period", "50000", "--cpu-quota", "20000"], "20000 50000"),
+    "cpu.weight": (["--cpu-shares", "1024"], "100"),
+    "cpuset.cpus": (["--cpuset-cpus", "0"], "0"),
+    "cpuset.mems": (["--cpuset-mems", "0"], "0"),
+    "pids.max": (["--pids-limit", "77"], "77"),
+}
 
 
 @pytest.mark.need("cgroup1")
@@ -29,6 +49,16 @@ _CASES = [
 def test_a_limit_is_in_force_inside(daemon: Daemon, busybox: str, flags: list[str], script: str, shown: str) -> None:
     done = daemon.docker("run", "--rm", "--network=none", *flags, busybox, "sh", "-c", script)
     assert done.stdout.strip() == shown, done.stderr
+
+
+@pytest.mark.vm
+@pytest.mark.need("cgroup2")
+def test_limits_of_version_2_are_in_force_inside(daemon: Daemon, busybox: str) -> None:
+    flags = [word for words, _ in _ON_VERSION_2.values() for word in words]
+    script = f"cd {_GROUP}; for f in {' '.join(_ON_VERSION_2)}; do echo $f $(cat $f); done"
+    done = daemon.docker("run", "--rm", "--network=none", *flags, busybox, "sh", "-c", script)
+    shown = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert shown == {name: value for name, (_, value) in _ON_VERSION_2.items()}, done.stderr
 
 
 @pytest.mark.need("cgroup1")

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from cgroup_conformance import Child, Conformance, child, limited  # noqa: F401  a fixture
-from cgroup_fake import FakeFiles
+from cgroup_fake import V2_FILES, FakeFiles
 
 from wherry.errors import InvalidInput, Unsupported
 from wherry.runtime import cgroups
@@ -123,6 +123,15 @@ class TestVersion2:
     @pytest.fixture
     def ground(self) -> FakeGround:
         return FakeGround(2)
+
+    def test_weights_of_block_io_go_where_the_kernel_has_them(
+        self, ground: FakeGround, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which of two files that is cannot be seen before the directory is there."""
+        monkeypatch.setitem(V2_FILES, "io", {**V2_FILES["io"], "io.bfq.weight": "default 100"})
+        group = ground.group("a")
+        group.create(limited(blockIO={"weight": 321}))
+        assert ("write", f"{group.paths()['']}/io.bfq.weight", "321") in ground.files.done
 
     def test_controllers_are_handed_down_to_the_parent_of_the_cgroup(self, ground: FakeGround) -> None:
         ground.group("a").create(Resources())

@@ -18,7 +18,7 @@ from wherry.engine.settings import RegistryOptions, Settings
 from wherry.engine.state import Status
 from wherry.runtime import cgroups
 
-__all__ = ["API_VERSION", "MINIMUM_API_VERSION", "information", "version"]
+__all__ = ["API_VERSION", "MINIMUM_API_VERSION", "information", "missing_limits", "version"]
 
 Json = dict[str, Any]
 
@@ -79,12 +79,23 @@ def information(settings: Settings, registry: Registry, images: Images, networks
         "Runtimes": {"wherry": {"path": "wherry"}}, "DefaultRuntime": "wherry", "InitBinary": "wherry",
         "Isolation": "", "ContainerdCommit": _no_commit(), "RuncCommit": _no_commit(), "InitCommit": _no_commit(),
         "SecurityOptions": [f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}", "name=cgroupns"],
-        "ProductLicense": "Apache-2.0", "Warnings": networks.warnings() or None,
+        "ProductLicense": "Apache-2.0", "Warnings": [*missing_limits(limits), *networks.warnings()] or None,
         "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in settings.networks.pools],
         "CDISpecDirs": [],
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
                   "RemoteManagers": None},
     }  # fmt: skip
+
+
+def missing_limits(limits: cgroups.Features) -> list[str]:
+    """What cannot be limited on this machine, in the words that people know from ``docker info``."""
+    found = (
+        (limits.memory, "memory limit"), (limits.swap or not limits.memory, "swap limit"),
+        (limits.oom_kill_disable or limits.version == 2, "oom kill disable"), (limits.cpu_quota, "cpu cfs quota"),
+        (limits.cpu_quota, "cpu cfs period"), (limits.cpu_shares, "cpu shares"), (limits.cpuset, "cpuset"),
+        (limits.pids, "pids limit"),
+    )  # fmt: skip
+    return [f"WARNING: No {what} support" for there, what in found if not there]
 
 
 def _no_commit() -> Json:

@@ -60,7 +60,7 @@ class CgroupV2:
 
     def create(self, resources: Resources) -> None:
         """Make the directory and set the limits."""
-        wanted = self._limits(resources)
+        self._limits(resources)  # what makes no sense is refused before anything is made
         directory = self._top
         made = False
         for name in self.path.strip("/").split("/"):
@@ -68,7 +68,7 @@ class CgroupV2:
             directory /= name
             made = directory.make()
         try:
-            self._write(wanted)
+            self._write(self._limits(resources))
             if resources.devices is not None:
                 self._set_devices(resources.devices)
         except WherryError:
