@@ -12,35 +12,42 @@ __all__ = ["read_env_file", "read_label_file"]
 
 
 def _lines(path: str) -> Iterable[str]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
-    except UnicodeDecodeError as error:
-        from wherry.errors import InvalidInput
-
-        raise InvalidInput(f'env file "{path}" contains invalid utf8 bytes', cause=str(error)) from error
-    except OSError as error:
-        from wherry.errors import InvalidInput
-
-        raise InvalidInput(f"open {path}: {(error.strerror or str(error)).lower()}") from error
-    for line in text.split("\n"):
-        kept = line.removesuffix("\r").lstrip()
+    text = _content(path).removeprefix(b"\xef\xbb\xbf")
+    for number, line in enumerate(text.split(b"\n"), 1):
+        try:
+            kept = line.removesuffix(b"\r").decode().lstrip()
+        except UnicodeDecodeError:
+            shown = " ".join(map(str, line.removesuffix(b"\r")))
+            raise _invalid(path, f"invalid utf8 bytes at line {number}: [{shown}]") from None
         if kept and not kept.startswith("#"):
             _check(kept, path)
             yield kept
 
 
-def _check(line: str, path: str) -> None:
-    name = line.partition("=")[0]
-    problem = "no variable name" if not name else "contains whitespaces" if set(name) & set(" \t") else ""
-    if problem:
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        if os.path.isdir(path):
+            raise _invalid(path, f"read {path}: is a directory") from error
         from wherry.errors import InvalidInput
 
-        raise InvalidInput(
-            f"invalid env file ({path}): {problem} on line '{line}'"
-            if not name
-            else f"invalid env file ({path}): variable '{name}' {problem}"
-        )
+        raise InvalidInput(f"open {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _check(line: str, path: str) -> None:
+    name = line.partition("=")[0]
+    if not name:
+        raise _invalid(path, f"no variable name on line '{line}'")
+    if set(name) & set(" \t"):
+        raise _invalid(path, f"variable '{name}' contains whitespaces")
+
+
+def _invalid(path: str, problem: str) -> Exception:
+    from wherry.errors import InvalidInput
+
+    return InvalidInput(f"invalid env file ({path}): {problem}")
 
 
 def read_env_file(path: str) -> list[str]:

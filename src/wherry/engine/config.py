@@ -187,6 +187,10 @@ class HostConfig(Struct, rename="pascal", kw_only=True):
     cpu_realtime_runtime: int | None = None
     cpuset_cpus: str | None = None
     cpuset_mems: str | None = None
+    cpu_count: int | None = None  # this and the next three mean something to Windows only
+    cpu_percent: int | None = None
+    io_maximum_iops: int | None = field(default=None, name="IOMaximumIOps")
+    io_maximum_bandwidth: int | None = field(default=None, name="IOMaximumBandwidth")
     devices: list[Device] | None = None
     device_cgroup_rules: list[str] | None = None
     device_requests: list[DeviceRequest] | None = None

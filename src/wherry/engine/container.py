@@ -66,9 +66,10 @@ class Container:
     exit_waiters: list[asyncio.Future[int]] = field(default_factory=list)  #: resolved at every exit
     removal_waiters: list[asyncio.Future[int]] = field(default_factory=list)
     started: asyncio.Event = field(default_factory=asyncio.Event)
-    exec_ids: list[str] = field(default_factory=list)
+    exec_ids: list[str] = field(default_factory=list)  #: execs that run, or were not started yet
     restart: asyncio.Task[None] | None = None  #: a restart that the policy asked for and that is waiting
     restart_delay: float = 0.0  #: seconds
+    stopping: bool = False  #: stop was asked for, and its end will be told
     doomed: bool = False  #: stop, kill or rm was asked for: no restart policy applies to the coming exit
 
     @property

@@ -151,6 +151,7 @@ class Containers:
                 continue  # started or removed meanwhile
             removed.append(container.id)
             reclaimed += size
+        self.lifecycle.tell_prune(reclaimed)
         return {"ContainersDeleted": removed or None, "SpaceReclaimed": reclaimed}
 
     # --- waiting and streams ----------------------------------------------------------------------
@@ -212,7 +213,9 @@ class Containers:
     async def top(self, ref: str, ps_args: str) -> Json:
         """Its processes."""
         container = self.registry.get(ref)
-        return await processes.top(container, self.launcher.cgroup_path(container), ps_args)
+        found = await processes.top(container, self.launcher.cgroup_path(container), ps_args)
+        self.lifecycle.tell(container, "top")
+        return found
 
     async def stats(self, ref: str) -> Json:
         """One sample of what it uses."""
@@ -225,7 +228,9 @@ class Containers:
 
     def export(self, ref: str) -> AsyncIterator[bytes]:
         """Its root file system as a tar archive."""
-        return self.images.export(self.registry.get(ref))
+        container = self.registry.get(ref)
+        self.lifecycle.tell(container, "export")
+        return self.images.export(container)
 
     async def explain(self, ref: str) -> Json:
         """What it shares, what it is limited to, and what it cost."""

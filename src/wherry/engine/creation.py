@@ -14,10 +14,12 @@ from wherry.engine.container import Container, Definition
 from wherry.engine.merge import command_of, merge_image_config
 from wherry.engine.mounts import mount_points
 from wherry.engine.names import new_id, short
+from wherry.engine.network_modes import joined_container
 from wherry.engine.registry import Registry
 from wherry.engine.settings import Settings
 from wherry.engine.validate import validate_create
-from wherry.errors import InvalidInput, OutOfSpace, SystemFault
+from wherry.errors import InvalidInput, NotFound, OutOfSpace, SystemFault
+from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
     from wherry.engine.networking import Networking
@@ -71,9 +73,12 @@ class Creator:
         :raises NotFound: there is no such image.
         :raises Conflict: the name is taken.
         """
+        from wherry.engine.discards import leave_out  # noqa: PLC0415 - not at the daemon's start
+
         config = _config_of(request)
         host = request.host_config or HostConfig()
-        warnings = validate_create(config, host)
+        self._check_joined(host)
+        warnings = [*leave_out(host, cgroups.features), *validate_create(config, host)]
         if not config.image:
             raise InvalidInput("no image was specified")
         with self._claim_image(config.image) as image:  # until the container's row protects it
@@ -98,7 +103,8 @@ class Creator:
         mounts = mount_points(host)
         asked = request.networking_config.endpoints_config if request.networking_config else None
         networks, about_networks = self._networking.settle(config, host, asked or {})
-        warnings += [*self._settle(host), *about_networks]
+        self._settle(host)
+        warnings += about_networks
         reserved = self._registry.reserve_name(name)
         try:
             definition = Definition(
@@ -110,6 +116,16 @@ class Creator:
             return self._make(reserved, definition)
         finally:
             self._registry.release_name(reserved)
+
+    def _check_joined(self, host: HostConfig) -> None:
+        """Refuse namespaces of containers that do not exist; whether they run is seen at the start."""
+        for mode in (host.ipc_mode, host.pid_mode):
+            joined = joined_container(mode)
+            if joined:
+                try:
+                    self._registry.get(joined)
+                except NotFound as exc:
+                    raise InvalidInput(exc.message) from exc
 
     def _make(self, name: str, definition: Definition) -> Container:
         container = self._registry.add(name, definition)
@@ -125,18 +141,16 @@ class Creator:
             raise
         return container
 
-    def _settle(self, host: HostConfig) -> list[str]:
+    def _settle(self, host: HostConfig) -> None:
         """Replace what was left open by what holds for this engine, so that inspect tells the truth."""
-        settings, warnings = self._settings(), []
+        settings = self._settings()
         host.shm_size = host.shm_size or settings.shm_size
         host.ipc_mode = host.ipc_mode or "private"
         host.cgroupns_mode = host.cgroupns_mode or ("host" if host.privileged and _cgroup_v1() else "private")
         host.log_config = _log_config(host.log_config, settings)
         host.runtime = "wherry"
-        if host.oom_kill_disable and not _can_disable_oom_killer():
-            host.oom_kill_disable = None
-            warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
-        return warnings
+        if host.memory and not host.memory_swap:
+            host.memory_swap = 2 * host.memory  # Docker's default: as much swap as memory
 
 
 def _config_of(request: CreateRequest) -> ContainerConfig:
@@ -160,7 +174,3 @@ def _log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:
 
 def _cgroup_v1() -> bool:
     return not Path("/sys/fs/cgroup/cgroup.controllers").exists()
-
-
-def _can_disable_oom_killer() -> bool:
-    return Path("/sys/fs/cgroup/memory/memory.oom_control").exists() or _cgroup_v1()

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 from wherry import __version__
 from wherry.engine import files
@@ -43,6 +44,9 @@ from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
 from wherry.network.definition import mark_of
 from wherry.network.networks import Networks
+
+if TYPE_CHECKING:
+    from wherry.engine.health import HealthWatch
 
 __all__ = ["Engine"]
 
@@ -116,7 +120,8 @@ class Engine:
             self._launcher.feed(container)
         self._lifecycle = Lifecycle(self._registry, self._launcher, self.events, settings.data_root / "tmp")
         self.execs = Execs(settings, self._registry, self._link, self._launcher, self._lifecycle)
-        self._lifecycle.on_exit = self.execs.container_exited
+        self._lifecycle.on_start = self._container_started
+        self._lifecycle.on_exit = self._container_exited
         self._lifecycle.on_removal = self.images.release
         self.commits = Committer(self._registry, self._lifecycle, self.images)
         accounts = Accounts(settings.data_root, store, self._registry)
@@ -172,6 +177,9 @@ class Engine:
         """Adopt what the keeper runs; exits that it told meanwhile come after that."""
         ended = frozenset(fields["key"] for fields in self._early_exits or [])
         await self._reconciler.reconcile(processes, ended)
+        for container in self._registry:
+            if container.state.is_alive and container.config.healthcheck is not None:
+                self._health.resume(container)
         early, self._early_exits = self._early_exits or [], None
         for fields in early:
             self._process_exited(fields)
@@ -187,6 +195,22 @@ class Engine:
             self._process_exited(message.fields)
         elif event == "process":
             self._found_running(container, message)
+
+    @cached_property
+    def _health(self) -> HealthWatch:
+        """Made when the first container with a check starts: most engines have none, and start sooner."""
+        from wherry.engine.health import HealthWatch  # noqa: PLC0415
+
+        return HealthWatch(self.execs, self._registry.save_state, self._lifecycle.tell)
+
+    def _container_started(self, container: Container) -> None:
+        if container.config.healthcheck is not None:
+            self._health.started(container)
+
+    def _container_exited(self, container: Container) -> None:
+        if container.state.health is not None:
+            self._health.ended(container)
+        self.execs.container_exited(container)
 
     def _process_exited(self, fields: dict[str, Any]) -> None:
         container = self._registry.find(fields["key"])
@@ -262,6 +286,8 @@ class Engine:
     async def close(self) -> None:
         """Let go of everything. Containers and the keeper go on."""
         self._closing = True
+        if "_health" in self.__dict__:
+            self._health.close()
         await self.distribution.close()
         await self._lifecycle.close()
         self._networking.close()

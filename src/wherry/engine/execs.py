@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +25,8 @@ from wherry.engine.settings import Settings
 from wherry.engine.spec import environment
 from wherry.engine.state import Status
 from wherry.engine.validate import check_exec
-from wherry.errors import Conflict, NotFound, WherryError
-from wherry.linux import pty
+from wherry.errors import Conflict, NotFound, SystemCallError, WherryError
+from wherry.linux import process, pty
 from wherry.linux.fd import Fd
 from wherry.oci.runtime_spec import Process
 from wherry.runtime.compile_exec import ContainerState, compile_exec
@@ -33,6 +35,7 @@ from wherry.runtime.plan import Plan
 __all__ = ["Execs"]
 
 _KEPT: Final = 256  # finished execs whose exit code can still be asked for, per container
+_REMEMBERED: Final = 60.0  # seconds, of those that ended with their container
 
 
 @dataclass(eq=False)
@@ -64,6 +67,7 @@ class Execs:
         self._launcher = launcher
         self._lifecycle = lifecycle
         self._execs: dict[str, _Exec] = {}
+        self._finished: dict[str, list[str]] = {}  # of each container that runs: those whose exit code can be asked for
 
     def create(self, container_ref: str, config: ExecConfig) -> str:
         """Prepare a process; returns its ID.
@@ -85,12 +89,13 @@ class Execs:
         return entry.id
 
     def _forget_old(self, container: Container) -> None:
-        while len(container.exec_ids) >= _KEPT:
-            oldest = next((i for i in container.exec_ids if not self._execs[i].running), None)
-            if oldest is None:
-                return
-            container.exec_ids.remove(oldest)
-            del self._execs[oldest]
+        """Bound what is remembered, of those that ended and of those that nobody ever started."""
+        for listed in (self._finished.get(container.id, []), container.exec_ids):
+            while len(listed) >= _KEPT:
+                oldest = next((i for i in listed if not self._execs[i].running), None)
+                if oldest is None:
+                    break
+                self.forget(oldest)
 
     def _get(self, identifier: str) -> _Exec:
         entry = self._execs.get(identifier)
@@ -156,7 +161,7 @@ class Execs:
         values.update(e.partition("=")[::2] for e in config.env or [])
         if config.tty:
             values.setdefault("TERM", "xterm")
-        process: dict[str, Any] = {
+        wanted: dict[str, Any] = {
             "terminal": bool(config.tty),
             "user": {"uid": 0, "gid": 0, "username": config.user or container.config.user or "0"},
             "args": entry.argv,
@@ -164,14 +169,14 @@ class Execs:
             "cwd": config.working_dir or container.config.working_dir or "/",
         }
         if config.privileged:
-            process["capabilities"] = capability_sets(HostConfig(privileged=True))
+            wanted["capabilities"] = capability_sets(HostConfig(privileged=True))
         state = ContainerState(
             container.id, container.state.pid, _started(container.state.pid), self._launcher.spec_of(container)
         )
-        return compile_exec(msgspec.convert(process, Process), state=state)
+        return compile_exec(msgspec.convert(wanted, Process), state=state)
 
     def _failed(self, entry: _Exec, error: WherryError) -> None:
-        self._ended(entry, failure_code(error, 126))
+        self._settle(entry, failure_code(error, 126))
 
     def _attachment(self, entry: _Exec, pipes: _Pipes, *, detach: bool) -> ExecAttachment | None:
         keys = entry.config.detach_keys or ""
@@ -198,6 +203,17 @@ class Execs:
         await self._launcher.forget(key)
 
     def _ended(self, entry: _Exec, status: int) -> None:
+        self._settle(entry, status)
+        self._lifecycle.tell(entry.container, "exec_die", execID=entry.id, exitCode=str(status))
+
+    def _settle(self, entry: _Exec, status: int) -> None:
+        container = entry.container
+        if entry.id in container.exec_ids:
+            container.exec_ids.remove(entry.id)
+        if container.state.is_alive:
+            self._finished.setdefault(container.id, []).append(entry.id)
+        else:  # it ended with its container: whoever started it has yet to ask how
+            asyncio.get_running_loop().call_later(_REMEMBERED, self.forget, entry.id)
         entry.running, entry.exit_code = False, status
         if not entry.ended.done():
             entry.ended.set_result(status)
@@ -205,15 +221,29 @@ class Execs:
             if descriptor is not None:
                 descriptor.close()
         entry.pidfd = entry.terminal = None
-        self._lifecycle.tell(entry.container, "exec_die", execID=entry.id, exitCode=str(status))
 
     def container_exited(self, container: Container) -> None:
         """All its execs ended with it; those that the keeper has not reported yet will be."""
-        for identifier in container.exec_ids:
-            entry = self._execs.pop(identifier, None)
-            if entry is not None and entry.running:
-                self._execs[identifier] = entry
-        container.exec_ids = [identifier for identifier in container.exec_ids if identifier in self._execs]
+        for identifier in [*self._finished.get(container.id, ()), *container.exec_ids]:
+            self.forget(identifier)
+        self._finished.pop(container.id, None)
+
+    async def end(self, identifier: str, patience: float) -> None:
+        """Kill it and wait until it has exited, so many seconds at most."""
+        entry = self._get(identifier)
+        if entry.pidfd is not None:
+            with suppress(SystemCallError):  # it has just exited
+                process.pidfd_send_signal(entry.pidfd.fileno(), signal.SIGKILL)
+        await asyncio.wait([entry.ended], timeout=patience)
+
+    def forget(self, identifier: str) -> None:
+        """Remember nothing of it, unless it runs."""
+        entry = self._execs.get(identifier)
+        if entry is not None and not entry.running:
+            del self._execs[identifier]
+            for listed in (entry.container.exec_ids, self._finished.get(entry.container.id, [])):
+                if identifier in listed:
+                    listed.remove(identifier)
 
     # --- the rest ---------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ Json = dict[str, Any]
 
 _NUMBERS: Final = (
     "CpuShares", "Memory", "NanoCpus", "BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod",
-    "CpuRealtimeRuntime", "MemoryReservation", "MemorySwap", "OomScoreAdj", "ShmSize",
+    "CpuRealtimeRuntime", "MemoryReservation", "MemorySwap", "OomScoreAdj", "ShmSize", "CpuCount", "CpuPercent",
+    "IOMaximumIOps", "IOMaximumBandwidth",
 )  # fmt: skip
 _TEXTS: Final = (
     "CgroupParent", "CpusetCpus", "CpusetMems", "ContainerIDFile", "VolumeDriver", "CgroupnsMode", "IpcMode", "Cgroup",
@@ -74,7 +75,7 @@ def inspect(container: Container, names_of: Callable[[str], list[str]], size: tu
 def state_shown(container: Container) -> Json:
     """The API's ``State``."""
     state = container.state
-    return {
+    shown = {
         "Status": str(state.status),
         "Running": state.is_alive or state.status is Status.RESTARTING,
         "Paused": state.status is Status.PAUSED,
@@ -87,6 +88,9 @@ def state_shown(container: Container) -> Json:
         "StartedAt": state.started_at,
         "FinishedAt": state.finished_at,
     }
+    if state.health is not None:
+        shown["Health"] = msgspec.to_builtins(state.health)
+    return shown
 
 
 def config_shown(container: Container) -> Json:
@@ -106,11 +110,12 @@ def config_shown(container: Container) -> Json:
         "NetworkDisabled",
         "MacAddress",
         "StopSignal",
-        "StopTimeout",
         "Shell",
     ):
         if not shown[name]:
             del shown[name]
+    if shown["StopTimeout"] is None:
+        del shown["StopTimeout"]  # 0 is a wish
     return shown
 
 

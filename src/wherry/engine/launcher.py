@@ -19,7 +19,7 @@ from wherry.engine.output import OutputFeed
 from wherry.engine.registry import Registry
 from wherry.engine.settings import Settings
 from wherry.engine.spec import Surroundings, build_spec, cgroup_path
-from wherry.errors import InvalidInput, OutOfSpace, SystemFault, WherryError
+from wherry.errors import Conflict, OutOfSpace, SystemFault, WherryError
 from wherry.keeper.protocol import Message
 from wherry.layers.overlay import OverlayMount
 from wherry.linux.fd import Fd
@@ -35,6 +35,12 @@ _MAX_SIZE: Final = 20 << 20
 _MAX_FILES: Final = 5
 _SPOOL_SIZE: Final = 1 << 20  # with the log driver ``none``: what an attached client may lag behind
 _SPOOL_FILES: Final = 2
+
+_NOT_RUNNING: Final = {
+    "pid": "container {id} is not running",
+    "ipc": "can't join IPC of container {id}: container {id} is not running",
+    "network": "cannot join network of a non running container: {id}",
+}  # Docker's words, by the kind of namespace that was to be joined
 
 
 class Launcher:
@@ -115,10 +121,10 @@ class Launcher:
             container.spec = msgspec.convert(build_spec(container, around), Spec)
         return container.spec
 
-    def _joined(self, ref: str) -> Container:
+    def _joined(self, kind: str, ref: str) -> Container:
         other = self._registry.get(ref)
         if not other.state.is_alive:
-            raise InvalidInput(f"cannot join the namespace of a non running container: {other.id}")
+            raise Conflict(_NOT_RUNNING[kind].format(id=other.id))
         return other
 
     @staticmethod

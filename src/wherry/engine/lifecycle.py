@@ -55,6 +55,7 @@ class Lifecycle:
         self._trash = trash
         self._unmounting = Unmounting()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_start: Callable[[Container], None] = lambda container: None
         self.on_exit: Callable[[Container], None] = lambda container: None
         self.on_removal: Callable[[Container], Coroutine[Any, Any, None]] = _nothing
 
@@ -84,8 +85,9 @@ class Lifecycle:
         state = container.state
         state.status, state.pid, state.exit_code, state.error = Status.RUNNING, pid, 0, ""
         state.started_at, state.oom_killed = clock.now(), False
-        container.doomed = False
+        container.doomed = container.stopping = False
         container.started.set()
+        self.on_start(container)
         self._registry.save_state(container)
         self.tell(container, "start")
         assert container.feed is not None
@@ -122,6 +124,8 @@ class Lifecycle:
             self._record_exit(container, report)
             self._after_exit(container)
             await self._launcher.release(container)  # who hears of the end may want its ports
+            if container.stopping:
+                self.tell(container, "stop")
             removed = container.host.auto_remove and container.state.status is not Status.RESTARTING
             if removed:
                 await asyncio.sleep(0)  # followers open what is left of the log, before its directory goes
@@ -155,8 +159,6 @@ class Lifecycle:
         if state.oom_killed:
             self.tell(container, "oom")
         self.tell(container, "die", exitCode=str(state.exit_code), execDuration=str(_seconds_run(container)))
-        if container.doomed and state.stopped_by_hand:
-            self.tell(container, "stop")
         if not container.doomed and wants_restart(container):
             self._schedule_restart(container)
 
@@ -223,16 +225,16 @@ class Lifecycle:
             self._cancel_restart(container)
             self._registry.save_state(container)
             return
-        container.doomed = container.state.stopped_by_hand = True
+        container.doomed = container.stopping = container.state.stopped_by_hand = True
         if timeout is None:
             timeout = container.config.stop_timeout
         timeout = _DEFAULT_STOP_TIMEOUT if timeout is None else timeout
         gone = self.exit_of(container)
-        self._signal(container, number)
+        self._kill(container, number)
         try:
             await asyncio.wait_for(asyncio.shield(gone), None if timeout < 0 else timeout)
         except TimeoutError:
-            self._signal(container, signals.SIGKILL)
+            self._kill(container, signals.SIGKILL)
             await gone
 
     async def restart(self, container: Container, signal: str | None, timeout: int | None) -> None:
@@ -257,8 +259,7 @@ class Lifecycle:
         gone = self.exit_of(container)
         if number in (signals.SIGKILL, parse_signal(container.config.stop_signal or "SIGTERM")):
             container.doomed = container.state.stopped_by_hand = True
-        self._signal(container, number)
-        self.tell(container, "kill", signal=str(number))
+        self._kill(container, number)
         if number == signals.SIGKILL:
             await gone
 
@@ -268,9 +269,11 @@ class Lifecycle:
         container.exit_waiters.append(future)
         return future
 
-    def _signal(self, container: Container, number: int) -> None:
+    def _kill(self, container: Container, number: int) -> None:
+        """Send a signal, and tell; whatever the reason, as Docker's event ``kill`` does."""
         if container.pidfd is None:
             return  # it has just exited
+        self.tell(container, "kill", signal=str(number))
         try:
             process.pidfd_send_signal(container.pidfd.fileno(), number)
         except SystemCallError as exc:
@@ -333,7 +336,7 @@ class Lifecycle:
             raise Conflict(f'cannot remove container "{container.name}": container is {what}')
         container.doomed = container.state.stopped_by_hand = True
         gone = self.exit_of(container)
-        self._signal(container, signals.SIGKILL)
+        self._kill(container, signals.SIGKILL)
         await gone
 
     async def _remove(self, container: Container, root: Fd | None = None) -> None:
@@ -377,6 +380,10 @@ class Lifecycle:
         """Publish an event of this container."""
         known = {**(container.config.labels or {}), "image": container.definition.image, "name": container.name}
         self._events.publish("container", action, container.id, {**known, **attributes})
+
+    def tell_prune(self, reclaimed: int) -> None:
+        """Publish that all containers without processes were removed, and how many bytes that gave back."""
+        self._events.publish("container", "prune", "", {"reclaimed": str(reclaimed)})
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry something out in the background; what goes wrong is logged."""

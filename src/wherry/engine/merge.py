@@ -25,8 +25,16 @@ def merge_image_config(config: ContainerConfig, image: dict[str, Any]) -> None:
     config.stop_signal = config.stop_signal or image.get("StopSignal")
     config.volumes = {**(image.get("Volumes") or {}), **(config.volumes or {})} or None
     _merge_command(config, image)
-    if config.healthcheck is None and image.get("Healthcheck"):
-        config.healthcheck = msgspec.convert(image["Healthcheck"], Healthcheck)
+    if image.get("Healthcheck"):
+        config.healthcheck = _merged_check(config.healthcheck, msgspec.convert(image["Healthcheck"], Healthcheck))
+
+
+def _merged_check(own: Healthcheck | None, images: Healthcheck) -> Healthcheck:
+    """Whoever changes the interval alone keeps the image's command."""
+    if own is not None:
+        for name in Healthcheck.__struct_fields__:
+            setattr(images, name, getattr(own, name) or getattr(images, name))
+    return images
 
 
 def _merged_env(own: list[str], images: list[str]) -> list[str]:

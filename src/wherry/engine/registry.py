@@ -86,7 +86,7 @@ class Registry:
         if not wanted:
             raise InvalidInput("Neither old nor new names may be empty")
         try:
-            name = check_name(f"/{wanted.removeprefix('/')}")
+            name = _checked(wanted)
             if name == container.name:
                 raise InvalidInput("Renaming a container with the same name as its current name")
             self._check_free(name)
@@ -149,3 +149,10 @@ def _name_conflict(name: str, holder: str) -> Conflict:
         f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
         "You have to remove (or rename) that container to be able to reuse that name."
     )
+
+
+def _checked(wanted: str) -> str:
+    try:
+        return check_name(f"/{wanted.removeprefix('/')}")
+    except InvalidInput as exc:
+        raise InvalidInput("Error when allocating new name", cause=exc.message) from exc

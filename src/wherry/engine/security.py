@@ -106,7 +106,7 @@ def seccomp_of(host: HostConfig, settings: Settings, kept: list[str]) -> dict[st
     try:
         profile = json.loads(choice)
     except ValueError as exc:
-        raise InvalidInput("opening seccomp profile failed: it is not valid JSON", cause=str(exc)) from exc
+        raise InvalidInput("decoding seccomp profile failed: it is not valid JSON", cause=str(exc)) from exc
     return custom_profile(profile, tuple(kept))
 
 

@@ -38,13 +38,14 @@ class Surroundings:
     """What the specification needs and the container's own configuration does not say.
 
     :param overlay: the overlay mounts that are its root, from its image.
-    :param join: looks up another container for ``container:NAME`` modes; raises unless it runs.
+    :param join: looks up another container for ``container:NAME`` modes, given the kind of namespace (``pid``, ``ipc``,
+        ``network``) and the name; raises unless it runs.
     :param network: the network namespace that was prepared for it; None: a new, empty one.
     """
 
     settings: Settings
     overlay: list[OverlayMount]
-    join: Callable[[str], Container]
+    join: Callable[[str, str], Container]
     network: str | None = None
 
 
@@ -57,8 +58,9 @@ def cgroup_path(container: Container, settings: Settings) -> str:
 def build_spec(container: Container, around: Surroundings) -> Json:
     """The OCI runtime specification of a container that is about to start.
 
-    :raises InvalidInput: a mode names a container that cannot be joined, a device does not exist.
+    :raises InvalidInput: a device does not exist, or the IPC of a container cannot be joined.
     :raises NotFound: there is no such container to join.
+    :raises Conflict: a container to join does not run.
     """
     host = container.host
     linux: Json = {
@@ -174,7 +176,7 @@ def _namespaces(container: Container, around: Surroundings) -> list[Json]:
         if mode == "host":
             continue
         if mode and mode.startswith("container:"):
-            other = around.join(mode.partition(":")[2])
+            other = around.join(kind, mode.partition(":")[2])
             found.append({"type": kind, "path": f"/proc/{other.state.pid}/ns/{_PROC_NAMES[kind]}"})
         elif kind == "network" and around.network is not None:
             found.append({"type": kind, "path": around.network})
@@ -318,10 +320,10 @@ def _shm(container: Container, around: Surroundings) -> list[Json]:
     if mode == "shareable":
         return [_bound(str(_shm_directory(container)), "/dev/shm")]
     if mode.startswith("container:"):
-        other = around.join(mode.partition(":")[2])
+        other = around.join("ipc", mode.partition(":")[2])
         if other.host.ipc_mode != "shareable":
             raise InvalidInput(
-                f"cannot join IPC of container {other.id}: non-shareable IPC "
+                f"can't join IPC of container {other.id}: non-shareable IPC "
                 "(hint: use IpcMode:shareable for the donor container)"
             )
         return [_bound(str(_shm_directory(other)), "/dev/shm")]
@@ -342,7 +344,7 @@ def _bound(source: str, target: str, *options: str) -> Json:
 def _generated_files(container: Container, around: Surroundings) -> list[Json]:
     """Its own, or those of the container whose network it shares: they are about the network."""
     shared = joined_container(container.host.network_mode)
-    owner = container if shared is None else around.join(shared)
+    owner = container if shared is None else around.join("network", shared)
     names = ("hostname", "hosts", "resolv.conf")
     return [_bound(str(owner.run_directory / name), f"/etc/{name}") for name in names]
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from wherry.engine.clock import ZERO_TIME
 from wherry.errors import Conflict, NotModified
 
-__all__ = ["State", "Status"]
+__all__ = ["Health", "HealthReport", "HealthStatus", "State", "Status"]
 
 
 class Status(StrEnum):
@@ -39,6 +39,31 @@ class Status(StrEnum):
 _ALIVE: Final = frozenset({Status.RUNNING, Status.PAUSED})
 
 
+class HealthStatus(StrEnum):
+    """Whether a container works, as its check says; the values are those of the Engine API."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class HealthReport(Struct, rename="pascal", kw_only=True, frozen=True):
+    """How one check ended; the API's ``HealthcheckResult``."""
+
+    start: str
+    end: str
+    exit_code: int
+    output: str
+
+
+class Health(Struct, rename="pascal", kw_only=True):
+    """What a container's check has told so far; the API's ``Health``."""
+
+    status: HealthStatus = HealthStatus.STARTING
+    failing_streak: int = 0
+    log: list[HealthReport] = field(default_factory=list)
+
+
 class State(Struct, kw_only=True):
     """What changes about a container; one row's ``state`` column, and the API's ``State``.
 
@@ -54,6 +79,7 @@ class State(Struct, kw_only=True):
     finished_at: str = ZERO_TIME
     restart_count: int = 0
     stopped_by_hand: bool = False
+    health: Health | None = None
 
     @property
     def is_alive(self) -> bool:

@@ -15,7 +15,7 @@ from wherry.engine.network_modes import HOST, joined_container
 from wherry.engine.network_ports import exposed_ports, listed_ports, port_requests, ports_in
 from wherry.engine.network_shown import endpoints_shown
 from wherry.engine.registry import Registry
-from wherry.engine.state import Status
+from wherry.engine.state import Health, HealthStatus, Status
 from wherry.errors import InvalidInput
 
 __all__ = ["Lister", "human_duration", "status_text"]
@@ -194,7 +194,7 @@ _TESTS: Final[Mapping[str, Callable[[Container, str], bool]]] = {
     "volume": _uses_volume,
     "expose": _exposes,
     "publish": _publishes,
-    "health": lambda c, v: v == "none",
+    "health": lambda c, v: v == (c.state.health.status if c.state.health else "none"),
     "is-task": lambda c, v: v.lower() in ("false", "0"),
 }
 
@@ -210,8 +210,8 @@ def status_text(container: Container) -> str:
     """What ``docker ps`` shows: ``Up 3 minutes``, ``Exited (0) 2 hours ago``."""
     state = container.state
     if state.status in (Status.RUNNING, Status.PAUSED):
-        paused = " (Paused)" if state.status is Status.PAUSED else ""
-        return f"Up {_since(state.started_at)}{paused}"
+        note = " (Paused)" if state.status is Status.PAUSED else _health_note(state.health)
+        return f"Up {_since(state.started_at)}{note}"
     if state.status is Status.RESTARTING:
         return f"Restarting ({state.exit_code}) {_since(state.finished_at)} ago"
     if state.status is Status.REMOVING:
@@ -221,6 +221,12 @@ def status_text(container: Container) -> str:
     if state.status is Status.CREATED:
         return "Created"
     return f"Exited ({state.exit_code}) {_since(state.finished_at)} ago"
+
+
+def _health_note(health: Health | None) -> str:
+    if health is None:
+        return ""
+    return " (health: starting)" if health.status is HealthStatus.STARTING else f" ({health.status})"
 
 
 def _since(moment: str) -> str:

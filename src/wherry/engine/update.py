@@ -50,7 +50,9 @@ def update(container: Container, body: dict[str, Any], cgroup: str) -> list[str]
         changed.restart_policy = wanted.restart_policy
     _swap_conflict(container.host, wanted)
     check_restart_policy(changed)
-    warnings = validate_resources(changed)
+    from wherry.engine.discards import leave_out  # noqa: PLC0415 - not at the daemon's start
+
+    warnings = [*leave_out(changed, cgroups.features), *validate_resources(changed)]
     if container.state.is_alive:
         group = cgroups.open(cgroup)
         group.apply(

@@ -155,7 +155,8 @@ def _check_security_option(option: str) -> None:
         raise InvalidInput(f'invalid --security-opt 1: "{option}"')
     if name == "no-new-privileges" and value.lower() not in ("true", "false"):
         raise InvalidInput(f'invalid --security-opt 2: "{option}"')
-    if name not in ("no-new-privileges", "seccomp", "apparmor", "label", "systempaths", "writable-cgroups"):
+    known = ("no-new-privileges", "seccomp", "apparmor", "label", "systempaths", "writable-cgroups")
+    if name not in known or (name == "systempaths" and value != "unconfined"):
         raise InvalidInput(f'invalid --security-opt 2: "{option}"')
 
 
@@ -269,6 +270,9 @@ def validate_resources(host: HostConfig) -> list[str]:
     _check_memory(host)
     _check_cpu(host)
     _check_block_io(host)
+    for wish, what in ((host.io_maximum_bandwidth, "bandwidth"), (host.io_maximum_iops, "IOPs")):
+        if wish:
+            raise InvalidInput(f"Invalid QoS settings: linux does not support configuration of maximum {what}")
     warnings: list[str] = []
     if host.kernel_memory:
         warnings.append("Specifying a kernel memory limit is deprecated and will be removed in a future release.")
@@ -328,7 +332,7 @@ def _check_cpuset(text: str, label: str, things: str, available: str) -> None:
     try:
         asked = cpu_list(text)
     except ValueError as exc:
-        raise InvalidInput(f"Invalid value {text} for cpuset {label}") from exc
+        raise InvalidInput(f"Invalid value {text} for cpuset {label}", cause=f"invalid format: {text}") from exc
     if not asked <= cpu_list(available):
         raise InvalidInput(f"Requested {things} are not available - requested {text}, available: {available}")
 

@@ -71,9 +71,11 @@ def short_name(directory: StrPath) -> Iterator[str]:
 
 
 def write_pid(exec_root: StrPath) -> None:
-    """Say who keeps."""
-    with open(os.path.join(exec_root, PID), "w", encoding="ascii") as file:
+    """Say who keeps; whoever reads it finds the number of this keeper or of the one before, never half of one."""
+    path = os.path.join(exec_root, PID)
+    with open(f"{path}.new", "w", encoding="ascii") as file:
         file.write(f"{os.getpid()}\n")
+    os.rename(f"{path}.new", path)
 
 
 def remove(exec_root: StrPath) -> None:
