@@ -45,7 +45,12 @@ _CASES = [
         'Error when allocating new name: Conflict. The container name "/created" is already in use by container',
         query={"name": "created"},
     ),
-    Case(("POST", f"{_RUNNING}/rename"), 400, "Invalid container name (/a b)", query={"name": "a b"}),
+    Case(
+        ("POST", f"{_RUNNING}/rename"),
+        400,
+        "Error when allocating new name: Invalid container name (/a b)",
+        query={"name": "a b"},
+    ),
     Case(("POST", f"{_RUNNING}/attach"), 400, "ctrl-?", query={"stream": "1", "detachKeys": "ctrl-?"}),
     Case(("POST", f"{_PAUSED}/attach"), 409, "container paused is paused, unpause", query={"stream": "1"}),
     Case(("POST", f"{_RUNNING}/exec"), 400, "ctrl-?", {"Cmd": ["true"], "DetachKeys": "ctrl-?"}),

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from daemons import Daemon
@@ -168,3 +169,51 @@ def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
 def test_wherry_says_what_docker_says(containers: Daemon, line: str) -> None:
     words = shlex.split(line)
     assert outcome(containers.cli(*words, input="")) == outcome(containers.docker(*words, input=""))
+
+
+IMPOSSIBLE = r"""
+--device /dev/nope busybox true
+-w /etc/passwd busybox true
+-u nobody-x busybox true
+--sysctl kernel.panic=1 busybox true
+-v /etc/passwd:/tmp busybox true
+--pid container:nobody busybox true
+--entrypoint /etc busybox
+--security-opt seccomp=/no/such/file busybox true
+--tmpfs /x:size=abc busybox true
+-m 1 busybox true
+--device-read-bps /dev/nope:1 busybox true
+--group-add gang busybox true
+--mount type=bind,src=/no/such,dst=/x busybox true
+--memory-swappiness -5 busybox true
+--gpus all busybox true
+"""
+
+
+@pytest.mark.parametrize("line", IMPOSSIBLE.strip().splitlines())
+def test_what_cannot_run_ends_both_commands_alike(containers: Daemon, line: str) -> None:
+    words = ["run", "--rm", "--network", "none", *shlex.split(line)]
+    ours, theirs = outcome(containers.cli(*words)), outcome(containers.docker(*words))
+    assert ours == theirs
+    assert ours[0] in (125, 126, 127)
+
+
+@pytest.mark.parametrize("line", [b"A B=c", b"=c", b"\tX Y", b"A=\xff\xfe"])
+@pytest.mark.parametrize("flag", ["--env-file", "--label-file"])
+def test_a_file_of_variables_with_a_bad_line_is_refused_alike(
+    containers: Daemon, tmp_path: Path, flag: str, line: bytes
+) -> None:
+    file = tmp_path / "variables"
+    file.write_bytes(b"GOOD=1\n" + line + b"\n")
+    words = ["run", "--rm", flag, str(file), "busybox"]
+    assert outcome(containers.cli(*words)) == outcome(containers.docker(*words))
+    assert containers.cli(*words).returncode == 125
+
+
+def test_a_file_with_an_id_is_not_written_twice(containers: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "cid"
+    file.write_text("somebody else's")
+    words = ["run", "--rm", "--network", "none", "--cidfile", str(file), "busybox", "true"]
+    ours = outcome(containers.cli(*words))
+    assert ours == outcome(containers.docker(*words))
+    assert (ours[0], file.read_text()) == (125, "somebody else's")

@@ -169,6 +169,50 @@ def test_files_are_masked_by_the_real_null_device_only(box: Box) -> None:
     assert result.out == "1:3\n"
 
 
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+DANGEROUS = ("/proc/sys/kernel/core_pattern", "../../proc/sys/kernel/core_pattern")
+
+
+@pytest.mark.parametrize("aim", DANGEROUS)
+def test_a_null_device_that_is_a_link_makes_nothing_writable(box: Box, aim: str) -> None:
+    """CVE-2025-31133 to the letter: what hides a file was bound from wherever /dev/null of the container led."""
+    (box.layer / "evil").mkdir()
+    (box.layer / "evil/null").symlink_to(aim)
+    bind = Mount(destination="/dev", type="bind", source=str(box.layer / "evil"), options=("bind",))
+    linux = {"masked_paths": ("/proc/timer_list",), "readonly_paths": READONLY}
+    before = Path(DANGEROUS[0]).read_text()
+    result = box.run(
+        "stat -c '%t:%T' /proc/timer_list; echo '|/evil' > /proc/timer_list; cat /proc/timer_list; "
+        "echo '|/evil' > /dev/null",
+        mounts=(bind,), linux=linux,
+    )  # fmt: skip
+    assert result.out == "1:3\n"
+    assert "Read-only file system" in result.err
+    assert Path(DANGEROUS[0]).read_text() == before
+
+
+@pytest.mark.parametrize("aim", DANGEROUS)
+def test_a_console_that_is_a_link_makes_nothing_writable(box: Box, aim: str) -> None:
+    """CVE-2025-52565: the terminal was bound on, or from, wherever /dev/console of the container led."""
+    for name in ("evil", "evil/pts"):
+        (box.layer / name).mkdir()
+    (box.layer / "evil/console").symlink_to(aim)
+    mounts = (
+        Mount(destination="/dev", type="bind", source=str(box.layer / "evil"), options=("bind",)),
+        Mount(destination="/dev/pts", type="devpts", source="devpts", options=("newinstance", "ptmxmode=0666")),
+    )
+    before = Path(DANGEROUS[0]).read_text()
+    result = box.run(
+        f"echo '|/evil' > {DANGEROUS[0]}; echo '|/evil' > /dev/console; echo 5 > /proc/sys/kernel/shmmax; "
+        "test -t 0 && echo has a terminal",
+        mounts=mounts, process={"terminal": True}, linux={"readonly_paths": READONLY},
+    )  # fmt: skip
+    assert Path(DANGEROUS[0]).read_text() == before
+    assert result.failure is None, "bound by descriptor, on a place in the root: nothing wrong with that"
+    assert "shmmax: Read-only file system" in result.out
+    assert result.out.endswith("has a terminal\r\n")
+
+
 def test_a_mask_is_refused_if_the_hosts_null_device_is_another(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks, "_NULL_DEVICE", os.makedev(1, 5))
     failure = box.run("true", linux={"masked_paths": ("/proc/timer_list",)}).failure
@@ -197,6 +241,22 @@ def test_a_setting_is_not_written_through_a_mount_on_its_way(tmp_path: Path) -> 
         assert (proc / "sys/net/x").read_text() == "untouched"
     finally:
         umount2(proc, MNT_DETACH)
+
+
+@pytest.mark.parametrize("aim", ["/proc/sys", "/proc", "/proc/sys/kernel"])
+def test_a_mount_that_a_link_leads_over_the_settings_is_noticed(box: Box, tmp_path: Path, aim: str) -> None:
+    """CVE-2025-52881 by an image: what the engine writes and protects below /proc must be the kernel's."""
+    (box.layer / "data").symlink_to(aim)
+    for name in ("sys/kernel/shmmax", "kernel/shmmax", "shmmax", "sysrq-trigger"):
+        path = tmp_path / "volume" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("untouched")
+    volume = Mount(destination="/data", type="bind", source=str(tmp_path / "volume"), options=("bind",))
+    linux = {"sysctl": {"kernel.shmmax": "12345"}, "readonly_paths": READONLY, "masked_paths": ("/proc/timer_list",)}
+    result = box.run("cat /proc/sys/kernel/shmmax", mounts=(volume,), linux=linux)
+    assert result.failure is not None, result
+    assert result.failure.step.startswith("set kernel.shmmax") or "procfs" in result.failure.text, result.failure
+    assert {path.read_text() for path in (tmp_path / "volume").rglob("*") if path.is_file()} == {"untouched"}
 
 
 # ------------------------------------------------------------------------------------------------------------ /proc/sys

@@ -232,6 +232,14 @@ def test_nothing_outside_is_ever_touched(target: Path, outside: Path, attack: st
     assert sorted(os.listdir(target.parent)) == ["layer", "outside"]
 
 
+def sparse(size: int) -> Member:
+    """A file of nothing but holes, in GNU tar's words."""
+    info, data = member("s", b"1\n0\n0\n".ljust(512, b"\0"))
+    claims = {"major": "1", "minor": "0", "name": "s", "realsize": str(size)}
+    info.pax_headers = {f"GNU.sparse.{key}": value for key, value in claims.items()}
+    return info, data
+
+
 REFUSED: dict[str, list[Member]] = {
     "dot dot": [member("../x")],
     "a name that is too long": [member("n" * 300)],
@@ -246,6 +254,9 @@ REFUSED: dict[str, list[Member]] = {
     "a hard link to what is deleted": [member(".wh.gone"), link("h", "gone", hard=True)],
     "an impossible owner": [member("f", uid=2**32 - 1)],
     "a link without a target": [link("l", "")],
+    "holes that are too large": [sparse(1 << 62)],
+    "holes beyond all numbers": [sparse(1 << 70)],
+    "holes of a negative size": [sparse(-5)],
 }
 
 

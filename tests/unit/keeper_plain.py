@@ -202,11 +202,11 @@ class RunningKeeper:
     def stop(self) -> None:
         """End the keeper and all that it had started."""
         for record in self.records():
-            stat = Path(f"/proc/{record['pid']}/stat")
-            if stat.exists() and int(stat.read_text().rpartition(")")[2].split()[19]) == record["birth"]:
-                os.kill(record["pid"], signal.SIGKILL)
-                with suppress(ProcessLookupError):  # one that was adopted leads no group
-                    os.killpg(record["pid"], signal.SIGKILL)
+            with suppress(ProcessLookupError, FileNotFoundError):  # it may end between two of these steps
+                stat = Path(f"/proc/{record['pid']}/stat").read_text()
+                if int(stat.rpartition(")")[2].split()[19]) == record["birth"]:
+                    os.kill(record["pid"], signal.SIGKILL)
+                    os.killpg(record["pid"], signal.SIGKILL)  # one that was adopted leads no group
         if self.process is not None and self.process.poll() is None:
             self.kill()
 

@@ -125,12 +125,22 @@ def broken(what: str) -> bytes:
     return layout.archive()
 
 
-def nest(depth: int) -> bytes:
+def nest(depth: int, width: int = 1) -> bytes:
     layout = Layout()
     descriptor = layout.image([BASE], Platform.host().architecture)
     for _ in range(depth):
-        descriptor = layout.nested([descriptor])
+        descriptor = layout.nested([descriptor] * width)
     layout.index = [descriptor]
+    return layout.archive()
+
+
+def cycle() -> bytes:
+    """An index that names itself; nobody can make one whose digest is right."""
+    layout = Layout()
+    itself = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": "sha256:" + "1" * 64, "size": 188}
+    layout.blobs[str(itself["digest"])] = json.dumps({"schemaVersion": 2, "manifests": [itself]}).encode()
+    itself["size"] = len(layout.blobs[str(itself["digest"])])
+    layout.index = [itself]
     return layout.archive()
 
 
@@ -147,6 +157,8 @@ BAD_ARCHIVES = {
     "wrong size": (broken("wrong size"), CorruptData, "bytes, not"),
     "missing manifest": (broken("missing manifest"), InvalidInput, "lacks the manifest"),
     "too deep": (nest(10), TooLarge, "nested too deeply"),
+    "too many": (nest(5, width=20), TooLarge, "nested too deeply, or too many"),
+    "a cycle": (cycle(), CorruptData, "has digest"),
     "truncated": (docker_archive([BASE], ["a"])[:3000], CorruptData, "ends too early"),
     "truncated gzip": (gzip.compress(docker_archive([BASE], ["a"]))[:-20], CorruptData, "gzip data"),
     "config missing": (docker_json([{"Config": "c", "Layers": []}]), InvalidInput, "lacks the image configuration"),
