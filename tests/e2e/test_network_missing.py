@@ -1,6 +1,7 @@
 """A kernel without a part of what networks are made of: one sentence says so, and containers start nevertheless.
 
-Only in the virtual machine, whose kernel has these parts as modules.
+Only in the virtual machine, whose kernel has these parts as modules, and alone: the daemon that other tests share would
+use them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import pytest
 from daemons import Daemon
 from networks import docker
 
-pytestmark = [pytest.mark.vm, pytest.mark.skipif("WHERRY_VM" not in os.environ, reason="runs in the virtual machine")]
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.alone,
+    pytest.mark.skipif("WHERRY_VM" not in os.environ, reason="runs in the virtual machine"),
+]
 
 SENTENCES = {
     "nf_tables": "this kernel has no nf_tables: ",
@@ -28,10 +33,12 @@ def unload(*beginnings: str) -> None:
     """Unload modules by the beginnings of their names, those first that others do not need."""
     while True:
         lines = [line.split() for line in Path("/proc/modules").read_text().splitlines()]
-        found = [words[0] for words in lines if words[0].startswith(beginnings) and words[2] == "0"]
-        if not found:
+        users = {words[0]: int(words[2]) for words in lines if words[0].startswith(beginnings)}
+        unused = [name for name, count in users.items() if count == 0]
+        if not unused:
+            assert not users, f"still in use: {users}"
             return
-        subprocess.run(["modprobe", "-r", *found], check=True)
+        subprocess.run(["modprobe", "-r", *unused], check=True)
 
 
 @pytest.fixture(params=["nf_tables", "bridge", "veth"])

@@ -56,12 +56,17 @@ def script(selection: list[str]) -> str:
 def selections() -> list[list[str]]:
     """What runs when nothing is named: all kernel tests, and the end-to-end tests that carry the mark.
 
-    Only files with the mark are named, because importing the others' libraries takes half a minute in there.
+    Only files with the mark are named, because importing the others' libraries takes half a minute in there. Tests that
+    want the machine for themselves are the last, in a run without the daemon that the others share.
     """
     marked = [path for path in machine.ROOT.glob("tests/e2e/test_*.py") if MARK in path.read_text()]
     names = sorted(str(path.relative_to(machine.ROOT)) for path in marked)
     left_out = [f"--deselect={name}" for name in LEFT_OUT]
-    return [["tests/vm", "tests/kernel", "--durations=5", *left_out], [*names, "-m", "vm"]]
+    return [
+        ["tests/vm", "tests/kernel", "--durations=5", *left_out],
+        [*names, "-m", "vm and not alone"],
+        [*names, "-m", "vm and alone"],
+    ]
 
 
 def prepare(directory: Path, python: Path, found: kernel.Kernel, command: str) -> Path:
