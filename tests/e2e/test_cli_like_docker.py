@@ -109,6 +109,10 @@ update -m 100m --memory-swap 200m v1
 update --cpus 0.5 v1
 update -m 1k v1
 save nosuch
+save -o /nonexistent/x busybox
+save -o /etc/passwd/x busybox
+save -o /tmp busybox
+export -o /nonexistent/x v1
 export nosuch
 load -i /nonexistent
 import /nonexistent

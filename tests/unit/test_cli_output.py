@@ -95,6 +95,9 @@ def test_an_image_has_a_row_for_each_of_its_names() -> None:
         ("b", "1", "a" * 12, "4.43MB"),
         ("localhost:5000/x/b", "2", "a" * 12, "4.43MB"),
     ]
+    shared = {**image, "Size": 10_794_321, "SharedSize": 7_793_111}
+    row = next(image_rows(shared, short=True, digests=False))
+    assert (row["Size"], row["SharedSize"], row["UniqueSize"]) == ("10.8MB", "7.793MB", "3.001MB")  # Docker's digits
     assert [row["Digest"] for row in image_rows(image, short=True, digests=True)] == ["sha256:dd", "<none>"]
     nameless = {**image, "RepoTags": None, "RepoDigests": None}
     assert [row["Repository"] for row in image_rows(nameless, short=True, digests=False)] == ["<none>"]

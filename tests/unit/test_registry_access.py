@@ -166,6 +166,19 @@ async def test_a_token_allows_what_was_asked_for_as_far_as_the_rules_do(htpasswd
         assert (await lab.ask("GET", "/token", auth=Who("alice", "no"))).status == 401
 
 
+async def test_who_has_a_token_that_does_not_suffice_is_denied_and_told_which_to_fetch(htpasswd: str) -> None:
+    async with registry(**tokens(htpasswd)) as lab:
+        bob = await token(lab, "repository:team/app:pull", BOB)
+        refused = await lab.push_blob("team/app", b"x", headers=bearer(bob["token"]))
+        assert (refused.status, refused.code) == (401, "DENIED")
+        told = refused.headers["WWW-Authenticate"]
+        assert 'scope="repository:team/app:pull,push"' in told
+        assert 'error="insufficient_scope"' in told  # what Docker's clients make "denied" of
+        nobody = await lab.ask("GET", "/v2/team/app/tags/list")
+        assert (nobody.status, nobody.code) == (401, "UNAUTHORIZED")
+        assert "error=" not in nobody.headers["WWW-Authenticate"]
+
+
 async def test_a_refresh_token_stands_for_the_password(htpasswd: str) -> None:
     async with registry(**tokens(htpasswd)) as lab:
         first = await token(lab, "repository:team/app:pull", ALICE)

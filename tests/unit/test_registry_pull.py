@@ -759,6 +759,21 @@ async def test_a_repository_that_is_denied_is_said_in_dockers_words(store: Image
         await pull(store, liar)
 
 
+async def test_a_token_that_does_not_suffice_is_a_denial_even_where_the_answer_has_no_body(
+    store: ImageStore, liar: Liar
+) -> None:
+    async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+        if request.path == "/token":
+            return web.json_response({"token": "t"})
+        realm = f'Bearer realm="http://{liar.host}/token",service="s"'
+        error = ',error="insufficient_scope"' if "Authorization" in request.headers else ""
+        return web.Response(status=401, headers={"WWW-Authenticate": realm + error})
+
+    liar.lie = lie
+    with pytest.raises(NotFound, match=r"pull access denied for .*/app, .*: denied: requested access"):
+        await pull(store, liar)
+
+
 async def test_what_is_not_there_is_said_in_dockers_words(store: ImageStore, liar: Liar) -> None:
     with pytest.raises(NotFound, match=r"manifest for 127.*/app:nope not found: manifest unknown: manifest unknown"):
         await pull(store, liar, "nope")

@@ -19,7 +19,7 @@ from layers_archives import directory, member, tar
 from registry_liar import Liar, serving
 
 import needs
-from wherry.errors import InvalidInput, OutOfSpace, WherryError
+from wherry.errors import Forbidden, InvalidInput, OutOfSpace, WherryError
 from wherry.images import ImageStore
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
@@ -283,12 +283,17 @@ async def test_a_registry_without_search_and_catalogue_says_so(store: ImageStore
             await made.search(f"{registry.host}/app", 25, {}, ANONYMOUS)
 
         async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
-            if request.path != "/v1/search":
+            if request.path == "/v2/_catalog":
+                return web.json_response({"errors": [{"code": "DENIED", "message": "not you"}]}, status=403)
+            if request.path != "/v1/search" or is_hidden:
                 return None
             hits = [{"name": "app", "description": None, "star_count": 3, "is_official": True}]
             return web.json_response({"results": hits})
 
-        registry.lie = lie
+        registry.lie, is_hidden = lie, True
+        with pytest.raises(Forbidden, match="does not show its catalogue to you: denied: not you"):
+            await made.search(f"{registry.host}/app", 25, {}, ANONYMOUS)
+        is_hidden = False
         [hit] = await made.search(f"{registry.host}/app", 25, {"stars": ["2"]}, ANONYMOUS)
         await made.close()
         assert (hit["name"], hit["description"], hit["star_count"]) == ("app", "", 3)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wherry.client.transport import Response
 
-__all__ = ["pieces", "refuse_terminal", "write_archive"]
+__all__ = ["check_output", "pieces", "write_archive"]
 
 PIECE = 1 << 18
 
@@ -25,13 +25,25 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def refuse_terminal(path: str) -> None:
-    """Refuse to pour an archive into a terminal.
+def check_output(path: str, what: str) -> None:
+    """Refuse to pour an archive into a terminal, or to where no file can be, before anything is asked for.
 
-    :raises wherry.cli.leave.Leave: there is no other place to write to.
+    :param what: how it begins when that is said: "failed to save image".
+    :raises wherry.cli.leave.Leave: there is no such place.
     """
-    if not path and sys.stdout.isatty():
-        raise Leave(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect")
+    if not path:
+        if sys.stdout.isatty():
+            raise Leave(1, "cowardly refusing to save to a terminal. Use the -o flag or redirect")
+        return
+    directory = os.path.dirname(path) or "."
+    try:
+        os.stat(os.path.join(directory, "."))
+    except OSError as error:
+        raise Leave(
+            1, f"{what}: invalid output path: stat {directory}: {os.strerror(error.errno or 0).lower()}"
+        ) from error
+    if os.path.isdir(path):
+        raise Leave(1, f"{what}: cannot write to a directory")
 
 
 def write_archive(response: Response, path: str) -> None:

@@ -48,12 +48,12 @@ def _count(number: int) -> str:
 
 
 def _maybe_size(size: int) -> str:
-    return "N/A" if size == -1 else human_size(size)
+    return "N/A" if size == -1 else human_size(size, 4)
 
 
 def _unique(one: dict[str, Any]) -> str:
     shared = one.get("SharedSize", -1)
-    return "N/A" if shared == -1 else human_size(one["Size"] - shared)
+    return "N/A" if shared == -1 else human_size(one["Size"] - shared, 4)
 
 
 def _names(one: dict[str, Any], *, digests: bool) -> list[tuple[str, str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.cli.archives import refuse_terminal, write_archive
+from wherry.cli.archives import check_output, write_archive
 from wherry.cli.flags import STRING, Command, Flag
 
 TYPE_CHECKING = False
@@ -24,6 +24,6 @@ COMMAND = Command(
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Write it."""
-    refuse_terminal(options["output"])
+    check_output(options["output"], "failed to export container")
     write_archive(context.client.containers.export(arguments[0]), options["output"])
     return 0

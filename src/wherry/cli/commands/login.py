@@ -36,7 +36,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     if answer.get("IdentityToken"):
         auth = {"username": auth["username"], "identitytoken": answer["IdentityToken"], "serveraddress": server}
     clear = store(server, auth)
-    if clear:
+    if clear and "identitytoken" not in auth:
         sys.stderr.write(
             f"WARNING! Your credentials are stored unencrypted in '{clear}'.\n"
             "Configure a credential helper to remove this warning.\n"

@@ -40,9 +40,9 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         raise Leave(1, "tag can't be used with --all-tags/-a")
     name, wanted = (full_name(image), "") if options["all-tags"] else repository_and_tag(image)
     if not (tag or digest or options["all-tags"] or options["quiet"]):
-        sys.stdout.write("Using default tag: latest\n")
+        print("Using default tag: latest", flush=True)
     messages = context.client.images.pull(name, wanted, platform=options["platform"], headers=auth_header(image))
     show_transfer(messages, sys.stdout, quiet=options["quiet"])
-    suffix = f"@{digest}" if digest else f":{wanted}" if wanted else ""
+    suffix = (f":{tag}" if tag else "") + f"@{digest}" if digest else f":{wanted}" if wanted else ""
     sys.stdout.write(f"{full_name(image)}{suffix}\n")
     return 0

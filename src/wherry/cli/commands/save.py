@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.cli.archives import refuse_terminal, write_archive
+from wherry.cli.archives import check_output, write_archive
 from wherry.cli.flags import LIST, STRING, Command, Flag
 from wherry.cli.platforms import platform_of
 
@@ -27,7 +27,7 @@ COMMAND = Command(
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Write them."""
-    refuse_terminal(options["output"])
+    check_output(options["output"], "failed to save image")
     platforms = [platform for text in options["platform"] if (platform := platform_of(text))]
     write_archive(context.client.images.save(arguments, platforms=platforms), options["output"])
     return 0

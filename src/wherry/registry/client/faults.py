@@ -64,13 +64,16 @@ def sentence_of(status: int, body: bytes) -> tuple[str, str]:
     return "", f"unexpected status from the registry: {status}"
 
 
-def of_answer(status: int, body: bytes, doing: str) -> WherryError:
+def of_answer(status: int, body: bytes, doing: str, *, lacks_scope: bool = False) -> WherryError:
     """The error that an answer stands for.
 
     :param doing: the request, as Go's clients name it: ``Get "https://.../v2/"``.
+    :param lacks_scope: whether its challenge says ``insufficient_scope``: the token is good, and does not allow that.
     """
     code, sentence = sentence_of(status, body)
     if status == 401:
+        if lacks_scope and code in ("", "UNAUTHORIZED"):
+            code, sentence = "DENIED", "denied: requested access to the resource is denied"
         return Unauthenticated(sentence if code else f"{doing}: unauthorized: authentication required")
     if status == 403 or code == "DENIED":
         return Forbidden(sentence if code else f"{doing}: denied: the registry refuses access")

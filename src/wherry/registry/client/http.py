@@ -20,7 +20,7 @@ from yarl import URL
 
 from wherry import __version__
 from wherry.errors import CorruptData, InvalidInput, TooLarge
-from wherry.registry.client import faults
+from wherry.registry.client import challenge, faults
 from wherry.registry.client.addresses import is_local, is_loopback
 from wherry.registry.client.endpoints import Endpoint, public_trust
 from wherry.registry.client.far import FarResolver, is_near
@@ -196,7 +196,9 @@ async def failure(response: aiohttp.ClientResponse, request: Request) -> Excepti
         body = await read_document(response, _MAX_ERROR, "the registry's error")
     except (TooLarge, CorruptData):
         body = b""
-    error = faults.of_answer(response.status, body, request.name)
+    challenges = challenge.parse(response.headers.getall("WWW-Authenticate", []))
+    lacks_scope = any(one.parameters.get("error") == "insufficient_scope" for one in challenges)
+    error = faults.of_answer(response.status, body, request.name, lacks_scope=lacks_scope)
     if response.status in faults.PASSING_STATUSES:
         return Passing(error, retry_after(response.headers.get("Retry-After", "")))
     return error

@@ -155,9 +155,12 @@ class Front:
         want = _want(target, call.method)
         if call.grant.proven if want is None else call.grant.allows(want):
             return
-        challenge = self._doors.authority.challenge(want, f"{self._url(call)}/token")
-        if call.grant.identity.known and challenge["WWW-Authenticate"].startswith("Basic"):
-            raise Refusal("DENIED", "requested access to the resource is denied", _detail(want))
+        challenge = self._doors.authority.challenge(want, f"{self._url(call)}/token", call.grant)
+        if call.grant.identity.known:
+            # with tokens 401, as everywhere: another token might do
+            basic = challenge["WWW-Authenticate"].startswith("Basic")
+            status, headers = (403, {}) if basic else (401, challenge)
+            raise Refusal("DENIED", "requested access to the resource is denied", _detail(want), status, headers)
         raise Refusal("UNAUTHORIZED", "authentication required", _detail(want), headers=challenge)
 
     def _url(self, call: Call) -> str:

@@ -54,7 +54,8 @@ class Pull:
         """
         wanted = str(self._reference.digest or self._reference.tag)
         top = await self._document(wanted)
-        self._tell({"status": f"Pulling from {self._reference.path}", "id": wanted})
+        called = f"{self._reference.name}@{wanted}" if self._reference.digest else wanted
+        self._tell({"status": f"Pulling from {self._reference.path}", "id": called})
         chosen = await choose(top, self._platform, self._fetch)
         config = await self._config(chosen)
         check_platform(self._reference.familiar, config, self._platform)

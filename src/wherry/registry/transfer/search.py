@@ -34,6 +34,7 @@ async def search(registry: Repository, host: str, term: str, limit: int) -> list
 
     :param host: how an error calls it.
     :raises Unsupported: it cannot be searched.
+    :raises Forbidden: it can, by others.
     """
     try:
         hits = await registry.get_json("/v1/search", _Hits, {"q": term, "n": str(limit)})
@@ -44,7 +45,9 @@ async def search(registry: Repository, host: str, term: str, limit: int) -> list
         pass
     try:
         found = await registry.get_json("/v2/_catalog", _Catalogue, {"n": "1000"})
-    except (NotFound, InvalidInput, Unauthenticated, Forbidden) as exc:
+    except (Unauthenticated, Forbidden) as exc:
+        raise Forbidden(f"the registry {host} does not show its catalogue to you: {exc.message}") from exc
+    except (NotFound, InvalidInput) as exc:
         raise Unsupported(f"the registry {host} cannot be searched: it has neither a search nor a catalogue") from exc
     names = [name for name in found.repositories or [] if term.lower() in name.lower()]
     return [msgspec.to_builtins(_Hit(name)) for name in names[:limit]]

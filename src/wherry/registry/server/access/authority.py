@@ -29,10 +29,11 @@ class Authority(Protocol):
         """
         ...
 
-    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+    def challenge(self, want: Want | None, realm: str, grant: Grant = NOTHING) -> dict[str, str]:
         """The header that says how to prove who one is; empty when there is no such thing.
 
         :param realm: the URL of our own token endpoint.
+        :param grant: what they have shown, which was not enough.
         """
         ...
 
@@ -44,7 +45,7 @@ class Open:
         """Let them in."""
         return Everything()
 
-    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+    def challenge(self, want: Want | None, realm: str, grant: Grant = NOTHING) -> dict[str, str]:
         """There is nothing to prove."""
         return {}
 
@@ -67,7 +68,7 @@ class Basic:
             raise Refusal("UNAUTHORIZED", "authentication required", headers=self.challenge(None, ""))
         return RuleGrant(who, self._rules)
 
-    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+    def challenge(self, want: Want | None, realm: str, grant: Grant = NOTHING) -> dict[str, str]:
         """See the contract."""
         return {"WWW-Authenticate": 'Basic realm="wherry-registry", charset="UTF-8"'}
 
@@ -90,11 +91,13 @@ class Bearer:
         except Invalid:
             return NOTHING
 
-    def challenge(self, want: Want | None, realm: str) -> dict[str, str]:
+    def challenge(self, want: Want | None, realm: str, grant: Grant = NOTHING) -> dict[str, str]:
         """See the contract."""
         words = {"realm": self._realm or realm, "service": self._service}
         if want is not None:
             words["scope"] = f"{want.type}:{want.name}:{','.join(sorted(want.actions))}"
+        if grant.proven:
+            words["error"] = "insufficient_scope"  # RFC 6750, 3.1; Docker's clients say "denied" then
         return {"WWW-Authenticate": "Bearer " + ",".join(f"{name}={quoted(text)}" for name, text in words.items())}
 
 
