@@ -155,6 +155,17 @@ def test_an_index_gives_the_platform_that_was_asked_for(daemon: Daemon, registry
     assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]
     remote = json.loads(daemon.cli("image", "inspect", "--remote", name, check=True).stdout)
     assert remote[0]["RepoDigests"][0] in shown
+    create = ("create", "--network", "none")
+    foreign = daemon.docker(*create, name, check=True)
+    assert "image's platform (linux/arm64/v8) does not match the detected host platform (linux/amd64)" in foreign.stderr
+    other = daemon.cli(*create, "--platform", "linux/amd64", name, check=True)  # is fetched, for it is another one
+    assert "Unable to find image" in other.stderr
+    again = daemon.docker(*create, "--platform", "linux/amd64", name, check=True)
+    assert again.stderr == ""
+    daemon.docker("rm", *(made.stdout.strip() for made in (foreign, other, again)), check=True)
+    wrong = daemon.docker(*create, "--platform", "linux/s390x", name)
+    assert "no matching manifest for linux/s390x" in wrong.stderr
+    daemon.docker("pull", "--platform", "linux/arm64", name, check=True)
     wrong = daemon.docker("pull", "--platform", "linux/s390x", name)
     assert "no matching manifest for linux/s390x in the manifest list entries" in wrong.stderr
     described = daemon.request("GET", f"/distribution/{name}/json").json

@@ -19,6 +19,8 @@ from wherry.engine.registry import Registry
 from wherry.engine.settings import Settings
 from wherry.engine.validate import validate_create
 from wherry.errors import InvalidInput, NotFound, OutOfSpace, SystemFault
+from wherry.images.checks import lacks_platform
+from wherry.oci.platform import Platform
 from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ class ImageFacts(Protocol):
         """The ``config`` member of its configuration, in the specification's JSON names."""
 
     @property
-    def os(self) -> str:
-        """The operating system that it is for."""
+    def platform(self) -> Platform:
+        """What it is for."""
 
 
 class Creator:
@@ -69,8 +71,9 @@ class Creator:
     def create(self, name: str | None, request: CreateRequest, platform: str | None) -> tuple[Container, list[str]]:
         """Make a container; returns it and the warnings for the caller.
 
+        :param platform: what the image has to be for.
         :raises InvalidInput: the request makes no sense.
-        :raises NotFound: there is no such image.
+        :raises NotFound: there is no such image, or it is for another platform: Docker's clients fetch it then.
         :raises Conflict: the name is taken.
         """
         from wherry.engine.discards import leave_out  # noqa: PLC0415 - not at the daemon's start
@@ -82,9 +85,8 @@ class Creator:
         if not config.image:
             raise InvalidInput("no image was specified")
         with self._claim_image(config.image) as image:  # until the container's row protects it
-            container = self._create(
-                name, request, image, config=config, host=host, platform=platform, warnings=warnings
-            )
+            warnings += _check_platform(config.image, image.platform, platform)
+            container = self._create(name, request, image, config=config, host=host, warnings=warnings)
         return container, warnings
 
     def _create(
@@ -95,7 +97,6 @@ class Creator:
         *,
         config: ContainerConfig,
         host: HostConfig,
-        platform: str | None,
         warnings: list[str],
     ) -> Container:
         merge_image_config(config, image.config)
@@ -109,7 +110,7 @@ class Creator:
         try:
             definition = Definition(
                 id=new_id(), created=clock.now(), image=config.image or "", image_id=str(image.id),
-                platform=platform or "linux", argv=argv, config=config, host=host, mounts=mounts,
+                platform=image.platform.os, argv=argv, config=config, host=host, mounts=mounts,
                 networks=networks,
             )  # fmt: skip
             _default_hostname(definition)
@@ -155,6 +156,26 @@ class Creator:
 
 def _config_of(request: CreateRequest) -> ContainerConfig:
     return ContainerConfig(**{name: getattr(request, name) for name in ContainerConfig.__struct_fields__})
+
+
+def _check_platform(name: str, image: Platform, wanted: str | None) -> list[str]:
+    """See that an image is for the platform asked for, or for this machine.
+
+    :return: warnings, in Docker's words; programs for another processor may well run here, through binfmt_misc.
+    :raises NotFound: it is for another platform than the one asked for.
+    """
+    if not image.architecture:  # it does not say: old imports
+        return []
+    if wanted:
+        platform = Platform.parse(wanted)
+        if platform.best_of([image]) is None:
+            raise lacks_platform(name, platform)
+        return []
+    here = Platform.host()
+    if image.architecture == here.architecture or here.best_of([image]) is not None:
+        return []
+    both = f"The requested image's platform ({image}) does not match the detected host platform ({here})"
+    return [f"{both} and no specific platform was requested"]
 
 
 def _default_hostname(definition: Definition) -> None:

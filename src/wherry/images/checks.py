@@ -41,9 +41,8 @@ def check_platform(image: Image, name: str, platforms: Sequence[str]) -> None:
     :param name: what it was called.
     :raises NotFound: it is for another one.
     """
-    mine = Platform(image.os, image.architecture, image.variant)
     for wanted in map(Platform.parse, platforms):
-        if wanted.best_of([mine]) is None:
+        if wanted.best_of([image.platform]) is None:
             raise lacks_platform(name, wanted)
 
 

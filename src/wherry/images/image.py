@@ -13,6 +13,7 @@ from wherry.layers.store import EMPTY_LAYER, Layer
 from wherry.oci.digest import Digest
 from wherry.oci.image_config import ImageConfig
 from wherry.oci.manifest import Manifest
+from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
 
 __all__ = ["Image", "seconds"]
@@ -70,6 +71,11 @@ class Image:
     def variant(self) -> str:
         """The processor's variant: ``v7``."""
         return self.document.variant
+
+    @property
+    def platform(self) -> Platform:
+        """All three."""
+        return Platform(self.os, self.architecture, self.variant)
 
     @property
     def created(self) -> str:

@@ -52,7 +52,7 @@ def chosen(store: ImageStore, image: Image, name: Reference, platform: Platform 
         raise Conflict(f"multiple manifests found for platform {wanted}")
     if parts and parts[0].descriptor.digest != image.manifest_digest:
         return Tree((), tuple(parts))
-    if parts or Platform(image.os, image.architecture, image.variant).normalised() == wanted:
+    if parts or image.platform.normalised() == wanted:
         return None
     raise lacks_platform(name.familiar, wanted)
 
