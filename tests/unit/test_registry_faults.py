@@ -262,6 +262,31 @@ def test_a_registry_that_cannot_listen_says_so(capsys: pytest.CaptureFixture[str
     assert "--root" in capsys.readouterr().err
 
 
+def test_a_mistyped_directory_is_no_empty_registry(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for verb in ("gc", "check"):
+        assert main([verb, "--root", str(tmp_path / "nothing")]) == 1
+        assert "there is no registry in" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (["--addr", "0.0.0.0:99999"], True),
+        (["--addr", ":99999"], True),
+        (["--addr", "127.0.0.1:99999"], False),
+        (["--addr", "[::1]:99999"], False),
+        (["--addr", "0.0.0.0:99999", "--read-only"], False),
+        (["--addr", "0.0.0.0:99999", "--proxy", "http://127.0.0.1:1"], False),
+    ],
+)
+def test_who_lets_everybody_push_is_told(
+    flags: list[str], warned: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    assert main(["serve", "--root", str(tmp_path), *flags]) == 1  # there is no such port
+    assert ("may push and delete" in caplog.text) is warned
+
+
 def test_the_command_line_and_the_program_have_the_same_flags() -> None:
     verbs = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     for module, verb in ((registry_serve, "serve"), (registry_gc, "gc"), (registry_check, "check")):

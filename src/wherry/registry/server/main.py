@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wherry.errors import SystemFault, WherryError
+from wherry.errors import NotFound, SystemFault, WherryError
+from wherry.registry.client.addresses import is_loopback
 from wherry.registry.server.settings import Settings, load, seconds
 
 if TYPE_CHECKING:
@@ -86,12 +87,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if told.verb == "serve":
             from wherry.registry.server import workers  # noqa: PLC0415 - the others don't listen
 
+            _warn(settings)
             return workers.run(settings, lambda: settings_of(told))
+        _require_root(settings)
         return asyncio.run(_gc(settings, dry=told.dry_run) if told.verb == "gc" else _check(settings))
     except WherryError as error:
         return _fail(error)
     except OSError as error:
         return _fail(SystemFault("the registry cannot run", cause=str(error)))
+
+
+def _warn(settings: Settings) -> None:
+    """Say so where anybody on the network may push."""
+    is_open = settings.auth.mode == "none" and not settings.read_only and settings.proxy is None
+    if is_open and not is_loopback(settings.addr.rpartition(":")[0].strip("[]")):
+        logging.warning("whoever reaches %s may push and delete: --htpasswd FILE asks for a password", settings.addr)
+
+
+def _require_root(settings: Settings) -> None:
+    """A mistyped directory is no empty registry.
+
+    :raises NotFound: it is not there.
+    """
+    if settings.storage.type == "filesystem" and not Path(settings.root).is_dir():
+        raise NotFound(f"there is no registry in {settings.root!r}", cause="no such directory")
 
 
 def _fail(error: WherryError) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 from yarl import URL
 
-from wherry.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, WherryError
+from wherry.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable, WherryError
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import parse_manifest_or_index
 from wherry.registry.client import Credentials, RegistrySettings, Repository
@@ -205,11 +205,14 @@ class Cache:
 
 
 async def _answered(answer: Awaitable[Answer]) -> Answer:
-    """An answer of the upstream's; what may pass is an error here, since somebody waits for us."""
+    """An answer of the upstream's; what may pass is an error here, since somebody waits for us.
+
+    :raises Unavailable: there is none for now.
+    """
     try:
         return await answer
     except Passing as passing:
-        raise passing.error from passing
+        raise Unavailable(f"the upstream does not answer: {passing.error.message}") from passing
 
 
 def _insecure(upstream: str) -> tuple[str, ...]:

@@ -198,6 +198,8 @@ class LayerJob:
             while not work.done():
                 with suppress(asyncio.CancelledError):  # being told twice changes nothing
                     await asyncio.wait({work})
+            with suppress(asyncio.CancelledError):
+                work.exception()  # it ended as it was told to: no news to the event loop
             raise
         except CorruptData as exc:
             await asyncio.wait({blob.task})  # what the blob is shows only when all of it is there
