@@ -255,7 +255,7 @@ def test_who_is_not_logged_in_gets_nothing(daemon: Daemon, closed: Registry, bus
     assert daemon.docker("push", name).returncode == 1
     wrong = daemon.docker("login", "-u", "me", "--password-stdin", closed.host, input="wrong")
     assert wrong.returncode == 1
-    assert "unauthorized" in wrong.stderr
+    assert "unauthorized: incorrect username or password" in wrong.stderr
     daemon.docker("login", "-u", "me", "--password-stdin", closed.host, input=PASSWORD, check=True)
     daemon.docker("push", name, check=True)
     daemon.docker("rmi", name, check=True)

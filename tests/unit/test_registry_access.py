@@ -59,7 +59,9 @@ async def test_a_wrong_password_is_refused_whoever_it_is(htpasswd: str) -> None:
     async with registry(**basic(htpasswd)) as lab:
         for who in (Who("alice", "wrong"), Who("nobody", "x"), Who("alice", "x" * 100)):
             for path in ("/v2/", "/v2/public/app/tags/list"):
-                assert (await lab.ask("GET", path, auth=who)).status == 401
+                answer = await lab.ask("GET", path, auth=who)
+                assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+                assert answer.json["errors"][0]["message"] == "incorrect username or password"
         assert (await lab.ask("GET", "/v2/", headers={"Authorization": "Basic !!!"})).status == 401
         for _ in range(2):  # the second time from memory
             assert (await lab.ask("GET", "/v2/", auth=ALICE)).status == 200

@@ -25,7 +25,7 @@ from wherry.oci.platform import Platform
 from wherry.registry.client import Document
 from wherry.registry.client.addresses import host_of, is_insecure, is_local
 from wherry.registry.client.challenge import Challenge, parse
-from wherry.registry.client.credentials import Credentials, from_header
+from wherry.registry.client.credentials import Credentials, from_header, from_object
 from wherry.registry.client.endpoints import Endpoint, endpoints
 from wherry.registry.client.faults import sentence_of
 from wherry.registry.client.http import retry_after
@@ -73,6 +73,10 @@ def test_credentials_come_in_any_base64(encode: Any, padded: bool) -> None:
 def test_credentials_of_old_clients_and_of_none() -> None:
     pair = base64.b64encode(b"me:pa:ss").decode()
     assert from_header(base64.b64encode(json.dumps({"auth": pair}).encode()).decode()) == Credentials("me", "pa:ss")
+    nulls = base64.b64encode(b'{"username":"me","password":"p","auth":null,"identitytoken":null}').decode()
+    assert from_header(nulls) == Credentials("me", "p")
+    with pytest.raises(InvalidInput, match="invalid credentials"):
+        from_object({"auth": "no base64!"})
     assert from_header("") == from_header("e30=") == from_header(base64.b64encode(b"null").decode()) == Credentials()
 
 

@@ -19,12 +19,12 @@ from layers_archives import directory, member, tar
 from registry_liar import Liar, serving
 
 import needs
-from wherry.errors import Forbidden, InvalidInput, OutOfSpace, WherryError
+from wherry.errors import Forbidden, InvalidInput, OutOfSpace, Unauthenticated, WherryError
 from wherry.images import ImageStore
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
 from wherry.registry.client import RegistrySettings, Timing
-from wherry.registry.client.credentials import ANONYMOUS
+from wherry.registry.client.credentials import ANONYMOUS, Credentials
 from wherry.registry.transfer import Transfers
 
 BASE = tar([directory("bin"), member("bin/sh", b"#!" * 500, mode=0o755)])
@@ -297,3 +297,18 @@ async def test_a_registry_without_search_and_catalogue_says_so(store: ImageStore
         [hit] = await made.search(f"{registry.host}/app", 25, {"stars": ["2"]}, ANONYMOUS)
         await made.close()
         assert (hit["name"], hit["description"], hit["star_count"]) == ("app", "", 3)
+
+
+async def test_a_wrong_password_is_called_so_where_the_registry_asks_for_what_it_was_given(store: ImageStore) -> None:
+    async with serving() as registry:
+
+        async def lie(request: web.Request, _: Liar) -> web.StreamResponse | None:
+            body = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
+            return web.json_response(body, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+
+        registry.lie = lie
+        made = Transfers(store, RegistrySettings(timing=HASTY, certificates=()))
+        words = f"login attempt to http://{registry.host}/v2/ failed with status: 401 Unauthorized"
+        with pytest.raises(Unauthenticated, match=words):
+            await made.login(Credentials("me", "wrong", server=registry.host))
+        await made.close()

@@ -51,7 +51,7 @@ def boolean(filters: Filters, name: str) -> bool | None:
         return True
     if values <= set(_FALSE):
         return False
-    raise InvalidInput(f"invalid filter '{name}={sorted(values)}'")
+    raise InvalidInput(f"invalid filter '{name}=[{' '.join(sorted(values))}]'")
 
 
 def _conditions(filters: Filters, resolve: Callable[[str], Image]) -> list[Callable[[Image], bool]]:

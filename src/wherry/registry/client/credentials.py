@@ -41,14 +41,14 @@ ANONYMOUS = Credentials()
 
 
 class _Wire(msgspec.Struct):
-    """Docker's ``AuthConfig``."""
+    """Docker's ``AuthConfig``; some clients write null for what they have not."""
 
-    username: str = ""
-    password: str = ""
-    auth: str = ""
-    serveraddress: str = ""
-    identitytoken: str = ""
-    registrytoken: str = ""
+    username: str | None = ""
+    password: str | None = ""
+    auth: str | None = ""
+    serveraddress: str | None = ""
+    identitytoken: str | None = ""
+    registrytoken: str | None = ""
 
 
 def from_header(text: str) -> Credentials:
@@ -74,12 +74,13 @@ def from_object(value: object) -> Credentials:
     """
     try:
         return _credentials(msgspec.convert(value, _Wire))
-    except msgspec.ValidationError as exc:
+    except ValueError as exc:
         raise InvalidInput("invalid credentials", cause=str(exc)) from exc
 
 
 def _credentials(wire: _Wire) -> Credentials:
-    username, password = wire.username, wire.password
+    username, password = wire.username or "", wire.password or ""
     if wire.auth and not username:
         username, _, password = base64.b64decode(wire.auth).decode().partition(":")
-    return Credentials(username, password, wire.identitytoken, wire.registrytoken, wire.serveraddress)
+    tokens = (wire.identitytoken or "", wire.registrytoken or "")
+    return Credentials(username, password, *tokens, wire.serveraddress or "")

@@ -77,4 +77,4 @@ def _truth(name: str, values: list[str]) -> bool:
         return True
     if set(values) <= {"false", "0"}:
         return False
-    raise InvalidInput(f"invalid filter '{name}={values}'")
+    raise InvalidInput(f"invalid filter '{name}=[{' '.join(values)}]'")

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.errors import InvalidInput, NotFound, Unauthenticated, WherryError
 from wherry.images import Image, ImageStore
 from wherry.oci.codec import decode
 from wherry.oci.digest import Digest
@@ -149,7 +149,14 @@ class Transfers:
         :raises Unauthenticated: the registry does not take them.
         """
         repository = await self._reach.writable(_domain_of(credentials.server), "", credentials)
-        await repeated(lambda: repository.ping(offline=True), self._settings)
+        try:
+            await repeated(lambda: repository.ping(offline=True), self._settings)
+        except Unauthenticated as exc:
+            if "authentication required" not in exc.message:
+                raise
+            # Docker's words: the registry's own ask for what it was given
+            where = str(repository.endpoint.url).rstrip("/")
+            raise Unauthenticated(f"login attempt to {where}/v2/ failed with status: 401 Unauthorized") from exc
         if credentials.identity_token:
             return {"Status": "Login Succeeded"}
         return {"Status": "Login Succeeded", "IdentityToken": repository.authorizer.identity_token}

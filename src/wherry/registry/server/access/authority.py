@@ -65,7 +65,7 @@ class Basic:
         pair = credentials(given)
         who = await self._passwords.check(*pair) if pair else None
         if who is None:
-            raise Refusal("UNAUTHORIZED", "authentication required", headers=self.challenge(None, ""))
+            raise Refusal("UNAUTHORIZED", "incorrect username or password", headers=self.challenge(None, ""))
         return RuleGrant(who, self._rules)
 
     def challenge(self, want: Want | None, realm: str, grant: Grant = NOTHING) -> dict[str, str]:
