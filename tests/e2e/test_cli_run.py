@@ -248,6 +248,7 @@ def test_an_image_travels_through_save_and_load(daemon: Daemon, busybox: str, tm
     archive = tmp_path / "image.tar"
     daemon.cli("tag", busybox, "copy:1", check=True)
     daemon.cli("save", "-o", str(archive), "copy:1", check=True)
+    assert archive.stat().st_mode & 0o777 == 0o600  # as Docker has it
     assert "Untagged: copy:1" in daemon.cli("rmi", "copy:1", check=True).stdout
     assert daemon.cli("load", "-i", str(archive), check=True).stdout == "Loaded image: copy:1\n"
     assert daemon.cli("images", "--format", "{{.Repository}}", "copy").stdout == "copy\n"

@@ -261,7 +261,12 @@ def test_fsck_finds_and_repairs_a_damaged_layer_but_not_under_a_running_containe
     repaired = fresh.cli("system", "fsck", "--repair", check=True)
     assert "1 repaired, 0 damaged" in repaired.stdout
     assert fresh.cli(*RUN, "--rm", "victim", "cat", "/file", check=True).stdout == "content\n"
-    assert ", 0 damaged, 0 orphans" in fresh.cli("system", "fsck", check=True).stdout
+    stranger = fresh.data_root / "layers" / "9999"
+    stranger.mkdir()
+    assert f"orphan    {stranger}" in fresh.cli("system", "fsck").stdout
+    assert ", 0 damaged, 0 orphans" in fresh.cli("system", "fsck", "--repair", check=True).stdout
+    assert not stranger.exists()
+    assert fresh.cli(*RUN, "--rm", "victim", "cat", "/file", check=True).stdout == "content\n"
 
 
 # --- platforms --------------------------------------------------------------------------------------------------------

@@ -67,7 +67,8 @@ def write_archive(response: Response, path: str) -> None:
 def _write_then_rename(response: Response, path: str) -> None:
     unfinished = f"{path}.tmp-{os.getpid()}"
     try:
-        with open(unfinished, "xb") as file:
+        # for nobody else's eyes, as Docker has it: images may hold secrets
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.writelines(response.chunks())
         os.rename(unfinished, path)
     except BaseException:

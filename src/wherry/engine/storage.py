@@ -72,6 +72,7 @@ class Storage:
         orphans = self._accounts.report()["Orphans"]
         if repair and orphans:
             self._store.references.collect_everything()
+            self._store.layers.remove_strangers()
             orphans = self._accounts.report()["Orphans"]
         summary = {str(verdict).capitalize(): count for verdict, count in counted.items()}
         yield {"Summary": {**summary, "Bytes": total, "Orphans": orphans}}

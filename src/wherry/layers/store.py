@@ -235,17 +235,26 @@ class LayerStore:
 
     def reconcile(self) -> None:
         """Make directories and rows agree again after a crash; nobody else may use the store meanwhile."""
-        known = {str(layer.number) for layer in self} | {EMPTY_LAYER}
-        known |= {name + _MOUNTPOINTS for name in known}
-        with disk_errors("look at the layers' directory"):
-            found = {entry.name for entry in os.scandir(self.root)}
-        for name in found - known:
-            self._bury(self.root / name)
-        rows = self._database.rows("SELECT number FROM layers")
-        lost = [row for row in rows if str(row[0]) not in known & found]
+        self.remove_strangers()
+        found = set(self._entries())
+        lost = [row for row in self._database.rows("SELECT number FROM layers") if str(row[0]) not in found]
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM layers WHERE number = ?", lost)
             connection.execute("DELETE FROM seals WHERE number NOT IN (SELECT number FROM layers)")
+
+    def remove_strangers(self) -> None:
+        """Remove what is below `root` and is no layer's."""
+        with self._lock:  # a layer has its row before this is free again
+            numbers = [str(row[0]) for row in self._database.rows("SELECT number FROM layers")]
+            known = {name + kind for name in (EMPTY_LAYER, *numbers) for kind in ("", _MOUNTPOINTS)}
+            graves = [self._set_aside(self.root / name) for name in self._entries() if name not in known]
+        for grave in graves:
+            if grave is not None:
+                remove_tree(grave)
+
+    def _entries(self) -> list[str]:
+        with disk_errors("look at the layers' directory"):
+            return os.listdir(self.root)
 
     def register(self, staged: Path, parent: Digest | None, unpacked: Unpacked) -> Layer:
         """Give a complete tree its number and its row; where the layer is there already, nothing happens to the tree.
