@@ -23,6 +23,7 @@ from wherry.images.listing import pattern
 from wherry.layers.limits import Limits
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference
 
 BASE = tar([directory("bin"), member("bin/sh", b"#!" * 500, mode=0o755)])
 TOP = tar([member("etc/motd", b"hello")])
@@ -492,6 +493,39 @@ def test_prune_removes_unnamed_images_or_all_unused_ones(store: ImageStore) -> N
     assert second["ImagesDeleted"][0] == {"Untagged": "kept:latest"}
     assert [image.repo_tags for image in store.list()] == [["used:latest"]]
     assert store.prune({}, in_use=nobody)["ImagesDeleted"] is None
+
+
+def test_an_image_that_only_a_digest_names_is_dangling_and_goes_with_the_others(store: ImageStore) -> None:
+    load(store, docker_archive([BASE], ["moved"]))
+    old = store.resolve("moved")
+    by_digest = Reference.parse("moved").with_digest(old.manifest_digest)
+    store.arrived(old.id, old.manifest_digest, [by_digest])
+    load(store, docker_archive([TOP], ["moved"]))
+    assert [image.id for image in store.list({"dangling": ["true"]})] == [old.id]
+    pruned = store.prune({}, in_use=nobody)["ImagesDeleted"]
+    assert pruned[:2] == [{"Untagged": by_digest.familiar}, {"Deleted": str(old.id)}]
+    assert [image.repo_tags for image in store.list()] == [["moved:latest"]]
+
+
+def test_what_happens_to_an_image_while_it_is_pruned_stops_nothing(store: ImageStore) -> None:
+    for layer, name in ((BASE, "named"), (TOP, "removed"), (OTHER, "other")):
+        load(store, docker_archive([layer], [name]))
+    named, removed = store.resolve("named").id, store.resolve("removed").id
+    busy: list[str] = []  # removing looks as well
+
+    def meanwhile(image: Digest) -> list[str]:
+        if image in (named, removed) and image not in busy:
+            busy.append(image)
+            if image == named:
+                store.tag("named", "again")
+            else:
+                store.remove("removed", in_use=nobody)
+        return []
+
+    pruned = store.prune({"dangling": ["false"]}, in_use=meanwhile)["ImagesDeleted"]
+    assert {"Untagged": "other:latest"} in pruned
+    assert {"Deleted": str(named)} not in pruned
+    assert [image.repo_tags for image in store.list()] == [["again:latest"]]
 
 
 def test_nothing_that_is_being_loaded_is_swept_away(store: ImageStore) -> None:

@@ -65,10 +65,10 @@ class Removal:
         self._remove_image(self._catalog.get(image.id), force=force, named=not _means_id(text, image))
 
     def remove_unused(self, image: Image) -> bool:
-        """Remove an image with all its names, unless a container uses it."""
+        """Remove an image with the names that it had, unless a container uses it, or it has got another one since."""
         if image.built_in or self._users(image.id):
             return False
-        with suppress(NotFound):  # somebody else was faster
+        with suppress(NotFound, Conflict):  # somebody else was faster
             self._untag(image, image.names)
             self._remove_image(self._catalog.get(image.id), force=False, named=False)
         return True

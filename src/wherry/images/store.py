@@ -241,7 +241,7 @@ class ImageStore:
                     self.release(in_use)
 
     def prune(self, filters: listing.Filters, *, in_use: Users) -> Json:
-        """Remove the images that no container uses: those without a name, or, with ``dangling=false``, all.
+        """Remove the images that no container uses: those without a tag, or, with ``dangling=false``, all.
 
         Downloads that were interrupted a day ago, or longer, go as well.
 
@@ -253,8 +253,8 @@ class ImageStore:
         removal = Removal(self._catalog, in_use, lambda _: False)
         with self._reserve.spent():
             for image in self.list(rest):
-                if dangling is False or not image.names:
-                    removal.remove_unused(self.get(image.id))
+                if dangling is False or not image.repo_tags:
+                    removal.remove_unused(image)
             self._catalog.write_index()
             self.release(in_use)
         unfinished = self.partials.expire(PRUNED)

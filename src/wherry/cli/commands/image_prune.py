@@ -20,7 +20,7 @@ __all__ = ["COMMAND", "deleted_images", "run"]
 
 COMMAND = Command(
     "[OPTIONS]",
-    "Remove images without a name; with -a all that no container uses",
+    "Remove images without a tag; with -a all that no container uses",
     (
         Flag("all", "a", BOOL, "All that no container uses"),
         Flag("filter", "", FILTER, "Only those for which this is true (until=24h, label=x)"),

@@ -20,7 +20,7 @@ __all__ = ["COMMAND", "run"]
 
 COMMAND = Command(
     "[OPTIONS]",
-    "Remove stopped containers, networks that nobody is on and images without a name",
+    "Remove stopped containers, networks that nobody is on and images without a tag",
     (
         Flag("all", "a", BOOL, "All images that no container uses"),
         Flag("filter", "", FILTER, "Only what this is true for (until=24h, label=x)"),
