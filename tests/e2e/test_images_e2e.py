@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -295,6 +297,41 @@ def test_a_repository_is_saved_with_all_its_tags(fresh: Daemon) -> None:
         member = archive.extractfile("manifest.json")
         assert member
         assert json.load(member)[0]["RepoTags"] == ["several:1", "several:2"]
+
+
+# --- import -----------------------------------------------------------------------------------------------------------
+
+
+@need("docker")
+def test_an_archive_is_imported_from_an_address(fresh: Daemon, busybox_archive: bytes) -> None:
+    class Files(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/tree.tar" else 404)
+            self.send_header("Content-Length", str(len(busybox_archive)))
+            self.end_headers()
+            self.wfile.write(busybox_archive)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            place = f"http://127.0.0.1:{server.server_port}"
+            for client, name in ((fresh.docker, "from:1"), (fresh.cli, "from:2")):
+                said = client("import", "-c", "CMD echo hello", f"{place}/tree.tar", name, check=True).stdout
+                assert said.splitlines()[0] == f"Downloading from {place}/tree.tar"
+                assert said.splitlines()[1].startswith("sha256:")
+                assert fresh.docker(*RUN, "--rm", name, check=True).stdout == "hello\n"
+            [step] = fresh.request("GET", "/images/from:1/history").json
+            assert step["Comment"] == f"Imported from {place}/tree.tar"
+            lacking = fresh.docker("import", f"{place}/none.tar")
+            assert f"failed to GET {place}/none.tar with status 404 Not Found" in lacking.stderr
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "connection refused" in fresh.docker("import", f"{place}/tree.tar").stderr.lower()
 
 
 # --- other engines ----------------------------------------------------------------------------------------------------

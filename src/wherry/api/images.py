@@ -65,6 +65,11 @@ class Images(Protocol):
     def import_(self, stream: BinaryIO, name: str, changes: Sequence[str], message: str, platform: str) -> str:
         """Make an image of a root file system's archive and return its ID (in a thread)."""
 
+    def import_from(
+        self, url: str, name: str, changes: Sequence[str], message: str, platform: str
+    ) -> Generator[Json, None, None]:
+        """Make an image of an archive at an address and yield what happens (in a thread)."""
+
 
 class ImageRoutes:
     """The operations on images."""
@@ -141,16 +146,16 @@ class ImageRoutes:
         """ImageCreate: pull from a registry, or import an archive from the body."""
         if call.text("fromImage"):
             return await stream(call, pull_of(call, self._distribution))
+        source = call.text("fromSrc")
+        if not source:
+            raise InvalidInput("neither fromImage nor fromSrc says what the image is to be made of")
+        if source != "-":
+            return await stream(call, iterate_in_thread(lambda: self._images.import_from(source, *_wishes(call))))
         return await finished(self._import(call))
 
     async def _import(self, call: Call) -> StreamResponse:
-        if call.text("fromSrc") != "-":
-            raise InvalidInput('fromSrc must be "-": the archive is read from the body of the request')
-        name = call.text("repo") + (_tag_suffix(call.text("tag")) if call.text("repo") else "")
         body = io.BufferedReader(BodyReader(call.request.content), buffer_size=1 << 20)
-        identifier = await in_thread(
-            lambda: self._images.import_(body, name, call.texts("changes"), call.text("message"), call.platform())
-        )
+        identifier = await in_thread(lambda: self._images.import_(body, *_wishes(call)))
         response = await open_stream(call.request, "application/json")
         await response.write(encode({"status": identifier}))
         return response
@@ -165,6 +170,12 @@ class ImageRoutes:
         await in_thread(lambda: self._images.save(names, writer.write, platforms))
         await writer.finish()
         return response
+
+
+def _wishes(call: Call) -> tuple[str, Sequence[str], str, str]:
+    """What an imported image is to be: its name, changes to it, its comment, its platform."""
+    name = call.text("repo") + (_tag_suffix(call.text("tag")) if call.text("repo") else "")
+    return name, call.texts("changes"), call.text("message"), call.platform()
 
 
 def _names(call: Call) -> list[str]:

@@ -12,10 +12,12 @@ from wherry.engine.container import Container
 from wherry.engine.events import EventBus
 from wherry.engine.names import short
 from wherry.engine.registry import Registry
+from wherry.errors import NotFound
 from wherry.images import ImageStore
 from wherry.layers.diff import changes
 from wherry.layers.export import export
 from wherry.layers.overlay import OverlayMount
+from wherry.layers.source import Reader
 from wherry.oci.digest import Digest
 from wherry.oci.reference import Reference
 
@@ -59,7 +61,10 @@ class Images:
 
     async def release(self, container: Container) -> None:
         """A container is gone: an image that was removed by force may have waited for that."""
-        image = self._store.get(container.definition.image_id)
+        try:
+            image = self._store.get(container.definition.image_id)
+        except NotFound:
+            return  # another container of it went in the same moment
         if image.removed and not self._users(image.id):
             await asyncio.to_thread(self._store.release, self._users)
 
@@ -130,11 +135,22 @@ class Images:
         """Write an archive of images; in a thread."""
         self._store.save(names, write, platforms)
 
-    def import_(self, stream: BinaryIO, name: str, changes: Sequence[str], message: str, platform: str) -> str:
+    def import_(self, stream: Reader, name: str, changes: Sequence[str], message: str, platform: str) -> str:
         """Make an image of a root file system's archive and return its ID; in a thread."""
         identifier = str(self._store.import_(stream, name, changes, message, platform))
         self._tell_later("import", identifier, name)
         return identifier
+
+    def import_from(
+        self, url: str, name: str, changes: Sequence[str], message: str, platform: str
+    ) -> Generator[Json, None, None]:
+        """Make an image of an archive at an address, and yield what happens; in a thread."""
+        from wherry.images import address  # noqa: PLC0415 - an HTTP client, only when needed
+
+        with address.opened(url) as stream:
+            yield {"status": f"Downloading from {url}"}
+            comment = message or f"Imported from {url}"
+            yield {"status": self.import_(stream, name, changes, comment, platform)}
 
     # --- the rest ---------------------------------------------------------------------------------
 
