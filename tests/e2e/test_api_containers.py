@@ -109,6 +109,7 @@ def test_what_is_not_there_is_said_in_a_sentence(daemon: Daemon, method: str, ta
         (b"", "application/json", "config cannot be empty in order to create a container"),
         (b"   ", "application/json", "invalid JSON: got EOF while reading request body"),
         (b"{", "application/json", "invalid JSON: "),
+        (b"{]", "application/json", "invalid JSON: JSON is malformed: "),
         (b"[]", "application/json", "invalid JSON: "),
         (b'{"Env": "A=1"}', "application/json", "invalid JSON: "),
         (b"{}", "text/plain", "unsupported Content-Type header (text/plain): must be 'application/json'"),

@@ -191,6 +191,7 @@ IMPOSSIBLE = r"""
 --mount type=bind,src=/no/such,dst=/x busybox true
 --memory-swappiness -5 busybox true
 --gpus all busybox true
+busybox ""
 """
 
 
@@ -221,3 +222,10 @@ def test_a_file_with_an_id_is_not_written_twice(containers: Daemon, tmp_path: Pa
     ours = outcome(containers.cli(*words))
     assert ours == outcome(containers.docker(*words))
     assert (ours[0], file.read_text()) == (125, "somebody else's")
+
+
+def test_where_no_file_for_an_id_can_be_is_told_alike(containers: Daemon, tmp_path: Path) -> None:
+    words = ["run", "--rm", "--network", "none", "--cidfile", str(tmp_path / "no" / "cid"), "busybox", "true"]
+    ours = outcome(containers.cli(*words))
+    assert ours[1:] == outcome(containers.docker(*words))[1:]
+    assert ours[0] == 125  # docker says 127, as if the container's command were missing

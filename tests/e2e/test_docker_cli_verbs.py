@@ -159,6 +159,21 @@ def test_a_file_system_is_exported_and_imported(docker: Callable[..., str], daem
     docker("rmi", "made/here:1")
 
 
+def test_why_an_import_is_refused_is_told_while_the_archive_is_still_sent(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "fs.tar").write_bytes(bytes(20 * 1024 * 1024))
+    done = daemon.docker("import", "--change", "FOO bar", str(tmp_path / "fs.tar"), "made/here:1")
+    assert (done.returncode, done.stderr.strip()) == (
+        1,
+        "Error response from daemon: FOO is not a valid change command",
+    )
+
+
+def test_top_says_in_one_line_why_ps_did_not_answer(daemon: Daemon, web: str) -> None:
+    done = daemon.docker("top", web, "-o", "nonsense")
+    assert done.stderr.startswith("Error response from daemon: error running ps: ")
+    assert "Usage" not in done.stderr
+
+
 def test_an_image_is_saved_and_loaded_again(docker: Callable[..., str], daemon: Daemon) -> None:
     docker("tag", "busybox", "example.org/team/app:2")
     command = [program("docker") or "docker", "save", "example.org/team/app:2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,7 +161,8 @@ EXPLAINED: dict[str, Any] = {
     "Mounts": [{"Destination": "/etc/hosts", "Source": "/h", "Options": ["ro"], "Why": "made by the engine"}]
     + [{"Destination": f"/proc/{n}", "Source": "tmpfs", "Options": ["rw"], "Why": "hidden"} for n in range(5)],
     "Limits": [{"Name": "memory", "Limit": 100_000_000, "Used": 1_000_000, "Unit": "bytes"},
-               {"Name": "processes", "Limit": -1, "Used": 1}],
+               {"Name": "processes", "Limit": -1, "Used": 1},
+               {"Name": "killed", "Limit": None, "Used": 0, "Limited": False}],
     "Capabilities": {"Kept": ["CAP_CHOWN"], "Dropped": ["SYS_ADMIN", "CAP_CHOWN"]},
     "Seccomp": {"Mode": "filter", "Profile": "default", "Allowed": 370}, "NoNewPrivileges": True,
     "Exit": None,
@@ -178,6 +180,7 @@ def test_an_explanation_is_for_people() -> None:
         "900B  /etc/passwd",
         "hidden: /proc/0, /proc/1, /proc/2, /proc/3, /proc/4",
         "1MB  at most 100MB",
+        "processes 1 no limit killed 0 WHAT ITS ROOT MAY DO",
         "Its root keeps 1 and lost 1.",
         "lost: SYS_ADMIN",
         "lets through 370 of the kernel's system",
@@ -223,3 +226,18 @@ def test_a_completion_script_is_one_that_its_shell_can_read(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
     subprocess.run([shell, "-n"], input=SCRIPTS[shell], text=True, check=True)
+
+
+def test_completion_asks_the_command_that_was_typed(tmp_path: Path) -> None:
+    command = tmp_path / "wherry"
+    command.write_text('#!/bin/sh\necho "$2-it"\n')
+    command.chmod(0o755)
+    script = f"""{SCRIPTS["bash"]}
+        COMP_WORDS=(./wherry st); COMP_CWORD=1
+        _wherry ./wherry st ./wherry
+        echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc"], input=script, cwd=tmp_path, env={"PATH": "/bin"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "st-it\n"

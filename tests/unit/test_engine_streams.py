@@ -122,6 +122,10 @@ def test_an_empty_entrypoint_drops_the_images() -> None:
     assert command_of(merged(ContainerConfig(entrypoint=[""], cmd=["ls"]), Entrypoint=["tini"])) == ["ls"]
 
 
+def test_an_empty_word_is_a_command_that_will_not_be_found() -> None:
+    assert command_of(merged(ContainerConfig(cmd=[""]), Cmd=["sh"])) == [""]
+
+
 def test_without_any_command_there_is_nothing_to_run() -> None:
     with pytest.raises(InvalidInput, match="no command specified"):
         command_of(merged(ContainerConfig()))

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READ_BUFFER: Final = 1024 * 1024  #: bytes of a request's body that may wait; archives come through here
+LINGER: Final = 2.0  #: seconds to read on behind an error: a client that still sends its archive reads no answer
 KEEP_ALIVE: Final = 86400.0  #: seconds that a connection may idle; it costs next to nothing, and no timer runs before
 
 
@@ -58,7 +59,7 @@ class Api:
             max_line_size=HEAD_LIMIT,  # lists of names and filters are long (``GET /images/get``)
             max_field_size=HEAD_LIMIT,
             auto_decompress=False,
-            lingering_time=0,
+            lingering_time=LINGER,
         )
 
     def connection(self) -> asyncio.Protocol:

@@ -109,6 +109,8 @@ class Call:
 
 
 def _lower_first(text: str) -> str:
+    if text[1:2].isupper():  # JSON
+        return text
     return text[:1].lower() + text[1:]
 
 

@@ -1,4 +1,7 @@
-"""What a shell may complete. The scripts ask ``wherry __complete WORDS...``, which prints one candidate a line."""
+"""What a shell may complete. The scripts ask ``wherry __complete WORDS...``, which prints one candidate a line.
+
+bash and zsh call the command as it was typed: ``./wherry`` from a clone is not on the path.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _BASH = """\
 # bash completion for wherry; put it in force with: source <(wherry completion bash)
 _wherry() {
     local IFS=$'\\n' found
-    found=$(wherry __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    found=$("$1" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
     COMPREPLY=($(compgen -W "$found" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
 complete -o default -F _wherry wherry
@@ -27,7 +30,7 @@ _ZSH = """\
 # zsh completion for wherry; put it in force with: source <(wherry completion zsh)
 _wherry() {
     local -a found
-    found=("${(@f)$(wherry __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    found=("${(@f)$("${(Q)words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     compadd -a found || _files
 }
 compdef _wherry wherry

@@ -97,7 +97,8 @@ class _CidFile:
                 f"container ID file found, make sure the other container isn't running or delete {path}"
             ) from None
         except OSError as error:
-            raise _invalid(f"failed to create the container ID file: {error}") from error
+            reason = os.strerror(error.errno or 0).lower()
+            raise _invalid(f"failed to create the container ID file: open {path}: {reason}") from error
 
     def write(self, container: str) -> None:
         if self._fd >= 0:

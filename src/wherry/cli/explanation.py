@@ -201,7 +201,7 @@ def _limit(one: dict[str, Any]) -> tuple[str, str, str, str]:
     unit = str(one.get("Unit") or "")
     limit, used = _amount(one.get("Limit"), unit), _amount(one.get("Used"), unit)
     spent = f"{used} {unit}" if unit and unit != "bytes" else used
-    allowed = f"at most {limit}" if limit else "no limit"
+    allowed = "" if one.get("Limited") is False else f"at most {limit}" if limit else "no limit"
     return str(one["Name"]), spent if used else "", allowed, str(one.get("Explanation") or "")
 
 

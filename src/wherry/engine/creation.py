@@ -12,7 +12,7 @@ from wherry.engine import clock, files
 from wherry.engine.config import ContainerConfig, CreateRequest, HostConfig, LogConfig
 from wherry.engine.container import Container, Definition
 from wherry.engine.merge import command_of, merge_image_config
-from wherry.engine.mounts import mount_points
+from wherry.engine.mounts import missing_volumes, mount_points
 from wherry.engine.names import new_id, short
 from wherry.engine.network_modes import joined_container
 from wherry.engine.registry import Registry
@@ -99,9 +99,11 @@ class Creator:
         host: HostConfig,
         warnings: list[str],
     ) -> Container:
+        volumes = list(config.volumes or ())
         merge_image_config(config, image.config)
         argv = command_of(config)
         mounts = mount_points(host)
+        warnings += missing_volumes(volumes, mounts)
         asked = request.networking_config.endpoints_config if request.networking_config else None
         networks, about_networks = self._networking.settle(config, host, asked or {})
         self._settle(host)

@@ -110,8 +110,14 @@ class Explainer:
             {"Name": "memory", "Limit": found.memory.limit, "Used": found.memory.usage, "Unit": "bytes"},
             {"Name": "processes", "Limit": found.pids.limit, "Used": found.pids.current},
             {"Name": "processors", "Limit": cpus, "Used": found.cpu.usage / 1e9, "Unit": "seconds used so far"},
-            {"Name": "processor shares", "Limit": host.cpu_shares or 1024, "Used": None},
-            {"Name": "killed for lack of memory", "Limit": None, "Used": found.oom_kills},
+            {
+                "Name": "processor shares",
+                "Limit": None,
+                "Used": host.cpu_shares or 1024,
+                "Limited": False,
+                "Explanation": "its weight when processors are short; 1024 is what most have",
+            },
+            {"Name": "killed for lack of memory", "Limit": None, "Used": found.oom_kills, "Limited": False},
         ]
 
     def _seccomp(self, container: Container, kept: list[str]) -> Json:

@@ -66,6 +66,6 @@ def command_of(config: ContainerConfig) -> list[str]:
     :raises InvalidInput: neither the image nor the caller names a command.
     """
     words = [*(_as_list(config.entrypoint) or []), *(_as_list(config.cmd) or [])]
-    if not words or not words[0]:
+    if not words:
         raise InvalidInput("no command specified")
     return words

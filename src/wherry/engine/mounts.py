@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
 from wherry.engine.config import HostConfig, Mount, MountBindOptions
 from wherry.errors import InvalidInput, Unsupported
 
-__all__ = ["MountPoint", "mount_points"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["MountPoint", "missing_volumes", "mount_points"]
 
 _PROPAGATIONS: Final = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _ACCESS: Final = frozenset({"ro", "rw"})
@@ -54,6 +57,19 @@ def mount_points(host: HostConfig) -> list[MountPoint]:
     points += [_from_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
     _check_distinct(points)
     return sorted(points, key=lambda point: point.target.count("/") if point.target != "/" else 0)
+
+
+def missing_volumes(wanted: Iterable[str], points: Iterable[MountPoint]) -> list[str]:
+    """Warnings about anonymous volumes that the caller named, and that nothing is mounted on.
+
+    :param wanted: the targets; an image's own are left out: their directories are in the image.
+    """
+    mounted = {point.target for point in points}
+    return [
+        f"anonymous volumes are not implemented yet: what is written to {target} goes into the container's own layer"
+        for target in wanted
+        if posixpath.normpath(target) not in mounted
+    ]
 
 
 def _check_distinct(points: list[MountPoint]) -> None:

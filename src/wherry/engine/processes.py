@@ -33,7 +33,8 @@ async def top(container: Container, cgroup: str, ps_args: str) -> dict[str, Any]
     )
     out, complaint = await child.communicate()
     if child.returncode:
-        raise InvalidInput("error running ps", cause=complaint.decode(errors="replace").strip().replace("\n", " "))
+        reason = complaint.decode(errors="replace").strip().partition("\n")[0]  # behind it: how to use ps
+        raise InvalidInput("error running ps", cause=reason)
     return _chosen(out.decode(errors="replace").splitlines(), pids)
 
 
