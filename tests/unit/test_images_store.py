@@ -411,7 +411,7 @@ def test_tagging_takes_a_name_from_the_image_that_had_it(store: ImageStore) -> N
     assert {m.get("annotations", {}).get("io.containerd.image.name") for m in index["manifests"]} == {
         "docker.io/library/one:latest", "docker.io/library/two:latest", None,
     }  # fmt: skip
-    for bad in ("Foo", "x@sha256:" + "0" * 64, "host", "host:2", ""):
+    for bad in ("Foo", "x@sha256:" + "0" * 64, "host", "host:2", "", "sha256:abc", "sha512"):
         with pytest.raises(InvalidInput):
             store.tag("two", bad)
     with pytest.raises(NotFound):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.catalog import RESERVED
@@ -11,6 +12,8 @@ from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
 
 __all__ = ["check_platform", "lacks_platform", "refuse_reserved", "writable_name"]
+
+_ALGORITHMS: Final = ("sha256", "sha384", "sha512")
 
 
 def writable_name(text: str) -> Reference:
@@ -21,6 +24,8 @@ def writable_name(text: str) -> Reference:
     reference = Reference.parse(text)
     if reference.digest is not None:
         raise InvalidInput("refusing to create a tag with a digest reference")
+    if reference.familiar_name in _ALGORITHMS:
+        raise InvalidInput("refusing to create an ambiguous tag using digest algorithm as name")
     reference = reference.with_default_tag()
     refuse_reserved(reference)
     return reference
