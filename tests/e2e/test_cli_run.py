@@ -95,6 +95,15 @@ def test_signals_go_to_the_container(daemon: Daemon, busybox: str) -> None:
     assert (process.returncode, out, errors) == (9, "got it\n", "")
 
 
+def test_ctrl_c_goes_to_a_container_that_has_a_terminal_and_no_input(daemon: Daemon, busybox: str) -> None:
+    script = "trap 'echo got it; exit 9' INT; echo ready; while :; do sleep 0.05; done"
+    with_terminal = person(daemon, "run", "--rm", "-t", *NONE, busybox, "sh", "-c", script)
+    with_terminal.sees(b"ready")
+    with_terminal.types(b"\x03")
+    with_terminal.sees(b"got it")
+    assert with_terminal.leaves() == 9
+
+
 def test_without_sig_proxy_signals_end_the_command_only(daemon: Daemon, busybox: str) -> None:
     process = start(
         daemon, "run", "--sig-proxy=false", "--name", "stays", *NONE, busybox, "sh", "-c", "echo ready; sleep 60"

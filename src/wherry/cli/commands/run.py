@@ -68,7 +68,7 @@ def _in_foreground(context: Context, options: Options, body: dict[str, Any]) -> 
         container, stdin=stdin, stdout=body["AttachStdout"], stderr=body["AttachStderr"], detach_keys=keys
     )
     waiting = containers.wait_begin(container, "removed" if options["rm"] else "next-exit")
-    if options["sig-proxy"] and not tty:
+    if options["sig-proxy"]:
         forward_signals(context, container)
     try:
         containers.start(container)
