@@ -334,6 +334,35 @@ def test_an_archive_is_imported_from_an_address(fresh: Daemon, busybox_archive: 
     assert "connection refused" in fresh.docker("import", f"{place}/tree.tar").stderr.lower()
 
 
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@need("docker")
+def test_events_name_images_by_their_ids(fresh: Daemon, busybox_archive: bytes, tmp_path: Path) -> None:
+    since = fresh.request("GET", "/info").json["SystemTime"]
+    identifier = fresh.docker(
+        "import", "-c", "LABEL told=", "-", "told:1", input=busybox_archive, check=True
+    ).stdout.strip()
+    fresh.docker("tag", "told:1", "told:2", check=True)
+    fresh.docker("save", "-o", str(tmp_path / "told.tar"), "told:2", check=True)
+    fresh.docker("rmi", "told:2", check=True)
+    fresh.docker("rmi", "told:1", check=True)
+    fresh.docker("load", "-i", str(tmp_path / "told.tar"), check=True)
+    fresh.docker("image", "prune", "-af", "--filter", "label=told", check=True)
+    until = fresh.request("GET", "/info").json["SystemTime"]
+    shape = "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}"
+    said = fresh.docker(
+        "events", "--since", since, "--until", until, "--filter", "type=image", "--format", shape, check=True
+    ).stdout.splitlines()
+    expected = [
+        ("tag", "told:1"), ("import", "told:1"), ("tag", "told:2"), ("save", ""), ("untag", "told:2"),
+        ("untag", "told:1"), ("delete", identifier), ("load", "told:2"), ("untag", "told:2"), ("delete", identifier),
+    ]  # fmt: skip
+    of_it = [line.split(" ") for line in said if identifier in line]
+    assert [(action, name if action != "save" else "") for action, _, name in of_it] == expected
+    assert all(actor == identifier for _, actor, _ in of_it)
+
+
 # --- other engines ----------------------------------------------------------------------------------------------------
 
 

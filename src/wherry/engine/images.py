@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +13,7 @@ from wherry.engine.events import EventBus
 from wherry.engine.names import short
 from wherry.engine.registry import Registry
 from wherry.errors import NotFound
-from wherry.images import ImageStore
+from wherry.images import Image, ImageStore
 from wherry.layers.diff import changes
 from wherry.layers.export import export
 from wherry.layers.overlay import OverlayMount
@@ -109,15 +109,16 @@ class Images:
 
     async def remove(self, name: str, *, force: bool, prune: bool) -> Jsons:
         """Remove a name, and with the last name the image; the body of ImageDelete."""
+        image = self._store.resolve(name)
         removed = await asyncio.to_thread(self._store.remove, name, force=force, in_use=self._users, running=self._runs)
-        for entry in removed:
-            for kind, what in entry.items():
-                self._tell({"Untagged": "untag", "Deleted": "delete"}[kind], what, name)
+        self._tell_removed(removed, [image])
         return removed
 
     async def prune(self, filters: Filters) -> Json:
         """Remove what nobody uses; the body of ImagePrune."""
+        images = self._store.list()
         result = await asyncio.to_thread(self._store.prune, filters, in_use=self._users)
+        self._tell_removed(result["ImagesDeleted"] or (), images)
         self._tell("prune", "", "", reclaimed=str(result["SpaceReclaimed"]))
         return result
 
@@ -128,16 +129,22 @@ class Images:
         for step in self._store.load(stream, platforms):
             text = step.get("stream", "")
             if text.startswith("Loaded image"):
-                self._tell_later("load", text.partition(": ")[2].strip())
+                name = text.partition(": ")[2].strip()
+                self._tell_later("load", self._store.id_of(name) or name, name)
             yield step
 
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str]) -> None:
         """Write an archive of images; in a thread."""
+        images = [image for image, _ in self._store.selected(names, platforms).values()]
         self._store.save(names, write, platforms)
+        for image in images:
+            self._tell_later("save", str(image.id))
 
     def import_(self, stream: Reader, name: str, changes: Sequence[str], message: str, platform: str) -> str:
         """Make an image of a root file system's archive and return its ID; in a thread."""
         identifier = str(self._store.import_(stream, name, changes, message, platform))
+        if name:
+            self._tell_later("tag", identifier, Reference.parse(name).with_default_tag().familiar)
         self._tell_later("import", identifier, name)
         return identifier
 
@@ -194,6 +201,20 @@ class Images:
 
     def _tell(self, action: str, identifier: str, name: str = "", **attributes: str) -> None:
         self._events.publish("image", action, identifier, {"name": name or short(identifier), **attributes})
+
+    def _tell_removed(self, records: Iterable[Mapping[str, str]], images: Sequence[Image]) -> None:
+        """Tell of what went: names and images, but not layers, by the IDs of the images, as Docker does.
+
+        :param images: as they were before.
+        """
+        owners = {name.familiar: str(image.id) for image in images for name in image.names}
+        known = {str(image.id) for image in images}
+        for record in records:
+            name, gone = record.get("Untagged", ""), record.get("Deleted", "")
+            if name:
+                self._tell("untag", owners.get(name, name), name)
+            elif gone in known:
+                self._tell("delete", gone, gone)
 
     def _tell_later(self, action: str, identifier: str, name: str = "") -> None:
         """From a thread."""
