@@ -200,11 +200,12 @@ def test_an_explanation_is_for_people() -> None:
 )  # fmt: skip
 def test_an_end_is_explained(ended: dict[str, Any], words: str) -> None:
     text = explanation({"Id": "a", "Name": "x", "State": "exited", "Exit": ended})
+    assert text.startswith("x (a) has ended.\n\nHOW IT ENDED\n")
     assert words in " ".join(text.split())
 
 
 def test_an_explanation_of_next_to_nothing_is_short() -> None:
-    assert explanation({"Id": "a", "Name": "/x", "State": "created"}) == "x (a) is created.\n"
+    assert explanation({"Id": "a", "Name": "/x", "State": "created"}) == "x (a) was made and has not run yet.\n"
 
 
 def complete(*words: str) -> list[str]:
@@ -219,6 +220,12 @@ def test_verbs_and_flags_are_completed() -> None:
     assert complete("container", "run", "--memory-swapp") == ["--memory-swappiness"]
     assert complete("completion", "b") == ["bash"]
     assert complete("--tlsv") == ["--tlsverify"]
+
+
+def test_why_a_container_did_not_start_is_explained() -> None:
+    failed = {"Code": 127, "Error": 'exec: "x": executable file not found in $PATH'}
+    text = explanation({"Id": "a", "Name": "x", "State": "created", "Exit": failed})
+    assert text.endswith('WHY IT DID NOT START\nexec: "x": executable file not found in $PATH\n')
 
 
 @pytest.mark.parametrize("shell", sorted(SCRIPTS))

@@ -53,6 +53,32 @@ _CAPABILITIES = {
     "SYS_RAWIO": "reach hardware directly",
     "SYS_NICE": "raise priorities",
     "SYS_RESOURCE": "exceed limits",
+    "DAC_READ_SEARCH": "read any file by its number",
+    "LINUX_IMMUTABLE": "make files unchangeable",
+    "NET_BROADCAST": "send to all machines of a network",
+    "IPC_LOCK": "keep memory from being swapped out",
+    "IPC_OWNER": "use anybody's shared memory",
+    "SYS_PACCT": "switch the accounting of processes on",
+    "SYS_TTY_CONFIG": "configure terminals",
+    "LEASE": "be told when others open a file",
+    "AUDIT_CONTROL": "configure the audit log",
+    "AUDIT_READ": "read the audit log",
+    "MAC_ADMIN": "change the machine's security policy",
+    "MAC_OVERRIDE": "ignore the machine's security policy",
+    "SYSLOG": "read the kernel's log",
+    "WAKE_ALARM": "wake the machine",
+    "BLOCK_SUSPEND": "keep the machine awake",
+    "PERFMON": "measure what the whole machine does",
+    "BPF": "load programs into the kernel",
+    "CHECKPOINT_RESTORE": "save and restore processes",
+}
+
+_STATES = {
+    "created": "was made and has not run yet",
+    "exited": "has ended",
+    "paused": "is paused: its processes are frozen",
+    "restarting": "has ended, and will soon be started again",
+    "removing": "is being removed",
 }
 
 
@@ -63,6 +89,7 @@ def explanation(found: dict[str, Any]) -> str:
     """
     parts = [
         _headline(found),
+        _exit(found.get("Exit") or {}, started=found.get("State") != "created"),
         _namespaces(found.get("Namespaces") or ()),
         _layers(found.get("Layers") or (), _without_mounts(found)),
         _mounts(found.get("Mounts") or ()),
@@ -70,7 +97,6 @@ def explanation(found: dict[str, Any]) -> str:
         _limits(found.get("Limits") or ()),
         _powers(found.get("Capabilities") or {}),
         _seccomp(found),
-        _exit(found.get("Exit") or {}),
     ]
     return "\n".join("\n".join(part) + "\n" for part in (list(lines) for lines in parts) if part)
 
@@ -99,7 +125,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def _headline(found: dict[str, Any]) -> Iterator[str]:
     name = str(found.get("Name", "")).removeprefix("/")
     state, pid = found.get("State", "unknown"), found.get("Pid")
-    yield f"{name} ({found.get('Id', '')[:12]}) is {state}."
+    yield f"{name} ({found.get('Id', '')[:12]}) {_STATES.get(state, f'is {state}')}."
     if pid:
         yield from _wrapped(
             f"It is an ordinary process of this machine, number {pid}, that the kernel shows a world of its own. "
@@ -246,11 +272,11 @@ def _seccomp(found: dict[str, Any]) -> Iterator[str]:
         yield from _wrapped("Programs with the set-user-ID bit, such as su, may make it another user inside.")
 
 
-def _exit(ended: dict[str, Any]) -> Iterator[str]:
+def _exit(ended: dict[str, Any], *, started: bool) -> Iterator[str]:
     if not ended:
         return
-    yield "HOW IT ENDED"
-    text = ended.get("Explanation") or ended.get("Reason") or ""
+    yield "HOW IT ENDED" if started else "WHY IT DID NOT START"
+    text = ended.get("Explanation") or ended.get("Reason") or ended.get("Error") or ""
     code = ended.get("ExitCode", ended.get("Code", ended.get("Status")))
     if text:
         yield from _wrapped(str(text))

@@ -115,7 +115,7 @@ class Explainer:
                 "Limit": None,
                 "Used": host.cpu_shares or 1024,
                 "Limited": False,
-                "Explanation": "its weight when processors are short; 1024 is what most have",
+                "Explanation": "its weight when they are short; 1024 is usual",
             },
             {"Name": "killed for lack of memory", "Limit": None, "Used": found.oom_kills, "Limited": False},
         ]
