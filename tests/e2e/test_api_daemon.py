@@ -56,6 +56,21 @@ def test_a_second_daemon_on_the_data_root_is_refused_by_the_firsts_pid(own_daemo
     assert own_daemon.request("GET", "/_ping").status == 200
 
 
+@need("busybox")
+def test_a_second_daemon_cannot_take_the_firsts_containers_from_its_keeper(
+    own_daemon: Daemon, busybox_archive: bytes, tmp_path: Path
+) -> None:
+    import_busybox(own_daemon, busybox_archive)
+    container = run(own_daemon, "sleep", "1000")
+    command = [*own_daemon.command, "--data-root", f"{tmp_path}/d", "-H", f"unix://{tmp_path}/s"]
+    second = subprocess.run(
+        command, env=own_daemon.environment, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert second.returncode == 1
+    assert "is in use by another daemon (give this one a directory of its own: --exec-root)" in second.stderr
+    assert state(own_daemon, container)["Running"] is True
+
+
 def test_the_socket_is_for_owner_and_group_and_goes_with_the_daemon(own_daemon: Daemon) -> None:
     path = Path(own_daemon.socket)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660

@@ -16,7 +16,7 @@ import pytest
 from needs import ROOT
 from wherry.daemon import listeners, notify, options
 from wherry.daemon.listeners import Listener, open_listeners
-from wherry.daemon.lock import DataRootLock
+from wherry.daemon.lock import DataRootLock, ExecRootLock
 from wherry.errors import Conflict, InvalidInput, SystemFault
 
 
@@ -138,6 +138,15 @@ def test_a_second_daemon_on_a_data_root_is_told_who_has_it(tmp_path: Path) -> No
         DataRootLock(tmp_path)
     lock.release()
     DataRootLock(tmp_path).release()
+
+
+def test_a_second_daemon_on_an_exec_root_is_refused_and_no_file_marks_it(tmp_path: Path) -> None:
+    lock = ExecRootLock(tmp_path)
+    with pytest.raises(Conflict, match=f"the exec root {tmp_path} is in use by another daemon"):
+        ExecRootLock(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    lock.release()
+    ExecRootLock(tmp_path).release()
 
 
 @pytest.mark.parametrize("name", ["{}/notify", "@wherry-test-{}"])

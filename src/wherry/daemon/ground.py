@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.daemon.listeners import Listener, open_listeners
-from wherry.daemon.lock import DataRootLock
+from wherry.daemon.lock import DataRootLock, ExecRootLock
 from wherry.errors import WherryError
 from wherry.keeper import client
 
@@ -39,15 +39,17 @@ class Ground(NamedTuple):
 def taken(told: Options) -> Iterator[Ground]:
     """Hold the ground meanwhile, and leave no trace of it afterwards.
 
-    :raises Conflict: another daemon has the data root, or a socket.
+    :raises Conflict: another daemon has the data root, the exec root, or a socket.
     :raises WherryError: a socket cannot be made.
     """
     settings = told.settings
     settings.data_root.mkdir(mode=0o710, parents=True, exist_ok=True)
-    settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     lock = DataRootLock(settings.data_root)
+    exec_lock: ExecRootLock | None = None
     listeners: list[Listener] = []
     try:
+        settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        exec_lock = ExecRootLock(settings.exec_root)
         listeners += open_listeners(told, os.environ)
         keeper = threading.Thread(target=_find_keeper, args=(settings.exec_root,), name="keeper", daemon=True)
         keeper.start()
@@ -55,7 +57,9 @@ def taken(told: Options) -> Iterator[Ground]:
     finally:
         for listener in listeners:
             listener.close()
-        _remove_traces(told)
+        if exec_lock:
+            _remove_traces(told)
+            exec_lock.release()
         lock.release()
 
 

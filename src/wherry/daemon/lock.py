@@ -1,4 +1,4 @@
-"""One daemon per data root."""
+"""One daemon per data root, and per exec root."""
 
 from __future__ import annotations
 
@@ -33,4 +33,31 @@ class DataRootLock:
     def release(self) -> None:
         """Let the next daemon in."""
         os.ftruncate(self._fd, 0)
+        os.close(self._fd)
+
+
+class ExecRootLock:
+    """Holds an exec root as long as the process lives.
+
+    Two daemons that share a keeper would each end the other's containers as nobody's. The directory itself is
+    locked: no file is left behind in it.
+    """
+
+    def __init__(self, exec_root: Path) -> None:
+        """Take the lock, or refuse.
+
+        :raises Conflict: another daemon has it.
+        """
+        self._fd = os.open(exec_root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise Conflict(
+                f"the exec root {exec_root} is in use by another daemon",
+                hint="give this one a directory of its own: --exec-root",
+            ) from None
+
+    def release(self) -> None:
+        """Let the next daemon in."""
         os.close(self._fd)
