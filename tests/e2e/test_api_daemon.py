@@ -63,11 +63,18 @@ def test_a_second_daemon_cannot_take_the_firsts_containers_from_its_keeper(
     import_busybox(own_daemon, busybox_archive)
     container = run(own_daemon, "sleep", "1000")
     command = [*own_daemon.command, "--data-root", f"{tmp_path}/d", "-H", f"unix://{tmp_path}/s"]
-    second = subprocess.run(
-        command, env=own_daemon.environment, capture_output=True, text=True, check=False, timeout=30
-    )
-    assert second.returncode == 1
-    assert "is in use by another daemon (give this one a directory of its own: --exec-root)" in second.stderr
+
+    def refusal() -> str:
+        second = subprocess.run(
+            command, env=own_daemon.environment, capture_output=True, text=True, check=False, timeout=30
+        )
+        assert second.returncode == 1
+        return second.stderr
+
+    assert "is in use by another daemon (give this one a directory of its own: --exec-root)" in refusal()
+    assert own_daemon.stop() == 0
+    assert "has containers of the data root" in refusal()
+    own_daemon.start()
     assert state(own_daemon, container)["Running"] is True
 
 

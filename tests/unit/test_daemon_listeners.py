@@ -140,13 +140,26 @@ def test_a_second_daemon_on_a_data_root_is_told_who_has_it(tmp_path: Path) -> No
     DataRootLock(tmp_path).release()
 
 
-def test_a_second_daemon_on_an_exec_root_is_refused_and_no_file_marks_it(tmp_path: Path) -> None:
-    lock = ExecRootLock(tmp_path)
-    with pytest.raises(Conflict, match=f"the exec root {tmp_path} is in use by another daemon"):
-        ExecRootLock(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_a_second_daemon_on_an_exec_root_is_refused(tmp_path: Path) -> None:
+    exec_root = tmp_path / "run"
+    exec_root.mkdir()
+    lock = ExecRootLock(exec_root, tmp_path)
+    with pytest.raises(Conflict, match=f"the exec root {exec_root} is in use by another daemon"):
+        ExecRootLock(exec_root, tmp_path)
     lock.release()
-    ExecRootLock(tmp_path).release()
+    assert not exec_root.exists()
+
+
+def test_containers_that_a_daemon_left_running_are_kept_from_one_with_another_data_root(tmp_path: Path) -> None:
+    first, second, exec_root = (tmp_path / name for name in ("first", "second", "run"))
+    for directory in (first, second, exec_root / "containers" / "abc"):
+        directory.mkdir(parents=True)
+    ExecRootLock(exec_root, first).release()
+    with pytest.raises(Conflict, match=f"the exec root {exec_root} has containers of the data root {first}"):
+        ExecRootLock(exec_root, second)
+    ExecRootLock(exec_root, first).release()
+    (exec_root / "containers" / "abc").rmdir()
+    ExecRootLock(exec_root, second).release()
 
 
 @pytest.mark.parametrize("name", ["{}/notify", "@wherry-test-{}"])

@@ -49,7 +49,7 @@ def taken(told: Options) -> Iterator[Ground]:
     listeners: list[Listener] = []
     try:
         settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        exec_lock = ExecRootLock(settings.exec_root)
+        exec_lock = ExecRootLock(settings.exec_root, settings.data_root)
         listeners += open_listeners(told, os.environ)
         keeper = threading.Thread(target=_find_keeper, args=(settings.exec_root,), name="keeper", daemon=True)
         keeper.start()
@@ -58,7 +58,7 @@ def taken(told: Options) -> Iterator[Ground]:
         for listener in listeners:
             listener.close()
         if exec_lock:
-            _remove_traces(told)
+            _remove_pid_file(told.pid_file)
             exec_lock.release()
         lock.release()
 
@@ -72,12 +72,8 @@ def _find_keeper(exec_root: Path) -> None:
             client.start_keeper(exec_root)
 
 
-def _remove_traces(told: Options) -> None:
-    """Remove the PID file; where nothing else is left (no keeper, no containers) the exec root goes as well."""
+def _remove_pid_file(path: Path) -> None:
+    """Remove it if it is ours: who could not start may have been given the file of a daemon that runs."""
     with suppress(OSError):
-        told.pid_file.unlink(missing_ok=True)
-    exec_root = told.settings.exec_root
-    with suppress(OSError):
-        if not set(os.listdir(exec_root)) - {"wherryd.log"}:
-            (exec_root / "wherryd.log").unlink(missing_ok=True)
-            exec_root.rmdir()
+        if path.read_text().strip() == str(os.getpid()):
+            path.unlink()
