@@ -226,6 +226,8 @@ REFUSED = [
     (("network", "create", "--subnet", "10.1.2.3.4/24", "x"), "10.1.2.3.4/24"),
     (("network", "create", "--subnet", "10.1.0.0/24", "--gateway", "10.2.0.1", "x"), "no matching subnet for gateway"),
     (("network", "create", "-d", "nosuch", "x"), "nosuch"),
+    (("network", "create", "--config-only", "x"), "networks without a driver are not known here"),
+    (("network", "create", "--config-from", "conf", "x"), 'configuration network "conf" does not exist'),
     (("run", "--rm", "--network", "nowhere", "busybox"), "network nowhere not found"),
     (
         ("run", "--rm", "--ip", "172.16.0.9", "busybox"),
@@ -247,6 +249,14 @@ def test_what_cannot_be_is_refused_in_dockers_words(daemon: Daemon, words: tuple
     done = daemon.docker(*words)
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+def test_link_local_addresses_are_discarded_with_a_warning(daemon: Daemon) -> None:
+    with network(daemon, "linked"):
+        made = daemon.docker("create", "--network", "linked", "--link-local-ip", "169.254.7.7", "busybox")
+        assert made.returncode == 0
+        assert "Link-local addresses are not given to containers: 169.254.7.7 discarded." in made.stderr
+        docker(daemon, "rm", made.stdout.strip())
 
 
 def test_subnets_that_overlap_are_refused(daemon: Daemon) -> None:

@@ -50,6 +50,12 @@ class IpamConfig(Struct, rename="pascal"):
     config: list[IpamPool] | None = None
 
 
+class ConfigReference(Struct, rename="pascal"):
+    """Where a network takes its configuration from."""
+
+    network: str = ""
+
+
 class NetworkCreate(Struct, rename="pascal", kw_only=True):
     """The body of NetworkCreate."""
 
@@ -63,6 +69,7 @@ class NetworkCreate(Struct, rename="pascal", kw_only=True):
     attachable: bool | None = None
     ingress: bool | None = None
     config_only: bool | None = None
+    config_from: ConfigReference | None = None
     options: dict[str, str] | None = None
     labels: dict[str, str] | None = None
 
@@ -92,7 +99,9 @@ class NetworkCatalog:
             NetworkRequest(
                 name=body.name, driver=body.driver or "bridge", ipv4=body.enable_ipv4, ipv6=body.enable_ipv6,
                 internal=bool(body.internal), attachable=bool(body.attachable), ingress=bool(body.ingress),
-                config_only=bool(body.config_only), scope=body.scope or "", options=body.options or {},
+                config_only=bool(body.config_only),
+                config_from=body.config_from.network if body.config_from else "",
+                scope=body.scope or "", options=body.options or {},
                 labels=body.labels or {}, ipam_driver=ipam.driver or "default", ipam_options=ipam.options or {},
                 subnets=tuple(_subnet_request(pool) for pool in ipam.config or []),
             )

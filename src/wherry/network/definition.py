@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, NamedTuple, TypeVar
 
-from wherry.errors import Forbidden, InvalidInput
+from wherry.errors import Forbidden, InvalidInput, NotFound
 from wherry.network import pools
 from wherry.network.drivers import driver_of
 from wherry.network.model import (
@@ -51,7 +51,7 @@ def define(request: NetworkRequest, around: Surroundings, settings: NetworkSetti
 
     :raises InvalidInput: the request makes no sense.
     :raises Forbidden: it is for a built-in network, subnets overlap, or none is left.
-    :raises NotFound: there is no such driver.
+    :raises NotFound: there is no such driver, or no such network to take the configuration from.
     """
     _check(request)
     driver = driver_of(request.driver)
@@ -96,6 +96,8 @@ def _check(request: NetworkRequest) -> None:
         raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
     if request.ingress or request.scope not in ("", "local") or request.config_only:
         raise InvalidInput("networks of a swarm and networks without a driver are not known here")
+    if request.config_from:
+        raise NotFound(f'configuration network "{request.config_from}" does not exist')
     if request.ipam_driver not in _IPAM_DRIVERS:
         raise InvalidInput(f"error retrieving IPAM driver: {request.ipam_driver} not found")
 

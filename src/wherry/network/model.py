@@ -128,6 +128,7 @@ class NetworkRequest(Struct, frozen=True, kw_only=True):
     attachable: bool = False
     ingress: bool = False
     config_only: bool = False
+    config_from: str = ""
     scope: str = ""
     options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
