@@ -29,8 +29,10 @@ def markdown(rows: list[Row]) -> str:
 def line(row: Row) -> str:
     """One row."""
     docker, wherry = row.value("docker"), row.value("wherry")
-    better = wherry / docker if row.at_least and docker and wherry else docker / wherry if docker and wherry else None
-    ratio = f"{better:.1f}" if better else ""
+    ratio = ""
+    if docker and wherry and min(docker, wherry) > 0:  # what something adds can be less than what is measured by chance
+        better = wherry / docker if row.at_least else docker / wherry
+        ratio = f"{better:.1f}" if better >= 1.05 else f"{better:.2f}"
     verdict = {True: "yes", False: "**no**", None: ""}[row.met]
     limit = "" if row.limit is None else f"{'≥' if row.at_least else '≤'} {shown(row.limit, row.unit)}"
     title = f"{row.title} ({row.remark})" if row.remark else row.title
