@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -122,7 +123,25 @@ def realtime(daemon: Daemon) -> Iterator[None]:
     except OSError as error:
         pytest.skip(f"this machine's real-time budget is spent: {error}")
     yield
-    budget.write_text("0")
+    _give_back(budget)
+
+
+def _give_back(budget: Path) -> None:
+    """Take a budget away. The kernel refuses that (EINVAL) until it has released the groups removed a moment ago.
+
+    A removed directory's group keeps its share until a work queue of the kernel has come to it
+    (cpu_cgroup_css_released).
+    """
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            budget.write_text("0")
+        except OSError as error:
+            if error.errno != errno.EINVAL or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @pytest.mark.need("cgroup1")
