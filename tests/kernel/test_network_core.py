@@ -124,6 +124,8 @@ class Inside:
                         (numbers[entry.link], str(entry.address), entry.prefix)
                         for entry in rtnetlink.addresses(conversation)
                     }
+                    # A link-local address is the kernel's own, and comes a moment after the link.
+                    self.given = {each for each in self.addresses if not ip_address(each[1]).is_link_local}
                     self.defaults = {
                         (numbers[entry.link], str(entry.gateway))
                         for entry in rtnetlink.routes(conversation)
@@ -332,6 +334,31 @@ async def test_a_bridges_name_that_something_else_has_is_refused_and_nothing_sta
     host.request(rtnetlink.delete_link("thing0"))
 
 
+async def test_a_bridge_of_somebody_elses_is_neither_taken_over_nor_removed(
+    networks: Networks, host: NetlinkSocket
+) -> None:
+    host.request(rtnetlink.bridge("theirs0", mac="02:00:00:00:00:77", mtu=1450))
+    before = rtnetlink.find_link(host, "theirs0")
+    assert before is not None
+    host.request(rtnetlink.address(before.number, ip_address("10.93.8.1"), 24))
+    options = {"com.docker.network.bridge.name": "theirs0"}
+    with pytest.raises(InvalidInput, match="cannot use interface 'theirs0' as a bridge: it was there before"):
+        await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest("10.93.1.0/24"),), options=options))
+    await networks.create(NetworkRequest(name="my"))  # by then the failed one has been tidied up after
+    assert rtnetlink.find_link(host, "theirs0") == before
+    addresses = [entry.address for entry in rtnetlink.addresses(host) if entry.link == before.number]
+    assert ip_address("10.93.8.1") in addresses
+    host.request(rtnetlink.delete_link("theirs0"))
+
+
+async def test_a_network_may_say_what_interfaces_inside_are_called(networks: Networks) -> None:
+    options = {"com.docker.network.container_iface_prefix": "lan"}
+    await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest("10.93.1.0/24"),), options=options))
+    sandbox, endpoint = await place(networks, 1, "my")
+    assert endpoint.interface == "lan0"
+    assert "lan0" in Inside(sandbox).links
+
+
 async def test_a_taken_port_takes_nothing_else_with_it(networks: Networks, host: NetlinkSocket) -> None:
     wish = (PortRequest("tcp", 80, None, 7200, 7200),)
     await place(networks, 1, publish=wish)
@@ -432,7 +459,7 @@ async def test_a_veth_that_was_deleted_comes_back_with_the_same_addresses(
 
     await repaired(networks, lambda: host.request(rtnetlink.delete_link(endpoint.host_interface)), whole)
     after = Inside(sandbox)
-    assert after.addresses == before.addresses
+    assert after.given == before.given
     assert after.links["eth0"].mac == before.links["eth0"].mac
     assert says_hello(sandbox, 80, ("127.0.0.1", 7400))
 

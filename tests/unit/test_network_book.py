@@ -129,6 +129,12 @@ def test_a_ula_prefix_is_random_and_of_48_bits() -> None:
         (SubnetRequest("10.7.0.0/24", gateway="10.8.0.1"), "doesn't contain this address"),
         (SubnetRequest("10.7.0.0/24", gateway="x"), "invalid gateway x: invalid address"),
         (SubnetRequest("10.7.0.0/24", auxiliary={"r": "10.8.0.1"}), "invalid auxiliary address r"),
+        (SubnetRequest("10.7.0.0/24", gateway="10.7.0.255"), "invalid gateway 10.7.0.255: Address already in use"),
+        (SubnetRequest("fd00:7::/64", gateway="fd00:7::"), "invalid gateway fd00:7::: Address already in use"),
+        (SubnetRequest("10.7.0.0/24", gateway="10.7.0.9", auxiliary={"r": "10.7.0.9"}), "r: Address already in use"),
+        (SubnetRequest("127.7.0.0/24"), "invalid subnet 127.7.0.0/24: no container can have an address of it"),
+        (SubnetRequest("ff05::/64"), "invalid subnet ff05::/64: no container can have an address of it"),
+        (SubnetRequest("255.255.255.0/24"), "no container can have an address of it"),
     ],
 )
 def test_malformed_subnets_are_refused_in_dockers_words(request_: SubnetRequest, complaint: str) -> None:
@@ -250,6 +256,14 @@ def test_options_with_dockers_names_count(tmp_path: Path) -> None:
     assert len(network.subnets) == 1
 
 
+def test_where_packets_of_ipv6_do_not_fit_it_is_left_out_unless_asked_for(tmp_path: Path) -> None:
+    options = {"com.docker.network.driver.mtu": "1000"}
+    assert not define(NetworkRequest(name="my", options=options), around(), settings(tmp_path)).ipv6
+    assert not default_bridge(settings(tmp_path, mtu=1000), around(), None).ipv6
+    with pytest.raises(InvalidInput, match="IPv6 needs an MTU of at least 1280 bytes, not 1000"):
+        default_bridge(settings(tmp_path, mtu=1000, ipv6=True), around(), None)
+
+
 @pytest.mark.parametrize(
     ("told", "kind"),
     [
@@ -266,7 +280,13 @@ def test_options_with_dockers_names_count(tmp_path: Path) -> None:
         ({"name": "x", "scope": "swarm"}, InvalidInput),
         ({"name": "x", "options": {"com.docker.network.bridge.name": "more-than-15-bytes"}}, InvalidInput),
         ({"name": "x", "options": {"com.docker.network.bridge.enable_icc": "perhaps"}}, InvalidInput),
+        ({"name": "x" * 256}, InvalidInput),
+        ({"name": "x", "ipam_driver": "null"}, InvalidInput),
+        ({"name": "x", "subnets": (SubnetRequest("10.7.0.0/24"), SubnetRequest("10.8.0.0/24"))}, Forbidden),
         ({"name": "x", "options": {"com.docker.network.driver.mtu": "12"}}, InvalidInput),
+        ({"name": "x", "ipv6": True, "options": {"com.docker.network.driver.mtu": "1279"}}, InvalidInput),
+        ({"name": "x", "options": {"com.docker.network.container_iface_prefix": "a/b"}}, InvalidInput),
+        ({"name": "x", "options": {"com.docker.network.host_ipv4": "192.0.2.7"}}, InvalidInput),
         ({"name": "x", "options": {"com.docker.network.bridge.host_binding_ipv4": "::"}}, InvalidInput),
         ({"name": "x", "driver": "macvlan", "options": {"macvlan_mode": "odd"}}, InvalidInput),
         ({"name": "x", "driver": "macvlan", "options": {"parent": "lo"}}, InvalidInput),

@@ -18,7 +18,7 @@ from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryErr
 from wherry.network.addresses import AddressPool, mac_of, parse_mac
 from wherry.network.definition import ROUTER
 from wherry.network.drivers import check_interface_name
-from wherry.network.model import IFNAME, Address, Endpoint, Gateways, Network, PortRequest, Subnet, Wishes
+from wherry.network.model import IFNAME, IFPREFIX, Address, Endpoint, Gateways, Network, PortRequest, Subnet, Wishes
 from wherry.network.ports import PortTable
 from wherry.network.state import State
 
@@ -145,7 +145,7 @@ class Book:
         :raises InvalidInput: a wish cannot be fulfilled.
         """
         mac = parse_mac(wishes.mac) if wishes.mac else None
-        name = wishes.driver_options.get(IFNAME) or self._free_name(owner)
+        name = wishes.driver_options.get(IFNAME) or self._free_name(owner, network.options.get(IFPREFIX) or _INTERFACE)
         check_interface_name(name)
         _check_wishes(network, wishes)
         ipv4 = self._address(network, 4, wishes.ipv4)
@@ -239,9 +239,9 @@ class Book:
                 with suppress(WherryError):  # the subnet is another one now; the address goes with its owner
                     pool.claim(address)
 
-    def _free_name(self, owner: str) -> str:
+    def _free_name(self, owner: str, prefix: str) -> str:
         taken = {endpoint.interface for endpoint in self.of_owner(owner).values()}
-        return next(name for number in range(len(taken) + 1) if (name := f"{_INTERFACE}{number}") not in taken)
+        return next(name for number in range(len(taken) + 1) if (name := f"{prefix}{number}") not in taken)
 
     def _address(self, network: Network, version: int, wish: Address | None) -> Address | None:
         pool = self._pools.get((network.id, version))

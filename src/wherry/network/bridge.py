@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from wherry.errors import InvalidInput
 from wherry.linux import rtnetlink
 from wherry.linux.netlink import Message
+from wherry.linux.rtnetlink import Link
 from wherry.network.drivers import check_interface_name, is_true
 from wherry.network.firewall import Binding, BridgeRules, Guard
 from wherry.network.kernel import Kernel
@@ -22,6 +23,12 @@ ICC: Final = "com.docker.network.bridge.enable_icc"
 MTU: Final = "com.docker.network.driver.mtu"
 _MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
 _HOST_ADDRESS: Final = "com.docker.network.bridge.host_binding_ipv4"
+_NOT_DONE: Final = (
+    "com.docker.network.host_ipv4",
+    "com.docker.network.host_ipv6",
+    "com.docker.network.bridge.inhibit_ipv4",
+    "com.docker.network.bridge.trusted_host_interfaces",
+)
 _GATEWAY_MODES: Final = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6")
 
 
@@ -37,6 +44,9 @@ class BridgeDriver:
         for name in _GATEWAY_MODES:
             if options.get(name, "nat") != "nat":
                 raise InvalidInput(f"driver option {name}: only the mode 'nat' is known, not {options[name]!r}")
+        for name in _NOT_DONE:
+            if options.get(name, "") not in ("", "0", "false"):
+                raise InvalidInput(f"driver option {name} is not supported")
         name = options.get(NAME) or network.bridge or f"br-{network.id[:12]}"
         check_interface_name(name)
         return replace(network, bridge=name)
@@ -46,6 +56,8 @@ class BridgeDriver:
         link = rtnetlink.find_link(kernel.route, network.bridge)
         if link is not None and link.kind != "bridge":
             raise InvalidInput(f"cannot use interface '{network.bridge}' as a bridge: it is something else")
+        if link is not None and not network.borrowed and not _is_ours(kernel, network, link):
+            raise InvalidInput(f"cannot use interface '{network.bridge}' as a bridge: it was there before")
         if link is None:
             kernel.route.request(rtnetlink.bridge(network.bridge, mac=_mac(network), mtu=network.mtu))
             link = rtnetlink.find_link(kernel.route, network.bridge)
@@ -66,13 +78,13 @@ class BridgeDriver:
     def remove(self, kernel: Kernel, network: Network) -> None:
         """Remove the bridge; see `wherry.network.drivers.Driver`."""
         link = None if network.borrowed else rtnetlink.find_link(kernel.route, network.bridge)
-        if link is not None and link.kind == "bridge":
+        if link is not None and link.kind == "bridge" and _is_ours(kernel, network, link):
             kernel.route.request(rtnetlink.delete_link(link.number))
 
     def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
         """A veth pair, of which one side is a port of the bridge; see `wherry.network.drivers.Driver`."""
         bridge = rtnetlink.find_link(kernel.route, network.bridge)
-        if bridge is None:
+        if bridge is None or not (network.borrowed or _is_ours(kernel, network, bridge)):
             self.make(kernel, network)
             bridge = rtnetlink.find_link(kernel.route, network.bridge)
             assert bridge is not None  # just made
@@ -92,6 +104,14 @@ class BridgeDriver:
             rtnetlink.hairpin(port, True),
             rtnetlink.set_link(port, up=True),
         ]
+
+
+def _is_ours(kernel: Kernel, network: Network, link: Link) -> bool:
+    """Whether we made a bridge: another program's of the same name is not to be touched.
+
+    By its MAC address, if we were killed before it was marked.
+    """
+    return link.alias == kernel.mark or link.mac == _mac(network)
 
 
 def _mac(network: Network) -> str:

@@ -11,10 +11,11 @@ from typing import Final, NamedTuple, TypeVar
 
 from wherry.errors import Forbidden, InvalidInput, NotFound
 from wherry.network import pools
-from wherry.network.drivers import driver_of
+from wherry.network.drivers import check_interface_name, driver_of
 from wherry.network.model import (
     BUILTIN,
     DEFAULT_BRIDGE,
+    IFPREFIX,
     Address,
     Network,
     NetworkRequest,
@@ -28,10 +29,13 @@ __all__ = ["ROUTER", "built_in", "check_settings", "default_bridge", "define", "
 
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _MTU: Final = "com.docker.network.driver.mtu"
+_IPV6_MTU: Final = 1280
+"""The smallest with which the kernel does IPv6 (RFC 8200, 5)."""
 ROUTER: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
 """Names among a subnet's auxiliary addresses: another router than the bridge, as Docker names them."""
 _T = TypeVar("_T")
-_IPAM_DRIVERS: Final = ("", "default", "null")
+_IPAM_DRIVERS: Final = ("", "default")
+_LONGEST_NAME: Final = 255
 
 
 def mark_of(settings: NetworkSettings) -> str:
@@ -57,11 +61,14 @@ def define(request: NetworkRequest, around: Surroundings, settings: NetworkSetti
     driver = driver_of(request.driver)
     options = {**settings.default_options.get(request.driver, {}), **request.options}
     with_ipv4 = request.ipv4 is not False
-    with_ipv6 = _wants_ipv6(request, around)
+    mtu = mtu_of(options, around.mtu)
+    with_ipv6 = _wants_ipv6(request, around, mtu)
     if not with_ipv4 and not with_ipv6:
         raise InvalidInput("IPv4 or IPv6 must be enabled")
     subnets = pools.parse_subnets(request.subnets, around.used, ipv4=with_ipv4, ipv6=with_ipv6, chosen=around.choose)
     for version, wanted in ((4, with_ipv4), (6, with_ipv6)):
+        if sum(subnet.network.version == version for subnet in subnets) > 1:
+            raise Forbidden(f"{request.driver} driver doesn't support multiple subnets")
         if wanted and not any(subnet.network.version == version for subnet in subnets):
             subnets.append(Subnet(around.choose(version)))
     network = Network(
@@ -79,7 +86,7 @@ def define(request: NetworkRequest, around: Surroundings, settings: NetworkSetti
         ipam_options=request.ipam_options,
         subnets=tuple(subnets if request.driver == "dummy" else map(pools.with_gateway, subnets)),
         chosen=any(entry.subnet for entry in request.subnets),
-        mtu=mtu_of(options, around.mtu),
+        mtu=mtu,
     )
     return driver.check(network)
 
@@ -88,7 +95,9 @@ def _check(request: NetworkRequest) -> None:
     name = request.name
     if not name.strip():
         raise InvalidInput("invalid name: name is empty")
-    if any(c in "/:\0" or not c.isprintable() for c in name) or len(name) > 255:
+    if len(name) > _LONGEST_NAME:
+        raise InvalidInput(f"invalid name: it is longer than {_LONGEST_NAME} characters")
+    if any(c in "/:\0" or not c.isprintable() for c in name):
         raise InvalidInput(f"invalid name: {name!r} has characters that no network may have")
     if name in (*BUILTIN, "default"):
         raise Forbidden(f"operation is not permitted on predefined {name} network")
@@ -98,15 +107,29 @@ def _check(request: NetworkRequest) -> None:
         raise InvalidInput("networks of a swarm and networks without a driver are not known here")
     if request.config_from:
         raise NotFound(f'configuration network "{request.config_from}" does not exist')
+    if request.options.get(IFPREFIX):
+        check_interface_name(f"{request.options[IFPREFIX]}0")
     if request.ipam_driver not in _IPAM_DRIVERS:
         raise InvalidInput(f"error retrieving IPAM driver: {request.ipam_driver} not found")
 
 
-def _wants_ipv6(request: NetworkRequest, around: Surroundings) -> bool:
-    """Unasked, a bridge has IPv6 where the host has it; other networks have it where they name a subnet of it."""
-    if request.ipv6 is not None:
-        return request.ipv6
-    return (request.driver == "bridge" and around.ipv6) or any(":" in entry.subnet for entry in request.subnets)
+def _wants_ipv6(request: NetworkRequest, around: Surroundings, mtu: int) -> bool:
+    """Unasked, a bridge has IPv6 where the host has it; other networks have it where they name a subnet of it.
+
+    :raises InvalidInput: it is asked for, and its packets would not fit.
+    """
+    asked = request.ipv6
+    if asked is None and any(":" in entry.subnet for entry in request.subnets):
+        asked = True
+    if asked:
+        _check_ipv6_fits(mtu)
+    fits = request.driver == "bridge" and around.ipv6 and mtu >= _IPV6_MTU
+    return fits if asked is None else asked
+
+
+def _check_ipv6_fits(mtu: int) -> None:
+    if mtu < _IPV6_MTU:
+        raise InvalidInput(f"IPv6 needs an MTU of at least {_IPV6_MTU} bytes, not {mtu}")
 
 
 def mtu_of(options: dict[str, str], otherwise: int) -> int:
@@ -115,7 +138,7 @@ def mtu_of(options: dict[str, str], otherwise: int) -> int:
     :raises InvalidInput: it is no number that an interface takes.
     """
     text = options.get(_MTU, "")
-    if not text:
+    if text in ("", "0"):
         return otherwise
     if not text.isdecimal() or not 68 <= int(text) <= 65535:
         raise InvalidInput(f"driver option {_MTU}: invalid MTU {text!r}")
@@ -127,9 +150,7 @@ def mtu_of(options: dict[str, str], otherwise: int) -> int:
 
 def built_in(name: str, driver: str) -> Network:
     """The network ``host`` or ``none``."""
-    return Network(
-        id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns(), ipv4=False, ipam_driver="null"
-    )
+    return Network(id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns(), ipv4=False)
 
 
 def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network | None) -> Network:
@@ -139,7 +160,11 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
     :raises InvalidInput: the options make no sense together.
     :raises Forbidden: no subnet is left.
     """
-    with_ipv6 = settings.ipv6 if settings.ipv6 is not None else around.ipv6
+    given = settings.default_options.get("bridge", {})
+    mtu = settings.mtu or mtu_of(given, around.mtu)
+    if settings.ipv6:
+        _check_ipv6_fits(mtu)
+    with_ipv6 = settings.ipv6 if settings.ipv6 is not None else around.ipv6 and mtu >= _IPV6_MTU
     told4 = _Told(settings.bip, settings.fixed_cidr, settings.default_gateway)
     subnets = [_default_subnet(4, told4, old.subnet4 if old else None, around)]
     if with_ipv6:
@@ -150,11 +175,11 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
         "com.docker.network.bridge.enable_icc": str(settings.icc).lower(),
         "com.docker.network.bridge.enable_ip_masquerade": str(settings.ip_masq).lower(),
         "com.docker.network.bridge.host_binding_ipv4": settings.host_address,
-        **settings.default_options.get("bridge", {}),
+        **given,
     }
     plain = "wherry0" if settings.default_exec_root else f"wh{_hash(settings)}0"
     options[_BRIDGE_NAME] = settings.bridge or options.get(_BRIDGE_NAME) or plain
-    options[_MTU] = str(settings.mtu or mtu_of(options, around.mtu))
+    options[_MTU] = str(mtu)
     network = Network(
         id=old.id if old else secrets.token_hex(32),
         name=DEFAULT_BRIDGE,
@@ -163,7 +188,7 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
         ipv6=with_ipv6,
         options=options,
         subnets=tuple(subnets),
-        mtu=int(options[_MTU]),
+        mtu=mtu,
         borrowed=bool(settings.bridge),
     )
     return driver_of("bridge").check(network)

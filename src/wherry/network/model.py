@@ -27,6 +27,7 @@ __all__ = [
     "BUILTIN",
     "DEFAULT_BRIDGE",
     "IFNAME",
+    "IFPREFIX",
     "SYSCTLS",
     "Address",
     "Endpoint",
@@ -99,6 +100,7 @@ class NetworkSettings(Struct, frozen=True, kw_only=True):
 
 
 IFNAME: Final = "com.docker.network.endpoint.ifname"
+IFPREFIX: Final = "com.docker.network.container_iface_prefix"
 """The driver option that names an endpoint's interface."""
 
 SYSCTLS: Final = "com.docker.network.endpoint.sysctls"

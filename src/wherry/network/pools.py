@@ -142,14 +142,30 @@ def _parse(request: SubnetRequest, wrong: list[str], *, ipv6: bool, chosen: Call
         return None
     if str(whole) != _canonical(request.subnet):
         wrong.append(f"invalid subnet {request.subnet}: it should be {whole}")
+    if _is_nobodys(whole):
+        wrong.append(f"invalid subnet {request.subnet}: no container can have an address of it")
     part = _range(request.ip_range, whole, wrong)
-    gateway = _address(request.gateway, whole, f"invalid gateway {request.gateway}", wrong)
+    taken = _ends(whole)
+    gateway = _address(request.gateway, whole, f"invalid gateway {request.gateway}", wrong, taken)
     auxiliary: dict[str, Address] = {}
     for name, text in request.auxiliary.items():
-        address = _address(text, whole, f"invalid auxiliary address {name}", wrong)
+        address = _address(text, whole, f"invalid auxiliary address {name}", wrong, taken)
         if address is not None:
             auxiliary[name] = address
     return Subnet(whole, gateway, part, auxiliary)
+
+
+def _is_nobodys(whole: Prefix) -> bool:
+    """Whether the addresses mean this host, many hosts, or (the last of all) every host."""
+    last = int(whole.broadcast_address)
+    return whole.is_loopback or whole.is_multicast or last == (1 << whole.max_prefixlen) - 1
+
+
+def _ends(whole: Prefix) -> set[Address]:
+    """The addresses of the subnet itself and of all in it, where it has them (RFC 3021)."""
+    if whole.max_prefixlen - whole.prefixlen < 2:
+        return set()
+    return {whole.network_address, whole.broadcast_address} if whole.version == 4 else {whole.network_address}
 
 
 def _range(text: str, whole: Prefix, wrong: list[str]) -> Prefix | None:
@@ -171,7 +187,11 @@ def _range(text: str, whole: Prefix, wrong: list[str]) -> Prefix | None:
     return part
 
 
-def _address(text: str, whole: Prefix, complaint: str, wrong: list[str]) -> Address | None:
+def _address(text: str, whole: Prefix, complaint: str, wrong: list[str], taken: set[Address]) -> Address | None:
+    """An address of a subnet.
+
+    :param taken: those that are somebody's; the one that is found is added.
+    """
     if not text:
         return None
     try:
@@ -185,6 +205,9 @@ def _address(text: str, whole: Prefix, complaint: str, wrong: list[str]) -> Addr
     if address not in whole:
         wrong.append(f"{complaint}: parent subnet {whole} doesn't contain this address")
         return None
+    if address in taken:
+        wrong.append(f"{complaint}: Address already in use")
+    taken.add(address)
     return address
 
 
