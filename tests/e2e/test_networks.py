@@ -114,6 +114,27 @@ def test_a_network_shared_with_another_container_is_the_same(daemon: Daemon) -> 
     assert "port publishing and the container type network mode" in refused.stderr
 
 
+def test_a_container_whose_network_is_shared_may_be_renamed(daemon: Daemon) -> None:
+    identifier = serve(daemon, "web")
+    flags = ("--network", "container:web", "--pid", "container:web")
+    docker(daemon, "create", "--name", "guest", *flags, "busybox", "sleep", "1000")
+    docker(daemon, "rename", "web", "site")
+    docker(daemon, "start", "guest")
+    host = inspect(daemon, "guest")["HostConfig"]
+    assert (host["NetworkMode"], host["PidMode"]) == (f"container:{identifier}", f"container:{identifier}")
+    assert "It shares the network of the container site:" in " ".join(daemon.cli("explain", "guest").stdout.split())
+
+
+def test_clients_of_old_find_the_short_id_among_the_aliases(daemon: Daemon) -> None:
+    with network(daemon, "front"):
+        identifier = serve(daemon, "web", "--network", "front", "--network-alias", "www")
+        docker(daemon, "network", "connect", "bridge", "web")
+        for version, expected in (("v1.44", ["www", identifier[:12]]), ("v1.45", ["www"])):
+            shown = daemon.request("GET", f"/{version}/containers/web/json").json
+            places = shown["NetworkSettings"]["Networks"]
+            assert (places["front"]["Aliases"], places["bridge"]["Aliases"]) == (expected, None)
+
+
 def test_a_link_gives_a_name_and_variables(daemon: Daemon) -> None:
     serve(daemon, "db", "--expose", "5432", "-e", "SECRET=x")
     done = docker(daemon, "run", "--rm", "--link", "db:store", "busybox", "sh", "-c", "env; cat /etc/hosts")
@@ -123,6 +144,18 @@ def test_a_link_gives_a_name_and_variables(daemon: Daemon) -> None:
     assert f"{where}\tstore db" in done
     refused = daemon.docker("run", "--rm", "--link", "nobody:x", "busybox", "true")
     assert "could not get container for nobody: No such container: nobody" in refused.stderr
+
+
+def test_who_is_not_on_the_default_bridge_cannot_be_linked_to(daemon: Daemon) -> None:
+    flags = ("busybox", "sleep", "1000")
+    with network(daemon, "elsewhere"):
+        docker(daemon, "run", "-d", "--name", "far", "--network", "elsewhere", *flags)
+        docker(daemon, "run", "-d", "--name", "hosted", "--network", "host", *flags)
+        refused = daemon.docker("run", "--rm", "--link", "far:x", "busybox", "true")
+        assert "Cannot link to /far, as it does not belong to the default network" in refused.stderr
+        refused = daemon.docker("create", "--link", "hosted:x", "busybox", "true")
+        assert "host type networking can't be used with links" in refused.stderr
+        daemon.remove_containers()
 
 
 def test_extra_hosts_and_name_servers_are_written_into_the_files(daemon: Daemon) -> None:
@@ -162,6 +195,14 @@ def test_a_stopped_container_joins_when_it_starts(daemon: Daemon) -> None:
         assert list(inspect(daemon, "cat")["NetworkSettings"]["Networks"]) == ["later"]
 
 
+def test_what_a_network_cannot_give_is_refused_before_a_container_runs(daemon: Daemon) -> None:
+    with network(daemon, "mine", "--subnet", "10.215.7.0/24"):
+        docker(daemon, "create", "--name", "late", "busybox", "true")
+        refused = daemon.docker("network", "connect", "--ip", "10.216.7.9", "mine", "late")
+        assert "no configured subnet contains IP address 10.216.7.9" in refused.stderr
+        assert list(inspect(daemon, "late")["NetworkSettings"]["Networks"]) == ["bridge"]
+
+
 def test_leaving_the_last_network_leaves_a_container_alone(daemon: Daemon) -> None:
     docker(daemon, "run", "-d", "--name", "cat", "busybox", "sleep", "1000")
     docker(daemon, "network", "disconnect", "bridge", "cat")
@@ -196,8 +237,8 @@ def test_lists_and_filters(daemon: Daemon) -> None:
         serve(daemon, "web", "--network", "tagged", "-p", "80", "--expose", "81")
         names = ("network", "ls", "--format", "{{.Name}}", "--filter")
         for condition, expected in (
-            ("label=tier=front", "tagged"), ("type=custom", "tagged"), ("name=agg", "tagged"), ("dangling=true", ""),
-            ("driver=null", "none"), ("scope=swarm", ""),
+            ("label=tier=front", "tagged"), ("type=custom", "tagged"), ("name=agg", "tagged"), ("name=^tagged$", "tagged"),
+            ("name=^agg", ""), ("name=[", ""), ("dangling=true", ""), ("driver=null", "none"), ("scope=swarm", ""),
         ):  # fmt: skip
             assert docker(daemon, *names, condition) == expected, condition
         for condition, there in (

@@ -509,6 +509,41 @@ async def test_a_bridge_that_lost_its_address_gets_it_again(
     assert says_hello(victim[0], 80, (str(victim[1].ipv4), 80))
 
 
+@need("ip")
+async def test_a_bridge_that_lost_its_routes_gets_them_again(
+    networks: Networks, host: NetlinkSocket, victim: tuple[Sandbox, Endpoint]
+) -> None:
+    network = networks.get("bridge")
+    bridge = rtnetlink.find_link(host, network.bridge)
+    assert bridge is not None
+    for subnet in (each.network for each in network.subnets):
+        where = (subnet.network_address, subnet.prefixlen)
+
+        def whole(where: tuple[object, int] = where) -> bool:
+            there = [each for each in rtnetlink.routes(host) if (each.destination, each.prefix) == where]
+            return any(each.link == bridge.number for each in there)
+
+        harm = ["ip", "-6" if subnet.version == 6 else "-4", "route", "del", str(subnet), "dev", network.bridge]
+        await repaired(networks, lambda harm=harm: subprocess.run(harm, check=True, timeout=10), whole)
+    assert says_hello(victim[0], 80, (str(victim[1].ipv4), 80))
+
+
+async def test_a_bridge_that_lost_all_addresses_has_the_one_that_it_gave_itself_again(
+    networks: Networks, host: NetlinkSocket, victim: tuple[Sandbox, Endpoint]
+) -> None:
+    """Without it, no IPv6 neighbour is looked for when packets come from elsewhere."""
+    bridge = rtnetlink.find_link(host, networks.get("bridge").bridge)
+    assert bridge is not None
+
+    def own() -> set[tuple[object, int]]:
+        return {(each.address, each.prefix) for each in rtnetlink.addresses(host) if each.link == bridge.number}
+
+    before = own()
+    assert any(ip_address(str(address)).is_link_local for address, _ in before)
+    harm = [rtnetlink.delete_address(bridge.number, *each) for each in before]  # type: ignore[arg-type]
+    await repaired(networks, lambda: host.batch(harm), lambda: own() == before)
+
+
 async def test_tables_that_another_program_flushed_come_back(
     networks: Networks, victim: tuple[Sandbox, Endpoint]
 ) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "HOST",
     "NONE",
     "check_endpoint",
+    "check_link_target",
     "check_modes",
     "check_together",
     "is_default",
@@ -35,6 +36,7 @@ _DEFAULTS: Final = ("", "default")
 _PREDEFINED: Final = ("bridge", "default", HOST, NONE)
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-])[0-9a-fA-F]{2}(\1[0-9a-fA-F]{2}){4}")
 _UNDEFINED: Final = "This would result in undefined behavior"
+_HOST_LINKS: Final = f"conflicting options: host type networking can't be used with links. {_UNDEFINED}"
 
 
 def joined_container(mode: str | None) -> str | None:
@@ -63,11 +65,20 @@ def check_modes(config: ContainerConfig, host: HostConfig) -> None:
     if mode.startswith("container:") and not shared:
         raise InvalidInput("invalid container format container:<name|id>")
     if mode == HOST and host.links:
-        raise InvalidInput(f"conflicting options: host type networking can't be used with links. {_UNDEFINED}")
+        raise InvalidInput(_HOST_LINKS)
     if (shared or mode == HOST) and config.mac_address:
         raise InvalidInput("conflicting options: mac-address and the network mode")
     if shared:
         _check_shared(config, host)
+
+
+def check_link_target(host: HostConfig) -> None:
+    """Check that a container can be linked to.
+
+    :raises InvalidInput: it is on the host's network, where it has no address.
+    """
+    if host.network_mode == HOST:
+        raise InvalidInput(_HOST_LINKS)
 
 
 def _check_shared(config: ContainerConfig, host: HostConfig) -> None:

@@ -17,6 +17,7 @@ from wherry.engine.network_modes import (
     HOST,
     NONE,
     check_endpoint,
+    check_link_target,
     check_together,
     is_default,
     is_user_defined,
@@ -384,6 +385,8 @@ class Networking:
                 continue
             if strict and not other.state.is_alive:
                 raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}")
+            if strict and "bridge" not in other.endpoints:
+                raise Conflict(f"Cannot link to /{other.name}, as it does not belong to the default network")
             found.append((alias, other))
         return found
 
@@ -397,12 +400,12 @@ class Networking:
         return any(other is target for _, other in self._linked(container, strict=False))
 
     def _check_links(self, host: HostConfig) -> None:
-        """Check that what a new container links to is there.
+        """Check that what a new container links to is there, and has a network of its own.
 
-        :raises InvalidInput: it is not.
+        :raises InvalidInput: it is not, or has not.
         """
         for name, _ in parse_links(host.links or []):
-            self._linkable(name)
+            check_link_target(self._linkable(name).host)
 
     def _linkable(self, name: str) -> Container:
         try:

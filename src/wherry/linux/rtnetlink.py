@@ -398,16 +398,18 @@ def route(
     metric: int = 0,
     onlink: bool = False,
     family: int = socket.AF_INET,
+    replace: bool = True,
 ) -> Message:
     """Add a route, or replace the one of the same destination and metric.
 
     :param destination: None for the default route, of `family` (or of the gateway's).
     :param via: the gateway.
     :param onlink: the gateway is a neighbour, although no route says so.
+    :param replace: if False, a route that is there already is left as it is, and the kernel answers EEXIST.
     """
     body = _route(destination, prefix, via, link, kind=kind, metric=metric, onlink=onlink, family=family)
     what = f"add route to {_shown(destination, prefix)}" + (f" via {via}" if via else "")
-    return Message(Kind.NEWROUTE, body, NLM_F.CREATE | NLM_F.REPLACE, what)
+    return Message(Kind.NEWROUTE, body, NLM_F.CREATE | (NLM_F.REPLACE if replace else NLM_F.EXCL), what)
 
 
 def delete_route(

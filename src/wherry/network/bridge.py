@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_address
+import errno
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from msgspec.structs import replace
 
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, SystemCallError
 from wherry.linux import rtnetlink
 from wherry.linux.netlink import Message
 from wherry.linux.rtnetlink import Link
 from wherry.network.drivers import check_interface_name, is_true
 from wherry.network.firewall import Binding, BridgeRules, Guard
 from wherry.network.kernel import Kernel
-from wherry.network.model import Address, Endpoint, Network, Published
+from wherry.network.model import Address, Endpoint, Network, Prefix, Published
 
 __all__ = ["ICC", "MTU", "NAME", "BridgeDriver", "binding", "bridge_rules", "guard", "host_address"]
 
@@ -29,6 +30,7 @@ _NOT_DONE: Final = (
     "com.docker.network.bridge.inhibit_ipv4",
     "com.docker.network.bridge.trusted_host_interfaces",
 )
+_METRIC6: Final = 256  # IP6_RT_PRIO_ADDRCONF: of routes that come with addresses
 _GATEWAY_MODES: Final = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6")
 
 
@@ -73,7 +75,12 @@ class BridgeDriver:
         change = rtnetlink.set_link(
             link.number, up=True, mac=_mac(network), mtu=network.mtu, route_localnet=True, alias=kernel.mark
         )
+        if link.up and network.subnet6 and not any(each[0].is_link_local for each in had):
+            messages.append(rtnetlink.address(link.number, _link_local(_mac(network)), 64))
         kernel.route.batch([change, *messages])
+        for address, prefix in had & wanted:
+            if address:
+                _restore_route(kernel, link.number, ip_network((address, prefix), strict=False))
 
     def remove(self, kernel: Kernel, network: Network) -> None:
         """Remove the bridge; see `wherry.network.drivers.Driver`."""
@@ -112,6 +119,27 @@ def _is_ours(kernel: Kernel, network: Network, link: Link) -> bool:
     By its MAC address, if we were killed before it was marked.
     """
     return link.alias == kernel.mark or link.mac == _mac(network)
+
+
+def _restore_route(kernel: Kernel, link: int, subnet: Prefix) -> None:
+    """Make the route that came with the bridge's address, if somebody has removed it; with a new address it comes."""
+    metric = 0 if subnet.version == 4 else _METRIC6
+    try:
+        kernel.route.request(
+            rtnetlink.route(subnet.network_address, subnet.prefixlen, link=link, metric=metric, replace=False)
+        )
+    except SystemCallError as exc:
+        if exc.errno != errno.EEXIST:
+            raise
+
+
+def _link_local(mac: str) -> IPv6Address:
+    """The address that an interface gives itself (RFC 4291, appendix A).
+
+    The kernel makes it only when the link comes up; without one it looks for no IPv6 neighbour on behalf of others.
+    """
+    octets = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:])
 
 
 def _mac(network: Network) -> str:
