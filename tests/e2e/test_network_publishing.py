@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from networks import address, docker, fetch, fetch_inside, host_address, inspect, reaches, serve
+from networks import address, docker, fetch, fetch_inside, host_address, inspect, network, reaches, serve
 
 import needs
 from wherry.linux.process import CLONE, setns
@@ -99,6 +99,28 @@ def test_a_taken_port_is_refused_with_the_name_of_who_has_it(daemon: Daemon) -> 
         number = taken.getsockname()[1]
         third = daemon.docker("run", "--rm", "-p", f"127.0.0.1:{number}:80", "busybox", "true")
         assert (third.returncode, str(number) in third.stderr) == (125, True)
+
+
+def test_ports_move_to_a_network_without_ipv6(daemon: Daemon) -> None:
+    with network(daemon, "four", "--ipv6=false"):
+        serve(daemon, "web", "-p", "28095:80", "-p", "127.0.0.1:28096:80")
+        docker(daemon, "network", "connect", "four", "web")
+        docker(daemon, "network", "disconnect", "bridge", "web")
+        assert [fetch("127.0.0.1", port) for port in (28095, 28096)] == ["web", "web"]
+        shown = inspect(daemon, "web")["NetworkSettings"]["Ports"]["80/tcp"]
+        assert sorted(one["HostIp"] for one in shown) == ["0.0.0.0", "127.0.0.1"]
+
+
+def test_a_network_is_not_joined_when_a_port_that_it_would_publish_is_taken(daemon: Daemon) -> None:
+    with network(daemon, "inner", "--internal"):
+        docker(daemon, "run", "-d", "--name", "web", "--network", "inner", "-p", "28097:80", "busybox", "sleep", "1000")
+        serve(daemon, "holder", "-p", "28097:80")
+        refused = daemon.docker("network", "connect", "bridge", "web")
+        assert "port is already allocated (container 'holder' has it)" in refused.stderr
+        assert list(inspect(daemon, "web")["NetworkSettings"]["Networks"]) == ["inner"]
+        docker(daemon, "rm", "-f", "holder")
+        docker(daemon, "network", "connect", "bridge", "web")
+        assert inspect(daemon, "web")["NetworkSettings"]["Ports"]["80/tcp"]
 
 
 def test_a_port_that_is_not_published_is_not_there(daemon: Daemon) -> None:

@@ -237,8 +237,9 @@ def test_lists_and_filters(daemon: Daemon) -> None:
         serve(daemon, "web", "--network", "tagged", "-p", "80", "--expose", "81")
         names = ("network", "ls", "--format", "{{.Name}}", "--filter")
         for condition, expected in (
-            ("label=tier=front", "tagged"), ("type=custom", "tagged"), ("name=agg", "tagged"), ("name=^tagged$", "tagged"),
-            ("name=^agg", ""), ("name=[", ""), ("dangling=true", ""), ("driver=null", "none"), ("scope=swarm", ""),
+            ("label=tier=front", "tagged"), ("type=custom", "tagged"), ("name=agg", "tagged"), ("name=^agg", ""),
+            ("name=^tagged$", "tagged"), ("name=[", ""), ("dangling=true", ""), ("driver=null", "none"),
+            ("scope=swarm", ""),
         ):  # fmt: skip
             assert docker(daemon, *names, condition) == expected, condition
         for condition, there in (

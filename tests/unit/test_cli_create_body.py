@@ -48,6 +48,10 @@ def test_the_body_is_docker_s(case: dict[str, Any], folder: Path) -> None:
     assert body(*case["argv"]) == expected
 
 
+def test_an_ipv6_address_to_publish_on_needs_no_brackets() -> None:
+    assert body("-p", "::1:8080:80", "busybox") == body("-p", "[::1]:8080:80", "busybox")
+
+
 def test_variables_come_in_the_order_in_which_they_were_typed() -> None:
     assert body("-e", "A=1", "-e", "HOME", "-e", "NOSUCHVAR", "-eB=2", "busybox")["Env"] == [
         "A=1",
@@ -65,7 +69,8 @@ def test_variables_come_in_the_order_in_which_they_were_typed() -> None:
         (["--env-file", "/nonexist"], "open /nonexist: no such file or directory"),
         (["--device", "/x:/y:q"], "bad mode specified: q"),
         (["-p", "foo"], "invalid containerPort: foo"),
-        (["-p", "1:2:3:4"], "invalid publish opts format (should be address:host:container): 1:2:3:4"),
+        (["-p", "1:2:3:4"], "invalid IP address: 1:2"),
+        (["-p", "localhost:8080:80"], "invalid IP address: localhost"),
         (["-p", "1-3:1-2"], "invalid ranges specified for container and host Ports: 1-2 and 1-3"),
         (["-p", "80/icmp"], "invalid proto: icmp"),
         (["-p", "99999"], "invalid containerPort: 99999"),

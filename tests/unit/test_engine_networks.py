@@ -101,9 +101,10 @@ def test_what_is_published_follows_from_bindings_and_from_publish_all() -> None:
     )  # fmt: skip
     everything = port_requests(config, HostConfig(port_bindings=bound, publish_all_ports=True))
     assert [one.container_port for one in everything] == [53, 80, 81, 82]
-    for text in ("0x1", "70000", "5-4", "0-3"):
+    for wrong in (*(PortBinding(host_port=text) for text in ("0x1", "70000", "5-4", "0-3")),
+                  *(PortBinding(host_ip=text) for text in ("localhost", "fe80::1%eth0"))):  # fmt: skip
         with pytest.raises(InvalidInput):
-            port_requests(config, HostConfig(port_bindings={"80": [PortBinding(host_port=text)]}))
+            port_requests(config, HostConfig(port_bindings={"80": [wrong]}))
 
 
 def _endpoint(**members: object) -> Endpoint:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WAIT_CONDITIONS: Final = ("not-running", "next-exit", "removed")
 _TAR: Final = "application/x-tar"
+_ALIASES_WITHOUT_ID: Final = (1, 45)  # the API version from which the short ID is in ``DNSNames`` only
 _MAC_BY_NETWORK: Final = (1, 44)  # the API version from which a MAC address belongs to a place on a network
 _MAC_DEPRECATED: Final = (
     "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
@@ -141,7 +142,10 @@ class ContainerRoutes:
 
     async def inspect(self, call: Call) -> StreamResponse:
         """ContainerInspect."""
-        return reply(self._containers.inspect(call.id, call.flag("size")))
+        shown = self._containers.inspect(call.id, call.flag("size"))
+        if call.version < _ALIASES_WITHOUT_ID:
+            _add_short_id(shown)
+        return reply(shown)
 
     async def start(self, call: Call) -> StreamResponse:
         """ContainerStart. A body was allowed up to API 1.23; dockerd's refusal is repeated."""
@@ -237,6 +241,13 @@ class ContainerRoutes:
     async def prune(self, call: Call) -> StreamResponse:
         """ContainerPrune."""
         return reply(await self._containers.prune(call.filters()))
+
+
+def _add_short_id(shown: Json) -> None:
+    """Among the aliases on networks with names, where clients of old look for it."""
+    for place in shown["NetworkSettings"]["Networks"].values():
+        if place["DNSNames"] is not None:
+            place["Aliases"] = [*(place["Aliases"] or ()), shown["Id"][:12]]
 
 
 def terminal_size(call: Call) -> tuple[int, int]:

@@ -38,16 +38,26 @@ def _protocol(text: str) -> tuple[str, str]:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Cut ``[address:][host port:]container port``; an IPv6 address stands in brackets."""
+    """Cut ``[address:][host port:]container port``; an IPv6 address may stand in brackets."""
     head, colon, container = text.rpartition(":")
     if not colon:
         return "", "", container
     address, _, host = head.rpartition(":")
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    elif ":" in address:
-        raise _invalid(f"invalid publish opts format (should be address:host:container): {text}")
+    if address and not _is_address(address):
+        raise _invalid(f"invalid IP address: {address}")
     return address, host, container
+
+
+def _is_address(text: str) -> bool:
+    from socket import AF_INET, AF_INET6, inet_pton
+
+    try:
+        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except OSError:
+        return False
+    return True
 
 
 def _long_form(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,7 +80,7 @@ class Creator:
 
         config = _config_of(request)
         host = request.host_config or HostConfig()
-        self._check_joined(host)
+        self._settle_joined(host)
         warnings = [*leave_out(host, cgroups.features), *validate_create(config, host)]
         if not config.image:
             raise InvalidInput("no image was specified")
@@ -120,15 +120,23 @@ class Creator:
         finally:
             self._registry.release_name(reserved)
 
-    def _check_joined(self, host: HostConfig) -> None:
-        """Refuse namespaces of containers that do not exist; whether they run is seen at the start."""
-        for mode in (host.ipc_mode, host.pid_mode):
-            joined = joined_container(mode)
-            if joined:
-                try:
-                    self._registry.get(joined)
-                except NotFound as exc:
-                    raise InvalidInput(exc.message) from exc
+    def _settle_joined(self, host: HostConfig) -> None:
+        """Name containers whose namespaces are joined by their IDs, which stay when one is renamed.
+
+        Whether they run is seen at the start; so is, as in Docker, whether one whose network is joined exists.
+
+        :raises InvalidInput: there is no such container.
+        """
+        try:
+            host.ipc_mode, host.pid_mode = self._by_id(host.ipc_mode), self._by_id(host.pid_mode)
+        except NotFound as exc:
+            raise InvalidInput(exc.message) from exc
+        with suppress(NotFound):
+            host.network_mode = self._by_id(host.network_mode)
+
+    def _by_id(self, mode: str | None) -> str | None:
+        joined = joined_container(mode)
+        return f"container:{self._registry.get(joined).id}" if joined else mode
 
     def _make(self, name: str, definition: Definition) -> Container:
         container = self._registry.add(name, definition)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from wherry.engine.container import Container
 from wherry.engine.images import Images
 from wherry.engine.launcher import Launcher
-from wherry.engine.network_modes import is_user_defined
+from wherry.engine.network_modes import is_user_defined, joined_container
 from wherry.engine.network_ports import listed_ports
 from wherry.engine.network_shown import dns_names
 from wherry.engine.registry import Registry
@@ -55,13 +55,19 @@ class Explainer:
             "Mounts": _mounts(container),
             "Layers": self._layers(container),
             "Writable": self._writable(container),
-            "Network": _network(container),
+            "Network": {"Mode": self._network_mode(container), **_network(container)},
             "Limits": self._limits(container),
             "Capabilities": {"Kept": kept, "Dropped": sorted({capabilities.text(cap) for cap in CAP} - {*kept})},
             "Seccomp": self._seccomp(container, kept),
             "NoNewPrivileges": _status_field(state.pid, "NoNewPrivs") == "1",
             "Exit": self._exit(container),
         }
+
+    def _network_mode(self, container: Container) -> str:
+        """With the name of the container whose network is shared, not its ID."""
+        mode = container.host.network_mode or "none"
+        other = self._registry.find(joined_container(mode) or "")
+        return mode if other is None else f"container:{other.name}"
 
     def _namespaces(self, container: Container) -> list[Json]:
         if not container.state.is_alive:
@@ -137,9 +143,8 @@ class Explainer:
 
 
 def _network(container: Container) -> Json:
-    """Its network mode, and its places on networks while it runs."""
+    """Its networks, and its places on them while it runs."""
     return {
-        "Mode": container.host.network_mode or "none",
         "Networks": list(container.definition.networks),
         "Places": [
             {

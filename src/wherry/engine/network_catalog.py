@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -247,13 +248,21 @@ class NetworkCatalog:
 _TRUE: Final = ("true", "1")
 _FALSE: Final = ("false", "0")
 _FILTERS: Final[Mapping[str, Callable[[Network, str], bool]]] = {
-    "name": lambda network, value: value in network.name,
-    "id": lambda network, value: network.id.startswith(value),
+    "name": lambda network, value: _matches(network.name, value),
+    "id": lambda network, value: _matches(network.id, value),
     "driver": lambda network, value: network.driver == value,
     "scope": lambda network, value: network.scope == value,
     "type": lambda network, value: network.is_builtin == (value == "builtin"),
     "label": lambda network, value: has_label(network.labels, value),
 }
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """As in Docker: a regular expression that fits anywhere; what is none fits nowhere."""
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return False
 
 
 def _check_values(name: str, values: list[str]) -> None:

@@ -90,9 +90,11 @@ def _address(text: str | None) -> Address | None:
     if not text:
         return None
     try:
-        return ip_address(text.strip("[]"))
+        if "%" not in text:  # an interface to go with a link-local address, which the firewall cannot know
+            return ip_address(text.strip("[]"))
     except ValueError:
-        raise InvalidInput(f'invalid IP address in port binding: "{text}"') from None
+        pass
+    raise InvalidInput(f'invalid IP address in port binding: "{text}"')
 
 
 # --- shown ----------------------------------------------------------------------------------------

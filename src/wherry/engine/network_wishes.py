@@ -34,11 +34,13 @@ def wishes_of(settings: EndpointSettings, ports: tuple[PortRequest, ...]) -> Wis
     )
 
 
-def same_ports(published: Iterable[Published]) -> tuple[PortRequest, ...]:
-    """Requests for exactly the places on the host that are published now."""
+def same_ports(published: Iterable[Published], network: Network) -> tuple[PortRequest, ...]:
+    """Requests for exactly the places on the host that are published now, as far as a network has their family."""
+    has = {subnet.network.version for subnet in network.subnets}
     return tuple(
         PortRequest(one.protocol, one.container_port, one.host_address, one.host_port, one.host_port)
         for one in published
+        if one.host_address.version in has
     )
 
 

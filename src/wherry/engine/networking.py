@@ -30,7 +30,7 @@ from wherry.engine.network_ports import port_requests
 from wherry.engine.network_shown import dns_names
 from wherry.engine.network_wishes import publishing_network, same_ports, wishes_of
 from wherry.engine.registry import Registry
-from wherry.errors import Conflict, InvalidInput, NotFound, SystemCallError, SystemFault, WherryError
+from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, SystemCallError, SystemFault, WherryError
 
 if TYPE_CHECKING:
     from wherry.engine.config import ContainerConfig, HostConfig
@@ -260,6 +260,8 @@ class Networking:
         async with container.lock:
             network = self._networks.get(ref)
             members = container.definition.networks
+            if container.state.is_alive and network.name in members:
+                raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
             if container.host.network_mode == HOST or joined_container(container.host.network_mode):
                 raise InvalidInput(
                     "container sharing network namespace with another container or host cannot be connected to any "
@@ -271,6 +273,7 @@ class Networking:
             if container.state.is_alive:
                 await self._connect_now(container, network, settings)
             elif network.name not in members:
+                self._networks.check_wishes(network, wishes_of(settings, ()))
                 members[network.name] = settings
             self._registry.save_definition(container)
 
@@ -283,7 +286,12 @@ class Networking:
         container.definition.networks[network.name] = settings
         had_names = self._names.is_present(container.id)
         self._entered(container, network)
-        await self._settle_ports(container, sandbox)
+        try:
+            await self._settle_ports(container, sandbox)
+        except WherryError:
+            await self._disconnect_now(container, network.name, force=True)
+            del container.definition.networks[network.name]
+            raise
         self.refresh(container)
         if not had_names:
             await self._serve_names(container, sandbox)
@@ -344,10 +352,10 @@ class Networking:
         present = next(((name, e) for name, e in container.endpoints.items() if e.published), None)
         if target is None or (present is not None and present[0] == target.name):
             return
-        ports = same_ports(left) or port_requests(container.config, container.host)
+        ports = same_ports(left, target) if left else port_requests(container.config, container.host)
         if present is not None:
             name, endpoint = present
-            ports = same_ports(endpoint.published)
+            ports = same_ports(endpoint.published, target)
             container.endpoints[name] = await self._networks.publish(sandbox, endpoint.network_id, ())
         if ports:
             container.endpoints[target.name] = await self._networks.publish(sandbox, target.id, ports)
@@ -402,8 +410,12 @@ class Networking:
     def _check_links(self, host: HostConfig) -> None:
         """Check that what a new container links to is there, and has a network of its own.
 
+        On a network with names a link is only one more name, perhaps of a container that is still to come.
+
         :raises InvalidInput: it is not, or has not.
         """
+        if is_user_defined(host.network_mode or ""):
+            return
         for name, _ in parse_links(host.links or []):
             check_link_target(self._linkable(name).host)
 

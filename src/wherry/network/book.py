@@ -22,7 +22,7 @@ from wherry.network.model import IFNAME, IFPREFIX, Address, Endpoint, Gateways, 
 from wherry.network.ports import PortTable
 from wherry.network.state import State
 
-__all__ = ["Book", "gateways_of"]
+__all__ = ["Book", "check_wishes", "gateways_of"]
 
 _T = TypeVar("_T", IPv4Address, IPv6Address)
 _INTERFACE: Final = "eth"
@@ -147,7 +147,7 @@ class Book:
         mac = parse_mac(wishes.mac) if wishes.mac else None
         name = wishes.driver_options.get(IFNAME) or self._free_name(owner, network.options.get(IFPREFIX) or _INTERFACE)
         check_interface_name(name)
-        _check_wishes(network, wishes)
+        check_wishes(network, wishes)
         ipv4 = self._address(network, 4, wishes.ipv4)
         try:
             ipv6 = self._address(network, 6, wishes.ipv6)
@@ -280,7 +280,7 @@ def _router(network: Network, subnet: Subnet | None, kind: type[_T]) -> _T | Non
     return found if isinstance(found, kind) else None
 
 
-def _check_wishes(network: Network, wishes: Wishes) -> None:
+def check_wishes(network: Network, wishes: Wishes) -> None:
     """Refuse addresses that no subnet of the network has, in Docker's words.
 
     :raises InvalidInput: one is wished for.

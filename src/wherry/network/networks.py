@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.linux.namespaces import open_namespace
-from wherry.network.book import Book, gateways_of
+from wherry.network.book import Book, check_wishes, gateways_of
 from wherry.network.definition import built_in, check_settings, default_bridge, define, mark_of
 from wherry.network.kernel import Kernel
 from wherry.network.model import DEFAULT_BRIDGE, Wishes
@@ -220,6 +220,13 @@ class Networks:
     def sandbox(self, owner: str) -> Sandbox | None:
         """The sandbox that an owner has."""
         return self._sandboxes.get(owner)
+
+    def check_wishes(self, network: Network, wishes: Wishes) -> None:
+        """See whether a network could fulfil wishes, for an owner that will connect later.
+
+        :raises InvalidInput: it cannot.
+        """
+        check_wishes(network, wishes)
 
     async def connect(self, sandbox: Sandbox, network: Network, wishes: Wishes) -> Endpoint:
         """Give an owner a place on a network, also while it runs.

@@ -29,7 +29,7 @@ COMMAND = Command(
 
 def _addresses(bindings: list[dict[str, str]] | None) -> list[str]:
     result = []
-    for binding in bindings or ():
+    for binding in sorted(bindings or (), key=lambda one: (":" in one["HostIp"], one["HostIp"], int(one["HostPort"]))):
         host = binding["HostIp"]
         result.append(f"[{host}]:{binding['HostPort']}" if ":" in host else f"{host}:{binding['HostPort']}")
     return result
