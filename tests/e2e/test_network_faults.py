@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import docker as docker_py
 import pytest
@@ -184,12 +185,26 @@ def test_docker_py_makes_joins_and_leaves_networks(daemon: Daemon, busybox: str,
 
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="needs apt's mirrors")
-def test_the_outside_is_reached_from_inside(daemon: Daemon, clean: None) -> None:
-    options = "-o Dir::State::lists=/tmp/lists -o Dir::Cache=/tmp/cache -o APT::Sandbox::User=root"
-    command = f"mkdir -p /tmp/lists/partial /tmp/cache/archives/partial; apt-get {options} update 2>&1 | tail -5"
-    outside = subprocess.run(["apt-get", "-qq", "--print-uris", "update"], capture_output=True, text=True, check=False)
-    if outside.returncode != 0:
-        pytest.skip("apt is not set up here")
+def test_the_outside_is_reached_from_inside(daemon: Daemon, clean: None, tmp_path: Path) -> None:
+    sources = subprocess.run(["apt-get", "--print-uris", "update"], capture_output=True, text=True, check=False)
+    if sources.returncode != 0 or not sources.stdout.strip():
+        pytest.skip("apt has no sources here")
     mounts = [word for path in ("/etc/apt", "/etc/ssl") for word in ("-v", f"{path}:{path}:ro")]
-    done = daemon.docker("run", "--rm", *mounts, "host", "sh", "-c", command, timeout=120)
+    proxies = [word for name in ("http_proxy", "https_proxy", "no_proxy") for word in ("-e", name)]
+    done = daemon.docker("run", "--rm", *mounts, *proxies, "host", "sh", "-c", apt_update("/tmp"), timeout=120)
+    if "Fetched" not in done.stdout:
+        ours = subprocess.run(
+            ["sh", "-c", apt_update(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+        )
+        if "Fetched" not in ours.stdout:
+            pytest.skip("apt's mirrors do not answer this machine itself either")
     assert "Fetched" in done.stdout, done.stdout + done.stderr
+
+
+def apt_update(where: object) -> str:
+    """A command that fetches apt's lists into a directory, and gives up soon where nobody answers."""
+    options = (
+        f"-o Dir::State::lists={where}/lists -o Dir::Cache={where}/cache -o APT::Sandbox::User=root "
+        "-o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20"
+    )
+    return f"mkdir -p {where}/lists/partial {where}/cache/archives/partial; apt-get {options} update 2>&1 | tail -5"
