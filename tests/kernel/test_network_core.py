@@ -464,6 +464,13 @@ async def test_a_veth_that_was_deleted_comes_back_with_the_same_addresses(
     assert says_hello(sandbox, 80, ("127.0.0.1", 7400))
 
 
+async def test_who_goes_while_something_is_repaired_does_not_come_back(networks: Networks) -> None:
+    wish = (PortRequest("tcp", 80, None, 7500, 7500),)
+    for number in range(5):
+        sandbox, _ = await place(networks, number, publish=wish)
+        await asyncio.gather(networks._upkeep._repair(), networks.release(sandbox.owner))
+
+
 async def test_a_bridge_that_was_deleted_comes_back_with_its_ports(
     networks: Networks, host: NetlinkSocket, victim: tuple[Sandbox, Endpoint]
 ) -> None:

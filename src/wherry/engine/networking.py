@@ -278,9 +278,7 @@ class Networking:
             self._registry.save_definition(container)
 
     async def _connect_now(self, container: Container, network: Network, settings: EndpointSettings) -> None:
-        sandbox = self._networks.sandbox(container.id) or self._networks.adopt(
-            container.id, container.name, container.state.pid
-        )
+        sandbox = self._networks.sandbox(container.id) or self._adopted(container)
         endpoint = await self._networks.connect(sandbox, network, wishes_of(settings, ()))
         container.endpoints[network.name] = endpoint
         container.definition.networks[network.name] = settings
@@ -295,6 +293,13 @@ class Networking:
         self.refresh(container)
         if not had_names:
             await self._serve_names(container, sandbox)
+
+    def _adopted(self, container: Container) -> Sandbox:
+        """The sandbox of a container that had none of ours when it started."""
+        try:
+            return self._networks.adopt(container.id, container.name, container.state.pid)
+        except SystemCallError as exc:  # it has just ended
+            raise Conflict(f"container {container.id} is not running", cause=str(exc)) from exc
 
     async def disconnect(self, container: Container, ref: str, *, force: bool) -> None:
         """Take a container off a network.
@@ -331,10 +336,11 @@ class Networking:
         if endpoint is not None:
             sandbox = self._networks.sandbox(container.id)
             assert sandbox is not None  # it has an endpoint
-            gone = await self._networks.disconnect(sandbox, endpoint.network_id, force=force)
+            network = self._networks.get(endpoint.network_id)  # it may be removed as soon as nobody is on it
             del container.endpoints[name]
             self._names.left(container.id, endpoint.network_id)
-            self._tell(container, self._networks.get(endpoint.network_id), "disconnect")
+            gone = await self._networks.disconnect(sandbox, endpoint.network_id, force=force)
+            self._tell(container, network, "disconnect")
             await self._settle_ports(container, sandbox, gone.published)
 
     def _left(self, container: Container) -> None:

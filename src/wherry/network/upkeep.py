@@ -122,9 +122,9 @@ class Upkeep:
             _log.warning("networks: %s", failure)
 
     async def _restore(self, *, anew: bool) -> Sequence[str]:
-        networks = [n for n in self._book.networks.values() if n.driver not in NOT_IN_KERNEL]
-        places = self._places()
-        forwarding = await self._note_forwarding(networks)
+        forwarding = await self._note_forwarding(self._networks())
+        # Both as the book has them now: what has gone while something was waited for would come back.
+        networks, places = self._networks(), self._places()
         failures = await self._kernel.run(
             self.work.restore, networks, places, forwarding, anew=anew, closed=self._closed
         )
@@ -159,6 +159,9 @@ class Upkeep:
                 await self._repair()
             except WherryError as exc:
                 _log.warning("the host does not forward for a new network network=%s error=%s", network.name, exc)
+
+    def _networks(self) -> Sequence[Network]:
+        return [network for network in self._book.networks.values() if network.driver not in NOT_IN_KERNEL]
 
     def _places(self) -> Sequence[Place]:
         from wherry.network.restore import Place  # noqa: PLC0415 - the daemon answers before it needs this
