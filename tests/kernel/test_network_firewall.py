@@ -305,6 +305,25 @@ def test_an_internal_network_may_call_to_all_on_its_bridge(lab: Lab, to: str) ->
         assert host.recv(100) == b"who is there"
 
 
+@pytest.mark.parametrize("to", ["192.0.2.255", "10.91.0.255"])
+def test_an_internal_network_does_not_call_to_all_on_other_links(lab: Lab, to: str) -> None:
+    """The host receives what is sent to the broadcast address of any of its links."""
+
+    def heard(name: str) -> bool:
+        with lab.containers[name].socket(socket.AF_INET, UDP) as caller, lab.host.socket(socket.AF_INET, UDP) as host:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            host.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            host.bind(("", 5000))
+            caller.sendto(b"who is there", (to, 5000))
+            try:
+                return host.recv(100) == b"who is there"
+            except TimeoutError:
+                return False
+
+    assert not heard("i1")
+    assert heard("b1"), "other networks do"
+
+
 @VERSIONS
 def test_an_internal_network_finds_the_host_anew(lab: Lab, version: int) -> None:
     for place, interface in ((lab.containers["i1"], "eth0"), (lab.host, "br-i")):

@@ -132,7 +132,7 @@ STOPS = [
     ("outside", "web", "80", "rule", "chain dnat_only: drop"),
     ("outside", "10.0.2.2", "80", "rule", "chain dnat_only: drop"),
     ("outside", "vault", "", "rule", "oifname @internal drop"),
-    ("outside", "127.0.0.1", "9090", "rule", "chain loopback_stays"),
+    ("outside", "127.0.0.1", "9090", "rule", "chain arrival"),
     ("outside", "192.0.2.1", "9090", "port", "no program of the host listens at port 9090/tcp"),
     ("outside", "192.0.2.1", "631", "port", "listens at port 631/tcp only on 127.0.0.1"),
     ("vault", "outside", "", "route", "no default route for IPv4: it is only on secret"),

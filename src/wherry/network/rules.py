@@ -195,7 +195,7 @@ _ICMPV6: Final = {
     "nd-redirect": 137,
 }
 _PACKET_TYPES: Final = {"host": 0}  # PACKET_HOST of linux/if_packet.h
-_ADDRESS_KINDS: Final = {"local": 2, "broadcast": 3, "multicast": 5}  # RTN_* of linux/rtnetlink.h
+_ADDRESS_KINDS: Final = {"unicast": 1, "local": 2, "broadcast": 3, "multicast": 5}  # RTN_* of linux/rtnetlink.h
 
 
 def _family_first(fields: Sequence[_Field]) -> bytes:
@@ -281,7 +281,10 @@ def is_loopback(direction: str) -> Part:
 
 
 def fib(kind: str, *, on_this_link: bool = False) -> Part:
-    """The destination is ``local``, ``broadcast`` or ``multicast`` to the host, or to the link it came by."""
+    """What the destination is to the host, or to the link that the packet came by.
+
+    :param kind: ``local``, ``broadcast``, ``multicast``, or ``unicast``: somewhere else.
+    """
     flags = FibFlag.DADDR | (FibFlag.IIF if on_this_link else 0)
     code = nft.fib_type(flags) + nft.cmp(Operator.EQ, _native(_ADDRESS_KINDS[kind]))
     return Part(f"fib daddr {'. iif ' if on_this_link else ''}type {kind}", code)

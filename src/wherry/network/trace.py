@@ -300,7 +300,7 @@ class _Walk:
         if address is not None and address.is_loopback and self._source != HOST:
             if self._from is not None:
                 raise self._stop("route", f"{address} means {self._from.name} itself")
-            raise self._stop("rule", rule_named("loopback_stays", "to 127.0.0.0/8, but not on lo"))
+            raise self._stop("rule", rule_named("arrival", "to 127.0.0.0/8, but not on lo"))
         if self._from is None:
             self._pass("route", "on the host itself" if self._source == HOST else "the host is reached from outside")
         else:
@@ -351,7 +351,7 @@ class _Walk:
         if address is not None and address.is_loopback and self._source != HOST:
             if self._from is not None:
                 raise self._stop("route", f"{address} means {self._from.name} itself")
-            raise self._stop("rule", rule_named("loopback_stays", "to 127.0.0.0/8, but not on lo"))
+            raise self._stop("rule", rule_named("arrival", "to 127.0.0.0/8, but not on lo"))
         if self._from is None:
             return
         networks = self._networks_of(self._from)
