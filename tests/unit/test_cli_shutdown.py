@@ -12,6 +12,8 @@ from wherry.cli.main import run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 LINGERS = 0.5  # seconds
 A_DAEMON_THAT_LINGERS = f"""
 import os, socket, sys, time
@@ -24,16 +26,20 @@ while True:
     if connection.recv(65536):
         os.unlink(sys.argv[1])
         listener.close()
-        connection.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+        connection.sendall(sys.argv[2].replace("|", "\\r\\n").encode())
         time.sleep({LINGERS})
         sys.exit()
 """
 
 
+NOTHING = "HTTP/1.1 204 No Content||"
+SOMETHING = '{"Warnings": ["forwarding stays on"]}'
+
+
 def test_it_waits_for_the_end_of_the_process(tmp_path: Path) -> None:
     path = tmp_path / "wherry.sock"
     with subprocess.Popen(
-        [sys.executable, "-c", A_DAEMON_THAT_LINGERS, path], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", A_DAEMON_THAT_LINGERS, path, NOTHING], stdout=subprocess.PIPE, text=True
     ) as daemon:
         assert daemon.stdout
         assert daemon.stdout.readline() == "listening\n"
@@ -42,3 +48,15 @@ def test_it_waits_for_the_end_of_the_process(tmp_path: Path) -> None:
         assert time.monotonic() - began >= LINGERS
         assert daemon.wait(1) == 0
     assert run(["-H", f"unix://{path}", "system", "shutdown"]) == 0
+
+
+def test_what_the_daemon_has_to_leave_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "wherry.sock"
+    answer = f"HTTP/1.1 200 OK|Content-Type: application/json|Content-Length: {len(SOMETHING)}||{SOMETHING}"
+    with subprocess.Popen(
+        [sys.executable, "-c", A_DAEMON_THAT_LINGERS, path, answer], stdout=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stdout
+        assert daemon.stdout.readline() == "listening\n"
+        assert run(["-H", f"unix://{path}", "system", "shutdown", "--kill"]) == 0
+    assert capsys.readouterr().err == "WARNING: forwarding stays on\n"

@@ -31,7 +31,7 @@ from wherry.api.transfer import finished
 from wherry.api.volumes import VolumeRoutes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp.web import BaseRequest, StreamResponse
 
@@ -106,7 +106,7 @@ async def _run(route: Route, call: Call) -> StreamResponse:
     return await finished(route.handler(call))
 
 
-def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[None]]) -> Api:
+def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[Sequence[str]]]) -> Api:
     """Build the API over an engine; needs the running event loop.
 
     :param shut_down: asks the daemon to end, with every container if told so.

@@ -11,7 +11,7 @@ from wherry.api.routing import Route
 from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp.web import StreamResponse
 
@@ -51,7 +51,7 @@ class System(Protocol):
 class SystemRoutes:
     """The operations on the engine."""
 
-    def __init__(self, system: System, shut_down: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(self, system: System, shut_down: Callable[[bool], Awaitable[Sequence[str]]]) -> None:
         """Take the engine, and what asks the daemon to end (with every container, if told so)."""
         self._system = system
         self._shut_down = shut_down
@@ -93,7 +93,7 @@ class SystemRoutes:
     async def shut_down(self, call: Call) -> StreamResponse:
         """End the daemon, with ``kill`` after every container and the keeper; an operation of wherry's own.
 
-        The answer comes when what was asked for is done; then the daemon ends.
+        The answer comes when what was asked for is done; then the daemon ends. It tells what had to be left.
         """
-        await self._shut_down(call.flag("kill"))
-        return empty()
+        left = await self._shut_down(call.flag("kill"))
+        return reply({"Warnings": list(left)}) if left else empty()

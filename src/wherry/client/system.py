@@ -50,6 +50,11 @@ class System:
         """Try credentials at a registry. :raises wherry.errors.Unauthenticated: it does not take them."""
         return dict(self._client.json("POST", "/auth", json=dict(auth)))
 
-    def shutdown(self, *, kill: bool = False) -> None:
-        """End the daemon (wherry's own addition to the API). :param kill: and every container with it."""
-        self._client.do("POST", "/wherry/shutdown", {"kill": kill})
+    def shutdown(self, *, kill: bool = False) -> list[str]:
+        """End the daemon (wherry's own addition to the API).
+
+        :param kill: and every container with it.
+        :returns: what it had to leave on the machine, and why, in sentences.
+        """
+        answer = self._client.json("POST", "/wherry/shutdown", {"kill": kill})
+        return list(answer["Warnings"]) if answer else []

@@ -18,6 +18,7 @@ from wherry.engine.engine import Engine
 from wherry.errors import WherryError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wherry.daemon.background import Background
@@ -54,15 +55,20 @@ class Daemon:
         """Return when the daemon was asked to end."""
         await self._end.wait()
 
-    async def shut_down(self, kill: bool) -> None:
-        """End; with `kill` every container and the keeper end first. Returns when only the daemon itself is left."""
+    async def shut_down(self, kill: bool) -> Sequence[str]:
+        """End; with `kill` every container and the keeper end first. Returns when only the daemon itself is left.
+
+        :returns: what stays on the machine all the same, and why, in sentences.
+        """
         self._stop_listening()
+        left: Sequence[str] = ()
         try:
             if kill:
-                await self._engine.shutdown(kill=True)
+                left = await self._engine.shutdown(kill=True)
                 self._killed = True
         finally:
             self._end.set()
+        return left
 
     async def close(self) -> None:
         """Answer no more, and let go of the containers, which go on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -297,11 +297,14 @@ class Engine:
         self._database.close()
         self.images.store.close()
 
-    async def shutdown(self, *, kill: bool) -> None:
+    async def shutdown(self, *, kill: bool) -> Sequence[str]:
         """End the engine; with `kill` every container ends first, the keeper too, and nothing is left in the kernel.
 
         Containers get their stop signal and the settings' shutdown timeout, as at ``docker stop``.
+
+        :returns: what is left in the kernel all the same, and why, in sentences.
         """
+        left: Sequence[str] = ()
         if kill:
             alive = [c for c in self._registry if c.state.is_alive or c.restart is not None]
             timeout = self.settings.shutdown_timeout
@@ -309,9 +312,10 @@ class Engine:
             await self._lifecycle.settle()
             self._closing = True
             await self._link.end()
-            await self._networks.shutdown()
+            left = await self._networks.shutdown()
             self._networks_ended = True
             remove_empty_cgroup(self._launcher.cgroup_parent)
             for name in ("containers", "rootfs"):
                 files.remove_tree(self.settings.exec_root / name)
         await self.close()
+        return left

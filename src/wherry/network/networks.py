@@ -445,13 +445,17 @@ class Networks:
             await self._stop()
             await self._finish()
 
-    async def shutdown(self) -> None:
-        """Remove every bridge, link and table of this engine's from the kernel; definitions stay."""
+    async def shutdown(self) -> Sequence[str]:
+        """Remove every bridge, link and table of this engine's from the kernel; definitions stay.
+
+        :returns: what stays in the kernel, too, and why, in sentences.
+        """
         await self._stop()
         for owner in tuple(self._sandboxes):
             await self.release(owner)
-        await self._upkeep.remove_everything()
+        left = await self._upkeep.remove_everything()
         await self._finish()
+        return left
 
     async def _stop(self) -> None:
         self._closed = True

@@ -214,14 +214,22 @@ class Upkeep:
             await self._forwarder.close()
             self._forwarder = None
 
-    async def remove_everything(self) -> None:
-        """Remove all interfaces and tables of this engine's, and switch forwarding off again."""
+    async def remove_everything(self) -> Sequence[str]:
+        """Remove all interfaces and tables of this engine's, and switch forwarding off again.
+
+        :returns: what stays and why, in sentences.
+        """
         forwarding = await self._kernel.run(self.work.examine_forwarding, self._state.word(_FORWARDING), ())
         users = await self._kernel.run(self.work.remove_everything, forwarding)
-        if users:
-            _log.warning("forwarding stays on, and a table that keeps other links apart users=%s", " ".join(users))
-        else:
+        if not users:
             self._state.delete_word(_FORWARDING)
+            return []
+        sentence = (
+            f"forwarding stays on, because other programs have made {', '.join(users)} since wherry switched it on; "
+            f"so the nftables table inet {self._kernel.mark} stays, too, which keeps the host's other interfaces apart"
+        )
+        _log.warning("networks: %s", sentence)
+        return [sentence]
 
     async def close(self) -> None:
         """Wait for what was asked for, and let go."""

@@ -34,13 +34,15 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     with Client(find_daemon(context.global_options)) as client:
         try:
             process = _process(client)
-            client.system.shutdown(kill=options["kill"])
+            left = client.system.shutdown(kill=options["kill"])
         except (FileNotFoundError, ConnectionRefusedError):
             return 0
         if process >= 0:
             _wait_for_end(process)
         else:
             _wait_until_gone(client)
+    for sentence in left:
+        sys.stderr.write(f"WARNING: {sentence}\n")
     return 0
 
 
