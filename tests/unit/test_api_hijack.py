@@ -361,3 +361,16 @@ async def test_a_websocket_carries_both_directions(bench: Bench) -> None:
             message = await client.receive(TIMEOUT)
             assert (message.type, message.data) == (WSMsgType.BINARY, b"bytes")
         await asyncio.wait_for(bench.attachment.closed.wait(), TIMEOUT)
+
+
+async def test_a_websocket_is_answered_with_the_headers_of_every_answer(bench: Bench) -> None:
+    await bench.shells.start("cat", tty=False)
+    asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    asked["Sec-WebSocket-Key"] = "AAAAAAAAAAAAAAAAAAAAAA=="
+    url = "http://d/v1.43/containers/cat/attach/ws?stream=1&stdin=1"
+    async with (
+        ClientSession(connector=UnixConnector(bench.path)) as session,
+        session.get(url, headers=asked) as answer,
+    ):
+        assert (answer.status, answer.headers["Ostype"]) == (101, "linux")
+        assert answer.headers["Server"].startswith("wherry/")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiohttp import WSMsgType
 from aiohttp.web import StreamResponse, WebSocketResponse
 
+from wherry.api.answers import COMMON_HEADERS
 from wherry.api.hijack import HangupWatch, HijackedResponse, content_type, frame, hijack
 from wherry.api.routing import Route
 from wherry.engine.streams import AttachOptions
@@ -82,6 +83,7 @@ class AttachRoutes:
         """Serve a container's streams over a WebSocket: binary messages out, anything in."""
         attachment = self._containers.attach(call.id, _options(call))
         socket = WebSocketResponse(max_msg_size=0)
+        socket.headers.update(COMMON_HEADERS)
         try:
             await socket.prepare(call.request)
             gone = asyncio.ensure_future(_websocket_input(socket, attachment))
