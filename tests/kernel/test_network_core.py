@@ -351,6 +351,28 @@ async def test_a_bridge_of_somebody_elses_is_neither_taken_over_nor_removed(
     host.request(rtnetlink.delete_link("theirs0"))
 
 
+async def test_the_default_network_may_lie_on_a_bridge_of_the_hosts(host: NetlinkSocket, tmp_path: Path) -> None:
+    settings = told(tmp_path, bip="", bridge="theirs0", warm=0)
+    with pytest.raises(InvalidInput, match="bridge device with non default name theirs0 must be created manually"):
+        Networks.open(settings)
+    host.request(rtnetlink.bridge("theirs0"))
+    link = rtnetlink.find_link(host, "theirs0")
+    assert link is not None
+    with pytest.raises(InvalidInput, match="bridge theirs0 has no IPv4 address"):
+        Networks.open(settings)
+    addresses = [rtnetlink.address(link.number, ip_address(text), 24) for text in ("10.93.8.9", "10.93.9.1")]
+    host.batch([*addresses, rtnetlink.set_link(link.number, up=True)])
+    networks = Networks.open(settings)
+    networks.start()
+    sandbox, endpoint = await place(networks, 1)
+    assert (str(endpoint.gateway4), endpoint.ipv6, str(endpoint.ipv4)) == ("10.93.8.9", None, "10.93.8.1")
+    assert says_hello(sandbox, 7000, ("10.93.8.1", 7000))
+    await networks.shutdown()
+    kept = {str(entry.address) for entry in rtnetlink.addresses(host) if entry.link == link.number}
+    assert kept >= {"10.93.8.9", "10.93.9.1"}
+    host.request(rtnetlink.delete_link("theirs0"))
+
+
 async def test_a_network_may_say_what_interfaces_inside_are_called(networks: Networks) -> None:
     options = {"com.docker.network.container_iface_prefix": "lan"}
     await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest("10.93.1.0/24"),), options=options))

@@ -249,6 +249,11 @@ def test_a_network_that_says_nothing_gets_both_families_and_the_uplinks_mtu(tmp_
     assert not network.chosen
 
 
+def test_ipv4_comes_first_whatever_was_asked_for_first(tmp_path: Path) -> None:
+    network = define(NetworkRequest(name="my", subnets=(SubnetRequest("fd00:7::/64"),)), around(), settings(tmp_path))
+    assert [subnet.network.version for subnet in network.subnets] == [4, 6]
+
+
 def test_options_with_dockers_names_count(tmp_path: Path) -> None:
     options = {"com.docker.network.bridge.name": "my0", "com.docker.network.driver.mtu": "1280"}
     network = define(NetworkRequest(name="my", ipv6=False, options=options), around(), settings(tmp_path))
@@ -269,6 +274,7 @@ def test_where_packets_of_ipv6_do_not_fit_it_is_left_out_unless_asked_for(tmp_pa
     [
         ({"name": " "}, InvalidInput),
         ({"name": "a/b"}, InvalidInput),
+        ({"name": ".."}, InvalidInput),
         ({"name": "a\nb"}, InvalidInput),
         ({"name": "bridge"}, Forbidden),
         ({"name": "default"}, Forbidden),
@@ -310,7 +316,13 @@ def test_the_default_bridge_keeps_its_id_and_subnets_unless_an_option_says_other
 
 
 @pytest.mark.parametrize(
-    "told", [{"bip": "nonsense"}, {"host_address": "x"}, {"pools": (PoolSetting(ip_network("10.0.0.0/24"), 16),)}]
+    "told",
+    [
+        {"bip": "nonsense"},
+        {"bridge": "br0", "bip": "10.9.0.5/24"},
+        {"host_address": "x"},
+        {"pools": (PoolSetting(ip_network("10.0.0.0/24"), 16),)},
+    ],
 )
 def test_senseless_options_of_the_daemon_are_refused(told: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):

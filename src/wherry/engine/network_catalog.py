@@ -258,9 +258,9 @@ _FILTERS: Final[Mapping[str, Callable[[Network, str], bool]]] = {
 
 
 def _matches(text: str, pattern: str) -> bool:
-    """As in Docker: a regular expression that fits anywhere; what is none fits nowhere."""
+    """As in Docker: the text itself, or a regular expression that fits anywhere in it; what is none does not."""
     try:
-        return re.search(pattern, text) is not None
+        return text == pattern or re.search(pattern, text) is not None
     except re.error:
         return False
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from wherry.errors import Forbidden, InvalidInput, NotFound
 from wherry.network import pools
@@ -25,7 +27,15 @@ from wherry.network.model import (
 )
 from wherry.network.surroundings import Surroundings
 
-__all__ = ["ROUTER", "built_in", "check_settings", "default_bridge", "define", "mark_of"]
+__all__ = [
+    "ROUTER",
+    "built_in",
+    "check_settings",
+    "default_bridge",
+    "define",
+    "mark_of",
+    "on_bridge_of_the_host",
+]
 
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _MTU: Final = "com.docker.network.driver.mtu"
@@ -71,6 +81,7 @@ def define(request: NetworkRequest, around: Surroundings, settings: NetworkSetti
             raise Forbidden(f"{request.driver} driver doesn't support multiple subnets")
         if wanted and not any(subnet.network.version == version for subnet in subnets):
             subnets.append(Subnet(around.choose(version)))
+    subnets.sort(key=lambda subnet: subnet.network.version)  # as Docker shows them, and scripts take the first
     network = Network(
         id=secrets.token_hex(32),
         name=request.name,
@@ -97,7 +108,7 @@ def _check(request: NetworkRequest) -> None:
         raise InvalidInput("invalid name: name is empty")
     if len(name) > _LONGEST_NAME:
         raise InvalidInput(f"invalid name: it is longer than {_LONGEST_NAME} characters")
-    if any(c in "/:\0" or not c.isprintable() for c in name):
+    if name in (".", "..") or any(c in "/:\0" or not c.isprintable() for c in name):  # no name in an API's path
         raise InvalidInput(f"invalid name: {name!r} has characters that no network may have")
     if name in (*BUILTIN, "default"):
         raise Forbidden(f"operation is not permitted on predefined {name} network")
@@ -151,6 +162,20 @@ def mtu_of(options: dict[str, str], otherwise: int) -> int:
 def built_in(name: str, driver: str) -> Network:
     """The network ``host`` or ``none``."""
     return Network(id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns(), ipv4=False)
+
+
+def on_bridge_of_the_host(settings: NetworkSettings, addresses: Sequence[str]) -> NetworkSettings:
+    """The settings for a default network on a bridge that the host has: it lies where that has its addresses.
+
+    :raises InvalidInput: it has none.
+    """
+    first4 = next((text for text in addresses if ":" not in text), "")
+    first6 = next((text for text in addresses if ":" in text), "")
+    for first, needed, family in ((first4, True, "IPv4"), (first6, settings.ipv6, "IPv6")):
+        if needed and not first:
+            raise InvalidInput(f"bridge {settings.bridge} has no {family} address")
+    ipv6 = bool(first6) if settings.ipv6 is None else settings.ipv6
+    return replace(settings, bip=first4, bip6=first6, ipv6=ipv6)
 
 
 def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network | None) -> Network:
@@ -241,6 +266,8 @@ def check_settings(settings: NetworkSettings) -> None:
     :raises InvalidInput: one makes no sense.
     """
     pools.check_pools(settings.pools)
+    if settings.bridge not in ("", "none") and (settings.bip or settings.bip6):
+        raise InvalidInput("You specified -b & --bip, mutually exclusive options. Please specify only one")
     _read(ip_address, settings.host_address, "ip")
     for option, text in (("bip", settings.bip), ("bip6", settings.bip6)):
         if text:

@@ -28,14 +28,21 @@ from msgspec.structs import replace
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.linux.namespaces import open_namespace
 from wherry.network.book import Book, check_wishes, gateways_of
-from wherry.network.definition import built_in, check_settings, default_bridge, define, mark_of
+from wherry.network.definition import (
+    built_in,
+    check_settings,
+    default_bridge,
+    define,
+    mark_of,
+    on_bridge_of_the_host,
+)
 from wherry.network.kernel import Kernel
 from wherry.network.model import DEFAULT_BRIDGE, Wishes
 from wherry.network.pool import Pool
 from wherry.network.pools import DEFAULT_POOLS, new_ula, ula_pool
 from wherry.network.sandbox import Sandbox
 from wherry.network.state import State
-from wherry.network.surroundings import Surroundings, look_around
+from wherry.network.surroundings import Surroundings, addresses_of_bridge, look_around
 from wherry.network.upkeep import NOT_IN_KERNEL, Upkeep
 
 if TYPE_CHECKING:
@@ -84,7 +91,10 @@ class Networks:
         known = {network.name: network for network in self._book.networks.values()}
         old = known.get(DEFAULT_BRIDGE)
         if self._settings.bridge != "none":
-            network = default_bridge(self._settings, self._surroundings(old), old)
+            settings = self._settings
+            if settings.bridge:
+                settings = on_bridge_of_the_host(settings, addresses_of_bridge(settings.bridge))
+            network = default_bridge(settings, self._surroundings(old), old)
             if network != old:
                 self._book.put_network(network)
         elif old is not None:
