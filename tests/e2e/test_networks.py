@@ -293,6 +293,13 @@ def test_what_cannot_be_is_refused_in_dockers_words(daemon: Daemon, words: tuple
     assert sentence in done.stderr
 
 
+@pytest.mark.parametrize("second", ["10.1.0.0/24", "10.1.0.128/25"])
+def test_subnets_of_one_network_must_not_overlap(daemon: Daemon, second: str) -> None:
+    words = ("network", "create", "--subnet", "10.1.0.0/24", "--subnet", second, "x")
+    for done in (daemon.docker(*words), daemon.cli(*words)):
+        assert (done.returncode, done.stderr) == (1, "multiple overlapping subnet configuration is not supported\n")
+
+
 def test_link_local_addresses_are_discarded_with_a_warning(daemon: Daemon) -> None:
     with network(daemon, "linked"):
         made = daemon.docker("create", "--network", "linked", "--link-local-ip", "169.254.7.7", "busybox")

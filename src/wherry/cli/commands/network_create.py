@@ -96,6 +96,9 @@ def _pools(options: Options) -> list[dict[str, Any]]:
 
     pools: dict[str, dict[str, Any]] = {text: {"Subnet": text} for text in options["subnet"]}
     nets = [(text, parsed(text, "subnet").network) for text in options["subnet"]]
+    for index, (_, net) in enumerate(nets):
+        if any(net.version == other.version and net.overlaps(other) for _, other in nets[:index]):
+            raise _invalid("multiple overlapping subnet configuration is not supported")
     for flag, member in (("ip-range", "IPRange"), ("gateway", "Gateway")):
         for text in options[flag]:
             pool = pools[_home(nets, parsed(text, flag).ip, f"no matching subnet for {flag} {text}")]
