@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 from msgspec.structs import replace
 
+from wherry.cli.audit import audit_text
 from wherry.errors import InvalidInput, NotFound
 from wherry.network.audit import From, audit
 from wherry.network.listeners import Listener, parse
@@ -64,6 +66,7 @@ DEFAULT, FRONT, BACK = network("bridge", 1), network("front", 2), network("back"
 SECRET = network("secret", 4, internal=True)
 LONELY = network("lonely", 5, options={"com.docker.network.bridge.enable_icc": "false"})
 LINK = network("link", 6, driver="macvlan", bridge="eth0")
+WEB_ID = b"web".hex().ljust(64, "0")
 WEB = Published("tcp", 80, ANY, 8080)
 LOCAL = Published("tcp", 80, LOOPBACK, 9090)
 WORLD = World(
@@ -72,7 +75,8 @@ WORLD = World(
         party("old1", endpoint(DEFAULT, 2)),
         party("old2", endpoint(DEFAULT, 3)),
         party("web", endpoint(FRONT, 2, WEB, LOCAL, aliases=("www",)), listens=(("0.0.0.0", 80), ("127.0.0.1", 81))),
-        party("app", endpoint(FRONT, 3)),
+        party("app", endpoint(FRONT, 3, links=("web:store",)), hostname="Desk"),
+        party("sidecar", endpoint(FRONT, 2, WEB, LOCAL), shares="web"),
         party("db", endpoint(BACK, 2)),
         party("vault", endpoint(SECRET, 2)),
         party("clerk", endpoint(SECRET, 3)),
@@ -98,6 +102,14 @@ WORLD = World(
     [
         ("app", "web", "80"),
         ("app", "www", "80"),
+        ("app", "WEB.", "80"),
+        ("app", "web.front", "80"),
+        ("app", "store", "80"),
+        ("app", "store.front", "80"),
+        ("app", WEB_ID[:20], "80"),
+        ("web", "desk", ""),
+        ("sidecar", "app", ""),
+        ("app", "www.example", "443"),
         ("app", "10.0.2.2", "80"),
         ("old1", "10.0.1.3", ""),
         ("vault", "clerk", ""),
@@ -148,6 +160,11 @@ STOPS = [
     ("host", "neighbour", "", "route", "a macvlan interface and its parent do not hear one another"),
     ("neighbour", "web", "", "name", "no network in common"),
     ("outside", "203.0.113.7", "", "route", "not on this machine"),
+    ("outside", "www.example", "", "route", "not on this machine"),
+    ("app", "nobody.front", "", "name", "nobody on network front is called 'nobody'"),
+    ("app", "db.back", "", "name", "app is not on network back"),
+    ("vault", "www.example", "", "name", "from internal networks no other name servers are asked"),
+    ("app", "sidecar", "80", "name", "it has the network of web, and no name there"),
 ]
 
 
@@ -170,6 +187,8 @@ def test_the_way_through_a_published_port_names_the_rules() -> None:
     assert "port 8080 leads to web, 10.0.2.2 port 80" in found.steps[0].why
     assert "chain dnat_only: ct status dnat accept" in found.steps[1].why
     assert found.because == "web listens at port 80/tcp"
+    shared = trace(replace(WORLD, parties=tuple(reversed(WORLD.parties))), "outside", "host", "8080")
+    assert "port 8080 leads to web" in shared.steps[0].why
 
 
 def test_who_cannot_look_a_name_up_is_told_what_would_help() -> None:
@@ -193,6 +212,18 @@ def test_a_host_that_does_not_forward_stops_the_way_out() -> None:
     found = trace(replace(WORLD, forwards=(6,)), "app", "outside", "80")
     assert (found.reaches, found.because) == (False, "the host does not forward IPv4")
     assert found.hint == "sysctl -w net.ipv4.ip_forward=1"
+
+
+def test_a_host_that_does_not_forward_stops_the_way_through_a_published_port() -> None:
+    found = trace(replace(WORLD, forwards=(6,)), "outside", "host", "8080")
+    assert found.because == "the host does not forward IPv4"
+    assert trace(replace(WORLD, forwards=(6,)), "host", "127.0.0.1", "8080").reaches
+
+
+def test_an_address_is_its_owners_and_not_theirs_who_share_or_shared_it() -> None:
+    gone = party("gone", endpoint(FRONT, 2), shares="web", running=False)
+    found = trace(replace(WORLD, parties=(gone, *reversed(WORLD.parties))), "app", "10.0.2.2", "80")
+    assert found.because == "web listens at port 80/tcp"
 
 
 def test_without_a_firewall_nothing_is_published() -> None:
@@ -246,7 +277,7 @@ def test_an_address_that_the_host_does_not_have_leads_nowhere() -> None:
 
 def test_an_audit_tells_who_is_open_to_whom() -> None:
     found = {each.network: each for each in audit(WORLD).networks}
-    assert found["front"].containers == ("app", "web")
+    assert found["front"].containers == ("app", "sidecar", "web")
     assert found["front"].open
     assert not found["lonely"].open
     assert found["secret"].internal
@@ -257,6 +288,21 @@ def test_an_audit_warns_of_what_stands_in_the_way() -> None:
     found = audit(replace(WORLD, obstacles=(docker,), forwards=(6,))).warnings
     assert len(found) == 2
     assert "the host does not forward IPv4" in found[1]
+    assert audit(replace(WORLD, obstacles=(docker,), forwards=(), firewall="no nf_tables")).warnings == (
+        "no nf_tables",
+    )
+
+
+def test_of_many_addresses_a_row_shows_two() -> None:
+    row = {"Container": "web", "Port": "80/tcp", "From": "everywhere", "Listening": True, "Why": "published"}
+    one, two, four = (["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80", "192.0.2.4:80"][:count] for count in (1, 2, 4))
+    text = audit_text({"Ports": [row | {"At": at} for at in (one, two, four, [])], "Networks": [], "Warnings": []})
+    assert [re.split("  +", line)[3] for line in text.splitlines()[1:]] == [
+        "192.0.2.1:80",
+        "192.0.2.1:80, 192.0.2.2:80",
+        "192.0.2.1:80, 192.0.2.2:80 and 2 more",
+        "-",
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------ listeners

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_text"]
 
+_SHOWN = 2
+"""Addresses in a row: a port on every address of a host with many networks would fill the screen."""
 _NOTHING = "No port of a container is reachable from outside its network.\n"
 
 
@@ -26,8 +28,13 @@ def _ports(ports: list[dict[str, Any]]) -> str:
     rows = [["CONTAINER", "PORT", "REACHED FROM", "AT", "LISTENING", "WHY"]]
     for one in ports:
         listening = {True: "yes", False: "no"}.get(one["Listening"], "?")
-        rows.append([one["Container"], one["Port"], one["From"], ", ".join(one["At"]) or "-", listening, one["Why"]])
+        rows.append([one["Container"], one["Port"], one["From"], _at(one["At"]), listening, one["Why"]])
     return align(rows)
+
+
+def _at(addresses: list[str]) -> str:
+    more = f" and {len(addresses) - _SHOWN} more" if len(addresses) > _SHOWN else ""
+    return ", ".join(addresses[:_SHOWN]) + more or "-"
 
 
 def _networks(networks: list[dict[str, Any]]) -> str:

@@ -62,7 +62,9 @@ def _party(container: Container, by_name: dict[str, Container]) -> Party:
         owner=container.id,
         name=container.name,
         running=container.state.is_alive,
+        hostname=container.config.hostname or "",
         shares_host=whose.host.network_mode == HOST,
+        shares=whose.name if whose is not container else "",
         endpoints=endpoints,
         listeners=_listeners(container.state.pid) if container.state.is_alive else None,
     )

@@ -80,6 +80,8 @@ def _exposures(world: World) -> Iterator[Exposure]:
             continue
         if party.shares_host:
             yield _on_host(world, party)
+        if party.shares:
+            continue  # told once, of the one whose network it is
         for endpoint in party.endpoints:
             network = world.network(endpoint.network_id)
             if network is None:
@@ -151,6 +153,7 @@ def _neighbours(world: World) -> Iterator[Neighbours]:
 def _warnings(world: World) -> Iterator[str]:
     if world.firewall is not None:
         yield world.firewall
+        return
     for each in world.obstacles:
         yield each.describe()
     for version in (4, 6):

@@ -7,6 +7,7 @@ Rules are named by their table, chain and comment, as ``nft list ruleset`` shows
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
@@ -142,6 +143,10 @@ class _Walk:
         if target == OUTSIDE:
             self._to_outside()
             return
+        if self._is_elsewhere(target):
+            self._ask_elsewhere(target)
+            self._to_outside()
+            return
         address = self._resolve(target)
         if address is None or self._world.is_host(address):
             self._to_host(address)
@@ -156,10 +161,8 @@ class _Walk:
         """The address that the source gets for a name; None stands for any address of the host's."""
         if target == HOST:
             return None
-        try:
+        if _is_address(target):
             return ip_address(target)
-        except ValueError:
-            pass
         if self._from is not None:
             shared = self._by_name(self._from, target)
             if shared is not None:
@@ -172,19 +175,51 @@ class _Walk:
             return None
         return self._address_of(party, target)
 
+    def _is_elsewhere(self, target: str) -> bool:
+        """Whether it is a name that only other name servers can know."""
+        if "." not in target or _is_address(target) or self._world.party(target) is not None:
+            return False
+        return self._from is None or next(self._called(self._from, target), None) is None
+
+    def _ask_elsewhere(self, name: str) -> None:
+        """What becomes of a name that nobody here has."""
+        if self._from is None:
+            self._pass("name", f"'{name}' is no container's name: other name servers are asked, which this does not do")
+            return
+        for network in self._world.networks:
+            part = _plain(name).removesuffix(f".{network.name.lower()}")
+            if part == _plain(name) or network.is_default_bridge:
+                continue
+            if self._from.on(network.id) is not None:
+                why = f"nobody on network {network.name} is called '{part}', and no other name server is asked"
+                raise self._stop("name", why)
+            if any(part in _names(party, theirs) for party, theirs in self._world.members(network)):
+                hint = f"wherry network connect {network.name} {self._from.name}"
+                raise self._stop("name", f"{self._from.name} is not on network {network.name}", hint)
+        if all(network.internal for network in self._networks_of(self._from)):
+            raise self._stop("name", f"from internal networks no other name servers are asked for '{name}'")
+        self._pass("name", f"'{name}' is no container's name: other name servers are asked, which this does not do")
+
     def _by_name(self, source: Party, name: str) -> Address | None:
         """What the DNS server inside the source's networks answers."""
+        for network, theirs in self._called(source, name):
+            address = theirs.addresses[0]
+            self._pass("name", f"{source.name} finds '{name}' at {address}, on network {network.name}")
+            return address
+        return None
+
+    def _called(self, source: Party, name: str) -> Iterator[tuple[Network, Endpoint]]:
+        """Those that the source finds by a name, as `wherry.network.dns.names` does it."""
         for mine in source.endpoints:
             network = self._world.network(mine.network_id)
-            for party in self._world.parties:
-                theirs = party.on(mine.network_id)
-                if network is None or theirs is None or not party.running or network.is_default_bridge:
-                    continue
-                if name in (party.name, party.owner, party.owner[:12], *theirs.aliases):
-                    address = theirs.addresses[0]
-                    self._pass("name", f"{source.name} finds '{name}' at {address}, on network {network.name}")
-                    return address
-        return None
+            if network is None or network.is_default_bridge:
+                continue
+            sought = _plain(name).removesuffix(f".{network.name.lower()}")
+            links = {alias.lower(): target for target, _, alias in (each.rpartition(":") for each in mine.links)}
+            linked = self._world.party(links[sought]) if sought in links else None
+            for party, theirs in self._world.members(network):
+                if party is linked or (sought not in links and sought in _names(party, theirs)):
+                    yield network, theirs
 
     def _address_of(self, party: Party, name: str) -> Address:
         """The address of a container whose name the source does not find."""
@@ -193,7 +228,9 @@ class _Walk:
         if endpoint is None or not endpoint.addresses:
             raise self._stop("route", f"{party.name} is on no network", f"wherry network connect NETWORK {party.name}")
         address = endpoint.addresses[0]
-        if self._from is None:
+        if self._from is None or (
+            shared and not self._lacks_names(endpoint, party)
+        ):  # then it is an ID, or part of one
             self._pass("name", f"{party.name} has the address {address}")
             return address
         # A name that is not found is where most questions end; the rest of the way is still worth telling.
@@ -203,7 +240,14 @@ class _Walk:
             return address
         raise self._stop("name", why, f"{hint}; by its address {address} it can be reached unless a rule stops that")
 
+    def _lacks_names(self, endpoint: Endpoint, party: Party) -> bool:
+        network = self._world.network(endpoint.network_id)
+        return bool(party.shares) or network is None or network.is_default_bridge
+
     def _why_no_name(self, source: Party, party: Party, name: str) -> tuple[str, str]:
+        if party.shares:
+            why = f"{source.name} cannot look up '{name}': it has the network of {party.shares}, and no name there"
+            return why, f"use the name {party.shares}"
         hint = f"put both on a network of your own: wherry network connect NETWORK {party.name}"
         shared = [each for each in party.endpoints if source.on(each.network_id)]
         if shared:
@@ -342,6 +386,7 @@ class _Walk:
         if network is not None and network.internal:
             raise self._stop("rule", rule_named("forward", "no way into an internal network"))
         if self._source != HOST:
+            self._forwarding(version)
             self._pass("rule", rule_named("dnat_only", "sent to a published port"))
             self._obstacles("forward", version)
         self._listening(party.listeners, party.name, container_port, inside)
@@ -406,6 +451,23 @@ class _Walk:
         self._pass("port", f"{who} listens at {label}")
 
 
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _names(party: Party, endpoint: Endpoint) -> set[str]:
+    """By which somebody is found on a network, in lower case."""
+    return {each.lower() for each in (party.name, party.owner[:12], party.hostname, *endpoint.aliases) if each}
+
+
 _MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
 
 
@@ -421,7 +483,7 @@ def _published_at(
 ) -> tuple[Party, Endpoint, int] | None:
     """Whose port it is that is published at the host's address (None: at any) and port."""
     for party in world.parties:
-        for endpoint in party.endpoints:
+        for endpoint in () if party.shares else party.endpoints:
             for each in endpoint.published:
                 at = each.host_address
                 fits = address is None or at == address or (at.is_unspecified and at.version == address.version)

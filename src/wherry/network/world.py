@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
 from wherry.network.listeners import Listener
@@ -21,14 +23,18 @@ class HostAddress(Struct, frozen=True):
 class Party(Struct, frozen=True, kw_only=True):
     """Somebody with a place on networks.
 
+    :ivar hostname: by which it is found, too.
     :ivar shares_host: it has no network of its own, but the host's (``--network host``).
+    :ivar shares: the name of the one whose network it has (``--network container:NAME``), with the endpoints.
     :ivar listeners: at which ports its programs listen; None when that is not known.
     """
 
     owner: str
     name: str
     running: bool = True
+    hostname: str = ""
     shares_host: bool = False
+    shares: str = ""
     endpoints: tuple[Endpoint, ...] = ()
     listeners: tuple[Listener, ...] | None = None
 
@@ -68,13 +74,17 @@ class World(Struct, frozen=True, kw_only=True):
         found = [party for party in self.parties if reference and party.owner.startswith(reference)]
         return found[0] if len(found) == 1 else None
 
-    def holder(self, address: Address) -> tuple[Party, Endpoint] | None:
-        """Whose address it is, if it is a container's."""
+    def members(self, network: Network) -> Iterator[tuple[Party, Endpoint]]:
+        """Who is there and has names there: who shares another's network has none."""
         for party in self.parties:
-            for endpoint in party.endpoints:
-                if address in endpoint.addresses:
-                    return party, endpoint
-        return None
+            endpoint = party.on(network.id)
+            if endpoint is not None and endpoint.addresses and party.running and not party.shares:
+                yield party, endpoint
+
+    def holder(self, address: Address) -> tuple[Party, Endpoint] | None:
+        """Whose address it is, if it is a container's; of those that share a network, the one that it belongs to."""
+        found = [(party, each) for party in self.parties for each in party.endpoints if address in each.addresses]
+        return min(found, key=lambda one: (not one[0].running, bool(one[0].shares)), default=None)
 
     def is_host(self, address: Address) -> bool:
         """Whether it is an address of the host's; all of 127.0.0.0/8 and ``::1`` are."""
