@@ -274,11 +274,12 @@ async def test_a_name_that_a_program_inside_took_is_not_given_again(networks: Ne
 async def test_settings_of_an_interface_may_be_wished_for(networks: Networks) -> None:
     options = {
         "com.docker.network.endpoint.ifname": "lan0",
-        "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1",
+        "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.ifname.forwarding=1",
     }
     sandbox, endpoint = await place(networks, 1, driver_options=options)
     assert endpoint.interface == "lan0"
     assert run_inside(sandbox, "cat", "/proc/sys/net/ipv4/conf/lan0/log_martians") == "1\n"
+    assert run_inside(sandbox, "cat", "/proc/sys/net/ipv4/conf/lan0/forwarding") == "1\n"
     for wrong in ("kernel.hostname=x", "net.ipv4.conf.IFNAME.../x=1", "net.ipv4.conf.eth0.log_martians=1"):
         with pytest.raises(InvalidInput, match="invalid sysctl"):
             await place(networks, 2, driver_options={"com.docker.network.endpoint.sysctls": wrong})

@@ -147,12 +147,14 @@ _MAIN: Final = 254
 def _apply_sysctls(endpoint: Endpoint) -> None:
     """``net.ipv4.conf.IFNAME.log_martians=1,...`` of the endpoint's driver options.
 
+    ``run --network name=...,driver-opt=...`` of the docker command makes small letters of all of it.
+
     :raises InvalidInput: it is not of that form.
     """
     for setting in filter(None, endpoint.driver_options.get(SYSCTLS, "").split(",")):
         name, equals, value = setting.strip().partition("=")
         parts = name.split(".")
-        if not equals or len(parts) != 5 or parts[0] != "net" or parts[3] != "IFNAME":
+        if not equals or len(parts) != 5 or parts[0] != "net" or parts[3].upper() != "IFNAME":
             raise InvalidInput(f"invalid sysctl {setting!r}: it must have the form net.X.Y.IFNAME.Z=V")
         if any(part in ("", "..") or "/" in part for part in parts):
             raise InvalidInput(f"invalid sysctl {setting!r}")
