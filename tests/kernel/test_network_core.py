@@ -584,6 +584,26 @@ async def test_tables_that_another_program_flushed_come_back(
         await repaired(networks, other.remove_all, whole)
 
 
+async def test_nothing_fails_because_another_program_removes_the_tables_in_that_moment(networks: Networks) -> None:
+    await networks.ready()
+    with tables(networks._kernel.mark) as other:
+        for number in (1, 2, 3):  # one claims a warm sandbox, others are made from the start
+            other.remove_all()
+            publish = (PortRequest("tcp", 80, None, 7410 + number, 7410 + number),)
+            sandbox, _ = await place(networks, number, publish=publish)
+            assert says_hello(sandbox, 80, ("127.0.0.1", 7410 + number))
+        other.remove_all()
+        made = await networks.create(NetworkRequest(name="mine", subnets=(SubnetRequest("10.93.9.0/24"),)))
+        sandbox, endpoint = await place(networks, 4, "mine")
+        assert says_hello(sandbox, 80, (str(endpoint.ipv4), 80))
+        other.remove_all()
+        await networks.publish(sandbox, made.id, (PortRequest("tcp", 80, None, 7414, 7414),))
+        assert says_hello(sandbox, 80, ("127.0.0.1", 7414))
+        for number in (1, 2, 3, 4):
+            await networks.release(f"{number:064x}")
+        await networks.remove(made.id)
+
+
 async def test_an_element_that_another_program_took_comes_back(
     networks: Networks, victim: tuple[Sandbox, Endpoint]
 ) -> None:

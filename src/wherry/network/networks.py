@@ -19,13 +19,13 @@ What waits for the kernel (`take`, `connect` ...) waits for `start`'s first part
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
-from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
+from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, SystemCallError, WherryError
 from wherry.linux.namespaces import open_namespace
 from wherry.network.book import Book, check_wishes, gateways_of
 from wherry.network.definition import (
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Networks"]
 
 _log: Final = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class Networks:
@@ -160,7 +161,7 @@ class Networks:
             raise Conflict(f"bridge name already in use: {network.bridge}")
         self._book.add_network(network)
         try:
-            await self._kernel.run(self._upkeep.work.make_network, network)
+            await self._told(self._kernel.run(self._upkeep.work.make_network, network), None)
         except BaseException:
             self._book.remove_network(network)
             self._upkeep.later(lambda: self._upkeep.work.remove_network(network))
@@ -168,6 +169,19 @@ class Networks:
         self._book.network_made(network)
         await self._upkeep.let_forward(network)
         return network
+
+    async def _told(self, job: Awaitable[_T], otherwise: _T) -> _T:
+        """Wait until the kernel was told of something that is in the book already.
+
+        :param otherwise: what to return when that took a repair, which tells the kernel of all that is in the book.
+        :raises SystemCallError: the kernel refuses.
+        """
+        try:
+            return await job
+        except SystemCallError as exc:
+            if not await self._upkeep.made_by_repair(exc):
+                raise
+            return otherwise
 
     def get(self, reference: str) -> Network:
         """Find a network by ID, by name or by a unique beginning of its ID, in this order.
@@ -302,7 +316,7 @@ class Networks:
             raise
         if endpoint.published:
             try:
-                await self._kernel.run(self._upkeep.work.publish, network, prepared, endpoint)
+                await self._told(self._kernel.run(self._upkeep.work.publish, network, prepared, endpoint), None)
             except BaseException:
                 self._book.drop(endpoint)
                 self._undo(sandbox, network, endpoint)
@@ -312,7 +326,8 @@ class Networks:
     async def _establish(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> Endpoint:
         gateways = self._book.routes_of(sandbox.owner)
         try:
-            made = await self._kernel.run(self._upkeep.work.establish, network, endpoint, sandbox.fileno(), gateways)
+            work = self._kernel.run(self._upkeep.work.establish, network, endpoint, sandbox.fileno(), gateways)
+            made = await self._told(work, endpoint)
         except BaseException:
             if self._book.drop(endpoint):
                 self._undo(sandbox, network, endpoint)
@@ -380,7 +395,7 @@ class Networks:
             self._book.ports.restore(endpoint)
             raise
         self._book.add(changed)
-        await self._kernel.run(self._upkeep.work.publish, network, endpoint, changed)
+        await self._told(self._kernel.run(self._upkeep.work.publish, network, endpoint, changed), None)
         return changed
 
     async def release(self, owner: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from wherry.network.kernel import Kernel
 from wherry.network.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from wherry.errors import SystemCallError
     from wherry.network.forwarding import Forwarding
     from wherry.network.localhost6 import Localhost6
     from wherry.network.model import Endpoint, Network
@@ -120,6 +122,19 @@ class Upkeep:
         """Another program has changed something of ours."""
         for failure in await self._restore(anew=False):
             _log.warning("networks: %s", failure)
+
+    async def made_by_repair(self, why: SystemCallError) -> bool:
+        """Whether what the kernel has just refused is there after a repair.
+
+        Another program may have removed the tables, or a bridge, in this moment: waiting for the events that tell of
+        it would mean that a container does not start. The repair makes all that the book has.
+        """
+        if why.errno not in (errno.ENOENT, errno.ENODEV):
+            return False
+        failures = await self._restore(anew=False)
+        for failure in failures:
+            _log.warning("networks: %s", failure)
+        return not failures
 
     async def _restore(self, *, anew: bool) -> Sequence[str]:
         forwarding = await self._note_forwarding(self._networks())
