@@ -12,6 +12,7 @@ The outside has routes to the containers through the host, as a curious neighbou
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -266,20 +267,33 @@ def reaches(
 def _connect(client: socket.socket, server: socket.socket, to: str, port: int) -> str | None:
     try:
         client.connect((to, port))
-    except (TimeoutError, OSError):
+    except OSError:
         return None
-    # The caller has had an answer, so somebody was reached: that is no question of patience any more.
-    server.settimeout(LONG_PATIENCE)
+    connected = _has_peer(client)
+    # Who is connected has had an answer, so somebody was reached: that is no question of patience any more.
+    server.settimeout(LONG_PATIENCE if connected else PATIENCE)
     try:
         connection, peer = server.accept()
     except TimeoutError:
-        try:
-            found = client.getpeername()
-        except OSError:
-            return None  # the kernel knows of no connection any more, and nobody has had one
-        raise AssertionError(f"{client.getsockname()} is connected with {found}, but not here") from None
+        assert not connected, f"{client.getsockname()} was connected with {to} port {port}, but not here"
+        return None
     connection.close()
     return str(peer[0])
+
+
+def _has_peer(client: socket.socket) -> bool:
+    """Whether `connect` has told the truth.
+
+    When no neighbour answers, Linux wakes whoever waits for the connection as soon as it has queued the ICMP error,
+    and only then notes the error in the socket (``tcp_v4_err``). Who asks in between hears of no error.
+    """
+    try:
+        client.getpeername()
+    except OSError as exc:
+        if exc.errno != errno.ENOTCONN:
+            raise
+        return False
+    return True
 
 
 def _exchange(client: socket.socket, server: socket.socket, to: str, port: int) -> str | None:

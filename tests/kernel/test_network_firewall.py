@@ -8,6 +8,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -374,6 +375,55 @@ def test_without_icc_containers_of_one_bridge_reach_only_published_ports(
     published(binding("n2", version, kind, 8000))
     assert reaches(n1, n2, HOST[version], 8000, at=80, kind=kind)
     assert reaches(n1, n2, str(address_of("n2", version)), 80, kind=kind) is None
+
+
+@pytest.mark.usefixtures("bridging")
+@pytest.mark.parametrize("whose", ["n2", "br-n", "wvn1", "wvn2"])
+@VERSIONS
+def test_without_icc_no_mac_address_leads_to_another_container(lab: Lab, version: int, whose: str) -> None:
+    """Usually nobody answers who asks for a neighbour's MAC address; a container that knows it gets no further."""
+    n1, n2 = lab.containers["n1"], lab.containers["n2"]
+    mac = mac_of("n2") if whose == "n2" else lab.host.mac(whose).hex(":")
+    with acquainted(lab, "n1", "n2", version, mac):
+        assert not hears_from(n2, n1, str(address_of("n2", version)))
+        assert reaches(n1, n2, str(address_of("n2", version)), 80, kind=TCP) is None
+
+
+@pytest.mark.usefixtures("bridging")
+@pytest.mark.parametrize("whose", ["a2", "br-a"])
+@VERSIONS
+def test_with_icc_a_known_mac_address_leads_to_its_container(lab: Lab, version: int, whose: str) -> None:
+    """So that the test above means something."""
+    a1, a2 = lab.containers["a1"], lab.containers["a2"]
+    mac = mac_of("a2") if whose == "a2" else lab.host.mac(whose).hex(":")
+    with acquainted(lab, "a1", "a2", version, mac):
+        assert hears_from(a2, a1, str(address_of("a2", version)))
+
+
+@contextmanager
+def acquainted(lab: Lab, one: str, other: str, version: int, mac: str) -> Iterator[None]:
+    """Have two containers know MAC addresses for each other, without having to ask; the second knows the right one."""
+    known = ((one, other, mac), (other, one, mac_of(one)))
+    for knower, stranger, address in known:
+        word = f"neigh replace {address_of(stranger, version)} lladdr {address} nud permanent dev eth0"
+        lab.containers[knower].ip(word)
+    try:
+        yield
+    finally:
+        for knower, stranger, _ in known:
+            lab.containers[knower].ip(f"neigh del {address_of(stranger, version)} dev eth0")
+
+
+def hears_from(receiver: Place, sender: Place, to: str) -> bool:
+    """Whether a datagram arrives, be its answer lost or not."""
+    family = socket.AF_INET6 if ip_address(to).version == 6 else socket.AF_INET
+    with receiver.socket(family, UDP) as server, sender.socket(family, UDP) as client:
+        server.bind(("", 5000))
+        client.sendto(b"question", (to, 5000))
+        try:
+            return server.recv(100) == b"question"
+        except TimeoutError:
+            return False
 
 
 # -------------------------------------------------------------------------------------------------------- false senders
