@@ -300,12 +300,13 @@ def test_subnets_of_one_network_must_not_overlap(daemon: Daemon, second: str) ->
         assert (done.returncode, done.stderr) == (1, "multiple overlapping subnet configuration is not supported\n")
 
 
-def test_link_local_addresses_are_discarded_with_a_warning(daemon: Daemon) -> None:
+def test_link_local_addresses_are_reached_by_neighbours(daemon: Daemon) -> None:
     with network(daemon, "linked"):
-        made = daemon.docker("create", "--network", "linked", "--link-local-ip", "169.254.7.7", "busybox")
-        assert made.returncode == 0
-        assert "Link-local addresses are not given to containers: 169.254.7.7 discarded." in made.stderr
-        docker(daemon, "rm", made.stdout.strip())
+        serve(daemon, "web", "--network", "linked", "--link-local-ip", "169.254.7.7")
+        docker(daemon, "run", "-d", "--name", "peer", "--network", "none", "busybox", "sleep", "1000")
+        docker(daemon, "network", "disconnect", "none", "peer")
+        docker(daemon, "network", "connect", "--link-local-ip", "169.254.7.8", "linked", "peer")
+        assert fetch_inside(daemon, "peer", "169.254.7.7") == "web"
 
 
 def test_subnets_that_overlap_are_refused(daemon: Daemon) -> None:

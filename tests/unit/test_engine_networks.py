@@ -57,6 +57,11 @@ def test_what_does_not_go_together_is_refused(
         ("bridge", EndpointSettings(aliases=["a"]), "supported only for containers in user defined networks"),
         ("mine", EndpointSettings(ipam_config=EndpointIpam(ipv4_address="fd00::1")), "invalid IPv4 address: fd00::1"),
         ("mine", EndpointSettings(ipam_config=EndpointIpam(ipv6_address="10.0.0.1")), "invalid IPv6 address"),
+        (
+            "mine",
+            EndpointSettings(ipam_config=EndpointIpam(link_local_ips=["10.0.0.1"])),
+            "invalid link-local IP address",
+        ),
         ("mine", EndpointSettings(mac_address="02:00"), "invalid MAC address"),
         ("mine", EndpointSettings(links=["a:b:c"]), "bad format for links: a:b:c"),
     ],

@@ -197,7 +197,9 @@ def _addresses(ipam: EndpointIpam) -> list[str]:
     for text, version in ((ipam.ipv4_address, 4), (ipam.ipv6_address, 6)):
         if text and _version(text) != version:
             found.append(f"invalid IPv{version} address: {text}")
-    found += [f"invalid link-local IP address: {text}" for text in ipam.link_local_ips or [] if not _version(text)]
+    for text in ipam.link_local_ips or []:
+        if not _version(text) or "%" in text or not ip_address(text).is_link_local:
+            found.append(f"invalid link-local IP address: {text}")
     return found
 
 

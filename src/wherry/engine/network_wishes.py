@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from wherry.engine.config import EndpointIpam, EndpointSettings
@@ -25,6 +25,7 @@ def wishes_of(settings: EndpointSettings, ports: tuple[PortRequest, ...]) -> Wis
     return Wishes(
         ipv4=IPv4Address(ipam.ipv4_address) if ipam.ipv4_address else None,
         ipv6=IPv6Address(ipam.ipv6_address) if ipam.ipv6_address else None,
+        link_local=tuple(ip_address(text) for text in ipam.link_local_ips or ()),
         mac=settings.mac_address or None,
         aliases=tuple(settings.aliases or ()),
         links=tuple(settings.links or ()),

@@ -77,7 +77,7 @@ class Networking:
         found: dict[str, EndpointSettings] = {}
         for ref, settings in memberships(config, host, asked, self.default).items():
             found.setdefault(self._known_name(ref, settings), settings)
-        return found, [*self._warnings(host, by_default=by_default), *_ignored(found)]
+        return found, self._warnings(host, by_default=by_default)
 
     def _known_name(self, ref: str, settings: EndpointSettings) -> str:
         try:
@@ -469,11 +469,3 @@ def _while_starting(error: WherryError) -> WherryError:
     """The same error with the words that dockerd puts before it when a container cannot start for it."""
     kind = SystemFault if isinstance(error, SystemCallError) else type(error)
     return kind(f"failed to set up container networking: {error.message}", cause=error.cause, hint=error.hint)
-
-
-def _ignored(members: Mapping[str, EndpointSettings]) -> list[str]:
-    """What is asked of an endpoint and not done."""
-    asked = [
-        address for each in members.values() if each.ipam_config for address in each.ipam_config.link_local_ips or []
-    ]
-    return [f"Link-local addresses are not given to containers: {', '.join(asked)} discarded."] if asked else []

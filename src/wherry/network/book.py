@@ -169,6 +169,7 @@ class Book:
             ipv4_prefix=network.subnet4.network.prefixlen if network.subnet4 else 0,
             ipv6=ipv6,
             ipv6_prefix=network.subnet6.network.prefixlen if network.subnet6 else 0,
+            link_local=wishes.link_local,
             gateway4=_router(network, network.subnet4, IPv4Address),
             gateway6=_router(network, network.subnet6, IPv6Address),
             aliases=wishes.aliases,

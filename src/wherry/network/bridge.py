@@ -166,7 +166,7 @@ def guard(network: Network, endpoint: Endpoint) -> Guard:
     return Guard(
         host_interface=endpoint.host_interface,
         mac=endpoint.mac,
-        addresses=endpoint.addresses,
+        addresses=(*endpoint.addresses, *endpoint.link_local),
         isolated=not is_true(network.options, ICC, True),
     )
 

@@ -160,6 +160,7 @@ class Wishes(Struct, frozen=True, kw_only=True):
 
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
+    link_local: tuple[Address, ...] = ()  #: further addresses, known to nobody but its neighbours
     mac: str | None = None  #: ``02:42:...``; checked by `wherry.network.addresses.parse_mac`
     aliases: tuple[str, ...] = ()  #: kept in the endpoint as they are, for name resolution
     links: tuple[str, ...] = ()
@@ -257,6 +258,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     :ivar id: 64 hexadecimal digits.
     :ivar interface: its name in the sandbox (``eth0``).
     :ivar host_interface: the other side of the veth pair; empty for drivers without one.
+    :ivar link_local: further addresses, which the network does not know: no names, no ports, nobody else's concern.
     :ivar gateway4: where its default route leads when this endpoint has it; None on internal networks.
     """
 
@@ -271,6 +273,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     ipv4_prefix: int = 0
     ipv6: IPv6Address | None = None
     ipv6_prefix: int = 0
+    link_local: tuple[Address, ...] = ()
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
     aliases: tuple[str, ...] = ()
@@ -281,7 +284,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Its addresses, IPv4 first."""
+        """Its addresses of the network's, IPv4 first."""
         return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
 
 

@@ -290,7 +290,7 @@ class Networks:
             return None
         prepared = self._book.endpoints[sandbox.reserved]
         sandbox.reserved = None
-        plain = not (wishes.ipv4 or wishes.ipv6 or wishes.mac or wishes.driver_options)
+        plain = not (wishes.ipv4 or wishes.ipv6 or wishes.link_local or wishes.mac or wishes.driver_options)
         if prepared.network_id == network.id and plain:
             return prepared
         self._book.drop(prepared)

@@ -31,6 +31,7 @@ __all__ = [
 
 _LOOPBACK: Final = 1
 _TRIES: Final = 64
+_LINK_LOCAL: Final = {4: 16, 6: 64}  # bits of the prefix: RFC 3927, RFC 4291
 
 
 def make_namespace(kernel: Kernel) -> Fd:
@@ -108,6 +109,7 @@ def _configure(conversation: NetlinkSocket, endpoint: Endpoint, gateways: Gatewa
         messages.append(rtnetlink.address(link.number, endpoint.ipv4, endpoint.ipv4_prefix))
     if endpoint.ipv6 is not None:
         messages.append(rtnetlink.address(link.number, endpoint.ipv6, endpoint.ipv6_prefix))
+    messages += [rtnetlink.address(link.number, each, _LINK_LOCAL[each.version]) for each in endpoint.link_local]
     messages.append(rtnetlink.set_link(link.number, up=True))
     mine = {endpoint.interface: link.number}
     conversation.batch([*messages, *_default_routes(gateways, mine)])
