@@ -269,6 +269,15 @@ def test_where_packets_of_ipv6_do_not_fit_it_is_left_out_unless_asked_for(tmp_pa
         default_bridge(settings(tmp_path, mtu=1000, ipv6=True), around(), None)
 
 
+def test_ipv6_that_the_host_does_not_have_is_not_promised(tmp_path: Path) -> None:
+    without = replace(around(), ipv6=False)
+    assert not define(NetworkRequest(name="my"), without, settings(tmp_path)).ipv6
+    with pytest.raises(InvalidInput, match="this host has no IPv6, or it is switched off"):
+        define(NetworkRequest(name="my", ipv6=True), without, settings(tmp_path))
+    with pytest.raises(InvalidInput, match="this host has no IPv6, or it is switched off"):
+        default_bridge(settings(tmp_path, ipv6=True), without, None)
+
+
 @pytest.mark.parametrize(
     ("told", "kind"),
     [

@@ -127,18 +127,20 @@ def _check(request: NetworkRequest) -> None:
 def _wants_ipv6(request: NetworkRequest, around: Surroundings, mtu: int) -> bool:
     """Unasked, a bridge has IPv6 where the host has it; other networks have it where they name a subnet of it.
 
-    :raises InvalidInput: it is asked for, and its packets would not fit.
+    :raises InvalidInput: it is asked for, and the host has none, or its packets would not fit.
     """
     asked = request.ipv6
     if asked is None and any(":" in entry.subnet for entry in request.subnets):
         asked = True
     if asked:
-        _check_ipv6_fits(mtu)
+        _check_ipv6(mtu, there=around.ipv6 or request.driver != "bridge")
     fits = request.driver == "bridge" and around.ipv6 and mtu >= _IPV6_MTU
     return fits if asked is None else asked
 
 
-def _check_ipv6_fits(mtu: int) -> None:
+def _check_ipv6(mtu: int, *, there: bool) -> None:
+    if not there:
+        raise InvalidInput("this host has no IPv6, or it is switched off", hint="sysctl net.ipv6.conf.all.disable_ipv6")
     if mtu < _IPV6_MTU:
         raise InvalidInput(f"IPv6 needs an MTU of at least {_IPV6_MTU} bytes, not {mtu}")
 
@@ -188,7 +190,7 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
     given = settings.default_options.get("bridge", {})
     mtu = settings.mtu or mtu_of(given, around.mtu)
     if settings.ipv6:
-        _check_ipv6_fits(mtu)
+        _check_ipv6(mtu, there=around.ipv6)
     with_ipv6 = settings.ipv6 if settings.ipv6 is not None else around.ipv6 and mtu >= _IPV6_MTU
     told4 = _Told(settings.bip, settings.fixed_cidr, settings.default_gateway)
     subnets = [_default_subnet(4, told4, old.subnet4 if old else None, around)]
