@@ -363,6 +363,19 @@ def test_events_name_images_by_their_ids(fresh: Daemon, busybox_archive: bytes, 
     assert all(actor == identifier for _, actor, _ in of_it)
 
 
+@need("docker")
+def test_a_commit_tells_of_the_image_and_its_name(fresh: Daemon, busybox: str) -> None:
+    fresh.docker("create", "--name", "grown", busybox, check=True)
+    since = fresh.request("GET", "/info").json["SystemTime"]
+    named = fresh.docker("commit", "grown", "grown:1", check=True).stdout.strip()
+    fresh.docker("commit", "grown", check=True)
+    until = fresh.request("GET", "/info").json["SystemTime"]
+    shape = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"
+    said = fresh.docker("events", "--since", since, "--until", until, "--format", shape, check=True).stdout
+    assert said.splitlines() == ["image tag grown:1", "container commit grown", "container commit grown"]
+    assert named.startswith("sha256:")
+
+
 # --- other engines ----------------------------------------------------------------------------------------------------
 
 

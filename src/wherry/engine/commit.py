@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -83,13 +81,9 @@ class Committer:
                 write_layer(mounts, sink)
                 self._check_there(container)  # a removal under way would have made a layer with holes
 
-            identifier = await asyncio.to_thread(
-                partial(self._images.store.commit, container.definition.image_id, write, wanted)
-            )
-        self._lifecycle.tell(
-            container, "commit", comment=request.comment, imageID=str(identifier), imageRef=request.name
-        )
-        return str(identifier)
+            identifier = await self._images.commit(container.definition.image_id, write, wanted)
+        self._lifecycle.tell(container, "commit", comment=request.comment, imageID=identifier, imageRef=request.name)
+        return identifier
 
     def _check_there(self, container: Container) -> None:
         state = container.state.status

@@ -14,6 +14,7 @@ from wherry.engine.names import short
 from wherry.engine.registry import Registry
 from wherry.errors import NotFound
 from wherry.images import Image, ImageStore
+from wherry.images.making import Commit, WriteLayer
 from wherry.layers.diff import changes
 from wherry.layers.export import export
 from wherry.layers.overlay import OverlayMount
@@ -106,6 +107,13 @@ class Images:
         target = f"{repository}:{tag}" if tag else repository
         await asyncio.to_thread(self._store.tag, name, target)
         self._tell("tag", str(image.id), Reference.parse(target).familiar)
+
+    async def commit(self, base: str, write: WriteLayer, commit: Commit) -> str:
+        """Make an image of another one and a layer on top of it, and return its ID."""
+        identifier = str(await asyncio.to_thread(self._store.commit, base, write, commit))
+        if commit.name:
+            self._tell("tag", identifier, Reference.parse(commit.name).with_default_tag().familiar)
+        return identifier
 
     async def remove(self, name: str, *, force: bool, prune: bool) -> Jsons:
         """Remove a name, and with the last name the image; the body of ImageDelete."""
