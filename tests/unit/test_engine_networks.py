@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from wherry.engine.config import ContainerConfig, EndpointIpam, EndpointSettings, HostConfig, PortBinding
-from wherry.engine.network_modes import check_endpoint, check_modes, memberships, parse_links
+from wherry.engine.network_modes import check_endpoint, check_modes, memberships, parse_links, warnings_about
 from wherry.engine.network_names import NameDirectory, Place
 from wherry.engine.network_ports import exposed_ports, port_requests, ports_in, shown_ports
 from wherry.engine.network_wishes import publishing_network
@@ -48,6 +48,16 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     with pytest.raises(InvalidInput, match=sentence.replace("|", r"\|")):
         check_modes(ContainerConfig(**config), HostConfig(**host))  # type: ignore[arg-type]
+
+
+def test_what_the_machine_lacks_is_told_to_whom_it_concerns() -> None:
+    plain, ports = HostConfig(network_mode="mine"), HostConfig(network_mode="mine", publish_all_ports=True)
+    assert warnings_about(plain, "no nf_tables", by_default=False) == []
+    assert warnings_about(ports, None, by_default=False) == []
+    (told,) = warnings_about(ports, "no nf_tables", by_default=False)
+    assert told == "ports may not be reached where they are published: no nf_tables"
+    (told,) = warnings_about(HostConfig(network_mode="none"), "no nf_tables", by_default=True)
+    assert told == "the container has no network, as it names none: no nf_tables"
 
 
 @pytest.mark.parametrize(

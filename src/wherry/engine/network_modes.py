@@ -28,6 +28,7 @@ __all__ = [
     "joined_container",
     "memberships",
     "parse_links",
+    "warnings_about",
 ]
 
 NONE: Final = "none"
@@ -94,6 +95,22 @@ def _check_shared(config: ContainerConfig, host: HostConfig) -> None:
     for asked, what in conflicts:
         if asked:
             raise InvalidInput(f"conflicting options: {what}")
+
+
+def warnings_about(host: HostConfig, fault: str | None, *, by_default: bool) -> list[str]:
+    """What has to be told about the network of a new container, whose mode is settled.
+
+    :param fault: what is missing on this machine, in a sentence.
+    :param by_default: it asked for no network by name.
+    """
+    published = any((host.port_bindings or {}).values()) or bool(host.publish_all_ports)
+    if host.network_mode == HOST and published:
+        return ["Published ports are discarded when using host network mode"]
+    if fault and by_default:
+        return [f"the container has no network, as it names none: {fault}"]
+    if fault and published:
+        return [f"ports may not be reached where they are published: {fault}"]
+    return []
 
 
 def memberships(

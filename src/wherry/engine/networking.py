@@ -24,6 +24,7 @@ from wherry.engine.network_modes import (
     joined_container,
     memberships,
     parse_links,
+    warnings_about,
 )
 from wherry.engine.network_names import NameDirectory, Place
 from wherry.engine.network_ports import port_requests
@@ -77,7 +78,7 @@ class Networking:
         found: dict[str, EndpointSettings] = {}
         for ref, settings in memberships(config, host, asked, self.default).items():
             found.setdefault(self._known_name(ref, settings), settings)
-        return found, self._warnings(host, by_default=by_default)
+        return found, warnings_about(host, self._networks.warning, by_default=by_default)
 
     def _known_name(self, ref: str, settings: EndpointSettings) -> str:
         try:
@@ -91,14 +92,6 @@ class Networking:
     def default(self) -> str:
         """The network of containers that ask for none: ``bridge``, or ``none`` where there is no such thing."""
         return NONE if self._networks.warning or self._options.bridge == NONE else "bridge"
-
-    def _warnings(self, host: HostConfig, *, by_default: bool) -> list[str]:
-        published = any((host.port_bindings or {}).values()) or bool(host.publish_all_ports)
-        if host.network_mode == HOST and published:
-            return ["Published ports are discarded when using host network mode"]
-        if by_default and self._networks.warning:
-            return [f"the container has no network: {self._networks.warning}"]
-        return []
 
     # --- start and end ----------------------------------------------------------------------------
 
