@@ -294,6 +294,7 @@ def test_ipv6_that_the_host_does_not_have_is_not_promised(tmp_path: Path) -> Non
         ({"name": "x", "ipv4": False, "ipv6": False}, InvalidInput),
         ({"name": "x", "scope": "swarm"}, InvalidInput),
         ({"name": "x", "options": {"com.docker.network.bridge.name": "more-than-15-bytes"}}, InvalidInput),
+        ({"name": "x", "options": {"com.docker.network.bridge.name": "br%d"}}, InvalidInput),
         ({"name": "x", "options": {"com.docker.network.bridge.enable_icc": "perhaps"}}, InvalidInput),
         ({"name": "x" * 256}, InvalidInput),
         ({"name": "x", "ipam_driver": "null"}, InvalidInput),

@@ -67,8 +67,9 @@ def check_interface_name(name: str) -> None:
 
     :raises InvalidInput: the kernel would not take it.
     """
-    if not name or len(name.encode()) > 15 or name in (".", "..") or any(c in "/:" or c.isspace() for c in name):
-        raise InvalidInput(f"invalid interface name {name!r}", hint="at most 15 bytes, without slash, colon and space")
+    if not name or len(name.encode()) > 15 or name in (".", "..") or any(c in "/:%\0" or c.isspace() for c in name):
+        hint = "at most 15 bytes, without slash, colon, percent sign and space"
+        raise InvalidInput(f"invalid interface name {name!r}", hint=hint)
 
 
 def is_true(options: Mapping[str, str], name: str, default: bool) -> bool:
