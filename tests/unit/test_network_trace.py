@@ -206,6 +206,10 @@ def test_other_programs_filters_are_told_on_the_way() -> None:
     docker = Obstacle("ip", "filter", "FORWARD", "forward", (4,))
     found = trace(replace(WORLD, obstacles=(docker,)), "app", "outside", "80")
     assert any("chain ip filter FORWARD" in step.why for step in found.steps)
+    assert found.because.endswith(", unless chain ip filter FORWARD stops it")
+    assert "iptables -I DOCKER-USER" in found.hint
+    found = trace(replace(WORLD, obstacles=(docker,)), "app", "web", "82")
+    assert found.because == "no program of web listens at port 82/tcp"
 
 
 def test_a_host_that_does_not_forward_stops_the_way_out() -> None:

@@ -18,6 +18,7 @@ from wherry.network.bridge import ICC
 from wherry.network.drivers import is_true
 from wherry.network.listeners import Listener
 from wherry.network.model import Address, Endpoint, Network
+from wherry.network.rules_foreign import Obstacle
 from wherry.network.rules_tables import bridge_table, inet_table
 from wherry.network.world import Party, World
 
@@ -72,7 +73,11 @@ def trace(world: World, source: str, target: str, port: str = "") -> Trace:
     except _StopError as stop:
         hint = stop.hint
     failed = next((step for step in walk.steps if not step.passes), None)
-    return Trace(source, target, failed is None, (failed or walk.steps[-1]).why, tuple(walk.steps), hint)
+    because = (failed or walk.steps[-1]).why
+    if failed is None and walk.doubts:
+        because = f"{because}, unless {' or '.join(each.where for each in walk.doubts)} stops it"
+        hint = "; ".join(dict.fromkeys(each.remedy for each in walk.doubts if each.remedy))
+    return Trace(source, target, failed is None, because, tuple(walk.steps), hint)
 
 
 def _parse_port(text: str) -> tuple[int | None, str]:
@@ -117,6 +122,7 @@ class _Walk:
         self._from = None if source in (HOST, OUTSIDE) else self._find(source)
         self._source = source
         self.steps: list[Step] = []
+        self.doubts: list[Obstacle] = []
 
     def _find(self, reference: str) -> Party:
         party = self._world.party(reference)
@@ -324,6 +330,7 @@ class _Walk:
         """Other programs' rules are not read: what they may do is told, and does not stop the walk."""
         for each in self._world.obstacles:
             if each.hook == hook and version in each.versions:
+                self.doubts.append(each)
                 self._pass("rule", f"unless {each.where} stops it: {each.describe()}")
 
     # --- to the host, and its published ports
