@@ -146,6 +146,28 @@ def test_a_link_gives_a_name_and_variables(daemon: Daemon) -> None:
     assert "could not get container for nobody: No such container: nobody" in refused.stderr
 
 
+def test_who_is_linked_to_may_be_renamed(daemon: Daemon) -> None:
+    serve(daemon, "db")
+    serve(daemon, "web", "--link", "db:store")
+    assert inspect(daemon, "web")["HostConfig"]["Links"] == ["/db:/web/store"]
+    docker(daemon, "rename", "db", "base")
+    docker(daemon, "restart", "-t", "0", "web")
+    assert inspect(daemon, "web")["HostConfig"]["Links"] == ["/base:/web/store"]
+    assert f"{address(daemon, 'base')}\tstore db base" in docker(daemon, "exec", "web", "cat", "/etc/hosts")
+
+
+def test_on_a_network_with_names_a_link_is_one_of_the_endpoints(daemon: Daemon) -> None:
+    with network(daemon, "front"):
+        flags = ("--network", "front", "--link", "later:soon")
+        for name, run in (("one", daemon.docker), ("two", daemon.cli)):
+            run("run", "-d", "--name", name, *flags, "busybox", "sleep", "1000", check=True)
+            shown = inspect(daemon, name)
+            assert shown["HostConfig"]["Links"] is None
+            assert shown["NetworkSettings"]["Networks"]["front"]["Links"] == ["later:soon"]
+        serve(daemon, "later", "--network", "front")
+        assert fetch_inside(daemon, "one", "soon") == "later"
+
+
 def test_who_is_not_on_the_default_bridge_cannot_be_linked_to(daemon: Daemon) -> None:
     flags = ("busybox", "sleep", "1000")
     with network(daemon, "elsewhere"):

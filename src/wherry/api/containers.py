@@ -234,7 +234,7 @@ class ContainerRoutes:
     async def remove(self, call: Call) -> StreamResponse:
         """ContainerDelete."""
         if call.flag("link"):
-            raise Conflict("links between containers are not supported, so there is none to remove")
+            raise Conflict("a link goes with the container that has it, and cannot be removed alone")
         await self._containers.remove(call.id, force=call.flag("force"), volumes=call.flag("v"))
         return empty()
 

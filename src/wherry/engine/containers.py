@@ -79,7 +79,8 @@ class Containers:
     def inspect(self, ref: str, size: bool = False) -> Json:
         """Everything about one container."""
         container = self.registry.get(ref)
-        return inspect(container, self.images.names_of, self.usage.of_container(container) if size else None)
+        sizes = self.usage.of_container(container) if size else None
+        return inspect(container, self.images.names_of, self.registry.find, sizes)
 
     # --- moves ------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import msgspec
 
 from wherry.engine.container import Container
 from wherry.engine.mounts import MountPoint
+from wherry.engine.network_modes import parse_links
 from wherry.engine.network_shown import network_settings
 from wherry.engine.security import apparent_paths
 from wherry.engine.state import Status
@@ -32,10 +33,16 @@ _LISTS: Final = ("Devices", "Dns", "DnsOptions", "DnsSearch", "BlkioWeightDevice
                  "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps")  # fmt: skip
 
 
-def inspect(container: Container, names_of: Callable[[str], list[str]], size: tuple[int, int] | None) -> Json:
+def inspect(
+    container: Container,
+    names_of: Callable[[str], list[str]],
+    find: Callable[[str], Container | None],
+    size: tuple[int, int] | None,
+) -> Json:
     """The body of ContainerInspect.
 
     :param names_of: the names that an image has.
+    :param find: the container that has an ID.
     :param size: bytes in the writable layer and in all of the root, if the caller wants them.
     """
     definition, state = container.definition, container.state
@@ -58,7 +65,7 @@ def inspect(container: Container, names_of: Callable[[str], list[str]], size: tu
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(container.exec_ids) or None,
-        "HostConfig": host_config_shown(container),
+        "HostConfig": {**host_config_shown(container), "Links": _links_shown(container, find)},
         "GraphDriver": {
             "Name": "overlay2",
             "Data": {"UpperDir": str(container.directory / "upper"), "WorkDir": str(container.directory / "work")},
@@ -140,6 +147,15 @@ def host_config_shown(container: Container) -> Json:
         if shown[name] is None:
             del shown[name]
     return shown
+
+
+def _links_shown(container: Container, find: Callable[[str], Container | None]) -> list[str] | None:
+    """Links on the default bridge, as Docker shows them: ``/db:/web/alias``."""
+    found = []
+    for ref, alias in parse_links(container.host.links or []):
+        other = find(ref)
+        found.append(f"/{other.name if other else ref}:/{container.name}/{alias}")
+    return found or None
 
 
 def mounts_shown(container: Container) -> list[Json]:

@@ -135,7 +135,8 @@ def memberships(
     check_together(chosen)
     _apply_mac(config, chosen[mode])
     if host.links and is_user_defined(mode):
-        chosen[mode].links = [*(chosen[mode].links or []), *host.links]
+        chosen[mode].links = list(dict.fromkeys([*(chosen[mode].links or []), *host.links]))  # clients say it twice
+        host.links = None
     for name, settings in chosen.items():
         check_endpoint(name, settings)
     return chosen

@@ -72,7 +72,7 @@ class Networking:
 
         :raises InvalidInput: what is asked for does not go together.
         """
-        self._check_links(host)
+        self._settle_links(host)
         self._files.check(host)
         by_default = is_default(host.network_mode) and not config.network_disabled
         found: dict[str, EndpointSettings] = {}
@@ -406,17 +406,19 @@ class Networking:
     def _links_to(self, container: Container, target: Container) -> bool:
         return any(other is target for _, other in self._linked(container, strict=False))
 
-    def _check_links(self, host: HostConfig) -> None:
-        """Check that what a new container links to is there, and has a network of its own.
+    def _settle_links(self, host: HostConfig) -> None:
+        """Check that what a new container links to is there, and has a network of its own; its ID stays in the link.
 
         On a network with names a link is only one more name, perhaps of a container that is still to come.
 
         :raises InvalidInput: it is not, or has not.
         """
-        if is_user_defined(host.network_mode or ""):
+        if is_user_defined(host.network_mode or "") or not host.links:
             return
-        for name, _ in parse_links(host.links or []):
-            check_link_target(self._linkable(name).host)
+        links = [(self._linkable(name), alias) for name, alias in parse_links(host.links)]
+        for other, _ in links:
+            check_link_target(other.host)
+        host.links = [f"{other.id}:{alias}" for other, alias in links]
 
     def _linkable(self, name: str) -> Container:
         try:
