@@ -32,7 +32,7 @@ T = TypeVar("T")
 PATIENCE = 0.25
 """Seconds after which a packet is held to be lost; between namespaces delivery is a function call."""
 
-LONG_PATIENCE = 5
+LONG_PATIENCE = 30
 """Seconds for what is known to be on its way; an emulated processor may be busy elsewhere."""
 
 BRIDGES = {
@@ -108,7 +108,7 @@ class Place:
     def ip(self, *lines: str) -> None:
         """Run lines of ip(8)."""
         self.run(
-            lambda: subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True, timeout=10)
+            lambda: subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True, timeout=60)
         )
 
     def sysctl(self, name: str, value: int) -> None:
@@ -155,7 +155,7 @@ class Lab:
         pairs = [(self.host, self.outside, "2001:db8::2"), (self.outside, self.host, "2001:db8::1")]
         pairs += [(self.host, self.containers[name], str(address_of(name, 6))) for name in CONTAINERS]
         for sender, receiver, address in pairs:
-            assert any(reaches(sender, receiver, address, 5000) for _ in range(20)), f"{address} does not answer"
+            assert any(reaches(sender, receiver, address, 5000) for _ in range(80)), f"{address} does not answer"
 
     def restore(self) -> None:
         self.firewall.restore(BRIDGES.values(), self.guards(), self.bindings)

@@ -113,7 +113,7 @@ def test_lack_of_memory_kills_is_counted_and_announced(ground: MachineGround) ->
     with watch.fd, poll:
         assert poll.poll(0) == []
         assert inside(group, [sys.executable, "-c", "b = bytearray(200 << 20)"]).returncode == -9
-        assert poll.poll(10)
+        assert poll.poll(60)
         watch.acknowledge()
         assert poll.poll(0) == []
     assert group.oom_count() == group.statistics().oom_kills == 1

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,10 @@ def test_a_container_waits_while_the_disk_is_full_and_nothing_is_lost(plain_keep
 def test_a_container_that_must_not_block_goes_on_and_the_log_says_what_is_missing(
     plain_keeper: Daemon, small_disk: Path
 ) -> None:
-    script = "seq 1 400000; while [ ! -e {0}/room ]; do sleep 0.01; done; echo end"
+    script = "seq 1 400000; touch {0}/said; while [ ! -e {0}/room ]; do sleep 0.01; done; echo end"
     argv = ["sh", "-c", script.format(small_disk.parent)]
     plain_keeper.launch("c", argv, small_disk / "log", limits={"blocking": False})
-    wait_until_full(small_disk)
-    time.sleep(0.5)  # what is dropped leaves no trace to wait for
+    wait_until((small_disk.parent / "said").exists)
     mount(None, small_disk, None, 32, "size=16m")
     (small_disk.parent / "room").touch()
     assert plain_keeper.event("exited").fields["status"] == 0
@@ -107,11 +106,15 @@ def test_a_full_disk_delays_the_report_of_an_exit_until_there_is_room(plain_keep
 
 
 def wait_until_full(disk: Path) -> None:
-    deadline = time.monotonic() + 10
-    while os.statvfs(disk).f_bavail > 70:  # a block of the log is 64 pages; less does not fit
+    wait_until(lambda: os.statvfs(disk).f_bavail <= 70)  # a block of the log is 64 pages; less does not fit
+    time.sleep(0.1)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    time.sleep(0.1)
 
 
 # --- containers -------------------------------------------------------------------------------------------------------

@@ -41,8 +41,8 @@ from wherry.network.sandbox import Sandbox
 pytestmark = need("root", "namespaces")
 
 POOL = PoolSetting(ip_network("10.93.0.0/16"), 24)
-SECOND = 3.0
-"""Within this time what another program broke has to be whole again; alone on a machine a tenth of a second does."""
+PATIENCE = 30.0
+"""Seconds for what happens in the background: the kernel's work and ours; alone on a machine a tenth of one does."""
 
 
 @pytest.fixture
@@ -89,12 +89,12 @@ def tables(name: str) -> Iterator[Firewall]:
 def run_inside(sandbox: Sandbox, *command: str) -> str:
     """Run a program in a sandbox; its output."""
     whole = ["nsenter", f"--net={sandbox.path}", *command]
-    return subprocess.run(whole, capture_output=True, text=True, check=True, timeout=10).stdout
+    return subprocess.run(whole, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-async def until(is_true: Callable[[], bool], within: float = 3.0) -> None:
+async def until(is_true: Callable[[], bool]) -> None:
     """Look again and again; what the kernel does in the background tells nobody when it is done."""
-    end = time.monotonic() + within
+    end = time.monotonic() + PATIENCE
     while not is_true():
         assert time.monotonic() < end, "it did not come about"
         await asyncio.sleep(0.005)
@@ -144,7 +144,7 @@ def open_inside(sandbox: Sandbox, kind: int) -> socket.socket:
             made = socket.socket(socket.AF_INET, kind)
         finally:
             setns(home, CLONE.NEWNET)
-    made.settimeout(2)
+    made.settimeout(PATIENCE)
     return made
 
 
@@ -154,9 +154,13 @@ def says_hello(sandbox: Sandbox, port: int, target: tuple[str, int]) -> bool:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("0.0.0.0", port))
         server.listen()
-        client.settimeout(1)
-        if client.connect_ex(target):
+        client.settimeout(5)  # a neighbour that was asked for too early is asked for again after a second
+        try:
+            client.connect(target)
+            client.getpeername()  # an ICMP error may look like success at first: see network_lab.py
+        except OSError:
             return False
+        client.settimeout(PATIENCE)
         accepted, _ = server.accept()
         with accepted:
             accepted.sendall(b"hello")
@@ -457,7 +461,7 @@ async def repaired(networks: Networks, harm: Callable[[], object], is_whole: Cal
     harm()
     begin = time.monotonic()
     assert not is_whole(), "no harm was done"
-    await until(is_whole, SECOND)
+    await until(is_whole)
     return time.monotonic() - begin
 
 
@@ -554,7 +558,7 @@ async def test_a_bridge_that_lost_its_routes_gets_them_again(
             return any(each.link == bridge.number for each in there)
 
         harm = ["ip", "-6" if subnet.version == 6 else "-4", "route", "del", str(subnet), "dev", network.bridge]
-        await repaired(networks, lambda harm=harm: subprocess.run(harm, check=True, timeout=10), whole)
+        await repaired(networks, lambda harm=harm: subprocess.run(harm, check=True, timeout=60), whole)
     assert says_hello(victim[0], 80, (str(victim[1].ipv4), 80))
 
 

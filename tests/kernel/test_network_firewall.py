@@ -654,7 +654,7 @@ def is_intact(lab: Lab) -> bool:
 
 
 def nft(lab: Lab, line: str) -> str:
-    done = lab.host.run(lambda: subprocess.run(["nft", line], capture_output=True, text=True, check=True, timeout=10))
+    done = lab.host.run(lambda: subprocess.run(["nft", line], capture_output=True, text=True, check=True, timeout=60))
     return done.stdout
 
 

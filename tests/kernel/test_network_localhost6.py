@@ -38,7 +38,7 @@ def scene(lab: Lab, work: Callable[[Localhost6], Awaitable[None]]) -> None:
         lab.firewall.localhost6 = await forwarder.open()
         try:
             lab.firewall.restore(BRIDGES.values(), lab.guards(), PUBLISHED)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await work(forwarder)
         finally:
             await forwarder.close()
@@ -160,7 +160,7 @@ def test_datagrams_to_localhost_follow_a_port_to_another_container(lab: Lab) -> 
             ):
                 client.setblocking(False)
                 client.connect(("::1", 8000))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await loop.sock_sendall(client, b"first")
                     assert await loop.sock_recv(server, 100) == b"first"
                     now[0] = address_of("a2", 6)

@@ -101,7 +101,7 @@ def read_until(running: Running, text: str) -> str:
     assert running.terminal is not None
     found = b""
     while text.encode() not in found:
-        ready, _, _ = select.select([running.terminal], [], [], 10)
+        ready, _, _ = select.select([running.terminal], [], [], 60)
         assert ready, f"the terminal shows only {found!r}"
         found += os.read(running.terminal.fileno(), 4096)
     return found.decode()
@@ -274,7 +274,7 @@ def test_init_forwards_signals(box: Box) -> None:
 
 def wait_for(path: Path) -> None:
     """Wait for a file that a container makes."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} does not appear"
         time.sleep(0.01)
@@ -292,7 +292,7 @@ def test_init_has_the_programs_rights_and_nothing_open(box: Box) -> None:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
