@@ -123,11 +123,11 @@ def ask_in_container(daemon: Daemon, container: str, name: str, kind: str, *, tc
     pid = daemon.docker("inspect", "--format", "{{.State.Pid}}", container, check=True).stdout.strip()
     program = (
         "import sys; from dnslib import DNSRecord; "
-        f"r = DNSRecord.parse(DNSRecord.question({name!r}, {kind!r}).send('127.0.0.11', 53, tcp={tcp}, timeout=5)); "
+        f"r = DNSRecord.parse(DNSRecord.question({name!r}, {kind!r}).send('127.0.0.11', 53, tcp={tcp}, timeout=20)); "
         "print(*[one.rdata for one in r.rr])"
     )
     command = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return done.stdout.split()
 
 
@@ -183,9 +183,9 @@ def test_the_host_has_a_name_where_one_is_asked_for(daemon: Daemon) -> None:
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
-        script = f"echo hello | nc -w 3 host.docker.internal {listener.getsockname()[1]}"
+        script = f"echo hello | nc -w 20 host.docker.internal {listener.getsockname()[1]}"
         text = inside(daemon, script, "--add-host", "host.docker.internal:host-gateway")
-        thread.join(5)
+        thread.join(60)
         assert heard == [b"hello\n"], text
 
 
@@ -225,7 +225,13 @@ def test_files_follow_when_networks_change(daemon: Daemon) -> None:
     assert mine not in look("cat /etc/hosts")
     assert found(daemon, "moved") == set()
     look("echo nameserver 192.0.2.99 > /etc/resolv.conf")
+    look("echo 192.0.2.98 printer >> /etc/hosts")
     daemon.docker("network", "connect", "backend", "mover", check=True)
+    mine = address(daemon, "mover")
+    for _ in range(2):
+        assert look("cat /etc/hosts").endswith("192.0.2.98 printer\n"), "what somebody added inside is gone"
+        assert f"{mine}\t" in look("cat /etc/hosts")
+        daemon.docker("network", "disconnect", "bridge", "mover")
     assert look("cat /etc/resolv.conf") == "nameserver 192.0.2.99\n", "what somebody wrote inside was overwritten"
     daemon.docker("rm", "-f", "mover", check=True)
 

@@ -12,6 +12,7 @@ from wherry.errors import InvalidInput
 from wherry.network.hostfiles import (
     HostEntry,
     ResolvConf,
+    added_lines,
     asks_all,
     extra_host,
     host_mode_text,
@@ -59,6 +60,13 @@ def test_hosts_has_the_machines_names_then_the_others_then_its_own() -> None:
         "172.18.0.2\tbox\n"
         "fd00::2\tbox\n"
     )
+
+
+def test_what_somebody_added_to_hosts_is_known() -> None:
+    before = hosts_text(own_entries("box", "", [ip_address("172.18.0.2")]), ())
+    assert added_lines(before, before) == ""
+    changed = before.replace("172.18.0.2\tbox\n", "10.0.0.9 printer\n") + "# mine\n10.0.0.8 x"
+    assert added_lines(before, changed) == "10.0.0.9 printer\n# mine\n10.0.0.8 x\n"
 
 
 def test_hosts_without_ipv6_does_not_name_it() -> None:

@@ -62,6 +62,7 @@ class Container:
     spec: Spec | None = None  #: by which it runs
     endpoints: dict[str, Endpoint] = field(default_factory=dict)  #: its places by networks' names, while it runs
     linked: list[str] = field(default_factory=list)  #: environment variables about what it links to, while it runs
+    hosts: str = ""  #: what was written into its /etc/hosts, while it runs; empty: not known
     feed: OutputFeed | None = None  #: set by whoever builds it; follows its output
     exit_waiters: list[asyncio.Future[int]] = field(default_factory=list)  #: resolved at every exit
     removal_waiters: list[asyncio.Future[int]] = field(default_factory=list)

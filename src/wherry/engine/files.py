@@ -34,6 +34,7 @@ def make_run_directory(container: Container, texts: Mapping[str, str]) -> None:
         os.chmod(directory / "shm", 0o1777)
     for name, text in texts.items():
         write_in_place(directory / name, text)
+    container.hosts = texts.get("hosts", "")
 
 
 def remove_run_directory(container: Container) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HostFiles", "has_resolver", "link_environment", "rewrite", "wanted_links", "write_in_place"]
 
+_MOST: Final = 1 << 16  # bytes
 _NOT_LINKED: Final = ("HOME", "PATH")  # of a linked container's environment
 _ANYWHERE: Final = (ip_address("192.0.2.1"),)  # stands for host-gateway where only the form is checked
 
@@ -54,11 +55,12 @@ class HostFiles:
         """
         return {
             "hostname": hostfiles.hostname_text(hostname_of(container)),
-            "hosts": self._hosts(container, linked),
+            "hosts": self.hosts(container, linked),
             "resolv.conf": self._resolv_conf(container),
         }
 
-    def _hosts(self, container: Container, linked: Sequence[tuple[str, Container]]) -> str:
+    def hosts(self, container: Container, linked: Sequence[tuple[str, Container]]) -> str:
+        """The file hosts alone; see `texts`."""
         gateway = self._host_gateway(container)
         extra = [one for text in container.host.extra_hosts or [] for one in hostfiles.extra_host(text, gateway)]
         if container.host.network_mode == HOST:
@@ -133,11 +135,29 @@ def _read(path: str) -> str:
         return ""  # a host without the file; so the container has an empty one
 
 
-def rewrite(directory: Path, texts: dict[str, str]) -> None:
-    """Write a running container's files anew; a resolv.conf that somebody has changed inside stays as it is."""
-    write_in_place(directory / "hosts", texts["hosts"])
-    if hostfiles.is_as_written(_read(str(directory / "resolv.conf"))):
+def rewrite(container: Container, texts: dict[str, str]) -> None:
+    """Write a running container's files anew.
+
+    What somebody inside has added to hosts is kept, and a resolv.conf that was changed stays as it is.
+    """
+    directory = container.run_directory
+    added = hostfiles.added_lines(container.hosts, _read_inside(directory / "hosts")) if container.hosts else ""
+    write_in_place(directory / "hosts", texts["hosts"] + added)
+    container.hosts = texts["hosts"]
+    if hostfiles.is_as_written(_read_inside(directory / "resolv.conf")):
         write_in_place(directory / "resolv.conf", texts["resolv.conf"])
+
+
+def _read_inside(path: Path) -> str:
+    """What stands in a file that the container may write, as far as it is not made to fill our memory."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST)
+    except FileNotFoundError:
+        return ""
+    if len(data) == _MOST:
+        data = data[: data.rfind(b"\n") + 1]
+    return data.decode(errors="surrogateescape")
 
 
 def write_in_place(path: Path, text: str) -> None:
@@ -148,7 +168,7 @@ def write_in_place(path: Path, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         os.fchmod(fd, 0o644)
-        os.write(fd, text.encode())
+        os.write(fd, text.encode(errors="surrogateescape"))
     finally:
         os.close(fd)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from wherry.engine.config import EndpointSettings
@@ -236,7 +237,10 @@ class Networking:
     async def resume(self, containers: Iterable[Container]) -> None:
         """Go on answering the questions of adopted containers."""
         for container in containers:
-            container.linked = link_environment(container, self._linked(container, strict=False))
+            linked = self._linked(container, strict=False)
+            container.linked = link_environment(container, linked)
+            with suppress(WherryError):  # the host's address is gone, for instance: then nobody knows what was ours
+                container.hosts = self._files.hosts(container, linked)
             sandbox = self._networks.sandbox(container.id)
             if sandbox is not None:
                 await self._serve_names(container, sandbox)
@@ -367,7 +371,7 @@ class Networking:
 
     def refresh(self, container: Container) -> None:
         """Write a running container's files anew, in place."""
-        rewrite(container.run_directory, self.texts(container))
+        rewrite(container, self.texts(container))
 
     def renamed(self, container: Container) -> None:
         """A container has another name; who is on its networks finds it by that from now on."""

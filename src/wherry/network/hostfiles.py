@@ -29,6 +29,7 @@ __all__ = [
     "SYSTEMD_RESOLVED",
     "HostEntry",
     "ResolvConf",
+    "added_lines",
     "asks_all",
     "extra_host",
     "host_mode_text",
@@ -86,6 +87,16 @@ def hosts_text(own: Iterable[HostEntry], extra: Iterable[HostEntry], *, ipv6: bo
     """
     entries = dict.fromkeys((*extra, *own))
     return _MACHINE + (_MACHINE6 if ipv6 else "") + "".join(entry.line() for entry in entries)
+
+
+def added_lines(written: str, found: str) -> str:
+    """The lines that somebody has added to /etc/hosts inside the container, to be kept when it is made anew.
+
+    :param written: what was written there.
+    :param found: what stands there now.
+    """
+    ours = set(written.split("\n"))
+    return "".join(f"{line}\n" for line in found.split("\n") if line not in ours)
 
 
 def host_mode_text(host: str, extra: Iterable[HostEntry]) -> str:
