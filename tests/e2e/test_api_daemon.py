@@ -125,11 +125,11 @@ def test_a_shutdown_with_kill_answers_when_nothing_is_left(own_daemon: Daemon, b
     import_busybox(own_daemon, busybox_archive)
     pid = state(own_daemon, run(own_daemon, "sleep", "600"))["Pid"]
     keeper = own_daemon.keeper_pid
-    assert own_daemon.request("POST", "/wherry/shutdown", kill=True).status == 204
+    assert own_daemon.request("POST", "/wherry/shutdown", kill=True).status in (200, 204)
     assert not Path(f"/proc/{pid}").exists()
-    wait_until(lambda: not Path(f"/proc/{keeper}").exists(), 5)  # its parent still has to notice
+    wait_until(lambda: not Path(f"/proc/{keeper}").exists())  # its parent still has to notice
     assert own_daemon.process
-    assert own_daemon.process.wait(20) == 0
+    assert own_daemon.process.wait(60) == 0
     assert own_daemon.leftovers() == []
 
 
@@ -164,7 +164,7 @@ def test_in_the_background_the_command_returns_when_the_daemon_answers() -> None
         assert "is in use by another daemon" in again.stderr
         pid = int((daemon.exec_root / "wherryd.pid").read_text())
         assert os.getsid(pid) != os.getsid(0)
-        assert daemon.request("POST", "/wherry/shutdown", kill=True).status == 204
+        assert daemon.request("POST", "/wherry/shutdown", kill=True).status in (200, 204)
         wait_until(lambda: not daemon.leftovers())
     finally:
         daemon.shut_down()
