@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import docker as docker_py
 import pytest
@@ -65,9 +69,53 @@ def test_a_container_that_ends_while_the_daemon_is_away_gives_its_places_back(lo
     lonely.kill9()
     subprocess.run(["kill", "-9", str(pid)], check=True)
     lonely.start()
-    assert eventually(lambda: inspect(lonely, "web")["State"]["Status"] == "exited", 5)
+    assert eventually(lambda: inspect(lonely, "web")["State"]["Status"] == "exited", 60)
     serve(lonely, "next", "-p", "28141:80")
     assert fetch("127.0.0.1", 28141) == "next"
+
+
+def put_back(daemon: Daemon, name: str, networks: dict[str, Any]) -> None:
+    """Have a container's definition in the database of a stopped daemon name other networks."""
+    with closing(sqlite3.connect(daemon.data_root / "wherry.db")) as database, database:
+        (text,) = database.execute("SELECT definition FROM containers WHERE name = ?", (name,)).fetchone()
+        changed = json.dumps(json.loads(text) | {"networks": networks}).encode()
+        database.execute("UPDATE containers SET definition = ? WHERE name = ?", (changed, name))
+
+
+def definition(daemon: Daemon, name: str) -> dict[str, Any]:
+    """The networks that it names."""
+    with closing(sqlite3.connect(daemon.data_root / "wherry.db")) as database:
+        (text,) = database.execute("SELECT definition FROM containers WHERE name = ?", (name,)).fetchone()
+    return dict(json.loads(text)["networks"])
+
+
+def test_a_change_of_networks_that_a_kill_cut_short_leaves_nothing_behind(lonely: Daemon) -> None:
+    """The daemon writes two tables: one says where a container is, the other where it was told to be."""
+    for name in ("first", "second"):
+        docker(lonely, "network", "create", name)
+    serve(lonely, "web", "--network", "second", "-p", "28143:80")
+    before = definition(lonely, "web")
+    docker(lonely, "network", "connect", "first", "web")  # which takes the default route, and the port
+    both = definition(lonely, "web")
+    lonely.kill9()
+    put_back(lonely, "web", before)  # as if killed before this was written
+    lonely.start()
+
+    def is_whole() -> bool:
+        text = docker(lonely, "exec", "web", "sh", "-c", "ip -o link; ip route; cat /etc/hosts")
+        mine = address(lonely, "web", "second")
+        return "eth1" not in text and "default via" in text and mine in text and fetch("127.0.0.1", 28143) == "web"
+
+    assert eventually(is_whole, 60)
+    assert list(inspect(lonely, "web")["NetworkSettings"]["Networks"]) == ["second"]
+    assert docker(lonely, "network", "inspect", "first", "-f", "{{len .Containers}}") == "0"
+    lonely.kill9()
+    put_back(lonely, "web", both)  # as if killed while it was taken off the other
+    lonely.start()
+    assert eventually(is_whole, 60)
+    assert list(definition(lonely, "web")) == ["second"]
+    docker(lonely, "network", "connect", "first", "web")
+    assert fetch("127.0.0.1", 28143) == "web"
 
 
 def seconds_until(condition: Callable[[], object], at_most: float) -> float:

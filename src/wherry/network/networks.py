@@ -73,6 +73,7 @@ class Networks:
             forward=settings.ip_forward,
             closed=not settings.ip_forward_no_drop,
         )
+        self._forgotten: dict[str, list[str]] = {}  # interfaces inside, by owner
         self._closed = False
 
     @classmethod
@@ -221,6 +222,25 @@ class Networks:
         """The endpoints of an owner, the one with the default route first."""
         found = self._book.of_owner(owner).values()
         return tuple(sorted(found, key=lambda e: (-e.priority, self._book.networks[e.network_id].name)))
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget an endpoint that nobody was told of; before `start`, which takes it out of the kernel.
+
+        To be followed by `complete`.
+        """
+        self._book.drop(endpoint)
+        if not endpoint.host_interface:  # nothing of it is in the host: `start` does not see it
+            self._forgotten.setdefault(endpoint.owner, []).append(endpoint.interface)
+
+    async def complete(self, sandbox: Sandbox) -> None:
+        """Make the inside of a sandbox as the book says, whose endpoints have changed without the kernel's knowing.
+
+        :raises SystemCallError: the kernel refuses.
+        """
+        await self.ready()
+        gateways = self._book.routes_of(sandbox.owner)
+        left = self._forgotten.pop(sandbox.owner, [])
+        await self._kernel.run(self._upkeep.work.complete, sandbox.fileno(), left, gateways)
 
     # --- owners -----------------------------------------------------------------------------------
 

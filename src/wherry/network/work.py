@@ -83,6 +83,13 @@ class Work:
             if gateways is not None:
                 places.set_gateways(self._kernel, namespace, gateways)
 
+    def complete(self, namespace: int, left: Sequence[str], gateways: Gateways) -> None:
+        """Remove interfaces inside a sandbox, and let its default routes lead elsewhere."""
+        with self._kernel.inside(namespace) as conversation:
+            for name in left:
+                places.delete_link(conversation, name)
+        places.set_gateways(self._kernel, namespace, gateways)
+
     def leave_later(self, sandbox: Sandbox, left: Sequence[tuple[Network, Endpoint]]) -> None:
         """Note down who has left, for `let_go`; in any thread."""
         self._leaving.put((sandbox, left))
