@@ -262,6 +262,26 @@ def test_a_terminal_is_adopted_with_the_daemons_master(keeper: RunningKeeper, tm
     second.close()
 
 
+def test_a_terminal_whose_process_ends_before_it_is_handed_over_is_read(keeper: RunningKeeper, tmp_path: Path) -> None:
+    first = Daemon(tmp_path)
+    script = f"while [ ! -e {tmp_path}/on ]; do sleep 0.01; done; echo last words; exit 3"
+    started = first.launch("c", ["sh", "-c", script], tmp_path / "log", terminal=True)
+    pidfd, master = started.fds
+    keeper.kill()
+    keeper.start()
+    second = Daemon(tmp_path)
+    (tmp_path / "on").touch()
+    wait_for_exit(started.fields["pid"], pidfd)
+    second.event("exited")
+    fields = {"key": "c", "container": "c", "kind": "container", "terminal": True, "log": {"dir": f"{tmp_path}/log"}}
+    assert "error" not in second.ask("adopt", fields, [pidfd, master]).fields
+    assert text_of(tmp_path / "log") == b"last words\r\n"
+    os.close(pidfd)
+    os.close(master)
+    first.close()
+    second.close()
+
+
 def test_a_process_of_which_nothing_was_written_down_is_adopted(keeper: RunningKeeper, tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     stranger = subprocess.Popen(["sleep", "100"])

@@ -374,6 +374,8 @@ class Processes:
             self._take_terminal(process, master)
         elif process.exit is not None and process.exit.lost:
             self._learn(process, pidfd, master)
+        elif process.exit is not None:
+            self._read_late(process, master)
         return process
 
     def _adopt_unknown(self, fields: Fields, pidfd: Fd, master: Fd | None) -> Process:
@@ -394,15 +396,23 @@ class Processes:
 
     def _learn(self, process: Process, pidfd: Fd, master: Fd | None) -> None:
         """Replace a made-up exit by the true one, if the kernel still tells it; read what its terminal still has."""
+        self._read_late(process, master)
         assert process.exit is not None
-        if master is not None and process.description.kind == "container":
-            process.exit = process.exit._replace(log=self._salvage(process, {STDOUT: master}))
         status = wait_status(pidfd, process.description.pid, process.description.birth)
         if status is None:
             return
         process.exit = Exit.of(status)._replace(log=process.exit.log)
         Files.of(process).write_exit(process.exit)
         self._on_exit(process)
+
+    def _read_late(self, process: Process, master: Fd | None) -> None:
+        """Read what the terminal of a process that has ended still has: it ended before the daemon could hand it over.
+
+        Perhaps after this keeper had begun; then its end has been told, with a log that was shorter.
+        """
+        assert process.exit is not None
+        if master is not None and process.description.kind == "container":
+            process.exit = process.exit._replace(log=self._salvage(process, {STDOUT: master}))
 
     # --- re-execution ---------------------------------------------------------------------------------------------
 
