@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from wherry.engine.config import EndpointSettings
 from wherry.engine.container import Container
 from wherry.engine.network_files import HostFiles, has_resolver, link_environment, rewrite, wanted_links
+from wherry.engine.network_halves import whole
 from wherry.engine.network_modes import (
     HOST,
     NONE,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from wherry.engine.settings import NetworkOptions
     from wherry.network.dns.directory import Upstream
     from wherry.network.dns.server import DnsServer
-    from wherry.network.model import Address, Endpoint, Network, Prefix, Published
+    from wherry.network.model import Address, Network, Prefix, Published
     from wherry.network.networks import Networks
     from wherry.network.sandbox import Sandbox
 
@@ -221,7 +222,11 @@ class Networking:
         self._note_without_place(container)
         if container.host.network_mode == HOST or joined_container(container.host.network_mode):
             return
-        places = self._whole(container, self._networks.endpoints_of(container.id))
+        places, changed = whole(container, self._networks)
+        if changed:
+            _log.info("a change of networks was cut short container=%s networks=%s", container.id, changed)
+            self._registry.save_definition(container)
+            self._cut_short.add(container.id)
         if not places or self._networks.sandbox(container.id) is not None:
             return
         try:
@@ -235,28 +240,8 @@ class Networking:
             if is_user_defined(network.name) and network.name in container.definition.networks:
                 self._names.joined(container.id, self._place(container, network))
 
-    def _whole(self, container: Container, places: Iterable[Endpoint]) -> Sequence[Endpoint]:
-        """The places that a container has by its definition as well as by the tables of networks.
-
-        A daemon that was killed while it put a container on a network, or took it off one, has changed only one of the
-        two. Nobody was told that the container is there, so that is undone; taking it off is brought to its end.
-        """
-        members = {self._name_known(container, ref, force=True): ref for ref in container.definition.networks}
-        found = {self._networks.get(endpoint.network_id).name: endpoint for endpoint in places}
-        begun = found.keys() - members.keys()
-        left = members.keys() - found.keys() if found else set()
-        for name in begun:
-            self._networks.forget(found.pop(name))
-        for name in left:
-            del container.definition.networks[members[name]]
-        if begun or left:
-            _log.info("a change of networks was cut short container=%s networks=%s", container.id, sorted(begun | left))
-            self._registry.save_definition(container)
-            self._cut_short.add(container.id)
-        return list(found.values())
-
     async def _complete(self, container: Container) -> None:
-        """After such a change, and when the kernel is as the tables say: routes, ports and files."""
+        """After a change that was cut short, and when the kernel is as the tables say: routes, ports and files."""
         async with container.lock:
             sandbox = self._networks.sandbox(container.id)
             if sandbox is None or not container.state.is_alive:

@@ -19,13 +19,13 @@ What waits for the kernel (`take`, `connect` ...) waits for `start`'s first part
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, SystemCallError, WherryError
+from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.linux.namespaces import open_namespace
 from wherry.network.book import Book, check_wishes, gateways_of
 from wherry.network.definition import (
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["Networks"]
 
 _log: Final = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class Networks:
@@ -73,7 +72,6 @@ class Networks:
             forward=settings.ip_forward,
             closed=not settings.ip_forward_no_drop,
         )
-        self._forgotten: dict[str, list[str]] = {}  # interfaces inside, by owner
         self._closed = False
 
     @classmethod
@@ -162,7 +160,7 @@ class Networks:
             raise Conflict(f"bridge name already in use: {network.bridge}")
         self._book.add_network(network)
         try:
-            await self._told(self._kernel.run(self._upkeep.work.make_network, network), None)
+            await self._upkeep.told(self._kernel.run(self._upkeep.work.make_network, network), None)
         except BaseException:
             self._book.remove_network(network)
             self._upkeep.later(lambda: self._upkeep.work.remove_network(network))
@@ -170,19 +168,6 @@ class Networks:
         self._book.network_made(network)
         await self._upkeep.let_forward(network)
         return network
-
-    async def _told(self, job: Awaitable[_T], otherwise: _T) -> _T:
-        """Wait until the kernel was told of something that is in the book already.
-
-        :param otherwise: what to return when that took a repair, which tells the kernel of all that is in the book.
-        :raises SystemCallError: the kernel refuses.
-        """
-        try:
-            return await job
-        except SystemCallError as exc:
-            if not await self._upkeep.made_by_repair(exc):
-                raise
-            return otherwise
 
     def get(self, reference: str) -> Network:
         """Find a network by ID, by name or by a unique beginning of its ID, in this order.
@@ -224,23 +209,15 @@ class Networks:
         return tuple(sorted(found, key=lambda e: (-e.priority, self._book.networks[e.network_id].name)))
 
     def forget(self, endpoint: Endpoint) -> None:
-        """Forget an endpoint that nobody was told of; before `start`, which takes it out of the kernel.
-
-        To be followed by `complete`.
-        """
-        self._book.drop(endpoint)
-        if not endpoint.host_interface:  # nothing of it is in the host: `start` does not see it
-            self._forgotten.setdefault(endpoint.owner, []).append(endpoint.interface)
+        """Forget an endpoint that nobody was told of; before `start`. To be followed by `complete`."""
+        self._upkeep.forget(endpoint)
 
     async def complete(self, sandbox: Sandbox) -> None:
         """Make the inside of a sandbox as the book says, whose endpoints have changed without the kernel's knowing.
 
         :raises SystemCallError: the kernel refuses.
         """
-        await self.ready()
-        gateways = self._book.routes_of(sandbox.owner)
-        left = self._forgotten.pop(sandbox.owner, [])
-        await self._kernel.run(self._upkeep.work.complete, sandbox.fileno(), left, gateways)
+        await self._upkeep.complete(sandbox)
 
     # --- owners -----------------------------------------------------------------------------------
 
@@ -336,7 +313,7 @@ class Networks:
             raise
         if endpoint.published:
             try:
-                await self._told(self._kernel.run(self._upkeep.work.publish, network, prepared, endpoint), None)
+                await self._upkeep.told(self._kernel.run(self._upkeep.work.publish, network, prepared, endpoint), None)
             except BaseException:
                 self._book.drop(endpoint)
                 self._undo(sandbox, network, endpoint)
@@ -347,7 +324,7 @@ class Networks:
         gateways = self._book.routes_of(sandbox.owner)
         try:
             work = self._kernel.run(self._upkeep.work.establish, network, endpoint, sandbox.fileno(), gateways)
-            made = await self._told(work, endpoint)
+            made = await self._upkeep.told(work, endpoint)
         except BaseException:
             if self._book.drop(endpoint):
                 self._undo(sandbox, network, endpoint)
@@ -415,7 +392,7 @@ class Networks:
             self._book.ports.restore(endpoint)
             raise
         self._book.add(changed)
-        await self._told(self._kernel.run(self._upkeep.work.publish, network, endpoint, changed), None)
+        await self._upkeep.told(self._kernel.run(self._upkeep.work.publish, network, endpoint, changed), None)
         return changed
 
     async def release(self, owner: str) -> None:

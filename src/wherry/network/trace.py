@@ -7,7 +7,6 @@ Rules are named by their table, chain and comment, as ``nft list ruleset`` shows
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
@@ -20,7 +19,7 @@ from wherry.network.listeners import Listener
 from wherry.network.model import Address, Endpoint, Network
 from wherry.network.rules_foreign import Obstacle
 from wherry.network.rules_tables import bridge_table, inet_table
-from wherry.network.world import Party, World
+from wherry.network.world import Party, World, names, plain
 
 __all__ = ["HOST", "OUTSIDE", "Step", "Trace", "rule_named", "trace"]
 
@@ -185,7 +184,7 @@ class _Walk:
         """Whether it is a name that only other name servers can know."""
         if "." not in target or _is_address(target) or self._world.party(target) is not None:
             return False
-        return self._from is None or next(self._called(self._from, target), None) is None
+        return self._from is None or next(self._world.called(self._from, target), None) is None
 
     def _ask_elsewhere(self, name: str) -> None:
         """What becomes of a name that nobody here has."""
@@ -193,13 +192,13 @@ class _Walk:
             self._pass("name", f"'{name}' is no container's name: other name servers are asked, which this does not do")
             return
         for network in self._world.networks:
-            part = _plain(name).removesuffix(f".{network.name.lower()}")
-            if part == _plain(name) or network.is_default_bridge:
+            part = plain(name).removesuffix(f".{network.name.lower()}")
+            if part == plain(name) or network.is_default_bridge:
                 continue
             if self._from.on(network.id) is not None:
                 why = f"nobody on network {network.name} is called '{part}', and no other name server is asked"
                 raise self._stop("name", why)
-            if any(part in _names(party, theirs) for party, theirs in self._world.members(network)):
+            if any(part in names(party, theirs) for party, theirs in self._world.members(network)):
                 hint = f"wherry network connect {network.name} {self._from.name}"
                 raise self._stop("name", f"{self._from.name} is not on network {network.name}", hint)
         if all(network.internal for network in self._networks_of(self._from)):
@@ -208,24 +207,11 @@ class _Walk:
 
     def _by_name(self, source: Party, name: str) -> Address | None:
         """What the DNS server inside the source's networks answers."""
-        for network, theirs in self._called(source, name):
+        for network, theirs in self._world.called(source, name):
             address = theirs.addresses[0]
             self._pass("name", f"{source.name} finds '{name}' at {address}, on network {network.name}")
             return address
         return None
-
-    def _called(self, source: Party, name: str) -> Iterator[tuple[Network, Endpoint]]:
-        """Those that the source finds by a name, as `wherry.network.dns.names` does it."""
-        for mine in source.endpoints:
-            network = self._world.network(mine.network_id)
-            if network is None or network.is_default_bridge:
-                continue
-            sought = _plain(name).removesuffix(f".{network.name.lower()}")
-            links = {alias.lower(): target for target, _, alias in (each.rpartition(":") for each in mine.links)}
-            linked = self._world.party(links[sought]) if sought in links else None
-            for party, theirs in self._world.members(network):
-                if party is linked or (sought not in links and sought in _names(party, theirs)):
-                    yield network, theirs
 
     def _address_of(self, party: Party, name: str) -> Address:
         """The address of a container whose name the source does not find."""
@@ -458,21 +444,12 @@ class _Walk:
         self._pass("port", f"{who} listens at {label}")
 
 
-def _plain(name: str) -> str:
-    return name.lower().removesuffix(".")
-
-
 def _is_address(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:
         return False
     return True
-
-
-def _names(party: Party, endpoint: Endpoint) -> set[str]:
-    """By which somebody is found on a network, in lower case."""
-    return {each.lower() for each in (party.name, party.owner[:12], party.hostname, *endpoint.aliases) if each}
 
 
 _MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from wherry.errors import WherryError
+from wherry.errors import SystemCallError, WherryError
 from wherry.network.book import Book, gateways_of
 from wherry.network.kernel import Kernel
 from wherry.network.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from wherry.errors import SystemCallError
     from wherry.network.forwarding import Forwarding
     from wherry.network.localhost6 import Localhost6
     from wherry.network.model import Endpoint, Network
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_IN_KERNEL", "Upkeep"]
 
 _log: Final = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _START_DELAY: Final = 0.2  # seconds: the daemon answers first
 _SWEEP_DELAY: Final = 1.0  # seconds; the kernel takes a tenth of that
 _FORWARDING: Final = "forwarding"  # the word in the database
@@ -72,6 +72,7 @@ class Upkeep:
         self._wanted = asyncio.Event()
         self._watch: Watch | None = None
         self._forwarder: Localhost6 | None = None
+        self._forgotten: dict[str, list[str]] = {}  # interfaces inside, by owner
         self._sweeps: set[asyncio.TimerHandle] = set()
 
     # --- the start
@@ -123,18 +124,26 @@ class Upkeep:
         for failure in await self._restore(anew=False):
             _log.warning("networks: %s", failure)
 
-    async def made_by_repair(self, why: SystemCallError) -> bool:
-        """Whether what the kernel has just refused is there after a repair.
+    async def told(self, job: Awaitable[_T], otherwise: _T) -> _T:
+        """Wait until the kernel was told of something that is in the book already.
 
-        Another program may have removed the tables, or a bridge, in this moment: waiting for the events that tell of
-        it would mean that a container does not start. The repair makes all that the book has.
+        Another program may have removed the tables, or a bridge, in this moment. Waiting for the events that tell of it
+        would mean that a container does not start; so all that the book has is repaired at once.
+
+        :param otherwise: what to return when that took a repair.
+        :raises SystemCallError: the kernel refuses.
         """
-        if why.errno not in (errno.ENOENT, errno.ENODEV):
-            return False
-        failures = await self._restore(anew=False)
-        for failure in failures:
-            _log.warning("networks: %s", failure)
-        return not failures
+        try:
+            return await job
+        except SystemCallError as exc:
+            if exc.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+            failures = await self._restore(anew=False)
+            for failure in failures:
+                _log.warning("networks: %s", failure)
+            if failures:
+                raise
+            return otherwise
 
     async def _restore(self, *, anew: bool) -> Sequence[str]:
         forwarding = await self._note_forwarding(self._networks())
@@ -192,6 +201,21 @@ class Upkeep:
                 network = self._book.networks[each.network_id]
                 found.append(Place(network, each, spare.fileno(), gateways_of([each])))
         return found
+
+    # --- what a kill cut short
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget an endpoint before the start, which takes it out of the kernel."""
+        self._book.drop(endpoint)
+        if not endpoint.host_interface:  # nothing of it is in the host: the start does not see it
+            self._forgotten.setdefault(endpoint.owner, []).append(endpoint.interface)
+
+    async def complete(self, sandbox: Sandbox) -> None:
+        """Remove what was forgotten from the inside of a sandbox, and let its routes lead where the book says."""
+        await self.ready()
+        gateways = self._book.routes_of(sandbox.owner)
+        left = self._forgotten.pop(sandbox.owner, [])
+        await self._kernel.run(self.work.complete, sandbox.fileno(), left, gateways)
 
     # --- jobs that nobody waits for
 

@@ -10,7 +10,7 @@ from wherry.network.listeners import Listener
 from wherry.network.model import Address, Endpoint, Network
 from wherry.network.rules_foreign import Obstacle
 
-__all__ = ["HostAddress", "Party", "World"]
+__all__ = ["HostAddress", "Party", "World", "names", "plain"]
 
 
 class HostAddress(Struct, frozen=True):
@@ -81,6 +81,19 @@ class World(Struct, frozen=True, kw_only=True):
             if endpoint is not None and endpoint.addresses and party.running and not party.shares:
                 yield party, endpoint
 
+    def called(self, source: Party, name: str) -> Iterator[tuple[Network, Endpoint]]:
+        """Those that somebody finds by a name, as `wherry.network.dns.names` does it."""
+        for mine in source.endpoints:
+            network = self.network(mine.network_id)
+            if network is None or network.is_default_bridge:
+                continue
+            sought = plain(name).removesuffix(f".{network.name.lower()}")
+            links = {alias.lower(): target for target, _, alias in (each.rpartition(":") for each in mine.links)}
+            linked = self.party(links[sought]) if sought in links else None
+            for party, theirs in self.members(network):
+                if party is linked or (sought not in links and sought in names(party, theirs)):
+                    yield network, theirs
+
     def holder(self, address: Address) -> tuple[Party, Endpoint] | None:
         """Whose address it is, if it is a container's; of those that share a network, the one that it belongs to."""
         found = [(party, each) for party in self.parties for each in party.endpoints if address in each.addresses]
@@ -89,3 +102,13 @@ class World(Struct, frozen=True, kw_only=True):
     def is_host(self, address: Address) -> bool:
         """Whether it is an address of the host's; all of 127.0.0.0/8 and ``::1`` are."""
         return address.is_loopback or any(each.address == address for each in self.host_addresses)
+
+
+def plain(name: str) -> str:
+    """A name as it is compared with others."""
+    return name.lower().removesuffix(".")
+
+
+def names(party: Party, endpoint: Endpoint) -> set[str]:
+    """By which somebody is found on a network, in lower case."""
+    return {each.lower() for each in (party.name, party.owner[:12], party.hostname, *endpoint.aliases) if each}
