@@ -588,6 +588,32 @@ async def test_tables_that_another_program_flushed_come_back(
         await repaired(networks, other.remove_all, whole)
 
 
+async def test_who_sent_datagrams_while_the_tables_were_away_is_let_through_again(networks: Networks) -> None:
+    sandbox, _ = await place(networks, 1, publish=(PortRequest("udp", 53, None, 7420, 7420),))
+    with (
+        tables("another") as others,
+        tables(networks._kernel.mark) as ours,
+        open_inside(sandbox, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        others.restore([], [], [])  # so that the kernel goes on remembering who sends what to whom
+        server.bind(("0.0.0.0", 53))
+        server.setblocking(False)
+        client.connect(("127.0.0.1", 7420))
+
+        def arrives() -> bool:
+            try:
+                client.send(b"hello")
+                return server.recv(10) == b"hello"
+            except (BlockingIOError, ConnectionRefusedError):
+                return False
+
+        ours.remove_all()
+        assert not arrives()
+        await until(arrives)
+        others.remove_all()
+
+
 async def test_nothing_fails_because_another_program_removes_the_tables_in_that_moment(networks: Networks) -> None:
     await networks.ready()
     with tables(networks._kernel.mark) as other:

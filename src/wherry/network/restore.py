@@ -125,6 +125,9 @@ def _restore_firewall(
             reason = kernel.firewall.available()
             kernel.has_no_firewall = reason is not None
             failures += [reason] if reason else []
+            if not reason:
+                # Who sent datagrams while the tables were away would be kept out for as long as it goes on sending.
+                kernel.firewall.add((), [each for each in bindings if each.protocol != "tcp"])
     except SystemCallError as exc:
         failures.append(f"the firewall's tables cannot be made: {exc}")
         return False
