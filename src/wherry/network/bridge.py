@@ -14,14 +14,13 @@ from wherry.linux.netlink import Message
 from wherry.linux.rtnetlink import Link
 from wherry.network.drivers import check_interface_name, is_true
 from wherry.network.firewall import Binding, BridgeRules, Guard
+from wherry.network.host_bridge import NAME
 from wherry.network.kernel import Kernel
 from wherry.network.model import Address, Endpoint, Network, Prefix, Published
 
-__all__ = ["ICC", "MTU", "NAME", "BridgeDriver", "binding", "bridge_rules", "guard", "host_address"]
+__all__ = ["ICC", "BridgeDriver", "binding", "bridge_rules", "guard", "host_address"]
 
-NAME: Final = "com.docker.network.bridge.name"
 ICC: Final = "com.docker.network.bridge.enable_icc"
-MTU: Final = "com.docker.network.driver.mtu"
 _MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
 _HOST_ADDRESS: Final = "com.docker.network.bridge.host_binding_ipv4"
 _NOT_DONE: Final = (
@@ -58,16 +57,18 @@ class BridgeDriver:
         link = rtnetlink.find_link(kernel.route, network.bridge)
         if link is not None and link.kind != "bridge":
             raise InvalidInput(f"cannot use interface '{network.bridge}' as a bridge: it is something else")
-        if link is not None and not network.borrowed and not _is_ours(kernel, network, link):
+        if network.borrowed:
+            if link is None:
+                raise InvalidInput(f"the bridge '{network.bridge}' of network {network.name} is gone")
+            kernel.route.request(rtnetlink.set_link(link.number, up=True, route_localnet=True))
+            return
+        if link is not None and not _is_ours(kernel, network, link):
             raise InvalidInput(f"cannot use interface '{network.bridge}' as a bridge: it was there before")
         if link is None:
             kernel.route.request(rtnetlink.bridge(network.bridge, mac=_mac(network), mtu=network.mtu))
             link = rtnetlink.find_link(kernel.route, network.bridge)
             assert link is not None  # just made
         wanted = {(subnet.gateway, subnet.network.prefixlen) for subnet in network.subnets if subnet.gateway}
-        if network.borrowed:
-            kernel.route.batch([rtnetlink.set_link(link.number, up=True, route_localnet=True)])
-            return
         mine = [entry for entry in rtnetlink.addresses(kernel.route) if entry.link == link.number]
         had = {(entry.address, entry.prefix) for entry in mine}
         messages = [rtnetlink.delete_address(link.number, *each) for each in had - wanted if not each[0].is_link_local]
@@ -83,9 +84,13 @@ class BridgeDriver:
                 _restore_route(kernel, link.number, ip_network((address, prefix), strict=False))
 
     def remove(self, kernel: Kernel, network: Network) -> None:
-        """Remove the bridge; see `wherry.network.drivers.Driver`."""
-        link = None if network.borrowed else rtnetlink.find_link(kernel.route, network.bridge)
-        if link is not None and link.kind == "bridge" and _is_ours(kernel, network, link):
+        """Remove the bridge, or give it back; see `wherry.network.drivers.Driver`."""
+        link = rtnetlink.find_link(kernel.route, network.bridge)
+        if link is None or link.kind != "bridge":
+            return
+        if network.borrowed:  # without our firewall, 127.0.0.0/8 would be reached through it
+            kernel.route.request(rtnetlink.set_link(link.number, route_localnet=False))
+        elif _is_ours(kernel, network, link):
             kernel.route.request(rtnetlink.delete_link(link.number))
 
     def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, NamedTuple, TypeVar
 
-from msgspec.structs import replace
-
 from wherry.errors import Forbidden, InvalidInput, NotFound
-from wherry.network import pools
+from wherry.network import host_bridge, pools
 from wherry.network.drivers import check_interface_name, driver_of
 from wherry.network.model import (
     BUILTIN,
@@ -34,11 +32,8 @@ __all__ = [
     "default_bridge",
     "define",
     "mark_of",
-    "on_bridge_of_the_host",
 ]
 
-_BRIDGE_NAME: Final = "com.docker.network.bridge.name"
-_MTU: Final = "com.docker.network.driver.mtu"
 _IPV6_MTU: Final = 1280
 """The smallest with which the kernel does IPv6 (RFC 8200, 5)."""
 ROUTER: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
@@ -150,11 +145,11 @@ def mtu_of(options: dict[str, str], otherwise: int) -> int:
 
     :raises InvalidInput: it is no number that an interface takes.
     """
-    text = options.get(_MTU, "")
+    text = options.get(host_bridge.MTU, "")
     if text in ("", "0"):
         return otherwise
     if not text.isdecimal() or not 68 <= int(text) <= 65535:
-        raise InvalidInput(f"driver option {_MTU}: invalid MTU {text!r}")
+        raise InvalidInput(f"driver option {host_bridge.MTU}: invalid MTU {text!r}")
     return int(text)
 
 
@@ -164,20 +159,6 @@ def mtu_of(options: dict[str, str], otherwise: int) -> int:
 def built_in(name: str, driver: str) -> Network:
     """The network ``host`` or ``none``."""
     return Network(id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns(), ipv4=False)
-
-
-def on_bridge_of_the_host(settings: NetworkSettings, addresses: Sequence[str]) -> NetworkSettings:
-    """The settings for a default network on a bridge that the host has: it lies where that has its addresses.
-
-    :raises InvalidInput: it has none.
-    """
-    first4 = next((text for text in addresses if ":" not in text), "")
-    first6 = next((text for text in addresses if ":" in text), "")
-    for first, needed, family in ((first4, True, "IPv4"), (first6, settings.ipv6, "IPv6")):
-        if needed and not first:
-            raise InvalidInput(f"bridge {settings.bridge} has no {family} address")
-    ipv6 = bool(first6) if settings.ipv6 is None else settings.ipv6
-    return replace(settings, bip=first4, bip6=first6, ipv6=ipv6)
 
 
 def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network | None) -> Network:
@@ -205,8 +186,8 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
         **given,
     }
     plain = "wherry0" if settings.default_exec_root else f"wh{_hash(settings)}0"
-    options[_BRIDGE_NAME] = settings.bridge or options.get(_BRIDGE_NAME) or plain
-    options[_MTU] = str(mtu)
+    options[host_bridge.NAME] = settings.bridge or options.get(host_bridge.NAME) or plain
+    options[host_bridge.MTU] = str(mtu)
     network = Network(
         id=old.id if old else secrets.token_hex(32),
         name=DEFAULT_BRIDGE,

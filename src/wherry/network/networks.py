@@ -27,22 +27,16 @@ from msgspec.structs import replace
 
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.linux.namespaces import open_namespace
+from wherry.network import host_bridge
 from wherry.network.book import Book, check_wishes, gateways_of
-from wherry.network.definition import (
-    built_in,
-    check_settings,
-    default_bridge,
-    define,
-    mark_of,
-    on_bridge_of_the_host,
-)
+from wherry.network.definition import built_in, check_settings, default_bridge, define, mark_of
 from wherry.network.kernel import Kernel
 from wherry.network.model import DEFAULT_BRIDGE, Wishes
 from wherry.network.pool import Pool
 from wherry.network.pools import DEFAULT_POOLS, new_ula, ula_pool
 from wherry.network.sandbox import Sandbox
 from wherry.network.state import State
-from wherry.network.surroundings import Surroundings, addresses_of_bridge, look_around
+from wherry.network.surroundings import Surroundings, look_around
 from wherry.network.upkeep import NOT_IN_KERNEL, Upkeep
 
 if TYPE_CHECKING:
@@ -93,7 +87,7 @@ class Networks:
         if self._settings.bridge != "none":
             settings = self._settings
             if settings.bridge:
-                settings = on_bridge_of_the_host(settings, addresses_of_bridge(settings.bridge))
+                settings = host_bridge.place_default(settings)
             network = default_bridge(settings, self._surroundings(old), old)
             if network != old:
                 self._book.put_network(network)
@@ -154,8 +148,15 @@ class Networks:
         :raises NotFound: no such driver (404).
         """
         await self.ready()
+        there = host_bridge.wants_host_bridge(request, self._kernel.mark)
+        if there:
+            request = host_bridge.place_request(request)
         network = define(request, self._surroundings(None), self._settings)
-        taken = {other.bridge for other in self._book.networks.values() if not other.borrowed}
+        if there:
+            network = host_bridge.borrow(network)
+        taken = {
+            other.bridge for other in self._book.networks.values() if other.driver == "bridge" or not other.borrowed
+        }
         if network.bridge and network.bridge in taken:
             raise Conflict(f"bridge name already in use: {network.bridge}")
         self._book.add_network(network)

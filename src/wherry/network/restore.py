@@ -134,16 +134,20 @@ def _restore_firewall(
     return not kernel.has_no_firewall
 
 
-def remove_everything(kernel: Kernel, forwarding: Forwarding) -> tuple[str, ...]:
+def remove_everything(kernel: Kernel, networks: Sequence[Network], forwarding: Forwarding) -> tuple[str, ...]:
     """Remove all interfaces and tables of this engine's, and switch forwarding off again if it was us.
 
     Not if another program has made bridges since, which rely on it: then the table that keeps others apart stays, too.
 
+    :param networks: those that have something in the kernel; bridges of the host's are given back.
     :returns: the interfaces for which forwarding stays on.
     """
     for link in rtnetlink.links(kernel.route):
         if link.alias == kernel.mark:
             _delete(kernel, link.number)
+    for network in networks:
+        if network.borrowed:
+            driver_of(network.driver).remove(kernel, network)
     users = relied_on(kernel, forwarding) if forwarding.closings else ()
     if not users:
         switch_off(forwarding)

@@ -9,13 +9,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from wherry.errors import InvalidInput
 from wherry.linux import rtnetlink
 from wherry.linux.netlink import Family, NetlinkSocket
 from wherry.network import pools
 from wherry.network.model import Address, PoolSetting, Prefix
 
-__all__ = ["Surroundings", "addresses_of_bridge", "foreign_prefixes", "host_has_ipv6", "look_around"]
+__all__ = ["Surroundings", "foreign_prefixes", "host_has_ipv6", "look_around"]
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _DISABLE_IPV6: Final = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
@@ -69,21 +68,6 @@ def look_around(used: Iterable[Prefix], from_pools: Iterable[PoolSetting]) -> Su
         mtu=min((size for size in sizes if size), default=_NO_UPLINK_MTU),
         ipv6=host_has_ipv6(),
     )
-
-
-def addresses_of_bridge(name: str) -> list[str]:
-    """The addresses of a bridge in the host, with their prefix lengths, without link-local ones.
-
-    :raises InvalidInput: there is no such bridge.
-    """
-    with NetlinkSocket(Family.ROUTE) as conversation:
-        link = rtnetlink.find_link(conversation, name)
-        if link is None:
-            raise InvalidInput(f"bridge device with non default name {name} must be created manually")
-        if link.kind != "bridge":
-            raise InvalidInput(f"existing interface {name} is not a bridge")
-        found = [entry for entry in rtnetlink.addresses(conversation) if entry.link == link.number]
-    return [f"{entry.address}/{entry.prefix}" for entry in found if not entry.address.is_link_local]
 
 
 def host_has_ipv6() -> bool:

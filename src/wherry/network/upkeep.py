@@ -259,7 +259,7 @@ class Upkeep:
         :returns: what stays and why, in sentences.
         """
         forwarding = await self._kernel.run(self.work.examine_forwarding, self._state.word(_FORWARDING), ())
-        users = await self._kernel.run(self.work.remove_everything, forwarding)
+        users = await self._kernel.run(self.work.remove_everything, self._networks(), forwarding)
         if not users:
             self._state.delete_word(_FORWARDING)
             return []

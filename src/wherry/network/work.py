@@ -146,6 +146,6 @@ class Work:
         """Look what has to be switched on; see `wherry.network.forwarding`."""
         return forwarding.examine(self._kernel, word, wanted)
 
-    def remove_everything(self, forwarded: Forwarding) -> tuple[str, ...]:
+    def remove_everything(self, networks: Sequence[Network], forwarded: Forwarding) -> tuple[str, ...]:
         """Remove all interfaces and tables of this engine's; see `wherry.network.restore`."""
-        return restore.remove_everything(self._kernel, forwarded)
+        return restore.remove_everything(self._kernel, networks, forwarded)
