@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -11,15 +10,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
+from ports import free_port
+
 START_SECONDS = 60.0
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """Run it; gives its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -18,7 +18,7 @@ from network_objects import network_objects, remove_network_objects
 
 from needs import ROOT, program
 
-START_TIMEOUT = 30.0  # seconds
+START_TIMEOUT = 60.0  # seconds
 
 
 class DaemonError(AssertionError):
@@ -89,7 +89,7 @@ class Daemon:
         assert self.process
         self.process.send_signal(number)
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -203,7 +203,7 @@ class Daemon:
 
 
 def _kill_cgroup(directory: Path) -> None:
-    for _ in range(50):
+    for _ in range(500):
         with suppress(OSError):
             for pid in (directory / "cgroup.procs").read_text().split():
                 os.kill(int(pid), signal.SIGKILL)
@@ -246,7 +246,7 @@ class DockerDaemon:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

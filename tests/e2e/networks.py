@@ -20,7 +20,7 @@ def serve(daemon: Daemon, name: str, *flags: str, image: str = "busybox") -> str
     """Start a web server in a container and wait until it listens; returns the container's ID."""
     identifier = docker(daemon, "run", "-d", "--name", name, "--hostname", name, *flags, image, "sh", "-c", SERVE)
     pid = inspect(daemon, name)["State"]["Pid"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not any(line.split()[3] == "0A" for line in _sockets(pid)):
         assert time.monotonic() < deadline, f"{name} does not listen"
         time.sleep(0.01)
@@ -51,7 +51,7 @@ def address(daemon: Daemon, name: str, network: str = "bridge", family: int = 4)
     return str(place["IPAddress" if family == 4 else "GlobalIPv6Address"])
 
 
-def fetch(host: str, port: int | str, timeout: float = 2.0) -> str:
+def fetch(host: str, port: int | str, timeout: float = 20.0) -> str:
     """What a web server answers, asked from the host."""
     shown = f"[{host}]" if ":" in host else host
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -64,7 +64,7 @@ host=$1
 case $host in *[!0-9.]*)
     host=$(nslookup $1 127.0.0.11 | sed -n '/^Name:/,$ s/^Address: *\\([0-9.]*\\)$/\\1/p' | head -1) ;;
 esac
-[ "$host" ] && printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 $host $2 | tail -1
+[ "$host" ] && printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 $host $2 | tail -1
 """  # a static busybox cannot use the C library's resolver, so its wget knows no names
 
 

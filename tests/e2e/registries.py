@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from needs import ROOT, program
+from ports import free_port
 
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 
 
 class Registry:
@@ -79,7 +79,7 @@ class Registry:
         )
         with suppress(OSError):
             try:
-                with urllib.request.urlopen(request, timeout=5) as answer:
+                with urllib.request.urlopen(request, timeout=20) as answer:
                     return int(answer.status)
             except urllib.error.HTTPError as error:
                 with error:
@@ -96,10 +96,3 @@ class Registry:
                 self.process.kill()
                 self.process.wait()
         shutil.rmtree(self.root, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -20,11 +20,12 @@ from busybox import import_busybox
 from daemons import Daemon
 
 from needs import need
+from ports import free_port
 
 pytestmark = need("root")
 
 
-def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -115,7 +116,7 @@ def test_a_shutdown_without_kill_leaves_containers_running(own_daemon: Daemon, b
     container = run(own_daemon, "sleep", "600")
     assert own_daemon.request("POST", "/wherry/shutdown").status == 204
     assert own_daemon.process
-    assert own_daemon.process.wait(20) == 0
+    assert own_daemon.process.wait(60) == 0
     own_daemon.start()
     assert state(own_daemon, container)["Running"] is True
 
@@ -207,7 +208,7 @@ def test_systemd_may_open_the_socket_and_is_told_when_all_is_ready(tmp_path: Pat
 @need("openssl")
 def test_tcp_lets_in_only_clients_with_a_certificate(tmp_path: Path) -> None:
     _make_certificates(tmp_path)
-    port = _free_port()
+    port = free_port()
     files = [
         "--tlscacert",
         f"{tmp_path}/ca.pem",
@@ -227,12 +228,6 @@ def test_tcp_lets_in_only_clients_with_a_certificate(tmp_path: Path) -> None:
         assert _ping_tls(context, port).startswith(b"HTTP/1.1 200 OK")
     finally:
         daemon.shut_down()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _ping_tls(context: ssl.SSLContext, port: int) -> bytes:

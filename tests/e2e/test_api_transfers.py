@@ -18,7 +18,7 @@ pytestmark = [need("root", "busybox"), pytest.mark.usefixtures("busybox")]
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)

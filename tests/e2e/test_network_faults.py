@@ -24,6 +24,9 @@ import needs
 
 pytestmark = [needs.need("docker", "root")]
 
+TRIES = 8
+"""What takes no longer than a second does so in one of these at least, also on a machine that is busy with others."""
+
 
 @pytest.fixture
 def lonely(own_daemon: Daemon, busybox_archive: bytes) -> Iterator[Daemon]:
@@ -146,12 +149,12 @@ def test_what_others_remove_is_there_again_within_a_second(lonely: Daemon) -> No
         lambda: ["ip", "link", "set", port_of(lonely, "web"), "nomaster"],
     ):
         taken = []
-        while len(taken) < 3 and not any(seconds < 1 for seconds in taken):  # the machine may be busy with others
+        while len(taken) < TRIES and not any(seconds < 1 for seconds in taken):
             command = meddle()
             subprocess.run(command, check=True)
-            taken.append(seconds_until(lambda: fetch("127.0.0.1", 28142, 0.2) == "web", 5))
+            taken.append(seconds_until(lambda: fetch("127.0.0.1", 28142, 0.5) == "web", 30))
+            assert taken[-1] < 30, f"{' '.join(command)}: {taken}"
         assert min(taken) < 1, f"{' '.join(command)}: {taken}"
-        assert max(taken) < 5, f"{' '.join(command)}: {taken}"
 
 
 @pytest.mark.skipif(not shutil.which("nft"), reason="no nft here")
@@ -165,17 +168,17 @@ def test_guards_against_spoofing_are_there_again_within_a_second(lonely: Daemon)
 
     assert is_guarded()
     taken = []
-    while len(taken) < 3 and not any(seconds < 1 for seconds in taken):  # the machine may be busy with others
+    while len(taken) < TRIES and not any(seconds < 1 for seconds in taken):
         subprocess.run(["nft", "delete", "table", "bridge", mark(lonely.exec_root)], check=True)
-        taken.append(seconds_until(is_guarded, 5))
+        taken.append(seconds_until(is_guarded, 30))
     assert min(taken) < 1, taken
 
 
 def test_a_restart_policy_gets_a_network_every_time(lonely: Daemon) -> None:
     flags = ("--restart", "on-failure:2", "--name", "again")
     docker(lonely, "run", "-d", *flags, "busybox", "sh", "-c", "ip route | grep -q default && echo there; exit 1")
-    assert eventually(lambda: inspect(lonely, "again")["RestartCount"] == 2, 10)
-    assert eventually(lambda: docker(lonely, "logs", "again").split() == ["there"] * 3, 5)
+    assert eventually(lambda: inspect(lonely, "again")["RestartCount"] == 2, 60)
+    assert eventually(lambda: docker(lonely, "logs", "again").split() == ["there"] * 3, 60)
 
 
 def test_without_a_default_bridge_containers_have_no_network() -> None:

@@ -63,7 +63,7 @@ def test_udp_reaches_a_container_and_the_answer_comes_back(daemon: Daemon) -> No
     with _udp_socket_inside(inspect(daemon, "echo")["State"]["Pid"]) as server:
         for host in ("127.0.0.1", host_address()):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-                client.settimeout(2)
+                client.settimeout(20)
                 client.connect((host, 28120))
                 client.send(b"ping")
                 data, peer = server.recvfrom(10)
@@ -78,7 +78,7 @@ def _udp_socket_inside(pid: int) -> socket.socket:
         with open(f"/proc/{pid}/ns/net") as namespace:
             setns(namespace.fileno(), CLONE.NEWNET)
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        made.settimeout(2)
+        made.settimeout(20)
         made.bind(("0.0.0.0", 7))
         return made
 
