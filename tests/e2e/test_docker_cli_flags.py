@@ -105,7 +105,7 @@ def test_writing_to_a_disk_is_slowed_down(daemon: Daemon, tmp_path: Path, flag: 
     began = time.monotonic()
     done = run(daemon, flag, f"{disk}:{limit}", "-v", f"{tmp_path}:/mnt", "busybox", *writing.split())
     assert done.returncode == 0, done.stderr
-    assert 0.6 < time.monotonic() - began < 10  # a second by the limit, and milliseconds without
+    assert 0.6 < time.monotonic() - began < 50  # a second by the limit, and milliseconds without
 
 
 # --- processors ---------------------------------------------------------------------------------------------
@@ -157,13 +157,13 @@ def test_a_container_gets_a_budget_for_real_time(daemon: Daemon) -> None:
 
 @pytest.mark.vm
 def test_processors_are_shared_out(daemon: Daemon) -> None:
-    daemon.docker("run", "--name", "fast", *NONE, "busybox", "sh", "-c", _BUSY, check=True)
-    daemon.docker("run", "--name", "slow", *NONE, "--cpus", "0.2", "busybox", "sh", "-c", _BUSY, check=True)
-    fast, slow = (_seconds(daemon, name) for name in ("fast", "slow"))
-    assert slow > 2.5 * fast
+    told = daemon.docker("run", "--name", "slow", *NONE, "--cpus", "0.2", "busybox", "sh", "-c", _BUSY, check=True)
+    minutes, seconds = told.stdout.split()[0].rstrip("s").split("m")
+    assert (60 * int(minutes) + float(seconds)) / _seconds(daemon, "slow") < 0.3  # busy ones give less
 
 
-_BUSY = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
+_BUSY = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; times"
+"""Ends with a line of the seconds that its shell had of a processor, as ``0m1.23s 0m0.00s``."""
 
 
 def _seconds(daemon: Daemon, name: str) -> float:
@@ -182,7 +182,7 @@ def test_without_the_oom_killer_a_container_waits_for_memory(daemon: Daemon) -> 
     started(daemon, "hog", "-m", "8m", "--memory-swap", "8m", "--oom-kill-disable", "busybox", "sh", "-c", hog)
     (told,) = json.loads(daemon.docker("inspect", "hog").stdout)
     control = Path(f"/sys/fs/cgroup/memory/{daemon.cgroup}/{told['Id']}/memory.oom_control")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "under_oom 1" not in control.read_text():
         assert time.monotonic() < deadline, control.read_text()
         time.sleep(0.02)
@@ -300,7 +300,7 @@ def test_signals_to_the_command_go_to_the_container_unless_told_otherwise(daemon
         if not proxy:  # newer clients wait for the container's end nevertheless
             daemon.docker("kill", "told", check=True)
         assert output.read() == ("got it\n" if proxy else "")
-        assert (process.wait(20) == 9) is proxy
+        assert (process.wait(60) == 9) is proxy
     assert daemon.docker("wait", "told").stdout == ("9\n" if proxy else "137\n")
 
 
@@ -318,12 +318,12 @@ def test_the_signal_and_the_patience_of_a_stop_are_the_containers_own(daemon: Da
     _wait_for_line(daemon, "deaf")
     began = time.monotonic()
     daemon.docker("stop", "deaf", check=True)
-    assert 0.9 < time.monotonic() - began < 8
+    assert 0.9 < time.monotonic() - began < 9.5
     assert daemon.docker("inspect", "-f", "{{.State.ExitCode}}", "deaf").stdout == "137\n"
 
 
 def _wait_for_line(daemon: Daemon, name: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "ready" not in daemon.docker("logs", name).stdout:
         assert time.monotonic() < deadline
 

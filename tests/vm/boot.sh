@@ -8,7 +8,7 @@ for module in $(cat /modules/order); do
     insmod "/modules/$module"
 done
 waited=0
-until [ -b /dev/vda ] || [ $waited -ge 100 ]; do
+until [ -b /dev/vda ] || [ $waited -ge 600 ]; do
     usleep 100000
     waited=$((waited + 1))
 done
