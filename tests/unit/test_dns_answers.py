@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -164,7 +165,7 @@ async def test_a_client_that_says_nothing_is_left(client: Client, monkeypatch: p
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(b"\0")
     with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 5)
+        await asyncio.wait_for(reader.readexactly(1), 60)
     writer.close()
 
 
@@ -194,7 +195,7 @@ async def test_a_stopped_owner_is_not_served_and_its_sockets_are_closed() -> Non
         with pytest.raises(ConnectionRefusedError):
             await client.raw(question("web").pack())
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(1), 5)
+            await asyncio.wait_for(reader.readexactly(1), 60)
         _writer.close()
         server.stop("c1")
 
@@ -215,17 +216,18 @@ async def test_a_flood_leaves_the_loop_time_for_others(names: list[str]) -> None
     queries = [question(name).pack() for name in names]
     async with serving(backend()) as (_, client):
         with flooding(client.port, queries) as flooder:
-            loop = asyncio.get_running_loop()
-            late = []
+            turns = []
             for _ in range(100):
-                before = loop.time()
+                before = time.thread_time()  # others on this machine may take the processor away for longer
                 await asyncio.sleep(0.002)
-                late.append(loop.time() - before - 0.002)
+                turns.append(time.thread_time() - before)
             assert flooder.poll() is None
-        assert statistics.median(late) < 0.01
+        assert statistics.median(turns) < 0.01
         query = question("web").pack()
-        answers = [await client.raw(query, seconds=1) for _ in range(3)]  # the kernel's queue may be full at first
-        assert any(answers)
+        for _ in range(20):  # the kernel's queue may be full at first
+            if await client.raw(query, seconds=1):
+                return
+        pytest.fail("after the flood nobody is answered")
 
 
 @contextmanager
