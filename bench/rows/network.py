@@ -70,7 +70,7 @@ def _many(bench: Bench) -> Row:
     """Of many containers on one network the last ten, each started beside all others, against the first ten."""
     wherry = Bench([side for side in bench.sides if side.name == "wherry"], bench.quick)
     count = max(3 * FIRST, bench.amount(MEMBERS))
-    samples = wherry.once(lambda side: _last_against_first(side, count))
+    samples = wherry.alternating(lambda side: _last_against_first(side, count), rounds=3, warm_up=0)
     title = f"start + remove of the last {FIRST} of {count} containers on one network, against the first {FIRST}"
     return Row(title, "times", samples, 1.25)
 
