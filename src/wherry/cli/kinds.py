@@ -122,12 +122,12 @@ def _add_host(text: str) -> str:
     if cut < 1 or not address:
         raise ValueError(f'bad format for add-host: "{text}"')
     address = address[1:-1] if address.startswith("[") and address.endswith("]") else address
-    if address != "host-gateway" and not _is_address(address):
+    if address != "host-gateway" and not is_address(address):
         raise ValueError(f'invalid IP address in add-host: "{address}"')
     return f"{name}:{address}"
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     import _socket
 
     for family in (_socket.AF_INET, _socket.AF_INET6):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wherry.cli.kinds import is_address
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,19 +47,9 @@ def _split(text: str) -> tuple[str, str, str]:
     address, _, host = head.rpartition(":")
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    if address and not _is_address(address):
+    if address and not is_address(address):
         raise _invalid(f"invalid IP address: {address}")
     return address, host, container
-
-
-def _is_address(text: str) -> bool:
-    from socket import AF_INET, AF_INET6, inet_pton
-
-    try:
-        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except OSError:
-        return False
-    return True
 
 
 def _long_form(text: str) -> str:

@@ -7,15 +7,24 @@ of a container that is gone should not find another one there.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Final
 
 from wherry.errors import Forbidden, InvalidInput
 from wherry.network.model import Address, Prefix, Subnet
 
-__all__ = ["AddressPool", "mac_of", "parse_mac"]
+__all__ = ["AddressPool", "is_address", "mac_of", "parse_mac"]
 
 _MAC: Final = re.compile(r"([0-9a-fA-F]{2}([:-]))(?:[0-9a-fA-F]{2}\2){4}[0-9a-fA-F]{2}")
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IPv4 or IPv6 address, not a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class AddressPool:

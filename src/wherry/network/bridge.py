@@ -14,9 +14,8 @@ from wherry.linux.netlink import Message
 from wherry.linux.rtnetlink import Link
 from wherry.network.drivers import check_interface_name, is_true
 from wherry.network.firewall import Binding, BridgeRules, Guard
-from wherry.network.host_bridge import NAME
 from wherry.network.kernel import Kernel
-from wherry.network.model import Address, Endpoint, Network, Prefix, Published
+from wherry.network.model import BRIDGE_NAME, Address, Endpoint, Network, Prefix, Published
 
 __all__ = ["ICC", "BridgeDriver", "binding", "bridge_rules", "guard", "host_address"]
 
@@ -48,7 +47,7 @@ class BridgeDriver:
         for name in _NOT_DONE:
             if options.get(name, "") not in ("", "0", "false"):
                 raise InvalidInput(f"driver option {name} is not supported")
-        name = options.get(NAME) or network.bridge or f"br-{network.id[:12]}"
+        name = options.get(BRIDGE_NAME) or network.bridge or f"br-{network.id[:12]}"
         check_interface_name(name)
         return replace(network, bridge=name)
 

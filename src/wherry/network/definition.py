@@ -10,12 +10,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, NamedTuple, TypeVar
 
 from wherry.errors import Forbidden, InvalidInput, NotFound
-from wherry.network import host_bridge, pools
+from wherry.network import pools
 from wherry.network.drivers import check_interface_name, driver_of
 from wherry.network.model import (
+    BRIDGE_NAME,
     BUILTIN,
     DEFAULT_BRIDGE,
     IFPREFIX,
+    MTU,
     Address,
     Network,
     NetworkRequest,
@@ -25,14 +27,7 @@ from wherry.network.model import (
 )
 from wherry.network.surroundings import Surroundings
 
-__all__ = [
-    "ROUTER",
-    "built_in",
-    "check_settings",
-    "default_bridge",
-    "define",
-    "mark_of",
-]
+__all__ = ["ROUTER", "built_in", "check_settings", "default_bridge", "define", "mark_of"]
 
 _IPV6_MTU: Final = 1280
 """The smallest with which the kernel does IPv6 (RFC 8200, 5)."""
@@ -145,11 +140,11 @@ def mtu_of(options: dict[str, str], otherwise: int) -> int:
 
     :raises InvalidInput: it is no number that an interface takes.
     """
-    text = options.get(host_bridge.MTU, "")
+    text = options.get(MTU, "")
     if text in ("", "0"):
         return otherwise
     if not text.isdecimal() or not 68 <= int(text) <= 65535:
-        raise InvalidInput(f"driver option {host_bridge.MTU}: invalid MTU {text!r}")
+        raise InvalidInput(f"driver option {MTU}: invalid MTU {text!r}")
     return int(text)
 
 
@@ -186,8 +181,8 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
         **given,
     }
     plain = "wherry0" if settings.default_exec_root else f"wh{_hash(settings)}0"
-    options[host_bridge.NAME] = settings.bridge or options.get(host_bridge.NAME) or plain
-    options[host_bridge.MTU] = str(mtu)
+    options[BRIDGE_NAME] = settings.bridge or options.get(BRIDGE_NAME) or plain
+    options[MTU] = str(mtu)
     network = Network(
         id=old.id if old else secrets.token_hex(32),
         name=DEFAULT_BRIDGE,

@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from wherry.errors import InvalidInput
+from wherry.network.addresses import is_address
 from wherry.network.dns.directory import RESOLVER
 from wherry.network.model import Address
 
@@ -252,7 +253,7 @@ def parse_resolv_conf(text: str) -> ResolvConf:
         if not words or words[0][0] in "#;":
             continue
         match words:
-            case ["nameserver", server, *_] if _is_address(server):
+            case ["nameserver", server, *_] if is_address(server):
                 servers.append(server)
             case ["domain" | "search", _, *_]:
                 search = tuple(words[1:])
@@ -285,16 +286,8 @@ def _with_checksum(text: str) -> str:
     return f"{text}{_MARK}{zlib.crc32(text.encode()):08x}\n"
 
 
-def _is_address(server: str) -> bool:
-    try:
-        ip_address(server)
-    except ValueError:
-        return False
-    return True
-
-
 def _check_server(server: str) -> None:
-    if not _is_address(server):
+    if not is_address(server):
         raise InvalidInput(f"IP address is not correctly formatted: {server}")
 
 

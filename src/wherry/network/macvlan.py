@@ -15,7 +15,7 @@ from wherry.linux import rtnetlink
 from wherry.linux.netlink import Message
 from wherry.network.drivers import check_interface_name
 from wherry.network.kernel import Kernel
-from wherry.network.model import Endpoint, Network
+from wherry.network.model import MTU, Endpoint, Network
 
 __all__ = ["MacvlanDriver"]
 
@@ -78,7 +78,7 @@ class MacvlanDriver:
                 parent.number,
                 mode,
                 mac=endpoint.mac,
-                mtu=network.mtu if network.options.get("com.docker.network.driver.mtu") else None,
+                mtu=network.mtu if network.options.get(MTU) else None,
                 namespace=namespace,
             )
         ]

@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 
 __all__ = [
+    "BRIDGE_NAME",
     "BUILTIN",
     "DEFAULT_BRIDGE",
     "IFNAME",
     "IFPREFIX",
+    "MTU",
     "SYSCTLS",
     "Address",
     "Endpoint",
@@ -99,9 +101,17 @@ class NetworkSettings(Struct, frozen=True, kw_only=True):
     warm: int = 4  #: sandboxes kept ready
 
 
+BRIDGE_NAME: Final = "com.docker.network.bridge.name"
+"""The driver option that names a network's bridge in the host."""
+
+MTU: Final = "com.docker.network.driver.mtu"
+"""The driver option for the MTU of a network's links, in bytes."""
+
 IFNAME: Final = "com.docker.network.endpoint.ifname"
-IFPREFIX: Final = "com.docker.network.container_iface_prefix"
 """The driver option that names an endpoint's interface."""
+
+IFPREFIX: Final = "com.docker.network.container_iface_prefix"
+"""The driver option for what interfaces inside are called, before their number."""
 
 SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 """The driver option with settings of an endpoint's interface: ``net.ipv4.conf.IFNAME.log_martians=1,...``."""

@@ -87,7 +87,7 @@ class Networks:
         if self._settings.bridge != "none":
             settings = self._settings
             if settings.bridge:
-                settings = host_bridge.place_default(settings)
+                settings = host_bridge.default_on(settings)
             network = default_bridge(settings, self._surroundings(old), old)
             if network != old:
                 self._book.put_network(network)
@@ -148,12 +148,12 @@ class Networks:
         :raises NotFound: no such driver (404).
         """
         await self.ready()
-        there = host_bridge.wants_host_bridge(request, self._kernel.mark)
-        if there:
-            request = host_bridge.place_request(request)
+        bridge = host_bridge.wanted(request, self._kernel.mark)
+        if bridge is not None:
+            request = bridge.place(request)
         network = define(request, self._surroundings(None), self._settings)
-        if there:
-            network = host_bridge.borrow(network)
+        if bridge is not None:
+            network = bridge.borrow(network)
         taken = {
             other.bridge for other in self._book.networks.values() if other.driver == "bridge" or not other.borrowed
         }

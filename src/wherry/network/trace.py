@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from wherry.errors import InvalidInput, NotFound
+from wherry.network.addresses import is_address
 from wherry.network.bridge import ICC
 from wherry.network.drivers import is_true
 from wherry.network.listeners import Listener
@@ -166,7 +167,7 @@ class _Walk:
         """The address that the source gets for a name; None stands for any address of the host's."""
         if target == HOST:
             return None
-        if _is_address(target):
+        if is_address(target):
             return ip_address(target)
         if self._from is not None:
             shared = self._by_name(self._from, target)
@@ -182,7 +183,7 @@ class _Walk:
 
     def _is_elsewhere(self, target: str) -> bool:
         """Whether it is a name that only other name servers can know."""
-        if "." not in target or _is_address(target) or self._world.party(target) is not None:
+        if "." not in target or is_address(target) or self._world.party(target) is not None:
             return False
         return self._from is None or next(self._world.called(self._from, target), None) is None
 
@@ -442,14 +443,6 @@ class _Walk:
             hint = "have the program listen at 0.0.0.0 or [::]"
             raise self._stop("port", f"{who} listens at {label} only on {at}, not on {address}", hint)
         self._pass("port", f"{who} listens at {label}")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 _MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
