@@ -50,6 +50,16 @@ def test_it_waits_for_the_end_of_the_process(tmp_path: Path) -> None:
     assert run(["-H", f"unix://{path}", "system", "shutdown"]) == 0
 
 
+def test_where_no_daemon_is_nobody_thinks_that_containers_were_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = f"unix://{tmp_path}/nobody.sock"
+    assert run(["-H", host, "system", "shutdown", "--kill"]) == 0
+    assert capsys.readouterr().err == f"No daemon answers at {host}: no container was ended.\n"
+    assert run(["-H", host, "system", "shutdown"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_what_the_daemon_has_to_leave_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "wherry.sock"
     answer = f"HTTP/1.1 200 OK|Content-Type: application/json|Content-Length: {len(SOMETHING)}||{SOMETHING}"

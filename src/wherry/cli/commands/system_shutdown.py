@@ -36,6 +36,8 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
             process = _process(client)
             left = client.system.shutdown(kill=options["kill"])
         except (FileNotFoundError, ConnectionRefusedError):
+            if options["kill"]:  # containers outlive a daemon that was killed, and only a daemon can end them
+                sys.stderr.write(f"No daemon answers at {client.transport.address.text}: no container was ended.\n")
             return 0
         if process >= 0:
             _wait_for_end(process)
