@@ -217,7 +217,8 @@ class _Walk:
     def _address_of(self, party: Party, name: str) -> Address:
         """The address of a container whose name the source does not find."""
         shared = [each for each in party.endpoints if self._from is not None and self._from.on(each.network_id)]
-        endpoint = next(iter(shared or party.endpoints), None)
+        with_way_out_first = sorted(party.endpoints, key=lambda each: not (each.gateway4 or each.gateway6))
+        endpoint = next(iter(shared or with_way_out_first), None)
         if endpoint is None or not endpoint.addresses:
             raise self._stop("route", f"{party.name} is on no network", f"wherry network connect NETWORK {party.name}")
         address = endpoint.addresses[0]
