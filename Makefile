@@ -3,14 +3,16 @@
 PYTHON ?= python3
 RUN = $(PYTHON) tests/run.py
 
-.PHONY: help test lint unit kernel e2e vm bench clean
+.PHONY: help test quick lint unit kernel e2e attack vm bench clean
 
 help:
 	@echo "make test      everything below, as far as this user and machine can do it"
+	@echo "make quick     lint, and the unit tests on all processors: a minute or two, once everything is installed"
 	@echo "make lint      ruff, mypy --strict, codespell"
 	@echo "make unit      tests that need no rights, on every Python found"
 	@echo "make kernel    tests on this kernel (root)"
 	@echo "make e2e       daemon, command line, docker and docker-py (root)"
+	@echo "make attack    what a hostile container, image, registry or client would do (root)"
 	@echo "make vm        the kernel tests on cgroup v2, in qemu (root, or apt packages in place)"
 	@echo "make bench     measure against Docker (root); ROWS=run,exec chooses rows"
 	@echo "make clean     remove what the other targets made"
@@ -18,8 +20,11 @@ help:
 test:
 	@$(RUN) all
 
-lint unit kernel e2e vm:
+quick lint kernel e2e attack vm:
 	@$(RUN) $@
+
+unit:
+	@$(RUN) unit others
 
 bench:
 	@$(RUN) setup

@@ -1,4 +1,7 @@
-"""``python -m bench [--rows run,exec] [--quick]``: prints a Markdown table and writes ``bench/results.json``."""
+"""``python -m bench [--rows run,exec] [--quick]``: measures, and prints a Markdown table.
+
+Writes all samples to ``bench/results.json``, and from there the tables of ``bench/README.md`` and of the README.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import rows, sides, table
+from bench import debian, machine, publish, rows, sides, table
 from bench.measure import Bench, Row
 
 
@@ -17,7 +20,7 @@ def main() -> int:
     parser.add_argument("--rows", help=f"comma-separated, of: {', '.join(rows.GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: for trying the bench out")
     parser.add_argument("--only", choices=["docker", "wherry"], help="measure one side")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results.json"))
+    parser.add_argument("--output", type=Path, default=publish.RESULTS)
     options = parser.parse_args()
     names = options.rows.split(",") if options.rows else list(rows.GROUPS)
     unknown = set(names) - set(rows.GROUPS)
@@ -25,6 +28,9 @@ def main() -> int:
         parser.error(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(rows.GROUPS)}")
     if os.geteuid() != 0:
         parser.error("containers are started here: run this as root")
+    if set(names) & {"images", "transfer"}:
+        debian.root_file_system()  # made while the machine's network is there
+    machine.own_network()
     measured: list[Row] = []
     with sides.started(options.only) as running:
         bench = Bench(running, quick=options.quick)
@@ -34,6 +40,8 @@ def main() -> int:
         facts = table.facts(running, quick=options.quick)
     print(table.markdown(measured))
     table.write(options.output, measured, facts)
+    if options.output == publish.RESULTS:
+        publish.main()
     return 0 if all(row.met is not False for row in measured) else 1
 
 

@@ -153,8 +153,9 @@ class Docker(Side):
         super().remove()
         for pid in machine.processes_naming(str(self.run)):
             os.kill(pid, signal.SIGKILL)
-        for directory in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}"):
-            directory.rmdir()
+        for directory, names, _ in os.walk("/sys/fs/cgroup"):  # a glob is upset by others' groups that go meanwhile
+            if self.cgroup in names:
+                Path(directory, self.cgroup).rmdir()
 
 
 class Wherry(Side):

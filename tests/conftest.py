@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import needs
+import quiet
+from support import needs
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "need(*names): what the test needs of the machine; see tests/needs.py")
+    config.addinivalue_line("markers", "need(*names): what the test needs of the machine; see tests/support/needs.py")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("need"):
         for name in mark.args:
             needs.check(name)
+    quiet.begin()
 
 
 def pytest_report_header() -> str:

@@ -28,6 +28,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "diffutils": lambda: shutil.which("diff") is not None,
     "attr": lambda: shutil.which("getfattr") is not None,
     "runc": lambda: shutil.which("runc", path=search_path()) is not None,
+    "nftables": lambda: shutil.which("nft", path=search_path()) is not None,
     "skopeo": lambda: shutil.which("skopeo") is not None,
 }
 VM_PACKAGES: dict[str, Callable[[], bool]] = {
@@ -35,6 +36,11 @@ VM_PACKAGES: dict[str, Callable[[], bool]] = {
     "e2fsprogs": lambda: shutil.which("mkfs.ext4", path=search_path()) is not None,
     "kmod": lambda: shutil.which("modprobe", path=search_path()) is not None,
 }
+OWN_NETWORK = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+"""Before a command: it has the machine's network for itself. An engine that ends looks whether others need what it
+has changed there, so two parts with daemons would see each other."""
+UNCOMPILED = r"/site-packages/(pip|setuptools|pkg_resources|mypy|mypyc)/"
+"""What is started once at most, or has no use for bytecode."""
 OTHER_PYTHONS = ("3.13",)
 """Versions beside the one that runs this, on which the unit tests run as well."""
 
@@ -149,8 +155,8 @@ def other_pythons() -> dict[str, str]:
     return found
 
 
-def environment(python: str, directory: Path) -> Path:
-    """Make a virtual environment with wherry (editable) and its development tools; gives its interpreter.
+def environment(python: str, directory: Path, extra: str = "dev") -> Path:
+    """Make a virtual environment with wherry (editable) and what an extra of it names; gives its interpreter.
 
     Done again when ``pyproject.toml`` changed.
     """
@@ -161,6 +167,22 @@ def environment(python: str, directory: Path) -> Path:
         print(f"preparing {directory.name}", flush=True)
         if not inside.exists():
             subprocess.run([python, "-m", "venv", str(directory)], check=True)
-        retried([str(inside), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", f"{ROOT}[dev]"])
+        pip = [str(inside), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        # the one that comes with a Python takes twice as long to choose versions
+        subprocess.run([*pip, "--upgrade", "pip"], stdin=subprocess.DEVNULL, check=False)
+        retried([*pip, "--no-compile", "-e", f"{ROOT}[{extra}]"])
+        compiled(inside, directory / "lib", leave_out=UNCOMPILED)
         stamp.write_text(wanted)
     return inside
+
+
+def compiled(python: Path, directory: Path, *, leave_out: str = "^$") -> None:
+    """Compile the modules below a directory, on all processors.
+
+    Programs are started by the thousand, and nobody writes bytecode beside their modules.
+
+    :param leave_out: a regular expression for paths.
+    """
+    # a few files of other people's are wrong on purpose, so the status says nothing
+    command = [str(python), "-m", "compileall", "-q", "-q", "-j", "0", "-x", leave_out, str(directory)]
+    subprocess.run(command, cwd=ROOT, check=False)

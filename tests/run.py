@@ -1,57 +1,99 @@
-"""Install what the tests need, run them part by part, and sum up: ``python3 tests/run.py all``.
+"""Install what the tests need, run them part by part, and sum up: ``python3 tests/run.py all``, or ``quick``.
 
-A part that fails does not stop the ones after it; the exit status is 1 when anything failed. With ``CI`` set, a test
-whose needs are not met fails instead of being skipped (``WHERRY_MUST_WORK=1``). Uses the standard library only.
+Parts run side by side, a few at a time; what each prints is shown whole and in order. A part that fails does not
+stop the others; the exit status is 1 when anything failed. Tests that measured time while the machine was in use, and
+skipped themselves, run again when everything else is over. With ``CI`` set, a test whose needs are not met fails
+instead of being skipped (``WHERRY_MUST_WORK=1``). Uses the standard library only.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from queue import Empty, SimpleQueue
+from typing import IO
 
 import machine
 from machine import ROOT
+from quiet import NOT_QUIET
 
 NOBODY = "65534"
-LONGEST_PART = {"unit": 400, "kernel": 600, "e2e": 900, "vm": 900}
-"""Seconds after which a part is ended; it has failed then."""
+LONGEST_PART = 60 * 60
+"""Seconds after which a part is ended; it has failed then. On a quiet machine the longest takes a tenth of it."""
+LONGEST_RUN = 80 * 60
+"""Seconds after which whatever still runs is ended: CI gives 90 minutes, and is to learn what failed."""
 UNIT_MEMORY = 6 << 30
 """Bytes of address space of the unit tests: one that grows without bound fails, instead of the machine."""
 SOURCES = ["src", "tests", "bench"]
+QUICK = ("lint", "unit")
+"""What needs no rights and no network once all is installed; the tests on as many processes as there are processors."""
+AT_ONCE = 3
+"""Parts that run side by side. The virtual machine takes what the others leave of two processors, as they wait a lot.
+Everything that a part changes on the machine is its own: daemons, cgroups, tables, interfaces, ports."""
+ORDER = ("vm", "e2e", "attack", "kernel", "unit", "others", "lint")
+"""In which they begin: what takes long, and waits a lot, is first, so that all end at about the same time."""
 
 
-class Result(NamedTuple):
-    """What one part of the run came to."""
+@dataclass(frozen=True)
+class Step:
+    """A command that is to be run.
 
-    part: str
+    :ivar report: where it writes its JUnit report; without one the command counts as one test.
+    :ivar refused: why it cannot run here.
+    """
+
+    name: str
+    command: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    report: Path | None = None
+    remark: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one step came to.
+
+    :ivar again: the tests that skipped themselves because the machine was not quiet.
+    """
+
+    step: Step
     passed: int
     failed: int
     skipped: int
-    seconds: float
-    remark: str = ""
+    seconds: float = 0.0
+    again: tuple[str, ...] = ()
 
 
 def main(arguments: list[str]) -> int:
     """Run the parts named in ``arguments``; gives the exit status."""
     if arguments == ["setup"]:
-        prepare()
+        prepare([])
         return 0
-    names = list(PARTS) if arguments == ["all"] else arguments
+    names = {"all": list(PARTS), "quick": list(QUICK)}.get(" ".join(arguments), arguments)
     if not names or not set(names) <= set(PARTS):
-        print(f"usage: run.py setup | all | {' | '.join(PARTS)}", file=sys.stderr)
+        print(f"usage: run.py setup | all | quick | {' | '.join(PARTS)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settle_environment()
-    prepare()
-    results = [result for name in names for result in timed(name)]
+    prepare(names)
+    with tempfile.TemporaryDirectory(prefix="tests-") as directory:
+        run = Run(Path(directory), (os.cpu_count() or 1) if arguments == ["quick"] else 0)
+        results = run.side_by_side(names) if len(names) > 1 else [run.step(step) for step in PARTS[names[0]](run)]
+        if len(names) > 1:
+            results = [again for result in results for again in run.repeated(result)]
     return summary(results)
 
 
@@ -65,23 +107,31 @@ def settle_environment() -> None:
         os.environ.setdefault("WHERRY_MUST_WORK", "1")
 
 
-def prepare() -> None:
-    """Bring the machine and the virtual environment to where the tests can run."""
+def prepare(names: Sequence[str]) -> None:
+    """Bring the machine and the virtual environments to where these parts can run.
+
+    While pip is at work on one processor, another environment is made, and apt fetches what only some parts need.
+    """
     missing = machine.install(machine.PACKAGES)
     if missing:
         print(f"not installed, and not root or no apt to install them: {' '.join(missing)}")
-    if os.geteuid() == 0 and not machine.docker_client():
-        print("no docker client here, and none to be had")
-    machine.environment(sys.executable, ROOT / ".venv")
+    with ThreadPoolExecutor() as pool:
+        made = [pool.submit(machine.environment, sys.executable, ROOT / ".venv")]
+        made += [
+            pool.submit(other_environment, *found) for found in machine.other_pythons().items() if "others" in names
+        ]
+        if os.geteuid() == 0 and not machine.docker_client():
+            print("no docker client here, and none to be had")
+        if "vm" in names and not machine.install(machine.VM_PACKAGES):
+            subprocess.run([sys.executable, "-m", "tests.vm.kernel"], cwd=ROOT, check=False)
+    for each in made:
+        each.result()
+    machine.compiled(Path(python()), ROOT / "src")
 
 
-def timed(name: str) -> Iterator[Result]:
-    """Run one part, say so, and put its time into what it gives."""
-    started = time.monotonic()
-    for result in PARTS[name]():
-        now = time.monotonic()
-        yield result._replace(seconds=now - started)
-        started = now
+def other_environment(number: str, interpreter: str) -> Path:
+    """The environment of another Python, whose version is ``number``, for the unit tests; gives its interpreter."""
+    return machine.environment(interpreter, ROOT / f".venv-{number}", "test")
 
 
 def heading(text: str) -> None:
@@ -90,117 +140,261 @@ def heading(text: str) -> None:
 
 
 def summary(results: list[Result]) -> int:
-    """Print a line per part and the sum, which is the last line; gives the exit status."""
+    """Print a line per step and the sum, which is the last line; gives the exit status."""
     heading("summary")
     for result in results:
         verdict = "FAILED" if result.failed else "ok" if result.passed else "skipped"
         counts = f"{result.passed} passed, {result.failed} failed, {result.skipped} skipped"
-        print(f"{result.part:<18} {verdict:<8} {counts:<42} {result.seconds:6.1f} s  {result.remark}".rstrip())
-    passed, failed, skipped = (sum(result[column] for result in results) for column in (1, 2, 3))
-    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+        print(
+            f"{result.step.name:<18} {verdict:<8} {counts:<42} {result.seconds:6.1f} s  {result.step.remark}".rstrip()
+        )
+    passed = sum(result.passed for result in results)
+    failed = sum(result.failed for result in results)
+    print(f"{passed} passed, {failed} failed, {sum(result.skipped for result in results)} skipped", flush=True)
     return 1 if failed or not passed else 0
 
 
-# -- lint ---------------------------------------------------------------------------------------------------------
+# -- running ------------------------------------------------------------------------------------------------------
 
 
-def lint() -> Iterator[Result]:
+class Run:
+    """One run of some parts: its processes, and their end.
+
+    :param directory: for output and reports; everybody may write there.
+    :param workers: processes of each run of the unit tests; with 0 the only one is pytest itself.
+    """
+
+    def __init__(self, directory: Path, workers: int = 0) -> None:
+        directory.chmod(0o1777)
+        self.directory = directory
+        self.workers = workers
+        self._deadline = time.monotonic() + LONGEST_RUN
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._over = False
+
+    def side_by_side(self, names: list[str]) -> list[Result]:
+        """Run parts, some at a time; prints what each said when it has ended, in the order given."""
+        done: dict[str, SimpleQueue[tuple[Result, Path] | None]] = {name: SimpleQueue() for name in names}
+        results = []
+
+        waiting: SimpleQueue[str] = SimpleQueue()
+        for name in ORDER:
+            if name in names:
+                waiting.put(name)
+
+        def walk() -> None:
+            while True:
+                try:
+                    name = waiting.get_nowait()
+                except Empty:
+                    return
+                try:
+                    for number, step in enumerate(PARTS[name](self)):
+                        output = self.directory / f"{name}-{number}.out"
+                        with output.open("wb") as file:
+                            done[name].put((self.step(step, file), output))
+                finally:
+                    done[name].put(None)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            walks = [pool.submit(walk) for _ in range(AT_ONCE)]
+            try:
+                for name in names:
+                    while (ended := done[name].get()) is not None:
+                        show(*ended)
+                        results.append(ended[0])
+            finally:
+                self.end()
+        for ended_walk in walks:
+            ended_walk.result()  # an error of this program's own
+        return results
+
+    def step(self, step: Step, output: IO[bytes] | None = None) -> Result:
+        """Run one command.
+
+        :param output: where its output goes; ours if it is not given.
+        """
+        if output is None:
+            heading(f"{step.name}: not run: {step.refused}" if step.refused else step.name)
+        if step.refused:
+            must_work = os.environ.get("WHERRY_MUST_WORK") == "1"
+            return Result(replace(step, remark=f"not run: {step.refused}"), 0, int(must_work), int(not must_work))
+        began = time.monotonic()
+        status = self._bounded(step, output)
+        return counted(step, status, time.monotonic() - began)
+
+    def _bounded(self, step: Step, output: IO[bytes] | None) -> int:
+        """Run a command in a process group of its own; ends the whole group when it takes too long."""
+        with self._lock:
+            if self._over:
+                return 1
+            process = subprocess.Popen(
+                step.command, cwd=ROOT, env={**os.environ, **step.environment}, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+            self._running.add(process)
+        seconds = max(0, min(LONGEST_PART, self._deadline - time.monotonic()))
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.write(output.fileno() if output else 1, f"\nended after {seconds:.0f} s: {step.name}\n".encode())
+            return 1
+        finally:
+            kill_group(process)
+            process.wait()
+            self._running.discard(process)
+
+    def end(self) -> None:
+        """End what runs and begin nothing more."""
+        with self._lock:
+            self._over = True
+            for process in self._running:
+                kill_group(process)
+
+    def repeated(self, result: Result) -> Iterator[Result]:
+        """A result; and, where tests skipped themselves as the machine was not quiet, that of running these again."""
+        yield replace(result, skipped=result.skipped - len(result.again), again=())
+        if result.again:
+            self._over = False
+            report = self.directory / f"{len(list(self.directory.iterdir()))}.xml"
+            options = [
+                f"--junitxml={report}" if word.startswith("--junitxml=") else word for word in result.step.command
+            ]
+            paths = [word for word in options if word.startswith("tests/")]
+            command = [word for word in options if word not in paths] + list(result.again)
+            yield self.step(replace(result.step, name=f"{result.step.name}, again", command=command, report=report))
+
+
+def show(result: Result, output: Path) -> None:
+    """Print what a step said."""
+    heading(f"{result.step.name}: {result.step.remark}" if result.step.refused else result.step.name)
+    with output.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a group, with all of it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def counted(step: Step, status: int, seconds: float) -> Result:
+    """The counts from a JUnit report; a run that ended without one, or with a status of its own, is a failure."""
+    if step.report is None:
+        return Result(step, int(status == 0), int(status != 0), 0, seconds)
+    tests = failed = skipped = 0
+    again: list[str] = []
+    with suppress(FileNotFoundError, ET.ParseError):
+        for suite in ET.parse(step.report).getroot().iter("testsuite"):
+            tests += int(suite.get("tests", 0))
+            failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped += int(suite.get("skipped", 0))
+            again += [node(case) for case in suite.iter("testcase") if was_not_quiet(case)]
+    if status != 0 and not failed:
+        failed = 1
+        tests += 1
+    return Result(step, tests - failed - skipped, failed, skipped, seconds, tuple(again))
+
+
+def was_not_quiet(case: ET.Element) -> bool:
+    """Whether a test skipped itself because it measures time, and others used the machine."""
+    skip = case.find("skipped")
+    return skip is not None and NOT_QUIET in skip.get("message", "")
+
+
+def node(case: ET.Element) -> str:
+    """What pytest calls a test on its command line; the report has dots for everything."""
+    words = case.get("classname", "").split(".")
+    length = next(n for n in range(len(words), 0, -1) if Path(ROOT, *words[:n]).with_suffix(".py").is_file())
+    return "::".join(["/".join(words[:length]) + ".py", *words[length:], case.get("name", "")])
+
+
+# -- the parts ----------------------------------------------------------------------------------------------------
+
+
+def lint(_: Run) -> Iterator[Step]:
     """Linters and the type checker; each counts as one test."""
     present = [name for name in SOURCES if (ROOT / name).is_dir()]
     prose = [*present, "docs", *(path.name for path in ROOT.glob("*.md")), "Makefile", "pyproject.toml"]
-    yield check("ruff", ["-m", "ruff", "check", *present])
-    yield check("ruff format", ["-m", "ruff", "format", "--check", *present])
-    yield check("mypy", ["-m", "mypy", "-p", "wherry", "-p", "bench"])
-    yield check("codespell", ["-m", "codespell_lib", *prose])
+    yield Step("ruff", [python(), "-m", "ruff", "check", *present])
+    yield Step("ruff format", [python(), "-m", "ruff", "format", "--check", *present])
+    yield Step("mypy", [python(), "-m", "mypy", "-p", "wherry", "-p", "bench"])
+    yield Step("codespell", [python(), "-m", "codespell_lib", *prose])
 
 
-def check(name: str, command: list[str]) -> Result:
-    """Run one linter."""
-    heading(name)
-    done = subprocess.run([python(), *command], cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
-    good = done.returncode == 0
-    return Result(name, int(good), int(not good), 0, 0.0)
+def unit(run: Run) -> Iterator[Step]:
+    """The tests that need no rights, as an ordinary user."""
+    yield as_user(run, python())
 
 
-# -- tests --------------------------------------------------------------------------------------------------------
-
-
-def unit() -> Iterator[Result]:
-    """The tests that need no rights: as an ordinary user, and on every other Python that is here."""
-    yield run_tests(f"unit {version(python())}", python(), ["tests/unit"], ordinary_user=True)
+def others(run: Run) -> Iterator[Step]:
+    """The same on every other Python that is here."""
     for number, interpreter in machine.other_pythons().items():
-        inside = machine.environment(interpreter, ROOT / f".venv-{number}")
-        yield run_tests(f"unit {number}", str(inside), ["tests/unit"], ordinary_user=True)
+        yield as_user(run, str(other_environment(number, interpreter)))
 
 
-def kernel() -> Iterator[Result]:
+def kernel(run: Run) -> Iterator[Step]:
     """The tests on this machine's kernel."""
-    yield as_root("kernel", ["tests/kernel"])
+    yield as_root(run, "kernel")
 
 
-def e2e() -> Iterator[Result]:
-    """The daemon and its clients; on every other Python a sample as well."""
-    yield as_root("e2e", ["tests/e2e"])
+def e2e(run: Run) -> Iterator[Step]:
+    """The daemon and its clients."""
+    yield as_root(run, "e2e")
 
 
-def vm() -> Iterator[Result]:
+def attack(run: Run) -> Iterator[Step]:
+    """What a hostile container, image, registry or client would do."""
+    step = as_root(run, "attack")
+    yield replace(step, command=[*machine.OWN_NETWORK, *step.command]) if step.command else step
+
+
+def vm(run: Run) -> Iterator[Step]:
     """The kernel tests once more, in a virtual machine that has cgroup v2 only."""
     missing = machine.install(machine.VM_PACKAGES)
     if missing:
-        yield unavailable("vm", f"needs {' '.join(missing)}")
+        yield Step("vm", refused=f"needs {' '.join(missing)}")
         return
-    heading("vm")
-    with tempfile.TemporaryDirectory() as directory:
-        report = Path(directory, "report.xml")
-        command = [sys.executable, "-m", "tests.vm", "--python", python(), "--junit", str(report)]
-        yield counted("vm", report, bounded(command, dict(os.environ), LONGEST_PART["vm"]))
+    report = run.directory / "vm.xml"
+    limit = ["--minutes", f"{LONGEST_PART / 60 - 1:.0f}"]
+    yield Step(
+        "vm", [sys.executable, "-m", "tests.vm", "--python", python(), "--junit", str(report), *limit], {}, report
+    )
 
 
-def as_root(name: str, paths: list[str]) -> Result:
-    """Run tests that need root, or say that they were skipped."""
+def as_root(run: Run, name: str) -> Step:
+    """Run tests that need root, or say why not."""
     if os.geteuid() != 0:
-        return unavailable(name, "needs root")
-    return run_tests(name, python(), paths)
+        return Step(name, refused="needs root")
+    return pytest(run, name, python(), f"tests/{name}")
 
 
-def unavailable(name: str, reason: str) -> Result:
-    """A part that cannot run here: a failure where everything must work."""
-    heading(f"{name}: not run: {reason}")
-    must_work = os.environ.get("WHERRY_MUST_WORK") == "1"
-    return Result(name, 0, int(must_work), int(not must_work), 0.0, f"not run: {reason}")
+def as_user(run: Run, interpreter: str) -> Step:
+    """Run the unit tests as an ordinary user, if one can be had."""
+    step = pytest(run, f"unit {version(interpreter)}", interpreter, "tests/unit")
+    if run.workers:
+        step = replace(step, command=[*step.command, "-n", str(run.workers), "--dist", "worksteal"])
+    if os.geteuid() != 0:
+        return step
+    home = run.directory / f"home-{version(interpreter)}"
+    home.mkdir()
+    home.chmod(0o777)
+    prefix = as_nobody(interpreter)
+    return replace(
+        step,
+        command=[*prefix, "prlimit", f"--as={UNIT_MEMORY}", *step.command],
+        environment={**step.environment, "HOME": str(home), "WHERRY_MUST_WORK": "0"},  # what needs root runs elsewhere
+        remark="as nobody" if prefix else "as root: nobody cannot run this Python",
+    )
 
 
-def run_tests(name: str, interpreter: str, paths: list[str], *, ordinary_user: bool = False) -> Result:
-    """Run pytest on ``paths``."""
-    heading(name)
-    with tempfile.TemporaryDirectory() as directory:
-        report = Path(directory, "report.xml")
-        command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *paths]
-        environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(Path(directory, "hypothesis"))}
-        remark = ""
-        if ordinary_user and os.geteuid() == 0:
-            Path(directory).chmod(0o777)
-            prefix = as_nobody(interpreter)
-            remark = "as nobody" if prefix else "as root: nobody cannot run this Python"
-            environment.pop("WHERRY_MUST_WORK", None)  # what needs root runs in the other parts
-            command = [*prefix, "prlimit", f"--as={UNIT_MEMORY}", *command]
-            environment["HOME"] = directory
-        status = bounded(command, environment, LONGEST_PART[name.partition(" ")[0]])
-        return counted(name, report, status)._replace(remark=remark)
-
-
-def bounded(command: list[str], environment: dict[str, str], seconds: float) -> int:
-    """Run a command in a process group of its own; ends the whole group when it takes too long."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        print(f"ended after {seconds} s: {' '.join(command)}", flush=True)
-        return 1
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def pytest(run: Run, name: str, interpreter: str, path: str) -> Step:
+    """Run pytest on a directory."""
+    report = run.directory / f"{name.replace(' ', '-')}.xml"
+    command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", path]
+    return Step(name, command, {"HYPOTHESIS_STORAGE_DIRECTORY": str(run.directory / f"{name}-hypothesis")}, report)
 
 
 def as_nobody(interpreter: str) -> list[str]:
@@ -224,20 +418,6 @@ def as_nobody(interpreter: str) -> list[str]:
     return shown if machine.works([*shown, interpreter, "-c", asked]) else []
 
 
-def counted(name: str, report: Path, status: int) -> Result:
-    """The counts from a JUnit report; a run that ended without one, or with a status of its own, is a failure."""
-    tests = failed = skipped = 0
-    with suppress(FileNotFoundError, ET.ParseError):
-        for suite in ET.parse(report).getroot().iter("testsuite"):
-            tests += int(suite.get("tests", 0))
-            failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-            skipped += int(suite.get("skipped", 0))
-    if status != 0 and not failed:
-        failed = 1
-        tests += 1
-    return Result(name, tests - failed - skipped, failed, skipped, 0.0)
-
-
 def python() -> str:
     """The interpreter of the development environment."""
     return str(ROOT / ".venv/bin/python")
@@ -254,11 +434,13 @@ def answer(interpreter: str, expression: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-PARTS: dict[str, Callable[[], Iterator[Result]]] = {
+PARTS: dict[str, Callable[[Run], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
+    "others": others,
     "kernel": kernel,
     "e2e": e2e,
+    "attack": attack,
     "vm": vm,
 }
 

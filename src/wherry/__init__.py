@@ -1,6 +1,6 @@
 """wherry is a container engine in pure Python that speaks Docker's API.
 
-Where to look for what is in ARCHITECTURE.md. The package itself holds only the version.
+ARCHITECTURE.md says where to look for what. The package itself holds only the version.
 """
 
 __version__ = "0.1.0"

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
-from daemons import Daemon
+
+from support.daemons import Daemon
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from busybox import import_busybox
-from daemons import Daemon, DockerDaemon
 
-from needs import need
+from support.busybox import import_busybox
+from support.daemons import Daemon, DockerDaemon
+from support.needs import need
 
 pytestmark = need("root", "busybox")
 

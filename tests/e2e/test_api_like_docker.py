@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from busybox import import_busybox
-from daemons import Daemon, DockerDaemon
 
-from needs import need
+from support.busybox import import_busybox
+from support.daemons import Daemon, DockerDaemon
+from support.needs import need
 
 pytestmark = need("root", "busybox")
 
 Engine = Daemon | DockerDaemon
-_FOREVER = ["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done"]
+_FOREVER = ["sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done"]
 
 
 @pytest.fixture(scope="module", params=["wherryd", "dockerd"])
@@ -49,9 +49,11 @@ def test_events_tell_each_move_once_and_in_order(engine: Engine) -> None:
     identifier = create(engine, "mover", *_FOREVER).json["Id"]
     do(engine, "POST", "/containers/mover/start")
     do(engine, "GET", "/containers/mover/top")
-    do(engine, "POST", "/containers/mover/stop", t=20)
-    do(engine, "POST", "/containers/mover/restart", t=20)
-    do(engine, "POST", "/containers/mover/restart", t=20)
+    await_ready(engine, "mover", 1)
+    do(engine, "POST", "/containers/mover/stop", t=60)
+    do(engine, "POST", "/containers/mover/restart", t=60)
+    await_ready(engine, "mover", 2)
+    do(engine, "POST", "/containers/mover/restart", t=60)
     do(engine, "POST", "/containers/mover/kill")
     do(engine, "POST", "/containers/mover/wait")
     do(engine, "GET", "/containers/mover/export")
@@ -73,6 +75,14 @@ def test_pruning_is_told_with_what_it_gave_back(engine: Engine) -> None:
     answer = engine.request("GET", "/events", since=f"{since:.9f}", until=f"{time.time():.9f}", filters=filters)
     (event,) = [json.loads(line) for line in answer.body.splitlines()]
     assert (event["Type"], event["Actor"]["ID"], list(event["Actor"]["Attributes"])) == ("container", "", ["reclaimed"])
+
+
+def await_ready(engine: Engine, name: str, times: int) -> None:
+    """Wait until the program has set its trap for that many times; before that the signal does nothing."""
+    deadline = time.monotonic() + 60
+    while engine.request("GET", f"/containers/{name}/logs", stdout=True).body.count(b"ready") < times:
+        assert time.monotonic() < deadline, f"{name} does not run"
+        time.sleep(0.02)
 
 
 def _shown(event: dict[str, Any]) -> str:
@@ -153,6 +163,9 @@ _STARTS = {
     "user": Bad({}, "unable to find user nobody-x: no matching entries", theirs=500, config={"User": "nobody-x"}),
     "group": Bad({}, "unable to find group gang: no matching entries", theirs=500, config={"User": "1:gang"}),
     "device": Bad({"Devices": _UNKNOWN_DEVICE}, 'custom device "/dev/nope": no such file or directory', theirs=500),
+    "device rule's number": Bad(
+        {"DeviceCgroupRules": [f"c {'9' * 20}:2 r"]}, "device cgroup rule format: ", theirs=500
+    ),
     "device rule": Bad({"DeviceCgroupRules": ["c 1:2"]}, "device cgroup rule format: 'c 1:2'", theirs=500),
     "sysctl": Bad({"Sysctls": {"kernel.panic": "1"}}, "is not in a separate kernel namespace", theirs=500),
     "seccomp": Bad({"SecurityOpt": ["seccomp={"]}, "ecoding seccomp profile failed: ", theirs=500),

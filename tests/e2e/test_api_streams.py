@@ -10,48 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import unixhttp
-from daemons import Daemon
 
-from needs import need
+from support import unixhttp
+from support.daemons import Daemon
+from support.needs import need
+from support.wire import Wire
 
 pytestmark = [need("root", "busybox"), pytest.mark.usefixtures("clean", "busybox")]
-
-
-class Wire:
-    """A connection whose every byte is the test's."""
-
-    def __init__(self, daemon: Daemon, method: str, target: str, body: Any = None, *, upgrade: bool = False) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
-        self.socket.connect(daemon.socket)
-        self._file = self.socket.makefile("rb")
-        data = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {target} HTTP/1.1\r\nHost: d\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
-        head += "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else ""
-        self.socket.sendall(head.encode() + b"\r\n" + data)
-        self.status = int(self._file.readline().split()[1])
-        self.headers = dict(self._headers())
-
-    def _headers(self) -> Iterator[tuple[str, str]]:
-        while line := self._file.readline().strip():
-            name, _, value = line.decode().partition(":")
-            yield name.lower(), value.strip()
-
-    def chunk(self) -> bytes:
-        """The next piece of a chunked body."""
-        size = int(self._file.readline(), 16)
-        data = self._file.read(size)
-        self._file.readline()
-        return data
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def close(self) -> None:
-        self._file.close()
-        self.socket.close()
 
 
 @pytest.fixture
@@ -208,7 +173,7 @@ def test_an_exec_is_started_once(daemon: Daemon) -> None:
 
 def test_events_come_as_they_happen(daemon: Daemon, wires: Any) -> None:
     wire = wires("GET", '/events?filters={"type":["container"]}')
-    assert wire.headers["content-type"] == "application/json"
+    assert wire.headers["content-type"] == "application/jsonl"  # since version 1.52
     container = create(daemon, "exit 3", Labels={"colour": "red"})
     start(daemon, container)
     daemon.request("POST", f"/containers/{container}/wait")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
 
-from needs import need
+from support.daemons import Daemon
+from support.needs import need
 
 pytestmark = [need("root", "busybox"), pytest.mark.usefixtures("busybox")]
 
@@ -65,11 +65,15 @@ def test_many_stalled_uploads_hold_nobody_up(daemon: Daemon, stalled: list[Uploa
 
 @pytest.mark.parametrize("target", ["/images/load", "/images/create?fromSrc=-&repo=half"])
 def test_an_upload_that_is_given_up_leaves_nothing(daemon: Daemon, archive: bytes, target: str) -> None:
-    before, images = threads(daemon), daemon.request("GET", "/images/json?all=1").json
+    images = daemon.request("GET", "/images/json?all=1").json
+    before = threads(daemon)
+    wait_until(lambda: not unfinished(daemon))  # of other tests
     upload = Upload(daemon, target, len(archive))
-    upload.socket.sendall(archive[: len(archive) // 2])
-    wait_until(lambda: threads(daemon) > before)
-    upload.socket.close()
+    try:
+        upload.socket.sendall(archive[: len(archive) // 2])
+        wait_until(lambda: unfinished(daemon))
+    finally:
+        upload.socket.close()
     wait_until(lambda: threads(daemon) <= before)
     wait_until(lambda: not unfinished(daemon))
     assert [image["Id"] for image in daemon.request("GET", "/images/json?all=1").json] == [one["Id"] for one in images]

@@ -7,12 +7,16 @@ are the test's own.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from needs import ROOT
+from support.needs import ROOT
 
 pytestmark = [pytest.mark.need("root"), pytest.mark.need("namespaces")]
 
@@ -22,7 +26,7 @@ FINISH = "\nwherry system shutdown --kill >&2 || exit 99\nls -A /run/wherry 2>/d
 
 
 def in_a_world_of_its_own(script: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHON": sys.executable, "LAUNCH": str(ROOT / "src/wherry/cli/launch.py")}
+    environment = {**os.environ, "PYTHON": sys.executable, "LAUNCH": str(ROOT / "src/wherry/cli/entry.py")}
     environment.pop("WHERRY_HOST", None)
     command = [*UNSHARE, PREPARE + script + FINISH]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -62,7 +66,8 @@ def test_shutting_down_what_does_not_run_starts_nothing() -> None:
 AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-import wherry.cli.commands.ps, wherry.cli.report, wherry.cli.spawn, wherry.client.client, wherry.client.containers
+import wherry.cli.commands.container.ls, wherry.cli.errors, wherry.cli.daemon.start
+import wherry.client.client, wherry.client.containers
 from wherry.cli.main import run
 os.setuid(65534)  # only now: the interpreter may be where only root can read it
 sys.exit(run(["ps"]))
@@ -78,3 +83,86 @@ def test_without_root_the_way_out_is_told() -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "only root can start one (run this command with sudo" in done.stderr
+
+
+# --- a clone that is somebody else's
+
+
+@pytest.fixture
+def clone() -> Iterator[Path]:
+    """What of a clone the launcher needs, where anybody may read it."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        shutil.copy(ROOT / "wherry", directory)
+        shutil.copy(ROOT / "pyproject.toml", directory)
+        (directory / "src/wherry/cli").mkdir(parents=True)
+        (directory / "src/wherry/cli/entry.py").write_text("print('launched')")
+        yield directory
+
+
+def made(clone: Path, python: str) -> None:
+    """As if its owner had used it."""
+    (clone / ".venv/bin").mkdir(parents=True)
+    (clone / ".venv/bin/python").symlink_to(python)
+    (clone / ".venv/pyvenv.cfg").write_text(f"home = {Path(python).parent}\n")
+    known = subprocess.run(["cksum"], input=(clone / "pyproject.toml").read_bytes(), capture_output=True, check=True)
+    (clone / ".venv/.wherry").write_bytes(known.stdout)
+
+
+def as_somebody_else(clone: Path) -> subprocess.CompletedProcess[str]:
+    anybody = [
+        "setpriv",
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        "env",
+        "-i",
+        f"PATH={os.environ['PATH']}",
+    ]
+    return subprocess.run([*anybody, clone / "wherry", "ps"], capture_output=True, text=True, check=False, cwd="/")
+
+
+def test_a_clone_of_somebody_elses_that_nobody_used_yet_says_who_has_to(clone: Path) -> None:
+    done = as_somebody_else(clone)
+    assert done.returncode == 125
+    assert done.stderr == (
+        f"wherry: the first use makes {clone}/.venv, but {clone} is not writable for you: let root run {clone}/wherry "
+        "once, or clone wherry for yourself\n"
+    )
+
+
+def test_a_clone_of_somebody_elses_is_used_as_it_is(clone: Path) -> None:
+    made(clone, "/usr/bin/python3")
+    assert as_somebody_else(clone).stdout == "launched\n"
+    os.utime(clone / "pyproject.toml")  # as `git pull` may do
+    done = as_somebody_else(clone)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "launched\n", "")
+
+
+def test_a_clone_of_somebody_elses_that_needs_more_than_it_has_says_so(clone: Path) -> None:
+    made(clone, "/usr/bin/python3")
+    with (clone / "pyproject.toml").open("a") as file:
+        file.write("# changed\n")
+    done = as_somebody_else(clone)
+    assert done.returncode == 125
+    assert done.stderr.startswith(f"wherry: what wherry needs has changed since {clone}/.venv was made")
+
+
+def test_a_clone_of_somebody_elses_with_a_python_of_his_own_says_so(clone: Path) -> None:
+    with TemporaryDirectory(dir="/tmp") as private:
+        shutil.copy("/bin/true", f"{private}/python3")
+        made(clone, f"{private}/python3")
+        done = as_somebody_else(clone)
+    assert done.returncode == 125
+    assert done.stderr.startswith(
+        f"wherry: {clone}/.venv was made with the Python in {private}, which you may not execute"
+    )
+
+
+def test_a_clone_that_nobody_else_may_read_says_so(clone: Path) -> None:
+    (clone / "pyproject.toml").chmod(0o600)
+    clone.chmod(0o711)
+    assert as_somebody_else(clone).stderr == f"wherry: {clone} is not readable for you\n"

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
 
-import needs
+from support import needs
+from support.daemons import Daemon
+from wherry.cli.completion.values import FILTERS
 
 _OLDEST = 28  # the words, columns and help of older clients differ
 
@@ -58,6 +59,14 @@ inspect v1
 inspect v1 v3 -f "{{.Name}} {{.State.Status}} {{.State.ExitCode}} {{json .Config.Cmd}} {{.Config.Env}}"
 inspect -f "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{$v.MacAddress}}|{{end}}" v1
 inspect -f "{{.Config.Labels}} {{index .Config.Labels \"a\"}} {{with .State}}{{.Running}}{{end}}" v1
+inspect -f "{{.Config.Labels.nope}} {{.NetworkSettings.Networks.nope.IPAddress}}" v1
+inspect -f "{{index .Config.Labels \"nope\"}}|{{eq (index .Config.Labels \"nope\") \"\"}}" v1
+inspect -f "{{.HostConfig.Binds}} {{.HostConfig.CapAdd}} {{len .Config.Entrypoint}} {{.Config.Volumes}}" v1
+inspect -f "{{.State.Health}} {{.HostConfig.MemorySwappiness}} {{if .State.Health}}healthy{{end}}" v1
+inspect -f "{{.HostConfig.Annotations.x}} {{json .Config.Volumes}} {{.HostConfig.LogConfig.Config.x}}" v1
+inspect -f "{{.Config.Labels.nope}} {{.Config.ExposedPorts}}" busybox
+inspect -f "{{" v1
+inspect -f "{{.Nothing}}" v1
 inspect --type image busybox
 inspect nosuch v1 -f "{{.Name}}"
 container inspect nosuch
@@ -69,6 +78,8 @@ logs --since foo v3
 diff nosuch
 top v1 -o pid,cmd
 port v1 80
+port v1 foo
+port v1 99999
 history -q busybox
 history --format "{{.ID}} {{.Size}} {{.CreatedBy}} {{.Comment}}" busybox
 history nosuch
@@ -92,6 +103,9 @@ pause v3
 unpause v1
 kill v3
 kill -s FOO v1
+kill -s SIG42 v1
+kill -s 99 v1
+kill SIG42
 rename v1 v2
 rename nosuch x
 rename v1
@@ -119,6 +133,19 @@ import /nonexistent
 version -f "{{.Server.Version}}"
 info -f "{{.Driver}} {{.NCPU}}"
 container foo
+container --foo
+container -x
+events --until foo
+events --since 0 --until 1
+events --since 5 --until 1
+history --platform foo busybox
+save --platform foo busybox
+image inspect --platform foo busybox
+create --platform linux/ busybox
+run --platform foo --network none busybox true
+run --dns foo --network none busybox true
+run --mac-address foo --network none busybox true
+start --detach-keys foo v1
 create --network none --name v1 busybox
 run --network none --rm busybox nosuch
 run --network none --rm busybox sh -c "exit 5"
@@ -173,6 +200,32 @@ def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
 def test_wherry_says_what_docker_says(containers: Daemon, line: str) -> None:
     words = shlex.split(line)
     assert outcome(containers.cli(*words, input="")) == outcome(containers.docker(*words, input=""))
+
+
+#: By the module that has them: how the filters are asked for, and a value that makes sense where none is known.
+FILTERED = {
+    "container.prune": "container prune -f", "system.events": "events --until 1s", "image.prune": "image prune -f",
+    "image.ls": "images", "network.ls": "network ls", "network.prune": "network prune -f", "container.ls": "ps -a",
+}  # fmt: skip
+SAMPLES = {
+    "ancestor": "busybox",
+    "before": "v2",
+    "exited": "0",
+    "expose": "80",
+    "publish": "80",
+    "since": "v2",
+    "until": "1h",
+}
+
+
+@pytest.mark.parametrize("module", sorted(FILTERED))
+def test_what_completion_offers_for_a_filter_is_one(containers: Daemon, module: str) -> None:
+    for key, values in FILTERS[module].items():
+        known = values if isinstance(values, tuple) else ()
+        for value in known or [SAMPLES.get(key, "x")]:
+            sample = "busybox" if module == "image.ls" and key in ("before", "since") else value
+            done = containers.cli(*FILTERED[module].split(), "--filter", f"{key}={sample}")
+            assert done.returncode == 0, f"{key}={sample}: {done.stderr}"
 
 
 IMPOSSIBLE = r"""

@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
-from terminal import Person
+
+from support.daemons import Daemon
+from support.terminal import Person
 
 pytestmark = [pytest.mark.need("root"), pytest.mark.usefixtures("clean")]
 NONE = ("--network", "none")

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from daemons import Daemon
 
-from needs import need
+from support.daemons import Daemon
+from support.needs import need
 
 pytestmark = [need("root", "busybox", "overlay"), pytest.mark.usefixtures("clean")]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemons import Daemon
 
-from conftest import import_busybox
-from needs import ROOT, need
+from support.busybox import import_busybox
+from support.daemons import Daemon
+from support.needs import ROOT, need
 
 pytestmark = need("root", "busybox", "overlay")
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from daemons import Daemon, docker_environment
 
-from needs import need, program
+from support.daemons import Daemon, docker_environment
+from support.needs import need, program
 
 pytestmark = [need("root", "busybox", "docker"), pytest.mark.usefixtures("clean", "busybox")]
 
@@ -44,7 +44,7 @@ def run(daemon: Daemon, *words: str, **options: object) -> subprocess.CompletedP
         ("--ulimit nofile=100:200", "ulimit -Sn; ulimit -Hn", "100\n200"),
         (
             "--pids-limit 5",
-            "sh -c 'sleep 1 & sleep 1 & sleep 1 & sleep 1 &' 2>&1 | grep -o \"can't fork\"",
+            "sh -c 'sleep 1 & sleep 1 & sleep 1 & sleep 1 &' 2>/said; grep -o \"can't fork\" /said",
             "can't fork",
         ),
         ("--cap-drop ALL", "grep CapEff /proc/self/status | cut -f2", "0000000000000000"),

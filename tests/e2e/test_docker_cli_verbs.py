@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from daemons import Daemon, docker_environment
 
-from needs import need, program
+from support.daemons import Daemon, docker_environment
+from support.needs import need, program
 
 pytestmark = [need("root", "busybox", "docker"), pytest.mark.usefixtures("clean", "busybox")]
 
@@ -37,7 +37,7 @@ def web(docker: Callable[..., str]) -> str:
 
 
 def test_version_and_info_are_understood(docker: Callable[..., str]) -> None:
-    assert docker("version", "--format", "{{.Server.APIVersion}}") == "1.51\n"
+    assert docker("version", "--format", "{{.Server.APIVersion}}") == "1.56\n"
     assert "Server Version" in docker("info")
 
 
@@ -99,7 +99,8 @@ def test_a_paused_container_does_nothing(docker: Callable[..., str], web: str) -
 
 
 def test_logs_are_selected(daemon: Daemon, docker: Callable[..., str], web: str) -> None:
-    done = daemon.docker("logs", web)
+    while not (done := daemon.docker("logs", web)).stderr:
+        time.sleep(0.05)  # it is still on its way to its second word
     assert (done.stdout, done.stderr) == ("out\n", "err\n")
     assert daemon.docker("logs", "--tail", "1", web).stdout + daemon.docker("logs", "--tail", "0", web).stdout == ""
     assert docker("logs", "-t", "--since", "1h", web).endswith("Z out\n")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import tarfile
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import aiodocker
 import docker
 import pytest
-from daemons import Daemon
 from docker.errors import APIError, ContainerError, ImageNotFound, NotFound
 
-from needs import need
+from support.daemons import Daemon
+from support.needs import need
 
 pytestmark = [
     need("root", "busybox"),
@@ -30,6 +35,7 @@ def client(daemon: Daemon, busybox: str) -> Iterator[Any]:
     client = docker.DockerClient(base_url=daemon.host, version="auto", timeout=60)
     yield client
     client.close()
+    gc.collect()  # while the warning about them is ignored
 
 
 def run(client: Any, command: str, **options: Any) -> Any:
@@ -51,6 +57,32 @@ def test_it_is_told_that_a_command_failed(client: Any) -> None:
         run(client, "echo why >&2; exit 3", remove=True)
     assert caught.value.exit_status == 3
     assert b"why" in caught.value.stderr
+
+
+def test_it_gets_the_output_of_a_container_that_is_removed_by_itself(client: Any) -> None:
+    """It starts first, and asks for the log, the terminal and the exit code then."""
+    assert run(client, "echo hello", auto_remove=True) == b"hello\n"
+    with pytest.raises(ContainerError) as caught:
+        run(client, "exit 3", auto_remove=True)
+    assert caught.value.exit_status == 3
+
+
+def test_it_is_told_how_a_container_ended_that_is_removed_by_itself(client: Any) -> None:
+    """As Ansible's docker_container asks; whoever was told may use the name again."""
+    for _ in range(3):
+        container = run(client, "exit 4", auto_remove=True, detach=True, name="again")
+        assert container.wait()["StatusCode"] == 4
+        with suppress(NotFound):
+            container.wait(condition="removed")
+
+
+def test_a_container_that_nobody_asks_for_is_removed_by_itself(client: Any) -> None:
+    since = int(time.time())
+    container = run(client, "true", auto_remove=True, detach=True)
+    filters = {"container": container.id, "event": "destroy"}
+    assert next(client.events(since=since, until=since + 60, decode=True, filters=filters))["Action"] == "destroy"
+    with pytest.raises(NotFound):
+        container.reload()
 
 
 def test_it_walks_a_container_through_its_life(client: Any) -> None:
@@ -240,3 +272,37 @@ async def test_aiodocker_hears_events(aio: aiodocker.Docker) -> None:
     assert event
     assert event["Actor"]["ID"] == container.id
     await container.delete(force=True)
+
+
+async def test_aiodocker_tells_a_new_terminal_its_size_at_once(aio: aiodocker.Docker) -> None:
+    """The stream is there before the process is."""
+    config = {"Image": "busybox", "Cmd": ["sleep", "600"], "HostConfig": {"NetworkMode": "none"}}
+    container = await aio.containers.run(config=config)
+    execution = await container.exec(["sh"], stdin=True, tty=True)
+    shown = b""
+    async with execution.start(detach=False) as stream:
+        await execution.resize(h=22, w=55)
+        await stream.write_in(b"stty size; exit\n")
+        while message := await stream.read_out():
+            shown += message.data
+    assert b"22 55" in shown
+    await container.delete(force=True)
+
+
+async def test_aiodocker_loads_a_file(aio: aiodocker.Docker, tmp_path: Path) -> None:
+    """Its HTTP client closes the file when the answer begins: this may not be before the archive has been taken."""
+    async with aio.images.export_image("busybox") as export:
+        (tmp_path / "archive").write_bytes(await export.read())
+    with (tmp_path / "archive").open("rb") as archive:
+        said = await asyncio.wait_for(aio.images.import_image(archive), 60)
+    assert said == [{"stream": "Loaded image: busybox:latest\n"}]
+
+
+def test_an_exec_of_the_low_level_api_is_told_its_size(client: Any) -> None:
+    container = run(client, "sleep 600", detach=True)
+    identifier = client.api.exec_create(container.id, "sleep 600", stdin=True, tty=True)["Id"]
+    stream = client.api.exec_start(identifier, tty=True, socket=True)
+    client.api.exec_resize(identifier, height=22, width=55)
+    assert client.api.exec_inspect(identifier)["Running"]
+    stream.close()
+    container.remove(force=True)

@@ -16,11 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from busybox import import_busybox
-from daemons import Daemon, DockerDaemon, docker_environment
-from registries import Registry
 
-from needs import need, program
+from support.archives import Layout, member, named, tar
+from support.busybox import busybox_daemon
+from support.daemons import Daemon, DockerDaemon, docker_environment
+from support.needs import need, program
+from support.registries import Registry
+from wherry.oci.media_types import OCI_INDEX
 
 pytestmark = need("root", "busybox")
 
@@ -31,13 +33,8 @@ RUN = ("run", "--network", "none")
 @pytest.fixture(scope="module")
 def engine(busybox_archive: bytes) -> Iterator[Daemon]:
     """A daemon whose disk nobody else writes to."""
-    daemon = Daemon("--debug")
-    try:
-        daemon.start()
-        import_busybox(daemon, busybox_archive)
+    with busybox_daemon(busybox_archive) as daemon:
         yield daemon
-    finally:
-        daemon.shut_down()
 
 
 @pytest.fixture
@@ -69,7 +66,16 @@ def test_a_commit_has_everything_that_the_container_did(fresh: Daemon) -> None:
         "rm -rf /home; mkdir /home; echo x > /home/only; chown 5:6 /home/only; mkfifo /pipe; "
         "dd if=/dev/zero of=/holes bs=1 count=1 seek=9999999 2>/dev/null"
     )
-    changes = ("--change", 'CMD ["cat","/new"]', "--change", "ENV A=b C=d", "-m", "the words", "-a", "the author")
+    changes = (
+        "--change",
+        'CMD ["cat","/new"]',
+        "--change",
+        "ENV A=b C=d\nENV E=$A:e",
+        "-m",
+        "the words",
+        "-a",
+        "the author",
+    )
     identifier = make(fresh, "busybox", "made:1", script, *changes)
     look = (
         "cat /hard /soft; ls /etc/group 2>&1; stat -c '%a %u:%g %h' /bin/busybox /home/only /hard; ls /home; "
@@ -82,7 +88,8 @@ def test_a_commit_has_everything_that_the_container_did(fresh: Daemon) -> None:
     assert fresh.docker(*RUN, "--rm", "made:1", check=True).stdout == "new\n"
     shown = json.loads(fresh.docker("inspect", "made:1", check=True).stdout)[0]
     assert (shown["Id"], shown["Author"], shown["Comment"]) == (identifier, "the author", "the words")
-    assert {"A=b", "C=d"} <= set(shown["Config"]["Env"])
+    assert {"A=b", "C=d", "E=b:e"} <= set(shown["Config"]["Env"])
+    assert shown["Parent"] == json.loads(fresh.docker("inspect", "busybox", check=True).stdout)[0]["Id"]
     [step, below, *_] = fresh.request("GET", "/images/made:1/history").json
     assert below["Tags"] == ["busybox:latest"]
     assert step["Comment"] == "the words"
@@ -153,10 +160,16 @@ def test_one_base_two_environments_and_three_applications_store_the_base_once(fr
     ]
     usage = fresh.request("GET", "/system/df").json
     sizes = {image["RepoTags"][0]: image for image in usage["Images"]}
-    busybox = sizes["busybox:latest"]["Size"]
+    shown = {image["RepoTags"][0]: image["Size"] for image in fresh.request("GET", "/images/json").json}
+    busybox = shown["busybox:latest"]
     written = (4000 + 2000 + 1500 + 30 + 20 + 10) * 1000
-    assert usage["LayersSize"] == busybox + written + sizes["host:latest"]["Size"]
-    assert sizes["blog:latest"]["Size"] - sizes["blog:latest"]["SharedSize"] == 30_000
+    assert usage["LayersSize"] - usage["BlobsSize"] == busybox + written + shown["host:latest"]
+    blog = sizes["blog:latest"]
+    assert blog["Size"] - blog["BlobsSize"] == shown["blog:latest"]
+    assert 30_000 < blog["Size"] - blog["SharedSize"] < 30_000 + blog["BlobsSize"]
+    accounts = {row["Owner"]: row["Bytes"] for row in fresh.request("GET", "/wherry/accounts").json["Owners"]}
+    assert 0 < usage["BlobsSize"] <= accounts["blobs"]
+    assert f"{usage['BlobsSize'] / MEGABYTE:.3g}MB\n" in fresh.cli("system", "df", "-v", check=True).stdout
     saved = 6 * busybox + 5 * 4_000_000 + 1 * 2_000_000 + 2 * 1_500_000
     said = fresh.cli("image", "tree", check=True).stdout.splitlines()[-1]
     assert f"saves {saved / MEGABYTE:.3g}MB" in said
@@ -445,6 +458,10 @@ def test_skopeo_finds_both_images_in_one_archive(fresh: Daemon, tmp_path: Path) 
         source = f"docker-archive:{tmp_path / 'ours.tar'}:docker.io/{name}"
         subprocess.run(["skopeo", "--insecure-policy", "copy", "-q", source, f"dir:{target}"], check=True)
         assert json.loads((target / "manifest.json").read_text())["config"]["digest"] == identifier
+        shutil.rmtree(target)
+        source = f"oci-archive:{tmp_path / 'ours.tar'}:{name.partition(':')[2]}"
+        subprocess.run(["skopeo", "--insecure-policy", "copy", "-q", source, f"dir:{target}"], check=True)
+        assert json.loads((target / "manifest.json").read_text())["config"]["digest"] == identifier
 
 
 def test_an_export_that_is_imported_again_is_the_same_tree(fresh: Daemon, tmp_path: Path) -> None:
@@ -510,7 +527,7 @@ def test_a_base_system_becomes_the_same_image_each_time(
 
 def test_without_a_tool_a_sentence_says_which_to_install(fresh: Daemon) -> None:
     code = (
-        "import sys; from wherry.cli import bootstrap; bootstrap.shutil.which = lambda *a, **k: None; "
+        "import sys; from wherry.cli.bootstrap import base_system; base_system.shutil.which = lambda *a, **k: None; "
         "from wherry.cli.dispatch import dispatch; sys.exit(dispatch(sys.argv[1:]))"
     )
     done = subprocess.run(
@@ -523,5 +540,44 @@ def test_without_a_tool_a_sentence_says_which_to_install(fresh: Daemon) -> None:
     assert done.returncode != 0
     assert "neither mmdebstrap nor debootstrap is installed" in done.stderr
     assert "apt install mmdebstrap" in done.stderr
-    for words, sentence in ((("debian",), "names no suite"), (("debian:No/pe",), "is no name of a suite")):
+    for words, sentence in ((("debian",), "missing suite in"), (("debian:No/pe",), "invalid suite name")):
         assert sentence in fresh.cli("image", "bootstrap", *words).stderr
+
+
+def test_one_platform_of_an_image_is_removed_and_no_other(fresh: Daemon) -> None:
+    fresh.cli("tag", "busybox", "mine:1", check=True)
+    refused = fresh.cli("rmi", "--platform", "linux/s390x", "mine:1")
+    assert refused.returncode == 1
+    assert "does not provide the specified platform" in refused.stderr
+    machine = fresh.request("GET", "/version").json["Arch"]
+    assert "Untagged: mine:1" in fresh.cli("rmi", "--platform", f"linux/{machine}", "mine:1", check=True).stdout
+
+
+def several(machine: str, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """An archive of an image for several platforms, and the digests of its manifests."""
+    layout = Layout()
+    parts = {one: layout.image([tar([member("name", one.encode())])], one) for one in (machine, "s390x", "riscv64")}
+    layout.index = [layout.nested([*parts.values()], annotations=named("docker.io/library/several:1"))]
+    path = tmp_path / "several.tar"
+    path.write_bytes(layout.archive())
+    return path, {one: part["digest"] for one, part in parts.items()}
+
+
+def test_dockers_command_removes_a_platform_and_the_others_stay(fresh: Daemon, tmp_path: Path) -> None:
+    machine = fresh.request("GET", "/version").json["Arch"]
+    archive, digests = several(machine, tmp_path)
+    fresh.docker("load", "-i", str(archive), check=True)
+    refused = fresh.docker("rmi", "--platform", "linux/s390x", "several:1")
+    assert "Content will be removed from all images referencing this variant" in refused.stderr
+    removed = fresh.docker("rmi", "-f", "--platform", "linux/s390x", "several:1", check=True).stdout
+    assert removed == f"Deleted: {digests['s390x']}\n"
+    container = fresh.docker("create", "several:1", "/x", check=True).stdout.strip()
+    former = fresh.request("GET", "/images/several:1/json").json["Id"]
+    removed = fresh.docker("rmi", "-f", "--platform", f"linux/{machine}", "several:1", check=True).stdout
+    assert removed == f"Deleted: {former}\nDeleted: {digests[machine]}\n"
+    shown = fresh.request("GET", "/images/several:1/json").json
+    assert (shown["Architecture"], shown["Descriptor"]["mediaType"]) == ("riscv64", OCI_INDEX)
+    assert fresh.request("GET", f"/containers/{container}/json").json["Image"] == former
+    fresh.request("DELETE", f"/containers/{container}")
+    assert fresh.cli("system", "fsck", check=True).stdout.endswith("0 damaged, 0 orphans\n")
+    assert "Untagged: several:1" in fresh.docker("rmi", "--platform", "linux/riscv64", "several:1", check=True).stdout

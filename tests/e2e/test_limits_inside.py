@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
+
+from support.daemons import Daemon
 
 _GROUP = "/sys/fs/cgroup"
 _CASES = [
@@ -61,16 +62,66 @@ def test_limits_of_version_2_are_in_force_inside(daemon: Daemon, busybox: str) -
     assert shown == {name: value for name, (_, value) in _ON_VERSION_2.items()}, done.stderr
 
 
+def _disks() -> list[str]:
+    found = [f"/dev/{name}" for name in sorted(os.listdir("/sys/block")) if Path(f"/dev/{name}").is_block_device()]
+    if not found:
+        pytest.skip("this machine has no block device")
+    return found
+
+
+def _number(disk: str) -> str:
+    number = os.stat(disk).st_rdev
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
 @pytest.mark.need("cgroup1")
 @pytest.mark.parametrize("kind", ["read-bps", "write-bps", "read-iops", "write-iops"])
 def test_a_disks_throughput_is_limited_inside(daemon: Daemon, busybox: str, kind: str) -> None:
-    disk = next(
-        (f"/dev/{name}" for name in sorted(os.listdir("/sys/block")) if Path(f"/dev/{name}").is_block_device()), ""
-    )
-    if not disk:
-        pytest.skip("this machine has no block device")
-    number = os.stat(disk).st_rdev
+    disk = _disks()[0]
     script = f"cat {_GROUP}/blkio/blkio.throttle.{kind.replace('-', '_')}_device"
     flags = ["--network=none", f"--device-{kind}", f"{disk}:5000"]
     done = daemon.docker("run", "--rm", *flags, busybox, "sh", "-c", script)
-    assert done.stdout.strip() == f"{os.major(number)}:{os.minor(number)} 5000", done.stderr
+    assert done.stdout.strip() == f"{_number(disk)} 5000", done.stderr
+
+
+@pytest.mark.need("cgroup1")
+def test_an_update_changes_the_limits_of_disks_that_it_names_and_lifts_the_others_of_their_kind(
+    daemon: Daemon, busybox: str
+) -> None:
+    first, last = _disks()[0], _disks()[-1]
+    kinds = {"BlkioDeviceReadBps": "read_bps", "BlkioDeviceWriteIOps": "write_iops"}
+    before = {name: [{"Path": first, "Rate": 5000}] for name in kinds}
+    body = {"Image": busybox, "Cmd": ["sleep", "600"], "HostConfig": {"NetworkMode": "none", **before}}
+    made = daemon.request("POST", "/containers/create", body).json["Id"]
+    assert daemon.request("POST", f"/containers/{made}/start").status == 204
+
+    def update(version: str, **wanted: object) -> None:
+        answer = daemon.request("POST", f"/v{version}/containers/{made}/update", wanted)
+        assert (answer.status, answer.json) == (200, {"Warnings": None}), answer.body
+
+    def limits() -> dict[str, list[str]]:
+        files = {kind: f"{_GROUP}/blkio/blkio.throttle.{kind}_device" for kind in kinds.values()}
+        return {
+            kind: daemon.docker("exec", made, "cat", file, check=True).stdout.splitlines()
+            for kind, file in files.items()
+        }
+
+    def asked() -> dict[str, object]:
+        shown = daemon.request("GET", f"/containers/{made}/json").json["HostConfig"]
+        return {name: shown[name] for name in kinds}
+
+    try:
+        present = {kind: [f"{_number(first)} 5000"] for kind in kinds.values()}
+        update("1.54", BlkioDeviceReadBps=[])  # was not read before 1.55
+        update("1.55", BlkioDeviceReadBps=None, CpuShares=512)
+        assert (limits(), asked()) == (present, before)
+        update("1.55", BlkioDeviceReadBps=[{"Path": last, "Rate": 7000}])
+        assert limits() == {**present, "read_bps": [f"{_number(last)} 7000"]}
+        update("1.55", BlkioDeviceReadBps=[], BlkioDeviceWriteIOps=[])
+        assert limits() == {kind: [] for kind in kinds.values()}
+        assert asked() == {name: [] for name in kinds}
+        answer = daemon.request("POST", f"/containers/{made}/update", {"BlkioDeviceReadBps": [{"Path": "/dev/null"}]})
+        assert (answer.status, "not a block device" in answer.message) == (400, True)
+        assert asked() == {name: [] for name in kinds}, "what was refused did not change anything"
+    finally:
+        daemon.request("DELETE", f"/containers/{made}", force=True)

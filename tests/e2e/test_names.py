@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from busybox import import_busybox
-from daemons import Daemon
 from dnslib import QTYPE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
-from needs import need
+from support.busybox import import_busybox
+from support.daemons import Daemon
+from support.needs import need
 
 pytestmark = [need("root", "busybox", "docker", "ip"), pytest.mark.usefixtures("busybox")]
 

@@ -15,15 +15,17 @@ from typing import Any
 
 import docker as docker_py
 import pytest
-from busybox import import_busybox
-from daemons import Daemon
-from network_objects import mark
-from networks import address, docker, fetch, fetch_inside, inspect, serve
 
-import needs
+from quiet import in_time
+from support import needs
+from support.busybox import import_busybox
+from support.daemons import Daemon
+from support.network_objects import mark
+from support.networks import address, docker, fetch, fetch_inside, inspect, serve
 
 pytestmark = [needs.need("docker", "root")]
 
+PATIENCE = 60
 TRIES = 8
 """What takes no longer than a second does so in one of these at least, also on a machine that is busy with others."""
 
@@ -133,11 +135,12 @@ def port_of(daemon: Daemon, name: str) -> str:
     return socket.if_indextoname(index)
 
 
-@pytest.mark.skipif(not shutil.which("nft") or not shutil.which("ip"), reason="no nft, no ip here")
+@needs.need("nft", "ip")
 def test_what_others_remove_is_there_again_within_a_second(lonely: Daemon) -> None:
     serve(lonely, "web", "-p", "28142:80")
     bridge = docker(lonely, "network", "inspect", "bridge", "-f", '{{index .Options "com.docker.network.bridge.name"}}')
     table = mark(lonely.exec_root)
+    late = []
     for meddle in (
         lambda: ["nft", "delete", "table", "inet", table],
         lambda: ["nft", "flush", "table", "inet", table],
@@ -151,13 +154,14 @@ def test_what_others_remove_is_there_again_within_a_second(lonely: Daemon) -> No
         taken = []
         while len(taken) < TRIES and not any(seconds < 1 for seconds in taken):
             command = meddle()
-            subprocess.run(command, check=True)
-            taken.append(seconds_until(lambda: fetch("127.0.0.1", 28142, 0.5) == "web", 30))
-            assert taken[-1] < 30, f"{' '.join(command)}: {taken}"
-        assert min(taken) < 1, f"{' '.join(command)}: {taken}"
+            subprocess.run(command, check=command[0] != "nft")  # since Linux 6.9 nobody may change our tables at all
+            taken.append(seconds_until(lambda: fetch("127.0.0.1", 28142, 0.5) == "web", PATIENCE))
+            assert taken[-1] < PATIENCE, f"{' '.join(command)}: {taken}"
+        late += [f"{' '.join(command)}: {taken}"] if min(taken) >= 1 else []
+    in_time(not late, "; ".join(late))
 
 
-@pytest.mark.skipif(not shutil.which("nft"), reason="no nft here")
+@needs.need("nft")
 def test_guards_against_spoofing_are_there_again_within_a_second(lonely: Daemon) -> None:
     docker(lonely, "run", "-d", "--name", "still", "busybox", "sleep", "1000")
     owners = ["nft", "list", "set", "bridge", mark(lonely.exec_root), "owners4"]
@@ -169,9 +173,10 @@ def test_guards_against_spoofing_are_there_again_within_a_second(lonely: Daemon)
     assert is_guarded()
     taken = []
     while len(taken) < TRIES and not any(seconds < 1 for seconds in taken):
-        subprocess.run(["nft", "delete", "table", "bridge", mark(lonely.exec_root)], check=True)
-        taken.append(seconds_until(is_guarded, 30))
-    assert min(taken) < 1, taken
+        subprocess.run(["nft", "delete", "table", "bridge", mark(lonely.exec_root)], check=False)
+        taken.append(seconds_until(is_guarded, PATIENCE))
+        assert taken[-1] < PATIENCE, taken
+    in_time(min(taken) < 1, f"guarded again after {taken}")
 
 
 def test_a_restart_policy_gets_a_network_every_time(lonely: Daemon) -> None:
@@ -191,6 +196,63 @@ def test_without_a_default_bridge_containers_have_no_network() -> None:
         daemon.remove_containers()
     finally:
         daemon.shut_down()
+
+
+def test_a_link_opens_what_the_other_serves_where_containers_are_kept_apart(busybox_archive: bytes) -> None:
+    """As with dockerd; but that what follows a restart, of the linked one and of the daemon, is ours."""
+    daemon = Daemon("--icc=false")
+    try:
+        daemon.start()
+        import_busybox(daemon, busybox_archive)
+        serve(daemon, "web", "--expose", "80")
+        docker(daemon, "exec", "-d", "web", "httpd", "-p", "81", "-h", "/tmp")
+        docker(daemon, "run", "-d", "--name", "friend", "--link", "web:site", "busybox", "sleep", "1000")
+        docker(daemon, "run", "-d", "--name", "stranger", "busybox", "sleep", "1000")
+
+        closed = (("friend", 81), ("stranger", 80))
+
+        def is_as_linked() -> bool:
+            where = address(daemon, "web")
+            tries = [daemon.docker("exec", who, "nc", "-w", "1", where, str(port)) for who, port in closed]
+            return fetch_inside(daemon, "friend", where) == "web" and all(tried.returncode for tried in tries)
+
+        assert eventually(is_as_linked, 60)
+        where = address(daemon, "web")
+        traced = [daemon.cli("network", "trace", who, where, str(port)) for who, port in (("friend", 80), *closed)]
+        assert [each.returncode for each in traced] == [0, 1, 1]
+        daemon.kill9()
+        daemon.start()
+        assert eventually(is_as_linked, 60)
+        docker(daemon, "restart", "-t", "0", "web")
+        docker(daemon, "exec", "-d", "web", "httpd", "-p", "81", "-h", "/tmp")
+        assert eventually(is_as_linked, 60)
+        for move in ("disconnect", "connect"):
+            docker(daemon, "network", move, "bridge", "friend")
+        assert eventually(is_as_linked, 60)
+        assert has_passages(daemon)
+        assert "SITE_PORT_80_TCP" in docker(daemon, "exec", "friend", "env")
+        docker(daemon, "rm", "--link", "friend/site")
+        assert not has_passages(daemon), "who has no link any more is a stranger"
+        assert "SITE_" not in docker(daemon, "exec", "friend", "env")
+        where = address(daemon, "web")
+        assert daemon.docker("exec", "friend", "nc", "-w", "1", where, "80").returncode
+        assert daemon.cli("network", "trace", "friend", where, "80").returncode == 1
+        docker(daemon, "run", "-d", "--name", "other", "--link", "web:site", "busybox", "sleep", "1000")
+        assert has_passages(daemon)
+        docker(daemon, "rm", "-f", "other")
+        assert eventually(lambda: not has_passages(daemon), PATIENCE)
+        daemon.remove_containers()
+    finally:
+        daemon.shut_down()
+
+
+def has_passages(daemon: Daemon) -> bool:
+    """Whether ports are open to somebody where containers are kept apart."""
+    sets = (("bridge", "linked"), ("bridge", "linked_ports"), ("inet", "linked4"))
+    commands = [["nft", "list", "set", table, mark(daemon.exec_root), name] for table, name in sets]
+    found = [subprocess.run(command, capture_output=True, text=True, check=False).stdout for command in commands]
+    assert all(name in text for (_, name), text in zip(sets, found, strict=True))
+    return any("elements" in text for text in found)
 
 
 def test_the_daemons_options_shape_the_default_bridge() -> None:

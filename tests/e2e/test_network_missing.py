@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
-from networks import docker
+
+from support.daemons import Daemon
+from support.networks import docker
 
 pytestmark = [
     pytest.mark.vm,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
-from daemons import Daemon
-from networks import address, docker, fetch, fetch_inside, host_address, inspect, network, reaches, serve
 
-import needs
+from support import needs
+from support.daemons import Daemon
+from support.networks import address, docker, fetch, fetch_inside, host_address, inspect, network, reaches, serve
 from wherry.linux.process import CLONE, setns
 
 pytestmark = [needs.need("docker", "root"), pytest.mark.usefixtures("busybox", "clean")]
@@ -26,8 +29,7 @@ def test_a_port_is_reached_by_every_address_of_the_host_and_by_localhost(daemon:
     serve(daemon, "web", "-p", "28101:80")
     assert fetch("127.0.0.1", 28101) == "web"
     assert fetch(host_address(), 28101) == "web"
-    if any(host == "::" for host, _ in bindings(daemon, "web")):
-        assert fetch("::1", 28101) == "web"
+    assert fetch("::1", 28101) == "web"
     assert docker(daemon, "port", "web", "80/tcp").splitlines()[0] == "0.0.0.0:28101"
     assert daemon.cli("port", "web").stdout.splitlines()[0] == "80/tcp -> 0.0.0.0:28101"
     assert daemon.cli("port", "web", "81").returncode == 1
@@ -38,6 +40,36 @@ def test_another_container_reaches_it_through_the_hosts_address(daemon: Daemon) 
     docker(daemon, "run", "-d", "--name", "client", "busybox", "sleep", "1000")
     assert fetch_inside(daemon, "client", host_address(), 28102) == "web"
     assert fetch_inside(daemon, "web", host_address(), 28102) == "web"
+
+
+@pytest.mark.parametrize("flags", [(), ("--ipv6",)], ids=["IPv4", "IPv6"])
+def test_a_container_on_several_networks_is_reached_by_its_port_from_each_of_them_and_itself(
+    daemon: Daemon, flags: tuple[str, ...]
+) -> None:
+    version = 6 if flags else 4
+    with network(daemon, "aa", *flags) as aa, network(daemon, "bb", *flags) as bb, network(daemon, "cc", *flags) as cc:
+        serve(daemon, "web", "--network", "aa", "-p", "28105:80")
+        docker(daemon, "network", "connect", "bb", "web")
+        for where in ("aa", "bb", "cc"):
+            docker(daemon, "run", "-d", "--name", f"on-{where}", "--network", where, "busybox", "sleep", "1000")
+        gateways = [_gateway(each, version) for each in (aa, bb, cc)]
+        for who in ("on-aa", "on-bb", "on-cc", "web"):
+            for target in [*gateways, *([host_address()] if version == 4 else [])]:
+                assert fetch_inside(daemon, who, target, 28105) == "web", f"{who} to {target}"
+                found = json.loads(daemon.cli("network", "trace", "--format", "json", who, target, "28105").stdout)
+                assert found["Reaches"], found
+        for target in (*gateways, "127.0.0.1", host_address()):
+            assert fetch(target, 28105) == "web", f"from the host to {target}"
+        docker(daemon, "network", "disconnect", "aa", "web")  # now it is published by the other
+        docker(daemon, "network", "connect", "aa", "web")
+        assert [fetch_inside(daemon, who, gateways[0], 28105) for who in ("on-aa", "on-bb", "on-cc", "web")] == [
+            "web"
+        ] * 4
+
+
+def _gateway(shown: dict[str, Any], version: int) -> str:
+    found = (ip_address(each["Gateway"]) for each in shown["IPAM"]["Config"])
+    return str(next(each for each in found if each.version == version))
 
 
 def test_a_port_published_on_loopback_stays_there(daemon: Daemon) -> None:
@@ -102,13 +134,14 @@ def test_a_taken_port_is_refused_with_the_name_of_who_has_it(daemon: Daemon) -> 
 
 
 def test_ports_move_to_a_network_without_ipv6(daemon: Daemon) -> None:
-    with network(daemon, "four", "--ipv6=false"):
-        serve(daemon, "web", "-p", "28095:80", "-p", "127.0.0.1:28096:80")
+    with network(daemon, "four"), network(daemon, "six", "--ipv6"):
+        serve(daemon, "web", "--network", "six", "-p", "28095:80", "-p", "127.0.0.1:28096:80")
+        assert {host for host, _ in bindings(daemon, "web")} == {"0.0.0.0", "::", "127.0.0.1"}
         docker(daemon, "network", "connect", "four", "web")
-        docker(daemon, "network", "disconnect", "bridge", "web")
+        docker(daemon, "network", "disconnect", "six", "web")
         assert [fetch("127.0.0.1", port) for port in (28095, 28096)] == ["web", "web"]
-        shown = inspect(daemon, "web")["NetworkSettings"]["Ports"]["80/tcp"]
-        assert sorted(one["HostIp"] for one in shown) == ["0.0.0.0", "127.0.0.1"]
+        assert fetch("::1", 28095) == "web"
+        assert {host for host, _ in bindings(daemon, "web")} == {"0.0.0.0", "::1", "127.0.0.1"}
 
 
 def test_a_network_is_not_joined_when_a_port_that_it_would_publish_is_taken(daemon: Daemon) -> None:

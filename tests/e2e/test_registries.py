@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from daemons import Daemon, DockerDaemon, docker_environment
-from registries import Registry
 
-import needs
+from support import needs
+from support.daemons import Daemon, DockerDaemon, docker_environment
+from support.registries import Registry
 
 pytestmark = needs.need("root", "docker", "busybox")
 PASSWORD = "correct horse"
@@ -236,11 +236,12 @@ def test_dockerd_and_wherryd_pull_what_the_other_pushed(
 ) -> None:
     back = f"{registry.host}/from/dockerd:1"
     environment = docker_environment(dockerd.host, tmp_path)
-    for words in (["pull", pushed], ["tag", pushed, back], ["push", back]):
-        done = subprocess.run(
-            ["docker", *words], env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
+    with dockerd.shown(registry.host):
+        for words in (["pull", pushed], ["tag", pushed, back], ["push", back]):
+            done = subprocess.run(
+                ["docker", *words], env=environment, capture_output=True, text=True, check=False, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
     daemon.docker("pull", back, check=True)
     assert daemon.docker("run", "--rm", "--network", "none", back, "echo", "y", check=True).stdout == "y\n"
     daemon.docker("rmi", back, check=True)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon, DockerDaemon
 
-import needs
-from registry_bucket import make_bucket, s3_server
+from support import needs
+from support.daemons import Daemon, DockerDaemon
+from support.registry_bucket import make_bucket, s3_server
 
 PASSWORD = "correct horse"
 SERVE = [sys.executable, "-m", "wherry.cli.main", "registry", "serve", "--addr", "127.0.0.1:0"]
@@ -188,7 +188,7 @@ def test_what_the_engine_has_is_linked_into_a_registry_beside_it(daemon: Daemon,
 
 @needs.need("root", "docker", "dockerd")
 def test_dockers_own_daemon_pushes_and_pulls(dockerd: DockerDaemon, busybox_archive: bytes, tmp_path: Path) -> None:
-    with serving("--root", str(tmp_path / "data")) as host:
+    with serving("--root", str(tmp_path / "data")) as host, dockerd.shown(host):
         query = {"fromSrc": "-", "repo": f"{host}/team/app", "tag": "1"}
         headers = {"Content-Type": "application/x-tar"}
         assert dockerd.request("POST", "/images/create", busybox_archive, headers=headers, **query).status == 200

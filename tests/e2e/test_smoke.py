@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
+
+from support.daemons import Daemon
 
 pytestmark = pytest.mark.vm
 

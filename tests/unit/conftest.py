@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something about the machine, which others load.
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,3 +58,9 @@ def _words(process: Path) -> str:
 def _mounts_below(base: Path) -> list[str]:
     points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [f"mount {point}" for point in points if point.startswith(f"{base}/")]
+
+
+def pytest_collection_finish() -> None:
+    """What all tests share is for ever, and no search for garbage has to look at it again."""
+    gc.collect()
+    gc.freeze()

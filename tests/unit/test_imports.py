@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,25 @@ SOURCE = ROOT / "src"
 
 ONLY_FROM = {
     "client": {"errors", "client"},
-    "cli": {"errors", "client", "cli"},
+    "cli": {"errors", "legible", "client", "cli", "docker.reference", "docker.units"},
+    "registry": {
+        "errors",
+        "legible",
+        "oci",
+        "serving",
+        "registry",
+        "content.durable",
+        "distribution.client",
+        "linux.process",
+    },
 }
-"""Packages that may know less than their height in the table allows: a client knows the API, not the daemon."""
+"""Packages that may know less than their height in the table allows: a client knows the API, not the daemon; a registry
+knows no images on this machine.
 
-PURE = {"errors": {"os", "errno", "typing", "__future__"}}
+A module of another package is named with its package: ``docker.units``.
+"""
+
+PURE = {"errors": {"os", "errno", "typing", "__future__"}, "legible": {"unicodedata", "__future__"}}
 """Packages that may import nothing else at all."""
 
 
@@ -37,15 +52,24 @@ def heights() -> dict[str, int]:
     return {name: height for height, name in enumerate(names)}
 
 
-def modules() -> Iterator[tuple[str, Path]]:
+@cache
+def modules() -> list[tuple[str, Path]]:
     """Every module of wherry: its dotted name and its file."""
+    found = []
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+        found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
 
 
-def imported(module: str, path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imported(module: str, path: Path) -> list[tuple[int, str]]:
     """What a module imports, at any depth of its code: line and dotted name."""
+    return list(imports_of(module, path))
+
+
+def imports_of(module: str, path: Path) -> Iterator[tuple[int, str]]:
+    """The same, from the file."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
@@ -65,6 +89,13 @@ def package_of(module: str) -> str | None:
     return parts[1] if parts[0] == "wherry" and len(parts) > 1 else None
 
 
+def may_know(own: str, name: str) -> bool:
+    """Whether `ONLY_FROM` lets a package import something of another one, by its dotted name."""
+    allowed = ONLY_FROM.get(own)
+    parts = name.split(".")[1:3]
+    return allowed is None or parts[0] in allowed or ".".join(parts) in allowed
+
+
 def test_the_table_names_every_package() -> None:
     present = {package_of(name) for name, _ in modules()} - {None}
     assert present <= set(heights()), "ARCHITECTURE.md's table lacks a package"
@@ -79,9 +110,55 @@ def test_imports_point_downwards() -> None:
             other = package_of(name)
             if other not in height or own == other:
                 continue
-            if own is None or height[other] > height[own] or other not in ONLY_FROM.get(own, height):
+            if own is None or height[other] > height[own] or not may_know(own, name):
                 wrong.append(f"{path.relative_to(ROOT)}:{line}: {own or 'wherry'} must not import {other}")
     assert not wrong, "\n".join(wrong)
+
+
+def floors() -> dict[str, dict[str, int]]:
+    """Package to room to floor, from the table of rooms."""
+    found = {}
+    for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines():
+        if row := re.fullmatch(r"\| `(\w+)/` \| (.+) \|", line):
+            levels = [level.split(", ") for level in row[2].split(" · ")]
+            found[row[1]] = {room: height for height, level in enumerate(levels) for room in level}
+    return found
+
+
+@pytest.mark.parametrize("package", floors())
+def test_rooms_import_from_floors_below(package: str) -> None:
+    height = floors()[package]
+    wrong, rooms = [], set()
+    for module, path in modules():
+        names = module.split(".")
+        if names[1:2] != [package] or len(names) == 2:
+            continue
+        rooms.add(own := names[2])
+        for line, name in imported(module, path):
+            other = (name.split(".") + [""] * 3)[:3]
+            is_inside = other[:2] == ["wherry", package] and other[2] in height and own != other[2]
+            if is_inside and height[other[2]] >= height.get(own, -1):
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {own} must not import {other[2]}")
+    assert rooms == set(height), "the table of rooms in ARCHITECTURE.md"
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = dict(modules())
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        graph[module] = {known for _, name in imported(module, path) if (known := file_of(name, files)) != module}
+    while leaves := [module for module, others in graph.items() if not others & graph.keys()]:
+        for module in leaves:
+            del graph[module]
+    assert not graph, "these import each other, or what does"
+
+
+def file_of(name: str, files: dict[str, Path]) -> str:
+    """The module that a dotted name is in, or is; an empty string for what is not ours."""
+    while name and name not in files:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def test_the_errors_import_nothing_of_wherry() -> None:
@@ -119,14 +196,16 @@ def bare(code: str) -> str:
         # one keeper per host, small for ever: every megabyte and every thread here is there for good
         ("wherry.keeper.main", {"asyncio", "aiohttp", "msgspec", "ssl", "sqlite3", "concurrent.futures", "inspect"}),
         # a daemon that pulls nothing pays nothing for it
-        ("wherry.daemon.serve", {"wherry.registry", "wherry.registry.client", "wherry.registry.transfer"}),
+        ("wherry.daemon.serve", {"wherry.distribution", "wherry.registry"}),
+        # nor, before it answers, for the rules of its firewall, which it has to look after only then
+        ("wherry.daemon.serve", {"wherry.network.firewall", "wherry.linux.nftables"}),
         # every command pays for what the hot path imports
         (
             "wherry.cli.main",
             {"asyncio", "aiohttp", "msgspec", "argparse", "http.client", "ssl", "inspect", "wherry.engine"},
         ),
         (
-            "wherry.cli.commands.run",
+            "wherry.cli.commands.container.run",
             {"asyncio", "aiohttp", "msgspec", "argparse", "http.client", "ssl", "wherry.engine"},
         ),
     ],

@@ -7,13 +7,16 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 500
+LONGEST_ARCHITECTURE = 120
 TEXT = {".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".json", ".service", ".socket", ""}
 
 HOSTS = {
@@ -36,8 +39,20 @@ HOSTS = {
 }
 """The hosts that this repository may name in a link; not the mirror that somebody happened to work behind."""
 
+
+def path_of_one_machine(clone: Path, entries: list[str]) -> re.Pattern[str]:
+    """What finds paths that are right on one machine only: into a home directory, or to a file of this clone.
+
+    The clone's own directory is no such path: it may lie at /x or /data, which are fine names inside a container too.
+
+    :param entries: what the clone has at its top.
+    """
+    inside = "|".join(re.escape(entry) for entry in entries)
+    return re.compile(rf"(?<![\w.}}]){re.escape(str(clone))}/({inside})(?![\w-])|/root/\.\w+/|/home/\w+/")
+
+
 FORBIDDEN = {
-    "a path of one machine": re.compile(rf"(?<![\w.}}]){re.escape(str(ROOT))}\b|/root/\.\w+/|/home/\w+/"),
+    "a path of one machine": path_of_one_machine(ROOT, [path.name for path in ROOT.iterdir()]),
     "an unfinished thought": re.compile(r"\b(TODO|FIXME|XXX)\b"),
 }
 
@@ -61,11 +76,36 @@ def sources() -> list[Path]:
     return [path for path in project_files() if path.suffix == ".py"]
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """The functions of one file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+class Module(NamedTuple):
+    """What the syntax tree of one file says.
+
+    :ivar functions: name, line and length of each.
+    :ivar swallowed: the lines of handlers that catch everything and do nothing.
+    :ivar documented: whether it has a docstring, or nothing in it.
+    """
+
+    functions: list[tuple[str, int, int]]
+    swallowed: list[int]
+    documented: bool
+
+
+@cache
+def read(path: Path) -> Module:
+    """Parse one file, once for all tests."""
+    tree = ast.parse(path.read_text())
+    module = Module([], [], ast.get_docstring(tree) is not None or not tree.body)
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+            module.functions.append((node.name, node.lineno, (node.end_lineno or 0) - node.lineno + 1))
+        elif isinstance(node, ast.ExceptHandler) and swallows(node):
+            module.swallowed.append(node.lineno)
+    return module
+
+
+def swallows(handler: ast.ExceptHandler) -> bool:
+    """Whether it catches everything and does nothing."""
+    everything = handler.type is None or getattr(handler.type, "id", "") in ("Exception", "BaseException")
+    return everything and all(isinstance(line, ast.Pass) for line in handler.body)
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
@@ -78,6 +118,15 @@ def test_no_file_contains(what: str) -> None:
             if FORBIDDEN[what].search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("clone", ["/x", "/data", "/src", "/tmp", "/tmp/w", "/srv/one/two"])
+def test_a_path_of_one_machine_is_one_that_leads_into_the_clone(clone: str) -> None:
+    found = path_of_one_machine(Path(clone), ["src", "tests", ".venv", "README.md"])
+    for text in (f"cd {clone}/src", f"'{clone}/.venv/bin/python'", f"see {clone}/README.md.", "/home/me/x"):
+        assert found.search(text), text
+    for text in (f"-v {clone}:{clone}", f"{clone}/hello", f"{clone}/source", f"{clone}/src-2", f"/mnt{clone}/src"):
+        assert not found.search(text), text
 
 
 def test_links_name_known_hosts_only() -> None:
@@ -96,30 +145,21 @@ def test_files_and_functions_stay_readable() -> None:
         lines = path.read_text().count("\n")
         if name.parts[0] == "src" and lines > LONGEST_FILE:
             too_long.append(f"{name}: {lines} lines")
-        for function in functions(path):
-            length = (function.end_lineno or 0) - function.lineno + 1
-            if length > LONGEST_FUNCTION:
-                too_long.append(f"{name}:{function.lineno}: {function.name} has {length} lines")
+        too_long += [
+            f"{name}:{line}: {function} has {length} lines"
+            for function, line, length in read(path).functions
+            if length > LONGEST_FUNCTION
+        ]
     assert not too_long, "\n".join(too_long)
 
 
 def test_no_error_is_swallowed_whole() -> None:
-    found = []
-    for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ExceptHandler) or not all(isinstance(line, ast.Pass) for line in node.body):
-                continue
-            if node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException"):
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    found = [f"{path.relative_to(ROOT)}:{line}" for path in sources() for line in read(path).swallowed]
     assert not found, "\n".join(found)
 
 
 def test_every_module_says_what_it_is_about() -> None:
-    silent = [
-        str(path)
-        for path in sources()
-        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
-    ]
+    silent = [str(path) for path in sources() if not read(path).documented]
     assert not silent, "\n".join(silent)
 
 
@@ -134,7 +174,7 @@ def test_the_console_scripts_exist() -> None:
     for target in scripts.values():
         module, _, function = target.partition(":")
         path = ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
-        assert function in {node.name for node in functions(path)}, f"{path} has no function {function}"
+        assert function in {name for name, _, _ in read(path).functions}, f"{path} has no function {function}"
 
 
 def test_the_makefile_targets_of_the_readme_exist() -> None:
@@ -151,6 +191,53 @@ def test_links_between_our_pages_lead_somewhere() -> None:
             if not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert not broken, "\n".join(broken)
+
+
+def named_code(page: Path) -> Iterator[str]:
+    """The Python files, and the modules of wherry, that a page names in backticks."""
+    for span in re.findall(r"`([^`\n]+)`", page.read_text()):
+        if re.fullmatch(r"[\w./-]+\.py|wherry(\.\w+)+", span):
+            yield span
+
+
+def code_exists(name: str, files: list[str]) -> bool:
+    """Whether there is such a file, or such a module, or such a name in a module.
+
+    :param name: the end of a path (``"engine/spec/build.py"``), or a dotted name.
+    :param files: all Python files, relative to the clone.
+    """
+    if name.endswith(".py"):
+        return any(path == name or path.endswith("/" + name) for path in files)
+    module, _, last = name.rpartition(".")
+    if module_file(name, files):
+        return True
+    path = module_file(module, files)
+    return path is not None and re.search(rf"\b{last}\b", (ROOT / path).read_text()) is not None
+
+
+def module_file(name: str, files: list[str]) -> str | None:
+    """The file of a module or package of wherry."""
+    stem = "src/" + name.replace(".", "/")
+    return next((path for path in (f"{stem}.py", f"{stem}/__init__.py") if path in files), None)
+
+
+def test_the_code_that_our_pages_name_exists() -> None:
+    files = [str(path.relative_to(ROOT)) for path in sources()]
+    pages = [path for path in project_files() if path.suffix == ".md"]
+    missing = [
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in pages
+        for name in named_code(page)
+        if not code_exists(name, files)
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_the_index_of_attacks_names_every_file() -> None:
+    folder = ROOT / "tests/attack"
+    named = re.findall(r"`(test_\w+\.py)`", (folder / "README.md").read_text())
+    there = sorted(path.name for path in folder.glob("test_*.py"))
+    assert sorted(named) == there, "a kind of attack is a file, and a row in tests/attack/README.md"
 
 
 def documented_operations() -> set[tuple[str, str]]:
@@ -172,13 +259,29 @@ def documented_operations() -> set[tuple[str, str]]:
 
 def test_the_page_about_the_api_names_every_operation() -> None:
     routes = set()
-    for path in (ROOT / "src/wherry/api").glob("*.py"):
+    for path in (ROOT / "src/wherry/api").rglob("*.py"):
         for method, pattern in re.findall(r'Route\("([A-Z]+)", "([^"]+)"', path.read_text()):
             routes.add((method, pattern.replace(":path}", "}")))
+    assert len(routes) > 70
     assert routes - documented_operations() == set()
+
+
+def test_the_page_about_the_architecture_stays_short() -> None:
+    lines = (ROOT / "ARCHITECTURE.md").read_text().count("\n")
+    assert lines <= LONGEST_ARCHITECTURE, "reasons go to docs/design"
 
 
 def test_the_change_log_knows_the_version() -> None:
     version = re.search(r'__version__.*?=\s*"([^"]+)"', (ROOT / "src/wherry/__init__.py").read_text())
     assert version
     assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_page_about_the_database_names_every_table() -> None:
+    made = {
+        name
+        for path in (ROOT / "src").rglob("*.py")
+        for name in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", path.read_text())
+    }
+    page = (ROOT / "docs/design/database.md").read_text()
+    assert set(re.findall(r"(?m)^\| `(\w+)`", page)) == made

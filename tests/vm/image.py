@@ -36,6 +36,20 @@ NOT_NEEDED = {
     "__pycache__",
     "turtledemo",
 }
+NOT_IMPORTED = {
+    "__pycache__",
+    "aiobotocore",
+    "boto3",
+    "botocore",
+    "moto",
+    "mypy",
+    "mypyc",
+    "pip",
+    "pkg_resources",
+    "ruff",
+    "setuptools",
+}
+"""Directories and programs of the virtual environment that no test in there has a use for; they are most of it."""
 REPOSITORY = ("src", "tests", "bench", "pyproject.toml", "ARCHITECTURE.md", "README.md", "wherry", "packaging")
 DIRECTORIES = (
     *("dev", "etc", "home", "job", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr/bin", "usr/lib"),
@@ -72,7 +86,7 @@ def contents(python: Path, kernel: Kernel) -> dict[Path, Path]:
     environment = python.parent.parent
     programs = [path for name in PROGRAMS if (path := shutil.which(name, path=machine.search_path()))]
     files: dict[Path, Path] = {Path("/usr/bin", Path(path).name): Path(path).resolve() for path in programs}
-    files |= {path: path for path in [*interpreter(python), *tree(environment, keep_packages=True)]}
+    files |= {path: path for path in [*interpreter(python), *tree(environment, NOT_IMPORTED)]}
     busybox = machine.static_busybox()
     assert busybox, "busybox-static is not installed"
     files[Path("/usr/bin/busybox")] = busybox
@@ -101,12 +115,11 @@ def interpreter(python: Path) -> Iterator[Path]:
         yield Path("/usr/bin/python3")
 
 
-def tree(top: Path, *, keep_packages: bool = False) -> Iterator[Path]:
+def tree(top: Path, skip: set[str] = NOT_NEEDED) -> Iterator[Path]:
     """The files under a directory, without what nobody imports."""
-    skip = {"__pycache__"} if keep_packages else NOT_NEEDED
     for directory, names, files in os.walk(top):
         names[:] = [name for name in names if name not in skip]
-        yield from (Path(directory, name) for name in files if not name.endswith((".a", ".pyc")))
+        yield from (Path(directory, name) for name in files if name not in skip and not name.endswith((".a", ".pyc")))
 
 
 def libraries(files: set[Path]) -> set[Path]:
@@ -193,14 +206,19 @@ def initramfs(kernel: Kernel, target: Path) -> None:
 
 
 def repository_disk(target: Path, settings: Path) -> None:
-    """The repository and what the guest is to do, as a tar archive, which it reads from the bare disk."""
+    """The repository and what the guest is to do, as a tar archive, which it reads from the bare disk.
+
+    What is compiled of ``src`` goes along: compiling takes many times as long in there.
+    """
+
+    def wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        return None if "__pycache__" in member.name and not member.name.startswith("src/") else member
+
     with tarfile.open(target, "w") as archive:
         archive.add(settings, ".vm-settings")
         for name in REPOSITORY:
             if (machine.ROOT / name).exists():
-                archive.add(
-                    machine.ROOT / name, name, filter=lambda member: None if "__pycache__" in member.name else member
-                )
+                archive.add(machine.ROOT / name, name, filter=wanted)
     pad(target)
 
 

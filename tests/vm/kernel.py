@@ -104,3 +104,7 @@ def needed(kernel: Kernel, module: str) -> Iterator[Path]:
         kind, _, path = line.partition(" ")
         if kind == "insmod":
             yield Path(path.split()[0])
+
+
+if __name__ == "__main__":
+    print(f"kernel {find().release}")

@@ -1,12 +1,12 @@
-"""What every verb holds: the way to the daemon."""
+"""The context of a command: the global flags, and the client of the daemon."""
 
 from __future__ import annotations
 
-import os
+import posix  # ``os`` takes a millisecond to import, on every command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wherry.cli.flags import Options
+    from wherry.cli.flags.parser import Options
     from wherry.client.address import Address
     from wherry.client.client import Client
 
@@ -14,11 +14,11 @@ __all__ = ["Context", "find_daemon"]
 
 
 def find_daemon(options: Options | None) -> Address:
-    """Find out where the daemon listens: ``--host``, ``WHERRY_HOST``, else the default socket.
+    """The daemon's address: from ``--host``, ``WHERRY_HOST``, else the default socket.
 
     ``DOCKER_HOST`` is Docker's and is not followed.
 
-    :raises wherry.errors.InvalidInput: what was said is no address.
+    :raises wherry.errors.InvalidInput: invalid address.
     """
     from wherry.client.address import DEFAULT_HOST, parse_host
 
@@ -27,19 +27,20 @@ def find_daemon(options: Options | None) -> Address:
         from wherry.errors import InvalidInput
 
         raise InvalidInput("specify only one -H")
-    address = parse_host((hosts[0] if hosts else "") or os.environ.get("WHERRY_HOST") or DEFAULT_HOST)
+    variable = posix.environ.get(b"WHERRY_HOST", b"").decode(errors="surrogateescape")
+    address = parse_host((hosts[0] if hosts else "") or variable or DEFAULT_HOST)
     if address.path is None:
-        from wherry.cli.tls import tls_files
+        from wherry.cli.daemon.tls import tls_files
 
         address.tls = tls_files(options)
     return address
 
 
 class Context:
-    """Passed to every verb.
+    """The context that every verb is given.
 
     :param options: the global flags.
-    :param start: start a daemon where none answers, if it is ours to start.
+    :param start: start a daemon when none answers, if this process may.
     """
 
     def __init__(self, options: Options | None, *, start: bool = True) -> None:
@@ -49,33 +50,33 @@ class Context:
 
     @property
     def client(self) -> Client:
-        """The client; the first use finds the daemon, and starts one where that is ours to do.
+        """The client; the first use finds the daemon, or starts one if this process may.
 
-        :raises wherry.errors.Unavailable: there is none.
+        :raises wherry.errors.Unavailable: no daemon answers.
         """
         if self._client is None:
-            self._client = self.another_client()
+            self._client = self.new_client()
         return self._client
 
-    def another_client(self) -> Client:
-        """One more client, for a signal handler that must not disturb the first one's connections."""
+    def new_client(self) -> Client:
+        """Another client, for a signal handler that must not use the first client's connection."""
         from wherry.client.client import Client
 
         client = Client(find_daemon(self.global_options))
         if self._client is None and self._start:
-            self._reach(client)
+            self._connect_or_start(client)
         return client
 
     @staticmethod
-    def _reach(client: Client) -> None:
+    def _connect_or_start(client: Client) -> None:
         from wherry.client.transport import Connection
 
         transport = client.transport
         try:
             sock = transport.connect()
         except OSError as error:
-            from wherry.cli.spawn import reach
+            from wherry.cli.daemon.start import ensure_daemon
 
-            reach(transport, error)
+            ensure_daemon(transport, error)
         else:
             transport.idle = Connection(sock, transport)

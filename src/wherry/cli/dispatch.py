@@ -1,143 +1,25 @@
-"""From the words on the command line to a verb's module, and from an exception to a sentence and an exit code."""
+"""Find and run the verb of a command line, and turn its errors into a message and an exit code."""
 
 from __future__ import annotations
 
-import sys
-
-from wherry.cli.flags import BOOL, LIST, STRING, Flag, UsageError, parse
+from wherry.cli.console import write, write_error, write_error_page, write_page, write_raw
+from wherry.cli.flags.parser import UsageError, parse
+from wherry.cli.verbs import GLOBAL_FLAGS, GROUPS, HINT, VERBS, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    from wherry.cli.context import Context
-    from wherry.cli.flags import Command, Options
-
-    class Verb(Protocol):
-        """A module in ``wherry.cli.commands``."""
-
-        COMMAND: Command
-
-        def run(self, context: Context, options: Options, arguments: list[str]) -> int: ...
+    from wherry.cli.flags.parser import Command, Options
 
 
-__all__ = ["GLOBAL_FLAGS", "GROUPS", "HINT", "VERBS", "dispatch", "load"]
-
-HINT = "See '{} --help'."
-
-GLOBAL_FLAGS = (
-    Flag("debug", "D", BOOL, "Show where an error comes from"),
-    Flag("help", "", BOOL, "Show this help"),
-    Flag("host", "H", LIST, "Daemon to talk to: unix:///path or tcp://host:port"),
-    Flag("tls", "", BOOL, "Encrypt, and trust any daemon"),
-    Flag("tlscacert", "", STRING, "Trust daemons whose certificate this authority signed"),
-    Flag("tlscert", "", STRING, "Our certificate"),
-    Flag("tlskey", "", STRING, "Our private key"),
-    Flag("tlsverify", "", BOOL, "Encrypt, and verify the daemon"),
-    Flag("version", "v", BOOL, "Show the version and leave"),
-)
-
-_CONTAINER = (
-    "attach commit create diff exec explain export inspect kill logs pause port prune rename restart rm run start "
-    "stats stop top unpause update wait"
-)
-
-# What is typed -> the module that does it.
-VERBS: dict[str, str] = {
-    **{verb: verb for verb in _CONTAINER.split() if verb != "prune"},
-    "completion": "completion",
-    "events": "events",
-    "history": "history",
-    "images": "images",
-    "import": "import_",
-    "info": "info",
-    "load": "load",
-    "login": "login",
-    "logout": "logout",
-    "ps": "ps",
-    "pull": "pull",
-    "push": "push",
-    "rmi": "rmi",
-    "save": "save",
-    "search": "search",
-    "tag": "tag",
-    "version": "version",
-}
-
-GROUPS: dict[str, dict[str, str]] = {
-    "container": {
-        **{verb: verb for verb in _CONTAINER.split()},
-        "inspect": "container_inspect",
-        "list": "ps",
-        "ls": "ps",
-        "prune": "container_prune",
-        "ps": "ps",
-        "remove": "rm",
-    },
-    "image": {
-        "bootstrap": "image_bootstrap",
-        "diff": "image_diff",
-        "history": "history",
-        "import": "import_",
-        "inspect": "image_inspect",
-        "layers": "image_layers",
-        "list": "images",
-        "load": "load",
-        "ls": "images",
-        "prune": "image_prune",
-        "pull": "pull",
-        "push": "push",
-        "remove": "rmi",
-        "rm": "rmi",
-        "save": "save",
-        "tag": "tag",
-        "tree": "image_tree",
-    },
-    "manifest": {
-        "inspect": "manifest_inspect",
-    },
-    "network": {
-        "connect": "network_connect",
-        "create": "network_create",
-        "disconnect": "network_disconnect",
-        "inspect": "network_inspect",
-        "list": "network_ls",
-        "ls": "network_ls",
-        "prune": "network_prune",
-        "remove": "network_rm",
-        "rm": "network_rm",
-        "trace": "network_trace",
-    },
-    "registry": {
-        "check": "registry_check",
-        "gc": "registry_gc",
-        "serve": "registry_serve",
-    },
-    "system": {
-        "df": "system_df",
-        "events": "events",
-        "fsck": "system_fsck",
-        "info": "info",
-        "prune": "system_prune",
-        "shutdown": "system_shutdown",
-    },
-}
-
-
-def load(module: str) -> Verb:
-    """Import a verb's module."""
-    name = f"wherry.cli.commands.{module}"
-    __import__(name)
-    verb: Verb = sys.modules[name]
-    return verb
+__all__ = ["dispatch"]
 
 
 def dispatch(words: list[str]) -> int:
     """Run a command line. :returns: the exit code."""
     try:
-        options, rest = parse(GLOBAL_FLAGS, words, passes_on=True)
+        options, rest = parse(GLOBAL_FLAGS, words, interspersed=False)
     except UsageError as error:
-        return _usage_of_wherry(str(error))
+        return _global_usage_error(str(error))
     if options["version"]:
         return _version()
     if options["help"] or not rest or rest[0] == "help":
@@ -151,7 +33,7 @@ def _dispatch_verb(rest: list[str], options: Options) -> int:
     if rest[0] == "__complete":
         return _complete(rest[1:], options)
     if rest[0] not in VERBS:
-        return _unknown(rest[0])
+        return _unknown_command(rest[0])
     return execute(f"wherry {rest[0]}", VERBS[rest[0]], rest[1:], options)
 
 
@@ -161,18 +43,24 @@ def _group(rest: list[str], options: Options) -> int:
         return execute(f"wherry {group} {rest[1]}", GROUPS[group][rest[1]], rest[2:], options)
     if len(rest) > 1 and not rest[1].startswith("-"):
         hint = HINT.format(f"wherry {group}")
-        sys.stderr.write(f"wherry: unknown command: wherry {group} {rest[1]}\n\nUsage:  wherry {group}\n\n{hint}\n")
+        write_error("wherry: unknown command: wherry {} {}\n\nUsage:  wherry {}\n\n{}\n", group, rest[1], group, hint)
         return 1
     if len(rest) == 1:
-        from wherry.cli.usage import overview
+        from wherry.cli.help import overview
 
-        sys.stderr.write(overview(group))
+        write_error_page(overview(group))
         return 0
+    try:
+        parse((), rest[1:], interspersed=False)
+    except UsageError as error:
+        if str(error):
+            write_error("{}\n\nUsage:  wherry {}\n\n{}\n", str(error), group, HINT.format(f"wherry {group}"))
+            return 125
     return _help([group])
 
 
 def _complete(words: list[str], options: Options) -> int:
-    """Answer a shell's question; where there is nothing to say, no complaint may disturb the person's typing."""
+    """Print completion candidates; errors are silent, since a message would disturb the prompt."""
     from wherry.cli.completion import candidates
     from wherry.cli.context import Context
     from wherry.errors import WherryError
@@ -181,19 +69,19 @@ def _complete(words: list[str], options: Options) -> int:
         found = candidates(words, Context(options, start=False))
     except (WherryError, OSError):
         return 1
-    sys.stdout.write("".join(f"{name}\n" for name in found))
+    write_raw("".join(f"{name}\n" for name in found))
     return 0
 
 
-def _unknown(word: str) -> int:
-    sys.stderr.write(f"wherry: unknown command: wherry {word}\n\n{HINT.format('wherry')}\n")
+def _unknown_command(word: str) -> int:
+    write_error("wherry: unknown command: wherry {}\n\n{}\n", word, HINT.format("wherry"))
     return 1
 
 
 def _version() -> int:
     from wherry import __version__
 
-    sys.stdout.write(f"wherry version {__version__}\n")
+    write("wherry version {}\n", __version__)
     return 0
 
 
@@ -202,14 +90,14 @@ def _help(words: list[str]) -> int:
         return execute(f"wherry {words[0]} {words[1]}", GROUPS[words[0]][words[1]], ["--help"], None)
     if words and words[0] in VERBS:
         return execute(f"wherry {words[0]}", VERBS[words[0]], ["--help"], None)
-    from wherry.cli.usage import overview
+    from wherry.cli.help import overview
 
-    sys.stdout.write(overview(words[0] if words and words[0] in GROUPS else ""))
+    write_page(overview(words[0] if words and words[0] in GROUPS else ""))
     return 0
 
 
-def _usage_of_wherry(message: str) -> int:
-    sys.stderr.write(f"{message}\n\nUsage:  wherry [OPTIONS] COMMAND [ARG...]\n\n{HINT.format('wherry')}\n")
+def _global_usage_error(message: str) -> int:
+    write_error("{}\n\nUsage:  wherry [OPTIONS] COMMAND [ARG...]\n\n{}\n", message, HINT.format("wherry"))
     return 125
 
 
@@ -218,18 +106,18 @@ def execute(path: str, module: str, words: list[str], options: Options | None) -
 
     :param path: what was typed, ``"wherry container run"``.
     :param module: its module in ``wherry.cli.commands``.
-    :param words: what follows the verb.
+    :param words: the words after the verb.
     :param options: the global flags.
     """
     verb = load(module)
     command = verb.COMMAND
     try:
-        given, arguments = parse(command.flags, words, passes_on=command.passes_on)
+        given, arguments = parse(command.flags, words, interspersed=command.interspersed)
     except UsageError as error:
-        return _misused(path, command, str(error))
-    wrong = _count(path, command, len(arguments))
+        return _usage_error(path, command, str(error))
+    wrong = _argument_error(path, command, len(arguments))
     if wrong:
-        sys.stderr.write(f"wherry: {wrong}\n\nUsage:  {path} {command.usage}\n\n{HINT.format(path)}\n")
+        write_error("wherry: {}\n\nUsage:  {} {}\n\n{}\n", wrong, path, command.usage, HINT.format(path))
         return 1
     from wherry.cli.context import Context
 
@@ -237,31 +125,31 @@ def execute(path: str, module: str, words: list[str], options: Options | None) -
     try:
         return verb.run(context, given, arguments)
     except Exception as error:
-        from wherry.cli.report import report
+        from wherry.cli.errors import report
 
         return report(error, path, command, debug=bool(options and options["debug"]))
 
 
-def _misused(path: str, command: Command, message: str) -> int:
+def _usage_error(path: str, command: Command, message: str) -> int:
     if not message:
-        from wherry.cli.usage import help_text
+        from wherry.cli.help import help_text
 
-        sys.stdout.write(help_text(path, command))
+        write_page(help_text(path, command))
         return 0
-    sys.stderr.write(f"{message}\n\nUsage:  {path} {command.usage}\n\n{HINT.format(path)}\n")
+    write_error("{}\n\nUsage:  {} {}\n\n{}\n", message, path, command.usage, HINT.format(path))
     return 125
 
 
-def _count(path: str, command: Command, number: int) -> str:
-    """Tell what is wrong with the number of arguments, as Docker does."""
-    least, most = command.least, command.most
-    plural = "" if least == 1 else "s"
-    if most == 0 and number:
+def _argument_error(path: str, command: Command, number: int) -> str:
+    """Docker's message for a wrong number of arguments; empty when it is right."""
+    min_args, max_args = command.min_args, command.max_args
+    plural = "" if min_args == 1 else "s"
+    if max_args == 0 and number:
         return f"'{path}' accepts no arguments"
-    if most == least and number != least:
-        return f"'{path}' requires {least} argument{plural}"
-    if number < least:
-        return f"'{path}' requires at least {least} argument{plural}"
-    if most is not None and number > most:
-        return f"'{path}' requires at most {most} argument{'' if most == 1 else 's'}"
+    if max_args == min_args and number != min_args:
+        return f"'{path}' requires {min_args} argument{plural}"
+    if number < min_args:
+        return f"'{path}' requires at least {min_args} argument{plural}"
+    if max_args is not None and number > max_args:
+        return f"'{path}' requires at most {max_args} argument{'' if max_args == 1 else 's'}"
     return ""

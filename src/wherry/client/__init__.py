@@ -7,7 +7,7 @@
         client.containers.start(created["Id"])
         print(client.containers.wait(created["Id"])["StatusCode"])
 
-Answers are the API's JSON as plain dicts and lists; errors are those of :mod:`wherry.errors`. What does not
+Responses are the API's JSON as plain dicts and lists; errors are those of :mod:`wherry.errors`. What does not
 belong here: anything about terminals, formatting or flags (:mod:`wherry.cli`), anything the daemon knows.
 
 Nothing is imported until it is used: the start-up time of this package is part of every command that a person types.

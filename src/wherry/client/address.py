@@ -1,4 +1,4 @@
-"""Where a daemon listens: ``unix:///path``, ``tcp://host:port`` or just a path."""
+"""The address of a daemon: ``unix:///path``, ``tcp://host:port`` or a path."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TLSFiles:
 
 
 class Address:
-    """A daemon's address, taken apart.
+    """A parsed address.
 
-    :param text: as a person wrote it.
+    :param text: as given by the user.
     :param path: of a unix socket, or None.
     :param host, port: of a TCP listener, where ``path`` is None.
     :param tls: for a TCP listener.
@@ -49,10 +49,10 @@ class Address:
 
 
 def parse_host(text: str) -> Address:
-    """Take an address apart.
+    """Parse an address.
 
     :param text: ``unix:///run/x.sock``, ``/run/x.sock``, ``tcp://127.0.0.1:2376``, ``tcp://[::1]:2376``.
-    :raises wherry.errors.InvalidInput: it is none of these.
+    :raises wherry.errors.InvalidInput: invalid address.
     """
     if text.startswith("/"):
         return Address("unix://" + text, path=text)

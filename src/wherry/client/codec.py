@@ -1,7 +1,7 @@
 """JSON through the interpreter's own C scanner and encoder.
 
 ``import json`` costs three milliseconds, most of them for regular expressions that only its pure-Python half needs. The
-C half is asked directly here; where an interpreter has none, or has changed it, the ``json`` module does the work.
+C half is used directly here; the ``json`` module is the fallback for interpreters where it is missing or different.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WHITESPACE = " \t\n\r"
 
 
 class _ScannerSettings:
-    """What ``_json.make_scanner`` asks of a decoder."""
+    """The decoder attributes that ``_json.make_scanner`` reads."""
 
     strict = False
     object_hook = None
@@ -29,7 +29,7 @@ class _ScannerSettings:
 
 
 def _refuse(value: object) -> object:
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def _scanner() -> Callable[[str, int], tuple[Any, int]]:
@@ -40,7 +40,7 @@ def _scanner() -> Callable[[str, int], tuple[Any, int]]:
         if scan('{"a": [1]} ', 0) == ({"a": [1]}, 10):
             return scan
     except (ImportError, TypeError, AttributeError, ValueError):
-        pass  # another interpreter, or another version of this one: the module below is always right
+        pass  # another interpreter or version: use the fallback
     import json
 
     return json.JSONDecoder(strict=False).raw_decode
@@ -71,7 +71,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def decode_prefix(text: str, at: int = 0) -> tuple[Any, int]:
-    """Read the JSON value that begins at a position.
+    """Decode the JSON value at a position.
 
     :param text: text with a JSON value in it, white space before it allowed.
     :param at: where to begin.
@@ -86,7 +86,7 @@ def decode_prefix(text: str, at: int = 0) -> tuple[Any, int]:
 
 
 def decode(data: bytes | str) -> Any:
-    """Read one JSON value.
+    """Decode one JSON value.
 
     :raises ValueError: the data is not UTF-8, not JSON, or more than one value.
     """
@@ -98,8 +98,12 @@ def decode(data: bytes | str) -> Any:
 
 
 def encode(value: object) -> bytes:
-    """Write one JSON value, without white space, in UTF-8.
+    """Encode one JSON value in UTF-8 without white space. Surrogates (from invalid bytes) become U+FFFD, as in Go.
 
-    :raises TypeError: the value holds something that has no form in JSON.
+    :raises TypeError: the value is not JSON serializable.
     """
-    return _encode(value).encode()
+    text = _encode(value)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text).encode()

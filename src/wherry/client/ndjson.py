@@ -1,4 +1,4 @@
-"""A stream of JSON values, one after the other, as events and progress come."""
+"""Streams of JSON values, as events and progress messages are sent (NDJSON)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def values(pieces: Iterable[bytes]) -> Iterator[Any]:
-    """Cut pieces of bytes into JSON values; a value may span pieces, a piece may hold several.
+    """Decode chunks of bytes as JSON values; a value may span chunks, a chunk may hold several.
 
     Values end with a newline, as every daemon writes them; the last one need not.
 

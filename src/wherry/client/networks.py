@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from wherry.client.client import Client
+    from wherry.client.requests import Requests
 
     Filters = Mapping[str, Iterable[str]]
 
@@ -26,47 +26,47 @@ def _path(ref: str, verb: str = "") -> str:
 
 
 class Networks:
-    """The networks of a daemon. ``ref`` is a name, an ID or the beginning of one."""
+    """The networks of a daemon. ``ref`` is a name, an ID or a prefix of an ID."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Make one. :returns: ``{"Id": ..., "Warning": ...}``."""
-        return dict(self._client.json("POST", "/networks/create", json=body))
+        """Create a network. :returns: ``{"Id": ..., "Warning": ...}``."""
+        return dict(self._requests.json("POST", "/networks/create", json=body))
 
     def list(self, filters: Filters | None = None) -> builtins.list[dict[str, Any]]:
-        """List networks, without who is on them."""
-        return list(self._client.json("GET", "/networks", {"filters": filters}))
+        """List networks, without their containers."""
+        return list(self._requests.json("GET", "/networks", {"filters": filters}))
 
     def inspect(self, ref: str, *, verbose: bool = False, scope: str = "") -> dict[str, Any]:
-        """Everything about one network."""
-        return dict(self._client.json("GET", _path(ref), {"verbose": verbose or None, "scope": scope or None}))
+        """Inspect a network."""
+        return dict(self._requests.json("GET", _path(ref), {"verbose": verbose or None, "scope": scope or None}))
 
     def remove(self, ref: str) -> None:
-        """Remove it; nobody may be on it."""
-        self._client.do("DELETE", _path(ref))
+        """Remove a network; no container may be connected to it."""
+        self._requests.do("DELETE", _path(ref))
 
     def connect(self, ref: str, container: str, endpoint: Mapping[str, Any] | None = None) -> None:
-        """Put a container on it.
+        """Connect a container to a network.
 
-        :param endpoint: what the container asks of its place, the API's ``EndpointSettings``.
+        :param endpoint: the API's ``EndpointSettings``.
         """
-        self._client.do("POST", _path(ref, "/connect"), json={"Container": container, "EndpointConfig": endpoint})
+        self._requests.do("POST", _path(ref, "/connect"), json={"Container": container, "EndpointConfig": endpoint})
 
     def disconnect(self, ref: str, container: str, *, force: bool = False) -> None:
-        """Take a container off it."""
-        self._client.do("POST", _path(ref, "/disconnect"), json={"Container": container, "Force": force})
+        """Disconnect a container from a network."""
+        self._requests.do("POST", _path(ref, "/disconnect"), json={"Container": container, "Force": force})
 
     def prune(self, filters: Filters | None = None) -> dict[str, Any]:
-        """Remove all that nobody is on."""
-        return dict(self._client.json("POST", "/networks/prune", {"filters": filters}))
+        """Remove all unused networks."""
+        return dict(self._requests.json("POST", "/networks/prune", {"filters": filters}))
 
     def trace(self, source: str, target: str, port: str = "") -> dict[str, Any]:
-        """Whether one reaches the other, and what stops it (wherry's own addition to the API)."""
+        """Trace a connection, and what stops it (wherry's addition to the API)."""
         query = {"from": source, "to": target, "port": port or None}
-        return dict(self._client.json("GET", "/wherry/networks/trace", query))
+        return dict(self._requests.json("GET", "/wherry/networks/trace", query))
 
     def audit(self) -> dict[str, Any]:
-        """What is reachable from where (wherry's own addition to the API)."""
-        return dict(self._client.json("GET", "/wherry/networks/audit"))
+        """Everything that is reachable, and from where (wherry's addition to the API)."""
+        return dict(self._requests.json("GET", "/wherry/networks/audit"))

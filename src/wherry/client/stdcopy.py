@@ -12,9 +12,9 @@ HEADER = 8
 
 
 class Demultiplexer:
-    """Cuts received bytes into runs of one stream each.
+    """Splits received bytes into runs of one stream each.
 
-    Neighbouring frames of the same stream leave as one run: a program that writes single characters costs one write
+    Adjacent frames of the same stream are one run: a program that writes single characters costs one write
     per received buffer, not one per character.
     """
 
@@ -24,10 +24,10 @@ class Demultiplexer:
         self._left = 0
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take what was received.
+        """Process received bytes.
 
         :returns: pairs of stream number and bytes, in order.
-        :raises ValueError: a header is none.
+        :raises ValueError: an invalid header.
         """
         runs: list[tuple[int, list[bytes]]] = []
         if self._header:

@@ -1,4 +1,4 @@
-"""The daemon itself."""
+"""The daemon, as the Engine API has it."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    from wherry.client.client import Client
+    from wherry.client.requests import Requests
 
 __all__ = ["System"]
 
 
 class System:
-    """The daemon: who it is, what it has, what happens in it."""
+    """The daemon: version, information, disk usage, events."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
 
     def ping(self, *, timeout: float | None = None) -> str:
-        """Ask whether somebody is there. :returns: the newest API version that the daemon speaks."""
-        response = self._client.call("GET", "/_ping", timeout=timeout)
+        """Check that the daemon answers. :returns: its newest API version."""
+        response = self._requests.call("GET", "/_ping", timeout=timeout)
         response.read()
         return response.headers.get("api-version", "")
 
     def version(self) -> dict[str, Any]:
         """Versions of the daemon and its parts."""
-        return dict(self._client.json("GET", "/version"))
+        return dict(self._requests.json("GET", "/version"))
 
     def info(self) -> dict[str, Any]:
-        """The machine, the daemon's settings, how many containers and images there are."""
-        return dict(self._client.json("GET", "/info"))
+        """The machine, the daemon's settings, the number of containers and images."""
+        return dict(self._requests.json("GET", "/info"))
 
     def disk_usage(self, *, types: Iterable[str] = ()) -> dict[str, Any]:
-        """What images, containers and volumes take up."""
-        return dict(self._client.json("GET", "/system/df", {"type": list(types)}))
+        """Disk usage of images, containers and volumes."""
+        return dict(self._requests.json("GET", "/system/df", {"type": list(types)}))
 
     def events(
         self, *, since: str = "", until: str = "", filters: Mapping[str, Iterable[str]] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """What happens, from now on or from ``since``, until the caller stops or ``until``.
+        """Stream events, from now or ``since``, until ``until`` or the caller stops.
 
         :param since, until: seconds since the epoch, with a fraction.
         """
         query = {"since": since or None, "until": until or None, "filters": filters}
-        return self._client.call("GET", "/events", query).json_values()
+        return self._requests.call("GET", "/events", query).json_values()
 
     def login(self, auth: Mapping[str, str]) -> dict[str, Any]:
-        """Try credentials at a registry. :raises wherry.errors.Unauthenticated: it does not take them."""
-        return dict(self._client.json("POST", "/auth", json=dict(auth)))
+        """Check credentials at a registry. :raises wherry.errors.Unauthenticated: they are rejected."""
+        return dict(self._requests.json("POST", "/auth", json=dict(auth)))
 
     def shutdown(self, *, kill: bool = False) -> list[str]:
-        """End the daemon (wherry's own addition to the API).
+        """Stop the daemon (wherry's addition to the API).
 
-        :param kill: and every container with it.
-        :returns: what it had to leave on the machine, and why, in sentences.
+        :param kill: kill every container as well.
+        :returns: warnings: what it left on the machine, and why.
         """
-        answer = self._client.json("POST", "/wherry/shutdown", {"kill": kill})
+        answer = self._requests.json("POST", "/wherry/shutdown", {"kill": kill})
         return list(answer["Warnings"]) if answer else []

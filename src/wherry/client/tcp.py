@@ -1,4 +1,4 @@
-"""Connections over TCP, encrypted: the daemon listens there with mutual TLS only."""
+"""Connections over TCP with TLS: the daemon listens there with mutual TLS only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherry.client.address import Address, TLSFiles
-    from wherry.client.transport import Socket
+    from wherry.client.sockets import Socket
 
 __all__ = ["connect"]
 
@@ -16,9 +16,9 @@ CONNECT_SECONDS = 30.0
 
 
 def connect(address: Address) -> Socket:
-    """Connect over TCP, and over TLS where the address has certificates.
+    """Connect over TCP, with TLS if the address has certificates.
 
-    :raises OSError: no connection, or no trust.
+    :raises OSError: no connection, or the certificate is not trusted.
     """
     sock = socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -44,7 +44,7 @@ def _context(files: TLSFiles) -> ssl.SSLContext:
 
 
 class TLSSocket:
-    """TLS that can end one direction and go on reading the other.
+    """TLS with half-close: one direction can end while the other goes on.
 
     ``ssl.SSLSocket`` cannot: its ``shutdown`` forgets the keys. A container's standard input ends long before its
     output does, so the close_notify alert is sent through memory buffers here (RFC 8446, 6.1 allows the half-close).
@@ -84,7 +84,7 @@ class TLSSocket:
             self._pending = self._pending[sent:]
 
     def recv(self, size: int, /) -> bytes:
-        """Receive decrypted bytes; BlockingIOError when the socket does not block and there are none."""
+        """Receive decrypted bytes; BlockingIOError on a non-blocking socket when there are none."""
         while True:
             try:
                 return self._tls.read(size)
@@ -94,13 +94,13 @@ class TLSSocket:
                 return b""
 
     def send(self, data: bytes, /) -> int:
-        """Take data; BlockingIOError while earlier data could not leave yet."""
+        """Send data; BlockingIOError while earlier data is still unsent."""
         self._flush()
         sent = self._tls.write(data[:16384])
         try:
             self._flush()
         except BlockingIOError:
-            return sent  # encrypted already: the rest leaves with the next call
+            return sent  # encrypted already; the next call sends the rest
         return sent
 
     def sendall(self, data: bytes, /) -> None:
@@ -109,7 +109,7 @@ class TLSSocket:
             data = data[self.send(data) :]
 
     def shutdown(self, how: int, /) -> None:
-        """Send close_notify: nothing more comes from this side."""
+        """Send close_notify, and end this direction."""
         self._sock.setblocking(True)
         try:
             self._tls.unwrap()

@@ -1,37 +1,31 @@
-"""HTTP/1.1 over a unix socket, as little of it as the Engine API needs, and fast.
+"""A minimal, fast HTTP/1.1 client over a unix socket, for the Engine API.
 
 A :class:`Transport` keeps one idle connection for the next request. A :class:`Response` is read whole, in pieces, or,
 after ``101 UPGRADED``, handed over as a raw :class:`Stream`. RFC 9112 has the framing; ``http.client`` would read
 the same bytes, but takes 30 ms to import.
 
-The C module ``_socket`` is used for unix sockets: ``socket`` itself needs 4 ms for enumerations that nobody asks for.
+The C module ``_socket`` is used for unix sockets: ``socket`` itself needs 4 ms for enumerations.
 """
 
 from __future__ import annotations
 
 import _socket
 
+from wherry import __version__
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import Any, Protocol
+    from typing import Any
 
     from wherry.client.address import Address
-
-    class Socket(Protocol):
-        """What is needed of a socket, plain or encrypted."""
-
-        def recv(self, size: int, /) -> bytes: ...
-        def send(self, data: bytes, /) -> int: ...
-        def sendall(self, data: bytes, /) -> object: ...
-        def shutdown(self, how: int, /) -> object: ...
-        def setblocking(self, flag: bool, /) -> object: ...
-        def settimeout(self, seconds: float | None, /) -> object: ...
-        def fileno(self) -> int: ...
-        def close(self) -> object: ...
-
+    from wherry.client.sockets import Socket
 
 __all__ = ["Response", "Stream", "Transport", "query_string"]
+
+#: The version of the API in which containers and images are inspected. The newer ones leave out what people's templates
+#: have always asked for (``{{.NetworkSettings.IPAddress}}``), and the docker command that wherry's follows has not.
+INSPECT_VERSION = "/v1.51"
 
 RECEIVE = 1 << 18
 MAX_HEAD = 1 << 18
@@ -47,9 +41,9 @@ def escape(text: str) -> str:
 
 
 def query_string(query: Mapping[str, object] | None) -> str:
-    """Write a query as the Engine API reads it.
+    """Encode a query in the form of the Engine API.
 
-    None is left out, booleans become ``1`` or are left out, dicts become JSON, lists repeat the
+    None and False are omitted, True becomes ``1``, dicts become JSON, lists repeat the
     parameter.
     """
     if not query:
@@ -75,42 +69,42 @@ def _texts(value: object) -> list[str]:
 
 
 class Stream:
-    """A connection that has ceased to be HTTP: raw bytes both ways.
+    """A hijacked connection: raw bytes both ways.
 
-    :ivar multiplexed: True when the daemon said that the bytes carry Docker's 8-byte frame headers.
+    :ivar multiplexed: whether the bytes have Docker's 8-byte frame headers, by the content type.
     """
 
-    def __init__(self, sock: Socket, early: bytes, content_type: str) -> None:
+    def __init__(self, sock: Socket, initial: bytes, content_type: str) -> None:
         self.sock = sock
-        self._early = early
+        self._initial = initial
         self.multiplexed = content_type.endswith("multiplexed-stream")
 
     def recv(self, size: int = RECEIVE) -> bytes:
-        """Receive what is there, at most ``size`` bytes; empty at the end."""
-        if self._early:
-            early, self._early = self._early[:size], self._early[size:]
-            return early
+        """Receive at most ``size`` bytes; empty at the end."""
+        if self._initial:
+            initial, self._initial = self._initial[:size], self._initial[size:]
+            return initial
         return self.sock.recv(size)
 
     @property
     def buffered(self) -> bool:
-        """True while bytes wait here that no poll will announce."""
-        return bool(self._early)
+        """Whether there are buffered bytes, which poll(2) does not report."""
+        return bool(self._initial)
 
     def close_write(self) -> None:
-        """Say that nothing more will be sent (the daemon then closes the container's standard input)."""
+        """End the sending direction (the daemon then closes the container's standard input)."""
         try:
             self.sock.shutdown(_socket.SHUT_WR)
         except OSError:
-            return  # the other side was faster
+            return  # the daemon has closed the connection already
 
     def close(self) -> None:
-        """End the conversation."""
+        """Close the connection."""
         self.sock.close()
 
 
 class Response:
-    """An answer: its head is here, its body is still to be read.
+    """A response: its head has been read, its body has not.
 
     :ivar status: the status code.
     :ivar headers: names in lower case.
@@ -144,7 +138,7 @@ class Response:
         return self.headers.get("transfer-encoding", "").lower() == "chunked"
 
     def chunks(self) -> Iterator[bytes]:
-        """Read the body piece by piece, each as soon as it arrives.
+        """Read the body in chunks, each as soon as it arrives.
 
         :raises wherry.errors.Unavailable: the connection ended in the middle.
         """
@@ -153,7 +147,7 @@ class Response:
         try:
             yield from self._pieces()
         except BaseException:
-            self.close()  # also when the caller stops half-way: what is left belongs to nobody
+            self.close()  # also when the caller stops half-way: the rest is not the next response
             raise
         self._finish()
 
@@ -181,7 +175,7 @@ class Response:
         try:
             return decode(body)
         except ValueError as error:
-            raise _broken(f"the daemon's answer is not JSON: {error}") from error
+            raise _unavailable(f"the daemon's response is not JSON: {error}") from error
 
     def json_values(self) -> Iterator[Any]:
         """Read the body as a stream of JSON values, each as soon as it is complete."""
@@ -190,29 +184,29 @@ class Response:
         return values(self.chunks())
 
     def hijack(self) -> Stream:
-        """Take the connection over whole, after 101, or 200 with a raw stream."""
+        """Hijack the connection, after 101, or 200 with a raw stream."""
         self._done = True
-        return self._connection.hand_over(self.headers.get("content-type", ""))
+        return self._connection.detach(self.headers.get("content-type", ""))
 
     def settimeout(self, seconds: float) -> None:
-        """Wait at most so long for each further piece of the body; then TimeoutError."""
+        """Set the timeout for each further chunk of the body; then TimeoutError."""
         self._connection.sock.settimeout(seconds)
 
     def close(self) -> None:
-        """Drop what was not read, and the connection with it."""
+        """Discard the unread body by closing the connection."""
         if not self._done:
             self._done = True
             self._connection.release(keep=False)
 
 
 class Connection:
-    """One connected socket and the bytes received but not yet consumed."""
+    """A connected socket, and the bytes that were received but not consumed."""
 
-    def __init__(self, sock: Socket, owner: Transport) -> None:
+    def __init__(self, sock: Socket, transport: Transport) -> None:
         self.sock = sock
-        self.owner = owner
+        self.transport = transport
         self._buffer = b""
-        self._at = 0  # what is before it has been consumed; cutting the buffer for each small chunk would be quadratic
+        self._at = 0  # offset of the unread bytes; trimming the buffer for each small chunk would be quadratic
 
     def send(self, head: str, body: bytes | Iterable[bytes] | None) -> None:
         """Send a request; a body that is not bytes goes out in chunks."""
@@ -225,34 +219,34 @@ class Connection:
                 self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
         self.sock.sendall(b"0\r\n\r\n")
 
-    def _more(self) -> bool:
+    def _receive_more(self) -> bool:
         data = self.sock.recv(RECEIVE)
         self._buffer = self._buffer[self._at :] + data
         self._at = 0
         return bool(data)
 
-    def _left(self) -> int:
+    def _unread(self) -> int:
         return len(self._buffer) - self._at
 
-    def _until(self, mark: bytes) -> bytes:
-        """Consume what stands before a mark, and the mark."""
-        while (end := self._buffer.find(mark, self._at)) < 0:
-            if self._left() > MAX_HEAD or not self._more():
-                raise _broken(LOST)
+    def _read_until(self, delimiter: bytes) -> bytes:
+        """Consume bytes up to and including a delimiter."""
+        while (end := self._buffer.find(delimiter, self._at)) < 0:
+            if self._unread() > MAX_HEAD or not self._receive_more():
+                raise _unavailable(LOST)
         found = self._buffer[self._at : end]
-        self._at = end + len(mark)
+        self._at = end + len(delimiter)
         return found
 
     def read_head(self) -> tuple[int, str, dict[str, str]]:
         """Read a status line and the header fields.
 
-        :raises wherry.errors.Unavailable: that is no HTTP, or the connection ended.
+        :raises wherry.errors.Unavailable: the response is not HTTP, or the connection ended.
         """
-        lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        lines = self._read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, _, rest = lines[0].partition(" ")
         code, _, reason = rest.partition(" ")
         if not version.startswith("HTTP/1.") or not code.isdigit():
-            raise _broken(f"this is no answer of a daemon: {lines[0][:80]!r}")
+            raise _unavailable(f"the daemon's response is not HTTP: {lines[0][:80]!r}")
         headers = {}
         for line in lines[1:]:
             name, _, value = line.partition(":")
@@ -262,8 +256,8 @@ class Connection:
     def read_exactly(self, size: int) -> Iterator[bytes]:
         """Read a body of known size."""
         while size:
-            if not self._left() and not self._more():
-                raise _broken(LOST)
+            if not self._unread() and not self._receive_more():
+                raise _unavailable(LOST)
             piece = self._buffer[self._at : self._at + size]
             self._at += len(piece)
             size -= len(piece)
@@ -275,37 +269,37 @@ class Connection:
         while size := self._chunk_size():
             for piece in self.read_exactly(size):
                 ready.append(piece)
-                if self._left() <= len(CHUNK_END):
+                if self._unread() <= len(CHUNK_END):
                     yield b"".join(ready)
                     ready = []
-            self._until(b"\n")
+            self._read_until(b"\n")
         if ready:
             yield b"".join(ready)
-        while self._until(b"\n").strip():
+        while self._read_until(b"\n").strip():
             pass  # trailer fields
 
     def _chunk_size(self) -> int:
-        line = self._until(b"\n").partition(b";")[0].strip()
+        line = self._read_until(b"\n").partition(b";")[0].strip()
         try:
             return int(line, 16)
         except ValueError:
-            raise _broken(f"bad chunk size {line[:20]!r} in the daemon's answer") from None
+            raise _unavailable(f"bad chunk size {line[:20]!r} in the daemon's response") from None
 
     def read_to_end(self) -> Iterator[bytes]:
         """Read a body that ends with the connection."""
-        while self._left() or self._more():
+        while self._unread() or self._receive_more():
             piece = self._buffer[self._at :]
             self._at = len(self._buffer)
             yield piece
 
-    def hand_over(self, content_type: str) -> Stream:
-        """Give the socket away."""
+    def detach(self, content_type: str) -> Stream:
+        """Detach the socket, with the bytes already received."""
         return Stream(self.sock, self._buffer[self._at :], content_type)
 
     def release(self, *, keep: bool) -> None:
-        """Give the connection back to its owner, or close it."""
-        if keep and not self._left() and self.owner.idle is None:
-            self.owner.idle = self
+        """Return the connection to its transport, or close it."""
+        if keep and not self._unread() and self.transport.idle is None:
+            self.transport.idle = self
         else:
             self.sock.close()
 
@@ -323,7 +317,7 @@ class Transport:
     def connect(self) -> Socket:
         """Open a connection.
 
-        :raises OSError: nobody listens there, or it is not for us.
+        :raises OSError: no daemon listens there, or access is denied.
         """
         if self.address.path is None:
             from wherry.client.tcp import connect
@@ -351,15 +345,15 @@ class Transport:
 
         :param path: already escaped, beginning with a slash.
         :param query: see :func:`query_string`.
-        :param body: the whole body, or its pieces (sent chunked).
-        :param timeout: seconds to wait for each piece of the answer; None waits for ever.
+        :param body: the whole body, or its chunks (sent chunked).
+        :param timeout: seconds to wait for each part of the response; None waits for ever.
         :raises OSError: no connection.
-        :raises wherry.errors.Unavailable: the connection broke, or the answer is not HTTP.
+        :raises wherry.errors.Unavailable: the connection broke, or the response is not HTTP.
         """
         head = self._head(method, path + query_string(query), body, headers)
         connection, self.idle = self.idle, None
         if connection is not None and (body is None or isinstance(body, bytes)):
-            response = self._again(connection, method, head, body)
+            response = self._reuse(connection, method, head, body)
             if response is not None:
                 return response
         connection = Connection(self.connect(), self)
@@ -367,8 +361,8 @@ class Transport:
             connection.sock.settimeout(timeout)
         return self._exchange(connection, method, head, body)
 
-    def _again(self, connection: Connection, method: str, head: str, body: bytes | None) -> Response | None:
-        """Try an idle connection; None when the daemon had closed it meanwhile, before it saw this request."""
+    def _reuse(self, connection: Connection, method: str, head: str, body: bytes | None) -> Response | None:
+        """Reuse an idle connection; None when the daemon has closed it before this request."""
         if _is_closed(connection.sock):
             connection.sock.close()
             return None
@@ -392,7 +386,7 @@ class Transport:
 
     @staticmethod
     def _head(method: str, target: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str] | None) -> str:
-        lines = [f"{method} {target} HTTP/1.1\r\nHost: wherry\r\n"]
+        lines = [f"{method} {target} HTTP/1.1\r\nHost: wherry\r\nUser-Agent: wherry/{__version__}\r\n"]
         if isinstance(body, bytes):
             lines.append(f"Content-Length: {len(body)}\r\n")
         elif body is not None:
@@ -411,7 +405,7 @@ class Transport:
 
 
 def _is_closed(sock: Socket) -> bool:
-    """Look whether the daemon closed an idle connection: nothing is to be read from it, unless its end."""
+    """Whether the daemon has closed an idle connection: only its end can be read from it."""
     sock.setblocking(False)
     try:
         sock.recv(1)
@@ -424,7 +418,7 @@ def _is_closed(sock: Socket) -> bool:
     return True
 
 
-def _broken(message: str) -> Exception:
+def _unavailable(message: str) -> Exception:
     from wherry.errors import Unavailable
 
     return Unavailable(message)

@@ -2,8 +2,6 @@
 
 :class:`ContentStore` holds the bytes of configurations, manifests and layers and knows nothing of what they mean: which
 image needs which blob is `wherry.images`' business, unpacked layers are `wherry.layers`'.
+
+Floors, lowest first: ``durable``; ``partial``, ``store``.
 """
-
-from wherry.content.store import ContentStore, Staged
-
-__all__ = ["ContentStore", "Staged"]

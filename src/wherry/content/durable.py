@@ -1,4 +1,4 @@
-"""How a file gets to disk so that, whatever happens, it is there whole or not at all.
+"""Durable writes: a file appears on disk whole or not at all.
 
 The recipe, in this order (rename(2), fsync(2); "a file's directory entry needs an fsync of the directory"):
 
@@ -15,22 +15,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 from typing import TYPE_CHECKING
 
 from wherry.errors import OutOfSpace, SystemFault
+from wherry.linux import trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["disk_errors", "publish", "replace_file", "sync_directory", "temporary_name", "write_all"]
+__all__ = ["disk_errors", "publish", "remove_tree", "replace_file", "sync_directory", "temporary_name", "write_all"]
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def disk_errors(doing: str) -> Iterator[None]:
-    """Turn what the file system says into wherry's errors.
+    """Translate OSError into wherry's errors.
 
     :param doing: what was being done, ``"write a blob"``.
     :raises OutOfSpace: the disk or a quota is full.
@@ -45,7 +49,7 @@ def disk_errors(doing: str) -> Iterator[None]:
 
 
 def temporary_name(directory: Path, prefix: str) -> Path:
-    """A name that nobody else uses, for something unfinished."""
+    """A unique name for an unfinished file."""
     return directory / f"{prefix}-{secrets.token_hex(8)}"
 
 
@@ -82,3 +86,18 @@ def replace_file(final: Path, data: bytes, tmp: Path) -> None:
         finally:
             os.close(fd)
         publish(staged, final)
+
+
+def remove_tree(path: Path) -> bool:
+    """Remove a directory tree, or what is left of it, as deep as it may be; links in it are removed, not followed.
+
+    What cannot be removed must keep nobody from going on: it is written to the log, and left.
+
+    :return: whether nothing is left.
+    """
+    try:
+        trees.remove(path)
+    except OSError as exc:
+        log.warning("cannot remove a directory tree completely", extra={"path": str(path), "error": str(exc)})
+        return False
+    return True

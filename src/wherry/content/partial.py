@@ -1,8 +1,8 @@
-"""Blobs that are being fetched, kept across everything that may interrupt that: an abort, a crash, a restart.
+"""Partial downloads: blobs that are being fetched, kept across an abort, a crash and a restart.
 
 ``partial/<algorithm>-<hex>`` holds a blob's first bytes, or all of it until the image that it belongs to is complete.
-Nothing here is trusted: whoever takes it up again verifies the whole. What nobody took up for a week goes at the next
-start, and what nobody took up for a day with a prune.
+Nothing here is trusted: a resumed download is verified as a whole. A file that was not written to for a week is removed
+at the next start, after a day by a prune.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wherry.content.durable import disk_errors, write_all
 from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
-__all__ = ["LIFETIME", "PRUNED", "Growing", "Partial", "Partials"]
+__all__ = ["LIFETIME", "PRUNED", "Partial", "PartialReader", "Partials"]
 
 #: Seconds after which an interrupted download is given up, at the daemon's start.
 LIFETIME: Final = 7 * 24 * 3600.0
@@ -43,24 +43,24 @@ class Partials:
         return self.root / f"{digest.algorithm}-{digest.hex}"
 
     def open(self, digest: Digest, size: int) -> Partial:
-        """Go on with a blob, or begin it. Only one at a time may have it open; its user sees to that.
+        """Resume a blob's download, or begin it. The caller ensures that it is open once at a time.
 
         :param size: how many bytes it will have; a file that has more is begun anew.
         """
         return Partial(self.path(digest), digest, size)
 
     def walk(self) -> Iterator[tuple[Digest, int]]:
-        """All that is there, with the bytes that each takes."""
+        """All partial downloads, with their sizes in bytes."""
         for entry in os.scandir(self.root):
             with suppress(InvalidInput, FileNotFoundError):
                 yield Digest(entry.name.replace("-", ":", 1)), entry.stat().st_size
 
     def remove(self, digest: Digest) -> None:
-        """Throw away what there is of a blob."""
+        """Remove a partial download, if there is one."""
         self.path(digest).unlink(missing_ok=True)
 
     def expire(self, lifetime: float = LIFETIME) -> int:
-        """Throw away what nobody wrote to for a while, and what has no business here.
+        """Remove partial downloads that were not written to for a while, and foreign files.
 
         :param lifetime: seconds.
         :return: the bytes that this gave back.
@@ -77,7 +77,7 @@ class Partials:
 
 
 class Partial:
-    """One blob on its way; written by one, read meanwhile by another.
+    """One partial download; one thread writes it while another reads.
 
     :ivar received: how many of its bytes are there.
     """
@@ -113,17 +113,17 @@ class Partial:
             self._changed.notify_all()
 
     def abandon(self, failure: BaseException) -> None:
-        """No more will come: readers get `failure` where they would wait."""
+        """End the download: readers get `failure` where they would wait."""
         with self._changed:
             self._failure = failure
             self._changed.notify_all()
 
-    def reader(self) -> Growing:
-        """Read it from its beginning, also what is not there yet."""
-        return Growing(self, os.dup(self._fd))
+    def reader(self) -> PartialReader:
+        """Open a reader at the beginning; it waits for bytes that are not there yet."""
+        return PartialReader(self, os.dup(self._fd))
 
-    def wait_beyond(self, reader: Growing) -> int:
-        """Wait for more bytes than a reader has read; says how many there are, which is no more only at the end."""
+    def wait_beyond(self, reader: PartialReader) -> int:
+        """Wait until there are bytes beyond the reader's position, or the end; returns the number received."""
         with self._changed:
             while self.received <= reader.position < self.size:
                 failure = self._failure or reader.failure
@@ -132,8 +132,8 @@ class Partial:
                 self._changed.wait()
             return self.received
 
-    def stop(self, reader: Growing, failure: BaseException) -> None:
-        """Let one reader get `failure` where it waits, or reads the next time."""
+    def stop(self, reader: PartialReader, failure: BaseException) -> None:
+        """Make one reader raise `failure`, where it waits or at its next read."""
         with self._changed:
             reader.failure = failure
             self._changed.notify_all()
@@ -145,8 +145,8 @@ class Partial:
             os.close(fd)
 
 
-class Growing:
-    """A file that is read while it is written; :meth:`read` waits where the writer is behind.
+class PartialReader:
+    """Reads a partial download while it is written; :meth:`read` waits where the writer is behind.
 
     :ivar position: how far the reader got.
     :ivar failure: what it is to end with.
@@ -170,8 +170,8 @@ class Growing:
         self.position += len(data)
         return data
 
-    def again(self) -> Growing:
-        """The same reader, at the beginning."""
+    def rewound(self) -> PartialReader:
+        """The same reader, set back to the beginning."""
         self.position = 0
         return self
 

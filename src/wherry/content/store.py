@@ -163,7 +163,7 @@ class ContentStore:
             return staged.commit(digest, size)
 
     def temporary(self) -> Path:
-        """A name for an unfinished file of somebody's; what a crash leaves of it goes at the next start."""
+        """A name for an unfinished file, removed at the next start after a crash."""
         return temporary_name(self._tmp, "blob")
 
     def adopt(self, path: Path, digest: Digest) -> None:
@@ -231,11 +231,15 @@ class ContentStore:
         self.path(digest).unlink(missing_ok=True)
 
     def walk(self) -> Iterator[tuple[Digest, int]]:
-        """All blobs with their sizes; what is no blob is passed over."""
+        """All blobs with their sizes; other files are ignored."""
         for algorithm in sorted(self._blobs.iterdir()):
             for entry in os.scandir(algorithm):
                 with suppress(InvalidInput, FileNotFoundError):
                     yield Digest(f"{algorithm.name}:{entry.name}"), entry.stat().st_size
+
+    def total(self) -> int:
+        """The bytes of all blobs."""
+        return sum(size for _, size in self.walk())
 
     def path(self, digest: Digest) -> Path:
         """Where a blob is, or would be."""

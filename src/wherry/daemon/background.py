@@ -1,4 +1,4 @@
-"""Going to the background: the command returns when the daemon answers, or says why it does not."""
+"""Daemonize: the command returns when the daemon answers, or with its error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from wherry import legible
 
 if TYPE_CHECKING:
     from wherry.daemon.options import Options
@@ -15,7 +17,7 @@ LOG_NAME: Final = "wherryd.log"
 
 
 class Background:
-    """What the daemon in the background tells the command that started it."""
+    """The channel from a daemon in the background to the command that started it."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -38,7 +40,7 @@ class Background:
 def go(options: Options) -> Background:
     """Return in the background, in a session of its own.
 
-    The calling process stays until it is told how it went, and ends. Call it before there are threads. Standard error
+    The calling process waits for the outcome, and ends. Call it before there are threads. Standard error
     becomes ``<exec-root>/wherryd.log``.
     """
     read_end, write_end = os.pipe()
@@ -61,7 +63,7 @@ def _report(read_end: int) -> NoReturn:
     if word == _READY:
         os._exit(0)
     sentence = word.decode(errors="replace") or "the daemon ended before it answered; its log has the reason"
-    sys.stderr.write(f"wherryd: {sentence}\n")
+    sys.stderr.write(f"wherryd: {legible.lines(sentence)}\n")
     sys.stderr.flush()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""Where the daemon listens: unix sockets, sockets that systemd opened, TCP with mutual TLS."""
+"""Listeners: unix sockets, sockets from systemd, TCP with mutual TLS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Listener:
 
 
 def open_listeners(options: Options, environment: Mapping[str, str]) -> list[Listener]:
-    """Return a listener for every place that the daemon was told.
+    """Return a listener for every address in the options.
 
     :raises InvalidInput: a host that is not understood, or TCP without mutual TLS.
     :raises Conflict: somebody else listens there.
@@ -114,7 +114,7 @@ def _bind(listener: socket.socket, path: Path) -> None:
 
 
 def _make_way(path: Path) -> None:
-    """Remove a socket that nobody listens on; refuse to take a living one, or a file that is no socket."""
+    """Remove a stale socket; refuse one that is in use, or a file that is no socket."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise Conflict(f"unable to listen on unix://{path}: the file exists and is not a socket")

@@ -17,7 +17,7 @@ OWNER: Final = "data-root"
 
 
 class DataRootLock:
-    """Holds ``<data-root>/lock`` as long as the process lives; the file says who holds it."""
+    """Holds ``<data-root>/lock`` for the life of the process; the file contains its PID."""
 
     def __init__(self, data_root: Path) -> None:
         """Take the lock, or refuse.
@@ -31,8 +31,8 @@ class DataRootLock:
             holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._fd)
             raise Conflict(f"the data root {data_root} is in use by another daemon (pid {holder})") from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # the disk is full: the lock holds all the same, it only does not say for whom
+            os.ftruncate(self._fd, os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0))
 
     def release(self) -> None:
         """Let the next daemon in."""
@@ -82,7 +82,7 @@ class ExecRootLock:
             link.symlink_to(wanted)
 
     def release(self) -> None:
-        """Let the next daemon in; where nothing else is left (no keeper, no containers) the exec root goes as well."""
+        """Release the lock; remove the exec root if nothing else is left in it (no keeper, no containers)."""
         with suppress(OSError):
             if not set(os.listdir(self._exec_root)) - {"wherryd.log", OWNER}:
                 for name in ("wherryd.log", OWNER):

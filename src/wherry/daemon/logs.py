@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Final
 
+from wherry import legible
+
 _LEVELS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -14,21 +16,26 @@ _LEVELS: Final = {
     "error": logging.ERROR,
     "fatal": logging.CRITICAL,
 }
+_LONGEST: Final = 4096  # characters of a message, or a value: what callers sent may be quoted in it
+_LONGEST_TRACEBACK: Final = 32768
 _WORDS: Final = {logging.WARNING: "warn", logging.CRITICAL: "fatal"}
 #: What every record has; everything else was given with ``extra=`` and is shown.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class LineFormatter(logging.Formatter):
-    """One line a record; a traceback follows on lines of its own."""
+    """One line a record, whatever a caller's path or a registry's reason holds; a traceback follows, set in."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         level = _WORDS.get(record.levelno, record.levelname.lower())
-        words = [_time(record.created), level, record.getMessage()]
+        words = [_time(record.created), level, legible.line(legible.bounded(record.getMessage(), _LONGEST))]
         words += [f"{key}={_value(value)}" for key, value in vars(record).items() if key not in _STANDARD]
-        line = " ".join(words)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        text = " ".join(words)
+        if not record.exc_info:
+            return text
+        traceback = legible.bounded(self.formatException(record.exc_info), _LONGEST_TRACEBACK)
+        return f"{text}\n  | {legible.lines(traceback)}"
 
 
 def _time(seconds: float) -> str:
@@ -37,8 +44,21 @@ def _time(seconds: float) -> str:
 
 
 def _value(value: object) -> str:
-    text = str(value)
-    return f'"{text}"' if not text or any(character.isspace() for character in text) else text
+    text = legible.line(legible.bounded(str(value), _LONGEST))
+    return '"{}"'.format(text.replace('"', '\\"')) if not text or any(one.isspace() for one in text) else text
+
+
+class _NoRequest(logging.Filter):
+    """What aiohttp says of bytes that are no request is for who debugs, and a line: any caller could fill the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if "HttpProcessingError" not in {kind.__name__ for kind in type(error).__mro__}:  # importing it takes a while
+            return True
+        record.levelno, record.levelname, record.exc_info = logging.DEBUG, "DEBUG", None
+        record.msg, record.args = "refused what is no request", ()
+        record.error = str(error)
+        return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def configure(level: str) -> None:
@@ -49,6 +69,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=_LEVELS[level], handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(_NoRequest())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.captureWarnings(True)
 

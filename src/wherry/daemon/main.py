@@ -9,7 +9,9 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from wherry.daemon import background, logs, options
+from wherry import legible
+from wherry.daemon import background, logs
+from wherry.daemon.options import Options, parse
 from wherry.errors import SystemFault, WherryError
 
 if TYPE_CHECKING:
@@ -17,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon until it is told to end.
+    """Run the daemon until it is asked to end.
 
     :param arguments: without the program's name; by default the command line's.
     :returns: the exit code: 0, or 1 after an error, which was written to standard error.
     """
     channel = background.Background(-1)
     try:
-        told = options.parse(sys.argv[1:] if arguments is None else arguments)
+        options = parse(sys.argv[1:] if arguments is None else arguments)
         _require_root()
-        if told.daemonize:
-            channel = background.go(told)
-        _run(told, channel)
+        if options.daemonize:
+            channel = background.go(options)
+        _run(options, channel)
     except WherryError as error:
         return _fail(channel, error)
     except OSError as error:
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(channel: background.Background, error: WherryError) -> int:
     channel.failed(str(error))
-    sys.stderr.write(f"wherryd: {error}\n")
+    sys.stderr.write(f"wherryd: {legible.lines(str(error))}\n")
     return 1
 
 
@@ -47,20 +49,21 @@ def _require_root() -> None:
         raise SystemFault("wherryd needs to be root", hint="start it with sudo, or as a service")
 
 
-def _run(told: options.Options, channel: background.Background) -> None:
+def _run(options: Options, channel: background.Background) -> None:
     """Prepare the process, then serve."""
-    logs.configure(told.log_level)
+    logs.configure(options.log_level)
     _raise_file_limit()
+    _be_spared()
     os.umask(0o022)
-    from wherry.daemon import ground  # noqa: PLC0415 - `--help` and a wrong flag need not load any of this
+    from wherry.daemon import startup  # noqa: PLC0415 - `--help` and a wrong flag need not load any of this
 
-    with ground.taken(told) as held:
+    with startup.acquire(options) as acquired:
         import asyncio  # noqa: PLC0415 - as above
 
         with _no_certificate_authorities():
             from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
 
-        asyncio.run(serve(told, channel, held))
+        asyncio.run(serve(options, channel, acquired))
     logging.getLogger("wherry.daemon").info("ended")
 
 
@@ -69,7 +72,7 @@ def _no_certificate_authorities() -> Iterator[None]:
     """Keep aiohttp from reading all of the machine's certificate authorities when it is imported.
 
     It does so for clients, and the daemon is a server until something is pulled; it is a tenth of the time until the
-    first answer, and 2 MB. Who needs them makes a context of its own (`wherry.registry.client.endpoints`).
+    first answer, and 2 MB. Who needs them makes a context of its own (`wherry.distribution.client.endpoints`).
     """
     names = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}  # see SSL_CTX_set_default_verify_paths(3)
     former = {name: os.environ.get(name) for name in names}
@@ -89,6 +92,19 @@ def _raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _be_spared(score: int = -500) -> None:
+    """Be no early victim when memory is short, as dockerd is none; containers get scores of their own.
+
+    Without CAP_SYS_RESOURCE it stays as it is.
+
+    :param score: see proc(5), ``oom_score_adj``; a lower one stays.
+    """
+    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        if int(file.read()) > score:
+            file.seek(0)
+            file.write(str(score))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What ``wherryd`` is told about networks; names and meanings are dockerd's (``dockerd(8)``, ``daemon.json``)."""
+"""Network options of ``wherryd``; names and meanings are dockerd's (``dockerd(8)``, ``daemon.json``)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry.daemon.option import Option
-from wherry.engine.settings import NetworkOptions
 from wherry.errors import InvalidInput
+from wherry.network.model import NetworkOptions, PoolSetting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,9 @@ NETWORK_OPTIONS: Final = (
         "POOL",
     ),
     Option(("--default-gateway",), "default-gateway", "text", "the router of the default bridge's containers", "IP"),
-    Option(("--default-gateway-v6",), "default-gateway-v6", "text", "the same for IPv6", "IP"),
+    Option(
+        ("--default-gateway-v6",), "default-gateway-v6", "text", "the same for IPv6", "IP", field="default_gateway6"
+    ),
     Option(
         ("--default-network-opt",),
         "default-network-opts",
@@ -32,13 +34,34 @@ NETWORK_OPTIONS: Final = (
         "OPTION",
     ),
     Option(("--dns",), "dns", "list", "a name server for containers (repeatable)", "IP"),
-    Option(("--dns-opt",), "dns-opts", "list", "a resolver option for containers (repeatable)", "OPTION"),
+    Option(
+        ("--dns-opt",),
+        "dns-opts",
+        "list",
+        "a resolver option for containers (repeatable)",
+        "OPTION",
+        field="dns_options",
+    ),
     Option(("--dns-search",), "dns-search", "list", "a domain to complete short names with (repeatable)", "DOMAIN"),
     Option(("--fixed-cidr",), "fixed-cidr", "text", "the default bridge's addresses for containers", "CIDR"),
-    Option(("--fixed-cidr-v6",), "fixed-cidr-v6", "text", "the same for IPv6", "CIDR"),
-    Option(("--host-gateway-ip",), "host-gateway-ips", "list", "what host-gateway means in --add-host", "IP"),
+    Option(("--fixed-cidr-v6",), "fixed-cidr-v6", "text", "the same for IPv6", "CIDR", field="fixed_cidr6"),
+    Option(
+        ("--host-gateway-ip",),
+        "host-gateway-ips",
+        "list",
+        "what host-gateway means in --add-host",
+        "IP",
+        field="host_gateway_ips",
+    ),
     Option(("--icc",), "icc", "switch", "containers on the default bridge reach one another (default true)"),
-    Option(("--ip",), "ip", "text", "where ports are published that name no address (default 0.0.0.0)", "IP"),
+    Option(
+        ("--ip",),
+        "ip",
+        "text",
+        "where ports are published that name no address (default 0.0.0.0)",
+        "IP",
+        field="host_address",
+    ),
     Option(("--ip-forward",), "ip-forward", "switch", "switch forwarding on in the kernel (default true)"),
     Option(
         ("--ip-forward-no-drop",),
@@ -47,18 +70,11 @@ NETWORK_OPTIONS: Final = (
         "with --ip-forward: let the host route between its other links, too",
     ),
     Option(("--ip-masq",), "ip-masq", "switch", "containers reach outside with the host's address (default true)"),
-    Option(("--ipv6",), "ipv6", "switch", "IPv6 on the default bridge (default: when the host has it)"),
+    Option(("--ipv6",), "ipv6", "switch", "IPv6 on the default bridge (default false; one that has it keeps it)"),
     Option(("--mtu",), "mtu", "number", "MTU of containers' interfaces (default: the uplink's)", "BYTES"),
 )
 
-_RENAMED: Final = {
-    "default_gateway_v6": "default_gateway6",
-    "fixed_cidr_v6": "fixed_cidr6",
-    "ip": "host_address",
-    "dns_opt": "dns_options",
-    "host_gateway_ip": "host_gateway_ips",
-}
-_LISTS: Final = frozenset(("dns", "dns_opt", "dns_search", "host_gateway_ip"))
+_PLAIN: Final = frozenset(("text", "number", "switch", "list"))
 
 
 def network_options(values: Mapping[str, Any]) -> NetworkOptions:
@@ -68,9 +84,9 @@ def network_options(values: Mapping[str, Any]) -> NetworkOptions:
     """
     given: dict[str, Any] = {}
     for option in NETWORK_OPTIONS:
-        if option.name in values and option.kind in ("text", "number", "switch", "list"):
+        if option.name in values and option.kind in _PLAIN:
             value = values[option.name]
-            given[_RENAMED.get(option.name, option.name)] = tuple(value) if option.name in _LISTS else value
+            given[option.field or option.name] = tuple(value) if option.kind == "list" else value
     for name in ("dns", "host_gateway_ips"):
         for text in given.get(name, ()):
             _check_address(text, name)
@@ -84,7 +100,7 @@ def network_options(values: Mapping[str, Any]) -> NetworkOptions:
 
 
 def _check_address(text: str, option: str) -> None:
-    from ipaddress import ip_address  # noqa: PLC0415 - a daemon that is told nothing starts without
+    from ipaddress import ip_address  # noqa: PLC0415 - not needed by a daemon without such options
 
     try:
         ip_address(text)
@@ -92,12 +108,17 @@ def _check_address(text: str, option: str) -> None:
         raise InvalidInput(f'invalid value "{text}" for "{option.replace("_", "-")}": it is no IP address') from None
 
 
-def _pool(text: str) -> tuple[str, int]:
+def _pool(text: str) -> PoolSetting:
     """``base=10.10.0.0/16,size=24``."""
+    from ipaddress import ip_network  # noqa: PLC0415 - not needed by a daemon without such options
+
     fields = dict(field.strip().partition("=")[::2] for field in text.split(","))
     if set(fields) != {"base", "size"} or not fields["size"].isdecimal():
         raise InvalidInput(f'invalid default address pool "{text}": it must be base=CIDR,size=BITS')
-    return fields["base"], int(fields["size"])
+    try:
+        return PoolSetting(ip_network(fields["base"]), int(fields["size"]))
+    except ValueError as exc:
+        raise InvalidInput(f'invalid address pool "{fields["base"]}"', cause=str(exc)) from exc
 
 
 def _by_driver(texts: list[str]) -> dict[str, dict[str, str]]:

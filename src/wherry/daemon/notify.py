@@ -1,4 +1,4 @@
-"""Telling systemd how it goes (sd_notify(3))."""
+"""Report the daemon's state to systemd (sd_notify(3))."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ class Option:
     kind: str  #: ``text``, ``number``, ``switch``, ``list``, ``map``, ``ulimits``, ``pools``, ``maps``
     help: str
     metavar: str = "TEXT"
+    field: str = ""  #: of the settings, where it has another name than the flag
 
     @property
     def name(self) -> str:

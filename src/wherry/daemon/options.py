@@ -1,4 +1,4 @@
-"""What ``wherryd`` is told: one table of options, which flags and configuration file both come from.
+"""The options of ``wherryd``: one table, from which both the flags and the configuration file come.
 
 The names are dockerd's where the meaning is the same (``dockerd(8)``, ``daemon.json``). As with dockerd an option may
 stand on the command line or in the file, not in both: which of the two counts would be a guess.
@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from wherry import __version__
 from wherry.daemon.network_options import NETWORK_OPTIONS, network_options
 from wherry.daemon.option import Option
-from wherry.engine.settings import DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, RegistryOptions, Settings, Ulimit
+from wherry.docker.units import parse_size
+from wherry.engine.settings import (
+    DEFAULT_DATA_ROOT,
+    DEFAULT_EXEC_ROOT,
+    DEFAULT_LOG_DRIVER,
+    RegistryOptions,
+    Settings,
+    Ulimit,
+)
 from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -24,7 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG_FILE: Final = Path("/etc/wherry/daemon.json")
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
-_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything that the daemon was told."""
+    """All options of the daemon."""
 
     settings: Settings
     hosts: tuple[str, ...]
@@ -275,8 +282,8 @@ def _settings(values: dict[str, Any]) -> Settings:
         "labels": _labels(values.get("label", [])),
         "debug": values.get("debug"),
         "shutdown_timeout": values.get("shutdown_timeout"),
-        "log_driver": values.get("log_driver"),
-        "log_options": dict(_pair(text, "log option") for text in values.get("log_opt", [])),
+        "log_driver": values.get("log_driver") or None,
+        "log_options": _log_options(values),
         "cgroup_parent": values.get("cgroup_parent"),
         "shm_size": size(values["default_shm_size"]) if "default_shm_size" in values else None,
         "ulimits": tuple(_ulimit(text) for text in values.get("default_ulimit", [])),
@@ -287,6 +294,17 @@ def _settings(values: dict[str, Any]) -> Settings:
         "registries": _registries(values),
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _log_options(values: dict[str, Any]) -> dict[str, str]:
+    given = dict(_pair(text, "log option") for text in values.get("log_opt", []))
+    driver = values.get("log_driver") or DEFAULT_LOG_DRIVER
+    if given or driver != DEFAULT_LOG_DRIVER:
+        from wherry.engine.log_drivers.config import check_log_options  # noqa: PLC0415 - expressions, only when needed
+        from wherry.engine.log_drivers.table import find_log_driver  # noqa: PLC0415
+
+        check_log_options(given, find_log_driver(driver))
+    return given
 
 
 def _registries(values: dict[str, Any]) -> RegistryOptions:
@@ -343,10 +361,10 @@ def size(text: str) -> int:
     :param text: ``"64m"``, ``"1.5g"``, ``"1024"``; units are powers of 1024.
     :raises InvalidInput: it is not one.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", text.strip().lower())
-    if not match:
-        raise InvalidInput(f"invalid size: '{text}'")
-    return int(float(match[1]) * _UNITS[match[2]])
+    try:
+        return parse_size(text.strip())
+    except ValueError as exc:
+        raise InvalidInput(f"invalid size: '{text}'") from exc
 
 
 def _log_level(values: dict[str, Any], default: str) -> str:

@@ -1,4 +1,4 @@
-"""The daemon's life: open the engine, answer, end."""
+"""The daemon: open the engine, serve, end."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import gc
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wherry import __version__
-from wherry.api.app import Api, make_api
-from wherry.daemon import logs, options
+from wherry.api.app import make_api
+from wherry.api.http.server import Api
+from wherry.daemon import logs
 from wherry.daemon.listeners import BACKLOG, Listener
 from wherry.daemon.notify import notify
+from wherry.daemon.options import reread
 from wherry.engine.engine import Engine
 from wherry.errors import WherryError
 
@@ -22,20 +24,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry.daemon.background import Background
-    from wherry.daemon.ground import Ground
     from wherry.daemon.options import Options
+    from wherry.daemon.startup import Acquired
+    from wherry.serving import Acceptor
 
 log = logging.getLogger(__name__)
+
+MOST_CONNECTIONS: Final = 1024  #: over TCP; each costs 0.3 MB
 
 
 class Daemon:
     """Listeners, an engine behind them, and the wish to end."""
 
-    def __init__(self, told: Options, engine: Engine, listeners: list[Listener]) -> None:
-        self._told = told
+    def __init__(self, options: Options, engine: Engine, listeners: list[Listener]) -> None:
+        self._options = options
         self._engine = engine
         self._listeners = listeners
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | Acceptor] = []
         self._api: Api | None = None
         self._end = asyncio.Event()
         self._killed = False
@@ -71,7 +76,7 @@ class Daemon:
         return left
 
     async def close(self) -> None:
-        """Answer no more, and let go of the containers, which go on."""
+        """Stop answering, and close the engine; containers keep running."""
         self._stop_listening()
         if self._api is not None:
             await self._api.close()
@@ -87,34 +92,43 @@ class Daemon:
     def _reload(self) -> None:
         """Read the configuration file again (SIGHUP): log level, debug and labels."""
         try:
-            self._told = options.reread(self._told)
+            self._options = reread(self._options)
         except WherryError as error:
             log.error("unable to reload the configuration", extra={"error": str(error)})  # noqa: TRY400 - a person's mistake
             return
-        logs.set_level(self._told.log_level)
-        self._engine.settings = self._told.settings
-        log.info("reloaded the configuration", extra={"level": self._told.log_level})
+        logs.set_level(self._options.log_level)
+        self._engine.reload(self._options.settings)
+        log.info("configuration reloaded", extra={"level": self._options.log_level})
 
 
-async def _accept(loop: asyncio.AbstractEventLoop, api: Api, listener: Listener) -> asyncio.Server:
-    """Answer on a listener. Not by `create_unix_server`, which since 3.13 would remove a socket that is systemd's."""
-    return await loop.create_server(api.connection, sock=listener.socket, ssl=listener.tls, backlog=BACKLOG)
+async def _accept(loop: asyncio.AbstractEventLoop, api: Api, listener: Listener) -> asyncio.Server | Acceptor:
+    """Answer on a listener. Not by `create_unix_server`, which since 3.13 would remove a socket that is systemd's.
+
+    On TCP, clients have to show a certificate first, and the number of connections and handshakes is bounded.
+    """
+    if listener.tls is None:
+        return await loop.create_server(api.connection, sock=listener.socket, backlog=BACKLOG)
+    from wherry.serving import Acceptor, Bounds  # noqa: PLC0415 - nearly no daemon listens on TCP
+
+    acceptor = Acceptor(listener.socket, api.connection, Bounds(MOST_CONNECTIONS), listener.tls)
+    acceptor.start()
+    return acceptor
 
 
-async def serve(told: Options, channel: Background, ground: Ground) -> None:
+async def serve(options: Options, channel: Background, acquired: Acquired) -> None:
     """Run the daemon until it is asked to end.
 
-    :param told: what it was told.
+    :param options: the command line's and the configuration file's.
     :param channel: who waits for it to answer.
-    :param ground: what it has taken hold of.
+    :param acquired: its sockets, and the thread that finds the keeper.
     :raises WherryError: it cannot start.
     """
-    settings = told.settings
-    daemon = Daemon(told, await Engine.open(settings, ground.keeper.join), ground.listeners)
+    settings = options.settings
+    daemon = Daemon(options, await Engine.open(settings, acquired.keeper.join), acquired.listeners)
     try:
         await daemon.start()
-        _write_pid(told.pid_file)
-        _settle()
+        _write_pid(options.pid_file)
+        _freeze_objects()
         notify("READY=1", os.environ)
         channel.ready()
         log.info("ready", extra={"version": __version__, "pid": os.getpid(), "data_root": settings.data_root})
@@ -125,11 +139,14 @@ async def serve(told: Options, channel: Background, ground: Ground) -> None:
 
 
 def _write_pid(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{os.getpid()}\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{os.getpid()}\n")
+    except OSError as error:  # a full disk is no reason not to work: who makes room needs a daemon for it
+        log.warning("cannot write the PID file", extra={"path": path, "error": str(error)})
 
 
-def _settle() -> None:
-    """What was loaded so far stays: the garbage collector need not look at it again."""
+def _freeze_objects() -> None:
+    """Exempt what was loaded so far from garbage collection: it stays."""
     gc.collect()
     gc.freeze()

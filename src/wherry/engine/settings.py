@@ -1,4 +1,4 @@
-"""What an engine is told at its start, as one frozen value.
+"""The settings of an engine, as one frozen value.
 
 The daemon makes it out of flags and the configuration file (:mod:`wherry.daemon.options`); a program that embeds the
 engine makes it itself. Nothing in here is read from the environment, and nothing is changed afterwards: a reload
@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wherry.network.model import NetworkOptions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_DATA_ROOT: Final = Path("/var/lib/wherry")
 DEFAULT_EXEC_ROOT: Final = Path("/run/wherry")
+DEFAULT_LOG_DRIVER: Final = "json-file"
 MEBIBYTE: Final = 1 << 20
 
 
@@ -28,32 +31,6 @@ class Ulimit:
     name: str  #: as in ``setrlimit(2)``, lower case and without ``RLIMIT_``: ``"nofile"``
     soft: int  #: -1 means unlimited
     hard: int  #: -1 means unlimited
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkOptions:
-    """What the daemon was told about networks; the names and meanings are those of dockerd's options."""
-
-    bridge: str = ""  #: an existing bridge for the default network; ``none``: no default network
-    bip: str = ""  #: the default bridge's address with its prefix length
-    bip6: str = ""
-    fixed_cidr: str = ""  #: the part of the default bridge's subnet that containers get addresses from
-    fixed_cidr6: str = ""
-    default_gateway: str = ""
-    default_gateway6: str = ""
-    pools: tuple[tuple[str, int], ...] = ()  #: ``default-address-pools``: base and size of each subnet
-    ipv6: bool | None = None  #: on the default bridge; None: when the host has it
-    mtu: int = 0  #: bytes; 0: the uplink's
-    icc: bool = True  #: containers on the default bridge reach one another
-    ip_forward: bool = True
-    ip_forward_no_drop: bool = False
-    ip_masq: bool = True
-    host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address
-    default_options: Mapping[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver
-    dns: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
-    dns_search: tuple[str, ...] = ()
-    host_gateway_ips: tuple[str, ...] = ()  #: what ``--add-host NAME:host-gateway`` means
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +54,7 @@ class Settings:
     debug: bool = False  #: shown by ``info``; the log level itself is the daemon's matter
     shutdown_timeout: int = 15  #: seconds that containers get to end at a shutdown with ``kill``
 
-    log_driver: str = "json-file"  #: ``json-file`` and ``local`` are names for wherry's own segments; or ``none``
+    log_driver: str = DEFAULT_LOG_DRIVER  #: one of `wherry.engine.log_drivers.table.LOG_DRIVERS`
     log_options: Mapping[str, str] = field(default_factory=dict)  #: ``max-size``, ``max-file``, ``mode`` ...
     cgroup_parent: str = ""  #: empty: the engine's own default
     shm_size: int = 64 * MEBIBYTE  #: bytes of ``/dev/shm``

@@ -11,10 +11,10 @@ from typing import Final
 
 from wherry.content.store import MAX_DOCUMENT, ContentStore, Staged
 from wherry.errors import CorruptData, InvalidInput
-from wherry.layers.entry import Kind, clean_name
 from wherry.layers.limits import Limits
 from wherry.layers.source import Reader, Source
-from wherry.layers.tar_reader import TarReader
+from wherry.layers.tar.entry import Kind, clean_name
+from wherry.layers.tar.reader import TarReader
 from wherry.oci.digest import Digest
 
 __all__ = ["ImageArchive"]
@@ -125,4 +125,4 @@ class ImageArchive:
 
 def _clean(name: str | bytes) -> str:
     raw = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
-    return clean_name(raw).decode("utf-8", "surrogateescape")
+    return clean_name(raw, strict=True).decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Which images there are, and what they are called: rows in the database, values in memory.
+"""The catalogue of images and their names: rows in the database, values in memory.
 
 All look-ups come from memory and take microseconds, so they may be made anywhere. Changes go to the database first. A
 configuration is decoded once, when its image comes or the daemon starts.
@@ -14,43 +14,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from sqlite3 import Connection
 from typing import Final
 
 from wherry.content.store import ContentStore
-from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.database.database import Database, understanding
+from wherry.docker.reference import Reference
+from wherry.errors import CorruptData, InvalidInput, NotFound, OutOfSpace
 from wherry.images.image import Image
-from wherry.images.references import References, Target, blob, layer
-from wherry.layers.database import Database
+from wherry.images.reference_counts import ReferenceCounts, Target, blob, layer
 from wherry.layers.store import LayerStore
-from wherry.oci.digest import Digest, chain_id
+from wherry.oci.digest import Digest, chain_id_of
 from wherry.oci.image_config import parse_config
 from wherry.oci.manifest import Descriptor, DescriptorPlatform, Manifest, parse_manifest_or_index
 from wherry.oci.media_types import OCI_MANIFEST
-from wherry.oci.reference import Reference
 
-__all__ = ["RESERVED", "SCHEMA", "Catalog", "no_such_image"]
+__all__ = ["RESERVED", "Catalog", "no_such_image"]
 
 log = logging.getLogger(__name__)
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS images (
-    id TEXT PRIMARY KEY,
-    manifest TEXT NOT NULL,
-    added INTEGER NOT NULL,
-    parts TEXT NOT NULL,
-    built_in INTEGER NOT NULL,
-    removed INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS names (
-    name TEXT PRIMARY KEY,
-    image TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS indexes (
-    name TEXT PRIMARY KEY,
-    digest TEXT NOT NULL
-) WITHOUT ROWID;
-"""
 
 #: The built-in image's name; nothing else may have it.
 RESERVED: Final = Reference.parse("host:latest")
@@ -67,21 +50,24 @@ def no_such_image(what: str) -> NotFound:
 class Catalog:
     """Images and names. Safe to use from several threads.
 
-    :param database: with the tables of `SCHEMA`.
+    :param database: the engine's.
     """
 
-    def __init__(self, database: Database, content: ContentStore, layers: LayerStore, references: References) -> None:
+    def __init__(
+        self, database: Database, content: ContentStore, layers: LayerStore, references: ReferenceCounts
+    ) -> None:
         self._database = database
         self._content = content
         self._layers = layers
         self._references = references
-        self._claims: Counter[Digest] = Counter()
+        self._pins: Counter[Digest] = Counter()
         self._deciding = threading.Lock()  # held for microseconds: the event loop takes it, too
         self._lock = threading.RLock()
         self._images: dict[Digest, Image] = {}
         self._names: dict[Reference, Digest] = {}
         self._indexes: dict[Reference, Digest] = {}
         self.damaged: dict[str, str] = {}
+        self._unreadable: set[str] = set()  # owners of references whose rows are not understood
         self._read()
 
     # --- looking ----------------------------------------------------------------------------------
@@ -137,7 +123,7 @@ class Catalog:
         return None
 
     def _by_short_id(self, text: str) -> Image | None:
-        """The one image whose ID begins so; several are as good as none, as in Docker."""
+        """The image with this ID prefix; None when it is ambiguous, as in Docker."""
         match = _SHORT_ID.fullmatch(text)
         if match is None:
             return None
@@ -160,34 +146,34 @@ class Catalog:
     # --- changing ---------------------------------------------------------------------------------
 
     @contextmanager
-    def claim(self, text: str) -> Iterator[Image]:
-        """Find an image and keep it from being removed: for who is about to become a user of it, but isn't one yet.
+    def pin(self, text: str) -> Iterator[Image]:
+        """Find an image and pin it, so that it is not removed before its new user has a row.
 
         Quick, so it may be used on an event loop. The errors are those of `resolve`.
         """
         with self._deciding:
             image = self.resolve(text)
-            self._claims[image.id] += 1
+            self._pins[image.id] += 1
         try:
             yield image
         finally:
-            self._unclaim(image.id)
+            self._unpin(image.id)
 
     @contextmanager
-    def arriving(self, identifier: Digest) -> Iterator[None]:
-        """Between an image's coming and its getting names, nobody who removes the same image takes it away again."""
+    def pin_id(self, identifier: Digest) -> Iterator[None]:
+        """Pin an image by its ID: protect it from removal between being stored and being named."""
         with self._deciding:
-            self._claims[identifier] += 1
+            self._pins[identifier] += 1
         try:
             yield
         finally:
-            self._unclaim(identifier)
+            self._unpin(identifier)
 
-    def _unclaim(self, identifier: Digest) -> None:
+    def _unpin(self, identifier: Digest) -> None:
         with self._deciding:
-            self._claims[identifier] -= 1
-            if not self._claims[identifier]:
-                del self._claims[identifier]
+            self._pins[identifier] -= 1
+            if not self._pins[identifier]:
+                del self._pins[identifier]
 
     def add(
         self,
@@ -199,7 +185,7 @@ class Catalog:
         built_in: bool = False,
         also: Iterable[Digest] = (),
     ) -> Image:
-        """Make an image known whose blobs and layers are all there. One that is known already just comes back.
+        """Add an image whose blobs and layers are all stored; a known one is returned as it is.
 
         One of which a blob was lost takes the manifest, and with it the blobs, that it comes with now.
 
@@ -215,10 +201,13 @@ class Catalog:
             with self._database.transaction() as connection:
                 if image is not present:
                     dropped = self._references.drop(connection, identifier)
-                    connection.execute("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
+                    connection.execute(
+                        "REPLACE INTO images (id, manifest, added, parts, built_in, removed) VALUES (?, ?, ?, ?, ?, ?)",
+                        row,
+                    )
                 self._references.add(connection, identifier, [*_needs(image), *map(blob, also)])
             self._images[identifier] = image
-        self._references.collect(dropped)
+        self._references.delete_unreferenced(dropped)
         return image
 
     def is_complete(self, image: Image) -> bool:
@@ -229,7 +218,7 @@ class Catalog:
         )
 
     def name(self, identifier: Digest, name: Reference, index: Digest | None = None) -> Digest | None:
-        """Give an image a name, taking it from the one that had it; one that was removed meanwhile is back.
+        """Name an image, moving the name from another; a removed image becomes visible again.
 
         :param index: by which the image came under this name; it stays as long as the name.
         :return: the image that had it, unless it's the same.
@@ -237,7 +226,7 @@ class Catalog:
         with self._lock:
             former = self._names.get(name)
             with self._database.transaction() as connection:
-                connection.execute("REPLACE INTO names VALUES (?, ?)", (str(name), str(identifier)))
+                connection.execute("REPLACE INTO names (name, image) VALUES (?, ?)", (str(name), str(identifier)))
                 connection.execute("UPDATE images SET removed = 0 WHERE id = ?", (str(identifier),))
                 dropped = self._references.drop(connection, str(name))
                 # A digest is that of the manifest, or of the index that the name led through.
@@ -246,7 +235,7 @@ class Catalog:
             self._names[name] = identifier
             self._images[identifier] = replace(self._images[identifier], removed=False)
             self._refresh(identifier, former)
-        self._references.collect(dropped)
+        self._references.delete_unreferenced(dropped)
         return former if former != identifier else None
 
     def _note_index(self, connection: Connection, name: Reference, index: Digest | None) -> None:
@@ -254,11 +243,11 @@ class Catalog:
             connection.execute("DELETE FROM indexes WHERE name = ?", (str(name),))
             self._indexes.pop(name, None)
         else:
-            connection.execute("REPLACE INTO indexes VALUES (?, ?)", (str(name), str(index)))
+            connection.execute("REPLACE INTO indexes (name, digest) VALUES (?, ?)", (str(name), str(index)))
             self._indexes[name] = index
 
     def unname(self, name: Reference, owner: Digest) -> None:
-        """Take a name away from an image, unless another one has got it meanwhile."""
+        """Remove a name from an image, unless it has moved to another."""
         with self._lock:
             if self._names.get(name) != owner:
                 return
@@ -267,10 +256,16 @@ class Catalog:
                 self._note_index(connection, name, None)
                 dropped = self._references.drop(connection, str(name))
             self._refresh(self._names.pop(name, None))
-        self._references.collect(dropped)
+        self._references.delete_unreferenced(dropped)
+
+    def let_go(self, identifier: Digest, blobs: Iterable[Digest]) -> None:
+        """An image stays, but does not need these blobs any more."""
+        with self._lock, self._database.transaction() as connection:
+            dropped = self._references.drop_some(connection, identifier, map(blob, blobs))
+        self._references.delete_unreferenced(dropped)
 
     def retire(self, identifier: Digest, users: Callable[[Digest], Sequence[str]]) -> bool:
-        """Forget an image that has no names any more, and remove what only it needed.
+        """Remove an image without names, with everything that only it references.
 
         One that got a name in the last moment stays. While somebody uses it, or is about to, it stays for them, and
         for nobody else.
@@ -285,7 +280,7 @@ class Catalog:
                 if image.names:
                     return False
                 del self._images[identifier]
-                keep = bool(self._claims[identifier] or users(identifier))
+                keep = bool(self._pins[identifier] or users(identifier))
                 if keep:
                     self._images[identifier] = replace(image, names=(), removed=True)
             try:
@@ -293,7 +288,7 @@ class Catalog:
             except BaseException:
                 self._images[identifier] = image
                 raise
-        self._references.collect(dropped)
+        self._references.delete_unreferenced(dropped)
         return not keep
 
     def _forget(self, image: Image, *, keep: bool) -> list[Target]:
@@ -305,9 +300,9 @@ class Catalog:
             return self._references.drop(connection, image.id)
 
     def drop_damaged(self) -> None:
-        """Forget images whose parts are not all there any more, saying so in the log."""
+        """Remove images with missing parts, and log it."""
         for identifier, why in self.damaged.items():
-            log.warning("an image is damaged and was forgotten", extra={"image": identifier, "error": why})
+            log.warning("a damaged image was removed", extra={"image": identifier, "error": why})
             with self._database.transaction() as connection:
                 connection.execute(
                     "DELETE FROM indexes WHERE name IN (SELECT name FROM names WHERE image = ?)", (identifier,)
@@ -318,7 +313,7 @@ class Catalog:
         self.damaged.clear()
 
     def count_references(self) -> None:
-        """Write down what each image needs, where an earlier version did not."""
+        """Add references of images that an earlier version stored without them."""
         counted = self._references.owners()
         with self._database.transaction() as connection:
             for image in self.everything():
@@ -328,13 +323,19 @@ class Catalog:
                     if name.digest and str(name) not in counted:
                         self._references.add(connection, str(name), [blob(name.digest)])
             known = {image.id for image in self.everything()} | {str(name) for name in self._names}
-            for owner in counted - known:
+            for owner in counted - known - self._unreadable:
                 self._references.drop(connection, owner)
 
     def write_index(self) -> None:
-        """Bring ``index.json`` of the content store in step with the names."""
+        """Bring ``index.json`` of the content store in step with the names; it is there for other programs only.
+
+        On a full disk it stays as it is until the next change: what it would tell of has happened.
+        """
         with self._lock:
-            self._content.write_index([one for image in self for one in self.descriptors(image)])
+            try:
+                self._content.write_index([one for image in self for one in self.descriptors(image)])
+            except OutOfSpace as exc:
+                log.warning("the index of images is not up to date", extra={"error": str(exc)})
 
     def descriptors(self, image: Image, names: Iterable[Reference] | None = None) -> list[Descriptor]:
         """An image as ``index.json`` lists it: once for each name, or once without."""
@@ -354,14 +355,18 @@ class Catalog:
 
     def _read(self) -> None:
         for name, owner in self._database.rows("SELECT name, image FROM names"):
-            self._names[Reference.parse(name)] = Digest(owner)
+            with understanding("an image's name", name, partial(self._unreadable.update, (name, owner))):
+                self._names[Reference.parse(name)] = Digest(owner)
         for row in self._database.rows("SELECT id, manifest, added, parts, built_in, removed FROM images"):
-            try:
-                self._images[Digest(row[0])] = self._image(row)
-            except WherryError as exc:
-                self.damaged[row[0]] = str(exc)
+            with understanding("an image", row[0], partial(self._unreadable.add, row[0])):
+                try:
+                    self._images[Digest(row[0])] = self._image(row)
+                except (NotFound, CorruptData) as exc:  # a part is missing: what is left is of no use
+                    self.damaged[row[0]] = str(exc)
         for name, index in self._database.rows("SELECT name, digest FROM indexes"):
-            self._indexes[Reference.parse(name)] = Digest(index)
+            with understanding("an image's index", name, partial(self._unreadable.add, name)):
+                self._indexes[Reference.parse(name)] = Digest(index)
+        self._unreadable |= {str(name) for name, owner in self._names.items() if owner in self._unreadable}
         self._names = {name: owner for name, owner in self._names.items() if owner in self._images}
 
     def _image(self, row: tuple[str, str, int, str, int, int]) -> Image:
@@ -372,14 +377,14 @@ class Catalog:
         data = self._content.read(identifier)
         document = parse_config(data)
         ids = document.rootfs.diff_ids
-        chains = [chain_id(ids[: count + 1]) for count in range(len(ids))]
+        chain_ids = [chain_id_of(ids[: count + 1]) for count in range(len(ids))]
         return Image(
             identifier,
             manifest_digest,
             manifest,
             document,
             json.loads(data).get("config") or {},
-            tuple(self._layers.get(chain) for chain in chains),
+            tuple(self._layers.get(chain_id) for chain_id in chain_ids),
             self._layers.root,
             row[2],
             self._names_of(identifier),

@@ -1,15 +1,15 @@
-"""What names may be given, and what is asked of platforms."""
+"""Checks of image names and platforms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.catalog import RESERVED
 from wherry.images.image import Image
 from wherry.oci.platform import Platform
-from wherry.oci.reference import Reference
 
 __all__ = ["check_platform", "lacks_platform", "refuse_reserved", "writable_name"]
 

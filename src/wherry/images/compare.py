@@ -1,10 +1,10 @@
-"""What images have in common, and what tells them apart: by layers, and file by file."""
+"""Compare images: shared layers, and differences file by file."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +12,10 @@ from typing import Any, Final
 from wherry.content.durable import disk_errors
 from wherry.images.image import Image
 from wherry.layers.diff import ChangeKind, changes
-from wherry.layers.merged import MergedDirectory, MergedEntry
-from wherry.layers.overlay import OverlayMount
+from wherry.layers.overlay_paths import OverlayMount
+from wherry.layers.overlay_view import MergedEntry, MergedTree
 from wherry.layers.store import EMPTY_LAYER, Layer, LayerStore
+from wherry.linux.trees import unrolled
 
 __all__ = ["Difference", "differences", "layer_steps", "sharing"]
 
@@ -40,7 +41,7 @@ def sharing(images: Iterable[Image], layers: LayerStore) -> Json:
 
 
 def layer_steps(image: Image, images: Iterable[Image], layers: LayerStore) -> list[Json]:
-    """An image's layers, the lowest first: who else has each, how it came about, what it adds, replaces, deletes."""
+    """An image's layers, lowest first: sharing, history, and counts of changes."""
     steps = [step.created_by for step in image.document.history or [] if not step.empty_layer]
     steps += [""] * (len(image.layers) - len(steps))
     others = [other for other in images if not other.removed and other.id != image.id]
@@ -93,50 +94,52 @@ class Difference:
 
 
 def differences(first: Image, second: Image) -> list[Difference]:
-    """What has to happen to one image's files for it to be another one's, sorted by path."""
+    """The changes from one image's files to another's, sorted by path."""
     one, other = (image.overlay(Path("/nowhere"))[0].lower for image in (first, second))
     with (
         disk_errors("compare two images"),
-        MergedDirectory.open_root(one) as before,
-        MergedDirectory.open_root(other) as after,
+        MergedTree.open(one) as before,
+        MergedTree.open(other) as after,
     ):
-        found = [*_compare(before, after, b"")]
+        found = [*unrolled(_compare(before, after))]
     return sorted(found, key=lambda difference: difference.path)
 
 
-def _compare(before: MergedDirectory | None, after: MergedDirectory | None, path: bytes) -> Iterator[Difference]:
-    """The differences in one directory; None where an image has no such."""
+def _compare(before: MergedTree | None, after: MergedTree | None) -> Generator[Any, None, None]:
+    """The differences in the present directory; None where an image has no such. Others are yielded for `unrolled`."""
     if before is not None and after is not None and before.identity == after.identity:
         return  # the same directories of the same layers
     old = {entry.name: entry for entry in before.entries()} if before else {}
     new = {entry.name: entry for entry in after.entries()} if after else {}
     for name in sorted(old.keys() | new.keys()):
-        here, former, latter = path + b"/" + name, old.get(name), new.get(name)
-        kind = _kind(former, latter)
+        former, latter = old.get(name), new.get(name)
+        kind = _kind(before, former, after, latter)
         if kind is not None:
-            yield Difference(os.fsdecode(here), kind, _size(former), _size(latter))
+            tree = before or after
+            assert tree is not None
+            yield Difference("/" + os.fsdecode(tree.path(name)), kind, _size(former), _size(latter))
         inner = [
-            directory.open(name) if directory and entry and stat.S_ISDIR(entry.status.st_mode) else None
-            for directory, entry in ((before, former), (after, latter))
+            tree if tree is not None and entry is not None and entry.is_directory and tree.enter(name) else None
+            for tree, entry in ((before, former), (after, latter))
         ]
-        try:
-            if any(inner):
-                yield from _compare(inner[0], inner[1], here)
-        finally:
-            for opened in inner:
-                if opened is not None:
-                    opened.close()
+        if any(inner):
+            yield _compare(inner[0], inner[1])
+        for opened in inner:
+            if opened is not None:
+                opened.leave()
 
 
-def _kind(former: MergedEntry | None, latter: MergedEntry | None) -> ChangeKind | None:
-    if former is None:
+def _kind(
+    before: MergedTree | None, former: MergedEntry | None, after: MergedTree | None, latter: MergedEntry | None
+) -> ChangeKind | None:
+    if former is None or before is None:
         return ChangeKind.ADDED
-    if latter is None:
+    if latter is None or after is None:
         return ChangeKind.DELETED
-    return None if _is_same(former, latter) else ChangeKind.MODIFIED
+    return None if _is_same(before, former, after, latter) else ChangeKind.MODIFIED
 
 
-def _is_same(former: MergedEntry, latter: MergedEntry) -> bool:
+def _is_same(before: MergedTree, former: MergedEntry, after: MergedTree, latter: MergedEntry) -> bool:
     one, other = former.status, latter.status
     if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
         return True
@@ -145,14 +148,15 @@ def _is_same(former: MergedEntry, latter: MergedEntry) -> bool:
         names += ["st_size", "st_mtime_ns"]
     if any(getattr(one, name) != getattr(other, name) for name in names):
         return False
+    directories = [before.directory(former), after.directory(latter)]
     if stat.S_ISLNK(one.st_mode):
-        return _target(former) == _target(latter)
-    return not stat.S_ISREG(one.st_mode) or _same_content(former, latter)
+        targets = [os.readlink(former.name, dir_fd=directory) for directory in directories]
+        return targets[0] == targets[1]
+    return not stat.S_ISREG(one.st_mode) or _same_content(former.name, directories)
 
 
-def _same_content(former: MergedEntry, latter: MergedEntry) -> bool:
-    files = [os.open(one.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=one.directory)
-             for one in (former, latter)]  # fmt: skip
+def _same_content(name: bytes, directories: Sequence[int]) -> bool:
+    files = [os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory) for directory in directories]
     try:
         while True:
             pieces = [os.read(fd, _PIECE) for fd in files]
@@ -163,10 +167,6 @@ def _same_content(former: MergedEntry, latter: MergedEntry) -> bool:
     finally:
         for fd in files:
             os.close(fd)
-
-
-def _target(entry: MergedEntry) -> bytes:
-    return os.readlink(entry.name, dir_fd=entry.directory)
 
 
 def _size(entry: MergedEntry | None) -> int:

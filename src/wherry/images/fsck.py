@@ -1,7 +1,7 @@
-"""Is everything that images consist of still what it was? And, if asked, making good what is not.
+"""Verify the blobs and layers of all images by their digests, and repair damage if asked.
 
-Blobs are held against their digests, layers against their seals. A damaged layer is unpacked again from its blob; a
-damaged blob is put aside and fetched again by whoever can. Nothing that is sound is touched.
+A damaged layer is unpacked again from its blob; a damaged blob is put aside and fetched again through a callback.
+Nothing that is sound is touched.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Final
 
 from wherry.content.store import ContentStore
+from wherry.database.database import Database
 from wherry.errors import CorruptData, NotFound, WherryError
 from wherry.images.image import Image
-from wherry.layers.database import Database
-from wherry.layers.seal import seal
 from wherry.layers.store import Layer, LayerStore
+from wherry.layers.tree_digest import tree_digest
 from wherry.oci.digest import Digest
 
 __all__ = ["Checker", "Finding", "Kind", "Refetch", "Verdict"]
@@ -29,7 +29,7 @@ Refetch = Callable[[Digest], None]
 
 
 class Kind(StrEnum):
-    """What was looked at."""
+    """The kind of the checked object."""
 
     BLOB = "blob"
     LAYER = "layer"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What came out."""
+    """The result of a check."""
 
     SOUND = "sound"
     DAMAGED = "damaged"
@@ -97,7 +97,7 @@ class Checker:
         yield self._check_database()
         for digest in sorted(self._needed | {digest for digest, _ in self._content.walk()}):
             yield self._check_blob(digest)
-        for layer in sorted(self._layers, key=lambda one: len(self._layers.pile(one.chain_id))):
+        for layer in sorted(self._layers, key=lambda one: len(self._layers.chain(one.chain_id))):
             yield self._check_layer(layer)
 
     # --- database ---------------------------------------------------------------------------------
@@ -169,11 +169,11 @@ class Checker:
 
     def _check_layer(self, layer: Layer) -> Finding:
         images = tuple(_name(image) for image in self._images if layer in image.layers)
-        expected = self._layers.seal_of(layer)
+        expected = self._layers.tree_digest_of(layer)
         try:
-            found = seal(self._layers.path(layer))
+            found = tree_digest(self._layers.path(layer))
             why = "" if found == expected else "its files are not what was unpacked"
-            why = why if expected else "it was unpacked by a version that kept no seals"
+            why = why if expected else "it was unpacked by a version that recorded no tree digests"
         except (WherryError, OSError) as exc:
             why = str(exc)
         if not why:
@@ -204,7 +204,7 @@ class Checker:
 
 
 def _blobs(image: Image) -> set[Digest]:
-    """What an image consists of, and the indexes by which its names mean it."""
+    """The blobs of an image, with the indexes of its names."""
     indexes = (name.digest for name in image.names if name.digest is not None)
     return {image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers), *indexes}
 

@@ -8,15 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wherry.layers.overlay import OverlayMount
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput
+from wherry.layers.overlay_paths import OverlayMount
 from wherry.layers.store import EMPTY_LAYER, Layer
 from wherry.oci.digest import Digest
 from wherry.oci.image_config import ImageConfig
 from wherry.oci.manifest import Manifest
 from wherry.oci.platform import Platform
-from wherry.oci.reference import Reference
+from wherry.oci.times import from_rfc3339
 
-__all__ = ["Image", "seconds"]
+__all__ = ["Image", "nanoseconds", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Image:
 
     @property
     def os(self) -> str:
-        """What it runs on: ``linux``."""
+        """The operating system: ``linux``."""
         return self.document.os or "linux"
 
     @property
@@ -94,7 +96,7 @@ class Image:
         return sum(layer.size for layer in self.layers)
 
     def overlay(self, container_directory: Path) -> list[OverlayMount]:
-        """What has to be mounted for a container of this image; `layers.make_directories` makes what is needed.
+        """The overlay mounts of a container of this image; `make_directories` creates their directories.
 
         :param container_directory: where the container's writable directories are.
         """
@@ -116,3 +118,11 @@ def seconds(timestamp: str) -> int:
     except ValueError:
         return 0
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def nanoseconds(timestamp: str) -> int:
+    """The same in nanoseconds: two images may be made within a second."""
+    try:
+        return from_rfc3339(timestamp)
+    except InvalidInput:
+        return 0

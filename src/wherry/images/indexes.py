@@ -18,11 +18,11 @@ from wherry.oci.manifest import Descriptor, Index, Manifest, parse_manifest_or_i
 from wherry.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from wherry.oci.platform import Platform
 
-__all__ = ["Part", "Tree", "described", "descriptor_json", "is_statement", "read", "stored", "summaries"]
+__all__ = ["Part", "Tree", "described", "descriptor_json", "is_statement", "read", "stored", "subject", "summaries"]
 
 # An index of indexes is allowed, and used; nobody needs more floors than this.
 _MAX_DEPTH: Final = 4
-_MAX_DOCUMENTS: Final = 1000
+_MAX_DOCUMENTS: Final = 20_000
 
 Json = dict[str, Any]
 #: Gives a document's bytes; None where it is not to be had.
@@ -73,6 +73,18 @@ class Tree:
     def is_whole(self) -> bool:
         """Whether all of it is here."""
         return all(part.is_here for part in self.parts)
+
+    @property
+    def is_for_several(self) -> bool:
+        """Whether it is here for more than one platform."""
+        return sum(part.is_here and part.platform is not None for part in self.parts) > 1
+
+    @property
+    def present(self) -> list[Descriptor]:
+        """Its blobs as far as they are here, each one once; of a manifest all or none."""
+        parts = [part for part in self.parts if part.is_here]
+        everything = [*(one for part in parts for one in [*part.blobs, part.descriptor]), *reversed(self.indexes)]
+        return list({one.digest: one for one in everything}.values())
 
     @property
     def documents(self) -> list[Descriptor]:
@@ -134,8 +146,13 @@ def is_statement(descriptor: Descriptor) -> bool:
     return "vnd.docker.reference.type" in (descriptor.annotations or {})
 
 
+def subject(descriptor: Descriptor) -> str:
+    """The subject's digest of an attestation; empty for other manifests."""
+    return (descriptor.annotations or {}).get("vnd.docker.reference.digest", "") if is_statement(descriptor) else ""
+
+
 def described(content: ContentStore, image: Image, tree: Tree | None) -> Descriptor:
-    """What an image's name means: its index where one is kept, or its manifest."""
+    """The descriptor of an image's name: its index where one is stored, or its manifest."""
     if tree is not None:
         return tree.top
     kind = image.manifest.media_type or OCI_MANIFEST
@@ -156,8 +173,7 @@ def _summary(image: Image, part: Part) -> Json:
         "Size": {"Content": content, "Total": content + unpacked}, "Kind": "unknown",
     }  # fmt: skip
     if is_statement(head):
-        about = (head.annotations or {}).get("vnd.docker.reference.digest", "")
-        return shown | {"Kind": "attestation", "AttestationData": {"For": about}}
+        return shown | {"Kind": "attestation", "AttestationData": {"For": subject(head)}}
     if head.platform is not None:
         platform = descriptor_json(head)["platform"]
         data = {"Platform": platform, "Containers": [], "Size": {"Unpacked": unpacked}}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from wherry.docker.reference import Reference
+from wherry.docker.times import moment
 from wherry.errors import InvalidInput
-from wherry.images.image import Image, seconds
+from wherry.images.image import Image, nanoseconds, seconds
 from wherry.oci.digest import Digest
-from wherry.oci.reference import Reference
-from wherry.oci.times import moment
+from wherry.oci.go_patterns import path_pattern
 
-__all__ = ["Filters", "filtered", "pattern", "summary"]
+__all__ = ["Filters", "filtered", "summary"]
 
 Filters = Mapping[str, Sequence[str]]
 
@@ -33,10 +33,11 @@ def filtered(images: Iterable[Image], filters: Filters, resolve: Callable[[str],
     for name in filters:
         if name not in _KNOWN:
             raise InvalidInput(f"invalid filter '{name}'")
-    found = [narrowed for image in images if (narrowed := _narrow(image, filters.get("reference", ())))]
+    patterns = [path_pattern(text) for text in dict.fromkeys(filters.get("reference", ()))]
+    found = [narrowed for image in images if (narrowed := _narrow(image, patterns))]
     for condition in _conditions(filters, resolve):
         found = [image for image in found if condition(image)]
-    return sorted(found, key=lambda image: (seconds(image.created), image.id), reverse=True)
+    return sorted(found, key=lambda image: (nanoseconds(image.created), image.id), reverse=True)
 
 
 def boolean(filters: Filters, name: str) -> bool | None:
@@ -65,14 +66,14 @@ def _conditions(filters: Filters, resolve: Callable[[str], Image]) -> list[Calla
         wanted = _has_label(label)
         conditions.append(lambda image, wanted=wanted: not wanted(image))  # type: ignore[misc]
     if names := filters.get("before", ()):
-        limit = min(seconds(resolve(name).created) for name in names)
-        conditions.append(lambda image: seconds(image.created) < limit)
+        limit = min(nanoseconds(resolve(name).created) for name in names)
+        conditions.append(lambda image: nanoseconds(image.created) < limit)
     if names := filters.get("since", ()):
-        start = max(seconds(resolve(name).created) for name in names)
-        conditions.append(lambda image: seconds(image.created) > start)
+        start = max(nanoseconds(resolve(name).created) for name in names)
+        conditions.append(lambda image: nanoseconds(image.created) > start)
     if moments := filters.get("until", ()):
-        end = min(moment(text) for text in moments) / 1_000_000_000
-        conditions.append(lambda image: seconds(image.created) < end)
+        end = min(moment(text) for text in moments)
+        conditions.append(lambda image: nanoseconds(image.created) < end)
     return conditions
 
 
@@ -81,47 +82,17 @@ def _has_label(text: str) -> Callable[[Image], bool]:
     return lambda image: key in image.labels and (not equals or image.labels[key] == value)
 
 
-def _narrow(image: Image, patterns: Sequence[str]) -> Image | None:
+def _narrow(image: Image, patterns: Sequence[Callable[[str], bool]]) -> Image | None:
     """An image with those names only that match; None when there are none."""
     if not patterns:
         return image
-    expressions = [pattern(text) for text in patterns]
-    names = tuple(name for name in image.names if any(_matches(one, name) for one in expressions))
+    names = tuple(name for name in image.names if any(_matches(fits, name) for fits in patterns))
     return replace(image, names=names) if names else None
 
 
-def _matches(expression: re.Pattern[str], name: Reference) -> bool:
+def _matches(fits: Callable[[str], bool], name: Reference) -> bool:
     candidates = (name.familiar, name.familiar_name, str(name), name.name)
-    return any(expression.fullmatch(candidate) for candidate in candidates)
-
-
-def pattern(text: str) -> re.Pattern[str]:
-    """Go's ``path.Match`` as a regular expression: a ``*`` does not match a slash.
-
-    :raises InvalidInput: it is no pattern.
-    """
-    expression, position = "", 0
-    while position < len(text):
-        character = text[position]
-        if character == "*":
-            expression += "[^/]*"
-        elif character == "?":
-            expression += "[^/]"
-        elif character == "[":
-            end = text.find("]", position + 2)
-            if end < 0:
-                raise InvalidInput(f"syntax error in pattern: {text!r}")
-            inner = text[position + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            expression += f"(?!/)[{inner}]"
-            position = end
-        else:
-            position += character == "\\"
-            expression += re.escape(text[position : position + 1])
-        position += 1
-    try:
-        return re.compile(expression)
-    except re.error as exc:
-        raise InvalidInput(f"syntax error in pattern: {text!r}") from exc
+    return any(fits(candidate) for candidate in candidates)
 
 
 def summary(image: Image, users: int, shared: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What images an archive holds: Docker's format and the OCI's, told apart by what is in it.
+"""Find the images in an archive: Docker's format or the OCI layout, recognised by content.
 
 A Docker archive has ``manifest.json``: for each image a configuration, names, and layers, all by their paths. An OCI
 archive has ``index.json`` and blobs by digest (image-layout.md). Docker writes both into one file since version 25;
@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from wherry.content.store import Staged
+from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound, TooLarge, Unsupported
 from wherry.images.archive import ImageArchive
 from wherry.layers.compression import detect
@@ -23,13 +24,12 @@ from wherry.oci.digest import Digest
 from wherry.oci.image_config import ImageConfig, parse_config
 from wherry.oci.manifest import Descriptor, Index, Manifest, parse_manifest_or_index
 from wherry.oci.platform import Platform
-from wherry.oci.reference import Reference
 
-__all__ = ["Candidate", "candidates"]
+__all__ = ["Candidate", "candidates", "check_document"]
 
 # An index of indexes is allowed, and used; nobody needs more floors than this.
 _MAX_DEPTH: Final = 4
-_MAX_MANIFESTS: Final = 1000
+_MAX_MANIFESTS: Final = 20_000
 _MAX_LAYERS: Final = 1000
 
 _NAME_NOTES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
@@ -114,7 +114,7 @@ def _from_docker(archive: ImageArchive, image: _DockerImage) -> Candidate:
     config = archive.document(image.config, "image configuration")
     document = parse_config(config)
     layers = [archive.member(path, "layer") for path in image.layers or []]
-    _check_count(document, len(layers))
+    check_document(document, len(layers))
     descriptors = [Descriptor(_media_type(layer), layer.digest, layer.size) for layer in layers]
     head = Descriptor(media_types.OCI_CONFIG, Digest.from_bytes(config), len(config))
     manifest = Manifest(head, descriptors, schema_version=2, media_type=media_types.OCI_MANIFEST)
@@ -126,7 +126,14 @@ def _media_type(layer: Staged) -> str:
         return media_types.layer_type(detect(file.read(6)))
 
 
-def _check_count(document: ImageConfig, layers: int) -> None:
+def check_document(document: ImageConfig, layers: int) -> None:
+    """See that a configuration is one for this kernel, with so many layers.
+
+    :raises Unsupported: it is for another operating system.
+    :raises InvalidInput: the layers are too few, or too many.
+    """
+    if document.os not in ("", "linux"):
+        raise Unsupported(f"cannot load {document.os[:64]} image on linux")  # dockerd's words
     expected = len(document.rootfs.diff_ids)
     if expected != layers:
         raise InvalidInput(f"invalid manifest, layers length mismatch: expected {expected}, got {layers}")
@@ -169,7 +176,7 @@ def _from_layout(archive: ImageArchive, wanted: list[Platform]) -> Iterator[Cand
 def _keep_index(
     archive: ImageArchive, candidate: Candidate, top: Descriptor, names: Sequence[Reference], *, everything: bool
 ) -> None:
-    """Note the index by which an image came, and, if the archive has all of it, what else it lists."""
+    """Note the index by which an image came, and, if the archive has more than this of it, what else it lists."""
     from wherry.images import indexes  # noqa: PLC0415 - only when needed
 
     def find(blob: Descriptor) -> Staged | None:
@@ -182,7 +189,7 @@ def _keep_index(
 
     tree = indexes.read(top, document, lambda blob: find(blob) is not None)
     if tree is not None:
-        kept = tree.blobs if everything and tree.is_whole else tree.indexes
+        kept = tree.present if everything and (tree.is_whole or tree.is_for_several) else tree.indexes
         candidate.indexes |= dict.fromkeys(names, tree.top.digest)
         candidate.others += [staged for blob in kept if (staged := find(blob)) is not None]
 
@@ -266,5 +273,5 @@ def _from_manifest(archive: ImageArchive, descriptor: Descriptor, manifest: Mani
     config = archive.blob(manifest.config.digest, "image configuration", manifest.config.size).read()
     document = parse_config(config)
     layers = [archive.blob(layer.digest, "layer", layer.size) for layer in manifest.layers]
-    _check_count(document, len(layers))
+    check_document(document, len(layers))
     return Candidate(archive.blob(descriptor.digest, "manifest").read(), config, document, layers)

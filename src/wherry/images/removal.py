@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from wherry.docker.reference import Reference
 from wherry.errors import Conflict, NotFound
 from wherry.images.catalog import Catalog
 from wherry.images.image import Image
 from wherry.oci.digest import Digest
-from wherry.oci.reference import Reference
 
 __all__ = ["Record", "Removal"]
 
@@ -39,7 +39,7 @@ class Removal:
         self.records: list[Record] = []
 
     def run(self, text: str, *, force: bool) -> list[Record]:
-        """Remove what a user calls `text`: a name, or an image by its ID.
+        """Remove a name, or an image by its ID.
 
         :return: ``{"Untagged": name}`` and ``{"Deleted": digest}`` in the order in which it happened.
         :raises NotFound: there is no such image.
@@ -62,15 +62,25 @@ class Removal:
                 self._untag(image, image.names)
         elif not self._remove_name(image, text, force=force):
             return
-        self._remove_image(self._catalog.get(image.id), force=force, named=not _means_id(text, image))
+        self.remove_image(self._catalog.get(image.id), force=force, named=not _means_id(text, image))
 
     def remove_unused(self, image: Image) -> bool:
-        """Remove an image with the names that it had, unless a container uses it, or it has got another one since."""
-        if image.built_in or self._users(image.id):
+        """Remove an image with the names that it had, unless it has got another one since.
+
+        One that a container uses keeps one name, the last in order, as in Docker: whoever made the container from it
+        by another name, or by its ID, finds it by this one.
+        """
+        if image.built_in:
+            return False
+        if self._users(image.id):
+            names = sorted(image.names, key=str)
+            with suppress(NotFound, Conflict):
+                while not _is_single(names):
+                    self._untag(image, [names.pop(0)])
             return False
         with suppress(NotFound, Conflict):  # somebody else was faster
             self._untag(image, image.names)
-            self._remove_image(self._catalog.get(image.id), force=False, named=False)
+            self.remove_image(self._catalog.get(image.id), force=False, named=False)
         return True
 
     def _remove_name(self, image: Image, text: str, *, force: bool) -> bool:
@@ -91,7 +101,19 @@ class Removal:
             self._untag(image, same_repository)
         return not self._catalog.get(image.id).names
 
-    def _remove_image(self, image: Image, *, force: bool, named: bool) -> None:
+    def check_running(self, image: Image) -> None:
+        """See that no container runs on an image.
+
+        :raises Conflict: one does.
+        """
+        self._check(image, force=True, names_matter=False)
+
+    def remove_image(self, image: Image, *, force: bool, named: bool) -> None:
+        """Remove an image, with the names that it still has.
+
+        :param named: it was asked for by a name, which is gone: that the image stays for its users is no error then.
+        :raises Conflict: something else needs it.
+        """
         users = self._users(image.id)
         try:
             self._check(image, force=force, names_matter=True)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from wherry.content.store import ContentStore
+from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput
 from wherry.images.catalog import Catalog
 from wherry.images.image import Image
-from wherry.layers import tar_writer
-from wherry.layers.entry import Entry, Kind
+from wherry.layers.tar import writer
+from wherry.layers.tar.entry import Entry, Kind
 from wherry.oci.codec import encode
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor, Index
 from wherry.oci.media_types import OCI_INDEX
-from wherry.oci.reference import Reference
 
 if TYPE_CHECKING:
     from wherry.images.indexes import Tree
@@ -73,7 +73,7 @@ def save(
 ) -> None:
     """Write the archive.
 
-    :param trees: indexes that go in whole; readers of Docker archives see the one image.
+    :param trees: indexes that go in, with all of them that is here; readers of Docker archives see the one image.
     :param write: takes the archive's bytes, piece by piece.
     """
     _directory(write, "blobs")
@@ -85,10 +85,10 @@ def save(
     if repositories := _repositories(selection):
         _document(write, "repositories", repositories)
     digests = [digest for image, _ in selection.values() for digest in _parts(image)]
-    digests += [one.digest for tree in trees.values() for one in tree.blobs]
+    digests += [one.digest for tree in trees.values() for one in tree.present]
     for digest in dict.fromkeys(digests):
         _blob(write, content, digest)
-    write(tar_writer.END)
+    write(writer.END)
 
 
 def _entries(catalog: Catalog, image: Image, names: Sequence[Reference], trees: Trees) -> list[Descriptor]:
@@ -96,9 +96,16 @@ def _entries(catalog: Catalog, image: Image, names: Sequence[Reference], trees: 
     found: list[Descriptor] = []
     for name in names:
         tree = trees.get((image.id, str(name)))
-        listed = catalog.descriptors(image, [name])
+        listed = [replace(one, annotations=_noted(one, name)) for one in catalog.descriptors(image, [name])]
         found += [replace(tree.top, annotations=one.annotations) for one in listed] if tree else listed
     return found if names else catalog.descriptors(image, names)
+
+
+def _noted(listed: Descriptor, name: Reference) -> dict[str, str] | None:
+    """A reference's name is the tag alone (OCI image specification, annotations.md), which skopeo looks for."""
+    if listed.annotations is None or not name.tag:
+        return listed.annotations
+    return {**listed.annotations, "org.opencontainers.image.ref.name": name.tag}
 
 
 def _parts(image: Image) -> list[Digest]:
@@ -114,7 +121,7 @@ def _listed(image: Image, names: Sequence[Reference]) -> dict[str, Any]:
 
 
 def _repositories(selection: Selection) -> dict[str, dict[str, str]]:
-    """What Docker before 1.10 read; some tools still take the names from it."""
+    """The ``repositories`` file of Docker before 1.10; some tools still read names from it."""
     found: dict[str, dict[str, str]] = {}
     for image, names in selection.values():
         for name in names:
@@ -128,18 +135,18 @@ def _path(digest: Digest) -> str:
 
 
 def _directory(write: Callable[[bytes], object], name: str) -> None:
-    write(tar_writer.header(Entry(name.encode(), Kind.DIRECTORY, 0o755)))
+    write(writer.header(Entry(name.encode(), Kind.DIRECTORY, 0o755)))
 
 
 def _document(write: Callable[[bytes], object], name: str, value: Any) -> None:
     data = encode(value)
-    write(tar_writer.header(Entry(name.encode(), size=len(data))) + data + tar_writer.padding(len(data)))
+    write(writer.header(Entry(name.encode(), size=len(data))) + data + writer.padding(len(data)))
 
 
 def _blob(write: Callable[[bytes], object], content: ContentStore, digest: Digest) -> None:
     size = content.size(digest)
-    write(tar_writer.header(Entry(_path(digest).encode(), size=size)))
+    write(writer.header(Entry(_path(digest).encode(), size=size)))
     with content.open(digest) as file:
         while piece := file.read(_PIECE):
             write(piece)
-    write(tar_writer.padding(size))
+    write(writer.padding(size))

@@ -1,4 +1,4 @@
-"""Everything that can be done with images, in one place; each kind of thing has a file of its own behind it.
+"""The image store: one object for all operations on images; each kind of operation has its own module.
 
 Threads: every method may be called from any. Look-ups (`resolve`, `get`, `list`, `summaries`, `inspect`, `history`,
 `names_of`, `id_of`, `overlay`) come from memory. `load`, `save`, `import_`, `remove`, `prune`, `reconcile` take as
@@ -19,30 +19,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from wherry.content.durable import disk_errors
+from wherry.content.durable import disk_errors, remove_tree
 from wherry.content.partial import PRUNED, Partials
 from wherry.content.store import ContentStore
-from wherry.errors import InvalidInput, NotFound
-from wherry.images import catalog as catalogs
-from wherry.images import describe, listing, origins, references
+from wherry.database.database import Database
+from wherry.database.disk_reserve import Reserve
+from wherry.database.witness import Witness
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput, NotFound, OutOfSpace
+from wherry.images import inspect, listing, orphans
 from wherry.images.archive import ImageArchive
+from wherry.images.blob_sources import BlobSources
 from wherry.images.catalog import Catalog
 from wherry.images.checks import check_platform, refuse_reserved, writable_name
 from wherry.images.image import Image
+from wherry.images.importer import Commit, Importer, WriteLayer
 from wherry.images.load import Candidate, candidates
-from wherry.images.making import Commit, Maker, WriteLayer
-from wherry.images.references import Lease, References
+from wherry.images.reference_counts import Lease, ReferenceCounts
 from wherry.images.removal import Record, Removal
-from wherry.images.reserve import Reserve
 from wherry.images.save import Selection, Trees, save, select
-from wherry.layers import store as layer_stores
-from wherry.layers.database import Database
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
-from wherry.layers.overlay import OverlayMount, make_directories
+from wherry.layers.overlay_paths import OverlayMount, make_directories
 from wherry.layers.source import Reader
-from wherry.layers.store import Layer, LayerStore, remove_tree
-from wherry.oci.digest import Digest, chain_id
-from wherry.oci.reference import Reference
+from wherry.layers.store import Layer, LayerStore
+from wherry.oci.digest import Digest, chain_id_of
 
 if TYPE_CHECKING:
     from wherry.images import indexes
@@ -68,23 +68,24 @@ class ImageStore:
 
     :param data_root: the daemon's data directory; one store at a time may have it.
     :param limits: what one layer's archive may unpack to.
+    :param reserve: what is given up when the disk is full, where others use it as well.
     :raises CorruptData: the database is damaged.
     """
 
-    def __init__(self, data_root: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, data_root: Path, limits: Limits = DEFAULT_LIMITS, reserve: Reserve | None = None) -> None:
         with disk_errors("make the data directory"):
             data_root.mkdir(parents=True, exist_ok=True)
         self._tmp = data_root / "tmp"
-        self._reserve = Reserve(data_root / "reserve")
-        schemas = (layer_stores.SCHEMA, catalogs.SCHEMA, origins.SCHEMA, references.SCHEMA)
-        self._database = Database(data_root / "wherry.db", "".join(schemas))
+        self._reserve = reserve or Reserve(data_root / "reserve")
+        witness = Witness(data_root / "witness")
+        self._database = Database(data_root / "wherry.db", self._reserve, durable=True, witness=witness)
         self.content: Final = ContentStore(data_root / "content", self._tmp)
         self.partials: Final = Partials(data_root / "partial")
-        self.origins: Final = origins.Origins(self._database)
+        self.blob_sources: Final = BlobSources(self._database)
         self.layers: Final = LayerStore(data_root / "layers", self._tmp, self._database, limits)
-        self.references: Final = References(self._database, self.content, self.layers)
+        self.references: Final = ReferenceCounts(self._database, self.content, self.layers)
         self._catalog = Catalog(self._database, self.content, self.layers, self.references)
-        self._maker = Maker(self._catalog, self.content, self.layers, self.references)
+        self._importer = Importer(self._catalog, self.content, self.layers, self.references)
 
     def close(self) -> None:
         """Close the database."""
@@ -100,12 +101,12 @@ class ImageStore:
         """
         return self._catalog.resolve(text)
 
-    def claim(self, text: str) -> AbstractContextManager[Image]:
-        """Find an image and keep it from being removed while inside the ``with`` block. Quick.
+    def pin(self, text: str) -> AbstractContextManager[Image]:
+        """Find an image and pin it: it is not removed while inside the ``with`` block. Quick.
 
         The errors are those of `resolve`.
         """
-        return self._catalog.claim(text)
+        return self._catalog.pin(text)
 
     def get(self, identifier: str) -> Image:
         """An image by its whole ID; one that was removed by force stays here for the containers that use it.
@@ -153,14 +154,14 @@ class ImageStore:
 
         image = self.check_platform(text, [platform] if platform else [])
         tree = self.index_of(image, text)
-        shown = describe.inspect(image)
+        shown = inspect.inspect(image)
         shown["Descriptor"] = indexes.descriptor_json(indexes.described(self.content, image, tree))
         if manifests:
             shown["Manifests"] = indexes.summaries(image, tree) if tree else []
         return shown
 
     def index_of(self, image: Image, text: str = "") -> indexes.Tree | None:
-        """The index by which an image came under a name, with what of it is here; reads the disk."""
+        """The index of an image's name, with its stored parts; reads the disk."""
         from wherry.images import indexes  # noqa: PLC0415
 
         digest = self._catalog.index_of(image, text)
@@ -168,7 +169,7 @@ class ImageStore:
 
     def history(self, text: str) -> Jsons:
         """The body of ImageHistory."""
-        return describe.history(self.resolve(text), self._catalog)
+        return inspect.history(self.resolve(text), self._catalog)
 
     def names_of(self, identifier: str) -> Words:
         """The names of an image by its ID, as people write them; none for an unknown one."""
@@ -193,19 +194,15 @@ class ImageStore:
         """The bytes of all layers' files."""
         return sum(layer.size for layer in self.layers)
 
-    def content_size(self) -> int:
-        """The bytes of all blobs; this one looks at the disk."""
-        return sum(size for _, size in self.content.walk())
-
     def overlay(self, identifier: str, container_directory: Path) -> Mounts:
-        """What has to be mounted for a container, ``/`` first; its writable directories are made if they are missing.
+        """The overlay mounts of a container, ``/`` first; its writable directories are made if missing.
 
         :raises NotFound: there is no such image.
         """
         image = self.get(identifier)
         root, *parts = image.overlay(container_directory)
-        places = self.layers.mountpoints(image.layers[-1].chain_id if image.layers else None)
-        mounts = [replace(root, lower=(str(places), *root.lower)), *parts]
+        mountpoints = self.layers.mountpoints(image.layers[-1].chain_id if image.layers else None)
+        mounts = [replace(root, lower=(str(mountpoints), *root.lower)), *parts]
         make_directories(mounts)
         return mounts
 
@@ -221,10 +218,17 @@ class ImageStore:
         self._catalog.write_index()
 
     def remove(
-        self, text: str, *, force: bool = False, in_use: Users, running: Callable[[str], bool] = lambda _: False
+        self,
+        text: str,
+        *,
+        force: bool = False,
+        in_use: Users,
+        running: Callable[[str], bool] = lambda _: False,
+        platforms: Sequence[str] = (),
     ) -> Records:
         """Remove a name, and with an image's last name the image; by Docker's rules.
 
+        :param platforms: only what is for these, where the image is here for others as well.
         :param in_use: the IDs of the containers that use an image.
         :param running: whether a container, by its ID, runs: then even force does not help.
         :return: ``{"Untagged": name}`` and ``{"Deleted": digest}``.
@@ -234,14 +238,19 @@ class ImageStore:
         removal = Removal(self._catalog, in_use, running)
         with self._reserve.spent():
             try:
-                return removal.run(text, force=force)
+                if not platforms:
+                    return removal.run(text, force=force)
+                from wherry.images import platforms as several  # noqa: PLC0415
+
+                parts = self._catalog, self.content, self.layers, self.references, removal
+                return several.PlatformRemoval(*parts).run(text, platforms, force=force)
             finally:
                 if removal.records:
                     self._catalog.write_index()
                     self.release(in_use)
 
     def prune(self, filters: listing.Filters, *, in_use: Users) -> Json:
-        """Remove the images that no container uses: those without a tag, or, with ``dangling=false``, all.
+        """Remove unused images: those without a tag, or, with ``dangling=false``, all.
 
         Downloads that were interrupted a day ago, or longer, go as well.
 
@@ -249,7 +258,7 @@ class ImageStore:
         """
         dangling = listing.boolean(filters, "dangling")
         rest = {name: values for name, values in filters.items() if name != "dangling"}
-        before = self.layers_size() + self.content_size()
+        before = self.layers_size() + self.content.total()
         removal = Removal(self._catalog, in_use, lambda _: False)
         with self._reserve.spent():
             for image in self.list(rest):
@@ -258,7 +267,7 @@ class ImageStore:
             self._catalog.write_index()
             self.release(in_use)
         unfinished = self.partials.expire(PRUNED)
-        reclaimed = max(0, before - self.layers_size() - self.content_size()) + unfinished
+        reclaimed = max(0, before - self.layers_size() - self.content.total()) + unfinished
         return {"ImagesDeleted": removal.records or None, "SpaceReclaimed": reclaimed}
 
     def release(self, in_use: Users) -> None:
@@ -267,7 +276,7 @@ class ImageStore:
             if image.removed and not in_use(image.id):
                 with suppress(NotFound):  # another thread may let go of it at the same time
                     self._catalog.retire(image.id, in_use)
-        self.origins.retain(self.references.blobs())
+        self.blob_sources.retain(self.references.blobs())
 
     # --- coming and going -------------------------------------------------------------------------
 
@@ -281,14 +290,14 @@ class ImageStore:
         :raises CorruptData: it's damaged.
         :raises NotFound: it has nothing for the platform.
         """
-        with self.arrival() as lease, ImageArchive(stream, self.content) as archive:
+        with self.lease() as lease, ImageArchive(stream, self.content) as archive:
             for candidate in candidates(archive, platforms):
                 for name in candidate.names:
                     refuse_reserved(name)
                 yield from self._take_in(candidate, lease)
 
-    def arrival(self) -> Lease:
-        """For what arrives piece by piece: what is leased stays, though no image needs it yet. For a ``with`` block.
+    def lease(self) -> Lease:
+        """A lease, for a ``with`` block: leased blobs and layers stay, although no image references them yet.
 
         See `references` for the rule: first the lease, then the look.
         """
@@ -306,7 +315,7 @@ class ImageStore:
         image = self.find(identifier)
         return image is not None and self._catalog.is_complete(image)
 
-    def arrived(
+    def register(
         self,
         identifier: Digest,
         manifest: Digest,
@@ -314,7 +323,7 @@ class ImageStore:
         also: Sequence[Digest] = (),
         index: Digest | None = None,
     ) -> bool:
-        """Make an image known whose blobs and layers are all there, and give it names; within an `arrival`.
+        """Register an image whose blobs and layers are all stored, and name it. Call it within a `lease`.
 
         :param index: by which it came, where it was not by its manifest.
         :param also: further blobs to keep with it; those that names mean by their digest are kept anyway.
@@ -322,7 +331,7 @@ class ImageStore:
         """
         for name in names:
             refuse_reserved(name)
-        with self._catalog.arriving(identifier):
+        with self._catalog.pin_id(identifier):
             self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
             before = [self._catalog.named(name) for name in names]
             for name in names:
@@ -339,26 +348,26 @@ class ImageStore:
         return compare.sharing(self._catalog, self.layers)
 
     def layer_steps(self, text: str) -> Jsons:
-        """An image's layers, the lowest first, with what each one adds, replaces and deletes."""
+        """An image's layers, lowest first, with counts of changes."""
         from wherry.images import compare  # noqa: PLC0415
 
         return compare.layer_steps(self.resolve(text), self._catalog, self.layers)
 
     def differences(self, first: str, second: str) -> Jsons:
-        """What two images have differently, file by file."""
+        """The differences of two images, file by file."""
         from wherry.images import compare  # noqa: PLC0415
 
         found = compare.differences(self.resolve(first), self.resolve(second))
         return [difference.json() for difference in found]
 
     def check(self, *, busy: Callable[[Layer], Sequence[str]], refetch: Refetch | None = None) -> Iterator[Finding]:
-        """Hold everything against its digest or its seal; with `refetch`, make good what is damaged.
+        """Verify all blobs and layers by their digests; with `refetch`, repair damage.
 
         :param busy: which running containers stand on a layer.
         """
         from wherry.images.fsck import Checker  # noqa: PLC0415
 
-        with self.arrival() as lease:  # so that nothing goes while it is looked at
+        with self.lease() as lease:  # so that nothing goes while it is looked at
             images, needed = self._catalog.everything(), self.references.blobs()
             lease.layer(*(layer.chain_id for layer in self.layers))
             lease.blob(*self.references.blobs(), *(digest for digest, _ in self.content.walk()))
@@ -366,7 +375,7 @@ class ImageStore:
             yield from checker.run()
 
     def selected(self, names: Sequence[str], platforms: Sequence[str] = ()) -> Selection:
-        """What `save` would write; from memory.
+        """The selection that `save` writes; from memory.
 
         :raises NotFound: there is no such image, or none for the platform.
         """
@@ -381,19 +390,19 @@ class ImageStore:
         :param platforms: refused when an image is for another one; without, what else its index lists goes as well.
         :raises NotFound: there is no such image.
         """
-        with self.arrival() as lease:
+        with self.lease() as lease:
             selection = self.selected(names, platforms)
             for image, _ in selection.values():
                 lease.blob(image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers))
-            trees = {} if platforms else self._whole_indexes(selection)
-            lease.blob(*(one.digest for tree in trees.values() for one in tree.blobs))
+            trees = {} if platforms else self._kept_indexes(selection)
+            lease.blob(*(one.digest for tree in trees.values() for one in tree.present))
             save(self._catalog, self.content, selection, trees, write)
 
-    def _whole_indexes(self, selection: Selection) -> Trees:
-        """The indexes by which images came under their names, where all that they list is here."""
+    def _kept_indexes(self, selection: Selection) -> Trees:
+        """The indexes by which images came under their names, where more than the image of what they list is here."""
         pairs = [(image, str(name)) for image, names in selection.values() for name in names]
         found = {(image.id, text): self.index_of(image, text) for image, text in pairs}
-        return {key: tree for key, tree in found.items() if tree is not None and tree.is_whole}
+        return {key: tree for key, tree in found.items() if tree and (tree.is_whole or tree.is_for_several)}
 
     def import_(
         self, stream: Reader, name: str = "", changes: Sequence[str] = (), message: str = "", platform: str = ""
@@ -405,30 +414,31 @@ class ImageStore:
         :param platform: what it runs on, ``linux/arm64``; by default what this machine is.
         :return: the image's ID.
         """
-        return self._maker.import_(stream, name, changes, message, platform)
+        return self._importer.import_(stream, name, changes, message, platform)
 
     def commit(self, base: str, write: WriteLayer, commit: Commit) -> Digest:
-        """Make an image of another one and what a container changed.
+        """Make an image from a container's changes.
 
         :param base: the ID of the container's image; it may have been removed meanwhile.
         :param write: writes the archive of the changes to the function that it is given.
         :return: the new image's ID.
         """
-        return self._maker.commit(self.get(base), write, commit)
+        return self._importer.commit(self.get(base), write, commit)
 
     def add_host(self, root: Path = Path("/")) -> Digest:
         """See to it that the built-in image is there, and like the host is now; quick when nothing has changed."""
-        return self._maker.host(root)
+        return self._importer.host(root)
 
-    def reconcile(self, in_use: Users = lambda _: ()) -> None:
+    def reconcile(self, in_use: Users = lambda _: (), *, sweep: bool = True) -> None:
         """Make the disk and the database agree after a crash; to be called at start, before anything else.
 
         Empties what is this package's in ``tmp/``, removes layers that are not whole and what no image needs, and
         brings the built-in image up to date.
 
         :param in_use: the IDs of the containers that use an image.
+        :param sweep: False when somebody else empties ``tmp/``, without being waited for.
         """
-        for entry in os.scandir(self._tmp):
+        for entry in os.scandir(self._tmp) if sweep else ():
             if entry.name.startswith(_TMP_KINDS):
                 remove_tree(Path(entry.path))
         self._reserve.renew()
@@ -436,34 +446,44 @@ class ImageStore:
         self.partials.expire()
         self._catalog.drop_damaged()
         self._catalog.count_references()
-        self.references.collect_everything()
-        self.add_host()
+        orphans.reconcile(self._database, self.references, self.layers)
+        self._renew_host()
         self._catalog.write_index()
         self.release(in_use)
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def remove_orphans(self) -> None:
+        """Remove the orphans: blobs and layers that no image references, whatever the reason."""
+        orphans.remove(self._database, self.references, self.layers)
+
+    def _renew_host(self) -> None:
+        try:
+            self.add_host()
+        except OutOfSpace as exc:
+            log.warning("the built-in image is not up to date", extra={"error": str(exc)})
+
     def _take_in(self, candidate: Candidate, lease: Lease) -> Iterator[Json]:
-        """Store a candidate's parts, then its row: the point of no return."""
+        """Store a loaded image's blobs and layers, then its row: the point of no return."""
         diff_ids = candidate.document.rootfs.diff_ids
         identifier, manifest = Digest.from_bytes(candidate.config), Digest.from_bytes(candidate.manifest)
-        lease.layer(*(chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))))
+        lease.layer(*(chain_id_of(diff_ids[: count + 1]) for count in range(len(diff_ids))))
         also = [staged.digest for staged in candidate.others]
         lease.blob(identifier, manifest, *(staged.digest for staged in candidate.layers), *also)
-        chain: Digest | None = None
+        chain_id: Digest | None = None
         for staged, diff_id in zip(candidate.layers, diff_ids, strict=True):
             step = {"status": "Loading layer", "id": diff_id.short}
             yield {**step, "progressDetail": {"current": 0, "total": staged.size}}
             # The tree goes to disk with one syncfs(2), which takes the archive along; the other way round an fsync(2)
             # of the archive would be waited for first.
-            chain = self.layers.ensure(staged.open, diff_id, chain).chain_id
+            chain_id = self.layers.ensure(staged.open, diff_id, chain_id).chain_id
             staged.commit()
             yield {**step, "progressDetail": {"current": staged.size, "total": staged.size}}
         self.content.put(candidate.config)
         self.content.put(candidate.manifest)
         for staged in candidate.others:
             staged.commit()
-        with self._catalog.arriving(identifier):
+        with self._catalog.pin_id(identifier):
             self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
             formers = [self._catalog.name(identifier, name, candidate.indexes.get(name)) for name in candidate.names]
         for name, former in zip(candidate.names, formers, strict=True):

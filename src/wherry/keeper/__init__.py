@@ -11,8 +11,12 @@ position
 exit
     how a process ended; kept on disk until it is *forgotten* by the daemon's wish.
 
-The keeper's side is ``main``, ``service``, ``process``, ``streams``, ``sink``, ``logs``, ``loop``, ``connection``; the
-daemon's side is ``client``, ``logreader``, ``tail`` and ``lines``; both use ``protocol``, ``packets`` and ``records``.
+The daemon's side is ``client``, ``log_reader``, ``tail`` and ``lines``; both use ``protocol``, ``packets`` and
+``records``; all others are the keeper's side.
+
+Floors, lowest first: ``exec_root``, ``launcher``, ``loop``, ``protocol``, ``records``, ``upgrade``; ``log_writer``,
+``packets``; ``client``, ``connection``, ``log_reader``, ``runtime_launcher``, ``sink``; ``lines``, ``streams``,
+``tail``; ``process``; ``leaving``, ``reaper``; ``arrivals``; ``processes``; ``keeper``; ``main``.
 
 What does not belong here: asyncio, HTTP, images, restart policies, anything that decides what should run. The
 keeper has to be so simple that it never needs to end, and so small that nobody minds it.

@@ -10,7 +10,7 @@ import sys
 if not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from wherry.runtime.protect import reexec_from_readonly_mount
+from wherry.runtime.launch.sealed_exe import reexec_from_readonly_mount
 
 if __name__ == "__main__":
     # Before anything else is imported: it would be imported a second time.

@@ -1,9 +1,10 @@
-"""The daemon's side of the connection, and how it starts a keeper. Nothing here waits, except for a keeper to begin."""
+"""The daemon's side of the connection, and the start of a keeper. Nothing else here blocks."""
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,8 +27,11 @@ START_PATIENCE: Final = 10.0
 """Seconds that a new keeper has to answer; it takes 0.05 on an idle machine."""
 
 
+_UCRED: Final = struct.Struct("iII")  # unix(7), SO_PEERCRED
+
+
 class KeeperClient:
-    """Requests and answers over a connection that somebody else watches: ``add_reader(client.fileno(), ...)``.
+    """Requests and answers over a connection; the caller polls it: ``add_reader(client.fileno(), ...)``.
 
     :param sock: from :func:`connect`; the client owns it from now on.
     """
@@ -43,6 +47,11 @@ class KeeperClient:
     def fileno(self) -> int:
         """The socket's descriptor; -1 once closed."""
         return self._sock.fileno()
+
+    def peer(self) -> int:
+        """The keeper's process ID."""
+        pid, _, _ = _UCRED.unpack(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return int(pid)
 
     def request(self, op: str, fields: Mapping[str, object] | None = None, fds: Sequence[int] = ()) -> int:
         """Send a request; gives its number, which the answer's ``re`` repeats.

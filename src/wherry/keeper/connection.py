@@ -1,4 +1,4 @@
-"""The keeper's end of one connection: what is asked, what is answered, what is told.
+"""The keeper's end of one connection: requests, answers and events.
 
 Sending never waits. What the socket does not take is kept, and as long as something is kept no further request is
 read: so a daemon that stops reading can make the keeper hold no more than the answers to what it had asked. Growth of
@@ -43,7 +43,7 @@ class Connection:
         self._grown: dict[str, None] = {}
         self.side: Final = KeeperSide()
         self.watched: set[str] = set()
-        """The keys of processes whose logs' growth is told."""
+        """The keys of processes for which `grew` events are sent."""
         self.paused = False
         """Whether no request is read, because the keeper is about to re-execute itself."""
         self.closed = False
@@ -77,7 +77,7 @@ class Connection:
     def send(self, fields: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Send a message, now or when the socket takes it; the descriptors stay the caller's.
 
-        On a connection that was closed nothing happens: what is told to nobody is in the next ``hello``.
+        Nothing happens on a closed connection: the answer to the next ``hello`` has it.
         """
         if self.closed:
             return
@@ -96,12 +96,12 @@ class Connection:
         self.send({"re": seq, "error": error_fields(error)})
 
     def grew(self, key: str) -> None:
-        """Note that a log grew; told at the end of the round if somebody watches it."""
+        """Note that a log grew; if it is watched, the event is sent at the end of the round."""
         if key in self.watched:
             self._grown[key] = None
 
-    def tell_grown(self, position: Callable[[str], list[int] | None]) -> None:
-        """Tell of the logs that grew, as far as the socket takes it now.
+    def send_grown(self, position: Callable[[str], list[int] | None]) -> None:
+        """Send `grew` events, as many as the socket takes now.
 
         :param position: the end of the log of the process with a key.
         """
@@ -117,8 +117,8 @@ class Connection:
         except packets.Gone:
             self._lost()
 
-    def stop_telling(self, keys: Iterable[str]) -> None:
-        """Forget who is watched."""
+    def unwatch(self, keys: Iterable[str]) -> None:
+        """Send no more `grew` events for these keys."""
         for key in keys:
             self.watched.discard(key)
             self._grown.pop(key, None)

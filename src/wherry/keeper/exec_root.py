@@ -71,15 +71,20 @@ def short_name(directory: StrPath) -> Iterator[str]:
 
 
 def write_pid(exec_root: StrPath) -> None:
-    """Say who keeps; whoever reads it finds the number of this keeper or of the one before, never half of one."""
+    """Write the PID file. It is replaced atomically: a reader sees this keeper's PID or the former one's."""
     path = os.path.join(exec_root, PID)
-    with open(f"{path}.new", "w", encoding="ascii") as file:
-        file.write(f"{os.getpid()}\n")
-    os.rename(f"{path}.new", path)
+    try:
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+        os.rename(f"{path}.new", path)
+    except OSError:  # no room: a number that is not known is better than a wrong one, and no reason not to keep
+        for name in (f"{path}.new", path):
+            with contextlib.suppress(OSError):
+                os.unlink(name)
 
 
 def remove(exec_root: StrPath) -> None:
-    """Remove the keeper's own files at its orderly end. The lock stays: who waits for it holds it by descriptor."""
+    """Remove the keeper's own files at its orderly end. The lock file stays, because a waiting process has it open."""
     for name in (SOCKET, PID):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(exec_root, name))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from wherry.keeper.logreader import Chunk
+from wherry.keeper.log_reader import Chunk
 
 LONGEST: Final = 1024 * 1024
 """Bytes of an unfinished line that are kept waiting for its end; then they are handed over as a part."""
@@ -73,7 +73,7 @@ class LineCutter:
                 yield self._hand_over(stream, ends=False)
 
     def flush(self) -> Iterator[Lines]:
-        """What has no newline yet, once nothing more will come."""
+        """The last line, if it has no newline, at the end of the stream."""
         for stream in list(self._parts):
             yield self._hand_over(stream, ends=True)
 

@@ -11,13 +11,18 @@ import select
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
+
+from wherry import legible
 
 Handler = Callable[[int], None]
 Action = Callable[[], None]
 
 PAUSE_AFTER_FAULT: Final = 1.0
 """Seconds for which a descriptor is left alone after its handler failed, so that a fault cannot become a busy loop."""
+UNEXPECTED: Final = "unexpected error"
+"""How keeper.log begins the report of a fault of the keeper's own; tests look for it."""
 
 
 class Timer:
@@ -100,7 +105,7 @@ class Loop:
             self._survives(self.after_round)
 
     def close(self) -> None:
-        """Let go of the epoll descriptor."""
+        """Close the epoll descriptor."""
         self._epoll.close()
 
     def _patience(self) -> float:
@@ -142,9 +147,10 @@ def report_fault() -> None:
     """Write the exception at hand to standard error, which is keeper.log."""
     import traceback  # noqa: PLC0415 - a megabyte that a keeper without faults never needs
 
-    say("unexpected fault\n" + traceback.format_exc().rstrip())
+    say(f"{UNEXPECTED}\n{traceback.format_exc().rstrip()}")
 
 
 def say(text: str) -> None:
     """Write a line to standard error, which is keeper.log."""
-    print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, file=sys.stderr, flush=True)
+    with suppress(OSError):  # keeper.log's disk is full, and that is no fault of who is spoken about
+        print(time.strftime("%Y-%m-%dT%H:%M:%S"), legible.lines(text), file=sys.stderr, flush=True)

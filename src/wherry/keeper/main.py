@@ -14,15 +14,16 @@ import socket
 import sys
 from typing import NamedTuple
 
+from wherry import legible
 from wherry.errors import InvalidInput, WherryError
 from wherry.keeper import exec_root as files
 from wherry.keeper import upgrade
-from wherry.keeper.launcher import Launcher
+from wherry.keeper.contract import Launcher
+from wherry.keeper.keeper import Keeper
 from wherry.keeper.loop import say
-from wherry.keeper.service import Keeper
 from wherry.linux.fd import Fd
 from wherry.linux.process import set_dumpable, set_name
-from wherry.runtime.protect import reexec_from_readonly_mount
+from wherry.runtime.launch.sealed_exe import reexec_from_readonly_mount
 
 USAGE = "usage: keeper --exec-root DIR [--daemonize]"
 OPEN_FILES = 65536
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None, launcher: Launcher | None = None) -
             return _begin(options, launcher)
         return _resume(options, launcher)
     except WherryError as error:
-        print(f"keeper: {error}", file=sys.stderr)
+        print(f"keeper: {legible.lines(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInput) else 1
 
 
@@ -157,7 +158,7 @@ def daemonize(log: str) -> None:
         os.dup2(source, target)
     os.close(null)
     os.close(error)
-    say(f"keeper {os.getpid()} begins")
+    say(f"keeper {os.getpid()} started")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
 
 
 def close_all(fds: Iterable[int]) -> None:
-    """Close descriptors that nobody wants."""
+    """Close unused descriptors."""
     for fd in fds:
         os.close(fd)
 

@@ -1,4 +1,4 @@
-"""One process as the keeper knows it: what is written down about it, what is held open, how it ended.
+"""One process of the keeper: its records on disk, its open descriptors, its exit.
 
 Three records make a process known to a later keeper, all in the container's directory in the exec-root: its
 ``process.json``, its ``exit.json``, and the FIFOs. The files are renamed into place, so they are there whole or not at
@@ -13,12 +13,13 @@ import time
 from typing import Any, Final, NamedTuple, TypedDict
 
 from wherry.errors import CorruptData, SystemCallError, Unsupported
-from wherry.keeper.launcher import Child
+from wherry.keeper.contract import Child
 from wherry.keeper.records import Position
 from wherry.keeper.sink import Sink
 from wherry.keeper.streams import Output
 from wherry.linux.fd import Fd
-from wherry.linux.process import pidfd_exit_status
+from wherry.linux.proc import read_stat, start_time
+from wherry.linux.process import pidfd_exit_status, pidfd_open
 
 LOST_STATUS: Final = 255
 """Reported for a process whose end nobody saw."""
@@ -57,7 +58,7 @@ class Exit(NamedTuple):
 
     @classmethod
     def unseen(cls) -> Exit:
-        """Of a process whose end nobody saw."""
+        """The exit of a process whose end was not seen."""
         return cls(LOST_STATUS, 0, time.time_ns(), lost=True)
 
     def fields(self) -> dict[str, Any]:
@@ -84,10 +85,22 @@ class Description(NamedTuple):
     terminal: bool
     log: LogOptions | None
     pid: int
-    birth: int
-    """The kernel's start time of the process (field 22 of ``/proc/<pid>/stat``): with the ID it names it uniquely."""
+    start_time: int
+    """In clock ticks since boot (`wherry.linux.proc`); on disk and in messages its name is ``birth``."""
     started: int
+    """When the keeper started it, nanoseconds since the epoch."""
     cgroup: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """As in ``process.json``."""
+        fields = self._asdict()
+        fields["birth"] = fields.pop("start_time")
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Description:
+        """The opposite of :meth:`fields`."""
+        return cls(**{"start_time" if name == "birth" else name: value for name, value in fields.items()})
 
 
 class Process:
@@ -102,6 +115,7 @@ class Process:
         "directory",
         "ending",
         "exit",
+        "is_among_others",
         "master",
         "outputs",
         "pidfd",
@@ -111,7 +125,7 @@ class Process:
     )
 
     def __init__(self, description: Description, directory: str) -> None:
-        self.description: Final = description
+        self.description = description
         self.directory: Final = directory
         self.pidfd: Fd | None = None
         self.master: Fd | None = None
@@ -122,6 +136,8 @@ class Process:
         self.outputs: list[Output] = []
         self.child: Child | None = None
         """While it is on its way to its program."""
+        self.is_among_others = False
+        """Whether it comes into a container that runs already, or is in it; who is there can stop it, and trace it."""
         self.ending: Exit | None = None
         """Known, and not reported yet: its last output is still being written."""
         self.exit: Exit | None = None
@@ -145,9 +161,24 @@ class Process:
     def summary(self) -> dict[str, Any]:
         """The process in the answer to ``hello``."""
         wanted = ("key", "container", "kind", "terminal", "pid", "birth", "started")
-        described = self.description._asdict()
+        described = self.description.fields()
         ended = None if self.exit is None else self.exit.fields()
         return {name: described[name] for name in wanted} | {"exited": ended, "log": self.log}
+
+    def state(self) -> dict[str, Any]:
+        """What the next program image needs to know of it; descriptors as numbers."""
+        fds = {name: getattr(self, name) for name in ("pidfd", "master", "stdin")}
+        sink = self.sink
+        return {
+            "description": self.description.fields(),
+            "exit": self.exit and self.exit.fields(),
+            "ending": self.ending and self.ending.fields(),
+            "fds": {name: None if fd is None else fd.fileno() for name, fd in fds.items()},
+            "outputs": {output.stream: output.fileno() for output in self.outputs if self.master is None},
+            "waiting": [] if sink is None else [(stream, data.decode("latin-1")) for stream, data in sink.waiting],
+            "dropped": 0 if sink is None else sink.dropped,
+            "hold": None if sink is None else sink.held,
+        }
 
     def close(self) -> None:
         """Close everything that is held for it."""
@@ -183,7 +214,7 @@ class Files:
 
     def write_process(self, description: Description) -> None:
         """Make the process known to a later keeper."""
-        write_json(self.process, description._asdict())
+        write_json(self.process, description.fields())
 
     def write_exit(self, ended: Exit) -> None:
         """Make its end known."""
@@ -195,7 +226,7 @@ class Files:
         return None if fields is None else Exit.from_fields(fields)
 
     def remove(self) -> None:
-        """Forget the process. Its description goes last: without it nobody would look for the rest."""
+        """Remove the records. The description goes last: without it the others would not be found."""
         for path in (self.exit, self.process):
             try:
                 os.unlink(path)
@@ -210,7 +241,7 @@ def described_in(directory: str) -> list[Description]:
         if name == "process.json" or (name.startswith("exec-") and name.endswith(".process.json")):
             fields = read_json(os.path.join(directory, name))
             if fields is not None:
-                found.append(Description(**fields))
+                found.append(Description.from_fields(fields))
     return found
 
 
@@ -247,24 +278,14 @@ def read_json(path: str) -> dict[str, Any] | None:
 # --------------------------------------------------------------------------------------------------- the kernel's view
 
 
-def stat_fields(pid: int) -> list[bytes] | None:
-    """The fields of ``/proc/<pid>/stat`` after the program's name, beginning with the state; None if it is gone."""
+def pidfd_of(description: Description) -> Fd | None:
+    """A pidfd of exactly the process that was described; None if it is gone."""
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        pidfd = pidfd_open(description.pid)
+    except SystemCallError:
         return None
-    try:
-        return os.read(fd, 4096).rpartition(b")")[2].split()
-    except ProcessLookupError:
-        return None
-    finally:
-        os.close(fd)
-
-
-def birth_of(pid: int) -> int | None:
-    """The kernel's start time of a process, in clock ticks since boot; None if it is gone. A zombie still has one."""
-    fields = stat_fields(pid)
-    return None if fields is None else int(fields[19])
+    # Asked after opening: from here on the number cannot pass to another process unnoticed.
+    return pidfd if start_time(description.pid) == description.start_time else None
 
 
 def pid_of(pidfd: Fd) -> int | None:
@@ -277,25 +298,27 @@ def pid_of(pidfd: Fd) -> int | None:
     return None
 
 
-def wait_status(pidfd: Fd, pid: int, birth: int) -> int | None:
+def wait_status(pidfd: Fd, pid: int, started: int) -> int | None:
     """How a process ended, as waitpid(2) encodes it; None as long as that is not known. Reaps it if it is a child.
 
     Of another's child the kernel tells it through the pidfd once it was reaped (Linux 6.15), and through
     ``/proc/<pid>/stat`` (field 52) until then.
+
+    :param started: its start time: the number may be another process's by now.
     """
     try:
         found = os.waitid(os.P_PIDFD, pidfd.fileno(), os.WEXITED | os.WNOHANG)
     except ChildProcessError:
-        return _status_of_stranger(pidfd, pid, birth)
+        return _status_of_other(pidfd, pid, started)
     if found is None:
         return None
     return found.si_status << 8 if found.si_code == os.CLD_EXITED else found.si_status
 
 
-def _status_of_stranger(pidfd: Fd, pid: int, birth: int) -> int | None:
-    fields = stat_fields(pid)
-    if fields is not None and int(fields[19]) == birth and fields[0] in (b"Z", b"X"):
-        return int(fields[49])
+def _status_of_other(pidfd: Fd, pid: int, started: int) -> int | None:
+    stat = read_stat(pid)
+    if stat is not None and stat.start_time == started and stat.state in ("Z", "X"):
+        return stat.exit_status
     try:
         return pidfd_exit_status(pidfd)
     except (Unsupported, SystemCallError):

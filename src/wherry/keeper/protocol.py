@@ -1,9 +1,9 @@
-"""The conversation between wherryd and the keeper, without any input or output.
+"""The protocol between wherryd and the keeper, without any input or output.
 
 ::
 
     wherryd                               keeper
-       |  {"op": "hello", "seq": 1, "protocol": 1}
+       |  {"op": "hello", "seq": 1, "protocol": 2}
        | ----------------------------------> |    first, and once
        |  {"re": 1, "processes": [...], "more": true} ...  {"re": 1, "processes": [...]}
        | <---------------------------------- |    in pages, so that no message is too large
@@ -40,7 +40,12 @@ from wherry.errors import (
     WherryError,
 )
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
+"""What this version speaks."""
+HOLDS: Final = 2
+"""The first one with ``hold``."""
+OLDEST: Final = 1
+"""A daemon and a keeper that understand each other well enough for the keeper to be upgraded."""
 LARGEST: Final = 64 * 1024
 """Bytes of a message at most; plans travel in memfds."""
 MOST_FDS: Final = 4
@@ -49,7 +54,7 @@ Fields = dict[str, Any]
 
 
 class Message(NamedTuple):
-    """One message and the descriptors that came with it; whoever holds it owns them."""
+    """One message and the descriptors that came with it, which its holder owns."""
 
     fields: Fields
     fds: list[int]
@@ -103,6 +108,10 @@ def _is_size(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(_is_int(n) and n < 1 << 16 for n in value)
 
 
+def _is_hold(value: object) -> bool:
+    return value is None or _is_int(value)
+
+
 def _is_limit(value: object) -> bool:
     return value is None or (_is_int(value) and value != 0)
 
@@ -136,12 +145,23 @@ _PROCESS: Final = {"key": _is_name, "container": _is_name, "kind": _is_kind}
 
 REQUESTS: Final[Mapping[str, Shape]] = {
     "hello": Shape({"protocol": _is_int}),
-    "launch": Shape(_PROCESS, {"terminal": _is_bool, "stdin": _is_bool, "size": _is_size, "log": _is_log}, (1, 4)),
+    "launch": Shape(
+        _PROCESS,
+        {"terminal": _is_bool, "stdin": _is_bool, "size": _is_size, "log": _is_log, "hold": _is_hold},
+        (1, 4),
+    ),
     "watch": Shape(_KEY),
     "unwatch": Shape(_KEY),
+    "hold": Shape({**_KEY, "segment": _is_hold}),
     "close-stdin": Shape(_KEY),
     "forget": Shape(_KEY),
-    "adopt": Shape(_PROCESS, {"terminal": _is_bool, "stdin": _is_bool, "log": _is_log, "started": _is_int}, (1, 2)),
+    "adopt": Shape(
+        _PROCESS,
+        {"terminal": _is_bool, "stdin": _is_bool, "log": _is_log, "started": _is_int, "hold": _is_hold},
+        (1, 2),
+    ),
+    "keep": Shape({"name": _is_name}, fds=(1,)),
+    "kept": Shape({"name": _is_name}),
     "upgrade": Shape(),
     "shutdown": Shape(),
 }
@@ -264,7 +284,7 @@ class KeeperSide:
             raise Refused("'hello' was said before" if self.greeted else f"{op!r} before 'hello'", seq)
 
     def _greet(self, fields: Fields, seq: int) -> None:
-        if fields["protocol"] != PROTOCOL:
+        if not OLDEST <= fields["protocol"] <= PROTOCOL:
             raise Refused(f"the keeper speaks protocol {PROTOCOL}, not {fields['protocol']}", seq)
         self.greeted = True
 

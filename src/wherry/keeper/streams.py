@@ -1,9 +1,9 @@
 """The streams of a container: FIFOs with names, or a pseudo-terminal's master.
 
-The container's ends of ``stdout`` and ``stderr`` are open for reading and writing (ARCHITECTURE.md, "Why FIFOs and not
-pipes"), the keeper's for reading. Of ``stdin`` the container has the reading end; the keeper holds a writing end so
-that the container sees no end of file, and never writes. Once standard input was closed its FIFO has no name any more:
-that is how a later keeper, and wherryd, know.
+The container's ends of ``stdout`` and ``stderr`` are open for reading and writing, the keeper's for reading; the
+reason is in docs/design/output-and-logs.md. Of ``stdin`` the container has the reading end; the keeper holds a writing
+end so that the container sees no end of file, and never writes. A FIFO of standard input that was closed has no name
+any more: a later keeper, and wherryd, recognise it by that.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Output:
             self._fd.close()
 
     def drain(self) -> bool:
-        """Read what is there at this moment, after the process has ended; False when the disk was full meanwhile.
+        """Read the remaining output of an ended process; False when the disk is full.
 
         Not until the end of file: others may hold the other side, and go on writing for ever.
         """
@@ -198,8 +198,11 @@ class Output:
 
     def _copy(self) -> int:
         """Read once and pass it on."""
+        room = self._sink.room()
+        if room == 0:
+            return 0
         try:
-            count = os.readv(self._fd.fileno(), [self._scratch])
+            count = os.readv(self._fd.fileno(), [self._scratch[:room]])
         except BlockingIOError:
             return 0
         except OSError as error:

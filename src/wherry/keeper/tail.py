@@ -2,7 +2,7 @@
 
 Lines of two streams are counted in the order in which they *ended*; what a stream has left without a newline at the
 end of the log counts as a line that ended with its last byte. A wanted line may begin far before the place where the
-counting ended, because the other stream wrote in between: hence a :class:`~wherry.keeper.logreader.Start` with a place
+counting ended, because the other stream wrote in between: hence a :class:`~wherry.keeper.log_reader.Start` with a place
 for each stream.
 
 Only blocks at the end are read: the cost grows with the lines wanted, not with the log.
@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from wherry.keeper.logreader import BOTH, Start, end_position, open_segment
-from wherry.keeper.logs import StrPath, segments_of
+from wherry.keeper.log_reader import BOTH, Start, end_position, open_segment
+from wherry.keeper.log_writer import StrPath, segments_of
 from wherry.keeper.records import BEGINS_LINE, BLOCK, Position, Record, next_record, records_in
 
 
 def start_of_tail(directory: StrPath, lines: int, streams: frozenset[int] = BOTH) -> Start:
-    """Where to begin reading so that exactly the last lines come.
+    """Where to begin reading for exactly the last lines.
 
     :param lines: how many; with 0 it is the log's end.
     :raises OSError: a segment cannot be read.
@@ -39,14 +39,14 @@ class _Search:
     def __init__(self, lines: int, streams: frozenset[int]) -> None:
         self._missing = lines
         self._cut: Position | None = None
-        self._unsettled: set[int] = set()
+        self._unknown: set[int] = set()
         """Streams of which some output is wanted, but the first wanted line's beginning was not met yet."""
         self._seen: set[int] = set()
         self._begin: dict[int, Position] = {}
         self._streams = streams
 
     def start(self) -> Start:
-        begin = {stream: Position(0, 0) if stream in self._unsettled else at for stream, at in self._begin.items()}
+        begin = {stream: Position(0, 0) if stream in self._unknown else at for stream, at in self._begin.items()}
         if self._cut is None:
             return Start(Position(0, 0))
         for stream in self._streams - self._seen:
@@ -61,9 +61,9 @@ class _Search:
         """
         if self._cut is None:
             self._count(segment, offset, record, data)
-        elif record.stream in self._unsettled:
-            self._settle(segment, offset, record, data.rfind(b"\n") + 1)
-        return self._cut is not None and not self._unsettled
+        elif record.stream in self._unknown:
+            self._begin_at(segment, offset, record, data.rfind(b"\n") + 1)
+        return self._cut is not None and not self._unknown
 
     def _count(self, segment: int, offset: int, record: Record, data: bytes) -> None:
         stream = record.stream
@@ -72,21 +72,21 @@ class _Search:
             self._seen.add(stream)
             ends += not data.endswith(b"\n")
         if ends > self._missing:
-            self._settle(segment, offset, record, _after_newline(data, ends - self._missing))
+            self._begin_at(segment, offset, record, _after_newline(data, ends - self._missing))
             self._cut = self._begin[stream]
             return
         self._missing -= ends
-        self._settle(segment, offset, record, 0)
+        self._begin_at(segment, offset, record, 0)
         if not self._missing:
             self._cut = Position(segment, offset)
 
-    def _settle(self, segment: int, offset: int, record: Record, first: int) -> None:
+    def _begin_at(self, segment: int, offset: int, record: Record, first: int) -> None:
         """The stream's first wanted byte is ``first`` in this record, unless that is 0 and the line began earlier."""
         self._begin[record.stream] = Position(segment, offset + first)
         if first or record.flags & BEGINS_LINE:
-            self._unsettled.discard(record.stream)
+            self._unknown.discard(record.stream)
         else:
-            self._unsettled.add(record.stream)
+            self._unknown.add(record.stream)
 
 
 def _after_newline(data: bytes, count: int) -> int:

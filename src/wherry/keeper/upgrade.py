@@ -69,7 +69,7 @@ def command(more: list[str]) -> list[str]:
 
 
 def _fds_in(state: Fields) -> list[int]:
-    fds = [state["connection"], state["listener"], state["lock"]]
+    fds = [state["connection"], state["listener"], state["lock"], *state.get("held", {}).values()]
     for process in state["processes"]:
         if process["exit"] is None:
             fds += [fd for fd in process["fds"].values() if fd is not None]

@@ -1,4 +1,4 @@
-"""Compressed streams: which kind it is, told by its first bytes; and their content, in pieces of bounded size.
+"""Compressed streams: detection by magic bytes, and decompression in bounded pieces.
 
 However small the input, no piece of output is much larger than `PIECE`: memory does not depend on what an archive
 claims. Gzip goes through isal, several times faster than zlib.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
 
 from wherry.content.durable import disk_errors
-from wherry.layers.merged import MergedDirectory
-from wherry.layers.overlay import OverlayMount
+from wherry.layers.overlay_paths import OverlayMount
+from wherry.layers.overlay_view import MergedTree
 from wherry.layers.pack import Packer
+from wherry.linux.trees import unrolled
 
 __all__ = ["export"]
 
@@ -20,25 +21,29 @@ def export(mounts: Sequence[OverlayMount], write: Callable[[bytes], object]) -> 
     :param mounts: its overlay mounts, ``/`` first; they don't have to be mounted, and may be.
     :param write: takes the archive's bytes, piece by piece.
     :raises SystemFault: a file could not be read.
+    :raises TooLarge: a name is longer than readers of archives take, a million bytes.
     """
     packer = Packer(write)
-    places = {os.fsencode(mount.target.strip("/")): mount for mount in mounts}
-    with disk_errors("export a container"), MergedDirectory.open_root(places[b""].layers) as root:
-        _pack(packer, root, b"", places)
+    mounted = {os.fsencode(mount.target.strip("/")): mount for mount in mounts}
+    with disk_errors("export a container"), MergedTree.open(mounted[b""].layers) as root:
+        for _ in unrolled(_pack(packer, root, b"", mounted)):
+            pass
     packer.finish()
 
 
-def _pack(packer: Packer, directory: MergedDirectory, path: bytes, places: Mapping[bytes, OverlayMount]) -> None:
-    for entry in directory.entries():
-        here = path + b"/" + entry.name if path else entry.name
-        if here in places:
-            with MergedDirectory.open_root(places[here].layers) as inner:
+def _pack(
+    packer: Packer, tree: MergedTree, prefix: bytes, mounted: Mapping[bytes, OverlayMount]
+) -> Generator[Any, None, None]:
+    """Pack the current directory; generators for subdirectories are yielded, for `unrolled`."""
+    for entry in tree.entries():
+        here = prefix + tree.path(entry.name)
+        if here in mounted:
+            with MergedTree.open(mounted[here].layers) as inner:
                 packer.add_directory(here, inner.status)
-                _pack(packer, inner, here, places)
+                yield _pack(packer, inner, here + b"/", mounted)
             continue
-        packer.add(here, entry)
-        if stat.S_ISDIR(entry.status.st_mode):
-            opened = directory.open(entry.name)
-            if opened is not None:
-                with opened:
-                    _pack(packer, opened, here, places)
+        packer.add(here, entry, tree.directory(entry))
+        if entry.is_directory and tree.enter(entry.name):
+            del here  # deep down, the paths of all directories above would be most of the memory
+            yield _pack(packer, tree, prefix, mounted)
+            tree.leave()

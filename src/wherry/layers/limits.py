@@ -1,4 +1,4 @@
-"""How much an archive may ask of this machine."""
+"""Limits of unpacking: sizes, entries, compression ratio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HARMLESS = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one archive may unpack to.
+    """The limits of one archive.
 
     :param max_bytes: bytes, uncompressed, headers included; holes in sparse files count.
     :param max_ratio: uncompressed bytes per compressed byte, from 256 MiB on. Deflate cannot exceed 1032; real layers
@@ -27,7 +27,7 @@ class Limits:
     max_entries: int = 5_000_000
 
     def check_expansion(self, packed: int, unpacked: int) -> None:
-        """Say no to a decompression bomb, while it goes off.
+        """Refuse a decompression bomb while it is unpacked.
 
         :param packed: compressed bytes read so far.
         :param unpacked: what they became so far.

@@ -1,4 +1,4 @@
-"""The places that the kernel's and the engine's own things are mounted on, where an image lacks them.
+"""Mount points for the kernel's and the engine's own mounts, where an image lacks them.
 
 They could be made in each container's writable layer. Made once for each image, as one more layer on top of it, they
 cost a container neither time nor space, and they are no change of the container's.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from wherry.layers.merged import MergedDirectory
+from wherry.layers.overlay_view import MergedTree
 
 __all__ = ["make_mountpoints"]
 
@@ -21,14 +21,14 @@ _FILES: Final = (b"hostname", b"hosts", b"resolv.conf")  # in /etc
 
 
 def make_mountpoints(layers: Sequence[str], target: Path) -> None:
-    """Make a directory that, as a layer on top of others, adds what they lack, and changes nothing else.
+    """Make a layer that adds the mount points that the layers below lack, and changes nothing else.
 
     Where `/etc` is a link in the image, nothing is added below it: what it leads to is known only to the kernel.
 
     :param layers: an image's directories, top first.
     :param target: to be made.
     """
-    with MergedDirectory.open_root(layers) as root:
+    with MergedTree.open(layers) as root:
         target.mkdir()
         for name in _DIRECTORIES:
             if root.find(name) is None:
@@ -37,23 +37,22 @@ def make_mountpoints(layers: Sequence[str], target: Path) -> None:
         _take_over(target, root.status)
 
 
-def _add_files(root: MergedDirectory, target: Path) -> None:
+def _add_files(root: MergedTree, target: Path) -> None:
     found = root.find(b"etc")
     if found is not None and not stat.S_ISDIR(found.status.st_mode):
         return
-    etc = root.open(b"etc")
     missing: tuple[bytes, ...] = _FILES
-    if etc is not None:
-        with etc:
-            missing = tuple(name for name in _FILES if etc.find(name) is None)
+    if root.enter(b"etc"):
+        missing = tuple(name for name in _FILES if root.find(name) is None)
+        root.leave()
     if not missing:
         return
-    place = target / "etc"
-    place.mkdir(mode=0o755)
+    etc = target / "etc"
+    etc.mkdir(mode=0o755)
     for name in missing:
-        (place / os.fsdecode(name)).touch(mode=0o644)
+        (etc / os.fsdecode(name)).touch(mode=0o644)
     if found is not None:
-        _take_over(place, found.status)
+        _take_over(etc, found.status)
 
 
 def _take_over(directory: Path, model: os.stat_result) -> None:

@@ -6,14 +6,17 @@ import os
 import stat
 from collections.abc import Callable
 
-from wherry.errors import SystemFault
-from wherry.layers import marks, tar_writer
-from wherry.layers.entry import Entry, Kind, shown
-from wherry.layers.merged import MergedEntry
+from wherry.errors import SystemFault, TooLarge
+from wherry.layers import whiteouts
+from wherry.layers.overlay_view import MergedEntry
+from wherry.layers.tar import writer
+from wherry.layers.tar.entry import Entry, Kind, shown
 
 __all__ = ["Packer"]
 
 _READ = 1024 * 1024
+# The longest that readers of archives take for an extended header, with some room for what else is in it.
+_MAX_NAME = 1024 * 1024 - 65536
 # Not the content's, but the host's own: labels of its security module.
 _HOSTS_OWN = ("security.selinux", "security.apparmor", "security.evm", "security.ima")
 
@@ -22,17 +25,23 @@ class Packer:
     """Writes an archive entry by entry.
 
     :param write: takes the archive's bytes, piece by piece.
+    :param longest: how many bytes a name may have.
     """
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], longest: int = _MAX_NAME) -> None:
         self._write = write
+        self._longest = longest
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def add(self, path: bytes, found: MergedEntry) -> None:
+    def add(self, path: bytes, found: MergedEntry, directory: int) -> None:
         """Append a file, of a directory just itself. Sockets are left out: an archive cannot hold them.
 
         :param path: its name in the archive.
+        :param directory: a descriptor of the directory that it is in.
+        :raises TooLarge: its name is longer than `longest`.
         """
+        if len(path) > self._longest:
+            raise TooLarge(f"a file's name of {len(path)} bytes, where {self._longest} are allowed: {shown(path)}")
         kind = Kind.of_mode(found.status.st_mode)
         if kind is None:
             return
@@ -41,43 +50,43 @@ class Packer:
             first = self._links.setdefault((found.status.st_dev, found.status.st_ino), path)
             if first != path:
                 entry.kind, entry.target, entry.size = Kind.LINK, first, 0
-                self._write(tar_writer.header(entry))
+                self._write(writer.header(entry))
                 return
         if kind is Kind.SYMLINK:
-            entry.target = os.readlink(found.name, dir_fd=found.directory)
-        entry.xattrs = _attributes(found)
+            entry.target = os.readlink(found.name, dir_fd=directory)
+        entry.xattrs = _attributes(found.name, directory)
         if kind is Kind.FILE:
-            self._add_file(entry, found)
+            self._add_file(entry, found.name, directory)
         else:
-            self._write(tar_writer.header(entry))
+            self._write(writer.header(entry))
 
     def add_directory(self, path: bytes, status: os.stat_result) -> None:
         """Append a directory that is known by its status alone."""
-        self._write(tar_writer.header(_describe(path, Kind.DIRECTORY, status)))
+        self._write(writer.header(_describe(path, Kind.DIRECTORY, status)))
 
     def add_whiteout(self, directory: bytes, name: bytes) -> None:
-        """Append the mark that says that `name` is deleted."""
-        self._add_mark(directory, marks.PREFIX + name)
+        """Append the whiteout of `name`."""
+        self._add_whiteout(directory, whiteouts.PREFIX + name)
 
     def add_opaque(self, directory: bytes) -> None:
-        """Append the mark that says that nothing of the layers below is left in a directory."""
-        self._add_mark(directory, marks.OPAQUE_MARK)
+        """Append the opaque whiteout of a directory."""
+        self._add_whiteout(directory, whiteouts.OPAQUE_WHITEOUT)
 
     def finish(self) -> None:
         """Append the archive's end."""
-        self._write(tar_writer.END)
+        self._write(writer.END)
 
-    def _add_mark(self, directory: bytes, name: bytes) -> None:
-        self._write(tar_writer.header(Entry(directory + b"/" + name if directory else name, mode=0)))
+    def _add_whiteout(self, directory: bytes, name: bytes) -> None:
+        self._write(writer.header(Entry(directory + b"/" + name if directory else name, mode=0)))
 
-    def _add_file(self, entry: Entry, found: MergedEntry) -> None:
+    def _add_file(self, entry: Entry, name: bytes, directory: int) -> None:
         """A file whose size changes meanwhile is cut or filled with zeros to the size announced, as tar(1) does."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(found.name, flags, dir_fd=found.directory)
+        fd = os.open(name, flags, dir_fd=directory)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise SystemFault(f"{shown(entry.name)} is no file any more")
-            self._write(tar_writer.header(entry))
+            self._write(writer.header(entry))
             left = entry.size
             while left and (piece := os.read(fd, min(left, _READ))):
                 self._write(piece)
@@ -88,7 +97,7 @@ class Packer:
             piece = bytes(min(left, _READ))
             self._write(piece)
             left -= len(piece)
-        self._write(tar_writer.padding(entry.size))
+        self._write(writer.padding(entry.size))
 
 
 def _describe(path: bytes, kind: Kind, status: os.stat_result) -> Entry:
@@ -105,12 +114,12 @@ def _describe(path: bytes, kind: Kind, status: os.stat_result) -> Entry:
     )
 
 
-def _attributes(found: MergedEntry) -> dict[str, bytes]:
+def _attributes(name: bytes, directory: int) -> dict[str, bytes]:
     """Extended attributes; those of overlayfs and of the host's security module stay here."""
-    path = b"/proc/self/fd/%d/%s" % (found.directory, found.name)
+    path = b"/proc/self/fd/%d/%s" % (directory, name)
     try:
         names = os.listxattr(path, follow_symlinks=False)
-        wanted = [name for name in names if not name.startswith(marks.OVERLAY_ATTRIBUTES) and name not in _HOSTS_OWN]
-        return {name: os.getxattr(path, name, follow_symlinks=False) for name in wanted}
+        wanted = [one for one in names if not one.startswith(whiteouts.OVERLAY_ATTRIBUTES) and one not in _HOSTS_OWN]
+        return {one: os.getxattr(path, one, follow_symlinks=False) for one in wanted}
     except OSError:
         return {}  # a file system without attributes, or a file that is just being replaced

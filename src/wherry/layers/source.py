@@ -1,4 +1,4 @@
-"""A layer's bytes on their way to the file system, in one pass: digest, decompression, diff ID, read ahead.
+"""The source of a layer's bytes: digest, decompression, diff ID and read-ahead in one pass.
 
 A thread of its own reads, hashes and decompresses; all three release the interpreter, so they run beside the unpacking.
 """
@@ -27,7 +27,7 @@ _AHEAD: Final = 8
 
 
 class Reader(Protocol):
-    """What bytes come from: a file, a socket's file, a queue's end."""
+    """A readable stream of bytes."""
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes; none at the end."""

@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from wherry.errors import InvalidInput, SystemCallError
-from wherry.layers.entry import check_depth, shown
-from wherry.layers.marks import is_whiteout, make_opaque
-from wherry.layers.merged import lookup
+from wherry.layers.overlay_view import lookup
+from wherry.layers.tar.entry import MAX_NAME, shown
+from wherry.layers.whiteouts import is_whiteout, make_opaque
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, openat2
+from wherry.linux.trees import Descent
 
 __all__ = ["STAY_BENEATH", "Tree", "split"]
 
@@ -85,53 +86,63 @@ class Tree:
                 raise InvalidInput(f"the archive has too long a name: {shown(path)}") from error
             raise
 
-    def _plain(self, path: bytes) -> Fd:
-        """A directory that is there, by a path without links."""
-        fd = self._open_plain(path) if path else Fd(os.dup(self._root))
-        if fd is None:
-            raise InvalidInput(f"the archive uses a file as a directory: {shown(path)}")
-        return fd
-
     def _walk(self, path: bytes, *, create: bool) -> Fd:
         """Go name by name from the root, following links, making what is missing."""
         todo, done, links = path.split(b"/")[::-1], list[bytes](), 0
-        while todo:
-            name = todo.pop()
-            if name == b"..":
-                done = done[:-1]
-            elif name not in (b"", b"."):
-                link = self._enter(b"/".join(done), name, create=create)
-                if link is None:
-                    done.append(name)
-                    check_depth(len(done), path)
-                    continue
-                links += 1
-                if links > _MAX_LINKS:
-                    raise InvalidInput(f"the archive has too many links in {shown(path)}")
-                done = [] if link.startswith(b"/") else done
-                todo += link.split(b"/")[::-1]
-        return self._plain(b"/".join(done))
+        way = self._top()
+        try:
+            while todo:
+                name = todo.pop()
+                if name == b"..":
+                    if done:
+                        done.pop()
+                        way.leave()
+                elif name not in (b"", b"."):
+                    link = self._enter(way, done, name, create=create)
+                    if link is None:
+                        continue
+                    links += 1
+                    if links > _MAX_LINKS:
+                        raise InvalidInput(f"the archive has too many links in {shown(path)}")
+                    if link.startswith(b"/"):
+                        way.close()
+                        way, done = self._top(), []
+                    todo += link.split(b"/")[::-1]
+            return Fd(os.dup(way.fileno()))
+        finally:
+            way.close()
 
-    def _enter(self, parent: bytes, name: bytes, *, create: bool) -> bytes | None:
-        """See to it that `name` in `parent` is a directory; or return where it points to when it is a link."""
-        with self._plain(parent) as here:
-            try:
-                status = os.stat(name, dir_fd=here.fileno(), follow_symlinks=False)
-            except FileNotFoundError:
-                return self._supply(here, parent, name) if create else _missing(parent, name)
-            if stat.S_ISDIR(status.st_mode):
-                return None
+    def _top(self) -> Descent:
+        return Descent(Fd(os.dup(self._root)))
+
+    def _enter(self, way: Descent, done: list[bytes], name: bytes, *, create: bool) -> bytes | None:
+        """Go into `name`, made when it is missing; or return where it points to when it is a link.
+
+        :param done: the names of the way so far.
+        """
+        here = way.fileno()
+        try:
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+        except FileNotFoundError:
+            path = _checked([*done, name])
+            link = self._supply(here, path, name) if create else _missing(path)
+            if link is not None:
+                return link
+        else:
             if stat.S_ISLNK(status.st_mode):
-                return os.readlink(name, dir_fd=here.fileno())
-            if not (create and is_whiteout(status)):
-                raise InvalidInput(f"the archive uses a file as a directory: {shown(_join(parent, name))}")
-            os.unlink(name, dir_fd=here.fileno())
-            _make_directory(here, name, make_opaque)
+                return os.readlink(name, dir_fd=here)
+            if not stat.S_ISDIR(status.st_mode):
+                if not (create and is_whiteout(status)):
+                    raise InvalidInput(f"the archive uses a file as a directory: {shown(_checked([*done, name]))}")
+                os.unlink(name, dir_fd=here)
+                _make_directory(here, name, make_opaque)
+        way.enter(name)
+        done.append(name)
         return None
 
-    def _supply(self, here: Fd, parent: bytes, name: bytes) -> bytes | None:
+    def _supply(self, here: int, path: bytes, name: bytes) -> bytes | None:
         """Make a directory that the archive has no entry for: it looks as it does in the layers below."""
-        found = lookup(self._below, _join(parent, name))
+        found = lookup(self._below, path)
         if found is not None:
             with found as below:
                 status = os.fstat(below.fileno())
@@ -144,9 +155,9 @@ class Tree:
         return None
 
 
-def _make_directory(parent: Fd, name: bytes, dress: Callable[[int], None]) -> None:
-    os.mkdir(name, 0o755, dir_fd=parent.fileno())
-    fd = os.open(name, _DIRECTORY, dir_fd=parent.fileno())
+def _make_directory(parent: int, name: bytes, dress: Callable[[int], None]) -> None:
+    os.mkdir(name, 0o755, dir_fd=parent)
+    fd = os.open(name, _DIRECTORY, dir_fd=parent)
     try:
         dress(fd)
     finally:
@@ -159,9 +170,13 @@ def _copy_attributes(model: int, status: os.stat_result, fd: int) -> None:
     os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _missing(parent: bytes, name: bytes) -> bytes:
-    raise InvalidInput(f"the archive has a link to something that it doesn't have: {shown(_join(parent, name))}")
+def _missing(path: bytes) -> bytes:
+    raise InvalidInput(f"hard link target {shown(path)} is not in the archive")
 
 
-def _join(parent: bytes, name: bytes) -> bytes:
-    return parent + b"/" + name if parent else name
+def _checked(names: list[bytes]) -> bytes:
+    """Names as a path, which links may have made longer than any entry's name is."""
+    path = b"/".join(names)
+    if len(path) > MAX_NAME:
+        raise InvalidInput(f"the archive has too long a name: {shown(path)}")
+    return path

@@ -1,4 +1,4 @@
-"""A layer's archive becomes a layer's directory.
+"""Unpack a layer's archive into its directory.
 
 The archive is hostile until proven otherwise. What is made is made by name in a directory that is held open, never
 through a link; what is in the way is removed, never written through. Duplicate entries: the last one counts, except
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.content.durable import disk_errors, write_all
 from wherry.errors import InvalidInput
-from wherry.layers import marks
-from wherry.layers.entry import Entry, Kind, clean_name, shown
+from wherry.layers import whiteouts
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
-from wherry.layers.seal import crc32
 from wherry.layers.source import Reader, Source
-from wherry.layers.tar_reader import TarReader
+from wherry.layers.tar.entry import Entry, Kind, clean_name, shown
+from wherry.layers.tar.reader import TarReader
 from wherry.layers.tree import Tree, split
+from wherry.layers.tree_digest import crc32
+from wherry.linux import trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ _CANNOT: Final = (errno.EPERM, errno.EOPNOTSUPP)
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What came out of an archive.
+    """The result of unpacking an archive.
 
     :param digest: of the stream as it came.
     :param diff_id: of the uncompressed archive.
@@ -97,7 +97,7 @@ def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limi
 
 
 class _Unpacker:
-    """One archive's way into one directory."""
+    """Unpacks one archive into one directory."""
 
     def __init__(self, root: int, archive: TarReader, below: Sequence[str], limits: Limits) -> None:
         self.tree: Final = Tree(root, below)
@@ -111,7 +111,7 @@ class _Unpacker:
         self._stale = False
 
     def run(self) -> None:
-        """Take every entry; directories' times come last, since every file made in one changes it."""
+        """Unpack all entries; directories' times come last, as files made inside change them."""
         for entry in self._archive:
             self.entries += 1
             with _explained(entry):
@@ -126,10 +126,12 @@ class _Unpacker:
             self._stale = False
         path = clean_name(entry.name)
         if not path:
+            if entry.kind is not Kind.DIRECTORY:
+                raise InvalidInput(f"the archive has something else in the place of its root: {shown(entry.name)}")
             return  # "./": Docker leaves the root as it is, 0755 and root's
         parent, name = split(path)
-        if name.startswith(marks.PREFIX):
-            self._take_mark(parent, name)
+        if name.startswith(whiteouts.PREFIX):
+            self._take_whiteout(parent, name)
             return
         if entry.uid > _MAX_ID or entry.gid > _MAX_ID:
             raise InvalidInput(f"the archive has an owner that cannot exist, {entry.uid}:{entry.gid}")
@@ -143,24 +145,24 @@ class _Unpacker:
         else:
             self._make_other(here, path, name, entry)
 
-    def _take_mark(self, parent: bytes, name: bytes) -> None:
-        """Whiteouts speak of the layers below only (layer.md): what this archive itself has of that name stays."""
+    def _take_whiteout(self, parent: bytes, name: bytes) -> None:
+        """Apply a whiteout. It concerns the layers below only (layer.md): this archive's own entry stays."""
         here = self.tree.directory(parent)
-        if name == marks.OPAQUE_MARK:
-            marks.make_opaque(here)
+        if name == whiteouts.OPAQUE_WHITEOUT:
+            whiteouts.make_opaque(here)
             return
-        hidden = name[len(marks.PREFIX) :]
-        if name.startswith(marks.HIDDEN):
+        hidden = name[len(whiteouts.PREFIX) :]
+        if name.startswith(whiteouts.META_PREFIX):
             return
         if hidden in (b"", b".", b".."):
             raise InvalidInput("the archive has a whiteout of nothing")
         try:
-            marks.make_whiteout(here, hidden)
+            whiteouts.make_whiteout(here, hidden)
         except FileExistsError:
             with suppress(NotADirectoryError, OSError):
                 fd = os.open(hidden, _DIRECTORY, dir_fd=here)
                 try:
-                    marks.make_opaque(fd)
+                    whiteouts.make_opaque(fd)
                 finally:
                     os.close(fd)
 
@@ -171,13 +173,13 @@ class _Unpacker:
         except FileExistsError:
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
-                opaque = marks.is_whiteout(status)
+                opaque = whiteouts.is_whiteout(status)
                 self._clear(here, path)
                 os.mkdir(name, 0o700, dir_fd=here)
         fd = os.open(name, _DIRECTORY, dir_fd=here)
         try:
             if opaque:
-                marks.make_opaque(fd)
+                whiteouts.make_opaque(fd)
             _dress(fd, entry)
         finally:
             os.close(fd)
@@ -225,7 +227,7 @@ class _Unpacker:
             raise InvalidInput(f"the archive has a hard link to itself: {shown(path)}")
         parent, base = split(target)
         there = self.tree.directory(parent, create=False)
-        if marks.is_whiteout(os.stat(base, dir_fd=there, follow_symlinks=False)):
+        if whiteouts.is_whiteout(os.stat(base, dir_fd=there, follow_symlinks=False)):
             raise InvalidInput(f"the archive has a hard link to something that it deletes: {shown(path)}")
         try:
             os.link(base, name, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
@@ -263,7 +265,7 @@ class _Unpacker:
         _, name = split(path)
         status = os.stat(name, dir_fd=here, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            shutil.rmtree(os.fsdecode(name), dir_fd=here)
+            trees.remove(name, dir_fd=here)
             self._times = {at: time for at, time in self._times.items() if not (at + b"/").startswith(path + b"/")}
         else:
             os.unlink(name, dir_fd=here)
@@ -281,7 +283,7 @@ def _dress(fd: int, entry: Entry) -> None:
 
 def _allowed(entry: Entry) -> Iterator[tuple[str, bytes]]:
     """An archive's attributes, without those that would steer overlayfs: a redirect could show other layers' files."""
-    return ((key, value) for key, value in entry.xattrs.items() if not key.startswith(marks.OVERLAY_ATTRIBUTES))
+    return ((key, value) for key, value in entry.xattrs.items() if not key.startswith(whiteouts.OVERLAY_ATTRIBUTES))
 
 
 def _set_attribute(file: int | bytes, key: str, value: bytes) -> None:
@@ -294,7 +296,7 @@ def _set_attribute(file: int | bytes, key: str, value: bytes) -> None:
 
 
 class _explained:
-    """Says which entry it was that could not be made."""
+    """Adds the entry's name to errors."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry

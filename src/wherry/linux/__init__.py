@@ -6,14 +6,24 @@ keeper counts its pages:
 ==================  ================================================================================
 ``fd``              the owner of a file descriptor
 ``files``           openat2, memfd_create, close_range, renameat2, signalfd
+``trees``           directory trees of any depth, walked and removed by descriptor
 ``mount``           mount, umount2, pivot_root and the calls that replaced them
 ``process``         clone3, namespaces, pidfds, prctl, execveat
+``proc``            /proc/<pid>/stat
 ``namespaces``      the kinds of namespaces and how to open one
 ``capabilities``    names, the five sets
-``seccomp``         OCI profiles to filter programs; loading them
+``seccomp``         OCI profiles to filter programs; loading them; ``seccomp_verdict`` runs one
 ``bpf``             cgroup device programs
-``net``, ``pty``    one interface flag; pseudo-terminals
+``pty``             pseudo-terminals
+``elf``             static programs
+``memory``          the C library's allocator
+``ifreq``           the flag that brings an interface up
+``netlink``         messages and sockets; over it ``rtnetlink``, ``bridge_ports``, ``conntrack``, and
+                    ``nftables`` with ``nft_expressions``
 ==================  ================================================================================
+
+Floors, lowest first: ``_libc``, ``fd``, ``netlink``; ``files``, ``mount``, ``capabilities``, ``nft_expressions``
+and all that is not named here; ``process``, ``seccomp``, ``trees``, ``nftables``; ``namespaces``.
 
 Flags and functions carry the kernel's names, so that its manual pages are the documentation of this package; every
 failure is a :class:`wherry.errors.SystemCallError` that shows the decoded operands. What the standard library already

@@ -40,56 +40,80 @@ _OLDER: Final = {
         "capget": 125,
         "capset": 126,
         "clone": 56,
+        "close": 3,
+        "execve": 59,
         "execveat": 322,
+        "exit_group": 231,
+        "fcntl": 72,
         "fstatfs": 138,
+        "ioctl": 16,
         "ioprio_set": 251,
         "keyctl": 250,
+        "kill": 62,
         "memfd_create": 319,
         "mount": 165,
         "personality": 135,
         "pivot_root": 155,
         "prctl": 157,
+        "prlimit64": 302,
         "renameat2": 316,
         "rt_sigaction": 13,
+        "rt_sigprocmask": 14,
+        "rt_sigtimedwait": 128,
         "sched_setattr": 314,
         "seccomp": 317,
         "set_mempolicy": 238,
         "setdomainname": 171,
         "sethostname": 170,
         "setns": 308,
+        "setsid": 112,
         "signalfd4": 289,
         "statfs": 137,
         "syncfs": 306,
         "umount2": 166,
         "unshare": 272,
+        "wait4": 61,
+        "writev": 20,
     },
     "aarch64": {
         "bpf": 280,
         "capget": 90,
         "capset": 91,
         "clone": 220,
+        "close": 57,
+        "execve": 221,
         "execveat": 281,
+        "exit_group": 94,
+        "fcntl": 25,
         "fstatfs": 44,
+        "ioctl": 29,
         "ioprio_set": 30,
         "keyctl": 219,
+        "kill": 129,
         "memfd_create": 279,
         "mount": 40,
         "personality": 92,
         "pivot_root": 41,
         "prctl": 167,
+        "prlimit64": 261,
         "renameat2": 276,
         "rt_sigaction": 134,
+        "rt_sigprocmask": 135,
+        "rt_sigtimedwait": 137,
         "sched_setattr": 274,
         "seccomp": 277,
         "set_mempolicy": 237,
         "setdomainname": 162,
         "sethostname": 161,
         "setns": 268,
+        "setsid": 157,
         "signalfd4": 74,
         "statfs": 43,
         "syncfs": 267,
         "umount2": 39,
         "unshare": 97,
+        "wait4": 260,
+        "writev": 66,
     },
 }
 
@@ -128,6 +152,14 @@ def system_call(name: str, *argument_types: Any) -> Callable[..., int]:
 
     call.__name__ = name
     return call
+
+
+def c_function(name: str, *argument_types: Any) -> Callable[..., int] | None:
+    """Declare a function of the C library that is no system call; None where the library lacks it."""
+    function = getattr(_libc, name, None)
+    if function is not None:
+        function.argtypes = argument_types
+    return function
 
 
 def _unknown(name: str) -> Callable[..., int]:
@@ -170,6 +202,7 @@ _HINTS: Final = {
         errno.EPERM,
     ): "device programs need CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, outside of user namespaces",
     ("pidfd_open", errno.ESRCH): "the process is gone",
+    ("fsconfig", errno.ENOSPC): "the disk below it has no room, or no inodes, left",
 }
 
 

@@ -1,4 +1,4 @@
-"""Device programs: what decides on cgroup v2 which device numbers may be opened and made.
+"""Device programs: BPF that decides on cgroup v2 which devices may be opened and made.
 
 On cgroup v1 the kernel keeps a list per cgroup; on v2 it asks a program (BPF_PROG_TYPE_CGROUP_DEVICE), which this
 module assembles, loads and attaches; see bpf(2) and Documentation/bpf/standardization/instruction-set.rst.

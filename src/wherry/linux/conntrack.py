@@ -1,4 +1,4 @@
-"""The kernel's table of connections: looking entries up and forgetting them.
+"""Connection tracking: look entries up, and delete them.
 
 An entry keeps the addresses that its first packet was given. So when a rule for datagrams goes or comes, entries made
 before have to be forgotten, or a peer that sends on from the same port stays with the old answer for as long as it

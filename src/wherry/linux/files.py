@@ -1,4 +1,4 @@
-"""Opening files safely, descriptors in bulk, files in memory."""
+"""Files: openat2, closing ranges of descriptors, files in memory."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ __all__ = [
     "renameat2",
     "signalfd",
     "syncfs",
+    "unlock",
 ]
 
 Path = str | bytes | os.PathLike[str]
@@ -180,11 +181,13 @@ def syncfs(fd: FdLike) -> None:
 
 _FS_IOC_GETFLAGS: Final = 0x80086601  # linux/fs.h
 _FS_IOC_SETFLAGS: Final = 0x40086602
+_FS_IMMUTABLE_FL: Final = 0x10
+_FS_APPEND_FL: Final = 0x20
 _FS_TOPDIR_FL: Final = 0x20000
 
 
 def keep_apart(fd: FdLike) -> bool:
-    """Tell the file system that the directories in this one have nothing to do with each other (chattr(1), ``T``).
+    """Mark a directory as the top of unrelated trees (chattr(1), ``T``).
 
     Ext4 then spreads them over the disk's block groups. Otherwise all of them, and what is in them, are made in one,
     where for some minutes each new file has to look past all those that were removed: it takes no inode again that it
@@ -193,12 +196,26 @@ def keep_apart(fd: FdLike) -> bool:
     :param fd: a directory.
     :returns: False where the file system knows no such thing, or it is not ours to say.
     """
+    return _set_flags(fd, add=_FS_TOPDIR_FL)
+
+
+def unlock(fd: FdLike) -> bool:
+    """Take away what keeps even root from removing a file: that it is immutable, or may only grow (chattr(1)).
+
+    :param fd: of the file, or of the directory that holds it.
+    :returns: False where the file system knows no such thing, or it is not ours to say.
+    """
+    return _set_flags(fd, drop=_FS_IMMUTABLE_FL | _FS_APPEND_FL)
+
+
+def _set_flags(fd: FdLike, *, add: int = 0, drop: int = 0) -> bool:
     flags = bytearray(8)
     try:
         fcntl.ioctl(number(fd), _FS_IOC_GETFLAGS, flags)
         (before,) = struct.unpack_from("I", flags)
-        if not before & _FS_TOPDIR_FL:
-            fcntl.ioctl(number(fd), _FS_IOC_SETFLAGS, struct.pack("Q", before | _FS_TOPDIR_FL))
+        wanted = (before | add) & ~drop
+        if wanted != before:
+            fcntl.ioctl(number(fd), _FS_IOC_SETFLAGS, struct.pack("Q", wanted))
     except OSError:
         return False
     return True

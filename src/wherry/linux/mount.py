@@ -18,12 +18,15 @@ from wherry.linux.fd import AT_FDCWD, Fd, FdLike, number
 
 __all__ = [
     "AT",
+    "DEVPTS_SUPER_MAGIC",
     "MNT",
     "MNT_DETACH",
     "MOUNT_ATTR",
     "MOVE_MOUNT",
     "MS",
     "OPEN_TREE",
+    "PROC_SUPER_MAGIC",
+    "TMPFS_MAGIC",
     "StatFs",
     "fsconfig_create",
     "fsconfig_fd",
@@ -46,6 +49,11 @@ __all__ = [
 ]
 
 Path = str | bytes | os.PathLike[str]
+
+#: Types of file systems, as :func:`statfs` tells them (linux/magic.h).
+DEVPTS_SUPER_MAGIC: Final = 0x1CD1
+PROC_SUPER_MAGIC: Final = 0x9FA0
+TMPFS_MAGIC: Final = 0x01021994
 
 
 class MS(IntFlag):

@@ -1,4 +1,4 @@
-"""Netlink: how the kernel is told of links, addresses, routes and firewall rules.
+"""Netlink messages and sockets, for links, addresses, routes and firewall rules.
 
 The codec and the conversation, without a word of any family: `wherry.linux.rtnetlink` and `wherry.linux.nftables` speak
 through it. See netlink(7) and Documentation/userspace-api/netlink/intro.rst.
@@ -9,11 +9,13 @@ A request is one message; a *batch* is many messages in one sendmsg(2), each ack
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple
 
@@ -122,7 +124,7 @@ def attributes(data: bytes | memoryview, offset: int = 0) -> dict[int, bytes]:
 
 
 def attribute_list(data: bytes | memoryview, offset: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Take attributes apart, in order; for lists, where one type comes many times."""
+    """Parse attributes in order; for lists, where one type occurs many times."""
     end = len(data)
     while offset + 4 <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
@@ -163,6 +165,18 @@ class NetlinkSocket:
             self._socket.close()
             raise _failed(f"set up a netlink socket of family {family.name}", exc.errno or 0) from exc
 
+    @classmethod
+    def go_on(cls, family: Family, fileno: int) -> NetlinkSocket:
+        """Take over a socket of another process, which does not use it any more.
+
+        :param fileno: its descriptor, which the conversation owns from now on.
+        """
+        conversation = cls.__new__(cls)
+        conversation._family, conversation._sequence = family, 0
+        conversation._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family, fileno=fileno)
+        conversation._drain()
+        return conversation
+
     def fileno(self) -> int:
         """The descriptor, for an event loop."""
         return self._socket.fileno()
@@ -171,6 +185,17 @@ class NetlinkSocket:
     def port(self) -> int:
         """Its address: what an event carries that this conversation caused."""
         return int(self._socket.getsockname()[0])
+
+    def ignore(self, port: int) -> None:
+        """Filter out events that another socket of ours has caused, in the kernel.
+
+        Without such filters (a kernel without classic BPF for sockets) all are told.
+        """
+        program = b"".join(_BPF.pack(*each) for each in _without(port))
+        held = ctypes.create_string_buffer(program)
+        described = struct.pack("@HP", len(program) // _BPF.size, ctypes.addressof(held))
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
     def close(self) -> None:
         """End the conversation."""
@@ -320,6 +345,19 @@ class NetlinkSocket:
 
 
 _SO_SNDBUFFORCE: Final = 32
+_SO_ATTACH_FILTER: Final = 26
+_BPF: Final = struct.Struct("@HBBI")  # struct sock_filter of linux/filter.h
+
+
+def _without(port: int) -> list[tuple[int, int, int, int]]:
+    """A classic BPF program that lets no message pass of which ``nlmsg_pid`` is a port; it loads in network order."""
+    number = int.from_bytes(struct.pack("=I", port), "big")
+    return [
+        (0x20, 0, 0, 12),  # ld [12]
+        (0x15, 0, 1, number),  # jeq #port, 0, 1
+        (0x06, 0, 0, 0),  # ret #0
+        (0x06, 0, 0, 0xFFFFFFFF),  # ret #-1
+    ]
 
 
 def _split(data: bytes) -> list[tuple[int, int, int, bytes, int]]:
@@ -335,7 +373,7 @@ def _split(data: bytes) -> list[tuple[int, int, int, bytes, int]]:
 
 
 def _refusal(body: bytes, flags: int, what: str) -> SystemCallError | None:
-    """The error that an acknowledgement tells of; None when it tells of success."""
+    """The error in an NLMSG_ERROR reply; None for an acknowledgement."""
     (code,) = _ERROR.unpack_from(body)
     if code == 0:
         return None

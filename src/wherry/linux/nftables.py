@@ -38,10 +38,12 @@ __all__ = [
     "NfFamily",
     "RuleInfo",
     "SetFlag",
+    "TableFlag",
     "chains",
     "commit",
     "delete_elements",
     "delete_table",
+    "destroy_table",
     "elements",
     "generation_maker",
     "has_nftables",
@@ -67,6 +69,7 @@ _NEWRULE, _GETRULE = 6, 7
 _NEWSET = 9
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = 12, 13, 14
 _NEWGEN: Final = 15
+_DESTROYTABLE: Final = 26
 _LIST_ELEMENT: Final = 1
 _COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT, the form in which nft keeps a rule's comment
 _ELEMENTS_PER_MESSAGE: Final = 32_000  # bytes; an attribute holds at most 65,535
@@ -92,6 +95,15 @@ class SetFlag(IntFlag):
     INTERVAL = 0x4
     MAP = 0x8
     CONCAT = 0x80
+
+
+class TableFlag(IntFlag):
+    """``enum nft_table_flags``."""
+
+    #: Nobody but the socket that made the table may change it, flush it or remove it (Linux 5.12).
+    OWNER = 0x2
+    #: When that socket is closed, the table stays, and is everybody's (Linux 6.9); without this flag it goes.
+    PERSIST = 0x4
 
 
 class DataType(IntEnum):
@@ -196,15 +208,24 @@ def _message(operation: int, family: int, body: bytes, flags: int, what: str) ->
     return Message(_SUBSYSTEM | operation, _HEADER.pack(family, 0, 0) + body, flags, what)
 
 
-def new_table(family: NfFamily, name: str, *, exclusive: bool = False) -> Message:
-    """Make a table; one that is there already is left alone unless it has to be new."""
-    flags = NLM_F.CREATE | (NLM_F.EXCL if exclusive else 0)
-    return _message(_NEWTABLE, family, text(1, name), flags, f"add table {family.name.lower()} {name}")
+def new_table(family: NfFamily, name: str, *, exclusive: bool = False, flags: int = 0) -> Message:
+    """Make a table; one that is there already is left alone unless it has to be new.
+
+    :param flags: of `TableFlag`; one that is there has to have the same.
+    """
+    body = text(1, name) + (number(2, flags, network_order=True) if flags else b"")
+    how = NLM_F.CREATE | (NLM_F.EXCL if exclusive else 0)
+    return _message(_NEWTABLE, family, body, how, f"add table {family.name.lower()} {name}")
 
 
 def delete_table(family: NfFamily, name: str) -> Message:
     """Remove a table with everything in it."""
     return _message(_DELTABLE, family, text(1, name), 0, f"delete table {family.name.lower()} {name}")
+
+
+def destroy_table(family: NfFamily, name: str) -> Message:
+    """Remove a table with everything in it, if it is there (Linux 6.3)."""
+    return _message(_DESTROYTABLE, family, text(1, name), 0, f"destroy table {family.name.lower()} {name}")
 
 
 def new_chain(family: NfFamily, table: str, name: str, base: BaseChain | None = None) -> Message:

@@ -127,7 +127,7 @@ def _alone(*argument_types: Any) -> Any:
     return function
 
 
-def _book(name: str) -> Any:
+def _interpreter_hook(name: str) -> Any:
     """Declare one of Python's own functions around a fork."""
     function = ctypes.pythonapi[name]
     function.restype = None
@@ -135,9 +135,9 @@ def _book(name: str) -> Any:
     return function
 
 
-_before_fork = _book("PyOS_BeforeFork")
-_after_fork_parent = _book("PyOS_AfterFork_Parent")
-_after_fork_child = _book("PyOS_AfterFork_Child")
+_before_fork = _interpreter_hook("PyOS_BeforeFork")
+_after_fork_parent = _interpreter_hook("PyOS_AfterFork_Parent")
+_after_fork_child = _interpreter_hook("PyOS_AfterFork_Child")
 _CLONE3, _CLONE = NUMBERS.get("clone3", -1), NUMBERS.get("clone", -1)
 _raw_clone3 = _alone(_POINTER, _SIZE)
 _raw_clone = _alone(_ULONG, _POINTER, _POINTER, _POINTER, _POINTER)
@@ -431,7 +431,7 @@ def sched_setattr(
 
 
 def set_mempolicy(mode: int, nodes: Sequence[int] = ()) -> None:
-    """Say from which memory nodes this process's memory comes; see set_mempolicy(2).
+    """Set this process's NUMA memory policy; see set_mempolicy(2).
 
     :param mode: MPOL_* with its flags.
     """

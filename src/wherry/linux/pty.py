@@ -63,12 +63,12 @@ def make_controlling(terminal: FdLike) -> None:
 
 
 def set_winsize(fd: FdLike, rows: int, columns: int) -> None:
-    """Tell a terminal its size; programs in its foreground get SIGWINCH when it changed."""
+    """Set a terminal's size; programs in its foreground get SIGWINCH when it changed."""
     _ioctl(fd, f"TIOCSWINSZ {rows}x{columns}", termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, 0, 0))
 
 
 def get_winsize(fd: FdLike) -> tuple[int, int]:
-    """Return a terminal's rows and columns; (0, 0) if nobody set them."""
+    """Return a terminal's rows and columns; (0, 0) if they were never set."""
     rows, columns, *_ = _WINSIZE.unpack(_ioctl(fd, "TIOCGWINSZ", termios.TIOCGWINSZ, bytes(_WINSIZE.size)))
     return rows, columns
 

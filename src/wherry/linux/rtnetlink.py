@@ -44,7 +44,6 @@ __all__ = [
     "delete_route",
     "dummy",
     "find_link",
-    "hairpin",
     "link_of_message",
     "links",
     "macvlan",
@@ -68,10 +67,9 @@ _IFF_LOWER_UP: Final = 0x10000
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_IFALIAS: Final = 20
 _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 26, 28, 29
-_INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA = 1, 2, 5
+_INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER: Final = 1
 _BR_STP_STATE, _BR_MCAST_SNOOPING = 5, 23
-_BRPORT_MODE: Final = 4  # hairpin: out of the port by which it came in
 _MACVLAN_MODE: Final = 1
 _INET_CONF: Final = 1
 _INET6_ADDR_GEN_MODE, _ADDR_GEN_EUI64, _ADDR_GEN_NONE = 8, 0, 1
@@ -262,13 +260,6 @@ def set_link(
     return Message(Kind.NEWLINK, header + body, 0, f"change interface {link}" + (f" to '{name}'" if name else ""))
 
 
-def hairpin(link: int | str, on: bool) -> Message:
-    """Whether a bridge sends packets back out of the port by which they came; a port by index or by name."""
-    index, name = (link, b"") if isinstance(link, int) else (0, text(_IFLA_IFNAME, link))
-    info = nested(_IFLA_LINKINFO, text(4, "bridge"), nested(_INFO_SLAVE_DATA, number(_BRPORT_MODE, int(on), 1)))
-    return Message(Kind.NEWLINK, _LINK.pack(0, 0, index, 0, 0) + name + info, 0, f"set hairpin mode of {link}")
-
-
 def delete_link(link: int | str) -> Message:
     """Remove an interface, by index or by name."""
     index, name = (link, b"") if isinstance(link, int) else (0, text(_IFLA_IFNAME, link))
@@ -314,7 +305,7 @@ def link_of_message(message: Message) -> Link:
 
 
 def name_of_message(message: Message) -> str:
-    """The name in an event about an interface, without taking the rest apart: it comes first."""
+    """The name in an event about an interface; the rest is not parsed."""
     found = (payload for kind, payload in attribute_list(message.body, _LINK.size) if kind == _IFLA_IFNAME)
     return _string(next(found, b""))
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from wherry.errors import Forbidden, InvalidInput, NotFound
-from wherry.network import pools
-from wherry.network.drivers import check_interface_name, driver_of
+from wherry.network.drivers.options import check_interface_name, is_true
+from wherry.network.drivers.table import DRIVERS, find_driver
+from wherry.network.ipam.host_networks import HostNetworks
+from wherry.network.ipam.subnets import check_pools, parse_subnets, with_gateway
 from wherry.network.model import (
     BRIDGE_NAME,
     BUILTIN,
     DEFAULT_BRIDGE,
     IFPREFIX,
+    IPV6,
+    IPV6_MTU,
     MTU,
     Address,
     Network,
@@ -25,20 +32,19 @@ from wherry.network.model import (
     Prefix,
     Subnet,
 )
-from wherry.network.surroundings import Surroundings
 
-__all__ = ["ROUTER", "built_in", "check_settings", "default_bridge", "define", "mark_of"]
+__all__ = ["ROUTER", "alias_of", "built_in", "check_settings", "default_bridge", "define", "with_defaults"]
 
-_IPV6_MTU: Final = 1280
-"""The smallest with which the kernel does IPv6 (RFC 8200, 5)."""
 ROUTER: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
 """Names among a subnet's auxiliary addresses: another router than the bridge, as Docker names them."""
 _T = TypeVar("_T")
 _IPAM_DRIVERS: Final = ("", "default")
 _LONGEST_NAME: Final = 255
+#: As containers and volumes are called. dockerd takes anything here, shells' and terminals' special characters too.
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
-def mark_of(settings: NetworkSettings) -> str:
+def alias_of(settings: NetworkSettings) -> str:
     """By what the interfaces of this engine are known, and the name of its tables."""
     return "wherry" if settings.default_exec_root else f"wherry_{_hash(settings)}"
 
@@ -50,7 +56,7 @@ def _hash(settings: NetworkSettings) -> str:
 # ----------------------------------------------------------------------------------------------- what a client asks for
 
 
-def define(request: NetworkRequest, around: Surroundings, settings: NetworkSettings) -> Network:
+def define(request: NetworkRequest, host: HostNetworks, settings: NetworkSettings) -> Network:
     """Make a definition out of a request.
 
     :raises InvalidInput: the request makes no sense.
@@ -58,19 +64,20 @@ def define(request: NetworkRequest, around: Surroundings, settings: NetworkSetti
     :raises NotFound: there is no such driver, or no such network to take the configuration from.
     """
     _check(request)
-    driver = driver_of(request.driver)
-    options = {**settings.default_options.get(request.driver, {}), **request.options}
-    with_ipv4 = request.ipv4 is not False
-    mtu = mtu_of(options, around.mtu)
-    with_ipv6 = _wants_ipv6(request, around, mtu)
+    driver = find_driver(request.driver)
+    request = with_defaults(request, settings)
+    options, with_ipv6, with_ipv4 = request.options, bool(request.ipv6), request.ipv4 is not False
+    mtu = mtu_of(options, host.mtu)
+    if with_ipv6:
+        _check_ipv6(mtu, there=host.ipv6 or not driver.needs_host_ipv6)
     if not with_ipv4 and not with_ipv6:
         raise InvalidInput("IPv4 or IPv6 must be enabled")
-    subnets = pools.parse_subnets(request.subnets, around.used, ipv4=with_ipv4, ipv6=with_ipv6, chosen=around.choose)
+    subnets = parse_subnets(request.subnets, host.used, ipv4=with_ipv4, ipv6=with_ipv6, chosen=host.choose)
     for version, wanted in ((4, with_ipv4), (6, with_ipv6)):
         if sum(subnet.network.version == version for subnet in subnets) > 1:
             raise Forbidden(f"{request.driver} driver doesn't support multiple subnets")
         if wanted and not any(subnet.network.version == version for subnet in subnets):
-            subnets.append(Subnet(around.choose(version)))
+            subnets.append(Subnet(host.choose(version)))
     subnets.sort(key=lambda subnet: subnet.network.version)  # as Docker shows them, and scripts take the first
     network = Network(
         id=secrets.token_hex(32),
@@ -85,7 +92,7 @@ def define(request: NetworkRequest, around: Surroundings, settings: NetworkSetti
         labels=request.labels,
         ipam_driver=request.ipam_driver or "default",
         ipam_options=request.ipam_options,
-        subnets=tuple(subnets if request.driver == "dummy" else map(pools.with_gateway, subnets)),
+        subnets=tuple(map(with_gateway, subnets) if driver.has_gateway else subnets),
         chosen=any(entry.subnet for entry in request.subnets),
         mtu=mtu,
     )
@@ -98,11 +105,11 @@ def _check(request: NetworkRequest) -> None:
         raise InvalidInput("invalid name: name is empty")
     if len(name) > _LONGEST_NAME:
         raise InvalidInput(f"invalid name: it is longer than {_LONGEST_NAME} characters")
-    if name in (".", "..") or any(c in "/:\0" or not c.isprintable() for c in name):  # no name in an API's path
-        raise InvalidInput(f"invalid name: {name!r} has characters that no network may have")
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(f"invalid network name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name in (*BUILTIN, "default"):
         raise Forbidden(f"operation is not permitted on predefined {name} network")
-    if request.driver in ("host", "null"):
+    if request.driver in DRIVERS and DRIVERS[request.driver].single:
         raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
     if request.ingress or request.scope not in ("", "local") or request.config_only:
         raise InvalidInput("networks of a swarm and networks without a driver are not known here")
@@ -114,25 +121,30 @@ def _check(request: NetworkRequest) -> None:
         raise InvalidInput(f"error retrieving IPAM driver: {request.ipam_driver} not found")
 
 
-def _wants_ipv6(request: NetworkRequest, around: Surroundings, mtu: int) -> bool:
-    """Unasked, a bridge has IPv6 where the host has it; other networks have it where they name a subnet of it.
+def with_defaults(request: NetworkRequest, settings: NetworkSettings) -> NetworkRequest:
+    """A request with the options that networks of its driver get, in which it is said whether it is to have IPv6.
 
-    :raises InvalidInput: it is asked for, and the host has none, or its packets would not fit.
+    As in Docker it is not by default: with it names have addresses of both families, programs try that of
+    IPv6 first, and many listen at IPv4 only. To name a subnet of IPv6 is to ask for it.
+
+    :raises InvalidInput: an option is neither true nor false.
     """
+    options = {**settings.default_options.get(request.driver, {}), **request.options}
     asked = request.ipv6
-    if asked is None and any(":" in entry.subnet for entry in request.subnets):
-        asked = True
-    if asked:
-        _check_ipv6(mtu, there=around.ipv6 or request.driver != "bridge")
-    fits = request.driver == "bridge" and around.ipv6 and mtu >= _IPV6_MTU
-    return fits if asked is None else asked
+    if asked is not None:
+        options.pop(IPV6, None)  # it would be shown, and would not be true
+    elif options.get(IPV6):
+        asked = is_true(options, IPV6, False)
+    else:
+        asked = any(":" in entry.subnet for entry in request.subnets)
+    return replace(request, options=options, ipv6=asked)
 
 
 def _check_ipv6(mtu: int, *, there: bool) -> None:
     if not there:
         raise InvalidInput("this host has no IPv6, or it is switched off", hint="sysctl net.ipv6.conf.all.disable_ipv6")
-    if mtu < _IPV6_MTU:
-        raise InvalidInput(f"IPv6 needs an MTU of at least {_IPV6_MTU} bytes, not {mtu}")
+    if mtu < IPV6_MTU:
+        raise InvalidInput(f"IPv6 needs an MTU of at least {IPV6_MTU} bytes, not {mtu}")
 
 
 def mtu_of(options: dict[str, str], otherwise: int) -> int:
@@ -143,7 +155,7 @@ def mtu_of(options: dict[str, str], otherwise: int) -> int:
     text = options.get(MTU, "")
     if text in ("", "0"):
         return otherwise
-    if not text.isdecimal() or not 68 <= int(text) <= 65535:
+    if not text.isdecimal() or len(text) > 5 or not 68 <= int(text) <= 65535:
         raise InvalidInput(f"driver option {MTU}: invalid MTU {text!r}")
     return int(text)
 
@@ -156,23 +168,25 @@ def built_in(name: str, driver: str) -> Network:
     return Network(id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns(), ipv4=False)
 
 
-def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network | None) -> Network:
+def default_bridge(settings: NetworkSettings, host: HostNetworks, old: Network | None) -> Network:
     """The network ``bridge`` as the daemon's options want it.
 
     :param old: as it was so far: its ID stays, and its subnets where no option says otherwise.
     :raises InvalidInput: the options make no sense together.
     :raises Forbidden: no subnet is left.
     """
-    given = settings.default_options.get("bridge", {})
-    mtu = settings.mtu or mtu_of(given, around.mtu)
-    if settings.ipv6:
-        _check_ipv6(mtu, there=around.ipv6)
-    with_ipv6 = settings.ipv6 if settings.ipv6 is not None else around.ipv6 and mtu >= _IPV6_MTU
-    told4 = _Told(settings.bip, settings.fixed_cidr, settings.default_gateway)
-    subnets = [_default_subnet(4, told4, old.subnet4 if old else None, around)]
+    given = {name: value for name, value in settings.default_options.get("bridge", {}).items() if name != IPV6}
+    mtu = settings.mtu or mtu_of(given, host.mtu)
+    had_ipv6 = old is not None and old.ipv6 and host.ipv6 and mtu >= IPV6_MTU
+    named_ipv6 = bool(settings.bip6 or settings.fixed_cidr6)  # which is to ask for it
+    with_ipv6 = had_ipv6 or named_ipv6 if settings.ipv6 is None else settings.ipv6
     if with_ipv6:
-        told6 = _Told(settings.bip6, settings.fixed_cidr6, settings.default_gateway6)
-        subnets.append(_default_subnet(6, told6, old.subnet6 if old else None, around))
+        _check_ipv6(mtu, there=host.ipv6)
+    options4 = _FamilyOptions(settings.bip, settings.fixed_cidr, settings.default_gateway)
+    subnets = [_default_subnet(4, options4, old.subnet4 if old else None, host)]
+    if with_ipv6:
+        options6 = _FamilyOptions(settings.bip6, settings.fixed_cidr6, settings.default_gateway6)
+        subnets.append(_default_subnet(6, options6, old.subnet6 if old else None, host))
     options = {
         "com.docker.network.bridge.default_bridge": "true",
         "com.docker.network.bridge.enable_icc": str(settings.icc).lower(),
@@ -194,10 +208,10 @@ def default_bridge(settings: NetworkSettings, around: Surroundings, old: Network
         mtu=mtu,
         borrowed=bool(settings.bridge),
     )
-    return driver_of("bridge").check(network)
+    return find_driver("bridge").check(network)
 
 
-class _Told(NamedTuple):
+class _FamilyOptions(NamedTuple):
     """The daemon's options about one family on the default bridge."""
 
     bip: str
@@ -205,26 +219,26 @@ class _Told(NamedTuple):
     default_gateway: str
 
 
-def _default_subnet(version: int, told: _Told, known: Subnet | None, around: Surroundings) -> Subnet:
+def _default_subnet(version: int, given: _FamilyOptions, known: Subnet | None, host: HostNetworks) -> Subnet:
     gateway: Address | None = None
-    if told.bip:
-        own = _read(ip_interface, told.bip, "bip")
+    if given.bip:
+        own = _read(ip_interface, given.bip, "bip")
         whole, gateway = own.network, own.ip
     elif known is not None:
         whole, gateway = known.network, known.gateway
-    elif told.fixed_cidr:
-        whole = _read(ip_network, told.fixed_cidr, "fixed-cidr")
+    elif given.fixed_cidr:
+        whole = _read(ip_network, given.fixed_cidr, "fixed-cidr")
     else:
-        whole = around.choose(version)
+        whole = host.choose(version)
     if whole.version != version:
-        raise InvalidInput(f"{told.bip or told.fixed_cidr} is not of IPv{version}")
-    part = _read(ip_network, told.fixed_cidr, "fixed-cidr") if told.fixed_cidr else None
+        raise InvalidInput(f"{given.bip or given.fixed_cidr} is not of IPv{version}")
+    part = _read(ip_network, given.fixed_cidr, "fixed-cidr") if given.fixed_cidr else None
     if part is not None and (part.version != version or not _within(part, whole)):
         raise InvalidInput(f"fixed-cidr {part} is not within the bridge's subnet {whole}")
     auxiliary: dict[str, Address] = {}
-    if told.default_gateway:
-        auxiliary[ROUTER[version]] = _read(ip_address, told.default_gateway, "default-gateway")
-    return pools.with_gateway(Subnet(whole, gateway, part, auxiliary))
+    if given.default_gateway:
+        auxiliary[ROUTER[version]] = _read(ip_address, given.default_gateway, "default-gateway")
+    return with_gateway(Subnet(whole, gateway, part, auxiliary))
 
 
 def _within(part: Prefix, whole: Prefix) -> bool:
@@ -243,7 +257,7 @@ def check_settings(settings: NetworkSettings) -> None:
 
     :raises InvalidInput: one makes no sense.
     """
-    pools.check_pools(settings.pools)
+    check_pools(settings.pools)
     if settings.bridge not in ("", "none") and (settings.bip or settings.bip6):
         raise InvalidInput("You specified -b & --bip, mutually exclusive options. Please specify only one")
     _read(ip_address, settings.host_address, "ip")

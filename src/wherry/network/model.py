@@ -1,15 +1,15 @@
-"""The words of the package, as frozen values.
+"""The vocabulary of the package, as frozen values.
 
 network
     What containers join: a definition that lasts until it is removed.
 subnet
     One range of addresses of a network; a network has at most one of each family that is used for new endpoints.
 endpoint
-    One owner's place on one network: an interface, its addresses, its published ports. Lasts as long as the owner runs.
+    An interface of one owner on one network, with its addresses and published ports. Lasts as long as the owner runs.
 sandbox
     The network namespace in which an owner's endpoints are (`wherry.network.sandbox`).
 owner
-    Whoever has a sandbox: an opaque ID (a container's, 64 hexadecimal digits) and a name for messages.
+    What has a sandbox: an opaque ID (a container's, 64 hexadecimal digits) and a name for messages.
 
 Everything that is stored is made of these (msgspec knows how); nothing here acts.
 """
@@ -24,26 +24,32 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 
 __all__ = [
+    "ALL_INTERFACES",
     "BRIDGE_NAME",
     "BUILTIN",
     "DEFAULT_BRIDGE",
+    "ICC",
     "IFNAME",
     "IFPREFIX",
+    "IPV6",
+    "IPV6_MTU",
     "MTU",
     "SYSCTLS",
     "Address",
     "Endpoint",
+    "EndpointRequest",
     "Gateways",
+    "LinkedPorts",
     "Network",
+    "NetworkOptions",
     "NetworkRequest",
     "NetworkSettings",
     "PoolSetting",
     "PortRequest",
     "Prefix",
-    "Published",
+    "PublishedPort",
     "Subnet",
     "SubnetRequest",
-    "Wishes",
 ]
 
 if TYPE_CHECKING:
@@ -76,42 +82,66 @@ class PoolSetting(Struct, frozen=True):
     size: int
 
 
-class NetworkSettings(Struct, frozen=True, kw_only=True):
-    """What the daemon was told about networks; the names are those of dockerd's options."""
+class NetworkOptions(Struct, frozen=True, kw_only=True):
+    """What the daemon's options say about networks; names and meanings are those of dockerd's (``dockerd(8)``).
+
+    Declared here only: the daemon's table of flags names the fields, the engine hands the value on.
+    """
+
+    bridge: str = ""  #: an existing bridge for the default network; ``none``: no default network
+    bip: str = ""  #: address and prefix length of the default bridge
+    bip6: str = ""
+    fixed_cidr: str = ""  #: the part of the default bridge's subnet that containers get addresses from
+    fixed_cidr6: str = ""
+    default_gateway: str = ""  #: of containers on the default bridge
+    default_gateway6: str = ""
+    pools: tuple[PoolSetting, ...] = ()  #: empty: `wherry.network.ipam.subnets.DEFAULT_POOLS`
+    ipv6: bool | None = None  #: on the default bridge; None: as it was so far, and not on a new one
+    mtu: int = 0  #: bytes; 0: the uplink's
+    icc: bool = True  #: containers on the default bridge reach one another
+    ip_forward: bool = True  #: switch forwarding on in the host
+    ip_forward_no_drop: bool = False  #: what that opens between other links stays open
+    ip_masq: bool = True  #: containers reach outside with the host's address
+    host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address; the default: every address
+    default_options: dict[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver
+    dns: tuple[str, ...] = ()  #: name servers, resolver options and search domains of containers
+    dns_options: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    host_gateway_ips: tuple[str, ...] = ()  #: what ``--add-host NAME:host-gateway`` means
+
+
+class NetworkSettings(NetworkOptions, frozen=True, kw_only=True):
+    """The options, and where an engine keeps its things."""
 
     data_root: Path
     exec_root: Path
     default_exec_root: bool = True  #: names in the kernel are plain (``wherry0``, table ``wherry``) instead of hashed
-    pools: tuple[PoolSetting, ...] = ()  #: ``default-address-pools``; empty: `wherry.network.pools.DEFAULT_POOLS`
-    bridge: str = ""  #: ``bridge``: an existing bridge to use for the default network; ``none``: no default network
-    bip: str = ""  #: ``bip``: address and prefix length of the default bridge
-    bip6: str = ""
-    fixed_cidr: str = ""  #: ``fixed-cidr``: range of the default bridge's subnet for containers
-    fixed_cidr6: str = ""
-    default_gateway: str = ""  #: ``default-gateway``: of containers on the default bridge
-    default_gateway6: str = ""
-    ipv6: bool | None = None  #: IPv6 on the default bridge; None: when the host has it
-    mtu: int = 0  #: ``mtu``; 0: the uplink's
-    icc: bool = True  #: ``icc``: containers on the default bridge reach one another
-    ip_forward: bool = True  #: ``ip-forward``: switch forwarding on in the host
-    ip_forward_no_drop: bool = False  #: ``ip-forward-no-drop``: what that opens between other links stays open
-    ip_masq: bool = True  #: ``ip-masq``
-    host_address: str = "0.0.0.0"  #: ``ip``: where ports are published that name no address; the default: every address
-    default_options: dict[str, dict[str, str]] = field(default_factory=dict)  #: ``default-network-opts``, by driver
     warm: int = 4  #: sandboxes kept ready
 
 
 BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 """The driver option that names a network's bridge in the host."""
 
+IPV6: Final = "com.docker.network.enable_ipv6"
+"""The driver option for IPv6, of networks whose request says nothing of it: one of ``default-network-opts``."""
+
+IPV6_MTU: Final = 1280
+"""The smallest with which the kernel does IPv6 (RFC 8200, 5)."""
+
 MTU: Final = "com.docker.network.driver.mtu"
 """The driver option for the MTU of a network's links, in bytes."""
+
+ICC: Final = "com.docker.network.bridge.enable_icc"
+"""The driver option that keeps a bridge's containers from reaching one another."""
 
 IFNAME: Final = "com.docker.network.endpoint.ifname"
 """The driver option that names an endpoint's interface."""
 
 IFPREFIX: Final = "com.docker.network.container_iface_prefix"
 """The driver option for what interfaces inside are called, before their number."""
+
+ALL_INTERFACES: Final = frozenset(("all", "default"))
+"""What the kernel calls all interfaces, those of now and those to come, in settings of single ones."""
 
 SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 """The driver option with settings of an endpoint's interface: ``net.ipv4.conf.IFNAME.log_martians=1,...``."""
@@ -153,7 +183,7 @@ class PortRequest(Struct, frozen=True):
     """One port of the container to be published; ranges (``8000-8010:80-90``) are as many requests.
 
     :ivar protocol: ``tcp``, ``udp`` or ``sctp``.
-    :ivar host_address: on which address of the host; None: on all of both families (or where the daemon was told).
+    :ivar host_address: on which address of the host; None: on all of both families (or where the daemon's options say).
     :ivar host_port_first: the host's port, or the first of a range of which any will do; None: any free ephemeral one.
     :ivar host_port_last: the last of that range.
     """
@@ -165,18 +195,32 @@ class PortRequest(Struct, frozen=True):
     host_port_last: int | None = None
 
 
-class Wishes(Struct, frozen=True, kw_only=True):
+class LinkedPorts(Struct, frozen=True):
+    """Ports of another owner that a link opens to this one, on a network without ICC.
+
+    :ivar ports: protocol and number.
+    """
+
+    owner: str
+    ports: tuple[tuple[str, int], ...]
+
+
+class EndpointRequest(Struct, frozen=True, kw_only=True):
     """What an owner asks of its endpoint on a network."""
 
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
-    link_local: tuple[Address, ...] = ()  #: further addresses, known to nobody but its neighbours
-    mac: str | None = None  #: ``02:42:...``; checked by `wherry.network.addresses.parse_mac`
+    link_local: tuple[Address, ...] = ()  #: further addresses, without names, ports or NAT
+    mac: str | None = None  #: ``02:42:...``; checked by `wherry.network.ipam.addresses.parse_mac`
     aliases: tuple[str, ...] = ()  #: kept in the endpoint as they are, for name resolution
     links: tuple[str, ...] = ()
+    linked_ports: tuple[LinkedPorts, ...] = ()
     driver_options: dict[str, str] = field(
         default_factory=dict
     )  #: ``com.docker.network.endpoint.sysctls``, ``...ifname``
+    without_ipv6: frozenset[str] = (
+        frozenset()
+    )  #: names of interfaces that get no IPv6; ``all`` and ``default`` mean every
     priority: int = 0  #: ``GwPriority``: the highest has the default route; of equal ones the first by network name
     publish: tuple[PortRequest, ...] = ()
 
@@ -250,7 +294,7 @@ class Network(Struct, frozen=True, kw_only=True):
         return next((subnet for subnet in self.subnets if subnet.network.version == 6), None)
 
 
-class Published(Struct, frozen=True):
+class PublishedPort(Struct, frozen=True):
     """One port of the host that leads to an endpoint.
 
     :ivar host_address: ``0.0.0.0`` and ``::`` mean every address of the family.
@@ -263,12 +307,12 @@ class Published(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """One owner's place on one network.
+    """The interface of one owner on one network.
 
     :ivar id: 64 hexadecimal digits.
     :ivar interface: its name in the sandbox (``eth0``).
     :ivar host_interface: the other side of the veth pair; empty for drivers without one.
-    :ivar link_local: further addresses, which the network does not know: no names, no ports, nobody else's concern.
+    :ivar link_local: further addresses, which are not the network's: they have no names and no ports.
     :ivar gateway4: where its default route leads when this endpoint has it; None on internal networks.
     """
 
@@ -288,8 +332,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     gateway6: IPv6Address | None = None
     aliases: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    linked_ports: tuple[LinkedPorts, ...] = field(default=(), name="openings")  # as earlier versions have stored it
     driver_options: dict[str, str] = field(default_factory=dict)
-    published: tuple[Published, ...] = ()
+    published: tuple[PublishedPort, ...] = ()
     priority: int = 0
 
     @property

@@ -12,7 +12,8 @@ from wherry.errors import SystemCallError
 
 if TYPE_CHECKING:
     from wherry.linux.fd import Fd
-    from wherry.network.kernel import Kernel
+    from wherry.network.firewall.elements import ReplyMasquerade
+    from wherry.network.kernel_thread import Kernel
 
 __all__ = ["Sandbox"]
 
@@ -21,27 +22,27 @@ _BACKLOG: Final = 128
 
 
 class Sandbox:
-    """A network namespace that somebody owns.
+    """A network namespace with an owner.
 
     :param namespace: its descriptor, which the sandbox owns from now on: the namespace stays while it is open.
     :ivar id: 64 hexadecimal digits.
-    :ivar reserved: the ID of an endpoint that is prepared in it already, waiting to be claimed.
-    :ivar routes: the endpoints that have the default routes, by IP version.
+    :ivar prepared_endpoint: the ID of an endpoint that is prepared in it, and has no owner yet.
+    :ivar reply_masquerades: where its replies take another way, as the firewall has it.
     """
 
     def __init__(self, kernel: Kernel, namespace: Fd, owner: str, owner_name: str) -> None:
         self.id: Final = secrets.token_hex(32)
         self.owner: Final = owner
         self.owner_name = owner_name
-        self.reserved: str | None = None
-        self.routes: dict[int, str] = {}
+        self.prepared_endpoint: str | None = None
+        self.reply_masquerades: frozenset[ReplyMasquerade] = frozenset()
         self._kernel = kernel
         self._namespace = namespace
 
     def given_to(self, owner: str, owner_name: str) -> Sandbox:
-        """The same sandbox as somebody else's; this object has nothing any more."""
+        """The same sandbox for an owner; this object has nothing any more."""
         other = Sandbox(self._kernel, self._namespace, owner, owner_name)
-        other.reserved, self.reserved = self.reserved, None
+        other.prepared_endpoint, self.prepared_endpoint = self.prepared_endpoint, None
         return other
 
     @property
@@ -54,7 +55,7 @@ class Sandbox:
         return self._namespace.fileno()
 
     def close(self) -> None:
-        """Let go of the namespace; when no process is in it, it is gone a moment later, with all interfaces."""
+        """Close the namespace; when no process is in it, the kernel removes it, with all interfaces."""
         self._namespace.close()
 
     async def dns_sockets(self) -> tuple[socket.socket, socket.socket]:

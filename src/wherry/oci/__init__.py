@@ -1,4 +1,4 @@
-"""The standards' data: digests, references, descriptors, manifests, image configurations, platforms, the runtime spec.
+"""The standards' data: digests, descriptors, manifests, image configurations, platforms, the runtime spec.
 
 Glossary, used in the same sense by every package above this one:
 
@@ -11,4 +11,7 @@ Glossary, used in the same sense by every package above this one:
 *chain ID*   the digest that names a layer together with all the layers below it
 
 Nothing in here reads or writes files.
+
+Floors, lowest first: ``digest``, ``expressions``, ``media_types``, ``platform``, ``runtime_spec``, ``times``;
+``codec``; ``image_config``, ``manifest``.
 """

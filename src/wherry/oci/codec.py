@@ -34,7 +34,9 @@ def encode(value: Any) -> bytes:
 
 
 def _decode_hook(wanted: type, value: Any) -> Any:
-    if wanted is Digest and isinstance(value, str):
+    if wanted is Digest:
+        if not isinstance(value, str):
+            raise ValueError("a digest is a string")
         try:
             return Digest(value)
         except InvalidInput as exc:

@@ -11,7 +11,7 @@ from wherry.errors import CorruptData, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Digest", "chain_id"]
+__all__ = ["Digest", "chain_id_of"]
 
 _HEX_LENGTH: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 _SYNTAX: Final = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
@@ -81,8 +81,8 @@ class Digest(str):
             raise CorruptData(f"content has digest {found}, not {self}")
 
 
-def chain_id(diff_ids: Iterable[Digest]) -> Digest:
-    """Name the last of a pile of layers, given bottom first (OCI image specification, config.md, "Layer ChainID").
+def chain_id_of(diff_ids: Iterable[Digest]) -> Digest:
+    """Name the last of a chain of layers, given bottom first (OCI image specification, config.md, "Layer ChainID").
 
     :raises InvalidInput: there is no layer.
     """

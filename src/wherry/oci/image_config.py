@@ -6,7 +6,7 @@ model only reads it. :func:`encode_config` writes ours.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Healthcheck(msgspec.Struct, omit_defaults=True, rename="pascal"):
 
 
 class ContainerConfig(msgspec.Struct, omit_defaults=True, rename="pascal"):
-    """What a container of the image runs, unless told otherwise."""
+    """The default configuration of the image's containers."""
 
     user: str = ""
     exposed_ports: dict[str, dict[str, Any]] | None = None
@@ -53,6 +53,10 @@ class RootFS(msgspec.Struct):
     diff_ids: list[Digest] = msgspec.field(default_factory=list)
 
 
+#: Stands for one that is missing: an image may have no layers, but it says so.
+_MISSING: Final = RootFS("missing")
+
+
 class History(msgspec.Struct, omit_defaults=True):
     """How one layer, or one change without a layer, came about."""
 
@@ -64,11 +68,11 @@ class History(msgspec.Struct, omit_defaults=True):
 
 
 class ImageConfig(msgspec.Struct, omit_defaults=True):
-    """An image: what it runs on, what it runs, and its layers."""
+    """An image configuration: platform, container defaults, layers."""
 
     architecture: str = ""
     os: str = ""
-    rootfs: RootFS = msgspec.field(default_factory=RootFS)
+    rootfs: RootFS = msgspec.field(default_factory=lambda: _MISSING)
     created: str | None = None
     author: str = ""
     variant: str = ""
@@ -85,12 +89,33 @@ def parse_config(data: bytes) -> ImageConfig:
 
     :raises InvalidInput: it isn't one, or one of another kind of root file system than layers.
     """
-    config = decode(data, ImageConfig, "image configuration")
+    try:
+        config = decode(data, ImageConfig, "image configuration")
+    except InvalidInput:
+        config = decode(_without_nulls(data), ImageConfig, "image configuration")
+    if config.rootfs is _MISSING:
+        raise InvalidInput("invalid image JSON, no RootFS key")  # dockerd's words
     if config.rootfs.type != "layers":
         raise InvalidInput(
             f"unsupported root file system type {config.rootfs.type!r}", hint="only 'layers' is supported"
         )
     return config
+
+
+def _without_nulls(data: bytes) -> bytes:
+    """The same without members that are null: to Go, which wrote most images, they are not set.
+
+    :raises InvalidInput: it is no JSON.
+    """
+    found = decode(data, dict[str, Any], "image configuration")
+    pending: list[Any] = [found]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            for name in [name for name, value in one.items() if value is None]:
+                del one[name]
+        pending += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return msgspec.json.encode(found)
 
 
 def encode_config(config: ImageConfig) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from wherry.errors import InvalidInput
@@ -10,7 +12,7 @@ from wherry.oci.codec import decode
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
-__all__ = ["Descriptor", "DescriptorPlatform", "Index", "Manifest", "parse_manifest_or_index"]
+__all__ = ["Descriptor", "DescriptorPlatform", "Index", "Manifest", "Size", "parse_manifest_or_index"]
 
 
 class DescriptorPlatform(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,12 +29,16 @@ class DescriptorPlatform(msgspec.Struct, frozen=True, omit_defaults=True):
         return Platform(self.os, self.architecture, self.variant)
 
 
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Bytes; descriptor.md: "int64", and nothing has less than none."""
+
+
 class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """What names a blob from elsewhere."""
+    """A reference to a blob: media type, digest, size."""
 
     media_type: str
     digest: Digest
-    size: int
+    size: Size
     urls: list[str] | None = None
     annotations: dict[str, str] | None = None
     data: str | None = None
@@ -45,7 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
     config: Descriptor
     layers: list[Descriptor]
-    schema_version: int = msgspec.field(default=0)
+    schema_version: Size = msgspec.field(default=0)
     media_type: str = ""
     artifact_type: str | None = None
     subject: Descriptor | None = None
@@ -56,7 +62,7 @@ class Index(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A list of manifests, or of further indexes."""
 
     manifests: list[Descriptor]
-    schema_version: int = msgspec.field(default=0)
+    schema_version: Size = msgspec.field(default=0)
     media_type: str = ""
     artifact_type: str | None = None
     subject: Descriptor | None = None
@@ -67,7 +73,7 @@ _ABSENT = msgspec.Raw(b"null")
 
 
 class _Shape(msgspec.Struct, rename="camel"):
-    schema_version: int = 0
+    schema_version: Size = 0
     media_type: str = ""
     manifests: msgspec.Raw = _ABSENT
     layers: msgspec.Raw = _ABSENT
@@ -75,7 +81,7 @@ class _Shape(msgspec.Struct, rename="camel"):
 
 
 def parse_manifest_or_index(data: bytes) -> Manifest | Index:
-    """Read a blob that is a manifest or an index, by what it holds; the media type is optional in the OCI's.
+    """Parse a manifest or an index, by its members; its media type is optional in OCI documents.
 
     A document that could be read as both is refused, since different readers would see different images (OCI image
     specification, manifest.md, on CVE-2021-41190).
@@ -83,7 +89,7 @@ def parse_manifest_or_index(data: bytes) -> Manifest | Index:
     :raises InvalidInput: it is neither, or both.
     """
     shape = decode(data, _Shape, "image manifest")
-    if shape.schema_version != 2:
+    if shape.schema_version not in (0, 2):  # some writers leave it out, and readers pass over that
         raise InvalidInput(
             f"unsupported manifest schema version {shape.schema_version}", hint="only version 2 is supported"
         )

@@ -32,8 +32,14 @@ _ALIASES: Final = {
     "ppc64el": ("ppc64le", ""),
     "loongarch64": ("loong64", ""),
 }
+#: Those of Go, from which Docker's clients and daemons have theirs.
 _KNOWN_SYSTEMS: Final = frozenset(
-    {"linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "illumos", "wasip1"}
+    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris wasip1 windows "
+    "zos".split()
+)
+_KNOWN_ARCHITECTURES: Final = frozenset(
+    "386 amd64 amd64p32 arm arm64 arm64be armbe loong64 mips mips64 mips64le mips64p32 mips64p32le mipsle ppc ppc64 "
+    "ppc64le riscv riscv64 s390 s390x sparc sparc64 wasm".split()
 )
 _PART: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _DEFAULT_VARIANT: Final = {"arm64": "v8", "arm": "v7"}
@@ -41,7 +47,7 @@ _DEFAULT_VARIANT: Final = {"arm64": "v8", "arm": "v7"}
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a program needs to run: ``linux/arm64/v8``."""
+    """A platform: operating system, architecture, variant (``linux/arm64/v8``)."""
 
     os: str
     architecture: str
@@ -49,17 +55,25 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read ``os/architecture[/variant]``, ``os`` or ``architecture``; what is left out is this machine's.
+        """Parse ``os/architecture[/variant]``, ``os`` or ``architecture``; absent parts are this machine's.
 
         :raises InvalidInput: it is none of these.
         """
         parts = text.lower().split("/")
-        if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
-            raise InvalidInput(f"{text!r} is an invalid platform: it should be os/architecture[/variant]")
+        for part in parts:
+            if not _PART.fullmatch(part):
+                raise InvalidInput(
+                    f'"{part}" is an invalid component of "{text}": platform specifier component must match '
+                    f'"^{_PART.pattern}$": invalid argument'
+                )
+        if len(parts) > 3:
+            raise InvalidInput(f'"{text}": cannot parse platform specifier: invalid argument')
         host = cls.host()
         if len(parts) == 1:
             if parts[0] in _KNOWN_SYSTEMS:
                 return cls(parts[0], host.architecture, host.variant)
+            if _ALIASES.get(parts[0], (parts[0], ""))[0] not in _KNOWN_ARCHITECTURES:
+                raise InvalidInput(f'"{text}": unknown operating system or architecture: invalid argument')
             return cls("linux", parts[0]).normalised()
         return cls(*parts).normalised()
 
@@ -79,7 +93,7 @@ class Platform:
         return Platform(self.os or "linux", architecture, variant)
 
     def best_of(self, offered: Iterable[Platform]) -> int | None:
-        """The position, among `offered`, of what suits best, the first of equals; None when nothing does."""
+        """The index of the best match in `offered`, the first of equals; None without a match."""
         acceptable = [platform.normalised() for platform in self._acceptable()]
         ranked = [
             (acceptable.index(platform), position)
@@ -107,8 +121,8 @@ class Platform:
 
 
 def _levels(architecture: str, highest: str, lowest: int) -> list[tuple[str, str]]:
-    """An architecture at its own level and all those below: ``v7``, ``v6``, ``v5``."""
-    match = re.match(r"v(\d+)", highest)
+    """An architecture at its own level and all those below: ``v7``, ``v6``, ``v5``; of a level that is none, itself."""
+    match = re.match(r"v([0-9]{1,2})(?![0-9])", highest)  # any number may be asked for, and each level is a platform
     if match is None:
         return [(architecture, highest)]
     return [(architecture, f"v{level}") for level in range(int(match[1]), lowest - 1, -1)]

@@ -5,7 +5,7 @@ What is absent in the JSON is ``None`` or empty here, and is absent again when e
 are ignored, as the specification asks ("extensibility").
 
 Source: https://github.com/opencontainers/runtime-spec, ``config.md`` and ``config-linux.md``, version 1.2.
-Whether a value makes sense is not decided here, see :mod:`wherry.runtime.compile`.
+Whether a value makes sense is not decided here, see :mod:`wherry.runtime.compile.spec`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ NamespaceType = Literal["mount", "pid", "network", "uts", "ipc", "user", "cgroup
 
 
 class _Value(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What all of these have in common: immutable, ``snake_case`` here and ``camelCase`` in JSON."""
+    """Base of all values: immutable, ``snake_case`` here and ``camelCase`` in JSON."""
 
 
 class IDMapping(_Value, frozen=True):
@@ -103,7 +103,7 @@ class Box(_Value, frozen=True):
 
 
 class User(_Value, frozen=True):
-    """Whom the program runs as.
+    """The user of the process.
 
     :param username: ``name``, ``uid``, ``name:group`` ...: looked up in the container's own files; it has the
         precedence over the numbers. (The specification knows the field for Windows only.)
@@ -320,7 +320,7 @@ class Rdma(_Value, frozen=True):
 
 
 class Resources(_Value, frozen=True):
-    """What the container's control group allows."""
+    """Limits of the container's cgroup."""
 
     unified: dict[str, str] = {}
     devices: tuple[DeviceCgroup, ...] = ()
@@ -343,7 +343,7 @@ class SeccompArgument(_Value, frozen=True):
 
 
 class SeccompSyscall(_Value, frozen=True):
-    """What happens to some system calls."""
+    """A seccomp rule: an action for some system calls."""
 
     names: tuple[str, ...]
     action: str
@@ -396,7 +396,7 @@ class TimeOffset(_Value, frozen=True):
 
 
 class Linux(_Value, frozen=True):
-    """What only Linux has."""
+    """The Linux-specific part."""
 
     namespaces: tuple[Namespace, ...] = ()
     uid_mappings: tuple[IDMapping, ...] = ()

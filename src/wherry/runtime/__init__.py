@@ -1,18 +1,21 @@
-"""A runtime specification becomes a running process.
+"""Start a process from an OCI runtime specification.
 
-The way, and the module of each part::
+The way, and the package of each part::
 
     Spec ── compile_spec ──> Plan ── launch ──┬─ parent: cgroup, namespaces to join, clone, id maps
-         (compile.py, pure)  (plan.py)        │   (launch.py; the keeper)
+         (compile/, pure)   (plan.py)         │   (launch/; the keeper)
                                               └─ child: the plan's steps, one by one, then execve
-                                                  (child.py; rootfs, mounts, devices, masks, user, process ...)
+                                                  (launch/child.py; steps/)
 
 A *plan* is a list of *steps*: immutable values with ``describe()`` and ``apply(context)``. Compiling needs no rights
 and changes nothing; whatever can be refused without acting is refused there.
 
-The keeper, which is small, imports :mod:`~wherry.runtime.launch` and :mod:`~wherry.runtime.plan`; these import neither
-msgspec nor dataclasses (nor ``inspect`` by way of them). The daemon imports :mod:`~wherry.runtime.compile` and
-:mod:`~wherry.runtime.compile_exec`. The package imports nothing by itself, for that reason.
+The keeper, which is small, imports :mod:`~wherry.runtime.launch.launch` and :mod:`~wherry.runtime.plan`; these import
+neither msgspec nor dataclasses (nor ``inspect`` by way of them). The daemon imports :mod:`~wherry.runtime.compile.spec`
+and :mod:`~wherry.runtime.compile.exec`. The packages export nothing by themselves, for that reason.
+
+Floors, lowest first: ``cgroups``, ``report`` (what a start reports, as values); ``channel`` (the messages between
+parent and child); ``steps``; ``plan``; ``compile`` and ``launch``, which do not know each other.
 
 Images, HTTP, and whatever a daemon decides do not belong here.
 """

@@ -7,8 +7,11 @@ A SEQPACKET socket pair, close-on-exec at both ends; the parent's is non-blockin
       │  {"go": true}                             ──────>  the parent has done its part
       │  <──────  {"terminal": true} + the master          (with a terminal, once)
       │  <──────  {"root": true} + the root's mount        (with an overlay as root, once)
+      │  <──────  {"program": path}                        (where the trampoline is to execute it, once)
       │  <──────  {"step", "call", "errno", "text", "kind"}   it failed, and leaves
-      │  <──────  end of file                              executed
+      │  <──────  four zeros, errno, {"step", "call"}      the same, from the trampoline
+      │  <──────  end of file                              executed (or, where its process is born inside,
+      │                                                    on its way there: see wherry.runtime.steps.birth)
 
 "go" is sent always, and the child takes it when it gets to where it needs it.
 """
@@ -17,105 +20,37 @@ from __future__ import annotations
 
 import array
 import contextlib
-import errno
 import json
 import os
 import socket
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from wherry.errors import (
-    CommandNotExecutable,
-    CommandNotFound,
-    InvalidInput,
-    StepFailed,
-    SystemCallError,
-    Unsupported,
-    WherryError,
-)
+from wherry.errors import StepFailed, SystemCallError
 from wherry.linux.fd import Fd
+from wherry.runtime.report import EXECUTED, NOT_YET, Failed, Found, Report, Root, Terminal, failure
 
 __all__ = [
-    "EXECUTED",
-    "NOT_YET",
-    "Executed",
-    "Failed",
-    "NotYet",
-    "Report",
-    "Root",
-    "Terminal",
-    "error_from",
-    "failure",
+    "CHANNEL",
     "make",
     "read_report",
     "receive_release",
     "send_failure",
     "send_mounts",
+    "send_program",
     "send_release",
     "send_root",
     "send_terminal",
 ]
 
+#: Where the child finds its end, after the three streams.
+CHANNEL: Final = 3
 _LARGEST: Final = 65536
+_TEXT: Final = 4096  #: characters of a sentence in a message; JSON makes twelve bytes of some
+_STEP: Final = 512
 _GO: Final = b'{"go":true}'
+_TRAMPOLINE: Final = bytes(4)
 #: The kernel's SCM_MAX_FD is 253.
 _MOST_FDS: Final = 250
-
-
-class NotYet(NamedTuple):
-    """The child is still on its way."""
-
-
-class Executed(NamedTuple):
-    """The program runs (or the child was killed before; its exit status tells)."""
-
-
-class Terminal(NamedTuple):
-    """The child made its terminal: this is the master."""
-
-    master: Fd
-
-
-class Root(NamedTuple):
-    """The child made its root: this is the mount.
-
-    Whoever keeps it decides when the union file system ends. That matters because its end writes the *whole* file
-    system below it to the disk (``ovl_sync_fs``): milliseconds, or seconds when somebody else was writing, which
-    would otherwise pass before the kernel tells that the container has exited.
-    """
-
-    mount: Fd
-
-
-class Failed(NamedTuple):
-    """The child could not carry out a step, and leaves.
-
-    :param step: what it was doing.
-    :param call: the system call that failed, or an empty string.
-    :param errno: its error number, or 0.
-    :param kind: ``command-not-found``, ``command-not-executable``, ``invalid``, ``unsupported`` or ``system``.
-    """
-
-    step: str
-    call: str
-    errno: int
-    text: str
-    kind: str
-
-    def error(self) -> WherryError:
-        """Return the error that this failure is for whoever asked for the process."""
-        return error_from(self._asdict())
-
-
-Report = NotYet | Terminal | Root | Failed | Executed
-NOT_YET: Final = NotYet()
-EXECUTED: Final = Executed()
-
-_KINDS: Final[tuple[tuple[str, type[WherryError]], ...]] = (
-    ("command-not-found", CommandNotFound),
-    ("command-not-executable", CommandNotExecutable),
-    ("invalid", InvalidInput),
-    ("unsupported", Unsupported),
-)
 
 
 def make() -> tuple[socket.socket, socket.socket]:
@@ -129,7 +64,7 @@ def make() -> tuple[socket.socket, socket.socket]:
 
 
 def send_release(ours: socket.socket) -> None:
-    """Tell the child that the parent has done its part; one that has failed meanwhile need not hear it."""
+    """Tell the child that the parent has done its part. A child that has failed is ignored."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it says is read by read_report
         ours.send(_GO)
 
@@ -186,10 +121,15 @@ def send_root(channel: int, mount: Fd) -> None:
     _send(channel, {"root": True}, [mount.fileno()])
 
 
+def send_program(channel: int, program: str) -> None:
+    """In the child: name the program that a process without a channel is going to execute."""
+    _send(channel, {"program": program}, [])
+
+
 def send_failure(channel: int, failed: Failed) -> None:
-    """In the child: say what went wrong; whoever leaves can do no more if even that fails."""
+    """In the child: report an error, as far as possible, before it exits."""
     with contextlib.suppress(OSError):
-        _send(channel, {**failed._asdict(), "text": failed.text[:8192]}, [])
+        _send(channel, {**failed._asdict(), "text": failed.text[:_TEXT], "step": failed.step[:_STEP]}, [])
 
 
 def _send(channel: int, message: dict[str, Any], fds: list[int]) -> None:
@@ -205,35 +145,6 @@ def _socket(channel: int) -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=channel)
 
 
-def failure(step: str, error: BaseException) -> Failed:
-    """Describe an error as data."""
-    call, code = "", 0
-    if isinstance(error, (SystemCallError, StepFailed)):
-        call, code = error.call, error.errno
-    elif isinstance(error, OSError):
-        code = error.errno or 0
-    kind = next((name for name, cls in _KINDS if isinstance(error, cls)), "system")
-    return Failed(step, call, code, _sentence(error), kind)
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, WherryError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno:
-        name = errno.errorcode.get(error.errno, str(error.errno))
-        what = f"{error.filename!r}: " if error.filename else ""
-        return f"{what}{(error.strerror or 'error').lower()} [{name}]"
-    return f"{type(error).__name__}: {error}"
-
-
-def error_from(report: dict[str, Any]) -> WherryError:
-    """Return the error that a child's report is; ``report`` has the fields of :class:`Failed`."""
-    for name, cls in _KINDS:
-        if report["kind"] == name:
-            return cls(report["text"])
-    return StepFailed(report["step"], report["text"], call=report["call"], errno=report["errno"])
-
-
 def read_report(channel: socket.socket) -> Report:
     """In the parent: read what the child says, without waiting; again until it is :class:`NotYet` or final."""
     try:
@@ -245,9 +156,24 @@ def read_report(channel: socket.socket) -> Report:
         return read_report(channel)
     if not data:
         return EXECUTED
-    message = json.loads(data)
+    try:
+        return _from_trampoline(data) if data.startswith(_TRAMPOLINE) else _from_child(json.loads(data), fds)
+    except ValueError as error:  # whoever waits for the start must hear of it all the same
+        return Failed("hear what the new process says", "", 0, f"it makes no sense: {error}", "system")
+
+
+def _from_child(message: dict[str, Any], fds: list[int]) -> Report:
+    if message.get("program"):
+        return Found(message["program"])
     if message.get("terminal"):
         return Terminal(Fd(fds[0]))
     if message.get("root"):
         return Root(Fd(fds[0]))
     return Failed(message["step"], message["call"], message["errno"], message["text"], message["kind"])
+
+
+def _from_trampoline(message: bytes) -> Failed:
+    """Read what a script reports: four zeros, an error number, and what failed in JSON."""
+    number = int.from_bytes(message[4:8], "little")
+    reported = json.loads(message[8:])
+    return failure(reported["step"], SystemCallError(reported.get("call", "clone"), "", number))

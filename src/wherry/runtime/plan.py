@@ -1,4 +1,4 @@
-"""A plan: everything about a process to be started, decided; what is left is to do it.
+"""A plan: everything about a process to be started, decided and checked, as values.
 
 Values only. The daemon compiles a plan and hands its bytes to the keeper, which carries it out. ``NamedTuple`` and not
 ``dataclass``, because the keeper would pay for importing ``inspect``.
@@ -13,30 +13,36 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 from wherry.errors import CorruptData
-from wherry.runtime import (
+from wherry.runtime.steps import (
+    birth,
     cgroup_mounts,
     devices,
-    init,
-    labels,
+    lsm,
     masks,
     mounts,
     namespaces,
+    overlay,
     process,
     rootfs,
+    sysctl,
     terminal,
-    users,
+    user,
+    working_directory,
 )
-from wherry.runtime.context import Step
+from wherry.runtime.steps.step import Step
 
 __all__ = ["STEPS", "VERSION", "Plan"]
 
 #: Changes whenever a step or a field does: a keeper of another version refuses the plan instead of misreading it.
-VERSION: Final = 1
+VERSION: Final = 2
 
 #: All kinds of steps by name.
 STEPS: Final[dict[str, type]] = {
     name: getattr(module, name)
-    for module in (rootfs, mounts, cgroup_mounts, devices, masks, labels, users, namespaces, process, terminal, init)
+    for module in (
+        *(overlay, rootfs, mounts, cgroup_mounts, devices, masks, sysctl, lsm, user, namespaces),
+        *(working_directory, process, terminal, birth),
+    )
     for name in module.__all__
     if isinstance(getattr(module, name), type) and hasattr(getattr(module, name), "apply")
 }

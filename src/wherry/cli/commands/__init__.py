@@ -1,1 +1,1 @@
-"""The verbs, one module each: ``COMMAND`` says what it takes, ``run`` does it."""
+"""The verbs, one module each: ``COMMAND`` has the flags and the help, ``run`` does the work."""

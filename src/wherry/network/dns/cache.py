@@ -1,7 +1,7 @@
 """What upstream servers answered, for as long as they said that it holds.
 
 Negative answers are kept as RFC 2308 says, for the lesser of the SOA record's own time to live and its field MINIMUM;
-one without a SOA record is not kept. That nobody answered is remembered for a moment, too (RFC 9520), so that a
+one without a SOA record is not kept. That no server answered is remembered for a moment, too (RFC 9520), so that a
 program in a loop does not make us ask in a loop.
 """
 

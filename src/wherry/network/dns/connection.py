@@ -53,7 +53,7 @@ class Connection(asyncio.BufferedProtocol):
         return memoryview(self._buffer)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes more are there."""
+        """Count the bytes that were received."""
         self._filled += nbytes
         self._work()
 
@@ -111,23 +111,23 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def eof_received(self) -> bool:
-        """The client has no more questions; it still gets its answers."""
+        """The client sends no more; it still gets its answers."""
         self._ended = True
         self._go_on()
         return True
 
     def pause_writing(self) -> None:
-        """The client does not read: neither do we."""
+        """The client does not read: stop reading, too."""
         self._writable = False
         self._go_on()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The client reads again: go on."""
         self._writable = True
         self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Closed, by whomever."""
+        """Clean up after the connection was closed."""
         self._transport = None
         for timer in (self._idle, self._later):
             if timer is not None:

@@ -1,4 +1,4 @@
-"""What the DNS server has to be told, as the one who runs it implements it."""
+"""The interface through which the DNS server looks names up; the owner of the server implements it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 
 from wherry.network.model import Address, Prefix
 
-__all__ = ["PORT", "RESOLVER", "Directory", "Surroundings", "Upstream"]
+__all__ = ["PORT", "RESOLVER", "Directory", "ResolverConfig", "Upstream"]
 
 RESOLVER = "127.0.0.11"
-"""Where the server is found in every sandbox, as in Docker's."""
+"""The address of the server in every sandbox, as in Docker."""
 
 PORT = 53
 
@@ -27,18 +27,18 @@ class Upstream(NamedTuple):
     port: int = PORT
 
 
-class Surroundings(NamedTuple):
-    """What an owner's questions are measured against.
+class ResolverConfig(NamedTuple):
+    """How the questions of an owner are resolved.
 
-    :ivar domains: names of the networks it is on, lower case: ``x.domain`` is ours to know, and is never asked
+    :ivar domains: names of the networks it is on, lower case: ``x.domain`` is answered here, and is never asked
         upstream.
-    :ivar subnets: all ranges of addresses that this engine hands out; who is there is never asked upstream.
-    :ivar upstreams: whom to ask for the rest, in this order; empty: nobody (an owner on internal networks only).
+    :ivar subnets: all subnets of this engine; addresses in them are never asked upstream.
+    :ivar upstreams: servers to ask for the rest, in this order; empty: none (an owner on internal networks only).
     :ivar asks_all: whether names that look like ours and are not known are asked upstream all the same: names without a
         dot (``printer``) and names below `domains`. dockerd asks for them, unless the container has an option ``ndots``
-        above 0; but then the name of every container that is not running, or was mistyped, is told to whoever runs the
+        above 0; but then the name of every container that is not running, or was mistyped, is seen by the
         upstream server. So here it is the other way round: only where the user gave the option ``ndots:0``
-        (`wherry.network.hostfiles.asks_all`).
+        (`wherry.network.etc_files.asks_all`).
     """
 
     domains: frozenset[str] = frozenset()
@@ -48,7 +48,7 @@ class Surroundings(NamedTuple):
 
 
 class Directory(Protocol):
-    """Who is called what; asked on the event loop's thread, so it must answer from memory.
+    """The names of owners; asked on the event loop's thread, so it must answer from memory.
 
     Answers are kept by the server until `generation` changes.
     """
@@ -73,13 +73,13 @@ class Directory(Protocol):
         """
 
     def is_foreign(self, name: str, network: str) -> bool:
-        """Whether somebody has this name on the network of this name (both lower case), whoever may be asking.
+        """Whether a container has this name on the network of this name (both lower case).
 
-        Asked when `lookup` knows nothing: such a name is no business of upstream servers either.
+        Asked when `lookup` knows nothing: such a name is not asked upstream either.
         """
 
     def reverse(self, owner: str, address: Address) -> str | None:
-        """The name of whoever has an address on one of the owner's networks: ``web.backend``; None: nobody."""
+        """The name for an address on one of the owner's networks: ``web.backend``; None when it is not in use."""
 
-    def surroundings(self, owner: str) -> Surroundings:
-        """What else counts for this owner's questions."""
+    def resolver_config(self, owner: str) -> ResolverConfig:
+        """How this owner's questions are resolved."""

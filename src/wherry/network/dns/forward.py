@@ -1,9 +1,9 @@
-"""Questions to other servers, and who waits for their answers.
+"""Questions to other servers, and the clients that wait for their answers.
 
 Every attempt has a socket of its own, so the kernel chooses a new source port; a random ID; and the name in random
 upper and lower case, which servers repeat ("0x20"). The socket is connected: datagrams from elsewhere do not arrive,
 and a closed port is known at once. What does not fit is no answer, and one that fits but for the case is asked for
-again by TCP, where nobody can interfere who is not on the path. Truncated answers are asked for by TCP as well.
+again by TCP, where only those on the path can interfere. Truncated answers are asked for by TCP as well.
 
 Equal questions that are open at the same time are asked once. So a loop (a container that is the host's DNS server and
 asks us) ends where it began: its question joins the one that it came from, and both run out of time.
@@ -52,7 +52,7 @@ ROUNDS: Final = 2
 MAX_OPEN: Final = 512
 MAX_PER_OWNER: Final = 128
 MAX_STRAY: Final = 32
-"""Datagrams that are not the answer, before we stop looking for it among them: somebody is guessing."""
+"""Datagrams that are not the answer, before we stop looking for it among them: they are guesses."""
 
 _FAILED: Final = status(Rcode.SERVFAIL)
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Forwarder:
         """Find an answer, in the cache or elsewhere.
 
         :param owner: for whom; one has no more than 128 questions open at a time.
-        :param deliver: called once, now or later; with SERVFAIL where nobody could tell.
+        :param deliver: called once, now or later; with SERVFAIL when no server has answered.
         """
         loop = asyncio.get_running_loop()
         question = query.question._replace(name=query.question.name.lower())
@@ -117,7 +117,7 @@ class Forwarder:
         self._per_owner[waiter.owner] += 1
 
     async def _find(self, asked: _Asked) -> None:
-        """Find the answer to one question and give it to all who wait for it."""
+        """Find the answer to one question and deliver it to all clients that wait for it."""
         reply = _FAILED
         try:
             response = await self._race(asked)
@@ -141,12 +141,12 @@ class Forwarder:
         return reply
 
     def forget(self) -> None:
-        """Forget all answers, and who was silent."""
+        """Forget all answers, and which servers were silent."""
         self._cache.clear()
         self._silent.clear()
 
     def close(self) -> None:
-        """Give up what is open."""
+        """Cancel all open questions."""
         for task in self._tasks:
             task.cancel()
 
@@ -214,7 +214,7 @@ class _Race:
         self.answered.add(upstream)
         if response.rcode in (Rcode.NOERROR, Rcode.NXDOMAIN):
             return response
-        self._second_best = response  # what it says may be of use, if nobody knows better
+        self._second_best = response  # used if no server gives a better one
         return None
 
     def stop(self) -> set[Upstream]:
@@ -252,7 +252,7 @@ async def _exchange(upstream: Upstream, asked: _Asked) -> Response:
             break
         if not (edns and response.rcode in (Rcode.FORMERR, Rcode.NOTIMP)):
             return response
-    try:  # the question is spelled as it is: whoever could forge the answer could do so anyway
+    try:  # the question is spelled as it is: who could forge the answer could do so anyway
         return await _by_tcp(family, address, asked, flags)
     except (OSError, EOFError):
         if truncated is None:

@@ -257,7 +257,7 @@ def name_to_text(name: bytes) -> str:
     """As people write it, without the final dot, the root as an empty string.
 
     What would be mistaken for something else (a dot or a backslash in a label, controls, bytes that are not UTF-8) is
-    written ``\\DDD`` (RFC 1035 section 5.1), so that it equals nobody's name.
+    written ``\\DDD`` (RFC 1035 section 5.1), so that it equals no name.
     """
     return ".".join(_label_text(label) for label in labels(name))
 

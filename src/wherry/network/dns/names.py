@@ -4,7 +4,7 @@ A name is looked up as Docker does it: as a whole on the owner's networks; then 
 between a name and a network, the last one first: ``a.b.c`` is ``a.b`` on ``c``, or ``a`` on ``b.c``.
 
 What can only be a name of ours and is not known has no answer elsewhere either, and is not asked for upstream: names
-below those of the owner's networks, names that somebody has on another one, addresses of our subnets, names without a
+below those of the owner's networks, names of containers on another network, addresses of our subnets, names without a
 dot, ``localhost`` (RFC 6761 section 6.3).
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
-from wherry.network.dns.directory import Directory, Surroundings
+from wherry.network.dns.directory import Directory, ResolverConfig
 from wherry.network.dns.message import (
     AA,
     IN,
@@ -47,33 +47,35 @@ _ABOUT_ZONES: Final = frozenset({Type.NS, Type.SOA, Type.DS, Type.DNSKEY})
 
 
 def local_replies(
-    directory: Directory, owner: str, question: Question, surroundings: Surroundings
+    directory: Directory, owner: str, question: Question, resolver_config: ResolverConfig
 ) -> tuple[Reply, ...]:
     """What the directory has to say.
 
-    :param surroundings: the owner's.
+    :param resolver_config: the owner's.
     :returns: nothing where upstream servers are to be asked; else replies to be given in turn, so that equal names take
         turns in being the first.
     """
     name = name_to_text(question.name.lower())
     pointed = _reverse(question.name) if name.endswith((".in-addr.arpa", ".ip6.arpa")) else None
     if pointed is not None:
-        return _pointer(directory, owner, question, pointed, surroundings)
+        return _pointer(directory, owner, question, pointed, resolver_config)
     addresses = _find(directory, owner, name)
     if addresses is not None:
         return _in_turn(question, addresses)
-    return (_UNKNOWN,) if _is_withheld(directory, name, question.type, surroundings) else ()
+    return (_UNKNOWN,) if _is_withheld(directory, name, question.type, resolver_config) else ()
 
 
-def _is_withheld(directory: Directory, name: str, kind: int, surroundings: Surroundings) -> bool:
+def _is_withheld(directory: Directory, name: str, kind: int, resolver_config: ResolverConfig) -> bool:
     """Whether a name that the owner has no answer for is not asked upstream."""
-    if not surroundings.upstreams:
+    if not resolver_config.upstreams:
         return True
-    if surroundings.asks_all:
+    if resolver_config.asks_all:
         return False
     if "." not in name:
         return kind not in _ABOUT_ZONES
-    return any(domain in surroundings.domains or directory.is_foreign(part, domain) for part, domain in _splits(name))
+    return any(
+        domain in resolver_config.domains or directory.is_foreign(part, domain) for part, domain in _splits(name)
+    )
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
@@ -141,15 +143,15 @@ def _range4(parts: list[str]) -> IPv4Network | None:
 
 
 def _pointer(
-    directory: Directory, owner: str, question: Question, asked: Prefix, surroundings: Surroundings
+    directory: Directory, owner: str, question: Question, asked: Prefix, resolver_config: ResolverConfig
 ) -> tuple[Reply, ...]:
     if asked.num_addresses == 1:
         address = asked.network_address
         name = "localhost" if _inside(asked, _LOOPBACK) else directory.reverse(owner, address)
         if name is not None:
             return (_named(question, name),)
-    ours = _inside(asked, _LOOPBACK) or _inside(asked, surroundings.subnets)
-    return (_UNKNOWN,) if ours or not surroundings.upstreams else ()
+    ours = _inside(asked, _LOOPBACK) or _inside(asked, resolver_config.subnets)
+    return (_UNKNOWN,) if ours or not resolver_config.upstreams else ()
 
 
 def _named(question: Question, name: str) -> Reply:

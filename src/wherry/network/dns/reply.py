@@ -1,4 +1,4 @@
-"""Answers that are ready but for whom they go to: kept once, sent many times."""
+"""Answers that lack only the client's part: kept once, sent many times."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Reply(NamedTuple):
         question = query.question.wire()
         body, counts, truncated = self._fitting(limit - HEADER.size - len(question) - len(opt))
         flags = QR | query.flags & (OPCODE | RD | CD) | RA | self.flags & (AA | TC) | truncated | self.rcode & 0xF
-        if dnssec or query.flags & AD:  # only who asked is told (RFC 6840 section 5.8)
+        if dnssec or query.flags & AD:  # only for who has asked for it (RFC 6840 section 5.8)
             flags |= self.flags & AD
         answers, authority, additional = counts
         header = HEADER.pack(query.id, flags, 1, answers, authority, additional + bool(opt))

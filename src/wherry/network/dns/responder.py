@@ -1,4 +1,4 @@
-"""What a client's message is answered with: by the directory, or by servers that know more."""
+"""From a client's message to its answer: out of the directory, or from upstream servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRANSFERS = frozenset({Type.OPT, Type.TSIG, Type.IXFR, Type.AXFR})
 
 
 class Responder:
-    """From a message to its answer, whatever it came by.
+    """From a message to its answer, over UDP and TCP alike.
 
     :param directory: who is called what.
     :param forwarder: whom to ask for the rest.
@@ -54,13 +54,13 @@ class Responder:
         if refusal is not None:
             send(refusal.to(query, limit))
             return None
-        surroundings = self._directory.surroundings(owner)
-        replies = local_replies(self._directory, owner, query.question, surroundings)
+        resolver_config = self._directory.resolver_config(owner)
+        replies = local_replies(self._directory, owner, query.question, resolver_config)
         if replies:
             turns = _turns(replies, query, limit)
             send(data[:2] + next(turns))
             return turns
-        self._forwarder.ask(owner, query, surroundings.upstreams, lambda reply: send(reply.to(query, limit)))
+        self._forwarder.ask(owner, query, resolver_config.upstreams, lambda reply: send(reply.to(query, limit)))
         return None
 
 
@@ -72,7 +72,7 @@ def _send_failure(data: bytes, send: Send) -> None:
 
 
 def _refusal(query: Query) -> Reply | None:
-    """Why a well-formed question is not looked at."""
+    """Why a well-formed question is refused."""
     if query.edns is not None and query.edns.version > 0:
         return status(Rcode.BADVERS)
     if query.question.klass != IN or query.question.type in _TRANSFERS:

@@ -1,4 +1,4 @@
-"""The DNS server: one object for all sandboxes, on sockets that somebody bound inside them.
+"""The DNS server: one object for all sandboxes, on sockets that were bound inside them.
 
 Most questions are the same ones again and again. So the answers that come out of the directory are kept whole, by all
 bytes of the question but its ID; finding one costs a look into a dictionary, and all of it about as much as the two
@@ -27,8 +27,8 @@ BATCH: Final = 32
 LOOK_UP: Final = 4
 """How many of a batch's datagrams one counts for whose answer is not ready."""
 PAUSE: Final = 0.001
-"""Seconds at least without a look at a socket that had more than a batch: as long as the batch took, so that whoever
-floods gets half of the loop's time at most."""
+"""Seconds at least without a look at a socket that had more than a batch: as long as the batch took, so that a
+flood gets half of the loop's time at most."""
 ACCEPTS: Final = 8
 BUFFER: Final = 1 << 20
 """Bytes of questions that may wait in the kernel, about a thousand; it takes memory only when they do."""
@@ -85,7 +85,7 @@ class DnsServer:
         self._listen(served, tcp)
 
     def stop(self, owner: str) -> None:
-        """Close an owner's sockets and give its open questions up; nothing happens when it has none."""
+        """Close an owner's sockets and cancel its open questions; nothing happens when it has none."""
         served = self._served.pop(owner, None)
         if served is None:
             return
@@ -119,7 +119,7 @@ class DnsServer:
         asyncio.get_running_loop().add_reader(sock, work, served)
 
     def _rest(self, served: _Served, sock: socket.socket, seconds: float) -> None:
-        """Leave what is still there for later."""
+        """Leave the remaining datagrams for a later turn."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(sock)
         served.timers[sock.fileno()] = loop.call_later(seconds, self._listen, served, sock)
@@ -144,7 +144,7 @@ class DnsServer:
                 left -= LOOK_UP - 1
                 self._look_up(served, data, peer)
                 continue
-            with contextlib.suppress(OSError):  # its answer is lost; whoever asked asks again
+            with contextlib.suppress(OSError):  # its answer is lost; the client asks again
                 send(data[:2] + next(turns), peer)
         self._rest(served, served.udp, max(PAUSE, time.monotonic() - begun))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from wherry.errors import InvalidInput
+from wherry.legible import in_json
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -65,7 +66,7 @@ def open_log(path: str, form: str) -> AccessLog | NoLog:
 
 
 def _combined(request: web.BaseRequest, status: int, sent: int, seconds: float, user: str) -> bytes:
-    """The combined log format, with the seconds behind it. What a client says cannot begin a new line."""
+    """The combined log format plus the duration; client data cannot inject a new line."""
     at = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
     version = f"{request.version.major}.{request.version.minor}"
     line = f"{_clean(request.method)} {_clean(request.path_qs)} HTTP/{version}"
@@ -75,7 +76,7 @@ def _combined(request: web.BaseRequest, status: int, sent: int, seconds: float, 
 
 
 def _json(request: web.BaseRequest, status: int, sent: int, seconds: float, user: str) -> bytes:
-    told = {
+    record = {
         "time": time.time(),
         "remote": request.remote or "",
         "user": user,
@@ -86,7 +87,13 @@ def _json(request: web.BaseRequest, status: int, sent: int, seconds: float, user
         "seconds": round(seconds, 6),
         "agent": request.headers.get("User-Agent", ""),
     }
-    return msgspec.json.encode(told) + b"\n"
+    record = {key: _utf8(value) if isinstance(value, str) else value for key, value in record.items()}
+    return in_json(msgspec.json.encode(record).decode()).encode() + b"\n"
+
+
+def _utf8(text: str) -> str:
+    """A header may hold bytes that are no UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _clean(text: str) -> str:

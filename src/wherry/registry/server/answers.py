@@ -11,8 +11,8 @@ from aiohttp import web
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-    from wherry.registry.server.refusal import Refusal
-    from wherry.registry.storage import Content
+    from wherry.registry.server.errors import Refusal
+    from wherry.registry.storage.contract import Content
 
 __all__ = ["ContentResponse", "empty", "json", "refused"]
 
@@ -21,8 +21,8 @@ VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0", "X-Content-
 
 def json(value: Any, headers: dict[str, str] | None = None, content_type: str = "application/json") -> web.Response:
     """200 and a document."""
-    told = {**VERSION, "Content-Type": content_type, **(headers or {})}
-    return web.Response(body=value if isinstance(value, bytes) else msgspec.json.encode(value), headers=told)
+    merged = {**VERSION, "Content-Type": content_type, **(headers or {})}
+    return web.Response(body=value if isinstance(value, bytes) else msgspec.json.encode(value), headers=merged)
 
 
 def empty(status: int, headers: dict[str, str]) -> web.Response:

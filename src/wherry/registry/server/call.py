@@ -1,23 +1,25 @@
-"""One request, and what the end-points need of it."""
+"""One request as the endpoints see it."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 from aiohttp import ClientPayloadError, web
 
-from wherry.registry.server.access.identity import NOTHING, Grant, Want
-from wherry.registry.server.refusal import Refusal
+from wherry.registry.server.errors import Refusal
+from wherry.registry.server.identity import NOTHING, Grant, Want
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from wherry.registry.server.names import Target
+    from wherry.registry.server.routes import Target
 
 __all__ = ["Call"]
+
+_MOST_PARAMETERS: Final = 64
 
 
 @dataclass(slots=True)
@@ -25,6 +27,7 @@ class Call:
     """A request.
 
     :ivar query: the first value of each parameter.
+    :ivar values: all of them.
     :ivar grant: who asks, and what they may do; known once that was checked.
     :ivar idle: seconds for which a body may stand still.
     """
@@ -34,6 +37,7 @@ class Call:
     query: dict[str, str]
     grant: Grant = NOTHING
     idle: float = 60.0
+    values: dict[str, list[str]] = field(default_factory=dict)
     received: int = field(default=0)
 
     @property
@@ -51,7 +55,7 @@ class Call:
         return self.request.headers.get(name)
 
     def may(self, name: str, action: str) -> bool:
-        """Whether who asks may do something in a repository."""
+        """Whether the caller may do an action in a repository."""
         return self.grant.allows(Want("repository", name, frozenset((action,))))
 
     @property
@@ -97,15 +101,14 @@ class Call:
             self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def read_query(text: str) -> dict[str, str]:
-    """A query's parameters; of several values the first counts.
+def read_query(text: str) -> dict[str, list[str]]:
+    """A query's parameters.
 
     :raises Refusal: there are more than anybody needs.
     """
     if not text:
         return {}
     try:
-        found = parse_qs(text, keep_blank_values=True, max_num_fields=32)
+        return parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
     except ValueError as error:
-        raise Refusal("UNSUPPORTED", "too many parameters", status=400) from error
-    return {name: values[0] for name, values in found.items()}
+        raise Refusal("UNSUPPORTED", "too many parameters", status=414) from error

@@ -6,6 +6,7 @@ the repository has it, and that comes before the tag; what is removed goes the o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -17,21 +18,28 @@ from wherry.errors import InvalidInput, NotFound
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Index, Manifest, parse_manifest_or_index
 from wherry.registry.server import records
-from wherry.registry.server.refusal import Refusal
+from wherry.registry.server.errors import Refusal
 from wherry.registry.storage.contract import key_of_blob
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from wherry.registry.storage import Content, Storage
+    from wherry.registry.storage.contract import Content, Storage
 
-__all__ = ["Catalog", "Document", "references"]
+__all__ = ["Catalog", "StoredManifest", "in_turns", "references"]
 
 _log = logging.getLogger(__name__)
 _CACHE_BYTES: Final = 32 << 20
+_A_TURN: Final = 50
+_PAGE_BYTES: Final = 1 << 20
+"""Of descriptors that are looked at for one answer, when there is more than one: annotations are long if one likes."""
 
 
-class Document(NamedTuple):
+class _Described(msgspec.Struct, frozen=True, rename="camel"):
+    artifact_type: str = ""
+
+
+class StoredManifest(NamedTuple):
     """A manifest or an index, as it was pushed."""
 
     digest: Digest
@@ -71,8 +79,16 @@ class Catalog:
             raise Refusal("BLOB_UNKNOWN", "blob unknown to registry", {"digest": digest})
         return size
 
-    async def open_blob(self, name: str, digest: Digest, start: int, length: int) -> Content:
-        """Open a part of a blob whose size was asked for before.
+    async def has_blob(self, name: str, digest: Digest) -> bool:
+        """Whether a repository has a blob, whole."""
+        try:
+            await self.blob_size(name, digest)
+        except Refusal:
+            return False
+        return True
+
+    async def open_blob(self, digest: Digest, start: int, length: int) -> Content:
+        """Open a range of a blob; the caller has checked its size.
 
         :raises Refusal: it is gone meanwhile.
         """
@@ -82,7 +98,7 @@ class Catalog:
             raise Refusal("BLOB_UNKNOWN", "blob unknown to registry", {"digest": digest}) from None
 
     async def keep_young(self, name: str, digest: Digest) -> None:
-        """Keep garbage collection from what somebody has just been told is there."""
+        """Protect a blob from garbage collection after its existence was reported."""
         link = records.blob_link(name, digest)
         try:
             if time.time() - (await self.storage.stat(link)).modified > self.grace / 2:
@@ -91,7 +107,7 @@ class Catalog:
             raise Refusal("BLOB_UNKNOWN", "blob unknown to registry", {"digest": digest}) from None
 
     async def link(self, name: str, digest: Digest, size: int) -> None:
-        """Give a repository a blob whose bytes are there.
+        """Link a stored blob to a repository.
 
         :raises Refusal: the bytes are being removed at this moment; asking again will do.
         """
@@ -99,7 +115,7 @@ class Catalog:
         await self.require_bytes(digest, size)
 
     async def require_bytes(self, digest: Digest, size: int) -> None:
-        """Check, after it was linked, that nobody is removing the bytes; `wherry.registry.server.collect` says why.
+        """Check, after it was linked, that nobody is removing the bytes; `wherry.registry.server.gc` says why.
 
         :raises Refusal: somebody is, or did just now.
         """
@@ -114,16 +130,14 @@ class Catalog:
             return False
         return size is None or found.size == size
 
-    async def adopt(self, name: str, digest: Digest) -> int | None:
-        """Give a repository a blob that this machine has elsewhere, without copying; its size, or None."""
+    async def adopt(self, digest: Digest) -> int | None:
+        """Take over the bytes of a blob that this machine has elsewhere, without copying; its size, or None."""
         if not await self.storage.adopt(key_of_blob(digest)):
             return None
-        size = (await self.storage.stat(key_of_blob(digest))).size
-        await self.link(name, digest, size)
-        return size
+        return (await self.storage.stat(key_of_blob(digest))).size
 
     async def delete_blob(self, name: str, digest: Digest) -> None:
-        """Take a blob from a repository; garbage collection removes its bytes when nobody has it any more.
+        """Unlink a blob; garbage collection removes its bytes when no repository links it.
 
         :raises Refusal: the repository has none.
         """
@@ -141,7 +155,7 @@ class Catalog:
     # -- manifests ----------------------------------------------------------------------------------------------------
 
     async def resolve(self, name: str, tag: str) -> Digest:
-        """What a tag names.
+        """The digest of a tag.
 
         :raises Refusal: there is no such tag.
         """
@@ -151,7 +165,7 @@ class Catalog:
         except (NotFound, InvalidInput, UnicodeDecodeError):
             raise Refusal("MANIFEST_UNKNOWN", "manifest unknown", {"tag": tag}) from None
 
-    async def manifest(self, name: str, digest: Digest) -> Document:
+    async def manifest(self, name: str, digest: Digest) -> StoredManifest:
         """A repository's manifest, its digest verified.
 
         :raises Refusal: the repository has none.
@@ -165,7 +179,7 @@ class Catalog:
         if record is None or data is None or len(data) != record.size:
             _log.error("manifest %s of %s is damaged: treated as missing", digest, name)
             raise unknown
-        return Document(digest, record.media_type, data)
+        return StoredManifest(digest, record.media_type, data)
 
     async def has_manifest(self, name: str, digest: Digest) -> bool:
         """Whether a repository has a manifest, whole."""
@@ -175,7 +189,15 @@ class Catalog:
             return False
         return True
 
-    async def put_manifest(self, name: str, document: Document, parsed: Manifest | Index) -> None:
+    async def lists_manifest(self, name: str, digest: Digest) -> bool:
+        """Whether a repository has a manifest, by its record and its size: an index may list thousands."""
+        try:
+            record = records.read_record(await self.storage.read(records.manifest_key(name, digest)))
+        except NotFound:
+            return False
+        return record is not None and await self._exists(key_of_blob(digest), record.size)
+
+    async def put_manifest(self, name: str, document: StoredManifest, parsed: Manifest | Index) -> None:
         """Store a manifest that was checked."""
         record = records.ManifestRecord(document.media_type, len(document.data))
         await self.storage.write(key_of_blob(document.digest), document.data)
@@ -192,7 +214,7 @@ class Catalog:
 
         :raises Refusal: it did, and the bytes are gone as well; the client pushes again.
         """
-        for digest in digests:
+        async for digest in in_turns(digests):
             size = await self._linked(name, digest)
             if size is not None:
                 await self.require_bytes(digest, size)
@@ -276,15 +298,37 @@ class Catalog:
         async for entry in self.storage.entries(records.CATALOG):
             yield entry.key.removeprefix(records.CATALOG).removesuffix("/_repository")
 
-    async def referrers(self, name: str, subject: Digest) -> list[bytes]:
-        """The descriptors, as JSON, of what refers to a manifest."""
-        found = []
-        async for entry in self.storage.entries(records.referrers(name, subject)):
-            try:
-                found.append(await self.storage.read(entry.key))
-            except NotFound:
-                continue  # removed meanwhile
-        return [data for data in found if data]
+    async def referrers(
+        self, name: str, subject: Digest, *, kind: str = "", last: str = "", count: int = 1000
+    ) -> tuple[list[bytes], str]:
+        """Descriptors of a manifest's referrers as JSON, by digest, one batch.
+
+        :param kind: only those of this artifact type.
+        :param last: a digest: only those behind it.
+        :param count: how many at most.
+        :returns: these, and the digest to go on behind; it is empty at the end.
+        """
+        prefix = records.referrers(name, subject)
+        found: list[bytes] = []
+        weight, seen = 0, ""
+        async for entry in self.storage.entries(prefix, records.referrer_key(name, subject, last) if last else ""):
+            if len(found) >= count or (seen and weight + entry.size > _PAGE_BYTES):
+                return found, seen
+            seen = entry.key.removeprefix(prefix).replace("-", ":")
+            weight += entry.size
+            data = await self._referrer(entry.key, kind)
+            if data:
+                found.append(data)
+        return found, ""
+
+    async def _referrer(self, key: str, kind: str) -> bytes:
+        """A descriptor; empty when it has another type, is damaged or was removed."""
+        try:
+            data = await self.storage.read(key)
+            described = msgspec.json.decode(data, type=_Described)
+        except (NotFound, msgspec.MsgspecError, UnicodeDecodeError):
+            return b""
+        return data if kind in ("", described.artifact_type) else b""
 
     async def usage(self, name: str) -> int:
         """The bytes of a repository's blobs and manifests."""
@@ -319,15 +363,23 @@ class Catalog:
             await self._list_repository(name)
 
 
+async def in_turns(digests: Iterable[Digest]) -> AsyncIterator[Digest]:
+    """Each of many digests once; others have their turn now and then, since a file system answers at once."""
+    for number, digest in enumerate(dict.fromkeys(digests), 1):
+        if number % _A_TURN == 0:
+            await asyncio.sleep(0)
+        yield digest
+
+
 def references(parsed: Manifest | Index) -> tuple[list[Digest], list[Digest]]:
-    """What a document needs to be there: blobs, and other manifests. Layers that are elsewhere (``urls``) are not."""
+    """The blobs and manifests that a manifest references, without foreign layers (``urls``)."""
     if isinstance(parsed, Index):
         return [], [entry.digest for entry in parsed.manifests]
     needed = [parsed.config, *(layer for layer in parsed.layers if not layer.urls)]
     return [entry.digest for entry in needed], []
 
 
-def describe(document: Document, parsed: Manifest | Index) -> bytes:
+def describe(document: StoredManifest, parsed: Manifest | Index) -> bytes:
     """The descriptor of a document in a list of referrers (distribution specification, "Listing Referrers")."""
     kind = parsed.artifact_type or (parsed.config.media_type if isinstance(parsed, Manifest) else None)
     entry: dict[str, object] = {

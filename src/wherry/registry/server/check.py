@@ -1,4 +1,4 @@
-"""Reading everything and comparing it with its digest: what a power cut, or a disk, did to a storage."""
+"""Verify a storage: read everything and compare it with its digest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wherry.registry.storage.contract import key_of_blob
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from wherry.registry.storage import Storage
+    from wherry.registry.storage.contract import Storage
 
 __all__ = ["check"]
 
@@ -49,7 +49,7 @@ async def _digest(storage: Storage, digest: Digest) -> Digest | None:
 
 
 async def _problem(storage: Storage, key: str, damaged: set[str]) -> str | None:
-    """What is wrong with a repository's record of a blob or a manifest."""
+    """The problem of a repository's record of a blob or a manifest."""
     kind = next((kind for kind in ("/_blobs/", "/_manifests/") if kind in key), None)
     if kind is None:
         return None

@@ -1,4 +1,4 @@
-"""What happened, for those who want to be told: the distribution project's notification envelope over webhooks.
+"""Notifications: the distribution project's envelope, sent to webhooks.
 
 Each webhook has a bounded queue and one task. Who does not listen is tried again, at growing intervals; when the queue
 overflows, the oldest events go, and are counted. Nothing of this is ever waited for by a request.
@@ -35,7 +35,7 @@ _LONGEST_PAUSE: Final = 60.0
 
 
 class Events:
-    """Tells every webhook what happened.
+    """Sends events to all webhooks.
 
     :param public_url: how clients reach this registry, for the events' ``url``.
     """
@@ -48,7 +48,7 @@ class Events:
 
     @property
     def dropped(self) -> int:
-        """How many events nobody was told of."""
+        """The number of dropped events."""
         return sum(queue.dropped for queue in self._queues)
 
     def note(
@@ -71,7 +71,7 @@ class Events:
             queue.add(event)
 
     async def close(self) -> None:
-        """Stop telling; what nobody has heard by now is lost, and logged."""
+        """Stop; undelivered events are dropped and logged."""
         for queue in self._queues:
             await queue.close()
 
@@ -111,7 +111,7 @@ def _target(name: str, digest: str, size: int | None, media_type: str, *, tag: s
 
 
 class _Queue:
-    """What one webhook still has to hear."""
+    """The queue of one webhook."""
 
     def __init__(self, webhook: Webhook) -> None:
         self.webhook: Final = webhook
@@ -120,16 +120,16 @@ class _Queue:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, event: dict[str, Any]) -> None:
-        """Queue an event, and begin to tell when nobody does."""
+        """Queue an event, and start the sender if it is idle."""
         self._waiting.append(event)
         if len(self._waiting) > self.webhook.queue:
             self._waiting.popleft()
             self.dropped += 1
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._tell_all())
+            self._task = asyncio.create_task(self._deliver_all())
 
     async def close(self) -> None:
-        """Give what waits one second, and stop."""
+        """Send for one more second, and stop."""
         if self._task is None:
             return
         await asyncio.wait([self._task], timeout=1)
@@ -138,16 +138,16 @@ class _Queue:
         if self._waiting:
             _log.warning("%d events for %s are lost", len(self._waiting), self.webhook.url)
 
-    async def _tell_all(self) -> None:
+    async def _deliver_all(self) -> None:
         import aiohttp  # noqa: PLC0415 - the client's half; most registries have no webhook
 
         timeout = aiohttp.ClientTimeout(total=seconds(self.webhook.timeout))
         async with aiohttp.ClientSession(timeout=timeout, headers=self.webhook.headers) as session:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-                await self._tell(session, batch)
+                await self._deliver(session, batch)
 
-    async def _tell(self, session: aiohttp.ClientSession, batch: list[dict[str, Any]]) -> None:
+    async def _deliver(self, session: aiohttp.ClientSession, batch: list[dict[str, Any]]) -> None:
         """Tell of some events, however often it takes, up to the limit."""
         body = msgspec.json.encode({"events": batch})
         for attempt in range(self.webhook.retries + 1):
@@ -171,7 +171,7 @@ class _Queue:
 
 
 def _failures() -> type[Exception]:
-    """What aiohttp raises when an exchange fails."""
+    """The exceptions of a failed exchange in aiohttp."""
     import aiohttp  # noqa: PLC0415 - as above
 
     return aiohttp.ClientError

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from wherry.oci.media_types import OCI_INDEX
-from wherry.registry.server import answers, names
-from wherry.registry.server.refusal import Refusal
+from wherry.registry.server import answers, routes
+from wherry.registry.server.errors import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,33 +44,40 @@ async def tags(registry: Registry, call: Call) -> web.StreamResponse:
 
 async def catalog(registry: Registry, call: Call) -> web.StreamResponse:
     """The repositories."""
-    last = call.query.get("last", "")
-    found = sorted([name async for name in registry.catalog.repositories() if name > last])
-    page, headers = _page(found, call, _count(registry, call), lambda name: name)
+    last, count = call.query.get("last", ""), _count(registry, call)
+    found: list[str] = []
+    async for name in registry.catalog.repositories():
+        if name > last:
+            found.append(name)
+        if len(found) > 2 * count + 1000:
+            found = sorted(found)[: count + 1]
+    page, headers = _page(sorted(found), call, count, lambda name: name)
     return answers.json({"repositories": page}, headers)
 
 
 async def referrers(registry: Registry, call: Call) -> web.StreamResponse:
-    """What refers to a manifest; an empty list for one that nothing refers to, or that is not there."""
-    subject = names.digest(call.target.what)
-    if registry.cache is not None:
-        found = await registry.cache.referrers(call.name, subject)
-    else:
-        found = await registry.catalog.referrers(call.name, subject)
-    described = sorted((msgspec.json.decode(data) for data in found), key=_digest_of)
-    headers = {}
-    kind = call.query.get("artifactType")
-    if kind:
-        described = [entry for entry in described if entry.get("artifactType") == kind]
-        headers["OCI-Filters-Applied"] = "artifactType"
-    later = [entry for entry in described if _digest_of(entry) > call.query.get("last", "")]
-    page, link = _page(later, call, _count(registry, call), _digest_of)
-    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page}
-    return answers.json(document, {**headers, **link}, OCI_INDEX)
+    """The referrers of a manifest; empty for an unknown manifest as well.
 
-
-def _digest_of(entry: dict[str, str]) -> str:
-    return entry["digest"]
+    A page ends where it has as many entries as were asked for, or where many bytes were looked at for it; so one may
+    have fewer, or none, and lead to another all the same (specification, "Listing Referrers": ``Link``).
+    """
+    subject = routes.digest(call.target.what)
+    kind, last = call.query.get("artifactType", ""), call.query.get("last", "")
+    if last:
+        routes.digest(last)
+    count = _count(registry, call)
+    found: list[bytes] = []
+    then = ""
+    if registry.cache is not None and count:
+        found, then = await registry.cache.referrers(call.name, subject, kind=kind, last=last, count=count)
+    elif count:
+        found, then = await registry.catalog.referrers(call.name, subject, kind=kind, last=last, count=count)
+    headers = {"OCI-Filters-Applied": "artifactType"} if kind else {}
+    if then:
+        headers["Link"] = _link(call, count, then)
+    listed = [msgspec.Raw(data) for data in found]
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}
+    return answers.json(document, headers, OCI_INDEX)
 
 
 def _count(registry: Registry, call: Call) -> int:
@@ -88,6 +95,10 @@ def _page(found: list[Item], call: Call, count: int, name: Callable[[Item], str]
     page = found[:count]
     if len(found) <= count or not page:
         return page, {}
-    path = call.request.path
-    query = urlencode({**call.query, "n": count, "last": name(page[-1])})
-    return page, {"Link": f'<{path}?{query}>; rel="next"'}
+    return page, {"Link": _link(call, count, name(page[-1]))}
+
+
+def _link(call: Call, count: int, last: str) -> str:
+    """The ``Link`` header to the next page (RFC 8288)."""
+    query = urlencode({**call.query, "n": count, "last": last})
+    return f'<{call.request.path}?{query}>; rel="next"'

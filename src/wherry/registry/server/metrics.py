@@ -47,7 +47,7 @@ class Metrics:
         self._own = self._all[:_ROW]
 
     def take_row(self, worker: int) -> None:
-        """Count in this worker's row from now on; what a dead worker left there stays counted."""
+        """Use this worker's row; counts of a dead worker in it stay."""
         self._own = self._all[worker * _ROW : (worker + 1) * _ROW]
         self._own[_REQUESTS + _TIMES + _NAMES.index("in_flight")] = 0
 
@@ -69,7 +69,7 @@ class Metrics:
         self._own[_REQUESTS + _TIMES + _NAMES.index(name)] += amount
 
     def set(self, name: str, value: float) -> None:
-        """Set what is counted elsewhere."""
+        """Set a value that is counted elsewhere."""
         self._own[_REQUESTS + _TIMES + _NAMES.index(name)] = value
 
     def text(self) -> str:
@@ -99,13 +99,13 @@ class Metrics:
         for number, kind in enumerate(_KINDS):
             start = _REQUESTS + number * (len(_BUCKETS) + 1)
             total = 0.0
-            told = []
+            buckets = []
             for at, bound in enumerate(_BUCKETS, 1):
                 total += self._sum(start + at)
                 limit = "+Inf" if bound == float("inf") else f"{bound:g}"
-                told.append(f'{name}_bucket{{kind="{kind}",le="{limit}"}} {total:.0f}')
+                buckets.append(f'{name}_bucket{{kind="{kind}",le="{limit}"}} {total:.0f}')
             if total:
-                lines += told
+                lines += buckets
                 lines.append(f'{name}_sum{{kind="{kind}"}} {self._sum(start):.6f}')
                 lines.append(f'{name}_count{{kind="{kind}"}} {total:.0f}')
         return lines

@@ -1,17 +1,17 @@
-"""The headers that ask for a part, or only for what is new (RFC 9110, sections 13 and 14), and an upload's chunks."""
+"""Range and conditional requests (RFC 9110, sections 13 and 14), and chunks of uploads."""
 
 from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
 
-from wherry.registry.server.refusal import Refusal
+from wherry.registry.server.errors import Refusal
 
-__all__ = ["Part", "chunk_range", "part", "same"]
+__all__ = ["Part", "chunk_range", "parts", "same"]
 
 _LONGEST_NUMBER: Final = 19
-_RANGE: Final = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII | re.IGNORECASE)
-_LIST: Final = re.compile(r"bytes\s*=\s*[\d\s-]*,[\d\s,-]*", re.ASCII | re.IGNORECASE)
+_MOST: Final = 1024
+_RANGE: Final = re.compile(r"(\d*)[ \t]*-[ \t]*(\d*)", re.ASCII)
 _CHUNK: Final = re.compile(r"(?:bytes[ =])?(\d+)-(\d+)(?:/(?:\d+|\*))?", re.ASCII)
 _ETAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 
@@ -23,32 +23,46 @@ class Part(NamedTuple):
     length: int
 
 
-def part(header: str | None, size: int) -> Part | None:
-    """What ``Range`` asks for; None for the whole, as for a header that is no range of bytes.
+def parts(header: str | None, size: int) -> list[Part]:
+    """What ``Range`` asks for, in its order; empty for the whole, as for a header that is no list of ranges.
 
-    :raises Refusal: nothing of it is there, or it asks for several parts: no client of a registry does, and each part
-        would cost the server what it costs the client one number to ask for.
+    Who asks for more bytes in all than there are gets the whole: ranges that overlap would otherwise make a little
+    question into a long answer (RFC 9110, section 14.2, "many small ranges or overlapping"; CVE-2011-3192).
+
+    :raises Refusal: nothing of it is there, or these are too many.
     """
-    if not header:
-        return None
+    unit, _, listed = (header or "").partition("=")
+    if unit.strip().lower() != "bytes":
+        return []
+    texts = [text.strip(" \t") for text in listed.split(",", _MOST)]
     unsatisfiable = {"Content-Range": f"bytes */{size}"}
-    if _LIST.fullmatch(header.strip()):
-        raise Refusal("RANGE_INVALID", "several ranges in one request are not served", headers=unsatisfiable)
-    match = _RANGE.fullmatch(header.strip())
-    if match is None or not (match[1] or match[2]):
-        return None
-    if not match[1]:
-        length = min(_number(match[2]), size)
-        start = size - length
-    else:
-        start = _number(match[1])
-        last = _number(match[2]) if match[2] else size - 1
-        if last < start and match[2]:
-            return None  # the syntax forbids it, so it is no range
-        length = min(last, size - 1) - start + 1
-    if length <= 0:
+    if len(texts) > _MOST:
+        raise Refusal("RANGE_INVALID", f"more than {_MOST} ranges in one request", headers=unsatisfiable)
+    found = []
+    for text in filter(None, texts):
+        match = _RANGE.fullmatch(text)
+        if match is None or not (match[1] or match[2]):
+            return []
+        one = _part(match[1], match[2], size)
+        if one is None:
+            return []
+        if one.length > 0:
+            found.append(one)
+    if not found and any(texts):
         raise Refusal("RANGE_INVALID", "the range is not in the blob", {"size": size}, headers=unsatisfiable)
-    return Part(start, length)
+    return found if sum(one.length for one in found) <= size else []
+
+
+def _part(first: str, last: str, size: int) -> Part | None:
+    """One range, as much of it as is there; None where the syntax forbids it, so that it is no range."""
+    if not first:
+        length = min(_number(last), size)
+        return Part(size - length, length)
+    start = _number(first)
+    end = _number(last) if last else size - 1
+    if last and end < start:
+        return None
+    return Part(start, min(end, size - 1) - start + 1)
 
 
 def chunk_range(header: str | None) -> Part | None:

@@ -1,9 +1,10 @@
-"""Where a registry's records are in a storage, and what is in them.
+"""The keys and the content of a registry's records in its storage.
 
 ::
 
     blobs/<algorithm>/<hex>                                       bytes, whichever repositories they belong to
     condemned/<algorithm>/<hex>                                   about to be removed; see `collect`
+    keys/token                                                    what signs tokens
     catalog/<name>/_repository                                    there is such a repository
     repositories/<name>/_blobs/<algorithm>/<hex>                  this repository has the blob: its size
     repositories/<name>/_manifests/<algorithm>/<hex>              this repository has the manifest: ManifestRecord
@@ -22,6 +23,7 @@ import msgspec
 from wherry.errors import InvalidInput
 from wherry.oci.codec import decode
 from wherry.oci.digest import Digest
+from wherry.oci.manifest import Size
 
 if TYPE_CHECKING:
     from wherry.registry.storage.contract import Entry
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOG",
     "CONDEMNED",
+    "SECRET",
     "ManifestRecord",
     "blob_link",
     "blob_links",
@@ -46,14 +49,15 @@ __all__ = [
 
 CATALOG: Final = "catalog/"
 CONDEMNED: Final = "condemned/"
+SECRET: Final = "keys/token"
 _REPOSITORIES: Final = "repositories/"
 
 
 class ManifestRecord(msgspec.Struct, frozen=True, rename="camel"):
-    """What is known of a manifest without reading it."""
+    """Media type and size of a manifest."""
 
     media_type: str
-    size: int
+    size: Size
 
 
 def _path(digest: str) -> str:
@@ -86,12 +90,12 @@ def tags(name: str) -> str:
 
 
 def tag_key(name: str, tag: str) -> str:
-    """What a tag names."""
+    """The key of a tag."""
     return tags(name) + tag
 
 
 def referrers(name: str, subject: str) -> str:
-    """The prefix of what refers to a manifest."""
+    """The key prefix of a manifest's referrers."""
     return f"{_REPOSITORIES}{name}/_referrers/{_path(subject)}/"
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wherry.registry.server.catalog import Catalog
+    from wherry.registry.server.engine import Engine
     from wherry.registry.server.events import Events
-    from wherry.registry.server.proxy import Cache
+    from wherry.registry.server.proxy.pull_through import Cache
     from wherry.registry.server.quota import Quotas
     from wherry.registry.server.sessions import Sessions
 
@@ -17,9 +18,10 @@ __all__ = ["Registry"]
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A registry, without its doors.
+    """A registry, without its services.
 
     :ivar cache: what fetches from the upstream, when this is a pull-through cache.
+    :ivar engine: whose blobs may be linked, if there is one beside us.
     :ivar open_to_all: nobody has to say who they are.
     """
 
@@ -28,6 +30,7 @@ class Registry:
     quotas: Quotas
     events: Events
     cache: Cache | None = None
+    engine: Engine | None = None
     open_to_all: bool = True
     delete: bool = True
     sparse_indexes: bool = False

@@ -1,4 +1,4 @@
-"""One worker: listens, answers, keeps house, and ends when told."""
+"""One worker: listeners, garbage collection, shutdown."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from wherry.registry.server.assembly import Assembly, assemble
-from wherry.registry.server.renewal import Gate
+from wherry.registry.server.composition import Assembly, assemble
+from wherry.registry.server.reload import Gate
 from wherry.registry.server.settings import seconds
 from wherry.registry.server.tls import tls_context
+from wherry.serving import Acceptor, Bounds
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +28,8 @@ __all__ = ["serve"]
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 10.0
 _KEEP_ALIVE_SECONDS: Final = 75.0
+_MAX_HEADER: Final = 64 << 10
+"""Lists of ranges are long."""
 _HOUSE_SECONDS: Final = 60.0
 """At most this long after start, unfinished uploads are looked through, and then at every collection."""
 
@@ -54,14 +57,17 @@ async def serve(
     context = tls_context(settings.tls) if settings.tls else None
     gate = Gate(assembly, settings, reread, metrics=metrics, context=context)
     loop.add_signal_handler(signal.SIGHUP, gate.begin_renewal)
-    http = web.Server(gate, access_log=None, keepalive_timeout=_KEEP_ALIVE_SECONDS)
-    server = await loop.create_server(http, sock=listener, ssl=context, backlog=4096)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked by who has started this worker
+    http = web.Server(gate, access_log=None, keepalive_timeout=_KEEP_ALIVE_SECONDS, max_field_size=_MAX_HEADER)
+    acceptor = Acceptor(listener, http, Bounds(settings.limits.connections), context, evicts=True)
+    gate.connections = acceptor
+    acceptor.start()
     house = asyncio.create_task(_keep_house(settings, assembly, metrics)) if housekeeper else None
     try:
         ready()
         await ended.wait()
     finally:
-        server.close()
+        acceptor.close()
         if house is not None:
             house.cancel()
             await asyncio.gather(house, return_exceptions=True)
@@ -79,9 +85,9 @@ async def _keep_house(settings: Settings, assembly: Assembly, metrics: Metrics) 
     while True:
         await asyncio.sleep(interval)
         try:
-            done = await assembly.collector.run()
+            done = await assembly.gc.run()
         except Exception:
-            _log.exception("garbage could not be collected; once more at the next time")
+            _log.exception("garbage collection failed; retrying at the next interval")
             continue
         metrics.add("collected_blobs", done.blobs)
         metrics.add("collected_bytes", done.bytes)

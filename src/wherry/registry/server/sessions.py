@@ -7,36 +7,36 @@ part of its name. Only the running digest is in memory; whoever lacks it reads t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-from wherry.errors import NotFound
+from wherry.errors import Conflict, NotFound
 from wherry.oci.digest import Digest
-from wherry.registry.server.refusal import Refusal
+from wherry.registry.server.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from wherry.registry.storage import Storage
+    from wherry.registry.storage.contract import Progress, Storage
 
-__all__ = ["Sessions"]
+__all__ = ["Sessions", "refused"]
 
 _REMEMBERED: Final = 4096
 """Running digests that are kept at most."""
 
 
 class _Running:
-    """The digest of the first `size` bytes of an upload."""
+    """The digest of an upload.
+
+    :ivar at: how far that was when this was its digest.
+    """
 
     def __init__(self, algorithm: str) -> None:
         self.hash: Any = hashlib.new(algorithm)
-        self.size = 0
-
-    def __call__(self, piece: bytes) -> None:
-        self.hash.update(piece)
-        self.size += len(piece)
+        self.at: Progress | None = None
 
 
 class Sessions:
@@ -52,49 +52,68 @@ class Sessions:
         await self._storage.begin(session)
         return session
 
-    async def size(self, name: str, session: str) -> int:
-        """How many bytes an upload has.
+    async def progress(self, name: str, session: str) -> Progress:
+        """How far an upload is.
 
         :raises Refusal: the repository has no such upload.
         """
-        unknown = Refusal("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry", {"session": session[:80]})
         random, _, mark = session.partition("-")
         if mark != _mark(name) or len(random) != 32 or not set(random) <= set("0123456789abcdef"):
-            raise unknown
+            raise _unknown(session)
         try:
             return await self._storage.uploaded(session)
         except NotFound:
-            raise unknown from None
+            raise _unknown(session) from None
 
-    async def append(self, session: str, offset: int, pieces: AsyncIterator[bytes], algorithm: str = "sha256") -> int:
-        """Append to an upload, computing its digest on the way. :returns: its size.
+    async def unfinished(self, name: str) -> dict[str, int]:
+        """The uploads to a repository that are not finished, and how many bytes each has."""
+        found = {}
+        mark = f"-{_mark(name)}"
+        async for session, _ in self._storage.uploads():
+            if session.endswith(mark):
+                with contextlib.suppress(NotFound):  # finished meanwhile
+                    found[session] = (await self._storage.uploaded(session)).size
+        return found
+
+    async def append(
+        self, session: str, at: Progress, pieces: AsyncIterator[bytes], algorithm: str = "sha256"
+    ) -> Progress:
+        """Append to an upload, computing its digest on the way. :returns: how far it is then.
 
         :raises Conflict: somebody else is appending.
+        :raises NotFound: somebody has cancelled it.
         """
         running = self._running.pop(session, None)
-        if offset == 0:
+        if at.size == 0:
             running = _Running(algorithm)
-        elif running is None or running.size != offset:
+        elif running is None or running.at != at:
             running = None
-        size = await self._storage.append(session, offset, pieces, running or _ignore)
+        now = await self._storage.append(session, at, pieces, running.hash.update if running else _ignore)
         if running is not None:
+            running.at = now
             self._running[session] = running
             if len(self._running) > _REMEMBERED:
                 self._running.popitem(last=False)
-        return size
+        return now
 
-    async def digest(self, session: str, size: int, algorithm: str) -> Digest:
-        """The digest of an upload of `size` bytes."""
+    async def digest(self, session: str, at: Progress, algorithm: str) -> tuple[Digest, Progress]:
+        """The digest of an upload, and what to finish so that it is that of the object."""
         running = self._running.get(session)
-        if running is None or running.size != size or running.hash.name != algorithm:
-            running = _Running(algorithm)
-            async for piece in self._storage.contents(session):
-                await asyncio.to_thread(running, piece)
-        return Digest.from_hash(running.hash)
+        if running is not None and running.at == at and running.hash.name == algorithm:
+            return Digest.from_hash(running.hash), at
+        hasher = hashlib.new(algorithm)
+        at = await self._storage.complete(session, at)
+        async for piece in self._storage.contents(session, at):
+            await asyncio.to_thread(hasher.update, piece)
+        return Digest.from_hash(hasher), at
 
-    async def finish(self, session: str, key: str) -> None:
-        """Make an upload the object `key`."""
-        await self._storage.finish(session, key)
+    async def finish(self, session: str, key: str, at: Progress) -> None:
+        """Make an upload the object `key`.
+
+        :raises Conflict: somebody is appending.
+        :raises NotFound: somebody has cancelled it.
+        """
+        await self._storage.finish(session, key, at)
         self._running.pop(session, None)
 
     async def cancel(self, session: str) -> None:
@@ -104,8 +123,23 @@ class Sessions:
 
 
 def _mark(name: str) -> str:
-    """What in a session's name says whose it is: a session that was heard of elsewhere is of no use elsewhere."""
+    """The part of a session's name that binds it to a repository."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _unknown(session: str) -> Refusal:
+    return Refusal("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry", {"session": session[:80]})
+
+
+@contextlib.contextmanager
+def refused(session: str) -> Iterator[None]:
+    """A storage error about an upload as a response."""
+    try:
+        yield
+    except NotFound:
+        raise _unknown(session) from None
+    except Conflict as error:
+        raise Refusal("BLOB_UPLOAD_INVALID", str(error), status=409) from error
 
 
 def _ignore(piece: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What the person who runs a registry can set: one TOML file, and flags for what is set most often.
+"""The settings of a registry: one TOML file, and flags for the most common ones.
 
 TOML, because Python reads it without a further library and it has comments. Every table is closed: a word that is
 not known is an error, with its place.
@@ -64,7 +64,7 @@ class StorageSettings(_Table, frozen=True, kw_only=True):
 
 
 class Issuer(_Table, frozen=True, kw_only=True):
-    """``[[auth.issuers]]``: somebody else whose tokens are good here."""
+    """``[[auth.issuers]]``: a further issuer whose tokens are accepted."""
 
     name: str  #: the token's "iss"
     key: str  #: path of a PEM public key or certificate
@@ -89,7 +89,7 @@ class Auth(_Table, frozen=True, kw_only=True):
 
 
 class Rule(_Table, frozen=True, kw_only=True):
-    """``[[access]]``: what somebody may do; without any rule, everybody who can log in may do everything."""
+    """``[[access]]``: an access rule; without any, every authenticated user may do everything."""
 
     user: str  #: a name, "*" for everybody who is logged in, "anonymous" for everybody else as well
     repositories: str = "*"  #: a pattern: "*" stands for any run of characters, slashes included
@@ -122,7 +122,7 @@ class Quota(_Table, frozen=True, kw_only=True):
 
 
 class Webhook(_Table, frozen=True, kw_only=True):
-    """``[[webhooks]]``: who is told of every push, pull and delete."""
+    """``[[webhooks]]``: a receiver of push, pull and delete events."""
 
     url: str
     headers: dict[str, str] = {}
@@ -157,6 +157,7 @@ class Limits(_Table, frozen=True, kw_only=True):
     manifest: str = "4M"
     upload: str = "0"  #: of one blob; 0 is none
     idle: str = "60s"  #: how long a client may send nothing in the middle of a body
+    connections: int = 512  #: of one worker at once
     page: int = 1000  #: entries of a listing, where a client does not say, and at most
 
 
@@ -184,13 +185,13 @@ class Settings(_Table, frozen=True, kw_only=True):
 
 
 def load(path: Path | None, flags: dict[str, Any]) -> Settings:
-    """Read the file, let the flags overrule it, and check what can be checked without acting.
+    """Read the file, apply the flags, and validate.
 
     :param flags: nested as the file is; only what was given.
     :raises InvalidInput: something is not understood; the message names it.
     """
-    told = _read(path) if path else {}
-    merged = _merge(told, flags)
+    configured = _read(path) if path else {}
+    merged = _merge(configured, flags)
     try:
         settings = msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
@@ -217,7 +218,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(settings: Settings) -> None:
-    """Refuse what would only show when the first client comes."""
+    """Validate what would otherwise fail at the first request."""
     _one_of("storage.type", settings.storage.type, ("filesystem", "memory", "s3"))
     _one_of("auth.mode", settings.auth.mode, ("none", "basic", "token"))
     _one_of("log.format", settings.log.format, ("combined", "json"))
@@ -227,6 +228,8 @@ def _check(settings: Settings) -> None:
         raise InvalidInput("storage.bucket is missing")
     if settings.storage.type == "memory" and settings.workers > 1:
         raise InvalidInput("a registry in memory has one worker")
+    if settings.limits.connections < 1:
+        raise InvalidInput("limits.connections must be at least 1")
     if settings.workers < 1:
         raise InvalidInput("workers must be at least 1")
     if settings.auth.mode == "basic" and not settings.auth.htpasswd:

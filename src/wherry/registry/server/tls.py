@@ -1,4 +1,4 @@
-"""What a server proves its identity with."""
+"""The server's TLS certificate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["renew_certificate", "tls_context"]
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """What the server proves its identity with.
+    """The server's TLS context.
 
     :raises InvalidInput: the files can't be used.
     """

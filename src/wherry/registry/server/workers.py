@@ -17,9 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wherry import legible
 from wherry.errors import InvalidInput, SystemFault, WherryError
 from wherry.linux.process import set_pdeathsig
 from wherry.registry.server.metrics import Metrics
+from wherry.registry.server.records import SECRET
 from wherry.registry.server.serve import serve
 from wherry.registry.storage.filesystem import FilesystemStorage
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["listen", "run"]
 
 _log = logging.getLogger(__name__)
+_PASSED_ON: Final = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+"""Signals that each worker gets from the process that watches."""
 _BACKLOG: Final = 4096
 _TOO_FAST_SECONDS: Final = 1.0
 _LEFT_SECONDS: Final = 3600.0
@@ -48,13 +52,22 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> int:
     metrics = Metrics(settings.workers)
     with listen(settings.addr, shared=settings.workers > 1) as first:
         where = _shown(first)
-        if settings.storage.type == "filesystem" and not settings.read_only:
-            FilesystemStorage(Path(settings.root)).sweep(_LEFT_SECONDS)
+        if settings.storage.type == "filesystem":
+            _prepare(settings)
         if settings.workers == 1:
             serving = serve(settings, first, metrics, housekeeper=True, ready=lambda: _say(where), reread=reread)
             asyncio.run(serving)
             return 0
         return _Workers(settings, where, first, metrics, reread).run()
+
+
+def _prepare(settings: Settings) -> None:
+    """Put a directory in order, before several processes use it."""
+    storage = FilesystemStorage(Path(settings.root))
+    for sentence in storage.tighten(SECRET):
+        _log.warning("%s", sentence)
+    if not settings.read_only:
+        storage.sweep(_LEFT_SECONDS)
 
 
 def listen(address: str, *, shared: bool) -> socket.socket:
@@ -121,7 +134,7 @@ class _Workers:
         return 0
 
     def _close_first(self) -> None:
-        """What waits in a socket that nobody accepts from would wait for ever."""
+        """Close the first listener: connections in the backlog of a socket without accept would wait for ever."""
         if self._first is not None:
             self._first.close()
             self._first = None
@@ -129,9 +142,13 @@ class _Workers:
     def _start(self, worker: int) -> None:
         # the first worker takes the socket that the address was found with: it is never unbound
         listener = self._first if worker == 0 and self._first else listen(self._address, shared=True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # none may come between a fork and what is known of it
         pid = os.fork()
         if pid:
             self._pids[pid] = worker, time.monotonic()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+            if self._ending:  # the others have their signal already
+                os.kill(pid, signal.SIGTERM)
             if listener is not self._first:
                 listener.close()
             return
@@ -140,13 +157,14 @@ class _Workers:
         try:
             code = self._work(worker, listener)
         except BaseException as error:
-            sys.stderr.write(f"wherry registry: worker {worker}: {error}\n")
+            sys.stderr.write(f"wherry registry: worker {worker}: {legible.lines(str(error))}\n")
             code = 1
         os._exit(code)
 
     def _work(self, worker: int, listener: socket.socket) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _PASSED_ON:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON - {signal.SIGHUP})  # SIGHUP waits for its handler
         set_pdeathsig(
             signal.SIGTERM
         )  # who watches may be killed: nobody would pass a signal on, and the address be kept
@@ -164,7 +182,7 @@ class _Workers:
         worker, started = self._pids.pop(pid, (0, 0.0))
         if self._ending:
             return
-        _log.error("worker %d ended with %d; another takes its place", worker, code)
+        _log.error("worker %d exited with %d; starting a replacement", worker, code)
         if time.monotonic() - started < _TOO_FAST_SECONDS:
             time.sleep(_TOO_FAST_SECONDS)
         self._start(worker)
@@ -174,7 +192,7 @@ class _Workers:
         self._pass_on(signal.SIGTERM, frame)
 
     def _renew(self, number: int, frame: object) -> None:
-        """Who comes to replace a worker shall know what the others know; they say what is wrong with it."""
+        """A replacement worker starts with the reloaded settings; errors are logged by the others."""
         with suppress(WherryError):
             self._settings = self._reread()
         self._pass_on(number, frame)
@@ -191,7 +209,7 @@ def _shown(listener: socket.socket) -> str:
 
 
 def _say(where: str) -> None:
-    """One line on standard output: whoever starts a registry reads when it answers, and on which port."""
+    """Print a line when the registry is ready, with its address."""
     sys.stdout.write(f"listening on {where}\n")
     sys.stdout.flush()
 

@@ -1,20 +1,20 @@
-"""What a registry asks of its storage.
+"""The contract of a registry's storage.
 
 The contract is that of an object store, because the poorest backend decides: no renaming, no locks, no appending to an
 object, but strong consistency - what was written is seen by whoever reads or lists afterwards, from whichever instance.
 Objects appear whole or not at all, durably. Several instances may use one storage at once; what needs agreement
-between them is done by the order of writes (`wherry.registry.server.collect` says how).
+between them is done by the order of writes (`wherry.registry.server.gc` says how).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-__all__ = ["CHUNK", "Content", "Entry", "Stat", "Storage", "key_of_blob"]
+__all__ = ["CHUNK", "Content", "Entry", "Progress", "Stat", "Storage", "key_of_blob"]
 
 CHUNK = 1 << 20
 """Bytes that are moved at a time where nothing else is said."""
@@ -22,7 +22,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What is known of an object without reading it."""
+    """Size and time of an object."""
 
     size: int  #: bytes
     modified: float  #: when it was written or touched last; seconds since the epoch, by the storage's clock
@@ -35,6 +35,13 @@ class Entry:
     key: str
     size: int
     modified: float
+
+
+class Progress(NamedTuple):
+    """How far an upload is. Two that are equal stand for the same bytes, whoever appended meanwhile."""
+
+    size: int  #: bytes
+    version: str = ""  #: what tells runs of one length apart, where a storage cannot keep two from appending at once
 
 
 class Content(Protocol):
@@ -94,8 +101,11 @@ class Storage(Protocol):
         """Remove an object; nothing happens when there is none."""
         ...
 
-    def entries(self, prefix: str) -> AsyncIterator[Entry]:
-        """All objects whose key begins with `prefix`, which ends with a slash; sorted by key."""
+    def entries(self, prefix: str, after: str = "") -> AsyncIterator[Entry]:
+        """All objects whose key begins with `prefix`, which ends with a slash; sorted by key.
+
+        :param after: a key: only those behind it.
+        """
         ...
 
     async def begin(self, upload: str) -> None:
@@ -105,37 +115,51 @@ class Storage(Protocol):
         """
         ...
 
-    async def uploaded(self, upload: str) -> int:
-        """How many bytes an upload has.
+    async def uploaded(self, upload: str) -> Progress:
+        """How far an upload is.
 
         :raises NotFound: there is no such upload.
         """
         ...
 
     async def append(
-        self, upload: str, offset: int, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
-    ) -> int:
+        self, upload: str, at: Progress, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
+    ) -> Progress:
         """Append to an upload; what came before `pieces` broke off is kept.
 
-        :param offset: how many bytes the upload has.
+        :param at: how far the upload is.
         :param tap: is told every piece that was appended, in order, in whatever thread.
-        :returns: how many bytes the upload has now.
-        :raises NotFound: there is no such upload.
-        :raises Conflict: it has another length, or somebody else is appending.
+        :returns: how far the upload is now.
+        :raises NotFound: there is no such upload, or no more.
+        :raises Conflict: it is elsewhere, or somebody else is appending.
         """
         ...
 
-    def contents(self, upload: str) -> AsyncIterator[bytes]:
-        """What was uploaded so far, from its start.
+    async def complete(self, upload: str, at: Progress) -> Progress:
+        """Complete an upload: make its bytes readable (S3: complete the multipart upload). No appends afterwards.
 
+        :returns: what the upload is to be called from now on.
         :raises NotFound: there is no such upload.
+        :raises Conflict: it is elsewhere.
         """
         ...
 
-    async def finish(self, upload: str, key: str) -> None:
+    def contents(self, upload: str, at: Progress) -> AsyncIterator[bytes]:
+        """The bytes of an upload, from its start.
+
+        :param at: what :meth:`complete` said.
+        :raises NotFound: there is no such upload.
+        :raises Conflict: it is elsewhere.
+        """
+        ...
+
+    async def finish(self, upload: str, key: str, at: Progress) -> None:
         """Make an upload the object `key`, durably, replacing one that is there. The upload is gone then.
 
+        Exactly the bytes that `at` stands for become the object, and nothing is ever appended to them.
+
         :raises NotFound: there is no such upload.
+        :raises Conflict: it is elsewhere, or somebody is appending.
         """
         ...
 

@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from wherry.content.durable import disk_errors, sync_directory, temporary_name, write_all
 from wherry.errors import Conflict, NotFound
-from wherry.registry.storage.contract import CHUNK, Entry, Stat
+from wherry.registry.storage.contract import CHUNK, Entry, Progress, Stat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 __all__ = ["FileContent", "FilesystemStorage"]
 
+_OURS: Final = ("blobs", "catalog", "condemned", "keys", "repositories", "tmp", "uploads")
+"""The directories in a registry's."""
 _FICLONE: Final = 0x40049409  # ioctl_ficlone(2)
 _OTHER_FILE_SYSTEM: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 
@@ -72,11 +74,32 @@ class FilesystemStorage:
         self._uploads = root / "uploads"
         with disk_errors("make the registry's directory"):
             for directory in (root, self._tmp, self._uploads):
-                directory.mkdir(parents=True, exist_ok=True)
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_directory(root)
 
+    def tighten(self, secret: str) -> list[str]:
+        """Remove the permissions that earlier versions gave to other users.
+
+        The directory itself stays as it is, since it may be anybody's.
+
+        :param secret: a key; what others could read is a secret no more, and removed.
+        :returns: what was done, in sentences.
+        """
+        done = []
+        with disk_errors("keep the registry's files from others"):
+            path = Path(self._path(secret))
+            if path.exists() and path.stat().st_mode & 0o077:
+                path.unlink()
+                done.append(f"'{path}' could be read by others, and is made anew: all have to log in again")
+            for directory in sorted(self.root.iterdir()):
+                mode = stat.S_IMODE(directory.lstat().st_mode)
+                if directory.name in _OURS and directory.is_dir() and not directory.is_symlink() and mode & 0o007:
+                    directory.chmod(mode & ~0o007)
+                    done.append(f"'{directory}' could be read by everybody on this machine, and cannot any more")
+        return done
+
     def sweep(self, older_than: float) -> None:
-        """Remove what dead processes left unfinished.
+        """Remove unfinished files of dead processes.
 
         :param older_than: seconds; what is younger may be somebody's who writes it now, here or in another process.
         """
@@ -138,9 +161,9 @@ class FilesystemStorage:
         """See the contract."""
         await asyncio.to_thread(self._delete, key)
 
-    async def entries(self, prefix: str) -> AsyncIterator[Entry]:
+    async def entries(self, prefix: str, after: str = "") -> AsyncIterator[Entry]:
         """See the contract."""
-        walk = self._walk(self._path(prefix.rstrip("/")), prefix)
+        walk = self._walk(self._path(prefix.rstrip("/")), prefix, after)
         while page := await asyncio.to_thread(_page, walk):
             for entry in page:
                 yield entry
@@ -156,22 +179,22 @@ class FilesystemStorage:
     async def begin(self, upload: str) -> None:
         """See the contract."""
         with disk_errors("begin an upload"):
-            os.close(os.open(self._uploads / upload, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+            os.close(os.open(self._uploads / upload, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
-    async def uploaded(self, upload: str) -> int:
+    async def uploaded(self, upload: str) -> Progress:
         """See the contract."""
         try:
-            return os.stat(self._uploads / upload).st_size
+            return Progress(os.stat(self._uploads / upload).st_size)
         except FileNotFoundError:
             raise NotFound(f"no such upload: {upload}") from None
 
     async def append(
-        self, upload: str, offset: int, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
-    ) -> int:
+        self, upload: str, at: Progress, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
+    ) -> Progress:
         """See the contract."""
-        fd = self._lock(upload, offset)
+        fd = self._lock(upload, at, os.O_WRONLY)
         waiting: list[bytes] = []
-        weight = 0
+        offset, weight = at.size, 0
         try:
             try:
                 async for piece in pieces:
@@ -185,24 +208,30 @@ class FilesystemStorage:
                     offset = _put(fd, offset, waiting, tap)
         finally:
             os.close(fd)
-        return offset
+        return Progress(offset)
 
-    async def contents(self, upload: str) -> AsyncIterator[bytes]:
+    async def complete(self, upload: str, at: Progress) -> Progress:
+        """See the contract; bytes that are there never change, so there is nothing to do."""
+        if await self.uploaded(upload) != at:
+            raise Conflict(f"the upload has no longer {at.size} bytes")
+        return at
+
+    async def contents(self, upload: str, at: Progress) -> AsyncIterator[bytes]:
         """See the contract."""
         try:
             file = open(self._uploads / upload, "rb", buffering=0)  # noqa: ASYNC230, SIM115 - no waiting; closed below
         except FileNotFoundError:
             raise NotFound(f"no such upload: {upload}") from None
-        content = FileContent(file, 0, os.fstat(file.fileno()).st_size)
+        content = FileContent(file, 0, at.size)
         try:
             async for piece in content.chunks():
                 yield piece
         finally:
             await content.close()
 
-    async def finish(self, upload: str, key: str) -> None:
+    async def finish(self, upload: str, key: str, at: Progress) -> None:
         """See the contract."""
-        await asyncio.to_thread(self._finish, upload, key)
+        await asyncio.to_thread(self._finish, upload, key, at)
 
     async def abort(self, upload: str) -> None:
         """See the contract."""
@@ -229,7 +258,7 @@ class FilesystemStorage:
     def _write(self, key: str, data: bytes) -> None:
         staged = temporary_name(self._tmp, "object")
         with disk_errors("write an object"):
-            fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 write_all(fd, data)
                 os.fsync(fd)
@@ -267,44 +296,49 @@ class FilesystemStorage:
                 except OSError:
                     return  # something else is in it
 
-    def _walk(self, directory: str, prefix: str) -> Iterator[Entry]:
+    def _walk(self, directory: str, prefix: str, after: str) -> Iterator[Entry]:
         try:
-            found = list(os.scandir(directory))
+            found = [item for item in os.scandir(directory) if _is_behind(prefix + item.name, after)]
         except (FileNotFoundError, NotADirectoryError):
             return
         # "a-b" is before "a/", as it is among whole keys
         for item in sorted(found, key=lambda item: item.name + "/" * item.is_dir(follow_symlinks=False)):
             key = prefix + item.name
             if item.is_dir(follow_symlinks=False):
-                yield from self._walk(item.path, key + "/")
+                yield from self._walk(item.path, key + "/", after)
+                continue
+            if key <= after:
                 continue
             with suppress(FileNotFoundError):
                 found_stat = item.stat(follow_symlinks=False)
                 yield Entry(key, found_stat.st_size, found_stat.st_mtime)
 
-    def _lock(self, upload: str, offset: int) -> int:
-        """Open an upload for appending, alone. Closing it lets go of the lock, as dying does."""
+    def _lock(self, upload: str, at: Progress, how: int) -> int:
+        """Open an upload for appending or finishing, alone. Closing it lets go of the lock, as dying does.
+
+        Who opened it a moment before it became an object, or was aborted, and got the lock a moment after, has a file
+        that is an upload no more: so its name is looked up again under the lock.
+        """
+        path = self._uploads / upload
+        fd = -1
         try:
-            fd = os.open(self._uploads / upload, os.O_WRONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound(f"no such upload: {upload}") from None
-        try:
+            fd = os.open(path, how | os.O_CLOEXEC)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise Conflict("somebody else is appending to this upload") from None
-        size = os.fstat(fd).st_size
-        if size != offset:
-            os.close(fd)
-            raise Conflict(f"the upload has {size} bytes, not {offset}")
+            _require_same(fd, path, at)
+        except BaseException as error:
+            if fd >= 0:
+                os.close(fd)
+            if isinstance(error, FileNotFoundError):
+                raise NotFound(f"no such upload: {upload}") from None
+            if isinstance(error, BlockingIOError):
+                raise Conflict("somebody else is appending to this upload") from None
+            raise
         return fd
 
-    def _finish(self, upload: str, key: str) -> None:
+    def _finish(self, upload: str, key: str, at: Progress) -> None:
+        """Nobody appends from here on: not while the lock is held, and then the name is gone."""
         staged, final = self._uploads / upload, Path(self._path(key))
-        try:
-            fd = os.open(staged, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound(f"no such upload: {upload}") from None
+        fd = self._lock(upload, at, os.O_RDONLY)
         with disk_errors("store an upload"):
             try:
                 os.fsync(fd)
@@ -323,6 +357,19 @@ class FilesystemStorage:
         finally:
             staged.unlink(missing_ok=True)
         return True
+
+
+def _require_same(fd: int, path: Path, at: Progress) -> None:
+    """See that a file that is open and locked has its name still, and the size that it is said to have.
+
+    :raises FileNotFoundError: it has another name, or none.
+    :raises Conflict: it has another size.
+    """
+    found = os.fstat(fd)
+    if not os.path.samestat(found, os.stat(path)):
+        raise FileNotFoundError(path)
+    if found.st_size != at.size:
+        raise Conflict(f"the upload has {found.st_size} bytes, not {at.size}")
 
 
 def _share(source: Path, staged: Path) -> bool:
@@ -366,6 +413,8 @@ def _read_whole(fd: int) -> bytes:
 def _put(fd: int, offset: int, pieces: list[bytes], tap: Callable[[bytes], object]) -> int:
     """Write pieces at `offset`, and tell of them. :returns: the offset behind them."""
     with disk_errors("write an upload"):
+        if not os.fstat(fd).st_nlink:
+            raise NotFound("no such upload: it was cancelled")
         for piece in pieces:
             rest = memoryview(piece)
             while rest:
@@ -374,6 +423,11 @@ def _put(fd: int, offset: int, pieces: list[bytes], tap: Callable[[bytes], objec
                 rest = rest[written:]
             tap(piece)
     return offset
+
+
+def _is_behind(name: str, after: str) -> bool:
+    """Whether a file of this name, or something in a directory of it, comes behind a key."""
+    return name > after or after.startswith(f"{name}/") or f"{name}/" > after
 
 
 def _page(walk: Iterator[Entry], size: int = 1000) -> list[Entry]:
@@ -391,5 +445,5 @@ def _make_directories(directory: Path) -> list[Path]:
         return []
     above = _make_directories(directory.parent)
     with suppress(FileExistsError):
-        directory.mkdir()
+        directory.mkdir(mode=0o700)
     return [directory.parent, *above]

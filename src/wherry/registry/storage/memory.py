@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wherry.errors import Conflict, NotFound
-from wherry.registry.storage.contract import CHUNK, Entry, Stat
+from wherry.registry.storage.contract import CHUNK, Entry, Progress, Stat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -73,9 +73,9 @@ class MemoryStorage:
         """See the contract."""
         self._objects.pop(key, None)
 
-    async def entries(self, prefix: str) -> AsyncIterator[Entry]:
+    async def entries(self, prefix: str, after: str = "") -> AsyncIterator[Entry]:
         """See the contract."""
-        for key in sorted(key for key in self._objects if key.startswith(prefix)):
+        for key in sorted(key for key in self._objects if key.startswith(prefix) and key > after):
             if key in self._objects:
                 data, modified = self._objects[key]
                 yield Entry(key, len(data), modified)
@@ -84,36 +84,39 @@ class MemoryStorage:
         """See the contract."""
         self._uploads[upload] = _Growing()
 
-    async def uploaded(self, upload: str) -> int:
+    async def uploaded(self, upload: str) -> Progress:
         """See the contract."""
-        return len(self._upload(upload).data)
+        return Progress(len(self._upload(upload).data))
 
     async def append(
-        self, upload: str, offset: int, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
-    ) -> int:
+        self, upload: str, at: Progress, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
+    ) -> Progress:
         """See the contract."""
-        growing = self._upload(upload)
-        if growing.taken:
-            raise Conflict("somebody else is appending to this upload")
-        if len(growing.data) != offset:
-            raise Conflict(f"the upload has {len(growing.data)} bytes, not {offset}")
+        growing = self._at(upload, at)
         growing.taken = True
         try:
             async for piece in pieces:
+                if self._upload(upload) is not growing:
+                    raise NotFound(f"no such upload: {upload}")
                 growing.data += piece
                 tap(piece)
         finally:
             growing.taken = False
             growing.modified = time.time()
-        return len(growing.data)
+        return Progress(len(growing.data))
 
-    async def contents(self, upload: str) -> AsyncIterator[bytes]:
+    async def complete(self, upload: str, at: Progress) -> Progress:
         """See the contract."""
-        yield bytes(self._upload(upload).data)
+        self._at(upload, at)
+        return at
 
-    async def finish(self, upload: str, key: str) -> None:
+    async def contents(self, upload: str, at: Progress) -> AsyncIterator[bytes]:
         """See the contract."""
-        data = bytes(self._upload(upload).data)
+        yield bytes(self._at(upload, at).data)
+
+    async def finish(self, upload: str, key: str, at: Progress) -> None:
+        """See the contract."""
+        data = bytes(self._at(upload, at).data)
         await self.write(key, data)
         del self._uploads[upload]
 
@@ -138,6 +141,14 @@ class MemoryStorage:
             return self._objects[key]
         except KeyError:
             raise NotFound(f"no such object: {key}") from None
+
+    def _at(self, upload: str, at: Progress) -> _Growing:
+        growing = self._upload(upload)
+        if growing.taken:
+            raise Conflict("somebody else is appending to this upload")
+        if len(growing.data) != at.size:
+            raise Conflict(f"the upload has {len(growing.data)} bytes, not {at.size}")
+        return growing
 
     def _upload(self, upload: str) -> _Growing:
         try:

@@ -7,18 +7,22 @@ S3 has no appending, so an upload is a multipart upload, and what is too little 
     uploads/<name>/tail-<parts>     the bytes behind so many parts; with another number it is out of date
     uploads/<name>/data             the whole, once it was put together
 
-Whichever instance gets the next chunk finds all that it needs there. The library is loaded when a storage is made: it
-is an extra, and takes a second.
+Whichever instance gets the next chunk finds all that it needs there. S3 has no locks either: two instances may append
+to one upload at once, and the last one's bytes count. So what an upload is at is told by the ETags of all its objects,
+and what is put together and copied has to have the very ones whose bytes were hashed.
+
+The library is loaded when a storage is made: it is an extra, and takes a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from wherry.errors import Conflict, InvalidInput, NotFound, SystemFault, Unavailable, Unsupported
-from wherry.registry.storage.contract import CHUNK, Entry, Stat
+from wherry.registry.storage.contract import CHUNK, Entry, Progress, Stat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,6 +35,7 @@ _PARTS_OF_ONE_SIZE: Final = 1000  # of the 10,000 that S3 allows; then they grow
 _COPY_LIMIT: Final = 5 << 30  # CopyObject
 _COPY_PART: Final = 1 << 30
 _GONE: Final = ("NoSuchKey", "NoSuchUpload", "404", "NotFound")
+_CHANGED: Final = ("PreconditionFailed", "412", "InvalidPart")
 
 
 class S3Content:
@@ -61,7 +66,17 @@ class _Parts:
         self.etags: list[tuple[int, str]] = []
         self.size = 0  #: of all parts
         self.tail = 0  #: bytes behind them
-        self.sealed = -1  #: size of the whole, once put together
+        self.tail_etag = ""
+        self.completed = -1  #: size of the whole, once put together
+        self.completed_etag = ""
+
+    @property
+    def progress(self) -> Progress:
+        """The same for callers."""
+        if self.completed >= 0:
+            return Progress(self.completed, f"whole {self.completed_etag}")
+        etags = [*(etag for _, etag in self.etags), self.tail_etag if self.tail else ""]
+        return Progress(self.size + self.tail, hashlib.sha256(" ".join(etags).encode()).hexdigest())
 
 
 class S3Storage:
@@ -130,8 +145,12 @@ class S3Storage:
 
     async def write(self, key: str, data: bytes) -> None:
         """See the contract."""
+        await self._write(key, data)
+
+    async def _write(self, key: str, data: bytes) -> str:
         with _translated("write an object", key):
-            await self._call("put_object", Key=self._prefix + key, Body=data)
+            answer = await self._call("put_object", Key=self._prefix + key, Body=data)
+        return str(answer["ETag"])
 
     async def touch(self, key: str) -> None:
         """Copy it onto itself, which S3 allows when it is said that something else about it changes."""
@@ -146,18 +165,24 @@ class S3Storage:
         with _translated("remove an object", key):
             await self._call("delete_object", Key=self._prefix + key)
 
-    async def entries(self, prefix: str) -> AsyncIterator[Entry]:
+    async def entries(self, prefix: str, after: str = "") -> AsyncIterator[Entry]:
         """See the contract; S3 lists in the order of the keys' bytes."""
-        told: dict[str, Any] = {"Prefix": self._prefix + prefix}
+        async for found in self._listed(prefix, after):
+            key = found["Key"].removeprefix(self._prefix)
+            yield Entry(key, found["Size"], found["LastModified"].timestamp())
+
+    async def _listed(self, prefix: str, after: str = "") -> AsyncIterator[dict[str, Any]]:
+        arguments: dict[str, Any] = {"Prefix": self._prefix + prefix}
+        if after:
+            arguments["StartAfter"] = self._prefix + after
         while True:
             with _translated("list objects", prefix):
-                page = await self._call("list_objects_v2", **told)
+                page = await self._call("list_objects_v2", **arguments)
             for found in page.get("Contents", ()):
-                key = found["Key"].removeprefix(self._prefix)
-                yield Entry(key, found["Size"], found["LastModified"].timestamp())
+                yield found
             if not page.get("IsTruncated"):
                 return
-            told["ContinuationToken"] = page["NextContinuationToken"]
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     async def adopt(self, key: str) -> bool:
         """This machine has nothing of a bucket's."""
@@ -169,29 +194,28 @@ class S3Storage:
         """See the contract."""
         await self.write(f"uploads/{upload}/begun", b"")
 
-    async def uploaded(self, upload: str) -> int:
+    async def uploaded(self, upload: str) -> Progress:
         """See the contract."""
-        parts = await self._parts(upload)
-        return parts.sealed if parts.sealed >= 0 else parts.size + parts.tail
+        return (await self._parts(upload)).progress
 
     async def append(
-        self, upload: str, offset: int, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
-    ) -> int:
+        self, upload: str, at: Progress, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
+    ) -> Progress:
         """See the contract. What is too little for a part is kept as the tail, and is part of the next."""
         if upload in self._appending:
             raise Conflict("somebody else is appending to this upload")
         self._appending.add(upload)
         try:
-            parts = await self._parts(upload)
-            if parts.sealed >= 0 or parts.size + parts.tail != offset:
-                raise Conflict(f"the upload has {parts.size + parts.tail} bytes, not {offset}")
+            parts = await self._at(upload, at)
+            if parts.completed >= 0:
+                raise Conflict("the upload is being finished")
             return await self._append(upload, parts, pieces, tap)
         finally:
             self._appending.discard(upload)
 
     async def _append(
         self, upload: str, parts: _Parts, pieces: AsyncIterator[bytes], tap: Callable[[bytes], object]
-    ) -> int:
+    ) -> Progress:
         buffer = bytearray(await self._tail(upload, parts))
         try:
             async for piece in pieces:
@@ -201,35 +225,44 @@ class S3Storage:
                     await self._add_part(upload, parts, bytes(buffer))
                     buffer.clear()
         finally:
-            await self.write(f"uploads/{upload}/tail-{len(parts.etags)}", bytes(buffer))
-        return parts.size + len(buffer)
+            parts.tail_etag = await self._write(f"uploads/{upload}/tail-{len(parts.etags)}", bytes(buffer))
+            parts.tail = len(buffer)
+        return parts.progress
 
-    async def contents(self, upload: str) -> AsyncIterator[bytes]:
+    async def complete(self, upload: str, at: Progress) -> Progress:
         """See the contract. S3 shows nothing of a multipart upload before it is put together, so that is done now."""
-        await self._seal(upload)
-        content = await self.open(f"uploads/{upload}/data")
+        return (await self._complete(upload, await self._at(upload, at))).progress
+
+    async def contents(self, upload: str, at: Progress) -> AsyncIterator[bytes]:
+        """See the contract."""
+        parts = await self._at(upload, at)
+        with _translated("read an upload", upload):
+            answer = await self._call("get_object", Key=self._data(upload), IfMatch=parts.completed_etag)
+        content = S3Content(answer["Body"], answer["ContentLength"])
         try:
             async for piece in content.chunks():
                 yield piece
         finally:
             await content.close()
 
-    async def finish(self, upload: str, key: str) -> None:
+    async def finish(self, upload: str, key: str, at: Progress) -> None:
         """See the contract."""
-        parts = await self._parts(upload)
-        if parts.sealed < 0 and not parts.etags:
+        if upload in self._appending:
+            raise Conflict("somebody else is appending to this upload")
+        parts = await self._at(upload, at)
+        if parts.completed < 0 and not parts.etags:
             await self.write(key, await self._tail(upload, parts))
         else:
-            await self._copy(f"uploads/{upload}/data", key, await self._seal(upload))
+            completed = await self._complete(upload, parts)
+            await self._copy(f"uploads/{upload}/data", key, completed.completed, completed.completed_etag)
         await self._remove(upload)
 
     async def abort(self, upload: str) -> None:
         """See the contract."""
         with contextlib.suppress(NotFound):
-            parts = await self._parts(upload)
-            if parts.multipart and parts.sealed < 0:
-                with _translated("abort an upload", upload):
-                    await self._call("abort_multipart_upload", Key=self._data(upload), UploadId=parts.multipart)
+            multipart = (await self.read(f"uploads/{upload}/multipart")).decode()
+            with _translated("abort an upload", upload):
+                await self._call("abort_multipart_upload", Key=self._data(upload), UploadId=multipart)
         await self._remove(upload)
 
     async def uploads(self) -> AsyncIterator[tuple[str, float]]:
@@ -259,39 +292,60 @@ class S3Storage:
     def _data(self, upload: str) -> str:
         return f"{self._prefix}uploads/{upload}/data"
 
+    async def _at(self, upload: str, at: Progress) -> _Parts:
+        """See that an upload is where it was.
+
+        :raises NotFound: there is none.
+        :raises Conflict: it is elsewhere.
+        """
+        parts = await self._parts(upload)
+        if parts.progress != at:
+            raise Conflict(f"the upload has {parts.progress.size} bytes, not {at.size}, or others")
+        return parts
+
     async def _parts(self, upload: str) -> _Parts:
         """How far an upload is.
 
         :raises NotFound: there is none.
         """
-        found = {entry.key.rpartition("/")[2]: entry.size async for entry in self.entries(f"uploads/{upload}/")}
+        found = {one["Key"].rpartition("/")[2]: one async for one in self._listed(f"uploads/{upload}/")}
         if "begun" not in found:
             raise NotFound(f"no such upload: {upload}")
         parts = _Parts()
-        parts.sealed = found.get("data", -1)
+        if "data" in found:
+            parts.completed, parts.completed_etag = found["data"]["Size"], found["data"]["ETag"]
         if "multipart" in found:
             parts.multipart = (await self.read(f"uploads/{upload}/multipart")).decode()
-        if parts.multipart and parts.sealed < 0:
+        if parts.multipart and parts.completed < 0:
             await self._list_parts(upload, parts)
-        parts.tail = found.get(f"tail-{len(parts.etags)}", 0)
+        tail = found.get(f"tail-{len(parts.etags)}")
+        if tail is not None:
+            parts.tail, parts.tail_etag = tail["Size"], tail["ETag"]
         return parts
 
     async def _list_parts(self, upload: str, parts: _Parts) -> None:
-        told: dict[str, Any] = {"Key": self._data(upload), "UploadId": parts.multipart}
+        arguments: dict[str, Any] = {"Key": self._data(upload), "UploadId": parts.multipart}
         while True:
             with _translated("list the parts of an upload", upload):
-                page = await self._call("list_parts", **told)
+                page = await self._call("list_parts", **arguments)
             for part in page.get("Parts", ()):
                 parts.etags.append((part["PartNumber"], part["ETag"]))
                 parts.size += part["Size"]
             if not page.get("IsTruncated"):
                 return
-            told["PartNumberMarker"] = page["NextPartNumberMarker"]
+            arguments["PartNumberMarker"] = page["NextPartNumberMarker"]
 
     async def _tail(self, upload: str, parts: _Parts) -> bytes:
-        return await self.read(f"uploads/{upload}/tail-{len(parts.etags)}") if parts.tail else b""
+        if not parts.tail:
+            return b""
+        key = f"{self._prefix}uploads/{upload}/tail-{len(parts.etags)}"
+        with _translated("read an upload", upload):
+            answer = await self._call("get_object", Key=key, IfMatch=parts.tail_etag)
+            data: bytes = await answer["Body"].read()
+        return data
 
     async def _add_part(self, upload: str, parts: _Parts, data: bytes) -> None:
+        await self.stat(f"uploads/{upload}/begun")  # whoever cancelled it did not wait for us
         with _translated("write a part of an upload", upload):
             if not parts.multipart:
                 answer = await self._call("create_multipart_upload", Key=self._data(upload))
@@ -304,45 +358,53 @@ class S3Storage:
         parts.etags.append((number, answer["ETag"]))
         parts.size += len(data)
 
-    async def _seal(self, upload: str) -> int:
-        """Put an upload together. :returns: its size."""
-        parts = await self._parts(upload)
-        if parts.sealed >= 0:
-            return parts.sealed
+    async def _complete(self, upload: str, parts: _Parts) -> _Parts:
+        """Complete the multipart upload from exactly these parts, and note it in `parts`."""
+        if parts.completed >= 0:
+            return parts
         tail = await self._tail(upload, parts)
         if not parts.etags:
-            await self.write(f"uploads/{upload}/data", tail)
-            return len(tail)
+            parts.completed, parts.completed_etag = len(tail), await self._write(f"uploads/{upload}/data", tail)
+            return parts
         if tail:
             await self._add_part(upload, parts, tail)
         listed = [{"PartNumber": number, "ETag": etag} for number, etag in parts.etags]
         with _translated("put an upload together", upload):
-            await self._call(
+            answer = await self._call(
                 "complete_multipart_upload",
                 Key=self._data(upload),
                 UploadId=parts.multipart,
                 MultipartUpload={"Parts": listed},
             )
-        return parts.size
+        parts.completed, parts.completed_etag = parts.size, answer["ETag"]
+        return parts
 
-    async def _copy(self, source: str, target: str, size: int) -> None:
-        """Copy inside the bucket; the bytes do not come by here."""
-        told = {"CopySource": {"Bucket": self._bucket, "Key": self._prefix + source}, "Key": self._prefix + target}
+    async def _copy(self, source: str, target: str, size: int, etag: str) -> None:
+        """Copy inside the bucket; the bytes do not come by here, so their ETag has to be the one that is known."""
+        arguments = {
+            "CopySource": {"Bucket": self._bucket, "Key": self._prefix + source},
+            "CopySourceIfMatch": etag,
+            "Key": self._prefix + target,
+        }
         with _translated("store an upload", target):
             if size <= _COPY_LIMIT:
-                await self._call("copy_object", **told)
+                await self._call("copy_object", **arguments)
                 return
-            started = await self._call("create_multipart_upload", Key=told["Key"])
+            started = await self._call("create_multipart_upload", Key=self._prefix + target)
             listed = []
             for number, start in enumerate(range(0, size, _COPY_PART), 1):
                 run = f"bytes={start}-{min(size, start + _COPY_PART) - 1}"
                 answer = await self._call(
-                    "upload_part_copy", **told, UploadId=started["UploadId"], PartNumber=number, CopySourceRange=run
+                    "upload_part_copy",
+                    **arguments,
+                    UploadId=started["UploadId"],
+                    PartNumber=number,
+                    CopySourceRange=run,
                 )
                 listed.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
             await self._call(
                 "complete_multipart_upload",
-                Key=told["Key"],
+                Key=self._prefix + target,
                 UploadId=started["UploadId"],
                 MultipartUpload={"Parts": listed},
             )
@@ -372,7 +434,7 @@ def _part_size(number: int) -> int:
 
 @contextlib.contextmanager
 def _translated(doing: str, key: str = "") -> Iterator[None]:
-    """Turn what botocore says into wherry's errors."""
+    """Translate botocore's errors into wherry's."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415 - as above
 
     try:
@@ -381,6 +443,8 @@ def _translated(doing: str, key: str = "") -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         if code in _GONE:
             raise NotFound(f"no such object: {key}") from error
+        if code in _CHANGED:
+            raise Conflict("somebody else is appending to this upload") from error
         raise SystemFault(f"cannot {doing} in the bucket", cause=str(error)) from error
     except NoCredentialsError as error:
         raise InvalidInput("there are no credentials for the bucket", cause=str(error)) from error

@@ -4,6 +4,9 @@
 the modules named after them translate limits and counters. Everything acts through
 :class:`~wherry.runtime.cgroups.directory.Files`.
 
+Floors, lowest first: ``convert``, ``directory``, ``resources``; ``common_limits``, ``contract``, ``devices``,
+``hierarchies``, ``removal``; ``features``, the limits and statistics of each version; ``v1``, ``v2``.
+
 What a container *should* be limited to does not belong here.
 """
 
@@ -39,7 +42,7 @@ _FILES: Final = KernelFiles()
 
 
 def hierarchies() -> Hierarchies:
-    """Return what is mounted; looked up once, because nobody mounts cgroups later on.
+    """Return the mounted hierarchies. Looked up once, because they do not change later.
 
     :raises Unsupported: nothing is.
     """

@@ -1,4 +1,4 @@
-"""What a cgroup is to the rest of wherry, whichever version of cgroups the machine has.
+"""The contract of a cgroup, the same for both versions.
 
 A *cgroup* is one container's group of processes. With version 2 it is one directory; with version 1 it is one
 directory of the same name in each mounted *hierarchy*, and each hierarchy has its *controllers* (``memory``, ``pids``
@@ -78,7 +78,7 @@ class IoCount(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What a cgroup's processes used so far; a part whose controller is missing has zeros.
+    """Resource usage of a cgroup; zeros where the controller is missing.
 
     :ivar io_bytes: and ``io_operations``: counts per device and operation.
     :ivar oom_kills: how many processes were killed for lack of memory.
@@ -168,7 +168,7 @@ class Cgroup(Protocol):
         """Whether :meth:`freeze` was called last."""
 
     def kill_all(self, timeout: float = 10.0) -> None:
-        """Kill every process in it and below, frozen ones and those that fork meanwhile too, and wait for their end.
+        """Kill every process in it and below, including frozen ones and new children, and wait for their end.
 
         :raises Unavailable: some process did not end in time.
         """

@@ -1,4 +1,4 @@
-"""From version 1's units, in which OCI specifications speak, to those of version 2."""
+"""Convert version 1's units, which OCI specifications use, to those of version 2."""
 
 from __future__ import annotations
 

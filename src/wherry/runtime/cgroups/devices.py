@@ -1,4 +1,4 @@
-"""The device list: an ordered list of allowing and denying entries becomes a default and exceptions from it.
+"""The device list: reduce ordered allow and deny entries to a default and its exceptions.
 
 That is how version 1's kernel code keeps the list (Documentation/admin-guide/cgroup-v1/devices.rst); version 2's
 programs are assembled from the same result, so both decide alike.

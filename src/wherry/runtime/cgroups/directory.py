@@ -1,4 +1,4 @@
-"""The cgroup file system: directories that are made and removed, small files that are read and written.
+"""The cgroup file system: make and remove directories, read and write small files.
 
 :class:`Files` is all that the backends do to it, so that tests can put a recording fake in its place.
 """
@@ -204,7 +204,7 @@ class Directory:
         raise SystemCallError(call, operands, error.errno or errno.EIO) from error
 
     def descendants(self) -> list[Directory]:
-        """Return all directories below, the deepest first; one that vanishes meanwhile is left out."""
+        """Return all directories below, the deepest first; one that disappears during the walk is left out."""
         try:
             names = self.files.children(self.path)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What this machine's cgroups can do, for those who report it (``docker info``) and warn about what is missing."""
+"""The limits that this machine's cgroups support, for ``docker info`` and for warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where cgroup file systems are mounted, and which version of cgroups that makes."""
+"""Find the mounted cgroup hierarchies, and the version of cgroups."""
 
 from __future__ import annotations
 

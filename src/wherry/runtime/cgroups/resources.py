@@ -1,4 +1,4 @@
-"""What can be limited, and how to read it from ``linux.resources`` of an OCI runtime specification.
+"""The limits as values, read from ``linux.resources`` of an OCI runtime specification.
 
 The specification speaks version 1's language. A limit of 0 means "not given" there, as Docker and runc take it;
 kernel memory limits are no longer supported by kernels and are ignored, as the specification asks.
@@ -208,7 +208,7 @@ def _cpu(part: Json) -> Cpu:
 
 
 def _list(part: Json, name: str) -> str:
-    """Return a list of processors or nodes, of whose form the kernel is the judge; but it must stay one line."""
+    """Return a list of processors or nodes. The kernel checks its form; here it only has to be one line."""
     value = part.get(name) or ""
     if not isinstance(value, str) or value.strip("0123456789,-"):
         raise InvalidInput(f"the list of {name} {value!r} must look like '0-3,8'")

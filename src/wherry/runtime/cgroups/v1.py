@@ -7,11 +7,12 @@ import os
 import select
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from wherry.errors import InvalidInput, NotFound, SystemCallError, Unavailable, Unsupported, WherryError
 from wherry.linux.fd import Fd
-from wherry.runtime.cgroups import ending, v1_statistics
+from wherry.runtime.cgroups import removal, v1_statistics
 from wherry.runtime.cgroups.contract import Statistics, Watch
 from wherry.runtime.cgroups.devices import DeviceList, line
 from wherry.runtime.cgroups.directory import Directory, Files, Limit
@@ -206,7 +207,7 @@ class CgroupV1:
             directory.write("freezer.state", "FROZEN")
             return directory.read("freezer.state") == "FROZEN"
 
-        if not ending.wait_until(frozen, time.monotonic() + timeout):
+        if not removal.wait_until(frozen, time.monotonic() + timeout):
             directory.write("freezer.state", "THAWED")
             raise Unavailable(f"the processes of cgroup {self.path!r} did not stop within {timeout:g} seconds")
 
@@ -215,7 +216,7 @@ class CgroupV1:
         self._freezer().write("freezer.state", "THAWED")
 
     def is_frozen(self) -> bool:
-        """Whether it was told to freeze."""
+        """Whether it was asked to freeze."""
         return self._freezer().read("freezer.state") != "THAWED"
 
     def _freezer(self) -> Directory:
@@ -225,7 +226,7 @@ class CgroupV1:
         return directory
 
     def kill_all(self, timeout: float = 10.0) -> None:
-        """Kill every process. They are stopped first, so that none forks and no number changes hands meanwhile."""
+        """Kill every process. They are stopped first, so that none forks and no process ID is reused."""
         freezer = self._of("freezer")
         try:
             if not self.pids():
@@ -243,8 +244,9 @@ class CgroupV1:
             for directory in [] if freezer is None else [*freezer.descendants(), freezer]:
                 directory.write("freezer.state", "THAWED")
 
-        ending.kill(stopped, release, time.monotonic() + timeout, self.path)
-        release()
+        with suppress(NotFound):  # somebody else is removing it: its processes have ended
+            removal.kill(stopped, release, time.monotonic() + timeout, self.path)
+            release()
 
     # ---------------------------------------------------------------------------------------------------- what it used
 
@@ -279,11 +281,11 @@ class CgroupV1:
         """Remove the directories."""
         deadline = time.monotonic() + timeout
         for directory in self._directories:
-            ending.remove(directory, deadline)
+            removal.remove(directory, deadline)
 
     def destroy_if_empty(self) -> bool:
         """Remove the directories that are empty."""
-        busy = [directory for directory in self._directories if not ending.try_remove(directory)]
+        busy = [directory for directory in self._directories if not removal.try_remove(directory)]
         return not busy
 
 

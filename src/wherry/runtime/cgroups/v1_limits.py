@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wherry.errors import InvalidInput
+from wherry.runtime.cgroups.common_limits import cpuset, pids, rdma
 from wherry.runtime.cgroups.directory import Limit
 from wherry.runtime.cgroups.resources import BlockIo, Cpu, Memory, Resources
 
@@ -22,10 +23,10 @@ def limits(resources: Resources) -> list[Limit]:
     if resources.unified:
         raise InvalidInput("'unified' limits need cgroup version 2, this machine has version 1")
     return [
-        *_cpuset(resources.cpu),
+        *cpuset(resources.cpu),
         *_memory(resources.memory),
         *_cpu(resources.cpu),
-        *_pids(resources.pids),
+        *pids(resources.pids),
         *_block_io(resources.block_io),
         *_rest(resources),
     ]
@@ -63,18 +64,6 @@ def _cpu(cpu: Cpu) -> Iterator[Limit]:
             yield Limit("cpu", name, str(value))
 
 
-def _cpuset(cpu: Cpu) -> Iterator[Limit]:
-    if cpu.cpus:
-        yield Limit("cpuset", "cpuset.cpus", cpu.cpus)
-    if cpu.mems:
-        yield Limit("cpuset", "cpuset.mems", cpu.mems)
-
-
-def _pids(pids: int | None) -> Iterator[Limit]:
-    if pids is not None:
-        yield Limit("pids", "pids.max", "max" if pids < 0 else str(pids))
-
-
 def _block_io(io: BlockIo) -> Iterator[Limit]:
     """Weights go to BFQ's files; the older blkio.weight went away with CFQ in Linux 5.0."""
     if io.weight is not None:
@@ -102,5 +91,4 @@ def _rest(resources: Resources) -> Iterator[Limit]:
         yield Limit("net_cls", "net_cls.classid", str(resources.network_class))
     for interface, priority in resources.network_priorities:
         yield Limit("net_prio", "net_prio.ifpriomap", f"{interface} {priority}")
-    for device, value in resources.rdma:
-        yield Limit("rdma", "rdma.max", f"{device} {value}")
+    yield from rdma(resources)

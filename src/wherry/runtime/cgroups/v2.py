@@ -12,7 +12,7 @@ from typing import Final
 from wherry.errors import InvalidInput, NotFound, SystemCallError, Unavailable, Unsupported, WherryError
 from wherry.linux import bpf
 from wherry.linux.fd import Fd
-from wherry.runtime.cgroups import ending, v2_statistics
+from wherry.runtime.cgroups import removal, v2_statistics
 from wherry.runtime.cgroups.contract import Statistics, Watch
 from wherry.runtime.cgroups.devices import DeviceList
 from wherry.runtime.cgroups.directory import Directory, Files, Limit
@@ -227,7 +227,7 @@ class CgroupV2:
         self._directory.write("cgroup.freeze", "0")
 
     def is_frozen(self) -> bool:
-        """Whether it was told to freeze."""
+        """Whether it was asked to freeze."""
         return self._directory.read("cgroup.freeze") == "1"
 
     def _await_event(self, name: str, value: int, deadline: float) -> bool:
@@ -251,7 +251,7 @@ class CgroupV2:
             if not self._directory.table(_EVENTS).get("populated"):
                 return
             if not self._directory.has("cgroup.kill"):
-                ending.kill(self._stopped, self.thaw, deadline, self.path)
+                removal.kill(self._stopped, self.thaw, deadline, self.path)
                 return
             self._directory.write("cgroup.kill", "1")
             gone = self._await_event("populated", 0, deadline)
@@ -295,11 +295,11 @@ class CgroupV2:
 
     def destroy(self, timeout: float = 5.0) -> None:
         """Remove the directory."""
-        ending.remove(self._directory, time.monotonic() + timeout)
+        removal.remove(self._directory, time.monotonic() + timeout)
 
     def destroy_if_empty(self) -> bool:
         """Remove the directory if it is empty."""
-        return ending.try_remove(self._directory)
+        return removal.try_remove(self._directory)
 
 
 def _table(file: Fd) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wherry.errors import InvalidInput
+from wherry.runtime.cgroups.common_limits import cpuset, pids, rdma
 from wherry.runtime.cgroups.convert import cpu_weight, io_weight, swap_limit
 from wherry.runtime.cgroups.directory import Limit
 from wherry.runtime.cgroups.resources import BlockIo, Cpu, Memory, Resources
@@ -26,10 +27,10 @@ def limits(resources: Resources, *, bfq: bool = False) -> list[Limit]:
     :param bfq: whether the BFQ scheduler's weights are used instead of those of the io.cost model.
     """
     return [
-        *_cpuset(resources.cpu),
+        *cpuset(resources.cpu),
         *_memory(resources.memory),
         *_cpu(resources.cpu),
-        *_pids(resources.pids),
+        *pids(resources.pids),
         *_block_io(resources.block_io, bfq=bfq),
         *_rest(resources),
         *(_unified(name, value) for name, value in resources.unified),
@@ -63,25 +64,14 @@ def _cpu(cpu: Cpu) -> Iterator[Limit]:
         yield Limit("cpu", "cpu.max.burst", str(cpu.burst))
 
 
-def _cpuset(cpu: Cpu) -> Iterator[Limit]:
-    if cpu.cpus:
-        yield Limit("cpuset", "cpuset.cpus", cpu.cpus)
-    if cpu.mems:
-        yield Limit("cpuset", "cpuset.mems", cpu.mems)
-
-
-def _pids(pids: int | None) -> Iterator[Limit]:
-    if pids is not None:
-        yield Limit("pids", "pids.max", _bytes(pids))
-
-
 def _block_io(io: BlockIo, *, bfq: bool) -> Iterator[Limit]:
     name = "io.bfq.weight" if bfq else "io.weight"
     if io.weight is not None:
         yield Limit("io", name, str(io.weight) if bfq else f"default {io_weight(io.weight)}")
     for entry in io.weight_device:
         weight = entry.value if bfq else io_weight(entry.value)
-        yield Limit("io", name, f"{entry.major}:{entry.minor} {weight}")
+        # 0 is the default again with version 1, and an error here.
+        yield Limit("io", name, f"{entry.major}:{entry.minor} {weight if entry.value else 'default'}")
     keys = (("rbps", io.read_bps), ("wbps", io.write_bps), ("riops", io.read_iops), ("wiops", io.write_iops))
     for key, entries in keys:
         for entry in entries:
@@ -93,8 +83,7 @@ def _rest(resources: Resources) -> Iterator[Limit]:
     for size, limit in resources.hugepages:
         yield Limit("hugetlb", f"hugetlb.{size}.max", str(limit))
         yield Limit("hugetlb", f"hugetlb.{size}.rsvd.max", str(limit), optional=True)
-    for device, value in resources.rdma:
-        yield Limit("rdma", "rdma.max", f"{device} {value}")
+    yield from rdma(resources)
 
 
 def _unified(name: str, value: str) -> Limit:

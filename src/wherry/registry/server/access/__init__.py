@@ -1,1 +1,4 @@
-"""Who may do what: identities, the rules about them, and the two ways to prove who one is (password and token)."""
+"""Authentication by password or token, and authorisation by rules.
+
+Floors, lowest first: ``rules``, ``tokens``, ``turns``; ``passwords``; ``authority``, ``token_endpoint``.
+"""

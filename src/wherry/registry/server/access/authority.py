@@ -1,14 +1,14 @@
-"""The door: who asks, by whichever means the settings say, and what they are told when that does not do."""
+"""Authentication: identify the caller by the configured scheme, and build the challenge when that fails."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from wherry.registry.server.access.identity import ANONYMOUS, NOTHING, Everything, Grant, Want
 from wherry.registry.server.access.passwords import Passwords, credentials
 from wherry.registry.server.access.rules import RuleGrant, Rules
 from wherry.registry.server.access.tokens import Invalid, Verifier
-from wherry.registry.server.refusal import Refusal
+from wherry.registry.server.errors import Refusal
+from wherry.registry.server.identity import ANONYMOUS, NOTHING, Everything, Grant, Want
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,17 +20,18 @@ _NOBODY: Final = "Basic Og=="
 
 
 class Authority(Protocol):
-    """Finds out who asks."""
+    """The contract of an authentication scheme."""
 
-    async def grant(self, headers: Mapping[str, str]) -> Grant:
-        """Who asks, and what they may do.
+    async def grant(self, headers: Mapping[str, str], address: str) -> Grant:
+        """The caller's identity and rights.
 
-        :raises Refusal: what they say of themselves is not true.
+        :param address: where from.
+        :raises Refusal: what they say of themselves is not true, or they guess too often.
         """
         ...
 
     def challenge(self, want: Want | None, realm: str, grant: Grant = NOTHING) -> dict[str, str]:
-        """The header that says how to prove who one is; empty when there is no such thing.
+        """The ``WWW-Authenticate`` header; empty when there is no scheme.
 
         :param realm: the URL of our own token endpoint.
         :param grant: what they have shown, which was not enough.
@@ -41,7 +42,7 @@ class Authority(Protocol):
 class Open:
     """Everybody may do everything."""
 
-    async def grant(self, headers: Mapping[str, str]) -> Grant:
+    async def grant(self, headers: Mapping[str, str], address: str) -> Grant:
         """Let them in."""
         return Everything()
 
@@ -57,13 +58,13 @@ class Basic:
         self._passwords = passwords
         self._rules = rules
 
-    async def grant(self, headers: Mapping[str, str]) -> Grant:
+    async def grant(self, headers: Mapping[str, str], address: str) -> Grant:
         """See the contract; a wrong password is refused, also where nobody would have had to give one."""
         given = headers.get("Authorization")
         if given is None or given == _NOBODY:
             return RuleGrant(ANONYMOUS, self._rules)
         pair = credentials(given)
-        who = await self._passwords.check(*pair) if pair else None
+        who = await self._passwords.check(*pair, address) if pair else None
         if who is None:
             raise Refusal("UNAUTHORIZED", "incorrect username or password", headers=self.challenge(None, ""))
         return RuleGrant(who, self._rules)
@@ -81,7 +82,7 @@ class Bearer:
         self._service = service
         self._realm = realm
 
-    async def grant(self, headers: Mapping[str, str]) -> Grant:
+    async def grant(self, headers: Mapping[str, str], address: str) -> Grant:
         """See the contract. A token that is not good is as good as none: the client is told to fetch another."""
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":

@@ -1,11 +1,11 @@
-"""What everybody may do, from the rules in the settings."""
+"""Authorisation by the rules in the settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from wherry.registry.server.access.identity import Identity, Want
+from wherry.registry.server.identity import Identity, Want
 from wherry.registry.server.quota import pattern
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ class _Line:
     actions: frozenset[str]
 
     def fits(self, who: Identity) -> bool:
-        """Whether the rule is about somebody; what everybody may do, who is logged in may do as well."""
+        """Whether the rule applies to an identity; rules for everybody include logged-in users."""
         return self.user == "anonymous" or (who.known and self.user in ("*", who.name))
 
 
 class Rules:
-    """All rules; what any of them allows is allowed.
+    """All rules; an action is allowed if any rule allows it.
 
     :param rules: none means that everybody who is logged in may do everything.
     :param anonymous_read: everybody may pull everything.
@@ -60,7 +60,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class RuleGrant:
-    """What the rules let somebody do; see `wherry.registry.server.access.identity.Grant`."""
+    """A grant by rules; see `wherry.registry.server.identity.Grant`."""
 
     identity: Identity
     rules: Rules

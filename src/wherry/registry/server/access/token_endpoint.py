@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from wherry.registry.server import answers
-from wherry.registry.server.access.identity import ANONYMOUS, Identity, scopes
 from wherry.registry.server.access.passwords import Passwords, credentials
 from wherry.registry.server.access.tokens import Invalid, Issuer
-from wherry.registry.server.refusal import Refusal
+from wherry.registry.server.errors import Refusal
+from wherry.registry.server.identity import ANONYMOUS, Identity, scopes
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,9 +34,9 @@ class TokenEndpoint:
         self._rules = rules
 
     async def get(self, call: Call) -> web.StreamResponse:
-        """With a password, or for nobody in particular without one."""
+        """Issue a token, for a password or anonymously."""
         given = call.header("Authorization")
-        who = ANONYMOUS if given is None else await self._check(credentials(given))
+        who = ANONYMOUS if given is None else await self._check(call, credentials(given))
         asked = parse_qs(call.request.query_string, max_num_fields=64)
         wanted = " ".join(asked.get("scope", []))
         self._require_service(asked)
@@ -54,22 +54,25 @@ class TokenEndpoint:
         self._require_service(form)
         kind = form.get("grant_type", [""])[0]
         if kind == "refresh_token":
-            who = self._refreshed(form.get("refresh_token", [""])[0])
+            kept = form.get("refresh_token", [""])[0]
+            who = self._refreshed(kept)
         elif kind == "password":
-            who = await self._check((form.get("username", [""])[0], form.get("password", [""])[0]))
+            who = await self._check(call, (form.get("username", [""])[0], form.get("password", [""])[0]))
+            kept = self._issuer.refresh_token(who) if form.get("access_type") == ["offline"] else ""
         else:
             raise Refusal("UNSUPPORTED", "unknown grant_type", {"grant_type": kind[:32]}, status=400)
         answer = self._token(who, " ".join(form.get("scope", [])))
         answer["scope"] = " ".join(form.get("scope", []))
-        if kind == "refresh_token" or form.get("access_type") == ["offline"]:
-            answer["refresh_token"] = self._issuer.refresh_token(who)
+        if kept:  # the same as before: one that renewed itself would never end
+            answer["refresh_token"] = kept
         return answers.json(answer, {"Cache-Control": "no-store"})
 
-    async def _check(self, pair: tuple[str, str] | None) -> Identity:
-        who = await self._passwords.check(*pair) if self._passwords and pair else None
+    async def _check(self, call: Call, pair: tuple[str, str] | None) -> Identity:
+        address = call.request.remote or ""
+        who = await self._passwords.check(*pair, address) if self._passwords and pair else None
         if who is None:
-            told = {"WWW-Authenticate": 'Basic realm="wherry-registry"'}
-            raise Refusal("UNAUTHORIZED", "incorrect username or password", headers=told)
+            headers = {"WWW-Authenticate": 'Basic realm="wherry-registry"'}
+            raise Refusal("UNAUTHORIZED", "incorrect username or password", headers=headers)
         return who
 
     def _refreshed(self, token: str) -> Identity:
@@ -84,7 +87,7 @@ class TokenEndpoint:
             raise Refusal("DENIED", "tokens are issued for another service", {"service": service[:128]})
 
     def _token(self, who: Identity, wanted: str) -> dict[str, Any]:
-        """A token for as much of what is wanted as the rules allow; for nothing, if that is what they allow."""
+        """A token for the requested scopes as far as the rules allow, possibly none."""
         access = []
         for want in scopes(wanted):
             allowed = self._rules.actions(who, want)

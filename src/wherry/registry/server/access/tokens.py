@@ -1,4 +1,4 @@
-"""Bearer tokens: signed statements of what somebody may do (the distribution project's token specification).
+"""Bearer tokens: signed grants (the distribution project's token specification).
 
 Our own are made by :class:`Issuer` for whoever has a password, or for anybody as far as anonymous may do something.
 Those of others are taken when their name and key are in the settings. PyJWT does the cryptography.
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry.errors import InvalidInput, Unsupported
-from wherry.registry.server.access.identity import ANONYMOUS, Identity, Want
+from wherry.registry.server.identity import ANONYMOUS, Identity, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from wherry.registry.server import settings
 
@@ -45,7 +45,7 @@ def library() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TokenGrant:
-    """What a token says; see `wherry.registry.server.access.identity.Grant`."""
+    """A grant by token; see `wherry.registry.server.identity.Grant`."""
 
     identity: Identity
     access: dict[tuple[str, str], frozenset[str]]
@@ -70,41 +70,60 @@ class Issuer:
     :param key: a PEM private key (RSA, EC or Ed25519), or 32 or more random bytes that all instances share.
     :param service: who the tokens are for.
     :param ttl: seconds for which one is good.
+    :param mark: what changes when somebody's password does; None for who is not known any more. It is in their
+        tokens, which are good as long as it is the same.
     """
 
-    def __init__(self, key: bytes, service: str, ttl: float) -> None:
+    def __init__(self, key: bytes, service: str, ttl: float, mark: Callable[[str], str | None]) -> None:
         self._jwt = library()
         self._key, self._algorithm, self.public = _read_key(key)
+        self._mark = mark
         self.service = service
         self.ttl = max(60.0, ttl)  # the specification: clients may take sixty seconds for granted
 
     def access_token(self, who: Identity, access: Iterable[tuple[Want, frozenset[str]]]) -> str:
         """A token that allows this."""
         granted = [{"type": want.type, "name": want.name, "actions": sorted(actions)} for want, actions in access]
-        return self._sign({"sub": who.name, "access": granted}, self.ttl)
+        return self._sign({**self._about(who), "access": granted}, self.ttl)
 
     def refresh_token(self, who: Identity) -> str:
-        """What stands for somebody's password for three months; ``docker login`` keeps it in place of that."""
-        return self._sign({"sub": who.name, "refresh": True}, _REFRESH_SECONDS)
+        """A refresh token: replaces a password until it changes, for three months at most.
+
+        ``docker login`` keeps it in place of the password.
+        """
+        return self._sign({**self._about(who), "refresh": True}, _REFRESH_SECONDS)
 
     def refreshed(self, token: str) -> Identity:
-        """Who a refresh token stands for.
+        """The user of a refresh token.
 
         :raises Invalid: it is none of ours, or not good any more.
         """
         claims = _decode(self._jwt, token, self.key(), self.service)
         if claims.get("refresh") is not True or not claims.get("sub"):
             raise Invalid("not a refresh token")
+        self.require_current(claims)
         return Identity(str(claims["sub"]))
 
+    def require_current(self, claims: dict[str, Any]) -> None:
+        """Check that a token's user still exists and has the same password.
+
+        :raises Invalid: not so.
+        """
+        name = claims.get("sub")
+        if name and claims.get("pwd") != (self._mark(str(name)) or "nobody"):
+            raise Invalid("the password has changed since")
+
+    def _about(self, who: Identity) -> dict[str, Any]:
+        return {"sub": who.name, "pwd": self._mark(who.name)} if who.known else {"sub": ""}
+
     def key(self) -> _Key:
-        """What our tokens are verified with."""
+        """The key that verifies our tokens."""
         return _Key(OUR_NAME, self.public, (self._algorithm,))
 
     def _sign(self, claims: dict[str, Any], ttl: float) -> str:
         now = int(time.time())
-        told = {**claims, "iss": OUR_NAME, "aud": self.service, "iat": now, "nbf": now, "exp": now + int(ttl)}
-        token: str = self._jwt.encode({**told, "jti": secrets.token_hex(8)}, self._key, algorithm=self._algorithm)
+        payload = {**claims, "iss": OUR_NAME, "aud": self.service, "iat": now, "nbf": now, "exp": now + int(ttl)}
+        token: str = self._jwt.encode({**payload, "jti": secrets.token_hex(8)}, self._key, algorithm=self._algorithm)
         return token
 
 
@@ -120,12 +139,13 @@ class Verifier:
     def __init__(self, service: str, issuer: Issuer | None, others: Iterable[settings.Issuer]) -> None:
         self._jwt = library()
         self._service = service
+        self._issuer = issuer
         self._keys = {other.name: _Key(other.name, _public(Path(other.key)), other.algorithms) for other in others}
         if issuer is not None:
             self._keys[OUR_NAME] = issuer.key()
 
     def grant(self, token: str) -> TokenGrant:
-        """What a token allows.
+        """The grant of a token.
 
         :raises Invalid: nothing.
         """
@@ -139,6 +159,8 @@ class Verifier:
         claims = _decode(self._jwt, token, key, self._service)
         if claims.get("refresh"):
             raise Invalid("a refresh token is no access token")
+        if self._issuer is not None and issuer == OUR_NAME:
+            self._issuer.require_current(claims)
         name = claims.get("sub")
         return TokenGrant(Identity(name) if isinstance(name, str) and name else ANONYMOUS, _access(claims))
 

@@ -1,0 +1,127 @@
+"""Large bodies: bridges between the event loop and code that reads and writes files.
+
+Each transfer has a thread of its own: a client that stalls holds up nobody but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    from aiohttp import StreamReader
+    from aiohttp.web import StreamResponse
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BLOCK: Final = 256 * 1024  #: bytes that are handed to the event loop at once
+_END: Final = object()
+
+
+class BodyReader(io.RawIOBase):
+    """A request's body as a file, for a thread other than the event loop's."""
+
+    def __init__(self, body: StreamReader) -> None:
+        super().__init__()
+        self._body = body
+        self._loop = asyncio.get_running_loop()
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill the buffer with what there is; 0 at the end.
+
+        :raises OSError: the client has left.
+        """
+        if not self._rest:
+            self._rest = memoryview(self._next())
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def _next(self) -> bytes:
+        return asyncio.run_coroutine_threadsafe(self._body.readany(), self._loop).result()
+
+
+class AnswerWriter:
+    """An answer's body, written to from a thread other than the event loop's, in blocks."""
+
+    def __init__(self, response: StreamResponse) -> None:
+        self._response = response
+        self._loop = asyncio.get_running_loop()
+        self._waiting = bytearray()
+
+    def write(self, data: bytes) -> int:
+        """Send, sooner or later; waits while the client does not take what was sent before.
+
+        :raises OSError: the client has left.
+        """
+        self._waiting += data
+        if len(self._waiting) >= BLOCK:
+            self.flush()
+        return len(data)
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        asyncio.run_coroutine_threadsafe(self.finish(), self._loop).result()
+
+    async def finish(self) -> None:
+        """Send what is waiting, from the event loop."""
+        data, self._waiting = bytes(self._waiting), bytearray()
+        await self._response.write(data)
+
+
+async def finished(work: Awaitable[T]) -> T:
+    """Await to the end, even when the client disconnects."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_note_outcome)
+        raise
+
+
+def _note_outcome(task: asyncio.Future[T]) -> None:
+    """Log the outcome of a request whose client has disconnected."""
+    if not task.cancelled() and (error := task.exception()):
+        log.info("request failed after its client had disconnected", extra={"error": str(error)})
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run something long in a thread of its own."""
+    with _thread() as pool:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+async def iterate_in_thread(make: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
+    """Yield what a generator gives that works in a thread of its own; close this one when it is not read to its end."""
+    loop = asyncio.get_running_loop()
+    with _thread() as pool:
+        iterator = await loop.run_in_executor(pool, make)
+        try:
+            while (item := await loop.run_in_executor(pool, next, iterator, _END)) is not _END:
+                yield item  # type: ignore[misc]
+        finally:
+            pool.submit(iterator.close)  # after what it is at now: it removes what it had begun
+
+
+class _thread:
+    """One thread, which is not waited for: it may sit in a read that only the end of the connection ends."""
+
+    def __enter__(self) -> ThreadPoolExecutor:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transfer")
+        return self._pool
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False)

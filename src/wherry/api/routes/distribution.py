@@ -1,0 +1,90 @@
+"""Registries: pull, push, search and login."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wherry.api.http.answers import reply
+from wherry.api.http.progress import stream
+from wherry.api.http.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.web import StreamResponse
+
+    from wherry.api.http.query import Filters
+    from wherry.api.http.request import ApiRequest, Json
+
+
+class Distribution(Protocol):
+    """What this file needs of the engine; ``auth`` is the header ``X-Registry-Auth`` as it came."""
+
+    def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+        """Pull an image and yield what happens."""
+
+    def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+        """Push an image and yield what happens."""
+
+    async def login(self, body: object) -> Json:
+        """Try credentials."""
+
+    async def describe(self, name: str, auth: str) -> Json:
+        """Return what a registry has under a name."""
+
+    async def manifest(self, name: str, platform: str, auth: str, *, referrers: bool) -> Json:
+        """Return manifests and configuration of an image that is not here."""
+
+    async def search(self, term: str, limit: int, filters: Filters, auth: str) -> Sequence[Json]:
+        """Return what matches."""
+
+
+class DistributionRoutes:
+    """The operations that ask a registry."""
+
+    def __init__(self, distribution: Distribution) -> None:
+        self._distribution = distribution
+
+    def routes(self) -> list[Route]:
+        """Return the operations."""
+        return [
+            Route("POST", "/auth", self.login),
+            Route("GET", "/images/search", self.search),
+            Route("POST", "/images/{name:path}/push", self.push, streaming=True),
+            Route("GET", "/distribution/{name:path}/json", self.describe),
+            Route("GET", "/distribution/{name:path}/manifest", self.manifest),
+        ]
+
+    async def login(self, request: ApiRequest) -> StreamResponse:
+        """SystemAuth."""
+        return reply(await self._distribution.login(await request.json(dict[str, Any])))
+
+    async def search(self, request: ApiRequest) -> StreamResponse:
+        """ImageSearch."""
+        limit = request.integer("limit")
+        return reply(await self._distribution.search(request.text("term"), limit, request.filters(), _auth(request)))
+
+    async def describe(self, request: ApiRequest) -> StreamResponse:
+        """DistributionInspect."""
+        return reply(await self._distribution.describe(request.path["name"], _auth(request)))
+
+    async def manifest(self, request: ApiRequest) -> StreamResponse:
+        """What a registry has under a name: manifests, configuration, referrers; no operation of Docker's."""
+        platform, referrers = request.platform(), request.flag("referrers")
+        name = request.path["name"]
+        return reply(await self._distribution.manifest(name, platform, _auth(request), referrers=referrers))
+
+    async def push(self, request: ApiRequest) -> StreamResponse:
+        """ImagePush."""
+        name, tag = request.path["name"], request.text("tag")
+        return await stream(request, self._distribution.push(name, tag, request.platform(), _auth(request)))
+
+
+def pull_of(request: ApiRequest, distribution: Distribution) -> AsyncGenerator[Json, None]:
+    """The part of ImageCreate that pulls: ``fromImage``, ``tag`` (or a digest), ``platform``."""
+    return distribution.pull(request.text("fromImage"), request.text("tag"), request.platform(), _auth(request))
+
+
+def _auth(request: ApiRequest) -> str:
+    return request.http.headers.get("X-Registry-Auth", "")

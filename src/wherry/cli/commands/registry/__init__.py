@@ -1,0 +1,1 @@
+"""The verbs of registries: ``login``, ``logout``, ``search``, ``manifest``, ``wherry registry``."""

@@ -1,0 +1,48 @@
+"""``wherry manifest inspect``: the manifest or index of an image in a registry, without pulling it."""
+
+from __future__ import annotations
+
+import json
+
+from wherry import legible
+from wherry.cli.console import write_raw
+from wherry.cli.flags.parser import BOOL, STRING, Command, Flag
+from wherry.cli.flags.platforms import check_platform
+from wherry.cli.registry.credentials import auth_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.context import Context
+    from wherry.cli.flags.parser import Options
+
+__all__ = ["COMMAND", "run"]
+
+COMMAND = Command(
+    "[OPTIONS] IMAGE",
+    "Display an image manifest, or an index (manifest list), from a registry",
+    (
+        Flag("insecure", "", BOOL, "Ignored: the daemon knows the insecure registries", hidden=True),
+        Flag("platform", "", STRING, "Show the manifest of this platform, not the index (linux/arm64)"),
+        Flag("referrers", "", BOOL, "Show the referrers instead: signatures, attestations"),
+        Flag("verbose", "v", BOOL, "Output additional info: digest, index, manifest, configuration"),
+    ),
+    min_args=1,
+    max_args=1,
+)
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Print the manifest or index as JSON."""
+    found = context.client.images.remote(
+        arguments[0],
+        platform=check_platform(options["platform"]),
+        referrers=options["referrers"] or options["verbose"],
+        headers=auth_header(arguments[0]),
+    )
+    wanted = found["Manifest"] if options["platform"] else found["Document"]
+    if options["verbose"]:
+        wanted = found
+    elif options["referrers"]:
+        wanted = found["Referrers"]
+    write_raw(legible.in_json(json.dumps(wanted, indent=4, ensure_ascii=False)) + "\n")
+    return 0

@@ -1,0 +1,49 @@
+"""``wherry system prune``: remove unused data."""
+
+from __future__ import annotations
+
+from wherry.cli.commands.image.prune import deleted_images
+from wherry.cli.commands.network.prune import deleted_networks
+from wherry.cli.console import printable, write, write_page
+from wherry.cli.flags.common import PRUNE_FILTER, PRUNE_FORCE, filter_map
+from wherry.cli.flags.parser import BOOL, Command, Flag
+from wherry.cli.terminal.confirm import confirm
+from wherry.docker.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.context import Context
+    from wherry.cli.flags.parser import Options
+
+__all__ = ["COMMAND", "run"]
+
+COMMAND = Command(
+    "[OPTIONS]",
+    "Remove unused data: stopped containers, unused networks, dangling images",
+    (
+        Flag("all", "a", BOOL, "Remove all unused images, not just dangling ones"),
+        PRUNE_FILTER,
+        PRUNE_FORCE,
+    ),
+    max_args=0,
+)
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Remove the data, after confirmation."""
+    images = "all images without at least one container associated to them" if options["all"] else "all dangling images"
+    networks = "all networks not used by at least one container"
+    warning = f"WARNING! This will remove:\n  - all stopped containers\n  - {networks}\n  - {images}\n"
+    if not options["force"]:
+        confirm(warning, "system prune")
+    filters = filter_map(options["filter"])
+    containers = context.client.containers.prune(filters)
+    removed = containers.get("ContainersDeleted") or []
+    if removed:
+        write_page("Deleted Containers:\n" + "".join(f"{one}\n" for one in printable(removed)) + "\n")
+    write_page(deleted_networks(context.client.networks.prune(filters)))
+    done = context.client.images.prune({**filters, "dangling": ["false" if options["all"] else "true"]})
+    write_page(deleted_images(done))
+    space = containers.get("SpaceReclaimed", 0) + done.get("SpaceReclaimed", 0)
+    write("Total reclaimed space: {}\n", human_size(space))
+    return 0

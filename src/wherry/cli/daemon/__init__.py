@@ -1,0 +1,1 @@
+"""The daemon that a command talks to: starting one on demand, and TLS."""

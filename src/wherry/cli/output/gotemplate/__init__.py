@@ -1,0 +1,14 @@
+"""The templates of ``--format``: Go's ``text/template``, as far as its manual describes it.
+
+    Template("{{.Name}}: {{range .Ports}}{{.}} {{end}}").render({"Name": "web", "Ports": [80, 443]})
+
+The data is what JSON has: dicts, lists, strings, numbers, booleans, None; and functions, which a template calls as
+methods. The only evaluator on PyPI wraps Go's own through C. Source: the documentation of Go's package text/template.
+"""
+
+from __future__ import annotations
+
+from wherry.cli.output.gotemplate.errors import TemplateError
+from wherry.cli.output.gotemplate.template import Template
+
+__all__ = ["Template", "TemplateError"]

@@ -1,0 +1,1 @@
+"""Registries: credentials, inspection of remote images, and the verbs of the registry server."""

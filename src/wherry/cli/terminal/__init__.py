@@ -1,0 +1,1 @@
+"""The user's terminal and signals, and the streams between them and a container."""

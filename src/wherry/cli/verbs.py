@@ -1,0 +1,136 @@
+"""The table of verbs with their modules, and the global flags.
+
+Nothing here imports a verb: :func:`load` does, for the one that was typed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from wherry.cli.flags.parser import BOOL, LIST, STRING, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from wherry.cli.context import Context
+    from wherry.cli.flags.parser import Command, Options
+
+    class Verb(Protocol):
+        """A module in ``wherry.cli.commands``."""
+
+        COMMAND: Command
+
+        def run(self, context: Context, options: Options, arguments: list[str]) -> int: ...
+
+
+__all__ = ["GLOBAL_FLAGS", "GROUPS", "HINT", "VERBS", "load"]
+
+HINT = "See '{} --help'."
+
+GLOBAL_FLAGS = (
+    Flag("debug", "D", BOOL, "Enable debug mode (show where an error comes from)"),
+    Flag("help", "h", BOOL, "Print this help"),
+    Flag("host", "H", LIST, "Daemon socket to connect to: unix:///path or tcp://host:port"),
+    Flag("tls", "", BOOL, "Use TLS, and trust any daemon"),
+    Flag("tlscacert", "", STRING, "Trust only daemons whose certificate this CA signed (path of a file)"),
+    Flag("tlscert", "", STRING, "Path to the TLS certificate of the client"),
+    Flag("tlskey", "", STRING, "Path to the TLS private key of the client"),
+    Flag("tlsverify", "", BOOL, "Use TLS, and verify the daemon"),
+    Flag("version", "v", BOOL, "Print the version and quit"),
+)
+
+_CONTAINER = (
+    "attach commit create diff exec explain export inspect kill logs pause port prune rename restart rm run start "
+    "stats stop top unpause update wait"
+)
+
+# Name on the command line -> module in wherry.cli.commands.
+VERBS: dict[str, str] = {
+    **{verb: f"container.{verb}" for verb in _CONTAINER.split() if verb != "prune"},
+    "completion": "completion",
+    "events": "system.events",
+    "history": "image.history",
+    "images": "image.ls",
+    "import": "image.import_",
+    "info": "system.info",
+    "inspect": "system.inspect",
+    "load": "image.load",
+    "login": "registry.login",
+    "logout": "registry.logout",
+    "ps": "container.ls",
+    "pull": "image.pull",
+    "push": "image.push",
+    "rmi": "image.rm",
+    "save": "image.save",
+    "search": "registry.search",
+    "tag": "image.tag",
+    "version": "system.version",
+}
+
+GROUPS: dict[str, dict[str, str]] = {
+    "container": {
+        **{verb: f"container.{verb}" for verb in _CONTAINER.split()},
+        "inspect": "container.inspect",
+        "list": "container.ls",
+        "ls": "container.ls",
+        "prune": "container.prune",
+        "ps": "container.ls",
+        "remove": "container.rm",
+    },
+    "image": {
+        "bootstrap": "image.bootstrap",
+        "diff": "image.diff",
+        "history": "image.history",
+        "import": "image.import_",
+        "inspect": "image.inspect",
+        "layers": "image.layers",
+        "list": "image.ls",
+        "load": "image.load",
+        "ls": "image.ls",
+        "prune": "image.prune",
+        "pull": "image.pull",
+        "push": "image.push",
+        "remove": "image.rm",
+        "rm": "image.rm",
+        "save": "image.save",
+        "tag": "image.tag",
+        "tree": "image.tree",
+    },
+    "manifest": {
+        "inspect": "registry.manifest_inspect",
+    },
+    "network": {
+        "connect": "network.connect",
+        "create": "network.create",
+        "disconnect": "network.disconnect",
+        "inspect": "network.inspect",
+        "list": "network.ls",
+        "ls": "network.ls",
+        "prune": "network.prune",
+        "remove": "network.rm",
+        "rm": "network.rm",
+        "trace": "network.trace",
+    },
+    "registry": {
+        "check": "registry.check",
+        "gc": "registry.gc",
+        "serve": "registry.serve",
+    },
+    "system": {
+        "df": "system.df",
+        "events": "system.events",
+        "fsck": "system.fsck",
+        "info": "system.info",
+        "prune": "system.prune",
+        "shutdown": "system.shutdown",
+    },
+}
+
+
+def load(module: str) -> Verb:
+    """Import a verb's module."""
+    name = f"wherry.cli.commands.{module}"
+    __import__(name)
+    verb: Verb = sys.modules[name]
+    return verb

@@ -1,0 +1,235 @@
+"""The transfer service: pulls, pushes and registry queries, sharing connections, downloads and slots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from wherry.distribution.client.credentials import Credentials
+from wherry.distribution.client.endpoints import DOCKER_HUB
+from wherry.distribution.client.http import Http
+from wherry.distribution.client.repository import RemoteManifest, Repository
+from wherry.distribution.client.retry import retry
+from wherry.distribution.client.settings import RegistrySettings
+from wherry.distribution.transfer import push as pushing
+from wherry.distribution.transfer.layers import LayerJobs
+from wherry.distribution.transfer.progress import Emit, Json, ProgressStream
+from wherry.distribution.transfer.pull import Pull, explained
+from wherry.distribution.transfer.push import Push
+from wherry.distribution.transfer.push_queue import PushQueue
+from wherry.distribution.transfer.refetch import refetch
+from wherry.distribution.transfer.resolver import Resolver
+from wherry.distribution.transfer.search import filtered, search
+from wherry.distribution.transfer.select_manifest import select_manifest
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput, NotFound, Unauthenticated, WherryError
+from wherry.images.image import Image
+from wherry.images.store import ImageStore
+from wherry.oci.codec import decode
+from wherry.oci.digest import Digest
+from wherry.oci.image_config import parse_config
+from wherry.oci.manifest import Index, parse_manifest_or_index
+from wherry.oci.platform import Platform
+
+__all__ = ["Transfers"]
+
+_HUB_SERVERS = frozenset({"", "docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
+class Transfers:
+    """Pulls, pushes and questions to registries. To be made, used and closed on one event loop."""
+
+    def __init__(self, store: ImageStore, settings: RegistrySettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._http = Http(settings.timing)
+        self._resolver = Resolver(self._http, settings)
+        self._jobs = LayerJobs(store, settings)
+        self._queue = PushQueue(store, settings)
+
+    async def close(self) -> None:
+        """Cancel running transfers; partial downloads are resumed at the next request."""
+        await self._jobs.close()
+        self._queue.close()
+        await self._http.close()
+
+    # --- moving images ----------------------------------------------------------------------------
+
+    async def pull(
+        self, reference: Reference, platform: Platform | None, credentials: Credentials
+    ) -> AsyncGenerator[Json, None]:
+        """Pull and yield dockerd's progress messages; close it when it is not read to its end.
+
+        :param reference: without a tag and a digest it means all tags.
+        :raises WherryError: as :meth:`Pull.run`; before the first message when nothing could be pulled at all.
+        """
+        progress = ProgressStream()
+        task = asyncio.create_task(self._pull(reference, platform, credentials, progress.emit))
+        async with aclosing(progress.during(task)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _pull(self, reference: Reference, platform: Platform | None, mine: Credentials, emit: Emit) -> None:
+        sources = await self._resolver.sources(reference.domain, reference.path, mine)
+        changed = False
+        for one in await self._meant(reference, sources):
+            changed |= await Pull(self._jobs, sources, one, platform, emit).run()
+        state = "Downloaded newer image" if changed else "Image is up to date"
+        emit({"status": f"Status: {state} for {reference.familiar}"})
+
+    async def _meant(self, reference: Reference, sources: Sequence[Repository]) -> list[Reference]:
+        """The one that is meant, or one for each tag."""
+        if reference.tag or reference.digest:
+            return [reference]
+        try:
+            tags = await retry(sources[0].tags, self._settings)
+        except WherryError as exc:
+            raise explained(exc, reference.familiar, reference.familiar_name) from exc
+        if not tags:
+            raise NotFound(f"no tags found for {reference.familiar_name}")
+        return [Reference(reference.domain, reference.path, tag) for tag in tags]
+
+    async def push(
+        self, reference: Reference, credentials: Credentials, platform: Platform | None = None
+    ) -> AsyncGenerator[Json, None]:
+        """Push one name's image, or all tags of a repository, and yield dockerd's progress messages.
+
+        :param platform: only what is for this one, of images for several.
+        """
+        progress = ProgressStream()
+        progress.emit({"status": f"The push refers to repository [{reference.name}]"})
+        task = asyncio.create_task(self._push(reference, credentials, platform, progress.emit))
+        async with aclosing(progress.during(task)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _push(
+        self, reference: Reference, credentials: Credentials, platform: Platform | None, emit: Emit
+    ) -> None:
+        images = self._tagged(reference)
+        repository = await self._resolver.origin(reference.domain, reference.path, credentials)
+        for name, image in images:
+            try:
+                await Push(self._queue, repository, image, name, emit).run(platform)
+            except WherryError as exc:
+                raise pushing.explained(exc) from exc
+
+    def _tagged(self, reference: Reference) -> list[tuple[Reference, Image]]:
+        """A repository's tags with their images, or the one that is meant."""
+        if reference.digest:
+            raise InvalidInput("cannot push a digest reference")
+        found = [
+            (name, image)
+            for image in self._store.list()
+            for name in image.names
+            if name.name == reference.name and name.tag and reference.tag in (None, name.tag)
+        ]
+        if not found and reference.tag and any(n.name == reference.name for i in self._store.list() for n in i.names):
+            raise NotFound(f"tag does not exist: {reference.familiar}")
+        if not found:
+            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+        for _, image in found:
+            if image.built_in:
+                raise InvalidInput("the built-in image is this machine itself and cannot be pushed")
+        return sorted(found, key=lambda pair: str(pair[0]))
+
+    async def refetch(self, digest: Digest) -> None:
+        """Fetch one blob that was lost into the store, from where it was seen, without credentials.
+
+        :raises WherryError: nobody has it, or gives it.
+        """
+        await refetch(self._store, self._resolver, self._settings, digest)
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    async def login(self, credentials: Credentials) -> Json:
+        """Try credentials; the body of SystemAuth.
+
+        :raises Unauthenticated: the registry does not take them.
+        """
+        repository = await self._resolver.origin(_domain_of(credentials.server), "", credentials)
+        try:
+            await retry(lambda: repository.ping(offline=True), self._settings)
+        except Unauthenticated as exc:
+            if "authentication required" not in exc.message:
+                raise
+            # Docker's words: the registry's own ask for what it was given
+            where = str(repository.endpoint.url).rstrip("/")
+            raise Unauthenticated(f"login attempt to {where}/v2/ failed with status: 401 Unauthorized") from exc
+        if credentials.identity_token:
+            return {"Status": "Login Succeeded"}
+        return {"Status": "Login Succeeded", "IdentityToken": repository.authorizer.identity_token}
+
+    async def describe(self, reference: Reference, credentials: Credentials) -> Json:
+        """Descriptor and platforms of a name at its registry; the body of DistributionInspect."""
+        document, source = await self._top(reference, credentials)
+        parsed = parse_manifest_or_index(document.data)
+        if isinstance(parsed, Index):
+            platforms = [_platform_json(one.platform) for one in parsed.manifests if one.platform]
+        else:
+            config = parse_config(await self._ask(lambda: source.read_blob(parsed.config.digest, parsed.config.size)))
+            platforms = [_platform_json(config)]
+        kind = parsed.media_type or document.media_type
+        descriptor = {"mediaType": kind, "digest": str(document.digest), "size": len(document.data)}
+        return {"Descriptor": descriptor, "Platforms": platforms}
+
+    async def manifest(
+        self, reference: Reference, credentials: Credentials, platform: Platform | None, *, referrers: bool
+    ) -> Json:
+        """A name's document, the manifest chosen from it, and its configuration, without fetching the image.
+
+        :param referrers: fetch the list of what refers to it, too: attestations, signatures.
+        """
+        top, source = await self._top(reference, credentials)
+        shown: Json = {
+            "Name": reference.familiar, "Digest": str(top.digest), "MediaType": top.media_type, "Size": len(top.data),
+            "Document": decode(top.data, dict[str, Any], "manifest"),
+        }  # fmt: skip
+        if referrers:
+            found = await self._ask(lambda: source.referrers(top.digest))
+            shown["Referrers"] = decode(found.data, dict[str, Any], "list of referrers").get("manifests", [])
+        resolved = await select_manifest(top, platform, lambda digest: self._ask(lambda: source.manifest(digest)))
+        head = resolved.manifest.config
+        config = await self._ask(lambda: source.read_blob(head.digest, head.size))
+        shown["ManifestDigest"] = str(resolved.document.digest)
+        shown["Manifest"] = decode(resolved.document.data, dict[str, Any], "manifest")
+        shown["Config"] = decode(config, dict[str, Any], "image configuration")
+        shown["Local"] = [one.digest for one in resolved.manifest.layers if one.digest in self._store.content]
+        return shown
+
+    async def search(self, term: str, limit: int, filters: dict[str, list[str]], mine: Credentials) -> list[Json]:
+        """Search for a term, ``[registry/]words``; the body of ImageSearch."""
+        first, slash, rest = term.partition("/")
+        is_domain = bool(slash) and ("." in first or ":" in first or first == "localhost")
+        domain, words = (first, rest) if is_domain else ("index.docker.io", term)
+        registry = await self._resolver.origin(domain, "", mine)
+        return filtered(await self._ask(lambda: search(registry, domain, words, limit)), filters)
+
+    async def _top(self, reference: Reference, credentials: Credentials) -> tuple[RemoteManifest, Repository]:
+        sources = await self._resolver.sources(reference.domain, reference.path, credentials)
+        wanted = str(reference.digest or reference.tag)
+        failure: WherryError | None = None
+        for source in sources:
+            try:
+                return await self._ask(lambda source=source: source.manifest(wanted)), source  # type: ignore[misc]
+            except WherryError as exc:
+                failure = exc
+        assert failure is not None
+        raise explained(failure, reference.familiar, reference.familiar_name) from failure
+
+    async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        return await retry(work, self._settings)
+
+
+def _domain_of(server: str) -> str:
+    """The registry that a server address of a client's means: ``https://index.docker.io/v1/`` is Docker Hub."""
+    host = server.partition("://")[2] if "://" in server else server
+    domain = host.partition("/")[0]
+    return DOCKER_HUB if domain in _HUB_SERVERS else domain
+
+
+def _platform_json(found: Any) -> Json:
+    shown = {"architecture": found.architecture, "os": found.os}
+    return shown | ({"variant": found.variant} if found.variant else {})

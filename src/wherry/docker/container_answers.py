@@ -1,0 +1,158 @@
+"""Answers of the Engine API about containers: ContainerInspect, ContainerSummary, ContainerTop and others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from wherry.docker.networks import EndpointView, NetworkSettings, PortSummary
+
+__all__ = [
+    "ContainerInspect",
+    "ContainerState",
+    "ContainerSummary",
+    "ContainerTop",
+    "ContainersDeleted",
+    "GraphDriver",
+    "MountView",
+    "SummaryHealth",
+    "SummaryHostConfig",
+    "SummaryNetworks",
+    "WaitStatus",
+]
+
+
+class ContainerState(Struct, rename="pascal", kw_only=True):
+    """The ``State`` of a container.
+
+    :ivar health: left out for a container without a health check.
+    """
+
+    status: str
+    running: bool
+    paused: bool
+    restarting: bool
+    oom_killed: bool = field(name="OOMKilled")
+    dead: bool
+    pid: int
+    exit_code: int
+    error: str
+    started_at: str
+    finished_at: str
+    health: Any = UNSET
+
+
+class MountView(Struct, rename="pascal", kw_only=True):
+    """One of a container's ``Mounts``."""
+
+    type: str
+    source: str
+    destination: str
+    mode: str
+    rw: bool = field(name="RW")
+    propagation: str
+
+
+class GraphDriver(Struct, rename="pascal", kw_only=True):
+    """Where the layers of a container are."""
+
+    name: str
+    data: dict[str, str]
+
+
+class ContainerInspect(Struct, rename="pascal", kw_only=True):
+    """The body of ContainerInspect.
+
+    :ivar host_config: what was asked for, completed with what holds; with Docker's names.
+    :ivar size_rw: bytes in the writable layer; left out unless they were asked for.
+    :ivar size_root_fs: bytes in all of the root; likewise.
+    """
+
+    id: str
+    created: str
+    path: str
+    args: list[str]
+    state: ContainerState
+    image: str
+    resolv_conf_path: str
+    hostname_path: str
+    hosts_path: str
+    log_path: str
+    name: str
+    restart_count: int
+    driver: str = "overlay2"
+    platform: str = "linux"
+    mount_label: str = ""
+    process_label: str = ""
+    app_armor_profile: str = ""
+    exec_ids: list[str] | None = field(name="ExecIDs")
+    host_config: dict[str, Any]
+    graph_driver: GraphDriver
+    mounts: list[MountView]
+    config: dict[str, Any]
+    network_settings: NetworkSettings
+    size_rw: int | UnsetType = UNSET
+    size_root_fs: int | UnsetType = UNSET
+
+
+class SummaryHostConfig(Struct, rename="pascal", kw_only=True):
+    """The ``HostConfig`` of a ContainerSummary."""
+
+    network_mode: str
+    annotations: dict[str, str]
+
+
+class SummaryNetworks(Struct, rename="pascal", kw_only=True):
+    """The ``NetworkSettings`` of a ContainerSummary."""
+
+    networks: dict[str, EndpointView]
+
+
+class SummaryHealth(Struct, rename="pascal", kw_only=True):
+    """The ``Health`` of a ContainerSummary."""
+
+    status: str
+    failing_streak: int
+
+
+class ContainerSummary(Struct, rename="pascal", kw_only=True):
+    """One container in the body of ContainerList; sizes as in `ContainerInspect`."""
+
+    id: str
+    names: list[str]
+    image: str
+    image_id: str = field(name="ImageID")
+    command: str
+    created: int
+    ports: list[PortSummary]
+    labels: Mapping[str, str]
+    state: str
+    status: str
+    host_config: SummaryHostConfig
+    network_settings: SummaryNetworks
+    mounts: list[MountView]
+    health: SummaryHealth
+    size_rw: int | UnsetType = UNSET
+    size_root_fs: int | UnsetType = UNSET
+
+
+class ContainerTop(Struct, rename="pascal", kw_only=True):
+    """The body of ContainerTop."""
+
+    titles: list[str]
+    processes: list[list[str]]
+
+
+class WaitStatus(Struct, rename="pascal"):
+    """The body of ContainerWait."""
+
+    status_code: int
+
+
+class ContainersDeleted(Struct, rename="pascal", kw_only=True):
+    """The body of ContainerPrune."""
+
+    containers_deleted: list[str] | None
+    space_reclaimed: int

@@ -1,0 +1,185 @@
+"""One container as the engine holds it: what it is, what state it is in, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+from msgspec import field as member
+
+from wherry.docker.container_requests import ContainerConfig, HostConfig
+from wherry.docker.networks import EndpointSettings
+from wherry.engine.container.mount_point import MountPoint
+from wherry.engine.container.state import State
+
+if TYPE_CHECKING:
+    from wherry.engine.container.log import ContainerLog
+    from wherry.linux.fd import Fd
+    from wherry.network.model import Endpoint
+    from wherry.oci.runtime_spec import Spec
+
+__all__ = ["Container", "Definition"]
+
+
+class Definition(Struct, kw_only=True):
+    """What a container is: everything but its name and state. One row's ``definition`` column.
+
+    :param image: the image as the user named it.
+    :param image_id: the digest of its configuration.
+    :param argv: entrypoint and command, put together.
+    :param networks: those that it is on when it runs, by name, the one of its network mode first.
+    """
+
+    id: str
+    created: str
+    image: str
+    image_id: str
+    platform: str = "linux"
+    argv: list[str]
+    config: ContainerConfig
+    host: HostConfig
+    mounts: list[MountPoint]
+    networks: dict[str, EndpointSettings] = member(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Container:
+    """A container: its definition, its state, and what exists of it only while the daemon runs."""
+
+    name: str
+    definition: Definition
+    state: State
+    directory: Path  #: under the data root: the writable layer, the log, its files in /etc
+    run_directory: Path  #: under the exec-root: FIFOs
+    log: ContainerLog  #: its output
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pidfd: Fd | None = None  #: while it runs
+    terminal: Fd | None = None  #: the pty's master, while it runs with a terminal
+    root: Fd | None = None  #: the mount of its root, while it runs: so that its unmounting does not delay the exit
+    fifos: dict[str, Fd] = field(default_factory=dict)  #: its FIFOs by name, while it runs without a terminal
+    spec: Spec | None = None  #: by which it runs
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)  #: by networks' names, while it runs
+    link_env: list[str] = field(default_factory=list)  #: environment variables about what it links to, while it runs
+    etc: asyncio.Lock = field(default_factory=asyncio.Lock)  #: held by who writes its /etc/hosts and /etc/resolv.conf
+    hosts_written: str = ""  #: what was written into its /etc/hosts, while it runs; empty: not known
+    oom_kills: int = 0  #: the OOM kills of this run that were published
+    exit_waiters: list[asyncio.Future[int]] = field(default_factory=list)  #: resolved at every exit
+    removal_waiters: list[asyncio.Future[int]] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    unneeded: asyncio.Event = field(default_factory=asyncio.Event)  #: nobody will ask for it any more, once it ended
+    exec_ids: list[str] = field(default_factory=list)  #: execs that run, or were not started yet
+    restart: asyncio.Task[None] | None = None  #: a restart that the policy asked for and that is waiting
+    restart_delay: float = 0.0  #: seconds
+    stop_requested: bool = False  #: by ``stop``: the event of that name follows its exit
+    comes_back: bool = False  #: it is being stopped to be started again: that is no end, for ``--rm``
+    end_requested: bool = False  #: by ``stop``, ``kill`` or ``rm``: no restart policy applies to the coming exit
+
+    @property
+    def id(self) -> str:
+        """Its ID, 64 hexadecimal digits."""
+        return self.definition.id
+
+    @property
+    def config(self) -> ContainerConfig:
+        """Its portable configuration, with the image's merged in."""
+        return self.definition.config
+
+    @property
+    def host(self) -> HostConfig:
+        """Its host-dependent configuration."""
+        return self.definition.host
+
+    @property
+    def log_directory(self) -> Path:
+        """Where its output is; for the log driver ``none`` a spool that goes when it exits."""
+        return self.log.directory
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether its standard streams are one pseudo-terminal."""
+        return bool(self.config.tty)
+
+    # --- networks: written here, as the rooms above only say what is so ---------------------------
+
+    def set_memberships(self, networks: dict[str, EndpointSettings]) -> None:
+        """These are the networks that it is on when it runs, by name."""
+        self.definition.networks = networks
+
+    def set_membership(self, network: str, settings: EndpointSettings) -> None:
+        """It is on a network when it runs, with these settings."""
+        self.definition.networks[network] = settings
+
+    def drop_membership(self, network: str) -> None:
+        """It is on a network no more."""
+        del self.definition.networks[network]
+
+    def set_endpoint(self, network: str, endpoint: Endpoint) -> None:
+        """It has this endpoint on a network while it runs."""
+        self.endpoints[network] = endpoint
+
+    def drop_endpoint(self, network: str) -> None:
+        """It has no endpoint on a network any more."""
+        del self.endpoints[network]
+
+    def drop_endpoints(self) -> None:
+        """It has no endpoints any more."""
+        self.endpoints.clear()
+
+    def set_link_env(self, variables: list[str]) -> None:
+        """These environment variables tell what it links to."""
+        self.link_env = variables
+
+    def set_hosts_written(self, text: str) -> None:
+        """This was written into its /etc/hosts; empty: not known."""
+        self.hosts_written = text
+
+    # --- those who wait for it --------------------------------------------------------------------
+
+    def wake_exit_waiters(self) -> None:
+        """Tell those who wait for its exit how it exited."""
+        _resolve(self.exit_waiters, self.state.exit_code)
+
+    def wake_removal_waiters(self) -> None:
+        """Tell those who wait for its removal that it is removed, and how it had exited."""
+        _resolve(self.removal_waiters, self.state.exit_code)
+
+    def exit_code(self) -> asyncio.Future[int]:
+        """A future of the exit code of the run that is under way, or comes next."""
+        return _waiter(self.exit_waiters)
+
+    def removal(self) -> asyncio.Future[int]:
+        """A future that is done when it is removed."""
+        return _waiter(self.removal_waiters)
+
+    def close_descriptors(self) -> None:
+        """It has exited: its pidfd, terminal and FIFOs are of no use any more."""
+        for descriptor in (self.pidfd, self.terminal, *self.fifos.values()):
+            if descriptor is not None:
+                descriptor.close()
+        self.pidfd = self.terminal = None
+        self.fifos.clear()
+
+    def encoded_state(self) -> bytes:
+        """Its state for the database."""
+        return msgspec.json.encode(self.state)
+
+    def encoded_definition(self) -> bytes:
+        """Its definition for the database."""
+        return msgspec.json.encode(self.definition)
+
+
+def _waiter(waiters: list[asyncio.Future[int]]) -> asyncio.Future[int]:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiters.append(future)
+    return future
+
+
+def _resolve(waiters: list[asyncio.Future[int]], code: int) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(code)
+    waiters.clear()

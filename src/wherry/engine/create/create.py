@@ -1,0 +1,238 @@
+"""Create a container: validate, complete with the image, resolve; then one directory and one row make it exist."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from wherry.content.durable import disk_errors
+from wherry.docker import times
+from wherry.docker.container_requests import ContainerConfig, CreateRequest, HostConfig
+from wherry.docker.network_mode import joined_container
+from wherry.engine.container import directories
+from wherry.engine.container.container import Container, Definition
+from wherry.engine.container.mount_point import MountPoint
+from wherry.engine.container.names import new_id, short
+from wherry.engine.container.store import ContainerStore
+from wherry.engine.create.image_defaults import command_of, with_image_defaults
+from wherry.engine.create.mounts import anonymous_volumes, missing_volumes, mount_points
+from wherry.engine.create.validate import validate_create
+from wherry.engine.log_drivers.config import log_config
+from wherry.engine.network.ports import check_ports
+from wherry.engine.settings import Settings
+from wherry.errors import InvalidInput, NotFound
+from wherry.images.checks import lacks_platform
+from wherry.oci.platform import Platform
+from wherry.runtime import cgroups
+
+if TYPE_CHECKING:
+    from wherry.docker.networks import EndpointSettings
+    from wherry.engine.network.attachments import Attachments
+
+__all__ = ["Asked", "CreateService", "ImageFacts", "resolved_host"]
+
+
+class ImageFacts(Protocol):
+    """What creating a container needs to know of its image."""
+
+    @property
+    def id(self) -> object:
+        """The digest of its configuration; its text is its ID."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The ``config`` member of its configuration, in the specification's JSON names."""
+
+    @property
+    def platform(self) -> Platform:
+        """What it is for."""
+
+
+class Asked(NamedTuple):
+    """What a container is to be, at one stage: as asked for, with the image's defaults, resolved."""
+
+    config: ContainerConfig
+    host: HostConfig
+
+
+class CreateService:
+    """Makes containers.
+
+    :param claim_image: looks an image up by name or ID, and keeps it from being removed inside the ``with`` block;
+        raises ``NotFound`` in Docker's words.
+    :param prepare: makes the writable layer of a container that has its directory.
+    :param attachments: decides which networks a container joins.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        containers: ContainerStore,
+        claim_image: Callable[[str], AbstractContextManager[ImageFacts]],
+        prepare: Callable[[Container], object],
+        attachments: Attachments,
+    ) -> None:
+        self._settings = settings
+        self._containers = containers
+        self._claim_image = claim_image
+        self._prepare = prepare
+        self._attachments = attachments
+
+    def create(
+        self,
+        name: str | None,
+        request: CreateRequest,
+        platform: str | None,
+        *,
+        read_only_below: bool = True,
+        missing: frozenset[str] = frozenset(),
+    ) -> tuple[Container, list[str]]:
+        """Make a container; returns it and the warnings for the caller.
+
+        :param platform: what the image has to be for.
+        :param read_only_below: a read-only bind that says nothing else makes what is mounted below it read-only, too.
+        :param missing: sources of binds that are not there.
+        :raises InvalidInput: the request makes no sense.
+        :raises NotFound: there is no such image, or it is for another platform: Docker's clients fetch it then.
+        :raises Conflict: the name is taken.
+        """
+        asked, warnings = self._checked(request)
+        if not asked.config.image:
+            raise InvalidInput("no image was specified")
+        with self._claim_image(asked.config.image) as image:  # until the container's row protects it
+            warnings += _check_platform(asked.config.image, image.platform, platform)
+            mounts = mount_points(asked.host, read_only_below=read_only_below, missing=missing)
+            volumes = {**(asked.config.volumes or {}), **anonymous_volumes(asked.host)}
+            complete = _with_image(asked._replace(config=replace(asked.config, volumes=volumes or None)), image.config)
+            endpoints = request.networking_config.endpoints_config if request.networking_config else None
+            definition, about_networks = self._definition(complete, endpoints or {}, image, mounts)
+            container = self._make(name, definition)
+        return container, [*warnings, *missing_volumes(volumes, mounts), *about_networks]
+
+    def _checked(self, request: CreateRequest) -> tuple[Asked, list[str]]:
+        """What is asked for, without what this machine cannot do; and what has to be said about that."""
+        from wherry.engine.create.unsupported_limits import drop  # noqa: PLC0415 - not at the daemon's start
+
+        config = _config_of(request)
+        host, warnings = drop(self._joined_by_id(request.host_config or HostConfig()), cgroups.features)
+        return Asked(config, host), [*warnings, *validate_create(config, host, self._settings.log_driver)]
+
+    def _joined_by_id(self, host: HostConfig) -> HostConfig:
+        """Name containers whose namespaces are joined by their IDs, which stay when one is renamed.
+
+        Whether they run is seen at the start; so is, as in Docker, whether one whose network is joined exists.
+
+        :raises InvalidInput: there is no such container.
+        """
+        try:
+            host = replace(host, ipc_mode=self._by_id(host.ipc_mode), pid_mode=self._by_id(host.pid_mode))
+        except NotFound as exc:
+            raise InvalidInput(exc.message) from exc
+        with suppress(NotFound):
+            host = replace(host, network_mode=self._by_id(host.network_mode))
+        return host
+
+    def _by_id(self, mode: str | None) -> str | None:
+        joined = joined_container(mode)
+        return f"container:{self._containers.get(joined).id}" if joined else mode
+
+    def _definition(
+        self,
+        asked: Asked,
+        endpoints: Mapping[str, EndpointSettings | None],
+        image: ImageFacts,
+        mounts: list[MountPoint],
+    ) -> tuple[Definition, list[str]]:
+        """What a container is, with everything resolved; and warnings about its networks.
+
+        :raises InvalidInput: there is no command, or what is asked of networks does not go together.
+        """
+        argv = command_of(asked.config)
+        host, networks, warnings = self._attachments.resolve(asked.config, asked.host, endpoints)
+        identifier = new_id()
+        definition = Definition(
+            id=identifier, created=times.now(), image=asked.config.image or "", image_id=str(image.id),
+            platform=image.platform.os, argv=argv, config=_with_hostname(asked.config, host, identifier),
+            host=resolved_host(host, self._settings), mounts=mounts, networks=networks,
+        )  # fmt: skip
+        return definition, warnings
+
+    def _make(self, name: str | None, definition: Definition) -> Container:
+        reserved = self._containers.reserve_name(name)
+        try:
+            container = self._containers.add(reserved, definition)
+        finally:
+            self._containers.release_name(reserved)
+        try:
+            with disk_errors("make the container's directory"):
+                directories.make_data_directories(container)
+                self._prepare(container)
+        except BaseException:
+            self._containers.forget(container)
+            directories.remove_tree(container.directory)
+            raise
+        return container
+
+
+def _with_image(asked: Asked, image: dict[str, Any]) -> Asked:
+    """The same, completed by the image's configuration.
+
+    :raises InvalidInput: the image's ports and the caller's do not go together.
+    """
+    config = with_image_defaults(asked.config, image)
+    check_ports(config, asked.host)  # the image's, too: who lists containers asks for them
+    return Asked(config, asked.host)
+
+
+def resolved_host(host: HostConfig, settings: Settings) -> HostConfig:
+    """A host configuration in which what was left open is what holds for this engine: inspect tells the truth."""
+    swap = host.memory_swap
+    return replace(
+        host,
+        pids_limit=host.pids_limit if (host.pids_limit or 0) > 0 else None,
+        shm_size=host.shm_size or settings.shm_size,
+        ipc_mode=host.ipc_mode or "private",
+        cgroupns_mode=host.cgroupns_mode or ("host" if host.privileged and _cgroup_v1() else "private"),
+        log_config=log_config(host.log_config, settings),
+        runtime="wherry",
+        memory_swap=2 * host.memory if host.memory and not swap else swap,  # Docker's default: as much swap as memory
+    )
+
+
+def _config_of(request: CreateRequest) -> ContainerConfig:
+    return ContainerConfig(**{name: getattr(request, name) for name in ContainerConfig.__struct_fields__})
+
+
+def _check_platform(name: str, image: Platform, wanted: str | None) -> list[str]:
+    """See that an image is for the platform asked for, or for this machine.
+
+    :return: warnings, in Docker's words; programs for another processor may well run here, through binfmt_misc.
+    :raises NotFound: it is for another platform than the one asked for.
+    """
+    if not image.architecture:  # it does not say: old imports
+        return []
+    if wanted:
+        platform = Platform.parse(wanted)
+        if platform.best_of([image]) is None:
+            raise lacks_platform(name, platform)
+        return []
+    here = Platform.host()
+    if image.architecture == here.architecture or here.best_of([image]) is not None:
+        return []
+    both = f"The requested image's platform ({image}) does not match the detected host platform ({here})"
+    return [f"{both} and no specific platform was requested"]
+
+
+def _with_hostname(config: ContainerConfig, host: HostConfig, identifier: str) -> ContainerConfig:
+    if config.hostname or host.uts_mode == "host":
+        return config
+    return replace(config, hostname=os.uname().nodename if host.network_mode == "host" else short(identifier))
+
+
+def _cgroup_v1() -> bool:
+    return not Path("/sys/fs/cgroup/cgroup.controllers").exists()

@@ -1,0 +1,242 @@
+"""The images service: the image store, with its events and with containers that keep images in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from wherry.docker.filters import Filters, check_prune
+from wherry.docker.reference import Reference
+from wherry.engine.container.container import Container
+from wherry.engine.container.names import short
+from wherry.engine.container.store import ContainerStore
+from wherry.engine.events import EventBus
+from wherry.engine.threads.thread_stream import pieces_of
+from wherry.errors import NotFound
+from wherry.images import disk_usage
+from wherry.images.image import Image
+from wherry.images.importer import Commit, WriteLayer
+from wherry.images.store import ImageStore
+from wherry.layers.diff import changes
+from wherry.layers.export import export
+from wherry.layers.overlay_paths import OverlayMount
+from wherry.layers.source import Reader
+from wherry.oci.digest import Digest
+
+__all__ = ["Images"]
+
+Json = dict[str, Any]
+Jsons = list[Json]  # `list` is a method below
+Words = list[str]
+Overlay = list[OverlayMount]
+Paths = list[Path]
+
+
+class Images:
+    """The image store, with events; images that containers use are protected.
+
+    Methods without ``async`` are quick, unless they say that they are to be called in a thread.
+    """
+
+    def __init__(self, store: ImageStore, containers: ContainerStore, events: EventBus) -> None:
+        self._store = store
+        self._containers = containers
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def store(self) -> ImageStore:
+        """The store itself."""
+        return self._store
+
+    def _users(self, image: Digest) -> list[str]:
+        return self._containers.users_of(str(image))
+
+    def _runs(self, container: str) -> bool:
+        found = self._containers.find(container)
+        return found is not None and found.state.is_alive
+
+    async def reconcile(self) -> None:
+        """Bring the store in step with itself and the host, at the start of an engine."""
+        await asyncio.to_thread(self._store.reconcile, self._users, sweep=False)
+
+    async def release(self, container: Container) -> None:
+        """A container was removed: release its image if that was removed by force before."""
+        try:
+            image = self._store.get(container.definition.image_id)
+        except NotFound:
+            return  # its last container was removed in the same moment
+        if image.removed and not self._users(image.id):
+            await asyncio.to_thread(self._store.release, self._users)
+
+    # --- look-ups: quick --------------------------------------------------------------------------
+
+    def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> list[Json]:
+        """Summaries, the newest first; the body of ImageList."""
+        return self._store.summaries(filters, shared_size=shared_size, in_use=self._users)
+
+    def check_platform(self, name: str, platforms: Sequence[str]) -> None:
+        """Raise where an image is not there, or is for another platform."""
+        self._store.check_platform(name, platforms)
+
+    def history(self, name: str) -> Jsons:
+        """The body of ImageHistory."""
+        return self._store.history(name)
+
+    def names_of(self, identifier: str) -> Words:
+        """The names that an image has, in the form in which people write them."""
+        return self._store.names_of(identifier)
+
+    def id_of(self, name: str) -> str:
+        """The ID of an image by any of its names, or an empty string."""
+        return self._store.id_of(name)
+
+    def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
+        """Raise where `save` would."""
+        self._store.selected(names, platforms)
+
+    # --- what reads the disk ----------------------------------------------------------------------
+
+    async def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> Json:
+        """The body of ImageInspect; with `manifests`, what its index lists as well, which may be thousands."""
+        look = partial(self._store.inspect, manifests=manifests, platform=platform)
+        return await asyncio.to_thread(look, name)
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        """Give an image one more name."""
+        image = self._store.resolve(name)
+        target = f"{repository}:{tag}" if tag else repository
+        await asyncio.to_thread(self._store.tag, name, target)
+        self._publish("tag", str(image.id), Reference.parse(target).familiar)
+
+    async def commit(self, base: str, write: WriteLayer, commit: Commit) -> str:
+        """Make an image of another one and a layer on top of it, and return its ID."""
+        identifier = str(await asyncio.to_thread(self._store.commit, base, write, commit))
+        if commit.name:
+            self._publish("tag", identifier, Reference.parse(commit.name).with_default_tag().familiar)
+        return identifier
+
+    async def remove(self, name: str, *, force: bool, prune: bool, platforms: Sequence[str] = ()) -> Jsons:
+        """Remove a name, and with the last name the image; the body of ImageDelete.
+
+        :param platforms: only what is for these.
+        :raises NotFound: there is no such image, or nothing of it for one of the platforms.
+        :raises Conflict: something else needs it.
+        """
+        images = [self._store.resolve(name), *(self._store.list() if platforms else ())]
+        remove = partial(self._store.remove, force=force, platforms=platforms)
+        removed = await asyncio.to_thread(remove, name, in_use=self._users, running=self._runs)
+        self._publish_removed(removed, images)
+        return removed
+
+    async def prune(self, filters: Filters) -> Json:
+        """Remove unused images; the body of ImagePrune."""
+        check_prune(filters, "dangling")
+        images = self._store.list()
+        result = await asyncio.to_thread(self._store.prune, filters, in_use=self._users)
+        self._publish_removed(result["ImagesDeleted"] or (), images)
+        self._publish("prune", "", "", reclaimed=str(result["SpaceReclaimed"]))
+        return result
+
+    # --- archives: to be called in a thread -------------------------------------------------------
+
+    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[Json, None, None]:
+        """Load an archive and yield progress messages; in a thread."""
+        for step in self._store.load(stream, platforms):
+            text = step.get("stream", "")
+            if text.startswith("Loaded image"):
+                name = text.partition(": ")[2].strip()
+                self._publish_later("load", self._store.id_of(name) or name, name)
+            yield step
+
+    def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str]) -> None:
+        """Write an archive of images; in a thread."""
+        images = [image for image, _ in self._store.selected(names, platforms).values()]
+        self._store.save(names, write, platforms)
+        for image in images:
+            self._publish_later("save", str(image.id))
+
+    def import_(self, stream: Reader, name: str, changes: Sequence[str], message: str, platform: str) -> str:
+        """Make an image of a root file system's archive and return its ID; in a thread."""
+        identifier = str(self._store.import_(stream, name, changes, message, platform))
+        if name:
+            self._publish_later("tag", identifier, Reference.parse(name).with_default_tag().familiar)
+        self._publish_later("import", identifier, name)
+        return identifier
+
+    def import_from(
+        self, url: str, name: str, changes: Sequence[str], message: str, platform: str
+    ) -> Generator[Json, None, None]:
+        """Import an archive from a URL and yield progress messages; in a thread."""
+        from wherry.images import remote_archive  # noqa: PLC0415 - an HTTP client, only when needed
+
+        with remote_archive.opened(url) as stream:
+            yield {"status": f"Downloading from {url}"}
+            comment = message or f"Imported from {url}"
+            yield {"status": self.import_(stream, name, changes, comment, platform)}
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def overlay(self, container: Container) -> Overlay:
+        """The overlay mounts that are a container's root; the writable directories are made if they are missing."""
+        return self._store.overlay(container.definition.image_id, container.directory)
+
+    def changes(self, container: Container) -> Jsons:
+        """What a container changed in its root; the body of ContainerChanges. Reads the disk: in a thread."""
+        return [change.json() for change in changes(self.overlay(container))]
+
+    def export(self, container: Container) -> AsyncGenerator[bytes, None]:
+        """A container's root as a tar archive."""
+        mounts = self.overlay(container)
+        return pieces_of(lambda write: export(mounts, write))
+
+    def uppers(self, container: Container) -> Paths:
+        """The upper directories of a container's overlay mounts."""
+        return [Path(mount.upper) for mount in self.overlay(container)]
+
+    def count(self) -> int:
+        """The number of images."""
+        return len(self._store)
+
+    def size_of(self, identifier: str) -> int:
+        """The bytes of an image's files."""
+        return self._store.get(identifier).size
+
+    def disk_usage(self) -> Json:
+        """Disk usage of images; in a thread."""
+        return disk_usage.report(self._store, self._users)
+
+    def layers_of(self, container: Container) -> Jsons:
+        """The layers of a container's image, the lowest last."""
+        found = [
+            {"ChainID": str(layer.chain_id), "DiffID": str(layer.diff_id), "Size": layer.size,
+             "Path": str(self._store.layers.path(layer))}
+            for layer in self._store.layers_of(container.definition.image_id)
+        ]  # fmt: skip
+        return found[::-1]
+
+    def _publish(self, action: str, identifier: str, name: str = "", **attributes: str) -> None:
+        self._events.publish("image", action, identifier, {"name": name or short(identifier), **attributes})
+
+    def _publish_removed(self, records: Iterable[Mapping[str, str]], images: Sequence[Image]) -> None:
+        """Tell of what went: names and images, but not layers, by the IDs of the images, as Docker does.
+
+        :param images: as they were before.
+        """
+        owners = {name.familiar: str(image.id) for image in images for name in image.names}
+        known = {str(image.id) for image in images}
+        for record in records:
+            name, gone = record.get("Untagged", ""), record.get("Deleted", "")
+            if name:
+                self._publish("untag", owners.get(name, name), name)
+            elif gone in known:
+                self._publish("delete", gone, gone)
+
+    def _publish_later(self, action: str, identifier: str, name: str = "") -> None:
+        """From a thread."""
+        self._loop.call_soon_threadsafe(self._publish, action, identifier, name or identifier)

@@ -1,0 +1,143 @@
+"""Pull, push, login and search, with their events.
+
+The registry client is imported and created at first use: a daemon that pulls nothing does not pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from wherry.docker.reference import Reference
+from wherry.engine.events import EventBus
+from wherry.engine.settings import Settings
+from wherry.errors import InvalidInput
+from wherry.images.store import ImageStore
+from wherry.oci.digest import Digest
+from wherry.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from wherry.distribution.client.credentials import Credentials
+    from wherry.distribution.transfer.service import Transfers
+
+__all__ = ["Distribution"]
+
+Json = dict[str, Any]
+Jsons = list[Json]
+
+
+class Distribution:
+    """Operations on registries; on the event loop.
+
+    ``auth`` is the value of the header ``X-Registry-Auth``, or empty.
+    """
+
+    def __init__(self, store: ImageStore, settings: Settings, events: EventBus) -> None:
+        self._store = store
+        self._settings = settings
+        self._events = events
+        self._made: Transfers | None = None
+
+    async def close(self) -> None:
+        """Cancel the transfers that run."""
+        made, self._made = self._made, None
+        if made is not None:
+            await made.close()
+
+    async def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+        """Pull an image, or all tags of a repository, and yield dockerd's messages; to be closed.
+
+        :param name: with a tag, a digest or both; without either all tags are meant.
+        :param tag: a tag or digest in place of the name's, or empty.
+        :raises WherryError: before the first message, when there is no such image.
+        """
+        reference = Reference.parse(name).with_tag_or_digest(tag)
+        wanted = Platform.parse(platform) if platform else None
+        async with aclosing(self._transfers().pull(reference, wanted, _credentials(auth))) as messages:
+            async for message in messages:
+                yield message
+        self._publish("pull", reference)
+
+    async def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+        """Push an image, or all tags of a repository, and yield dockerd's messages; to be closed.
+
+        :param platform: only what is for this one, of images for several; all when empty.
+        """
+        wanted = Platform.parse(platform) if platform else None
+        reference = Reference.parse(name).with_tag_or_digest(tag)
+        async with aclosing(self._transfers().push(reference, _credentials(auth), wanted)) as messages:
+            async for message in messages:
+                yield message
+        self._publish("push", reference)
+
+    def refetcher(self) -> Callable[[Digest], None]:
+        """A function that fetches a lost blob again from where it was pulled; to be called in a thread.
+
+        It raises ``WherryError`` when no registry has the blob, or none gives it without credentials.
+        """
+        loop = asyncio.get_running_loop()
+
+        async def fetch(digest: Digest) -> None:
+            await self._transfers().refetch(digest)
+
+        return lambda digest: asyncio.run_coroutine_threadsafe(fetch(digest), loop).result()
+
+    async def login(self, body: object) -> Json:
+        """Try credentials; the body of SystemAuth.
+
+        :raises Unauthenticated: the registry does not take them.
+        """
+        from wherry.distribution.client.credentials import from_object  # noqa: PLC0415 - only when needed
+
+        return await self._transfers().login(from_object(body))
+
+    async def describe(self, name: str, auth: str) -> Json:
+        """The body of DistributionInspect."""
+        return await self._transfers().describe(_one(name), _credentials(auth))
+
+    async def manifest(self, name: str, platform: str, auth: str, *, referrers: bool) -> Json:
+        """The manifests and the configuration under a name, and which layers are stored here."""
+        wanted = Platform.parse(platform) if platform else None
+        return await self._transfers().manifest(_one(name), _credentials(auth), wanted, referrers=referrers)
+
+    async def search(self, term: str, limit: int, filters: dict[str, list[str]], auth: str) -> Jsons:
+        """The body of ImageSearch.
+
+        :raises InvalidInput: the term or the limit is invalid, in dockerd's words.
+        """
+        if not 0 <= limit <= 100:
+            raise InvalidInput(f"limit {limit} is outside the range of [1, 100]")
+        if not term or "://" in term:
+            raise InvalidInput(f"invalid reference format: {term!r} is no search term")
+        return await self._transfers().search(term, limit or 25, filters, _credentials(auth))
+
+    def _transfers(self) -> Transfers:
+        if self._made is None:
+            from wherry.distribution.client.settings import RegistrySettings  # noqa: PLC0415
+            from wherry.distribution.transfer.service import Transfers  # noqa: PLC0415
+
+            options = self._settings.registries
+            settings = RegistrySettings(
+                insecure=options.insecure,
+                mirrors=options.mirrors,
+                max_downloads=options.max_downloads,
+                max_uploads=options.max_uploads,
+                max_attempts=options.max_attempts,
+            )
+            self._made = Transfers(self._store, settings)
+        return self._made
+
+    def _publish(self, action: str, reference: Reference) -> None:
+        self._events.publish("image", action, reference.familiar, {"name": reference.familiar_name})
+
+
+def _one(name: str) -> Reference:
+    return Reference.parse(name).with_default_tag()
+
+
+def _credentials(auth: str) -> Credentials:
+    from wherry.distribution.client.credentials import from_header  # noqa: PLC0415
+
+    return from_header(auth)

@@ -1,0 +1,1 @@
+"""The daemon's end of the connection to the keeper."""

@@ -1,0 +1,1 @@
+"""What happens to a container: start, stop, restart, exec, health checks, update, exit, removal."""

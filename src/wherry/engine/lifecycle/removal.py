@@ -1,0 +1,132 @@
+"""The removal of a container, and of what one leaves behind when it exits."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wherry.engine.container import directories
+from wherry.engine.container.state import Status
+from wherry.engine.threads.bounded_call import call_bounded
+from wherry.errors import OutOfSpace, Unavailable, WherryError
+from wherry.runtime import cgroups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.engine.container.container import Container
+    from wherry.engine.container.events import ContainerEvents
+    from wherry.engine.container.store import ContainerStore
+    from wherry.engine.lifecycle.listener import Listener
+    from wherry.engine.lifecycle.tasks import BackgroundTasks
+    from wherry.engine.lifecycle.trash import Trash
+    from wherry.engine.lifecycle.unmount import LazyUnmount
+    from wherry.linux.fd import Fd
+
+__all__ = ["Removal"]
+
+_log: Final = logging.getLogger(__name__)
+_PATIENCE: Final = 60.0  # seconds that a container's processes get to end
+
+
+class Removal:
+    """Removes containers; the caller holds their locks.
+
+    :param trash: where directories go that are about to be deleted.
+    :param unmounts: lets go of the roots of containers.
+    :param cgroup_of: where a container is in the cgroup hierarchies.
+    """
+
+    def __init__(
+        self,
+        *,
+        containers: ContainerStore,
+        events: ContainerEvents,
+        listener: Listener,
+        trash: Trash,
+        unmounts: LazyUnmount,
+        tasks: BackgroundTasks,
+        cgroup_of: Callable[[Container], str],
+    ) -> None:
+        self._containers = containers
+        self._events = events
+        self._listener = listener
+        self._trash = trash
+        self._unmounts = unmounts
+        self._tasks = tasks
+        self._cgroup_of = cgroup_of
+
+    # --- what an exit leaves ----------------------------------------------------------------------
+
+    async def clean_up(self, container: Container) -> None:
+        """Remove what a container leaves in the kernel and in the exec-root when it has no processes any more.
+
+        Nobody waits for it but who wants to start or remove the container again: it comes after the news of the exit.
+        """
+        if container.log_directory.is_relative_to(container.run_directory):
+            container.log.keep()
+        try:
+            remove = partial(self._remove_remains, container)
+            await call_bounded(f"remove what is left of {container.name}", remove, _PATIENCE)
+        except Unavailable as exc:
+            _log.warning("something is left of a container container=%s error=%s", container.id, exc)
+
+    def _remove_remains(self, container: Container) -> None:
+        group = cgroups.open(self._cgroup_of(container))
+        try:
+            group.kill_all()
+            group.destroy()
+        except (WherryError, OSError) as exc:
+            _log.warning("cannot remove a cgroup container=%s error=%s", container.id, exc)
+        directories.remove_run_directory(container)
+
+    # --- the end of a container -------------------------------------------------------------------
+
+    async def remove(self, container: Container, root: Fd | None = None) -> None:
+        """Put its files aside and its row away: that is the point of no return. All else need not be waited for.
+
+        :param root: the mount of its root, if it has just exited; to be let go of afterwards.
+        :raises OutOfSpace: the row cannot be written off, for want of room; the container is there as before.
+        """
+        former, container.state.status = container.state.status, Status.REMOVING
+        try:
+            leftovers = await self._write_off(container)
+        except BaseException:
+            container.state.status = former
+            raise
+        container.log.has_gone()
+        self._events.publish(container, "destroy")
+        container.wake_exit_waiters()
+        container.wake_removal_waiters()
+        self._tasks.start_deletion(self._delete(container, leftovers, root), container)
+
+    async def _write_off(self, container: Container) -> Path | None:
+        """Returns where its files are now; None when there are none."""
+        container.log.keep()
+        try:
+            leftovers = self._trash.put(container)
+        except OutOfSpace:  # not even for a name: they go where they are
+            leftovers = container.directory
+        try:
+            self._containers.forget(container)
+        except OutOfSpace:  # even a deletion needs room in the database's log: make some
+            if leftovers is not None:
+                await self._trash.delete(leftovers)
+            self._containers.forget(container)
+            return None
+        except BaseException:
+            if leftovers is not None:
+                self._trash.take_back(container, leftovers)
+            raise
+        return leftovers
+
+    async def _delete(self, container: Container, leftovers: Path | None, root: Fd | None) -> None:
+        """Files that are deleted before the root is let go of need not be written to the disk at its end."""
+        if leftovers is not None:
+            await self._trash.delete(leftovers)
+        await self._trash.delete(container.run_directory)
+        if root is not None:
+            self._unmounts.later(container.id, root)
+        await self._listener.removed(container)

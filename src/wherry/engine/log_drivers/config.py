@@ -1,0 +1,62 @@
+"""The log configuration of a container: what was asked for, checked, and completed with what the daemon has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.docker.container_requests import LogConfig
+from wherry.engine.log_drivers.options import waits_when_full
+from wherry.engine.log_drivers.table import driver_of, find_log_driver
+from wherry.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wherry.engine.log_drivers.contract import LogDriver
+    from wherry.engine.settings import Settings
+
+__all__ = ["check_log_options", "effective", "effective_of", "log_config"]
+
+
+def check_log_options(options: Mapping[str, str], driver: LogDriver) -> list[str]:
+    """Check that a driver knows all options and can keep them; returns warnings for the client.
+
+    :raises InvalidInput: one is unknown, or has no such value.
+    :raises Unsupported: it is one of Docker's that is not done here.
+    """
+    for name, value in options.items():
+        if name not in driver.checks:
+            raise InvalidInput(f"unknown log opt '{name}' for {driver.title}")
+        driver.checks[name](value)
+    if "max-buffer-size" in options:
+        return ["The log option max-buffer-size has no effect: output goes to the log at once, without a buffer."]
+    return []
+
+
+def log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:
+    """What was asked for, completed with what holds, so that ``inspect`` shows that a log is rotated.
+
+    :raises InvalidInput: options that do not go together.
+    """
+    driver = find_log_driver((asked.type if asked else "") or settings.log_driver)
+    options = (asked.config if asked else None) or {}
+    if driver.is_spool:
+        return LogConfig(driver.name, dict(options))
+    whole = effective(driver, settings, options)
+    if "max-buffer-size" in options and waits_when_full(whole):
+        raise InvalidInput("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+    return LogConfig(driver.name, whole)
+
+
+def effective(driver: LogDriver, settings: Settings, options: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The options that hold for a container that has these: its own come first, then the daemon's, then the driver's.
+
+    Of the daemon's only those that the driver knows: they are meant for the daemon's own driver.
+    """
+    of_daemon = {name: value for name, value in settings.log_options.items() if name in driver.checks}
+    return {**driver.defaults, **of_daemon, **(options or {})}
+
+
+def effective_of(config: LogConfig | None, settings: Settings) -> dict[str, str]:
+    """The options that hold for a container with this configuration."""
+    return effective(driver_of(config), settings, config.config if config else None)

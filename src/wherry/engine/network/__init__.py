@@ -1,0 +1,1 @@
+"""Containers on networks: memberships, endpoints, links, names, ports, and their views in the API."""

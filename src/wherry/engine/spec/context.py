@@ -1,0 +1,43 @@
+"""What a runtime specification needs and a container's own configuration does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from wherry.engine.container.container import Container
+from wherry.engine.settings import Settings
+from wherry.engine.spec.devices import HostDevices
+
+if TYPE_CHECKING:
+    from wherry.layers.overlay_paths import OverlayMount
+
+__all__ = ["SpecContext", "cgroup_path"]
+
+
+@dataclass(frozen=True)
+class SpecContext:
+    """The machine and the engine around a container that is about to start.
+
+    :param overlay: the overlay mounts that are its root, from its image.
+    :param join: looks up another container for ``container:NAME`` modes, given the kind of namespace (``pid``, ``ipc``,
+        ``network``) and the name; raises unless it runs.
+    :param network: the network namespace that was prepared for it; None: a new, empty one.
+    :param devices: what was found at the paths of the devices that it names.
+    :param shared_memory: where the runtime finds the /dev/shm of the container whose IPC namespace it joins, a detached
+        mount: ``/proc/<this process>/fd/<n>``.
+    """
+
+    settings: Settings
+    overlay: list[OverlayMount]
+    join: Callable[[str, str], Container]
+    network: str | None = None
+    devices: HostDevices = field(default_factory=HostDevices)
+    shared_memory: str | None = None
+
+
+def cgroup_path(container: Container, settings: Settings) -> str:
+    """The container's path in the cgroup hierarchies: ``/<parent>/<id>``."""
+    parent = container.host.cgroup_parent or settings.cgroup_parent or "/wherry"
+    return f"/{parent.strip('/')}/{container.id}"

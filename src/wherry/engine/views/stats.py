@@ -1,0 +1,122 @@
+"""Resource usage of containers: the Engine API's ContainerStats."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from msgspec import UNSET, UnsetType
+
+from wherry.docker import times
+from wherry.docker.network_mode import HOST, joined_container
+from wherry.docker.stats import (
+    BlkioStats,
+    ContainerStats,
+    CpuStats,
+    CpuUsage,
+    InterfaceStats,
+    IoEntry,
+    MemoryStats,
+    PidsStats,
+    ThrottlingData,
+)
+from wherry.engine.container.container import Container
+from wherry.runtime import cgroups
+from wherry.runtime.cgroups.contract import IoCount, Statistics
+
+__all__ = ["sample"]
+
+_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def sample(container: Container, cgroup: str) -> ContainerStats:
+    """One sample; all zeros for a container that does not run, as in Docker.
+
+    :param cgroup: the container's path in the cgroup hierarchies.
+    """
+    nothing = _cpu(Statistics(), system=False)
+    if not container.state.is_alive:
+        return ContainerStats(
+            id=container.id, name=f"/{container.name}", read=times.ZERO_TIME, preread=times.ZERO_TIME,
+            precpu_stats=nothing, pids_stats=PidsStats(), cpu_stats=nothing, memory_stats=MemoryStats(),
+            blkio_stats=_block_io((), ()),
+        )  # fmt: skip
+    found = cgroups.open(cgroup).statistics()
+    return ContainerStats(
+        id=container.id, name=f"/{container.name}", read=times.now(), preread=times.ZERO_TIME,
+        precpu_stats=nothing, pids_stats=PidsStats(current=found.pids.current, limit=found.pids.limit or UNSET),
+        cpu_stats=_cpu(found, system=True), memory_stats=_memory(found),
+        blkio_stats=_block_io(found.io_bytes, found.io_operations), networks=_networks(container),
+    )  # fmt: skip
+
+
+def _cpu(found: Statistics, *, system: bool) -> CpuStats:
+    cpu = found.cpu
+    return CpuStats(
+        cpu_usage=CpuUsage(
+            total_usage=cpu.usage, usage_in_kernelmode=cpu.system, usage_in_usermode=cpu.user,
+            percpu_usage=list(cpu.per_cpu) or UNSET,
+        ),
+        throttling_data=ThrottlingData(
+            periods=cpu.periods, throttled_periods=cpu.throttled_periods, throttled_time=cpu.throttled_time
+        ),
+        system_cpu_usage=_system_time() if system else UNSET,
+        online_cpus=(os.cpu_count() or 1) if system else UNSET,
+    )  # fmt: skip
+
+
+def _system_time() -> int:
+    """The time that all processors have spent, in nanoseconds; proc(5), /proc/stat."""
+    with open("/proc/stat") as file:
+        ticks = file.readline().split()[1:9]
+    return sum(map(int, ticks)) * _TICK
+
+
+def _memory(found: Statistics) -> MemoryStats:
+    memory = found.memory
+    limit = memory.limit if memory.limit is not None else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return MemoryStats(
+        usage=memory.usage, limit=limit, stats=memory.details, max_usage=memory.maximum or UNSET,
+        failcnt=memory.failures if memory.maximum else UNSET,
+    )  # fmt: skip
+
+
+def _block_io(transferred: tuple[IoCount, ...], operations: tuple[IoCount, ...]) -> BlkioStats:
+    return BlkioStats(
+        io_service_bytes_recursive=[_entry(count) for count in transferred] or None,
+        io_serviced_recursive=[_entry(count) for count in operations] or None,
+    )
+
+
+def _entry(count: IoCount) -> IoEntry:
+    return IoEntry(major=count.major, minor=count.minor, op=count.operation, value=count.value)
+
+
+def _networks(container: Container) -> dict[str, InterfaceStats] | UnsetType:
+    """The counters of a container's own interfaces; of one that has none of its own there are none, as in Docker."""
+    mode = container.host.network_mode
+    return UNSET if mode == HOST or joined_container(mode) else _interfaces(container.state.pid)
+
+
+def _interfaces(pid: int) -> dict[str, InterfaceStats]:
+    """The counters of the interfaces in a process's network namespace, without loopback; proc(5), /proc/net/dev."""
+    try:
+        lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    except OSError:
+        return {}  # it has just exited
+    found = {}
+    for line in lines:
+        name, _, counters = line.partition(":")
+        if name.strip() != "lo":
+            found[name.strip()] = _interface([int(word) for word in counters.split()])
+    return found
+
+
+def _interface(counters: list[int]) -> InterfaceStats:
+    """Of a line's sixteen numbers the first four of each direction."""
+    received, sent = counters[0:4], counters[8:12]
+    return InterfaceStats(
+        rx_bytes=received[0], rx_packets=received[1], rx_errors=received[2], rx_dropped=received[3],
+        tx_bytes=sent[0], tx_packets=sent[1], tx_errors=sent[2], tx_dropped=sent[3],
+    )  # fmt: skip

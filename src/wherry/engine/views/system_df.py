@@ -1,0 +1,54 @@
+"""Disk usage: ``docker system df``, the Engine API's SystemDataUsage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from wherry.docker.system import DiskUsage, UsageCount
+from wherry.engine.container.state import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from wherry.docker.container_answers import ContainerSummary
+
+__all__ = ["disk_usage"]
+
+_ACTIVE: Final = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
+
+
+def disk_usage(images: Mapping[str, Any], containers: Sequence[ContainerSummary]) -> DiskUsage:
+    """The body of SystemDataUsage.
+
+    :param images: all images and the sums of what they take up; see `wherry.images.disk_usage`.
+    :param containers: summaries of all containers, with their sizes.
+    """
+    return DiskUsage(
+        layers_size=images["LayersSize"],
+        blobs_size=images["BlobsSize"],
+        images=images["Images"],
+        containers=containers,
+        image_usage=_images(images["Images"], images["LayersSize"]),
+        container_usage=_containers(containers),
+    )
+
+
+def _images(images: Sequence[Mapping[str, Any]], layers: int) -> UsageCount:
+    """As dockerd counts: what only an unused image has is reclaimable."""
+    unused = [one for one in images if not one["Containers"]]
+    reclaimable = sum(one["Size"] - one["SharedSize"] for one in unused)
+    return UsageCount(
+        active_count=len(images) - len(unused), total_count=len(images), total_size=layers, reclaimable=reclaimable
+    )
+
+
+def _containers(containers: Sequence[ContainerSummary]) -> UsageCount:
+    idle = [one for one in containers if one.state not in _ACTIVE]
+    return UsageCount(
+        active_count=len(containers) - len(idle), total_count=len(containers), total_size=_written(containers),
+        reclaimable=_written(idle),
+    )  # fmt: skip
+
+
+def _written(containers: Iterable[ContainerSummary]) -> int:
+    return sum(one.size_rw or 0 for one in containers)

@@ -1,0 +1,92 @@
+"""The digest of a layer's unpacked tree: one hash over everything in it, to detect damage later.
+
+It covers names, kinds, owners, modes, times, attributes and contents. A directory's time is left out, as it may be the
+time of unpacking; so the same archive on the same layers below always gives the same digest. Contents go in as CRC-32:
+the digest detects what a faulty disk or a stray program did to a file. It is no protection against an attacker, who
+could replace the digest as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from isal.isal_zlib import crc32
+
+from wherry.content.durable import disk_errors
+from wherry.layers.whiteouts import is_whiteout
+from wherry.linux.trees import Descent, unrolled
+
+__all__ = ["crc32", "tree_digest"]
+
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE: Final = 1 << 20
+
+
+def tree_digest(tree: Path, sums: Mapping[int, int] | None = None) -> str:
+    """Compute the digest of a layer's directory.
+
+    :param sums: the CRC-32 of files by their inode numbers, where they are known; others are read.
+    :raises SystemFault: something could not be read.
+    """
+    running = hashlib.sha256()
+    with disk_errors("look through a layer"), Descent.open(tree) as descent:
+        running.update(_line(b"", os.fstat(descent.fileno())))
+        for line in unrolled(_lines(descent, b"", sums or {})):
+            running.update(line)
+    return running.hexdigest()
+
+
+def _lines(descent: Descent, path: bytes, sums: Mapping[int, int]) -> Generator[Any, None, None]:
+    """The digest's input for each file in the current directory, by name; generators are for `unrolled`."""
+    with os.scandir(descent.fileno()) as scan:
+        entries = sorted((os.fsencode(entry.name), entry.stat(follow_symlinks=False)) for entry in scan)
+    for name, status in entries:
+        directory = descent.fileno()
+        here = path + b"/" + name
+        line = _line(here, status) + _attributes(b"/proc/self/fd/%d/%s" % (directory, name))
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG:
+            known = sums.get(status.st_ino)
+            yield line + b"%d\n" % (_sum(directory, name) if known is None else known)
+        elif kind == stat.S_IFLNK:
+            yield line + os.readlink(name, dir_fd=directory)
+        else:
+            yield line
+        if kind == stat.S_IFDIR:
+            descent.enter(name)
+            yield _lines(descent, here, sums)
+            descent.leave()
+
+
+def _line(path: bytes, status: os.stat_result) -> bytes:
+    if is_whiteout(status):
+        return b"%s\0deleted\n" % path
+    is_directory = stat.S_ISDIR(status.st_mode)
+    size, mtime = (0, 0) if is_directory else (status.st_size, status.st_mtime_ns)
+    numbers = (status.st_mode, status.st_uid, status.st_gid, size, mtime, status.st_rdev)
+    return b"%s\0%o %d %d %d %d %x\n" % (path, *numbers)
+
+
+def _attributes(path: bytes) -> bytes:
+    names = os.listxattr(path, follow_symlinks=False)
+    if not names:
+        return b""
+    return b"".join(
+        b"%s=%s\n" % (os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names)
+    )
+
+
+def _sum(directory: int, name: bytes) -> int:
+    fd = os.open(name, _FILE, dir_fd=directory)
+    try:
+        total = 0
+        while piece := os.read(fd, _PIECE):
+            total = crc32(piece, total)
+        return total
+    finally:
+        os.close(fd)

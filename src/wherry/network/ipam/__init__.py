@@ -1,0 +1,1 @@
+"""Address management: subnets for networks, addresses for endpoints, ports of the host."""

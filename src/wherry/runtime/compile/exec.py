@@ -1,0 +1,92 @@
+"""Compile a process to be executed in a running container to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from wherry.errors import InvalidInput
+from wherry.oci.runtime_spec import Linux, Process, Spec
+from wherry.runtime.compile import process as compile_process
+from wherry.runtime.compile.spec import cgroup_path
+from wherry.runtime.plan import Plan
+from wherry.runtime.steps.namespaces import AwaitParent, EnterCgroup, JoinContainer
+from wherry.runtime.steps.step import Step
+
+__all__ = ["ContainerState", "compile_exec"]
+
+
+class ContainerState(NamedTuple):
+    """A running container.
+
+    :param pid: process ID of its first process, here.
+    :param started: when that was started, in clock ticks since boot (field 22 of /proc/<pid>/stat): the number may be
+        another process's by the time the plan is carried out.
+    :param spec: what it was made by.
+    """
+
+    container_id: str
+    pid: int
+    started: int
+    spec: Spec
+
+
+def compile_exec(process: Process, *, state: ContainerState) -> Plan:
+    """Turn a process to be executed in a running container into a plan.
+
+    It joins all the container's namespaces and its control group, and has its filter and its further groups.
+    Capabilities, resource limits, and whether privileges can be gained, are the container's own unless the process says
+    otherwise.
+
+    :raises InvalidInput: the process asks for what cannot be.
+    """
+    if state.pid < 1:
+        raise InvalidInput(f"{state.pid} is no process ID")
+    first = state.spec.process
+    if process.capabilities is None and first is not None:
+        process = _with_containers_rights(process, first)
+    if not process.rlimits and first is not None:
+        process = replace(process, rlimits=first.rlimits)
+    compile_process.check(process)
+    linux = state.spec.linux or Linux()
+    affinity = process.exec_cpu_affinity
+    return Plan(
+        cgroup=cgroup_path(linux, state.container_id),
+        container=(state.pid, state.started),
+        oom_score_adj=process.oom_score_adj
+        if process.oom_score_adj is not None or first is None
+        else first.oom_score_adj,
+        cpus=compile_process.processors(affinity.initial) if affinity else (),
+        terminal=process.terminal,
+        environment=compile_process.environment(process),
+        steps=tuple(_steps(process, linux, state)),
+    )
+
+
+def _with_containers_rights(process: Process, first: Process) -> Process:
+    return replace(
+        process,
+        capabilities=first.capabilities,
+        no_new_privileges=process.no_new_privileges or first.no_new_privileges,
+        apparmor_profile=process.apparmor_profile or first.apparmor_profile,
+        selinux_label=process.selinux_label or first.selinux_label,
+    )
+
+
+def _steps(process: Process, linux: Linux, state: ContainerState) -> Iterator[Step]:
+    yield from compile_process.first_steps(process)
+    yield AwaitParent()
+    if not any(namespace.type == "user" for namespace in linux.namespaces):
+        yield EnterCgroup(cgroup_path(linux, state.container_id))
+    yield JoinContainer()
+    annotations = state.spec.annotations
+    yield from compile_process.user_steps(process, annotations)
+    yield from compile_process.last_steps(
+        process,
+        container_id=state.container_id,
+        filter_profile=linux.seccomp,
+        annotations=annotations,
+        inside=any(namespace.type == "pid" for namespace in linux.namespaces),
+    )

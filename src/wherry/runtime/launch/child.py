@@ -1,0 +1,113 @@
+"""Between clone and execve: the child carries out the plan's steps.
+
+It is a copy of the engine's process. It keeps no descriptor but its streams and the channel, collects no garbage (an
+object of the parent's could close a number that is ours now), imports nothing, and leaves by execve or ``os._exit``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+from collections.abc import Iterable
+from typing import Final, NoReturn
+
+from wherry.linux.fd import Fd
+from wherry.linux.files import close_range
+from wherry.linux.process import reset_signal, set_dumpable, unshare
+from wherry.runtime import channel
+from wherry.runtime.plan import Plan
+from wherry.runtime.report import failure
+from wherry.runtime.steps.step import Context
+
+__all__ = ["CHANNEL", "arrange_descriptors", "carry_out", "prepare_child", "run_steps"]
+
+CHANNEL: Final = channel.CHANNEL
+#: Above all places that are going to be used.
+_AWAY: Final = 64
+
+
+def carry_out(
+    plan: Plan, fds: tuple[int, ...], *, size: tuple[int, int] | None, container_flags: int, ignored: Iterable[int]
+) -> NoReturn:
+    """Do what the plan says, right after clone.
+
+    :param fds: the streams, the channel, and for an exec the pidfd of the container's first process.
+    :param size: rows and columns of a new terminal.
+    :param container_flags: for an exec, the namespaces to join.
+    :param ignored: signals that this process ignores and a program should not.
+    """
+    ready = False
+    try:
+        prepare_child(fds, ignored)
+        ready = True
+    except BaseException as error:
+        channel.send_failure(fds[CHANNEL], failure("prepare the new process", error))
+    finally:
+        if not ready:
+            os._exit(1)
+    run_steps(plan, size=size, container=Fd(CHANNEL + 1) if len(fds) > CHANNEL + 1 else None, flags=container_flags)
+
+
+def prepare_child(fds: tuple[int, ...], ignored: Iterable[int]) -> None:
+    """Stop being a copy of the engine's process.
+
+    :param fds: what to keep, at the places 0, 1, 2, ...
+    :param ignored: signals to be treated as a program expects.
+    """
+    gc.disable()
+    set_dumpable(False)  # whoever is in the container already may not look into this copy of the engine
+    arrange_descriptors(fds)
+    _forget_signals(ignored)
+    os.umask(0)  # modes are given exactly; the program's mask is set at the end
+
+
+def run_steps(
+    plan: Plan, *, size: tuple[int, int] | None, new: int = 0, container: Fd | None = None, flags: int = 0
+) -> NoReturn:
+    """Carry out a plan's steps, the streams and the channel being in their places.
+
+    :param new: namespaces that this process was not born into and has to make.
+    :param container: for an exec: pidfd of the container's first process.
+    :param flags: and the namespaces of it to join.
+    """
+    doing = "prepare the new process"
+    try:
+        if new:
+            unshare(new)
+        context = Context(CHANNEL, size)
+        context.environment = list(plan.environment)
+        context.container, context.container_flags = container, flags
+        context.expects_mounts = bool(plan.prepared)
+        for index, step in enumerate(plan.steps):
+            context.index = index
+            step.apply(context)
+        doing = "execute the program"
+        channel.send_failure(CHANNEL, failure(doing, RuntimeError("the plan ends without a program")))
+    except BaseException as error:
+        described = plan.steps[context.index].describe() if "context" in locals() else doing
+        channel.send_failure(CHANNEL, failure(described, error))
+    finally:
+        os._exit(1)
+
+
+def arrange_descriptors(fds: tuple[int, ...]) -> None:
+    """Move descriptors to 0, 1, 2, ... and close all others.
+
+    The first three stay open across execve. Closing first of all means that nothing of the engine's is open when
+    this process enters a container (CVE-2024-21626).
+    """
+    if min(fds) < len(fds):  # a place is taken by one that has yet to be moved
+        fds = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _AWAY) for fd in fds)
+    for place, fd in enumerate(fds):
+        os.dup2(fd, place, inheritable=place < CHANNEL)
+    close_range(len(fds))
+
+
+def _forget_signals(ignored: Iterable[int]) -> None:
+    """Undo what the engine's process does with signals; handlers go by themselves (CLONE_CLEAR_SIGHAND)."""
+    signal.set_wakeup_fd(-1)
+    for number in ignored:
+        reset_signal(number)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,267 @@
+"""The parent's part of starting a process: :func:`launch`, then `Launched.report` until the program runs.
+
+Called by the keeper, which has one thread and must not wait: everything here is a handful of system calls, and
+whatever takes time happens in the child, which reports over its channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Final
+
+from wherry.errors import NotFound, StepFailed, SystemCallError, SystemFault, WherryError
+from wherry.linux import namespaces as kinds
+from wherry.linux.fd import Fd
+from wherry.linux.proc import start_time
+from wherry.linux.process import CLONE, pidfd_open
+from wherry.runtime import cgroups, channel
+from wherry.runtime.launch import child, idmapped_mounts, user_namespace
+from wherry.runtime.launch.inherited import ignored_signals
+from wherry.runtime.launch.launched import Launched
+from wherry.runtime.launch.prefork import Prefork, Streams
+from wherry.runtime.launch.reap import kill_and_reap
+from wherry.runtime.launch.setns import cloned_into
+from wherry.runtime.plan import Plan
+from wherry.runtime.steps import birth
+from wherry.runtime.steps.namespaces import EnterCgroup
+
+__all__ = ["Launched", "cleanup", "launch"]
+
+
+def launch(
+    plan: Plan,
+    stdio: Streams | None,
+    *,
+    size: tuple[int, int] | None = None,
+    prefork: Prefork | None = None,
+    encoded: bytes = b"",
+) -> Launched:
+    """Start a process; its later errors arrive as reports.
+
+    :param stdio: descriptors for standard input, output and error, which remain the caller's; None with a terminal.
+    :param size: rows and columns of the terminal.
+    :param prefork: may have a child ready; then `encoded` must be the plan's bytes.
+    :raises NotFound: the container to execute something in is gone.
+    :raises WherryError: the control group could not be made, a namespace not be joined, or the like. Then there is no
+        process and no control group of this plan's.
+    """
+    with contextlib.ExitStack() as opened:
+        if stdio is None:  # what a terminal takes the place of
+            null = opened.enter_context(Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))).fileno()
+            stdio = (null, null, null)
+        if prefork is not None:
+            prefork.note(plan, encoded)
+            spare = prefork.take(plan, encoded, stdio, size)
+            if spare is not None:
+                launched = Launched(spare.pid, spare.pidfd, spare.channel, apart=_is_apart(plan))
+                return _release(plan, launched, _Group(plan), stdio)
+        return _launch(plan, stdio, size)
+
+
+def _is_apart(plan: Plan) -> bool:
+    """Whether the program has another process than the one that is cloned here."""
+    last = plan.steps[-1] if plan.steps else None
+    return isinstance(last, birth.ExecuteApart) and last.inside
+
+
+def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None) -> Launched:
+    container = _Container.open(plan)
+    ours, theirs = channel.make()
+    try:
+        with theirs:
+            group = _Group(plan)
+            try:
+                pid, pidfd = _clone(plan, (*streams, theirs.fileno(), *container.fds()), size, container, group)
+            except BaseException:
+                group.undo()
+                group.close()
+                raise
+        return _release(plan, Launched(pid, pidfd, ours, apart=_is_apart(plan)), group, streams)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        container.close()
+
+
+def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) -> Launched:
+    """Do the parent's part for a child, and let it go on; it ends if that fails."""
+    try:
+        _do_parents_part(plan, launched.pid, group)
+        user_namespace.give_streams(plan.uid_map, streams)
+        if plan.prepared:
+            launched.release_after(idmapped_mounts.begin(plan, launched.pid, launched.channel))
+        else:
+            channel.send_release(launched.channel)
+    except BaseException:
+        launched.close()
+        kill_and_reap(launched.pidfd)
+        group.undo()
+        raise
+    finally:
+        group.close()
+    return launched
+
+
+def _clone(
+    plan: Plan, fds: tuple[int, ...], size: tuple[int, int] | None, container: _Container, group: _Group
+) -> tuple[int, Fd]:
+    ignored = ignored_signals()
+    flags = plan.namespaces | CLONE.CLEAR_SIGHAND
+    with cloned_into(plan):
+        pid, pidfd = user_namespace.clone_into(plan.user_path, flags, group.directory)
+        if pid == 0:
+            child.carry_out(plan, fds, size=size, container_flags=container.flags, ignored=ignored)
+    if pidfd is None:
+        raise SystemFault("clone returned no descriptor of the process")
+    return pid, pidfd
+
+
+def _do_parents_part(plan: Plan, pid: int, group: _Group) -> None:
+    """The parent's part, which the child awaits in `AwaitParent`."""
+    if plan.uid_map:
+        user_namespace.write(pid, plan.uid_map, plan.gid_map)
+    _set_oom_score(pid, plan.oom_score_adj)
+    if plan.cpus:
+        os.sched_setaffinity(pid, plan.cpus)
+    group.take_in(pid)
+
+
+def _set_oom_score(pid: int, value: int | None) -> None:
+    """Write how readily the kernel ends this process when memory is short; it would inherit the engine's."""
+    try:
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if int(os.read(fd, 16)) != (value or 0):
+                os.pwrite(fd, str(value or 0).encode(), 0)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            return  # it failed already, and has reported why
+        hint = "lowering it takes CAP_SYS_RESOURCE" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        text = f"cannot be set to {value}: {os.strerror(error.errno or errno.EIO).lower()}"
+        raise StepFailed("set oom_score_adj", f"{text} ({hint})" if hint else text, errno=error.errno or 0) from error
+
+
+# ------------------------------------------------------------------------------------------------- the control group
+
+
+class _Group:
+    """The control group of a process being started.
+
+    Version 2: made before, the process is born in it. Version 1: made while the child mounts, who then enters it.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._group: cgroups.Cgroup | None = None
+        self._made = False
+        self.directory: Fd | None = None
+        if plan.cgroup:
+            self._group = cgroups.open(plan.cgroup)
+            self._open_directory()
+
+    def _open_directory(self) -> None:
+        if self._group is None or self._group.version != 2 or self._plan.user_path:
+            return
+        try:
+            self._make()
+            self.directory = self._group.open_dir_fd()
+        except BaseException:
+            self.undo()
+            raise
+
+    def _make(self) -> None:
+        if self._group is not None and not self._made and self._plan.resources is not None:
+            self._made = True
+            resources = cgroups.Resources.from_oci(self._plan.resources)
+            mask = os.umask(0o022)  # the engine's own would hide the directories from the container's users
+            try:
+                self._group.create(resources)
+            finally:
+                os.umask(mask)
+
+    def take_in(self, pid: int) -> None:
+        if self._group is None or self.directory is not None:
+            return
+        self._make()
+        if not self._enters_itself():
+            self._group.add(pid)
+
+    def _enters_itself(self) -> bool:
+        enters = any(isinstance(step, EnterCgroup) for step in self._plan.steps)
+        return enters and self._group is not None and self._group.version == 1
+
+    def undo(self) -> None:
+        """Remove what was made; a failure to do so must not hide why."""
+        if self._made and self._group is not None:
+            self._made = False
+            try:
+                self._group.destroy()
+            except WherryError as error:
+                raise SystemFault("the control group of a failed start is left behind", cause=str(error)) from error
+
+    def close(self) -> None:
+        if self.directory is not None:
+            self.directory.close()
+
+
+def cleanup(plan: Plan) -> None:
+    """Remove the control group of a process that has ended, with all that may be left in it."""
+    if plan.cgroup and plan.resources is not None:
+        cgroups.open(plan.cgroup).destroy()
+
+
+# --------------------------------------------------------------------------------------------- the container to enter
+
+
+class _Container:
+    """The first process of the container that an exec is for."""
+
+    def __init__(self, fd: Fd | None, flags: int) -> None:
+        self.fd = fd
+        self.flags = flags
+
+    @classmethod
+    def open(cls, plan: Plan) -> _Container:
+        """Open and verify it: the number may be another process's by now.
+
+        :raises NotFound: it has ended.
+        """
+        if plan.container is None:
+            return cls(None, 0)
+        pid, started = plan.container
+        try:
+            fd = pidfd_open(pid)
+        except SystemCallError as error:
+            if error.errno != errno.ESRCH:
+                raise
+            raise NotFound("the container's first process has ended") from error
+        if start_time(pid) != started:
+            raise NotFound("the container's first process has ended")
+        return cls(fd, _foreign_namespaces(pid))
+
+    def fds(self) -> tuple[int, ...]:
+        return () if self.fd is None else (self.fd.fileno(),)
+
+    def close(self) -> None:
+        if self.fd is not None:
+            self.fd.close()
+
+
+_KINDS: Final = tuple(kinds.KINDS.items())
+
+
+def _foreign_namespaces(pid: int) -> int:
+    """Return the flags of the namespaces in which a process differs from this one."""
+    flags = 0
+    try:
+        for name, flag in _KINDS:
+            if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
+                flags |= flag
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFound("the container's first process has ended") from error
+    return flags

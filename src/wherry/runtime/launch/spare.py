@@ -1,0 +1,107 @@
+"""A spare: a child that was cloned in advance, and waits for its plan.
+
+Cloning takes longer than anything else on a container's way to its program: the kernel copies the engine's page tables,
+makes the namespaces, and the child then copies every page that it touches. All that does not depend on the
+plan but for the kinds of new namespaces, and those are nearly always the same. So, while containers are being
+started, one child is kept that has all this behind it.
+
+The mount namespace is not among what it has: it is made when the plan comes, because what the host mounts in between
+must be in it. And there are spares only where the child enters its control group by itself (version 1); on version 2
+it is born in it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+from collections.abc import Iterable
+from typing import Final, NoReturn
+
+from wherry.linux.fd import Fd
+from wherry.linux.process import CLONE, set_name
+from wherry.runtime import channel
+from wherry.runtime.launch import child
+from wherry.runtime.launch.reap import kill_and_reap
+from wherry.runtime.plan import Plan
+from wherry.runtime.report import failure
+
+__all__ = ["LARGEST_PLAN", "Spare", "wait_for_plan"]
+
+#: A plan of more bytes does not go through the channel in one message; its process is cloned when it is started.
+LARGEST_PLAN: Final = 65536
+_NAME: Final = "wherry-spare"
+
+
+class Spare:
+    """A waiting child.
+
+    :ivar pid: its number here.
+    :ivar pidfd: what stands for it.
+    :ivar channel: the parent's end, the same that reports come through later.
+    """
+
+    def __init__(self, flags: int, pid: int, pidfd: Fd, end: socket.socket) -> None:
+        self._flags: Final = flags
+        self.pid: Final = pid
+        self.pidfd: Final = pidfd
+        self.channel: Final = end
+
+    @staticmethod
+    def could_be(plan: Plan) -> bool:
+        """Whether a plan's process needs nothing at its birth but new namespaces."""
+        needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or plan.container
+        return not (needs_setns or plan.uid_map or plan.prepared or plan.namespaces & CLONE.NEWUSER)
+
+    def fits(self, plan: Plan, encoded: bytes) -> bool:
+        """Whether this child can become that process."""
+        same = plan.namespaces & ~CLONE.NEWNS == self._flags
+        return same and len(encoded) <= LARGEST_PLAN and self.could_be(plan)
+
+    def give(self, encoded: bytes, streams: tuple[int, int, int], size: tuple[int, int] | None) -> bool:
+        """Let the child carry out a plan; False if it is dead.
+
+        :param encoded: what `Plan.encode` gave.
+        :param streams: its standard input, output and error, which remain the caller's.
+        :param size: rows and columns of a new terminal.
+        """
+        try:
+            socket.send_fds(self.channel, [marshal.dumps((size, encoded))], list(streams))
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kill and reap it."""
+        self.channel.close()
+        kill_and_reap(self.pidfd)
+
+
+def wait_for_plan(fds: tuple[int, ...], ignored: Iterable[int], example: bytes) -> NoReturn:
+    """In the child: get ready, wait for the plan, carry it out.
+
+    Reading an example is part of that: Python writes to all that it looks at, and a page that is still shared with the
+    engine's process costs an exception then. (Making all pages this process's own at one go, MADV_POPULATE_WRITE, was
+    measured: 4 ms of system time, and no faster.)
+    """
+    plan = None
+    try:
+        child.prepare_child(fds, ignored)
+        set_name(_NAME)
+        Plan.decode(example)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL) as end:
+            data, streams, _, _ = socket.recv_fds(end, 2 * LARGEST_PLAN, child.CHANNEL, socket.MSG_CMSG_CLOEXEC)
+            end.detach()
+        if not data:
+            os._exit(0)  # not needed any more, or the keeper is gone
+        size, encoded = marshal.loads(data)
+        for place, fd in enumerate(streams):
+            os.dup2(fd, place)
+            os.close(fd)
+        plan = Plan.decode(encoded)
+    except BaseException as error:
+        channel.send_failure(child.CHANNEL, failure("take a plan", error))
+    finally:
+        if plan is None:
+            os._exit(1)
+    child.run_steps(plan, new=plan.namespaces & CLONE.NEWNS, size=size)

@@ -1,0 +1,137 @@
+"""The zygote: the process that spares are cloned from.
+
+After a clone the kernel has to copy every page that either side writes to, and Python writes to all that it looks at
+(reference counts). A keeper that cloned a child for each start would pay with some 700 page faults, again and again. So
+it clones one copy of itself while containers are being started, the *zygote*, which does nothing but clone: its pages
+stay as they are, and so do the keeper's. The children are the keeper's all the same (``CLONE_PARENT``, see clone(2)).
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+from collections.abc import Iterable
+from typing import Final, NoReturn
+
+from wherry.errors import SystemFault
+from wherry.linux.fd import Fd
+from wherry.linux.process import CLONE, clone, set_name
+from wherry.runtime import channel
+from wherry.runtime.launch import child
+from wherry.runtime.launch.reap import kill_and_reap
+from wherry.runtime.launch.spare import LARGEST_PLAN, Spare, wait_for_plan
+
+__all__ = ["Zygote"]
+
+_NAME: Final = "wherry-zygote"
+#: How long a clone may take; seconds.
+_PATIENCE: Final = 0.25
+
+
+class Zygote:
+    """A process that clones spares on demand.
+
+    :ivar pid: its number here.
+    :ivar pidfd: what stands for it.
+    :ivar channel: requests go out and spares come in here; it ends when this is closed.
+    """
+
+    def __init__(self, pid: int, pidfd: Fd, end: socket.socket) -> None:
+        self.pid: Final = pid
+        self.pidfd: Final = pidfd
+        self.channel: Final = end
+        self._asked: int | None = None
+
+    @classmethod
+    def make(cls, ignored: Iterable[int]) -> Zygote:
+        """Clone this process.
+
+        :param ignored: signals that this process ignores and a program should not.
+        :raises SystemCallError: there is no memory, or there are too many processes.
+        """
+        ours, theirs = channel.make()
+        with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
+            try:
+                pid, pidfd = clone(CLONE.CLEAR_SIGHAND)
+            except BaseException:
+                ours.close()
+                raise
+            if pid == 0:
+                _serve((*(null.fileno(),) * 3, theirs.fileno()), ignored)
+        if pidfd is None:
+            raise SystemFault("clone returned no descriptor of the process")
+        ours.settimeout(_PATIENCE)
+        return cls(pid, pidfd, ours)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a spare is on its way."""
+        return self._asked is not None
+
+    def ask(self, flags: int, example: bytes) -> bool:
+        """Have a spare cloned; False if the zygote is dead.
+
+        :param flags: the new namespaces.
+        :param example: an encoded plan of the kind that is expected.
+        """
+        if len(example) > LARGEST_PLAN:
+            return True
+        try:
+            self.channel.send(marshal.dumps((int(flags), example)))
+        except OSError:
+            return False
+        self._asked = flags
+        return True
+
+    def receive(self) -> Spare | None:
+        """Return the spare that was asked for; None if it could not be made."""
+        flags, self._asked = self._asked, None
+        if flags is None:
+            return None
+        try:
+            data, fds, _, _ = socket.recv_fds(self.channel, 64, 2, socket.MSG_CMSG_CLOEXEC)
+        except OSError:  # it takes too long, or is dead
+            return None
+        if len(fds) != 2:
+            return None
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=fds[1])
+        end.setblocking(False)
+        return Spare(flags, int(data), Fd(fds[0]), end)
+
+    def end(self) -> None:
+        """Kill and reap it, and the spare that it may just have made."""
+        if self._asked is not None:
+            spare = self.receive()
+            if spare is not None:
+                spare.end()
+        self.channel.close()
+        kill_and_reap(self.pidfd)
+
+
+def _serve(fds: tuple[int, ...], ignored: Iterable[int]) -> NoReturn:
+    """In the zygote: clone a child for each request, until the keeper is gone."""
+    try:
+        child.prepare_child(fds, ignored)
+        set_name(_NAME)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL) as end:
+            while request := end.recv(2 * LARGEST_PLAN):
+                flags, example = marshal.loads(request)
+                _clone_spare(end, flags, example, ignored)
+    finally:
+        os._exit(0)
+
+
+def _clone_spare(end: socket.socket, flags: int, example: bytes, ignored: Iterable[int]) -> None:
+    """Clone one child, and hand it over; without descriptors the answer says that there is none."""
+    try:
+        ours, theirs = channel.make()
+        with ours, theirs:
+            pid, pidfd = clone(flags | CLONE.PARENT | CLONE.CLEAR_SIGHAND)
+            if pid == 0:
+                wait_for_plan((0, 1, 2, theirs.fileno()), ignored, example)
+            assert pidfd is not None
+            with pidfd:
+                socket.send_fds(end, [b"%d" % pid], [pidfd.fileno(), ours.fileno()])
+    except OSError:  # too many processes, too little memory: the start itself will say so
+        end.send(b"0")

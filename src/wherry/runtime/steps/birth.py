@@ -1,0 +1,363 @@
+"""Births in a PID namespace that has other processes, and ``--init``.
+
+Whoever is in a PID namespace, or joins one, can be named by all that are in it; and what can be named can be traced
+by those who hold CAP_SYS_PTRACE, read through /proc/<pid>/mem, root, cwd, fd and environ. *Dumpable* or not does not
+matter to them. So nothing may be there that has anything of the engine's, or of the host's, any more.
+
+A process's PID namespace is that of its birth. So a *helper*, the process that carries out the plan, stays outside,
+where nobody in the container sees it. It joins everything else, becomes the program's user, and executes a few
+hundred bytes of machine code (:mod:`wherry.runtime.steps.trampoline`). It takes the capabilities and filter, closes
+the last descriptor that leads to the engine, and only then clones the process that becomes the program, into the
+container's PID namespace and as the engine's child (CLONE_PARENT). That process is born with: the container's root
+and namespaces, the program's user, groups, capabilities, limits and filter, its three streams, its own arguments and
+environment in memory, and nothing else. It is not dumpable.
+
+As neither has a way left to say anything, the helper waits until the program was executed (CLONE_VFORK), takes a name
+that tells the newborn's number, and ends; the engine, its parent, reads the name of the zombie. A newborn that could
+not execute its program ends with the error's number; that it never did is seen in its flags (PF_FORKNOEXEC, proc(5)),
+which no program can set. See :class:`wherry.runtime.launch.launched.Launched` for the parent's side.
+
+``--init`` uses the same code: the container's first process executes it, clones the program, closes everything and
+stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import termios
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from wherry.linux import capabilities
+from wherry.linux.proc import read_stat
+from wherry.linux.process import CLONE
+from wherry.linux.seccomp_verdict import allows
+from wherry.runtime import channel
+from wherry.runtime.channel import CHANNEL
+from wherry.runtime.steps import trampoline
+from wherry.runtime.steps.step import Context
+from wherry.runtime.steps.trampoline import (
+    BE_INIT,
+    ERROR,
+    GIVE_UP,
+    NAME,
+    RETRY,
+    TELL,
+    Branch,
+    Call,
+    Hole,
+    Template,
+    Words,
+)
+
+__all__ = [
+    "ExecuteApart",
+    "InheritCapabilities",
+    "Newborn",
+    "Unfinished",
+    "failure_of",
+    "forbids_what_follows",
+    "newborn_of",
+]
+
+_BIRTH_FLAGS: Final = int(CLONE.PARENT | CLONE.VFORK)
+_CAPABILITY_VERSION: Final = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+_SET_DUMPABLE, _SET_NAME, _SET_NO_NEW_PRIVS, _AMBIENT = 4, 15, 38, 47
+_AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
+_SET_MODE_FILTER: Final = 1
+_F_SETFD, _FD_CLOEXEC = 2, 1
+_NO_SIGNALS: Final = bytes(8)
+_ALL_SIGNALS: Final = bytes([0xFF] * 8)
+_GO_ON: Final = (1 << signal.SIGUSR1 - 1).to_bytes(8, "little")
+_FAILED_INIT: Final = 126
+_INIT_NAME: Final = b"wherry-init\0"
+
+_GIVE_UP: Final[Branch] = (Call(GIVE_UP),)
+
+
+def _report(step: str, call: str) -> Branch:
+    """Say what failed, and end."""
+    text = json.dumps({"step": step, "call": call}).encode()
+    return (Call("writev", (CHANNEL, Words((ERROR, 8, text, len(text))), 2)), Call("exit_group", (1,)))
+
+
+_NOT_PRIVATE: Final = _report("set what cannot be undone", "prctl")
+_NOT_FILTERED: Final = _report("load the seccomp filter", "seccomp")
+_NO_CAPABILITIES: Final = _report("set the capabilities", "capset")
+_NOT_CLONED: Final = _report("stay as the container's first process", "clone")
+_NOT_EXECUTED: Final = _report("execute the program", "execve")
+_FAILED_INSIDE: Final[Branch] = (Call("exit_group", (_FAILED_INIT,)),)
+
+
+class InheritCapabilities(NamedTuple):
+    """Make all capabilities inheritable, so that the trampoline has them: it needs them for the last steps.
+
+    Before the bounding set is reduced: later that could not be done any more (capset(2)).
+    """
+
+    def describe(self) -> str:
+        return "keep the capabilities for the last steps"
+
+    def apply(self, context: Context) -> None:
+        effective, permitted, _ = capabilities.capget_masks()
+        capabilities.capset_masks(effective, permitted, permitted)
+
+
+class Facts(NamedTuple):
+    """What a script depends on beside what was asked for; the child knows it, and the daemon most of it already.
+
+    :param program: the path that was found.
+    :param environment: ``NAME=value``; a hole is one that the child may add.
+    :param own: mask of the capabilities that there are to give.
+    :param is_root: whether the program's user is 0; matters to an init only.
+    :param limits: number, soft and hard of what only the program's own process gets.
+    """
+
+    program: bytes | Hole
+    environment: tuple[bytes | Hole, ...]
+    own: int
+    is_root: bool
+    limits: tuple[tuple[int, int, int], ...]
+
+
+class ExecuteApart(NamedTuple):
+    """Become the program by way of the trampoline.
+
+    :param args: the program's arguments.
+    :param effective: and the others: masks of the program's capabilities.
+    :param no_new_privileges: whether privileges can never be gained.
+    :param filter: the system call filter; empty for none.
+    :param filter_flags: of seccomp(2).
+    :param filter_last: load the filter last of all; see :func:`forbids_what_follows`.
+    :param inside: the program's process is born in a PID namespace that this process has chosen for its children.
+    :param init: this process (or, with ``inside``, the one born there) stays as the program's parent, and is init.
+    :param terminal: standard input becomes the controlling terminal.
+    :param ready: the capabilities that the daemon has, and what it has assembled for them: the data with its holes.
+        A child is a copy of the keeper, in which all Python is slow, so that half a millisecond is saved by it.
+    """
+
+    args: tuple[str, ...]
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int
+    no_new_privileges: bool
+    filter: bytes
+    filter_flags: int
+    filter_last: bool
+    inside: bool
+    init: bool
+    terminal: bool
+    ready: tuple[int, bytes, tuple[tuple[int, str], ...]] | None = None
+
+    def describe(self) -> str:
+        return f"execute {self.args[0]}"
+
+    def with_ready(self, environment: Iterable[str]) -> ExecuteApart:
+        """In the daemon: assemble what the child will need, as far as it is known."""
+        if self.init:  # its script depends on the user
+            return self
+        own = capabilities.capget_masks()[1]
+        variables = _variables(environment)
+        facts = Facts(Hole("program"), (*variables, Hole("home")), own, True, ())
+        template = _assembled(self, facts, inside=self.inside)
+        return self._replace(ready=(own, *template))
+
+    def apply(self, context: Context) -> None:
+        inside = self.inside and not (context.container is not None and not context.container_flags & CLONE.NEWPID)
+        own = capabilities.capget_masks()[1]
+        data = self._data(context, own, inside=inside)
+        capabilities.capset_masks(own, own, own)  # inheritable already; see InheritCapabilities
+        if context.identity.uid:  # execve gives root what is inheritable, and others what is ambient
+            capabilities.ambient_raise(capabilities.from_mask(own))
+        channel.send_program(context.channel, context.program)
+        os.set_inheritable(context.channel, True)
+        if self.init:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        trampoline.execute(data, "wherry-init" if self.init else "wherry-exec")
+
+    def _data(self, context: Context, own: int, *, inside: bool) -> bytes:
+        program = _string(context.program)
+        if self.ready is not None and self.ready[0] == own and inside == self.inside and not context.late_limits:
+            home = {"home": _string(context.environment[-1])} if context.added_home else {}
+            return trampoline.fill(Template(*self.ready[1:]), program=program, **home)
+        variables = tuple(_variables(context.environment))
+        facts = Facts(program, variables, own, not context.identity.uid, tuple(context.late_limits))
+        return trampoline.fill(_assembled(self, facts, inside=inside))
+
+
+def _assembled(step: ExecuteApart, facts: Facts, *, inside: bool) -> Template:
+    script = _Script(step, facts, inside=inside)
+    return trampoline.assemble(script.whole(), name=script.name)
+
+
+class _Script:
+    """Writes down what is left to do."""
+
+    def __init__(self, step: ExecuteApart, facts: Facts, *, inside: bool) -> None:
+        self._step: Final = step
+        self._facts: Final = facts
+        self._inside: Final = inside
+
+    @property
+    def name(self) -> bytes:
+        """What the helper is called in the end, without the letters."""
+        return b"i:" if self._step.init else b"p:"
+
+    def whole(self) -> Branch:
+        """The script."""
+        if not self._inside:
+            return (*self._rights(), *self._init_or_program())
+        child = tuple(self._init_or_program())
+        flags = int(CLONE.PARENT) if self._step.init else _BIRTH_FLAGS
+        return (
+            *self._rights(),
+            Call("close", (CHANNEL,)),
+            Call("clone", (flags,), _GIVE_UP, child),
+            Call(TELL),
+            Call("prctl", (_SET_NAME, NAME)),
+            Call("exit_group", (0,)),
+        )
+
+    def _rights(self) -> Iterator[Call]:
+        """Everything that the program's process inherits."""
+        step, own = self._step, self._facts.own
+        permitted = step.permitted & own
+        inheritable = step.inheritable & own
+        yield Call("prctl", (_SET_DUMPABLE, 0), _NOT_PRIVATE)
+        if not self._inside:
+            yield Call("fcntl", (CHANNEL, _F_SETFD, _FD_CLOEXEC))
+        if step.filter and not step.no_new_privileges and not step.filter_last:
+            yield self._filter(_NOT_FILTERED)
+        yield _capset(step.effective & permitted, permitted, inheritable, _NO_CAPABILITIES)
+        yield Call("prctl", (_AMBIENT, _AMBIENT_CLEAR_ALL))
+        for number in capabilities.from_mask(step.ambient & permitted & inheritable):
+            yield Call("prctl", (_AMBIENT, _AMBIENT_RAISE, number), _NO_CAPABILITIES)
+        if step.no_new_privileges:
+            yield Call("prctl", (_SET_NO_NEW_PRIVS, 1), _NOT_PRIVATE)
+            if step.filter and not step.filter_last:
+                yield self._filter(_NOT_FILTERED)
+
+    def _filter(self, on_error: Branch) -> Call:
+        step = self._step
+        program = Words((len(step.filter) // 8, step.filter))
+        return Call("seccomp", (_SET_MODE_FILTER, step.filter_flags, program), on_error)
+
+    def _init_or_program(self) -> Iterator[Call]:
+        if not self._step.init:
+            yield from self._program()
+            return
+        program = (
+            Call("rt_sigtimedwait", (_GO_ON, 0, 0, 8), RETRY),  # until init has let go of everything
+            Call("rt_sigprocmask", (signal.SIG_SETMASK, _NO_SIGNALS, 0, 8)),
+            *self._program(),
+        )
+        yield Call("clone", (int(signal.SIGCHLD),), _GIVE_UP if self._inside else _NOT_CLONED, program)
+        for number in range(CHANNEL + 1):
+            yield Call("close", (number,))
+        yield Call("prctl", (_SET_NAME, _INIT_NAME))
+        if not self._facts.is_root:  # an ordinary program would keep no others
+            kept = self._step.ambient & self._step.permitted & self._step.inheritable
+            yield _capset(kept, kept, kept, None)
+        yield Call(BE_INIT, (_ALL_SIGNALS,))
+
+    def _program(self) -> Iterator[Call]:
+        """What the program's process does."""
+        failed = self._failed()
+        yield Call("setsid", (), None if not self._step.init and not self._inside else failed)
+        if self._step.terminal:
+            yield Call("ioctl", (0, termios.TIOCSCTTY, 0), failed)
+        for number, soft, hard in self._facts.limits:
+            limit = struct.pack("=QQ", soft & (2**64 - 1), hard & (2**64 - 1))
+            yield Call("prlimit64", (0, number, limit, 0), failed)
+        if self._step.filter_last:
+            yield Call("prctl", (_SET_NO_NEW_PRIVS, 1), failed)
+            yield self._filter(failed)
+        arguments = Words((*map(_string, self._step.args), 0))
+        variables = Words((*self._facts.environment, 0))
+        yield Call("execve", (self._facts.program, arguments, variables), failed)
+
+    def _failed(self) -> Branch:
+        """What the program's process does when it cannot become the program."""
+        if not self._inside:
+            return _NOT_EXECUTED
+        return _FAILED_INSIDE if self._step.init else _GIVE_UP
+
+
+def _variables(environment: Iterable[str]) -> Iterable[bytes]:
+    """The variables as execve(2) takes them; of two with one name the last counts."""
+    found = dict(entry.split("=", 1) for entry in environment)
+    return (_string(f"{name}={value}") for name, value in found.items())
+
+
+def _string(text: str) -> bytes:
+    return os.fsencode(text) + b"\0"
+
+
+def _capset(effective: int, permitted: int, inheritable: int, on_error: Branch | None) -> Call:
+    low = (mask & 0xFFFFFFFF for mask in (effective, permitted, inheritable))
+    high = (mask >> 32 for mask in (effective, permitted, inheritable))
+    return Call("capset", (_CAPABILITY_VERSION, struct.pack("=6I", *low, *high)), on_error)
+
+
+@lru_cache(maxsize=16)
+def forbids_what_follows(program: bytes, *, init: bool) -> bool:
+    """Whether a filter forbids what has to be done after it was loaded: a profile without new processes, for instance.
+
+    Then the program's own process loads it last of all; it has no right to by then, and needs no_new_privs for it.
+    """
+    calls: list[tuple[str, tuple[int, ...]]] = [("close", (3,)), ("setsid", ()), ("exit_group", (0,))]
+    calls += [("prctl", (_SET_NAME, NAME)), ("clone", (int(signal.SIGCHLD) if init else _BIRTH_FLAGS,))]
+    calls += [("ioctl", (0, termios.TIOCSCTTY, 0)), ("prlimit64", (0, 1, 1, 0))]
+    if init:
+        calls += [("rt_sigtimedwait", ()), ("rt_sigprocmask", (signal.SIG_SETMASK, 1, 0, 8))]
+        calls += [("wait4", (-1, 1, 1, 0)), ("kill", (2, signal.SIGTERM))]
+    return not all(allows(program, name, *arguments) for name, arguments in calls)
+
+
+# ---------------------------------------------------------------------------------------------------------- the parent
+
+
+class Newborn(NamedTuple):
+    """What a helper has told by its name.
+
+    :param pid: of the process that was born.
+    :param is_init: it stays as init; otherwise it has executed its program, or failed to.
+    """
+
+    pid: int
+    is_init: bool
+
+
+def newborn_of(helper: int) -> Newborn | None:
+    """Return the newborn that a helper's name reports, before the helper is reaped; None if there is none."""
+    with open(f"/proc/{helper}/comm", encoding="ascii", errors="replace") as file:
+        kind, _, letters = file.read().strip().partition(":")
+    if kind not in ("p", "i") or len(letters) != 8 or not all("a" <= letter <= "p" for letter in letters):
+        return None
+    pid = sum(ord(letter) - ord("a") << 4 * place for place, letter in enumerate(letters))
+    return Newborn(pid, kind == "i")
+
+
+_PF_EXITING, _PF_FORKNOEXEC = 0x4, 0x40
+
+
+class Unfinished(Exception):
+    """A process is on its way out, and how it ended is not known yet."""
+
+
+def failure_of(pid: int) -> int | None:
+    """Return why a newborn could not execute its program, an error number; None if it did, or was killed.
+
+    :raises Unfinished: ask again when it has ended.
+    """
+    stat = read_stat(pid)
+    if stat is None or stat.flags & (_PF_EXITING | _PF_FORKNOEXEC) != _PF_EXITING | _PF_FORKNOEXEC:
+        return None
+    if stat.state not in ("Z", "X"):
+        raise Unfinished
+    return None if stat.exit_status & 0x7F else stat.exit_status >> 8

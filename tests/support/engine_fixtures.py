@@ -1,0 +1,84 @@
+"""Fixtures of all tests that need an engine: a daemon, a small image, and what is checked when they end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from machine import static_busybox
+from support import needs
+from support.busybox import import_busybox, root_file_system
+from support.daemons import Daemon, DockerDaemon
+from support.network_objects import unreachable_pools
+
+
+@pytest.fixture(scope="session", autouse=True)
+def protected() -> Iterator[None]:
+    """No packet of a test leaves the machine by mistake."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with unreachable_pools():
+        yield
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[Daemon]:
+    """A wherryd that all tests of the session share."""
+    needs.check("root")
+    daemon = Daemon("--debug")
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.shut_down()
+
+
+@pytest.fixture
+def own_daemon() -> Iterator[Daemon]:
+    """A wherryd that a test may kill."""
+    needs.check("root")
+    daemon = Daemon("--debug")
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.shut_down()
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Iterator[DockerDaemon]:
+    """Docker's own daemon, where there is one."""
+    needs.check("root")
+    needs.check("dockerd")
+    daemon = DockerDaemon()
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.shut_down()
+
+
+@pytest.fixture(scope="session")
+def busybox_archive() -> bytes:
+    """A root file system with busybox under all its names."""
+    needs.check("busybox")
+    program = static_busybox()
+    assert program
+    return root_file_system(program)
+
+
+@pytest.fixture(scope="session")
+def busybox(daemon: Daemon, busybox_archive: bytes) -> str:
+    """The name of an image with busybox."""
+    return import_busybox(daemon, busybox_archive)
+
+
+@pytest.fixture
+def clean(daemon: Daemon) -> Iterator[None]:
+    """Remove all containers before and after a test."""
+    daemon.remove_containers()
+    yield
+    daemon.remove_containers()

@@ -1,0 +1,86 @@
+"""What a test needs of the machine it runs on, said in words.
+
+``pytestmark = need("root", "busybox")`` or ``@need("docker")``. Where a need is not met the test is skipped with the
+reason; where everything is expected to work (``WHERRY_MUST_WORK=1``, which CI sets) it fails instead. Some things can't
+be had everywhere, and are only ever skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from machine import search_path, static_busybox
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Never a failure: the folder beside the repository and the other engine are there on some machines only.
+OPTIONAL = frozenset(("shared", "fuse", "dockerd", "podman", "docker-registry", "cgroup1", "cgroup2"))
+
+
+def shared() -> Path:
+    """The folder with specifications and images beside the repository."""
+    return ROOT.parent / "shared"
+
+
+@cache
+def program(name: str) -> str | None:
+    """Where a program is, or None."""
+    return shutil.which(name, path=search_path())
+
+
+@cache
+def _overlay() -> bool:
+    return "\toverlay\n" in Path("/proc/filesystems").read_text() or shutil.which("modprobe") is not None
+
+
+@cache
+def _network_namespace() -> bool:
+    return subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode == 0
+
+
+NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "root": ("root", lambda: os.geteuid() == 0),
+    "busybox": ("a static busybox (Debian: busybox-static)", lambda: static_busybox() is not None),
+    "docker": ("the docker command", lambda: program("docker") is not None),
+    "dockerd": ("the docker daemon", lambda: program("dockerd") is not None and program("containerd") is not None),
+    "runc": ("runc", lambda: program("runc") is not None),
+    "skopeo": ("skopeo", lambda: program("skopeo") is not None),
+    "ip": ("the ip command (Debian: iproute2)", lambda: program("ip") is not None),
+    "nft": ("the nft command (Debian: nftables)", lambda: program("nft") is not None),
+    "fuse": ("/dev/fuse", lambda: Path("/dev/fuse").exists()),
+    "podman": ("podman", lambda: program("podman") is not None),
+    "docker-registry": ("docker-registry", lambda: program("docker-registry") is not None),
+    "curl": ("curl", lambda: program("curl") is not None),
+    "openssl": ("openssl", lambda: program("openssl") is not None),
+    "shared": ("the folder ../shared", lambda: shared().is_dir()),
+    "overlay": ("overlayfs", _overlay),
+    "namespaces": ("namespaces of its own", _network_namespace),
+    "cgroup1": ("cgroup v1 controllers", lambda: Path("/sys/fs/cgroup/memory").is_dir()),
+    "cgroup2": ("cgroup v2 only", lambda: Path("/sys/fs/cgroup/cgroup.controllers").is_file()),
+}
+
+
+def need(*names: str) -> pytest.MarkDecorator:
+    """Mark a test with what it needs.
+
+    :param names: keys of `NEEDS`.
+    """
+    for name in names:
+        assert name in NEEDS, f"unknown need {name!r}"
+    return pytest.mark.need(*names)
+
+
+def check(name: str) -> None:
+    """Skip, or where everything must work fail, when a need is not met."""
+    text, is_met = NEEDS[name]
+    if is_met():
+        return
+    if os.environ.get("WHERRY_MUST_WORK") == "1" and name not in OPTIONAL:
+        pytest.fail(f"this test needs {text}, and everything must work here", pytrace=False)
+    pytest.skip(f"needs {text}")

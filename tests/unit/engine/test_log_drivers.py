@@ -1,0 +1,139 @@
+"""Log drivers: how they differ, and that a new one is a line in the table and nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.engine_harness import EngineHarness, create, harness, raises
+from wherry.cli.completion.values import flag_values
+from wherry.cli.context import Context
+from wherry.daemon.options import OPTIONS
+from wherry.docker.container_requests import LogConfig
+from wherry.docker.streams import LogOptions
+from wherry.engine.log_drivers.config import check_log_options, effective, log_config
+from wherry.engine.log_drivers.contract import LogBounds, LogDriver
+from wherry.engine.log_drivers.options import COMMON_CHECKS
+from wherry.engine.log_drivers.table import LOG_DRIVERS, driver_of, find_log_driver
+from wherry.engine.log_drivers.tag import PLACEHOLDERS, check_tag, fill_tag
+from wherry.engine.settings import Settings
+from wherry.engine.streams.logs import read_logs
+from wherry.errors import InvalidInput, Unsupported
+
+__all__ = ["harness"]
+
+SOURCE = Path(__file__).resolve().parents[3] / "src" / "wherry"
+
+
+def _colour(text: str) -> None:
+    if text != "red":
+        raise InvalidInput(f"no such colour: {text}")
+
+
+TOY: Final = LogDriver(
+    name="toy", title="log driver toy", checks={**COMMON_CHECKS, "colour": _colour}, defaults={"colour": "red"},
+    bounds=lambda options: LogBounds(4096, 2, blocking=False), retention=lambda options: f"all in {options['colour']}",
+    is_readable=False,
+)  # fmt: skip
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> LogDriver:
+    monkeypatch.setitem(LOG_DRIVERS, TOY.name, TOY)
+    return TOY
+
+
+def test_a_new_driver_is_one_line_in_the_table(toy: LogDriver, harness: EngineHarness) -> None:
+    async def test() -> None:
+        async with harness.engine() as engine:
+            web = await create(engine, log_config=LogConfig("toy"))
+            assert web.host.log_config == LogConfig("toy", {"colour": "red"})
+            assert web.log_directory.is_relative_to(harness.settings.data_root)
+            log = engine.containers.starter.log_fields(web)
+            assert log == {"dir": str(web.log_directory), "max_size": 4096, "max_files": 2, "blocking": False}
+            with pytest.raises(Unsupported, match=r"^configured logging driver does not support reading$"):
+                await anext(read_logs(web, LogOptions()))
+            blue = create(engine, name="other", log_config=LogConfig("toy", {"colour": "blue"}))
+            assert (await raises(blue)).message == "no such colour: blue"
+            size = create(engine, name="other", log_config=LogConfig("toy", {"max-size": "1m"}))
+            assert (await raises(size)).message == "unknown log opt 'max-size' for log driver toy"
+
+    harness.run(test)
+
+
+def test_the_daemons_options_are_for_the_drivers_that_know_them(toy: LogDriver) -> None:
+    settings = Settings(log_options={"max-size": "1m", "mode": "non-blocking"})
+    assert effective(toy, settings) == {"colour": "red", "mode": "non-blocking"}
+    assert log_config(LogConfig("toy", {"colour": "red"}), settings).config == {"colour": "red", "mode": "non-blocking"}
+
+
+def test_a_spool_lies_under_the_exec_root_is_bounded_and_cannot_be_read(harness: EngineHarness) -> None:
+    async def test() -> None:
+        async with harness.engine() as engine:
+            web = await create(engine, log_config=LogConfig("none", {"max-size": "9g"}))
+            assert web.host.log_config == LogConfig("none", {"max-size": "9g"})  # as it was asked for
+            assert web.log_directory.is_relative_to(harness.settings.exec_root)
+            log = engine.containers.starter.log_fields(web)
+            assert (log["max_size"], log["max_files"], log["blocking"]) == (1 << 20, 2, False)
+            with pytest.raises(Unsupported, match=r"^configured logging driver does not support reading$"):
+                await anext(read_logs(web, LogOptions()))
+
+    harness.run(test)
+
+
+@pytest.mark.parametrize("name", ["json-file", "local"])
+def test_segments_are_bounded_as_the_options_say(name: str) -> None:
+    driver = find_log_driver(name)
+    assert driver.bounds(effective(driver, Settings())) == LogBounds(20 << 20, 5, blocking=True)
+    options = effective(driver, Settings(log_options={"max-file": "2", "mode": "non-blocking"}), {"max-size": "-1"})
+    assert driver.bounds(options) == LogBounds(None, 2, blocking=False)
+    assert driver.retention(options) == "2 files of -1"
+    assert not driver.is_spool
+    assert driver.is_readable
+
+
+def test_who_names_no_driver_gets_the_daemons() -> None:
+    assert log_config(None, Settings(log_driver="none")) == LogConfig("none", {})
+    assert log_config(LogConfig(""), Settings(log_driver="local")).type == "local"
+    assert log_config(None, Settings()) == LogConfig("json-file", {"max-size": "20m", "max-file": "5"})
+
+
+def test_an_unknown_driver_is_refused_but_a_container_that_has_one_keeps_its_log() -> None:
+    with pytest.raises(InvalidInput, match=r"^logger: no log driver named 'fluentd' is registered$"):
+        find_log_driver("fluentd")
+    for config in (None, LogConfig(""), LogConfig("of-a-later-version")):
+        driver = driver_of(config)
+        assert driver.is_readable
+        assert not driver.is_spool
+
+
+@pytest.mark.parametrize("name", LOG_DRIVERS)
+def test_an_unknown_option_names_the_driver(name: str) -> None:
+    title = {"local": "log driver local"}.get(name, f"{name} log driver")
+    with pytest.raises(InvalidInput, match=f"^unknown log opt 'nope' for {title}$"):
+        check_log_options({"nope": "1"}, find_log_driver(name))
+
+
+def test_a_tag_takes_every_placeholder_and_nothing_else_of_a_template() -> None:
+    text = " ".join(f"{{{{ .{name} }}}}" for name in PLACEHOLDERS)
+    check_tag(text)
+    assert fill_tag(text, {name: name.lower() for name in PLACEHOLDERS}) == " ".join(PLACEHOLDERS).lower()
+    for wrong in ("{{.Names}}", "{{with .ID}}x{{end}}", "{{.ID", "{{.Name}}{{"):
+        with pytest.raises(Unsupported, match=r"takes no other placeholders than {{.ID}} {{.FullID}}"):
+            check_tag(wrong)
+
+
+def test_the_help_and_the_completion_name_all_drivers() -> None:
+    assert flag_values("container.run", "log-driver", "", Context(None)) == tuple(LOG_DRIVERS)
+    (described,) = [option.help for option in OPTIONS if "--log-driver" in option.flags]
+    assert all(name in described for name in LOG_DRIVERS)
+
+
+def test_nothing_else_knows_a_driver_by_its_name() -> None:
+    literal = re.compile(r"""["']json-file["']""")
+    known = {"engine/settings.py", "engine/log_drivers/json_file.py", "cli/completion/values.py"}
+    found = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if literal.search(path.read_text())}
+    assert found == known

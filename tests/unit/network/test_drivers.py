@@ -1,0 +1,184 @@
+"""The contract of network drivers: one that is added in one file and one line is known everywhere."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from wherry.docker.networks import EndpointSettings
+from wherry.engine.network.requests import publishing_network
+from wherry.errors import Conflict, Forbidden, NotFound
+from wherry.linux.netlink import Message
+from wherry.network.database import NetworkDatabase
+from wherry.network.definition import define
+from wherry.network.diagnose.audit import From, audit
+from wherry.network.diagnose.topology import HostAddress, Participant, Topology
+from wherry.network.diagnose.trace import trace
+from wherry.network.drivers.contract import Driver
+from wherry.network.drivers.table import DRIVERS, driver_of, find_driver
+from wherry.network.ipam.host_networks import HostNetworks
+from wherry.network.ipam.subnets import DEFAULT_POOLS
+from wherry.network.kernel_state import endpoints, ip_forward
+from wherry.network.kernel_state.jobs import Jobs
+from wherry.network.kernel_thread import Kernel
+from wherry.network.model import (
+    Endpoint,
+    EndpointRequest,
+    Network,
+    NetworkRequest,
+    NetworkSettings,
+    PortRequest,
+    Subnet,
+    SubnetRequest,
+)
+from wherry.network.store import NetworkStore
+
+SOURCE = Path(__file__).resolve().parents[3] / "src/wherry"
+HOST = HostNetworks((), (), DEFAULT_POOLS, 1500, False)
+
+
+class ToyDriver(Driver):
+    """Like ipvlan: endpoints are on the link of an interface that the host has, and several networks may be there."""
+
+    publishes = True
+    shares_interface = True
+    on_parent_link = True
+    needs_forwarding = True
+
+    def check(self, network: Network) -> Network:
+        """Its parent is an option."""
+        return replace(network, bridge=network.options["parent"], borrowed=True)
+
+    def host_interface(self, endpoint_id: str) -> str:
+        """Each endpoint has one."""
+        return f"toy{endpoint_id[:8]}"
+
+    def host_addresses(self, network: Network) -> tuple[IPv4Address, ...]:
+        """One that is its own."""
+        return (IPv4Address("10.7.0.254"),)
+
+    def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
+        """Not made here."""
+        raise AssertionError
+
+
+class NoKernel:
+    """A kernel of which nothing is asked."""
+
+    has_no_firewall = False
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that is in the table."""
+    monkeypatch.setitem(DRIVERS, "toy", ToyDriver())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[NetworkStore]:
+    """A store with nothing in it."""
+    database = NetworkDatabase(tmp_path / "wherry.db")
+    yield NetworkStore(database)
+    database.close()
+
+
+def made(tmp_path: Path, name: str, subnet: str) -> Network:
+    """A network of the toy driver, as the controller defines it."""
+    request = NetworkRequest(
+        name=name, driver="toy", options={"parent": "eth7"}, subnets=(SubnetRequest(subnet),), ipv6=None
+    )
+    return define(request, HOST, NetworkSettings(data_root=tmp_path, exec_root=tmp_path))
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_driver_is_added_by_one_line_in_the_table(tmp_path: Path, store: NetworkStore) -> None:
+    one, other = made(tmp_path, "one", "10.7.0.0/24"), made(tmp_path, "other", "10.8.0.0/24")
+    for network in (one, other):
+        store.check_bridge(network.bridge)  # they share the interface
+        store.add_network(network)
+        store.network_created(network)
+    drafted = store.draft(one, "o" * 64, "web", EndpointRequest())
+    assert drafted.host_interface.startswith("toy")
+    assert drafted.gateway4 == ip_address("10.7.0.1")
+    published = store.publish(drafted, [PortRequest("tcp", 80, ip_address("127.0.0.1"), 8199, 8199)], None)
+    store.add(published)
+    assert ip_forward.versions([one]) == {4}
+    assert publishing_network([one], {"one": EndpointSettings()}) is one
+    # The firewall has nothing of it, nor is the kernel asked for anything.
+    endpoints.publish(NoKernel(), one, published)  # type: ignore[arg-type]
+    endpoints.unpublish(NoKernel(), [(one, published)])  # type: ignore[arg-type]
+    Jobs(NoKernel()).create_network(one)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("toy")
+def test_traces_and_audits_know_an_added_driver(tmp_path: Path) -> None:
+    network = made(tmp_path, "one", "10.7.0.0/24")
+    endpoint = Endpoint(id="e" * 64, network_id=network.id, owner="o" * 64, owner_name="web", interface="eth0")
+    participant = Participant(
+        owner="o" * 64, name="web", endpoints=(replace(endpoint, ipv4=IPv4Address("10.7.0.2"), ipv4_prefix=24),)
+    )
+    own = HostAddress(IPv4Address("10.7.0.254"), "eth7")
+    topology = Topology(networks=(network,), participants=(participant,), host_addresses=(own,))
+    assert trace(topology, "host", "web").because == "a toy interface and its parent do not hear one another (one)"
+    assert trace(topology, "outside", "web").reaches
+    (exposure,) = audit(topology).ports
+    assert (exposure.reach, exposure.why) == (From.LINK, "toy network one is on eth7's link")
+    (neighbours,) = audit(topology).networks
+    assert neighbours.open
+    assert trace(topology, "web", "10.7.0.254").steps[0].why == "10.7.0.254 is the host's address on network one"
+
+
+def test_an_interface_serves_one_network_unless_its_driver_shares_it(store: NetworkStore) -> None:
+    network = Network(
+        id="a" * 64, name="a", driver="bridge", created=1, bridge="br7", borrowed=True,
+        subnets=(Subnet(ip_network("10.9.0.0/24"), ip_address("10.9.0.1")),),
+    )  # fmt: skip
+    store.add_network(network)
+    with pytest.raises(Conflict, match="bridge name already in use: br7"):
+        store.check_bridge("br7")
+
+
+def test_a_network_whose_driver_is_missing_is_kept_and_nothing_is_done_with_it() -> None:
+    network = Network(id="a" * 64, name="a", driver="from-tomorrow", created=1)
+    driver = driver_of(network)
+    assert not driver.joinable
+    with pytest.raises(NotFound, match='plugin "from-tomorrow" not found'):
+        driver.create(NoKernel(), network)  # type: ignore[arg-type]
+    with pytest.raises(NotFound):
+        find_driver("from-tomorrow")
+
+
+@pytest.mark.parametrize("name", ["host", "null"])
+def test_of_the_predefined_drivers_nobody_makes_networks(name: str, tmp_path: Path) -> None:
+    settings = NetworkSettings(data_root=tmp_path, exec_root=tmp_path)
+    with pytest.raises(Forbidden, match=f'only one instance of "{name}" network is allowed'):
+        define(NetworkRequest(name="x", driver=name), HOST, settings)
+
+
+def compared_drivers(path: Path) -> Iterator[int]:
+    """The lines of a file where a driver's name is compared."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        if isinstance(node, ast.Match):
+            sides = [node.subject]
+        named = any(isinstance(side, ast.Attribute) and side.attr == "driver" for side in sides)
+        text = {each.value for side in sides for each in ast.walk(side) if isinstance(each, ast.Constant)}
+        if named and (text & set(DRIVERS) or isinstance(node, ast.Match)):
+            yield node.lineno  # type: ignore[attr-defined]
+
+
+def test_nobody_but_the_drivers_knows_a_driver_by_its_name() -> None:
+    places = [*(SOURCE / "network").rglob("*.py"), *(SOURCE / "engine/network").rglob("*.py")]
+    assert {"network", "engine/network", "network/drivers"} <= {str(path.parent.relative_to(SOURCE)) for path in places}
+    found = [
+        f"{path.relative_to(SOURCE)}:{line}"
+        for path in places
+        if path.parent != SOURCE / "network/drivers"
+        for line in compared_drivers(path)
+    ]
+    assert not found, f"ask the driver instead (wherry.network.drivers.contract): {found}"
