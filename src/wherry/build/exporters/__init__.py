@@ -1,0 +1,1 @@
+"""Exporters: results become images here, archives, directories, and manifests in a registry."""

@@ -1,0 +1,1 @@
+"""The values and contracts by which the parts of the builder know each other. No I/O."""

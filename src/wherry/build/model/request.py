@@ -1,0 +1,89 @@
+"""What a build is asked for, and what it gives. All ways in make this of what they are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from wherry.build.model.executor import Limits
+from wherry.build.model.graph import Edge
+
+__all__ = ["BuildRequest", "CacheOptions", "CacheTarget", "Export", "FrontResult", "Ref"]
+
+
+class CacheTarget(Struct, frozen=True):
+    """Where cache comes from, or goes to: the type (``inline``, ``registry``, ``local``) and its options."""
+
+    type: str
+    attributes: dict[str, str] = {}
+
+
+class CacheOptions(Struct, frozen=True):
+    """The caches of a build."""
+
+    imports: tuple[CacheTarget, ...] = ()
+    exports: tuple[CacheTarget, ...] = ()
+
+
+class Export(Struct, frozen=True):
+    """Where the result goes: ``moby`` or ``image``, ``oci``, ``docker``, ``tar``, ``local``; and the options.
+
+    :param number: which of the client's outputs it is (``buildkit-attachable-exporter-id``).
+    """
+
+    type: str
+    attributes: dict[str, str] = {}
+    number: str = "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """A build.
+
+    :param ref: the build's own ID, as the client has chosen it.
+    :param session: the ID of the client's session; empty: there is none.
+    :param frontend: ``dockerfile.v0``, or empty for a definition.
+    :param options: the frontend's, in BuildKit's words: ``filename``, ``target``, ``build-arg:NAME``, ``platform``.
+    :param inputs: results of other builds, by the names that the frontend uses for them.
+    :param definition: without a frontend, what to build.
+    :param entitlements: what the client allows: ``network.host``, ``security.insecure``, ``device``.
+    """
+
+    ref: str
+    session: str = ""
+    frontend: str = "dockerfile.v0"
+    options: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, Edge] = field(default_factory=dict)
+    definition: Edge | None = None
+    exports: tuple[Export, ...] = ()
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    entitlements: frozenset[str] = frozenset()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ref:
+    """The result for one platform, before anything of it has been run.
+
+    :param edge: its root file system; None: an empty one.
+    :param config: of the image, as JSON (an OCI image configuration without ``rootfs``); empty: none.
+    :param base_config: of the base image, as JSON.
+    """
+
+    edge: Edge | None
+    config: bytes = b""
+    base_config: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontResult:
+    """What a frontend gives.
+
+    :param refs: by platform (``linux/amd64``), in the order in which they were asked for; one entry with the key
+        ``""`` where the result is for one platform and was not asked for as several.
+    :param metadata: for the client, in BuildKit's names: ``result.txt``, ``result.json``, ``version``; and annotations.
+    """
+
+    refs: dict[str, Ref]
+    metadata: dict[str, bytes] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Sources: images, directories of the client's, HTTP, git, OCI layouts."""
