@@ -1,1 +1,1 @@
-"""Snapshots on disk: directories below ``layers/`` that have no digest yet, and their way to become layers of images."""
+"""Snapshots on disk: directories below ``layers/`` without a digest yet, and their way to become layers of images."""
