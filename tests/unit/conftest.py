@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +13,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says something about the machine, which others load.
-settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# In CI the examples are the same each time: new ones are for those who can look at them.
+settings.register_profile(
+    "loaded",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    database=None if os.environ.get("CI") else settings().database,
+)
 settings.load_profile("loaded")
 
 
