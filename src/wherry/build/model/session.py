@@ -112,9 +112,11 @@ class BuildSession(Protocol):
         """
         ...
 
-    async def send_tree(self, exporter: str, root: Path) -> None:
-        """Send a directory's content to the client.
+    async def send_tree(self, exporter: str, root: Path, *, prefix: str = "", modified: int | None = None) -> None:
+        """Send a directory's content to the client; what is there already stays beside it.
 
+        :param prefix: the name of a directory at the client's that it goes into; empty: the top.
+        :param modified: nanoseconds since the epoch for everything that is sent; None: as it is.
         :raises NotFound: the client takes no files.
         """
         ...
@@ -153,6 +155,6 @@ class NoSession:
         """Nobody takes it."""
         raise NotFound("the client takes no files")
 
-    async def send_tree(self, exporter: str, root: Path) -> None:
+    async def send_tree(self, exporter: str, root: Path, *, prefix: str = "", modified: int | None = None) -> None:
         """Nobody takes it."""
         raise NotFound("the client takes no files")
