@@ -83,7 +83,9 @@ class FrontResult:
     :param refs: by platform (``linux/amd64``), in the order in which they were asked for; one entry with the key
         ``""`` where the result is for one platform and was not asked for as several.
     :param metadata: for the client, in BuildKit's names: ``result.txt``, ``result.json``, ``version``; and annotations.
+    :param sources: the texts of the files that vertices' metadata name (``Dockerfile``).
     """
 
     refs: dict[str, Ref]
     metadata: dict[str, bytes] = field(default_factory=dict)
+    sources: dict[str, bytes] = field(default_factory=dict)

@@ -1,0 +1,195 @@
+"""An image's configuration while instructions change it: JSON, with all that its base had and that we do not know."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from wherry.build.front.budget import Budget
+from wherry.errors import InvalidInput
+from wherry.oci.image_config import parse_config
+from wherry.oci.platform import Platform
+
+__all__ = ["DEFAULT_PATH", "Image"]
+
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_COMMENT: Final = "buildkit.dockerfile.v0"
+_DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """The newest entry of a history, and what was before it: stages that come of each other share theirs."""
+
+    value: dict[str, Any]
+    before: _Entry | None
+
+
+class Image:
+    """A configuration. Stages that come of each other have copies.
+
+    :ivar config: the part that is about containers (``config``), in the image specification's names.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self._history: _Entry | None = None
+        self.config: dict[str, Any] = document.pop("config", None) or {}
+
+    @classmethod
+    def empty(cls, platform: Platform) -> Image:
+        """That of ``FROM scratch``."""
+        image = cls({"architecture": platform.architecture, "os": platform.os})
+        if platform.variant:
+            image._document["variant"] = platform.variant
+        image.config["WorkingDir"] = "/"
+        image.config["Env"] = [f"PATH={DEFAULT_PATH}"]
+        return image
+
+    @classmethod
+    def of_base(cls, data: bytes) -> Image:
+        """That of an image that begins as another one: without its date and its layers.
+
+        :raises InvalidInput: it is no image configuration.
+        """
+        config = parse_config(data)  # its types are right, and all that is null here is absent to Go
+        document: dict[str, Any] = _without_nulls(data)
+        document.pop("rootfs", None)
+        document.pop("created", None)
+        history = document.pop("history", None) or []
+        image = cls(document)
+        image.config.setdefault("Env", list(config.config.env or ()) if config.config else [])
+        for entry in history:
+            image._history = _Entry(entry, image._history)
+        return image
+
+    def copied(self, budget: Budget) -> Image:
+        """One that can be changed by itself; triggers are not inherited.
+
+        :raises TooLarge: of the budget.
+        """
+        budget.spend(sum(len(value) for value in self.config.values() if isinstance(value, list | dict)))
+        other = Image(dict(self._document))
+        other.config = {
+            name: copy.copy(value) if isinstance(value, list | dict) else value for name, value in self.config.items()
+        }
+        other.config.pop("OnBuild", None)
+        other._history = self._history
+        return other
+
+    # --- what is asked --------------------------------------------------------------------------
+
+    @property
+    def platform(self) -> Platform | None:
+        """The one that it says it is for; None: it does not say."""
+        system, architecture = self._document.get("os", ""), self._document.get("architecture", "")
+        if not system or not architecture:
+            return None
+        return Platform(system, architecture, self._document.get("variant", "")).normalised()
+
+    @property
+    def user(self) -> str:
+        """The user of its containers; empty: root."""
+        return str(self.config.get("User", ""))
+
+    @property
+    def working_directory(self) -> str:
+        """The working directory of its containers; may be empty."""
+        return str(self.config.get("WorkingDir", ""))
+
+    @property
+    def environment(self) -> list[str]:
+        """``NAME=value``."""
+        return list(self.config.get("Env") or ())
+
+    @property
+    def triggers(self) -> list[str]:
+        """What ONBUILD said."""
+        return list(self.config.get("OnBuild") or ())
+
+    @property
+    def shell(self) -> tuple[str, ...]:
+        """What runs commands that are texts."""
+        return tuple(self.config.get("Shell") or ()) or _DEFAULT_SHELL
+
+    @property
+    def has_shell(self) -> bool:
+        """Whether SHELL was used."""
+        return bool(self.config.get("Shell"))
+
+    # --- what is changed ------------------------------------------------------------------------
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a member of the container configuration; one that is empty goes."""
+        if value in ("", None):
+            self.config.pop(name, None)
+        else:
+            self.config[name] = value
+
+    def set_author(self, author: str) -> None:
+        """MAINTAINER."""
+        self._document["author"] = author
+
+    def set_environment(self, name: str, value: str) -> None:
+        """Set a variable, in its place if it is there."""
+        env: list[str] = self.config.setdefault("Env", [])
+        for position, line in enumerate(env):
+            if line.partition("=")[0] == name:
+                env[position] = f"{name}={value}"
+                return
+        env.append(f"{name}={value}")
+
+    def set_platform(self, platform: Platform) -> None:
+        """Say for which platform it is."""
+        same = (self._document.get("os"), self._document.get("architecture")) == (platform.os, platform.architecture)
+        self._document["os"], self._document["architecture"] = platform.os, platform.architecture
+        if platform.variant:
+            self._document["variant"] = platform.variant
+        elif not same:
+            self._document.pop("variant", None)
+        if not same:
+            self._document.pop("os.version", None)
+
+    def add_history(self, text: str, *, layer: bool, created: str | None) -> None:
+        """One more entry.
+
+        :param layer: whether there is a layer for it.
+        :param created: RFC 3339; None: not known yet.
+        """
+        entry: dict[str, Any] = {"created": created} if created else {}
+        entry |= {"created_by": text, "comment": _COMMENT}
+        if not layer:
+            entry["empty_layer"] = True
+        self._history = _Entry(entry, self._history)
+
+    def encoded(self) -> bytes:
+        """The configuration as JSON, without ``rootfs``; the same one always gives the same bytes."""
+        document = {**self._document, "config": self.config, "history": list(self._entries())[::-1]}
+        return msgspec.json.encode(document, order="sorted")
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
+        entry = self._history
+        while entry is not None:
+            yield entry.value
+            entry = entry.before
+
+
+def _without_nulls(data: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(data)
+    except msgspec.DecodeError as exc:
+        raise InvalidInput("failed to parse image config", cause=str(exc)) from exc
+    pending: list[Any] = [found]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            for name in [name for name, value in one.items() if value is None]:
+                del one[name]
+            pending += one.values()
+        elif isinstance(one, list):
+            pending += one
+    return dict(found)
