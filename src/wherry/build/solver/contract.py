@@ -1,0 +1,105 @@
+"""What the solver needs of the others: snapshots, and operations on files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from wherry.build.model.graph import Copy, FileOp
+from wherry.build.model.service import FileInfo
+from wherry.build.model.snapshot import Snapshot
+from wherry.layers.overlay_paths import OverlayMount
+from wherry.oci.platform import Platform
+
+__all__ = ["Draft", "Files", "Snapshots"]
+
+
+class Draft(Protocol):
+    """A layer that is being made, on top of a snapshot."""
+
+    @property
+    def overlay(self) -> OverlayMount:
+        """To be mounted; its target is ``/``."""
+        ...
+
+    async def commit(self) -> Snapshot:
+        """The writable directory becomes the topmost layer, as it is; nothing is copied."""
+        ...
+
+    async def discard(self) -> None:
+        """Remove it; safe to call at any time, does nothing after `commit`."""
+        ...
+
+
+class Snapshots(Protocol):
+    """Makes layers. Which of them stay, the cache says: `cache.contract.Layers`."""
+
+    async def draft(self, base: Snapshot) -> Draft:
+        """Begin a layer.
+
+        :raises OutOfSpace: the disk is full.
+        """
+        ...
+
+
+class Files(Protocol):
+    """Operations that need no container. All work happens in threads."""
+
+    async def execute(self, op: FileOp, inputs: Sequence[Snapshot], platform: Platform | None) -> tuple[Snapshot, ...]:
+        """Carry out a file operation; returns its outputs, in their order. Cancelled: nothing is left.
+
+        :raises NotFound: a source is missing: BuildKit's words, ``"/x": not found``.
+        """
+        ...
+
+    async def merge(self, inputs: Sequence[Snapshot]) -> Snapshot:
+        """Lay snapshots upon each other."""
+        ...
+
+    async def diff(self, lower: Snapshot, upper: Snapshot) -> Snapshot:
+        """What has to be laid on `lower` to have `upper`."""
+        ...
+
+    async def checksum(self, snapshot: Snapshot, copy: Copy) -> str:
+        """Of everything that a copy takes from its source, after wildcards, include and exclude patterns.
+
+        :raises NotFound: nothing is there: BuildKit's words, ``"/x": not found``.
+        """
+        ...
+
+    async def copy_out(self, snapshot: Snapshot, destination: Path) -> None:
+        """Copy all of a snapshot into an empty directory, which takes over the mode and owner of its root.
+
+        For the first content of a cache mount. Modes, owners, times, links and attributes stay as they are.
+        """
+        ...
+
+    async def read(self, snapshot: Snapshot, path: str, offset: int, length: int) -> bytes:
+        """A part of a file, `length` -1: to its end; symbolic links are followed, inside.
+
+        :raises NotFound: there is no such file.
+        :raises TooLarge: it is more than fits into a message.
+        """
+        ...
+
+    async def stat(self, snapshot: Snapshot, path: str) -> FileInfo:
+        """One file; symbolic links are followed, inside.
+
+        :raises NotFound: there is no such file.
+        """
+        ...
+
+    async def list_directory(self, snapshot: Snapshot, path: str, pattern: str) -> list[FileInfo]:
+        """The entries of a directory whose names fit a pattern of Go's ``filepath.Match``; empty: all.
+
+        :raises NotFound: there is no such directory.
+        """
+        ...
+
+    async def checksum_of(self, snapshot: Snapshot, path: str) -> str:
+        """Of a path and all below it, without following it out of the snapshot: of what a mount shows.
+
+        :raises NotFound: it is not there.
+        """
+        ...
