@@ -18,7 +18,7 @@ from wherry.engine.keeper.patience import in_time, trouble_with
 from wherry.engine.lifecycle.tasks import BackgroundTasks
 from wherry.engine.recovery import catch_up
 from wherry.engine.recovery.catch_up import CatchUp
-from wherry.engine.threads.thread_stream import pieces_of
+from wherry.content.thread_stream import pieces_of
 from wherry.errors import Unavailable
 from wherry.keeper.protocol import Message
 

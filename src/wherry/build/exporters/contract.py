@@ -11,6 +11,7 @@ from wherry.build.model.request import BuildRequest, Export, FrontResult
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import Snapshot
 from wherry.docker.reference import Reference
+from wherry.images.reference_counts import Lease
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor
 
@@ -89,11 +90,10 @@ class LayerBlob(Protocol):
 class Layers(Protocol):
     """Gives the blobs of snapshots."""
 
-    async def blobs(self, snapshot: Snapshot) -> Sequence[LayerBlob]:
+    async def blobs(self, snapshot: Snapshot, lease: Lease) -> Sequence[LayerBlob]:
         """The blobs of a snapshot's layers, one for each, bottom first: also for those that changed nothing.
 
-        They, and the unpacked layers of their chain IDs, stay as long as the snapshot is in use.
-
+        :param lease: keeps them, and the unpacked layers of their chain IDs.
         :raises OutOfSpace: the disk is full.
         """
         ...

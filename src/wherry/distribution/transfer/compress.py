@@ -23,12 +23,18 @@ from wherry.errors import CorruptData
 from wherry.images.blob_sources import Packed
 from wherry.oci.digest import Digest
 
-__all__ = ["Packing", "StoredBlob"]
+__all__ = ["INPUT", "Packing", "StoredBlob", "compressor"]
 
 _LEVEL: Final = 2
 _GZIP: Final = 31  # window bits: 15, and 16 for a gzip header
-_INPUT: Final = 1 << 20
+#: What a compressor has to be given at a time, so that the same layer gives the same bytes.
+INPUT: Final = 1 << 20
 _PIECE: Final = 512 << 10
+
+
+def compressor() -> isal_zlib.Compress:
+    """Makes gzip's format of what it is given in pieces of `INPUT` bytes: of the same bytes always the same."""
+    return isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
 
 
 class StoredBlob:
@@ -107,9 +113,9 @@ class Packing:
 
     def _pack(self) -> Packed:
         plain, packed = self._digest.hasher(), hashlib.sha256()
-        deflate = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
+        deflate = compressor()
         with disk_errors("read a blob"), self._blob.open("rb", buffering=0) as file:
-            while data := file.read(_INPUT):
+            while data := file.read(INPUT):
                 if self._given_up.is_set():
                     raise CancelledError
                 plain.update(data)

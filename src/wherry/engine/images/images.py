@@ -14,7 +14,7 @@ from wherry.engine.container.container import Container
 from wherry.engine.container.names import short
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.events import EventBus
-from wherry.engine.threads.thread_stream import pieces_of
+from wherry.content.thread_stream import pieces_of
 from wherry.errors import NotFound
 from wherry.images import disk_usage
 from wherry.images.image import Image
