@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from wherry.content.thread_stream import pieces_of
 from wherry.engine.keeper import patience
 from wherry.engine.keeper.firewall_custody import KeeperCustody
 from wherry.engine.keeper.patience import in_time, trouble_with
 from wherry.engine.lifecycle.tasks import BackgroundTasks
 from wherry.engine.recovery import catch_up
 from wherry.engine.recovery.catch_up import CatchUp
-from wherry.content.thread_stream import pieces_of
 from wherry.errors import Unavailable
 from wherry.keeper.protocol import Message
 

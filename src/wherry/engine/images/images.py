@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from wherry.content.thread_stream import pieces_of
 from wherry.docker.filters import Filters, check_prune
 from wherry.docker.reference import Reference
 from wherry.engine.container.container import Container
 from wherry.engine.container.names import short
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.events import EventBus
-from wherry.content.thread_stream import pieces_of
 from wherry.errors import NotFound
 from wherry.images import disk_usage
 from wherry.images.image import Image
