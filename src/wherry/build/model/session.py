@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from wherry.errors import NotFound
+from wherry.oci.digest import Digest
 
-__all__ = ["BuildSession", "Connection", "Credentials", "NoSession", "Selection"]
+__all__ = ["BuildSession", "ClientContent", "Connection", "Credentials", "NoSession", "Selection"]
 
 
 class Selection(Struct, frozen=True):
@@ -47,6 +48,25 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """End it, both ways."""
+        ...
+
+
+class ClientContent(Protocol):
+    """A store of blobs of the client's: an OCI layout, a directory with cache."""
+
+    async def size(self, digest: Digest) -> int | None:
+        """How many bytes a blob has; None where there is none."""
+        ...
+
+    def read(self, digest: Digest) -> AsyncIterator[bytes]:
+        """A blob's bytes, as the client has them: not verified.
+
+        :raises NotFound: there is none.
+        """
+        ...
+
+    async def write(self, digest: Digest, size: int, pieces: AsyncIterator[bytes]) -> None:
+        """Store a blob, unless it is there."""
         ...
 
 
@@ -105,6 +125,13 @@ class BuildSession(Protocol):
         """
         ...
 
+    def content(self, store: str) -> ClientContent:
+        """A store of blobs of the client's, by its name: ``local:…`` for cache, an OCI layout's, ``export``.
+
+        :raises NotFound: it offers none.
+        """
+        ...
+
     async def send_file(self, exporter: str, attributes: dict[str, str], pieces: AsyncIterator[bytes]) -> None:
         """Send an archive to the client; `exporter` is the number of the output.
 
@@ -150,6 +177,10 @@ class NoSession:
         """Nothing is there."""
         raise NotFound(f"no such upload: {url}")
         yield b""
+
+    def content(self, store: str) -> ClientContent:
+        """Nothing is there."""
+        raise NotFound(f"no content store of the client's: {store}")
 
     async def send_file(self, exporter: str, attributes: dict[str, str], pieces: AsyncIterator[bytes]) -> None:
         """Nobody takes it."""
