@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from wherry.database.disk_reserve import Reserve
 from wherry.docker.system import DiskUsage, SystemInfo, SystemVersion
+from wherry.engine.build.executor import StepExecutor
 from wherry.engine.container import directories
 from wherry.engine.container.database import ContainerDatabase
 from wherry.engine.container.events import ContainerEvents
@@ -67,6 +68,7 @@ class Engine:
     execs: Execs
     storage: DiskChecks
     networks: Networks
+    steps: StepExecutor
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -137,6 +139,10 @@ class Engine:
         self._tasks, self._container_events = BackgroundTasks(), ContainerEvents(self.events)
         self._starter = Starter(settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects)
         self.execs = Execs(settings, store, keeper, self._starter, self._container_events)
+        self.steps = StepExecutor(
+            settings=settings, keeper=keeper, starter=self._starter, attachments=self._attachments,
+            effects=self._effects, tasks=self._tasks,
+        )  # fmt: skip
         self._watches = Watches(
             store, self._container_events, self.execs, self._starter.cgroup_path, self.images.release
         )
@@ -150,12 +156,13 @@ class Engine:
             keeper,
             self._lifecycle,
             self._attachments,
+            steps=self.steps,
             data_root=settings.data_root,
             exec_root=settings.exec_root,
         )
         self._supervisor = KeeperSupervisor(
             keeper=keeper, containers=store, starter=self._starter, lifecycle=self._lifecycle, execs=self.execs,
-            watches=self._watches, reconciler=self._reconciler, tasks=self._tasks,
+            steps=self.steps,            watches=self._watches, reconciler=self._reconciler, tasks=self._tasks,
             deposit_firewall=self._controller.deposit_firewall,
         )  # fmt: skip
 
@@ -207,7 +214,8 @@ class Engine:
     # --- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Let go of everything. Containers and the keeper go on."""
+        """Let go of everything. Containers and the keeper go on; steps of builds end."""
+        await self.steps.close()
         self._supervisor.close()
         self._watches.close()
         await self.distribution.close()
@@ -231,6 +239,7 @@ class Engine:
         """
         left: Sequence[str] = ()
         if kill:
+            await self.steps.close()
             await self._lifecycle.stop_all(self.settings.shutdown_timeout)
             self._supervisor.close()
             await asyncio.to_thread(self._reconciler.end_left_alone)

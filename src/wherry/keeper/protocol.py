@@ -3,7 +3,7 @@
 ::
 
     wherryd                               keeper
-       |  {"op": "hello", "seq": 1, "protocol": 2}
+       |  {"op": "hello", "seq": 1, "protocol": 3}
        | ----------------------------------> |    first, and once
        |  {"re": 1, "processes": [...], "more": true} ...  {"re": 1, "processes": [...]}
        | <---------------------------------- |    in pages, so that no message is too large
@@ -40,10 +40,12 @@ from wherry.errors import (
     WherryError,
 )
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """What this version speaks."""
 HOLDS: Final = 2
 """The first one with ``hold``."""
+STEPS: Final = 3
+"""The first one with processes of the kind ``step``."""
 OLDEST: Final = 1
 """A daemon and a keeper that understand each other well enough for the keeper to be upgraded."""
 LARGEST: Final = 64 * 1024
@@ -99,7 +101,7 @@ def _is_name(value: object) -> bool:
 
 
 def _is_kind(value: object) -> bool:
-    return value in ("container", "exec")
+    return value in ("container", "exec", "step")
 
 
 def _is_size(value: object) -> bool:
@@ -200,10 +202,14 @@ def _check_process(op: str, fields: Mapping[str, object], fds: int) -> None:
             raise InvalidInput(f"{op!r}: a container needs a log")
         if fields["key"] != fields["container"]:
             raise InvalidInput(f"{op!r}: the key of a container is its ID")
+    if fields["kind"] == "step" and (fields["key"] != fields["container"] or fields.get("terminal", False)):
+        raise InvalidInput(f"{op!r}: a step is a container of its own, and has no terminal")
     if op == "launch":
-        has_own_streams = fields["kind"] == "exec" and not fields.get("terminal", False)
+        has_own_streams = fields["kind"] in ("exec", "step") and not fields.get("terminal", False)
         if (fds == 4) != has_own_streams:
-            raise InvalidInput("'launch': three stream descriptors belong to an exec without terminal, and only there")
+            raise InvalidInput(
+                "'launch': three stream descriptors belong to an exec without terminal or a step, and only there"
+            )
 
 
 # --------------------------------------------------------------------------------------------------------------- bytes

@@ -162,8 +162,8 @@ def test_hello_is_said_once() -> None:
 
 def test_another_protocol_is_refused_and_may_be_tried_again() -> None:
     side = KeeperSide()
-    with pytest.raises(Refused, match="speaks protocol 2, not 3"):
-        side.receive(said(op="hello", seq=1, protocol=3), [])
+    with pytest.raises(Refused, match="speaks protocol 3, not 4"):
+        side.receive(said(op="hello", seq=1, protocol=4), [])
     assert not side.greeted
     side.receive(said(op="hello", seq=2, protocol=1), [])
     assert side.greeted

@@ -26,7 +26,7 @@ from wherry.linux.fd import Fd
 from wherry.linux.files import unlock
 from wherry.network import etc_files
 
-__all__ = ["NAMES", "make", "path_of", "rewrite", "rewrite_all"]
+__all__ = ["NAMES", "make", "path_of", "rewrite", "rewrite_all", "write_new"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -50,11 +50,15 @@ async def make(container: Container, texts: Texts) -> None:
     :param texts: what stands in them, by name.
     :raises OSError: the disk is full, for one.
     """
-    await call_bounded(f"make /etc/hosts of {container.name}", lambda: _make(container.directory, texts))
+    await call_bounded(f"make /etc/hosts of {container.name}", lambda: write_new(container.directory, texts))
     container.hosts_written = texts["hosts"]
 
 
-def _make(directory: Path, texts: Texts) -> None:
+def write_new(directory: Path, texts: Texts) -> None:
+    """Make them in a container's directory: to be called in a thread.
+
+    :raises OSError: the disk is full, for one.
+    """
     for name, text in texts.items():
         path = directory / name
         _discard(path)

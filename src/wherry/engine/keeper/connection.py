@@ -145,7 +145,7 @@ class KeeperConnection:
         """An exit need not be remembered any longer."""
         await self.try_request("forget", key=key)
 
-    async def wait_for_exit(self, exit_code: asyncio.Future[int]) -> None:
+    async def wait_for_exit(self, exit_code: asyncio.Future[Any]) -> None:
         """Wait for an exit of which the keeper is about to tell.
 
         :raises Unavailable: it tells nothing, because it stands still.

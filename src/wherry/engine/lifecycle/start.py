@@ -130,7 +130,7 @@ class Starter:
         donor = joined_container(container.host.ipc_mode)
         if donor is None or any(point.target == "/dev/shm" for point in container.definition.mounts):
             return None
-        other = self._joined("ipc", donor)
+        other = self.joined("ipc", donor)
         check_shares_memory(other)
         if other.pidfd is None:
             raise Conflict(_NOT_RUNNING["ipc"].format(id=other.id))
@@ -150,7 +150,7 @@ class Starter:
             overlay = self._overlay(container)
             devices = await on_the_host(container)
         shared = None if memory is None else f"/proc/{os.getpid()}/fd/{memory.fileno()}"
-        return SpecContext(self._settings, overlay, self._joined, network, devices, shared)
+        return SpecContext(self._settings, overlay, self.joined, network, devices, shared)
 
     def _plan(self, container: Container, context: SpecContext) -> Plan:
         container.spec = build_spec(container, context)
@@ -159,11 +159,16 @@ class Starter:
     def spec_of(self, container: Container) -> Spec:
         """The specification by which a container runs; built again when another daemon started it."""
         if container.spec is None:
-            context = SpecContext(self._settings, self._overlay(container), self._joined)
+            context = SpecContext(self._settings, self._overlay(container), self.joined)
             container.spec = build_spec(container, context)
         return container.spec
 
-    def _joined(self, kind: str, ref: str) -> Container:
+    def joined(self, kind: str, ref: str) -> Container:
+        """The container whose namespace is to be joined.
+
+        :raises NotFound: there is none.
+        :raises Conflict: it does not run.
+        """
         other = self._containers.get(ref)
         if not other.state.is_alive:
             raise Conflict(_NOT_RUNNING[kind].format(id=other.id))

@@ -23,7 +23,8 @@ __all__ = ["DnsDirectory", "DnsEntry"]
 class DnsEntry:
     """The names and addresses of one owner on one network.
 
-    :param names: the names that resolve to it on the network; reverse look-ups return the first.
+    :param names: the names that resolve to it on the network; reverse look-ups return the first. None for an owner that
+        only asks.
     :param links: aliases that only this owner can use, and the names that they stand for.
     """
 
@@ -49,7 +50,8 @@ class _Table:
     def add(self, owner: str, entry: DnsEntry) -> None:
         for name in entry.names:
             self.names.setdefault(name.lower(), {})[owner] = entry.addresses
-        self.holders.update(dict.fromkeys(entry.addresses, entry.names[0]))
+        if entry.names:
+            self.holders.update(dict.fromkeys(entry.addresses, entry.names[0]))
 
     def remove(self, owner: str, entry: DnsEntry) -> None:
         for name in entry.names:

@@ -51,10 +51,21 @@ class EndpointEffects:
         self._dns: DnsServer | None = None  # made with the first network that has names
         self._rewriting: set[asyncio.Task[None]] = set()  # of others' files in /etc
         self._without_endpoint: dict[str, Network] = {}  # of running containers on ``host`` or ``none``
+        self._guests: dict[str, Container] = {}  # those that are in no table: steps of builds
 
     def check(self, host: HostConfig) -> None:
         """Check what a new container requests of its files in /etc. See `EtcTexts.check` for the errors."""
         self._files.check(host)
+
+    # --- guests -----------------------------------------------------------------------------------
+
+    def admit(self, guest: Container) -> None:
+        """A container that is in no table will have endpoints: it gets DNS, but no names, and nothing is published."""
+        self._guests[guest.id] = guest
+
+    def dismiss(self, guest: Container) -> None:
+        """It has no endpoints any more."""
+        self._guests.pop(guest.id, None)
 
     # --- names and events -------------------------------------------------------------------------
 
@@ -78,13 +89,16 @@ class EndpointEffects:
 
     def publish(self, container: Container, network: Network, action: str) -> None:
         """Publish a network event about a container: ``connect`` or ``disconnect``."""
+        if container.id in self._guests:
+            return
         attributes = {"container": container.id, "name": network.name, "type": network.driver}
         self._events.publish("network", action, network.id, attributes)
 
     def _dns_entry(self, container: Container, network: Network) -> DnsEntry:
         settings, endpoint = container.definition.networks[network.name], container.endpoints[network.name]
         links = tuple((alias, self._name_of(name)) for name, alias in parse_links(settings.links or []))
-        return DnsEntry(network, endpoint.addresses, tuple(dns_names(container, settings)), links)
+        names = () if container.id in self._guests else tuple(dns_names(container, settings))
+        return DnsEntry(network, endpoint.addresses, names, links)
 
     def _name_of(self, ref: str) -> str:
         """The name of the container that a link refers to by name or ID."""
@@ -210,5 +224,5 @@ class EndpointEffects:
         return [subnet.network for network in self._controller.list() for subnet in network.subnets]
 
     def _upstreams(self, owner: str) -> tuple[tuple[Upstream, ...], bool]:
-        container = self._containers.find(owner)
+        container = self._guests.get(owner) or self._containers.find(owner)
         return self._files.upstreams(container.host) if container is not None else ((), False)

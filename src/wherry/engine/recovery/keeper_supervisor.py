@@ -14,6 +14,7 @@ from wherry.keeper.protocol import PROTOCOL, Message
 from wherry.linux.fd import Fd
 
 if TYPE_CHECKING:
+    from wherry.engine.build.executor import StepExecutor
     from wherry.engine.container.container import Container
     from wherry.engine.container.store import ContainerStore
     from wherry.engine.keeper.connection import KeeperConnection
@@ -43,6 +44,7 @@ class KeeperSupervisor:
         starter: Starter,
         lifecycle: Lifecycle,
         execs: Execs,
+        steps: StepExecutor,
         watches: Watches,
         reconciler: Reconciler,
         tasks: BackgroundTasks,
@@ -53,6 +55,7 @@ class KeeperSupervisor:
         self._starter = starter
         self._lifecycle = lifecycle
         self._execs = execs
+        self._steps = steps
         self._watches = watches
         self._reconciler = reconciler
         self._tasks = tasks
@@ -118,6 +121,8 @@ class KeeperSupervisor:
             self._lifecycle.exited(container, fields)
         elif fields["kind"] == "exec":
             self._tasks.start(self._execs.exited(fields["key"], fields["status"]), "exec exit")
+        elif fields["kind"] == "step":
+            self._steps.exited(fields)
         else:
             self._tasks.start(self._keeper.forget(fields["key"]), "forget")
 
@@ -133,6 +138,7 @@ class KeeperSupervisor:
     # --- another keeper ---------------------------------------------------------------------------
 
     def _keeper_lost(self) -> None:
+        self._steps.keeper_lost()
         if self._closing:
             self._keeper.reconciled.set()  # waiting starts fail: there is no keeper
         else:

@@ -10,11 +10,13 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from wherry.docker import times
+from wherry.engine.build.executor import StepExecutor
 from wherry.engine.container import directories
 from wherry.engine.container.container import Container
 from wherry.engine.container.state import Status
@@ -48,6 +50,7 @@ class Reconciler:
         lifecycle: Lifecycle,
         attachments: Attachments,
         *,
+        steps: StepExecutor,
         data_root: Path,
         exec_root: Path,
     ) -> None:
@@ -56,6 +59,7 @@ class Reconciler:
         self._keeper = keeper
         self._lifecycle = lifecycle
         self._attachments = attachments
+        self._steps = steps
         self._left_alone: dict[str, int] = {}  # process IDs by keys
         self._data = data_root / "containers"
         self._run = exec_root / "containers"
@@ -81,7 +85,9 @@ class Reconciler:
                 self._leave_alone(orphan)
             elif orphan["key"] not in ended and not self._containers.has_row(orphan["key"]):
                 await self._keeper.forget(orphan["key"])
-        await asyncio.to_thread(self._remove_orphans)
+        steps = {entry["key"]: entry for entry in processes if entry["kind"] == "step"}
+        await self._end_steps(steps)
+        await asyncio.to_thread(self._remove_orphans, steps)
         self._log_orphans()
 
     async def _reconcile_one(self, container: Container, entry: dict[str, Any] | None) -> None:
@@ -119,6 +125,13 @@ class Reconciler:
         if container.state.status is Status.RESTARTING:
             self._lifecycle.resume_restart(container)
 
+    async def _end_steps(self, steps: dict[str, dict[str, Any]]) -> None:
+        """Builds end with their daemon."""
+        await asyncio.gather(*(self._steps.end_left_over(key) for key in steps))
+        for entry in steps.values():
+            if entry.get("exited"):  # of the others the keeper is about to tell
+                self._steps.exited(entry)
+
     def _leave_alone(self, entry: dict[str, Any]) -> None:
         """A container runs that the database does not have, or not in words that are understood.
 
@@ -137,10 +150,13 @@ class Reconciler:
         for key in self._left_alone:
             remove_cgroup(f"{self._starter.cgroup_parent}/{key}")
 
-    def _remove_orphans(self) -> None:
-        """What containers that are not in the database had while they ran, and their cgroups."""
+    def _remove_orphans(self, steps: Collection[str]) -> None:
+        """What containers that are not in the database had while they ran, and their cgroups.
+
+        :param steps: keys of build steps, whose directories go when the keeper has told of their ends.
+        """
         for name in os.listdir(self._run) if self._run.is_dir() else []:
-            if not self._containers.has_row(name) and name not in self._left_alone:
+            if not self._containers.has_row(name) and name not in self._left_alone and name not in steps:
                 remove_cgroup(f"{self._starter.cgroup_parent}/{name}")
                 directories.remove_tree(self._run / name)
 

@@ -25,6 +25,7 @@ class SpecContext:
         ``network``) and the name; raises unless it runs.
     :param network: the network namespace that was prepared for it; None: a new, empty one.
     :param devices: what was found at the paths of the devices that it names.
+    :param volatile: its root need not be on the disk when it ends: whoever keeps what it wrote sees to that.
     :param shared_memory: where the runtime finds the /dev/shm of the container whose IPC namespace it joins, a detached
         mount: ``/proc/<this process>/fd/<n>``.
     """
@@ -35,6 +36,7 @@ class SpecContext:
     network: str | None = None
     devices: HostDevices = field(default_factory=HostDevices)
     shared_memory: str | None = None
+    volatile: bool = False
 
 
 def cgroup_path(container: Container, settings: Settings) -> str:

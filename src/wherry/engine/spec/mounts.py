@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from wherry.docker.network_mode import joined_container
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from wherry.engine.spec.context import SpecContext
     from wherry.layers.overlay_paths import OverlayMount
 
-__all__ = ["check_shares_memory", "mounts", "root_propagation"]
+__all__ = ["check_shares_memory", "mounts", "overlay_mount", "root_propagation"]
 
 _NOEXEC: Final = ("nosuid", "noexec", "nodev")
 
@@ -29,7 +31,7 @@ def mounts(container: Container, context: SpecContext) -> tuple[Mount, ...]:
     ]
     wanted += [_own_directory(target) for target in volume_targets(container.config) if target not in taken]
     return (
-        *map(_overlay, context.overlay),
+        *(overlay_mount(part, volatile=context.volatile) for part in context.overlay),
         *(mount for mount in _system_mounts(container, context) if not _is_replaced(mount.destination, taken)),
         *sorted(wanted, key=lambda mount: mount.destination.count("/")),
         *(mount for mount in _generated_files(container, context) if mount.destination not in taken),
@@ -51,10 +53,25 @@ def _is_replaced(destination: str, taken: set[str]) -> bool:
 _OVERLAY_OPTIONS: Final = ("redirect_dir=nofollow", "metacopy=off", "index=off")
 
 
-def _overlay(part: OverlayMount) -> Mount:
-    lower = (f"lowerdir+={directory}" for directory in part.lower)
-    options = (*lower, f"upperdir={part.upper}", f"workdir={part.work}", *_OVERLAY_OPTIONS)
-    return Mount(destination=part.target, type="overlay", source="overlay", options=options)
+def overlay_mount(part: OverlayMount, *further: str, volatile: bool = False) -> Mount:
+    """An overlay as a mount of a specification; without a writable directory where it has none.
+
+    :param further: more options.
+    :param volatile: spares the kernel the writing of everything to the disk at its end (Linux 5.10).
+    """
+    options = [f"lowerdir+={directory}" for directory in part.lower]
+    if part.upper:
+        options += [f"upperdir={part.upper}", f"workdir={part.work}"]
+        options += ["volatile"] if volatile and _knows_volatile() else []
+    return Mount(
+        destination=part.target, type="overlay", source="overlay", options=(*options, *_OVERLAY_OPTIONS, *further)
+    )
+
+
+@cache
+def _knows_volatile() -> bool:
+    major, _, rest = os.uname().release.partition(".")
+    return (int(major), int(rest.partition(".")[0])) >= (5, 10)
 
 
 def _system_mounts(container: Container, context: SpecContext) -> list[Mount]:

@@ -1,0 +1,322 @@
+"""The executor: a step of a build is a container's start, by the same plan, keeper and warm child as ``run``.
+
+The differences: it is in no table; its output goes through pipes of ours, to whoever takes it, and nowhere else; it
+never outlives this process (after ``kill -9`` the next daemon ends it, `wherry.engine.recovery.reconcile`), nor the
+keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from wherry.build.model.executor import StepResult
+from wherry.build.model.progress import Cost
+from wherry.content.durable import disk_errors, remove_tree
+from wherry.engine.build import remains
+from wherry.engine.build.emulation import explained
+from wherry.engine.build.guest import environment, guest_of
+from wherry.engine.build.mounting import Mounts, make_mounts
+from wherry.engine.build.output import OutputPipes
+from wherry.engine.container import etc_files
+from wherry.engine.lifecycle.start import plan_memfd
+from wherry.engine.spec.build import build_spec
+from wherry.engine.spec.context import SpecContext, cgroup_path
+from wherry.engine.spec.devices import HostDevices
+from wherry.engine.spec.host_sources import on_the_host
+from wherry.engine.threads.bounded_call import call_bounded
+from wherry.errors import Conflict, Unavailable, WherryError
+from wherry.linux.fd import Fd
+from wherry.runtime.compile.spec import compile_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from wherry.build.model.executor import Output, Step
+    from wherry.engine.container.container import Container
+    from wherry.engine.keeper.connection import KeeperConnection
+    from wherry.engine.lifecycle.start import Starter
+    from wherry.engine.lifecycle.tasks import BackgroundTasks
+    from wherry.engine.network.attachments import Attachments
+    from wherry.engine.network.endpoint_effects import EndpointEffects
+    from wherry.engine.settings import Settings
+    from wherry.runtime.plan import Plan
+
+__all__ = ["StepExecutor"]
+
+_log: Final = logging.getLogger(__name__)
+_PATIENCE: Final = 30.0  # seconds for preparations, which wait for the disk, and perhaps for a server
+_END_PATIENCE: Final = 60.0  # seconds that a step's processes get to end once they are killed
+
+
+@dataclass(eq=False)
+class _Run:
+    """One step, from its beginning to its end."""
+
+    step: Step
+    container: Container
+    cgroup: str
+    pipes: OutputPipes
+    mounts: Mounts | None = None
+    pidfd: Fd | None = None
+    root: Fd | None = None
+    launched: bool = False
+    unwanted: bool = False
+    forwarding: asyncio.Task[None] | None = None
+    exited: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def end(self) -> None:
+        """Nobody wants it any more: kill what runs, and give its output to nobody."""
+        self.unwanted = True
+        if self.pidfd is not None and not self.pidfd.closed:
+            remains.kill(self.pidfd)
+        if self.forwarding is not None:
+            self.forwarding.cancel()
+
+    def check_wanted(self) -> None:
+        """Go no further with a step that nobody wants."""
+        if self.unwanted:
+            raise Unavailable("the step was cancelled")
+
+
+class StepExecutor:
+    """Implements `wherry.build.model.executor.Executor`; used from the event loop's thread.
+
+    :param starter: of containers.
+    :param attachments: creates and removes the endpoints of containers.
+    :param effects: has the contents of their files in /etc.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        keeper: KeeperConnection,
+        starter: Starter,
+        attachments: Attachments,
+        effects: EndpointEffects,
+        tasks: BackgroundTasks,
+    ) -> None:
+        self._settings = settings
+        self._keeper = keeper
+        self._starter = starter
+        self._attachments = attachments
+        self._effects = effects
+        self._tasks = tasks
+        self._runs: dict[str, _Run] = {}
+        self._carrying_out: set[asyncio.Task[StepResult]] = set()
+        self._closed = False
+
+    async def run(self, step: Step, output: Output) -> StepResult:
+        """Run a step to its end; see `wherry.build.model.executor.Executor`."""
+        if self._closed:
+            raise Unavailable("the daemon ends")
+        if step.id in self._runs:
+            raise Conflict(f"a step {step.id} is running")
+        run = self._new(step)
+        self._runs[step.id] = run
+        work = asyncio.create_task(self._carry_out(run, output))
+        self._carrying_out.add(work)
+        work.add_done_callback(self._carrying_out.discard)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await _ended(run, work)
+            raise
+
+    def _new(self, step: Step) -> _Run:
+        container = guest_of(
+            step, self._directory(step.id), self._run_directory(step.id), self._keeper.try_request,
+            default_network=self._attachments.default,
+        )  # fmt: skip
+        return _Run(step, container, cgroup_path(container, self._settings), OutputPipes())
+
+    def _directory(self, identifier: str) -> Path:
+        """For its files in /etc: emptied at the next start, like all that is unfinished."""
+        return self._settings.data_root / "tmp" / f"step-{identifier}"
+
+    async def _carry_out(self, run: _Run, output: Output) -> StepResult:
+        """The whole of it; never cancelled, but hurried by `_Run.end`."""
+        try:
+            await self._begin(run)
+            report = await self._follow(run, output)
+        except WherryError as error:
+            await self._finish(run)
+            explanation = explained(error, run.step.platform)
+            if explanation is error:
+                raise
+            raise explanation from error
+        except BaseException:
+            await self._finish(run)
+            raise
+        cost = await self._finish(run)
+        return StepResult(report["status"], bool(report.get("oom")), cost)
+
+    # --- the start --------------------------------------------------------------------------------
+
+    async def _begin(self, run: _Run) -> None:
+        await self._keeper.reconciled.wait()
+        self._effects.admit(run.container)
+        attachment = await self._attachments.attach(run.container)
+        run.container.definition.config = attachment.config
+        run.check_wanted()
+        texts = self._effects.texts(run.container)
+        with disk_errors("prepare the step's files"):
+            what = f"prepare the step {run.step.id[:12]}"
+            run.mounts = await call_bounded(
+                what, partial(_prepare, run.step, run.container.directory, texts), _PATIENCE
+            )
+            devices = await on_the_host(run.container)
+        run.check_wanted()
+        try:
+            await self._launch(run, self._plan(run, run.mounts, attachment.namespace, devices))
+        finally:
+            run.mounts.close()
+            run.pipes.close_theirs()
+
+    def _plan(self, run: _Run, mounts: Mounts, network: str | None, devices: HostDevices) -> Plan:
+        run.container.definition.mounts += mounts.points
+        context = SpecContext(self._settings, [mounts.root], self._starter.joined, network, devices, volatile=True)
+        spec = build_spec(run.container, context)
+        assert spec.process is not None
+        process = msgspec.structs.replace(spec.process, env=environment(run.step))
+        return compile_spec(msgspec.structs.replace(spec, process=process), container_id=run.step.id)
+
+    async def _launch(self, run: _Run, plan: Plan) -> None:
+        run.launched = True
+        with plan_memfd(run.step.id, plan) as descriptor, Fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) as null:
+            streams = [null.fileno(), *(fd.fileno() for fd in run.pipes.theirs)]
+            message = await self._keeper.request(
+                "launch", [descriptor.fileno(), *streams],
+                key=run.step.id, container=run.step.id, kind="step", terminal=False,
+            )  # fmt: skip
+        owned = [Fd(fd) for fd in message.fds]
+        run.root = owned.pop() if message.fields.get("root") else None
+        run.pidfd = owned[0]
+
+    # --- while it runs ----------------------------------------------------------------------------
+
+    async def _follow(self, run: _Run, output: Output) -> dict[str, Any]:
+        """Forward its output until it has exited, and what it has left in its pipes."""
+        run.forwarding = asyncio.create_task(run.pipes.forward(output))
+        if run.unwanted:
+            run.end()
+        first: list[asyncio.Future[Any]] = [run.forwarding, run.exited]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if run.forwarding.done() and not run.forwarding.cancelled() and (error := run.forwarding.exception()):
+            raise error
+        if run.unwanted and run.pidfd is not None:
+            remains.kill(run.pidfd)
+            await self._keeper.wait_for_exit(run.exited)
+        report = await run.exited
+        run.pipes.has_ended()
+        await asyncio.wait([run.forwarding])
+        if not run.forwarding.cancelled():
+            run.forwarding.result()
+        return report
+
+    def exited(self, fields: Mapping[str, Any]) -> None:
+        """The keeper reports the exit of a step."""
+        run = self._runs.get(fields["key"])
+        if run is None:
+            self._tasks.start(self._forget_left_over(fields["key"]), "forget a build step")
+        elif not run.exited.done():
+            run.exited.set_result(dict(fields))
+
+    async def end_left_over(self, identifier: str) -> None:
+        """A step runs, or has run, that an earlier daemon has begun: nobody wants its result any more."""
+        what = f"end the step {identifier[:12]} that was left over"
+        try:
+            await call_bounded(what, partial(remains.end_left_over, self._run_directory(identifier)), _END_PATIENCE)
+        except (WherryError, OSError) as error:
+            _log.warning("a build step is left over step=%s error=%s", identifier, error)
+
+    async def _forget_left_over(self, identifier: str) -> None:
+        await self._keeper.forget(identifier)
+        await asyncio.to_thread(remove_tree, self._run_directory(identifier))
+
+    def _run_directory(self, identifier: str) -> Path:
+        return self._settings.exec_root / "containers" / identifier
+
+    def keeper_lost(self) -> None:
+        """The keeper has ended: of steps that run nobody will tell how they end. They fail, and are ended."""
+        for run in self._runs.values():
+            if run.launched and not run.exited.done():
+                run.exited.set_exception(Unavailable("the keeper ended while the step ran", hint="build again"))
+                run.exited.exception()  # somebody will ask for it, or it is of no interest any more
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def _finish(self, run: _Run) -> Cost:
+        """See that nothing runs and nothing is mounted; what else there is of it goes in the background."""
+        if run.forwarding is not None:
+            run.forwarding.cancel()
+        run.pipes.close()
+        pidfd, root, run.pidfd, run.root = run.pidfd, run.root, None, None
+        try:
+            if not run.launched:
+                return Cost()
+            end = partial(remains.end_processes, pidfd, root, run.cgroup, _work_of(run.step))
+            return await call_bounded(f"end the step {run.step.id[:12]}", end, _END_PATIENCE)
+        finally:
+            self._runs.pop(run.step.id, None)
+            self._tasks.start(self._clean_up(run), "clean up a build step", run.container)
+
+    async def _clean_up(self, run: _Run) -> None:
+        await self._attachments.release(run.container)
+        self._effects.dismiss(run.container)
+        try:
+            await call_bounded(
+                f"remove what is left of the step {run.step.id[:12]}", partial(_remove_remains, run), _END_PATIENCE
+            )
+        except WherryError as error:
+            _log.warning("something is left of a build step step=%s error=%s", run.step.id, error)
+        if run.launched:
+            await self._keeper.forget(run.step.id)
+
+    async def close(self) -> None:
+        """End all steps, and wait until nothing is left of them; no more are run."""
+        self._closed = True
+        for run in self._runs.values():
+            run.end()
+        if self._carrying_out:
+            await asyncio.wait(self._carrying_out)
+
+
+def _prepare(step: Step, directory: Path, texts: Mapping[str, str]) -> Mounts:
+    """In a thread: what the step is going to see of the disk."""
+    directory.mkdir(mode=0o700)
+    etc_files.write_new(directory, texts)
+    return make_mounts(step, directory)
+
+
+def _remove_remains(run: _Run) -> None:
+    """In a thread."""
+    if run.launched:
+        remains.remove_group(run.cgroup)
+        remove_tree(run.container.run_directory)
+    remove_tree(run.container.directory)
+
+
+def _work_of(step: Step) -> list[str]:
+    overlays = [step.root, *(mount.overlay for mount in step.mounts if mount.overlay is not None)]
+    return [overlay.work for overlay in overlays if overlay.upper]
+
+
+async def _ended(run: _Run, work: asyncio.Task[StepResult]) -> None:
+    """End a step, and wait until it has ended, whoever is impatient."""
+    while not work.done():
+        run.end()
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            continue
+    if not work.cancelled():
+        work.exception()  # it does not matter any more how it ended

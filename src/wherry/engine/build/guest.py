@@ -1,0 +1,96 @@
+"""A step becomes a container: in memory only, in no table, and without a log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from wherry.build.model.graph import NetworkMode, SecurityMode
+from wherry.docker.container_requests import ContainerConfig, HostConfig, Ulimit
+from wherry.docker.network_mode import HOST, NONE, joined_container
+from wherry.docker.networks import EndpointSettings
+from wherry.engine.container.container import Container, Definition
+from wherry.engine.container.log import ContainerLog
+from wherry.engine.container.state import State
+from wherry.engine.create.mounts import mount_points
+from wherry.engine.create.validate import validate_create
+from wherry.engine.spec.process import DEFAULT_PATH
+from wherry.errors import Unsupported
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wherry.build.model.executor import Step
+    from wherry.engine.container.log import AskKeeper
+
+__all__ = ["environment", "guest_of"]
+
+_HOST_NAME: Final = "buildkitsandbox"  # BuildKit's
+_NAMED: Final = "network:"
+
+
+def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *, default_network: str) -> Container:
+    """A container that is a step. Its mounts are those of the host that it names; the others come when they are made.
+
+    :param directory: for its files in /etc.
+    :param run_directory: the keeper's, for it.
+    :param default_network: the engine's.
+    :raises InvalidInput: the step asks for what cannot be, in Docker's words.
+    :raises Unsupported: it asks for a device.
+    """
+    op = step.op
+    if op.devices:
+        raise Unsupported(f'the device "{op.devices[0]}" cannot be used in a build: CDI devices are not supported yet')
+    network = _network_of(op.network, default_network)
+    shared = joined_container(network) is not None
+    host = replace(
+        _limited(step),
+        binds=list(op.binds),
+        network_mode=network,
+        privileged=op.security == SecurityMode.INSECURE,
+        readonly_rootfs=step.readonly,
+        cgroup_parent=op.cgroup_parent or None,
+        shm_size=op.shm_size or None,
+        ulimits=[Ulimit(limit.name, limit.soft, limit.hard) for limit in op.ulimits],
+        extra_hosts=[f"{entry.host}:{entry.ip}" for entry in op.extra_hosts],
+        init=False,
+    )
+    config = ContainerConfig(
+        hostname=None if shared else op.hostname or _HOST_NAME, user=op.user, working_dir=op.cwd, env=list(step.env)
+    )
+    validate_create(config, host)
+    definition = Definition(
+        id=step.id, created="", image="", image_id="", argv=list(op.args), config=config, host=host,
+        mounts=mount_points(host), networks={} if shared else {network: EndpointSettings()},
+    )  # fmt: skip
+    log = ContainerLog(directory / "log", ask)
+    return Container(f"build-{step.id[:12]}", definition, State(), directory, run_directory, log)
+
+
+def _network_of(mode: str, default: str) -> str:
+    if mode == NetworkMode.DEFAULT:
+        return default
+    if mode in (NetworkMode.HOST, NetworkMode.NONE):
+        return {NetworkMode.HOST: HOST, NetworkMode.NONE: NONE}[NetworkMode(mode)]
+    return mode.removeprefix(_NAMED)
+
+
+def _limited(step: Step) -> HostConfig:
+    limits = step.limits
+    return HostConfig(
+        memory=limits.memory or None,
+        memory_swap=limits.memory_swap or None,
+        cpu_shares=limits.cpu_shares or None,
+        cpu_period=limits.cpu_period or None,
+        cpu_quota=limits.cpu_quota or None,
+        cpuset_cpus=limits.cpuset_cpus or None,
+        cpuset_mems=limits.cpuset_mems or None,
+    )
+
+
+def environment(step: Step) -> tuple[str, ...]:
+    """A step's environment: what it says itself, and a search path where it says none (as BuildKit)."""
+    if any(entry.startswith("PATH=") for entry in step.env):
+        return step.env
+    return (f"PATH={DEFAULT_PATH}", *step.env)

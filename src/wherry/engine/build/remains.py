@@ -1,0 +1,104 @@
+"""What a step leaves in the kernel and on the disk when its program has ended, and how that goes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from wherry.build.model.progress import Cost
+from wherry.content.durable import remove_tree
+from wherry.errors import SystemFault, WherryError
+from wherry.keeper.process import described_in, pidfd_of
+from wherry.linux.fd import Fd
+from wherry.linux.process import pidfd_send_signal
+from wherry.runtime import cgroups
+
+__all__ = ["end_left_over", "end_processes", "kill", "remove_group"]
+
+_log: Final = logging.getLogger(__name__)
+_PATIENCE: Final = 15_000  # milliseconds that a killed process gets to end
+
+
+def kill(pidfd: Fd) -> None:
+    """Kill a step's first process, and the kernel all others of its PID namespace with it."""
+    with suppress(WherryError):  # it has just ended
+        pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
+
+
+def end_processes(pidfd: Fd | None, root: Fd | None, cgroup: str, work: Iterable[str]) -> Cost:
+    """See that nothing of a step runs and nothing of it is mounted; what it took. To be called in a thread.
+
+    :param pidfd: of its first process, and `root` the mount of its root; both are closed.
+    :param cgroup: where it is in the hierarchies.
+    :param work: the work directories of its overlays; what the kernel has in there goes, they stay.
+    :raises SystemFault: a process that was killed does not end.
+    """
+    group = cgroups.open(cgroup)
+    try:
+        if pidfd is not None:
+            kill(pidfd)
+            _await_end(pidfd)
+        if group.exists():
+            group.kill_all()
+        return _cost(group)
+    finally:
+        for fd in (pidfd, root):
+            if fd is not None:
+                fd.close()
+        _empty(work)
+
+
+def _await_end(pidfd: Fd) -> None:
+    poll = select.poll()
+    poll.register(pidfd.fileno(), select.POLLIN)
+    if not poll.poll(_PATIENCE):
+        raise SystemFault("a process of a build step was killed, and does not end: it waits in the kernel")
+
+
+def _cost(group: cgroups.Cgroup) -> Cost:
+    try:
+        found = group.statistics()
+    except (WherryError, OSError):
+        return Cost()
+    written = [count.value for count in found.io_bytes if count.operation.lower() == "write"]
+    return Cost(found.cpu.usage or None, found.memory.maximum or None, sum(written) if written else None)
+
+
+def remove_group(cgroup: str) -> None:
+    """Remove a step's cgroup; to be called in a thread."""
+    try:
+        cgroups.open(cgroup).destroy()
+    except (WherryError, OSError) as error:
+        _log.warning("cannot remove the cgroup of a build step path=%s error=%s", cgroup, error)
+
+
+def _empty(work: Iterable[str]) -> None:
+    """Overlayfs writes there that the upper directory may be incomplete, and would not mount it again."""
+    for path in work:
+        with suppress(FileNotFoundError):
+            for name in os.listdir(path):
+                remove_tree(Path(path, name))
+
+
+def end_left_over(run_directory: Path) -> None:
+    """End a step that an earlier daemon has begun, and remove its cgroup; to be called in a thread.
+
+    :param run_directory: the keeper's, for it; it stays.
+    """
+    for described in described_in(str(run_directory)):
+        pidfd = pidfd_of(described)
+        if pidfd is not None:
+            with pidfd:
+                kill(pidfd)
+                _await_end(pidfd)
+        if described.cgroup is not None:
+            group = cgroups.open(described.cgroup)
+            if group.exists():
+                group.kill_all()
+                remove_group(described.cgroup)
