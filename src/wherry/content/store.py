@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from wherry.content.durable import disk_errors, publish, replace_file, temporary_name, write_all
+from wherry.content.durable import disk_errors, publish, replace_file, sync_directory, temporary_name, write_all
 from wherry.errors import CorruptData, InvalidInput, NotFound, TooLarge
 from wherry.oci.codec import encode
 from wherry.oci.digest import Digest
@@ -14,7 +14,7 @@ from wherry.oci.manifest import Descriptor, Index
 from wherry.oci.media_types import OCI_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -177,6 +177,15 @@ class ContentStore:
                 self._adopt(fd, path, digest)
             finally:
                 os.close(fd)
+
+    def adopt_synced(self, files: Mapping[Digest, Path]) -> None:
+        """Make files blobs whose bytes are on disk already; one sync makes all their names durable."""
+        with disk_errors("store a blob"):
+            for digest, path in files.items():
+                self.path(digest).parent.mkdir(exist_ok=True)
+                path.rename(self.path(digest))
+            for directory in {self.path(digest).parent for digest in files}:
+                sync_directory(directory)
 
     def put(self, data: bytes) -> Digest:
         """Store a small blob."""

@@ -132,7 +132,30 @@ def _make_version_1(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: Final = (Migration(1, "the tables of the first versions", _make_version_1),)
+# A layer that the builder keeps; see `wherry.build.snapshots.rows`. A number is never given twice (AUTOINCREMENT): what
+# is remembered of one must not come to mean another.
+_BUILD_LAYERS: Final = """
+CREATE TABLE IF NOT EXISTS build_layers (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    size INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    unsynced_since TEXT NOT NULL,
+    diff_id TEXT,
+    blob TEXT,
+    blob_size INTEGER,
+    media_type TEXT,
+    seal TEXT
+)"""
+
+
+def _add_build_layers(connection: sqlite3.Connection) -> None:
+    connection.execute(_BUILD_LAYERS)
+
+
+MIGRATIONS: Final = (
+    Migration(1, "the tables of the first versions", _make_version_1),
+    Migration(2, "layers of the builder", _add_build_layers),
+)
 
 
 def check_version(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -23,7 +23,7 @@ from wherry.database.database import Database, understanding
 from wherry.docker.reference import Reference
 from wherry.errors import CorruptData, InvalidInput, NotFound, OutOfSpace
 from wherry.images.image import Image
-from wherry.images.reference_counts import ReferenceCounts, Target, blob, layer
+from wherry.images.reference_counts import BUILD_OWNER, ReferenceCounts, Target, blob, layer
 from wherry.layers.store import LayerStore
 from wherry.oci.digest import Digest, chain_id_of
 from wherry.oci.image_config import parse_config
@@ -324,7 +324,8 @@ class Catalog:
                         self._references.add(connection, str(name), [blob(name.digest)])
             known = {image.id for image in self.everything()} | {str(name) for name in self._names}
             for owner in counted - known - self._unreadable:
-                self._references.drop(connection, owner)
+                if not owner.startswith(BUILD_OWNER):
+                    self._references.drop(connection, owner)
 
     def write_index(self) -> None:
         """Bring ``index.json`` of the content store in step with the names; it is there for other programs only.

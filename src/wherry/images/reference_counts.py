@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from sqlite3 import Connection
+from typing import Final
 
 from wherry.content.durable import remove_tree
 from wherry.content.store import ContentStore
@@ -22,7 +23,10 @@ from wherry.database.database import Database
 from wherry.layers.store import LayerStore
 from wherry.oci.digest import Digest
 
-__all__ = ["Lease", "ReferenceCounts", "Target", "blob", "layer"]
+__all__ = ["BUILD_OWNER", "Lease", "ReferenceCounts", "Target", "blob", "layer"]
+
+#: What the owners begin with that are layers of the build cache, by their number; others are images and names.
+BUILD_OWNER: Final = "build:"
 
 
 #: ``("blob", digest)`` or ``("layer", chain ID)``.
@@ -84,8 +88,22 @@ class ReferenceCounts:
         connection.executemany("DELETE FROM refs WHERE owner = ? AND target = ?", rows)
         return dropped
 
+    def keep(self, owner: str, targets: Iterable[Target]) -> None:
+        """Add references of an owner that has no row of its own to be written with them."""
+        with self._database.transaction() as connection:
+            self.add(connection, owner, targets)
+
+    def let_go(self, owners: Iterable[str]) -> int:
+        """Delete all references of such owners, and remove what nothing needs any more.
+
+        :return: the bytes that this gave back.
+        """
+        with self._database.transaction() as connection:
+            dropped = [target for owner in owners for target in self.drop(connection, owner)]
+        return self.delete_unreferenced(dropped)
+
     def owners(self) -> set[str]:
-        """All images, and names with a digest, that have references."""
+        """All images, names with a digest, and layers of the build cache, that have references."""
         return {row[0] for row in self._database.rows("SELECT DISTINCT owner FROM refs")}
 
     def count(self, target: Target) -> int:

@@ -11,6 +11,7 @@ from wherry.layers import whiteouts
 from wherry.layers.overlay_view import MergedEntry
 from wherry.layers.tar import writer
 from wherry.layers.tar.entry import Entry, Kind, shown
+from wherry.layers.tree_digest import crc32
 
 __all__ = ["Packer"]
 
@@ -26,11 +27,15 @@ class Packer:
 
     :param write: takes the archive's bytes, piece by piece.
     :param longest: how many bytes a name may have.
+    :param sums: takes the CRC-32 of the files that are packed, by their inode numbers; for `tree_digest`.
     """
 
-    def __init__(self, write: Callable[[bytes], object], longest: int = _MAX_NAME) -> None:
+    def __init__(
+        self, write: Callable[[bytes], object], longest: int = _MAX_NAME, sums: dict[int, int] | None = None
+    ) -> None:
         self._write = write
         self._longest = longest
+        self._sums = sums
         self._links: dict[tuple[int, int], bytes] = {}
 
     def add(self, path: bytes, found: MergedEntry, directory: int) -> None:
@@ -84,13 +89,18 @@ class Packer:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(name, flags, dir_fd=directory)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 raise SystemFault(f"{shown(entry.name)} is no file any more")
             self._write(writer.header(entry))
-            left = entry.size
+            left, total = entry.size, 0
             while left and (piece := os.read(fd, min(left, _READ))):
                 self._write(piece)
                 left -= len(piece)
+                if self._sums is not None:
+                    total = crc32(piece, total)
+            if self._sums is not None and not left:
+                self._sums[status.st_ino] = total
         finally:
             os.close(fd)
         while left:

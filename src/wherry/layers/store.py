@@ -3,6 +3,9 @@
 A layer exists when its row does. The directory is complete and synced before: it is unpacked under ``tmp/``, synced,
 moved to ``layers/<n>``, and then the row is committed, *the point of no return*. A directory without a row is an
 orphan, left by a crash.
+
+The builder has directories among these as well, of layers without a digest yet; their rows are in ``build_layers``
+(`wherry.build.snapshots.store`). Such a layer is made an ordinary one where it lies (`adopt`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from sqlite3 import Connection
+from typing import BinaryIO, Final, NamedTuple
 
 from wherry.content.durable import disk_errors, publish, remove_tree, sync_directory, temporary_name
 from wherry.database.database import Database, understanding
@@ -32,9 +36,13 @@ from wherry.oci.digest import Digest, chain_id_of
 #: The directory that stands for "no layer", as an overlay needs one below. Numbers of layers begin at 1.
 EMPTY_LAYER: Final = "0"
 _INSERT: Final = "INSERT INTO layers (number, chain_id, diff_id, parent, size, created) VALUES (?, ?, ?, ?, ?, ?)"
+_LAST: Final = (
+    "SELECT MAX((SELECT COALESCE(MAX(number), 0) FROM layers), "
+    "(SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'build_layers'))"
+)
 _MOUNTPOINTS: Final = "m"  # what the name of a chain's mount points adds to its top layer's
 
-__all__ = ["EMPTY_LAYER", "Layer", "LayerStore"]
+__all__ = ["EMPTY_LAYER", "Adoption", "Layer", "LayerStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,20 @@ class Layer:
     diff_id: Digest
     parent: Digest | None
     size: int
+
+
+class Adoption(NamedTuple):
+    """A placed directory that is to become an ordinary layer; it is whole, and synced.
+
+    :param seal: its tree digest.
+    """
+
+    number: int
+    chain_id: Digest
+    diff_id: Digest
+    parent: Digest | None
+    size: int
+    seal: str
 
 
 class LayerStore:
@@ -111,8 +133,9 @@ class LayerStore:
     def directories(self) -> dict[str, str]:
         """The kind of each directory below `root`, by name; others are orphans."""
         layers = {str(layer.number): "layers" for layer in self}
+        building = {str(number): "build cache" for number in self._building()}
         mountpoints = {name + _MOUNTPOINTS: "places to mount on" for name in [EMPTY_LAYER, *layers]}
-        return {EMPTY_LAYER: "layers", **layers, **mountpoints}
+        return {EMPTY_LAYER: "layers", **building, **layers, **mountpoints}
 
     def mountpoints(self, top: Digest | None) -> Path:
         """The directory with the mount points that a chain lacks as a container's root; made at first use.
@@ -229,7 +252,8 @@ class LayerStore:
 
     def orphans(self) -> list[str]:
         """Names of orphans below `root`: directories without a row, after a crash or a damaged database."""
-        numbers = [str(row[0]) for row in self._database.rows("SELECT number FROM layers")]
+        rows = self._database.rows("SELECT number FROM layers")
+        numbers = [*(str(row[0]) for row in rows), *map(str, self._building())]
         known = {name + kind for name in (EMPTY_LAYER, *numbers) for kind in ("", _MOUNTPOINTS)}
         return [name for name in self._entries() if name not in known]
 
@@ -270,6 +294,68 @@ class LayerStore:
             self._layers[chain_id] = layer
         return layer
 
+    # --- the builder's ----------------------------------------------------------------------------
+
+    def place(self, staged: Path, record: Callable[[int], object]) -> int:
+        """Give a tree of the builder's its number and its place; nothing is synced.
+
+        :param record: writes the row in ``build_layers``; called with the number.
+        :return: the number; never one that was given before.
+        """
+        with self._lock:
+            number = self._free_number()
+            path = self.root / str(number)
+            with disk_errors("store a layer"):
+                staged.rename(path)
+            try:
+                record(number)
+            except BaseException:
+                with suppress(OSError):
+                    path.rename(staged)
+                raise
+        return number
+
+    def adopt(self, wanted: Sequence[Adoption], also: Callable[[Connection], object]) -> list[Layer]:
+        """Make placed trees ordinary layers where they are, all in one transaction; the lowest first.
+
+        A chain ID that exists already stays what it is.
+
+        :param also: called inside the transaction.
+        """
+        with self._lock:
+            new: dict[Digest, tuple[Layer, str]] = {}
+            for one in wanted:
+                if one.chain_id not in self._layers:
+                    layer = Layer(one.number, one.chain_id, one.diff_id, one.parent, one.size)
+                    new.setdefault(one.chain_id, (layer, one.seal))
+            with self._database.transaction() as connection:
+                for layer, seal in new.values():
+                    values = (layer.number, layer.chain_id, layer.diff_id, layer.parent, layer.size, time.time_ns())
+                    connection.execute(_INSERT, [value and str(value) for value in values])
+                    connection.execute("REPLACE INTO seals (number, seal) VALUES (?, ?)", (layer.number, seal))
+                also(connection)
+            self._layers |= {chain_id: layer for chain_id, (layer, _) in new.items()}
+            return [self._layers[one.chain_id] for one in wanted]
+
+    def numbered(self, number: int) -> Layer | None:
+        """The ordinary layer that has a number."""
+        return next((layer for layer in self if layer.number == number), None)
+
+    def displace(self, number: int) -> Path | None:
+        """Take a tree of the builder's, which has no row any more, out of its place.
+
+        :return: where it is now, for `remove_tree`; None where there is none, or it is an ordinary layer by now.
+        """
+        with self._lock:
+            if self.numbered(number) is not None:
+                return None
+            return self._set_aside(self.root / str(number))
+
+    def _building(self) -> list[int]:
+        return [row[0] for row in self._database.rows("SELECT number FROM build_layers")]
+
+    # --- tree digests -----------------------------------------------------------------------------
+
     def tree_digest_of(self, layer: Layer) -> str | None:
         """The tree digest from when the layer was unpacked; None where an earlier version unpacked it."""
         rows = self._database.rows("SELECT seal FROM seals WHERE number = ?", (layer.number,))
@@ -306,7 +392,7 @@ class LayerStore:
 
     def _free_number(self) -> int:
         """The next free layer number; numbers of existing directories, orphans included, are taken."""
-        [[last]] = self._database.rows("SELECT COALESCE(MAX(number), 0) FROM layers")
+        [[last]] = self._database.rows(_LAST)
         names = [name.removesuffix(_MOUNTPOINTS) for name in self._entries()]
         return 1 + max([int(last), *(int(name) for name in names if name.isdecimal())])
 
