@@ -10,6 +10,7 @@ from typing import Final
 
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput
+from wherry.images.checks import writable_name
 from wherry.layers.compression import Compression
 from wherry.oci.platform import Platform
 
@@ -145,9 +146,9 @@ def image_options(
     :param compression: of layers that are not compressed yet, where no option says it.
     :raises InvalidInput: one makes no sense, or two contradict each other.
     """
-    push = boolean(attributes, "push", False)
+    push, by_digest = boolean(attributes, "push", False), boolean(attributes, "push-by-digest", False)
     found = ImageOptions(
-        names=_names(attributes.get("name", ""), metadata),
+        names=_names(attributes.get("name", ""), metadata, by_digest=push and by_digest),
         compression=_compression(attributes, Compression.GZIP if push and compression is None else compression),
         oci_types=boolean(attributes, "oci-mediatypes", True),
         oci_artifact=boolean(attributes, "oci-artifact", False),
@@ -156,7 +157,7 @@ def image_options(
         layers=_policy(attributes.get("layers", "")),
         annotations=_annotations(attributes, metadata),
         push=push,
-        push_by_digest=boolean(attributes, "push-by-digest", False),
+        push_by_digest=push and by_digest,
         insecure=boolean(attributes, "registry.insecure", False),
         store=boolean(attributes, "store", True),
         name_canonical=boolean(attributes, "name-canonical", False),
@@ -180,13 +181,19 @@ def _check(options: ImageOptions) -> None:
         raise InvalidInput('cannot export annotations with "oci-mediatypes=false"')
 
 
-def _names(text: str, metadata: Mapping[str, bytes]) -> tuple[Reference, ...]:
+def _names(text: str, metadata: Mapping[str, bytes], *, by_digest: bool) -> tuple[Reference, ...]:
     if text == "*":
         text = metadata.get("image.name", b"").decode(errors="replace")
     names = [name for name in text.split(",") if name]
     if len(names) > _MAX_NAMES:
         raise InvalidInput(f"an image cannot have more than {_MAX_NAMES} names at once")
-    return tuple(dict.fromkeys(Reference.parse(name).with_default_tag() for name in names))
+    if not by_digest:
+        return tuple(dict.fromkeys(map(writable_name, names)))
+    found = [Reference.parse(name) for name in names]
+    for name in found:
+        if name.tag:
+            raise InvalidInput(f"can't push tagged ref {name.familiar} by digest")
+    return tuple(dict.fromkeys(Reference(name.domain, name.path) for name in found))
 
 
 def _compression(attributes: Mapping[str, str], default: Compression | None) -> CompressionOptions:

@@ -1,0 +1,234 @@
+"""The assembly of an image: a product's snapshots become layers, configurations, manifests and an index, all stored.
+
+Nothing here names an image or sends it anywhere: the exporters do that, with what is assembled and leased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from wherry.build.exporters.contract import LayerBlob, Layers, Product
+from wherry.build.exporters.documents import Document, attestation, config_document, index, manifest, platform_json
+from wherry.build.exporters.image_config import BuiltLayer, base_of, complete
+from wherry.build.exporters.layer_blobs import EMPTY_DIFF_ID, LayerForms
+from wherry.build.exporters.layer_shape import ImageLayer, first_squashed, shaped
+from wherry.build.exporters.options import ImageOptions, epoch_of
+from wherry.build.exporters.steps import step
+from wherry.build.exporters.worker import Check, Worker
+from wherry.build.model.request import Ref
+from wherry.build.model.snapshot import Snapshot
+from wherry.errors import InvalidInput
+from wherry.images.reference_counts import Lease
+from wherry.images.store import ImageStore
+from wherry.oci.codec import decode
+from wherry.oci.digest import Digest
+from wherry.oci.manifest import Descriptor
+from wherry.oci.platform import Platform
+
+__all__ = ["Assembler", "Assembly", "Attester", "BuiltImage", "Statements", "platform_of"]
+
+#: Gives the statements about an image: the type of each one's predicate, and its JSON.
+Statements = Callable[["BuiltImage"], Awaitable[Sequence[tuple[str, bytes]]]]
+
+
+class Attester(Protocol):
+    """Knows what is to be stated about a product."""
+
+    def __call__(self, product: Product, *, inline: bool) -> Statements | None:
+        """How to make the statements about each image; None: nothing is to be said.
+
+        :param inline: whether those are wanted that are only for images with nothing else beside them.
+        :raises InvalidInput: what the client wants stated makes no sense.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """The image for one platform.
+
+    :param key: of the ref.
+    :param layers: as the manifest lists them; those of steps that changed nothing are left out.
+    :param snapshot: without these, too.
+    """
+
+    key: str
+    platform: Platform
+    diff_ids: tuple[Digest, ...]
+    layers: tuple[Descriptor, ...]
+    config: Document
+    manifest: Document
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """All of an export.
+
+    :param attached: manifests of statements, and the blobs of each.
+    :param index: lists all manifests; None: there is one, and nothing beside it.
+    """
+
+    images: tuple[BuiltImage, ...]
+    attached: tuple[tuple[Document, Sequence[Document]], ...]
+    index: Document | None
+
+    @property
+    def top(self) -> Descriptor:
+        """What the client is told of."""
+        return (self.index or self.images[0].manifest).descriptor
+
+    @property
+    def documents(self) -> list[Descriptor]:
+        """Manifests, and the index last."""
+        found = [image.manifest for image in self.images] + [document for document, _ in self.attached]
+        return [one.descriptor for one in [*found, *([self.index] if self.index else [])]]
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        """What the manifests list, each once."""
+        found = [one for image in self.images for one in (*image.layers, image.config.descriptor)]
+        found += [blob.descriptor for _, blobs in self.attached for blob in blobs]
+        return list({one.digest: one for one in found}.values())
+
+
+class Assembler:
+    """Assembles images. To be used on one event loop.
+
+    :param layers: gives snapshots' blobs.
+    """
+
+    def __init__(self, store: ImageStore, layers: Layers, worker: Worker) -> None:
+        self.store: Final = store
+        self.layers: Final = layers
+        self.worker: Final = worker
+
+    async def assemble(
+        self, product: Product, options: ImageOptions, lease: Lease, statements: Statements | None = None
+    ) -> Assembly:
+        """Make all of an image, stored and leased.
+
+        :param statements: None: nothing is said about it.
+        :raises InvalidInput: an option, or the configuration, makes no sense.
+        :raises OutOfSpace: the disk is full.
+        """
+        refs = product.result.refs
+        if not refs:
+            raise InvalidInput("the build has no result to make an image of")
+        self._check(product, options, attests=statements is not None)
+        images = []
+        with step(product, "exporting layers"):
+            for key, ref in refs.items():
+                images.append(await self._image(product, options, lease, key, ref))
+        attached = []
+        for image in images if statements else ():
+            assert statements is not None
+            found = await statements(image)
+            if found:
+                attached.append(attestation(image.manifest.descriptor, found, artifact=options.oci_artifact))
+        top = self._index(options, images, attached) if attached or "" not in refs else None
+        if top is None and (options.annotations.index or options.annotations.index_descriptor):
+            raise InvalidInput("index annotations not supported for single platform export")
+        assembly = Assembly(tuple(images), tuple(attached), top)
+        await self.worker.run(partial(self._write, assembly, lease))
+        for document in assembly.documents:
+            with step(product, f"exporting manifest {document.digest}"):
+                pass
+        return assembly
+
+    @staticmethod
+    def _check(product: Product, options: ImageOptions, *, attests: bool) -> None:
+        if attests and not options.oci_types:
+            raise InvalidInput('cannot export attestations with "oci-mediatypes=false"')
+        refs = product.result.refs
+        known = {str(Platform.parse(key)) if key else str(platform_of(key, ref)) for key, ref in refs.items()}
+        for platform in options.annotations.platforms - known:
+            raise InvalidInput(f"invalid annotation: no platform {platform} found in source")
+
+    @staticmethod
+    def _index(
+        options: ImageOptions, images: Sequence[BuiltImage], attached: Sequence[tuple[Document, Sequence[Document]]]
+    ) -> Document:
+        listed = [image.manifest.descriptor for image in images] + [document.descriptor for document, _ in attached]
+        found = index(listed, options.annotations.index, oci=options.oci_types)
+        return found.listed(annotations=options.annotations.index_descriptor)
+
+    def _write(self, assembly: Assembly, lease: Lease, check: Check) -> None:
+        """Store all documents; the layers are there."""
+        documents = [one for image in assembly.images for one in (image.config, image.manifest)]
+        documents += [one for document, blobs in assembly.attached for one in (*blobs, document)]
+        documents += [assembly.index] if assembly.index else []
+        lease.blob(*(one.descriptor.digest for one in documents))
+        for one in documents:
+            check()
+            self.store.content.put(one.data)
+
+    # --- one platform -----------------------------------------------------------------------------
+
+    async def _image(self, product: Product, options: ImageOptions, lease: Lease, key: str, ref: Ref) -> BuiltImage:
+        platform, base = platform_of(key, ref), base_of(ref.base_config)
+        snapshot = product.snapshots.get(key, Snapshot())
+        epoch = options.epoch if options.epoch is not None else epoch_of({}, product.result.metadata, key)
+        blobs = await self.layers.blobs(snapshot, lease)
+        of_base = base.layers_in([blob.diff_id for blob in blobs])
+        kept = [number for number, blob in enumerate(blobs) if number < of_base or blob.diff_id != EMPTY_DIFF_ID]
+        paths = [layer.path for layer in snapshot.layers]
+        full = [_image_layer(blobs[number], paths[number], number < of_base) for number in kept]
+
+        def work(check: Check) -> list[ImageLayer]:
+            forms = LayerForms(self.store.content, self.store.blob_sources, lease, check)
+            return shaped(full, options, epoch, forms)
+
+        layers = await self.worker.run(work)
+        descriptors = tuple(layer.blob for layer in layers)
+        cache = product.inline_cache(key, [one.digest for one in descriptors]) if product.inline_cache else None
+        steps = _steps(blobs, kept[: first_squashed(options.layers, full)] + kept[-1:], layers)
+        data = complete(ref.config, steps, base=base, platform=platform, epoch=epoch, inline_cache=cache)
+        config = config_document(data, oci=options.oci_types)
+        name = str(platform.normalised())
+        found = manifest(config, descriptors, options.annotations.of_manifest(name), oci=options.oci_types)
+        listed = found.listed(annotations=options.annotations.of_descriptor(name), platform=platform_json(platform))
+        whole = Snapshot(tuple(snapshot.layers[number] for number in kept))
+        diff_ids = tuple(layer.diff_id for layer in layers)
+        return BuiltImage(key, platform, diff_ids, descriptors, config, listed, whole)
+
+
+def _image_layer(blob: LayerBlob, directory: str, of_base: bool) -> ImageLayer:
+    return ImageLayer(blob.diff_id, Descriptor(blob.media_type, blob.digest, blob.size), directory, of_base)
+
+
+def _steps(blobs: Sequence[LayerBlob], present: Sequence[int], layers: Sequence[ImageLayer]) -> list[BuiltLayer]:
+    """What each of a snapshot's layers means for the history.
+
+    :param present: the numbers of those that stand for a layer of the image each.
+    """
+    found = [BuiltLayer(blob.diff_id, blob.created, is_empty=True) for blob in blobs]
+    for number, layer in zip(dict.fromkeys(present), layers, strict=True):
+        found[number] = BuiltLayer(layer.diff_id, blobs[number].created)
+    return found
+
+
+def platform_of(key: str, ref: Ref) -> Platform:
+    """What a ref's image runs on: as its key says, or its configuration, or else as this machine does.
+
+    :raises InvalidInput: the configuration is none.
+    """
+    if key:
+        return Platform.parse(key)
+    found = decode(ref.config, _Platform, "image configuration") if ref.config else _Platform()
+    if not found.os or not found.architecture:
+        return Platform.host()
+    return Platform(found.os, found.architecture, found.variant)
+
+
+class _Platform(Struct):
+    """The part of an image's configuration that says what it runs on."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
