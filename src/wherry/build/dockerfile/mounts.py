@@ -14,7 +14,7 @@ from wherry.build.dockerfile.suggestions import did_you_mean
 from wherry.docker.units import parse_size
 from wherry.errors import InvalidInput
 
-__all__ = ["Mount", "MountType", "check_mounts", "run_mounts"]
+__all__ = ["Mount", "MountType", "check_mount", "run_mounts"]
 
 
 class MountType(StrEnum):
@@ -66,16 +66,15 @@ _TEXTS: Final = {
 _FLAGS: Final = ("readonly", "ro", "readwrite", "rw", "required")  #: those that may stand without a value
 
 
-def check_mounts(values: tuple[str, ...]) -> None:
-    """What can be said of ``--mount`` flags before variables are known.
+def check_mount(value: str) -> None:
+    """What can be said of a ``--mount`` before variables are known.
 
-    :raises InvalidInput: they are wrong whatever the variables are.
+    :raises InvalidInput: it is wrong whatever the variables are.
     """
-    for value in values:
-        for field in _fields(value):
-            key, _, word = field.partition("=")
-            if key.lower() == "from" and "$" in word[:-1]:
-                raise InvalidInput("'from' doesn't support variable expansion, define alias stage instead")
+    for field in _fields(value):
+        key, _, word = field.partition("=")
+        if key.lower() == "from" and "$" in word[:-1]:
+            raise InvalidInput("'from' doesn't support variable expansion, define alias stage instead")
 
 
 def run_mounts(run: Run, expand: Expand) -> tuple[Mount, ...]:
