@@ -26,7 +26,7 @@ def excerpt(file: str, source: bytes, ranges: Sequence[SourceRange]) -> str:
     first, last = min(start for start, _ in spans), max(end for _, end in spans)
     if not 1 <= first <= len(lines):
         return ""
-    start, end = _with_surroundings(first, min(last, len(lines)), len(lines))
+    start, end = _with_context(first, min(last, len(lines)), len(lines))
     text = f"{file}:{first}\n{_RULE}"
     for number in range(start, min(end, start + LINES_LIMIT - 1) + 1):
         mark = ">>>" if any(low <= number <= high for low, high in spans) else "   "
@@ -34,7 +34,7 @@ def excerpt(file: str, source: bytes, ranges: Sequence[SourceRange]) -> str:
     return text + _RULE
 
 
-def _with_surroundings(start: int, end: int, count: int) -> tuple[int, int]:
+def _with_context(start: int, end: int, count: int) -> tuple[int, int]:
     """Up to two lines before and behind several, more around a single one."""
     room = 4 if start == end else 2
     while room > 0:
