@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from wherry.build.model.snapshot import SnapshotLayer
+from wherry.build.model.snapshot import Snapshot
 
 __all__ = ["Layers"]
 
 
 class Layers(Protocol):
-    """Layers on disk, by number."""
+    """Layers on disk, by number: `snapshots.SnapshotStore`. All of it may wait for the disk."""
 
-    def layer(self, number: int) -> SnapshotLayer | None:
-        """A layer by its number; None where it is gone or not whole."""
+    def snapshot(self, numbers: Sequence[int]) -> Snapshot | None:
+        """A snapshot of layers that were remembered; None where one is gone."""
         ...
 
-    async def remove(self, numbers: Sequence[int]) -> None:
-        """The cache does not need these layers any more: delete those which no image has."""
+    def hold(self, snapshot: Snapshot) -> None:
+        """Use a snapshot: its layers stay until as many `release`."""
         ...
 
-    async def size(self, number: int) -> int:
-        """Bytes that it takes on disk; 0 where it is gone."""
+    def release(self, snapshot: Snapshot) -> None:
+        """Use it no longer."""
         ...
 
-    def is_of_an_image(self, number: int) -> bool:
-        """Whether an image has it as well."""
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep the layers of images in it, whatever becomes of the images."""
+        ...
+
+    def size(self, number: int) -> int:
+        """Bytes of a layer.
+
+        :raises NotFound: there is no such layer.
+        """
+        ...
+
+    def is_shared(self, number: int) -> bool:
+        """Whether an image has the layer as well."""
+        ...
+
+    def remove(self, numbers: Iterable[int]) -> int:
+        """The cache does not need these layers any more; those in use go when they are released."""
+        ...
+
+    def retain(self, numbers: Iterable[int]) -> int:
+        """The cache needs these layers, and no others."""
         ...

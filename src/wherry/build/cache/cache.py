@@ -1,0 +1,334 @@
+"""The cache of one data root: records, directories, and what of them goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from wherry.build.cache.contract import Layers
+from wherry.build.cache.directories import DirectoryRow, KeptDirectories
+from wherry.build.cache.filters import fits_any
+from wherry.build.cache.memory import Memory
+from wherry.build.cache.policy import CacheLimits, Disk, keep_bytes
+from wherry.build.cache.records import Record, Records, new_id
+from wherry.build.cache.threads import Threads
+from wherry.build.model.service import CacheRecord, PruneOptions
+from wherry.build.model.snapshot import Snapshot
+from wherry.database.database import Database
+from wherry.errors import NotFound, WherryError
+
+__all__ = ["BuildCache", "Held"]
+
+_log: Final = logging.getLogger(__name__)
+_KEYS: Final = 100_000
+"""Fast keys that are remembered."""
+_INTERNAL: Final = ("internal", "frontend")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A record in use, and its snapshot; to be given to `BuildCache.release` once."""
+
+    record: Record
+    snapshot: Snapshot
+
+
+class BuildCache:
+    """All that is kept between builds. To be used from the event loop's thread.
+
+    :param root: the builder's directory; kept directories are below it.
+    :param tmp: for what is being deleted, on the same file system.
+    :param database: not a durable connection.
+    :param disk: what the file system of `root` has.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        tmp: Path,
+        database: Database,
+        layers: Layers,
+        threads: Threads,
+        *,
+        disk: Callable[[], Disk] | None = None,
+    ) -> None:
+        self.records: Final = Records(database)
+        self.memory: Final = Memory(database)
+        self.directories: Final = KeptDirectories(root / "directories", tmp, database, threads)
+        self._layers = layers
+        self._threads = threads
+        self._disk = disk or (lambda: _disk_of(root))
+        self._writing: asyncio.Task[None] | None = None
+        self._pruning = asyncio.Lock()
+
+    def load(self) -> None:
+        """Make rows and disk agree. To be called in a thread, after the snapshots', before anything else."""
+        self.directories.load()
+        lost = [record for record in self.records.load() if self._layers.snapshot(record.layers) is None]
+        for record in lost:
+            self.records.take_out(record, is_lost=True)
+        self.records.delete([record.id for record in lost])
+        self._layers.retain(self.records.layers())
+        self.records.forget_keys(_KEYS)
+
+    async def close(self) -> None:
+        """Write what waits."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        await self._threads.run(self.records.flush)
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def find(self, identity: str, output: int = 0) -> Held | None:
+        """A result that is there, and is in use from now on."""
+        record = self.records.find(identity, output)
+        if record is None:
+            return None
+        snapshot = self._layers.snapshot(record.layers)
+        if snapshot is None:
+            return None
+        held = self._hold(record, snapshot)
+        if held is not None:
+            self.records.touch(record.id)
+            self._write_soon()
+        return held
+
+    def has(self, identity: str, output: int = 0) -> bool:
+        """Whether there is a result."""
+        record = self.records.find(identity, output)
+        return record is not None and self._layers.snapshot(record.layers) is not None
+
+    def _hold(self, record: Record, snapshot: Snapshot) -> Held | None:
+        try:
+            self._layers.hold(snapshot)
+        except NotFound:  # it has gone in this moment
+            return None
+        self.records.hold(record.id)
+        return Held(record, snapshot)
+
+    async def release(self, helds: Iterable[Held]) -> None:
+        """Some results are not in use any more."""
+        some = list(helds)
+        for held in some:
+            self.records.release(held.record.id)
+        if some:
+            await self._threads.finish(self._release, [held.snapshot for held in some])
+
+    def _release(self, snapshots: Sequence[Snapshot]) -> None:
+        for snapshot in snapshots:
+            self._layers.release(snapshot)
+
+    def add(
+        self,
+        identity: str,
+        snapshot: Snapshot,
+        *,
+        output: int = 0,
+        kind: str = "regular",
+        description: str = "",
+        parents: Sequence[str] = (),
+    ) -> Held:
+        """Add a result whose layers are whole, and kept (`Layers.keep`); it is in use from now on.
+
+        Where there is one already, that one is given, and the layers of the new one may go.
+
+        :raises NotFound: a layer is gone.
+        """
+        before = self.find(identity, output)
+        if before is not None:
+            return before
+        now = time.time_ns()
+        record = Record(
+            id=new_id(),
+            identity=identity,
+            output=output,
+            kind=kind,
+            description=description,
+            layers=tuple(layer.number for layer in snapshot.layers),
+            parents=tuple(dict.fromkeys(parents)),
+            created=now,
+            last_used=now,
+        )
+        held = self._hold(record, snapshot)
+        if held is None:
+            raise NotFound("a layer of a build's result has gone")
+        self.records.add(record)
+        self._write_soon()
+        return held
+
+    def remove_unless_recorded(self, snapshot: Snapshot) -> None:
+        """Remove layers of a snapshot that became no result. To be called in a thread."""
+        self._layers.remove([one.number for one in snapshot.layers if not self.records.has_layer(one.number)])
+
+    def link(self, fast_key: str, identity: str) -> None:
+        """A fast key leads to an identity from now on."""
+        self.records.link(fast_key, identity)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write(), name="wherry-build-cache")
+
+    async def _write(self) -> None:
+        while self.records.has_unwritten:
+            try:
+                await self._threads.run(self.records.flush)
+            except WherryError as error:
+                _log.warning("the build cache cannot be written; it is tried again with the next step: %s", error)
+                return
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    async def usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
+        """The entries that fit one of some filters."""
+        fits = fits_any(filters)
+        return [entry for entry in (await self._entries()).values() if fits(entry)]
+
+    async def _entries(self) -> dict[str, CacheRecord]:
+        await self._threads.run(self.records.flush)
+        entries = await self._threads.run(self._measured)
+        for row in self.directories.rows():
+            size = await self.directories.measure(row)
+            entries[row.id] = self._directory_entry(row, size)
+        return entries
+
+    def _measured(self) -> dict[str, CacheRecord]:
+        """The records as entries. A layer counts where it appears first; runs in a thread."""
+        records = {record.id: record for record in self.records.all()}
+        entries = {}
+        for record in records.values():
+            below = {number for parent in record.parents if parent in records for number in records[parent].layers}
+            own = [number for number in record.layers if number not in below]
+            size = record.size
+            if size is None:
+                size = sum(self._size(number) for number in own)
+                self.records.set_size(record.id, size)
+            shared = bool(record.layers) and self._layers.is_shared(record.layers[-1])
+            entries[record.id] = _entry(record, size, shared=shared, in_use=self.records.is_held(record.id))
+        return entries
+
+    def _by_id(self) -> dict[str, Record]:
+        return {record.id: record for record in self.records.all()}
+
+    def _size(self, number: int) -> int:
+        try:
+            return self._layers.size(number)
+        except NotFound:
+            return 0
+
+    def _directory_entry(self, row: DirectoryRow, size: int) -> CacheRecord:
+        return CacheRecord(
+            id=row.id,
+            kind=row.kind,
+            description=row.description,
+            mutable=True,
+            in_use=self.directories.in_use(row.number),
+            size=size,
+            created=row.created,
+            last_used=row.last_used,
+            usage_count=row.uses,
+        )
+
+    # --- pruning ----------------------------------------------------------------------------------
+
+    async def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:
+        """Remove entries that are not in use, the least recently used first; yields each one that went.
+
+        An entry that others lie upon goes after these.
+
+        :raises InvalidInput: a filter is wrong.
+        """
+        fits = fits_any(options.filters)
+        async with self._pruning:
+            entries = await self._entries()
+            records = await self._threads.run(self._by_id)
+            total = sum(entry.size for entry in entries.values() if not entry.shared)
+            keep = keep_bytes(total, await self._threads.run(self._disk), options)
+            directories = {row.id: row for row in self.directories.rows()}
+            for entry in _removable(entries, options, fits, self.records.is_held):
+                if keep is not None and total <= keep:
+                    return
+                if entry.id in directories:
+                    went = await self.directories.remove(directories[entry.id].number)
+                else:
+                    went = entry.id in records and await self._remove(records[entry.id])
+                if went:
+                    total -= entry.size if not entry.shared else 0
+                    yield entry
+
+    async def _remove(self, record: Record) -> bool:
+        """Remove a record, and the layers that no other one has."""
+        free = self.records.take_out(record)
+        if free is None:
+            return False
+        await self._threads.run(self._remove_rows, record, free)
+        return True
+
+    def _remove_rows(self, record: Record, layers: Sequence[int]) -> None:
+        self.records.delete([record.id])
+        self._layers.remove(layers)
+
+    async def collect(self, limits: CacheLimits) -> int:
+        """Prune by the policies; returns how many bytes that gave back."""
+        freed = 0
+        for options in limits.policies(await self._threads.run(self._disk)):
+            async for entry in self.prune(options):
+                freed += entry.size
+        return freed
+
+
+def _disk_of(path: Path) -> Disk:
+    found = os.statvfs(path)
+    return Disk(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def _entry(record: Record, size: int, *, shared: bool, in_use: bool) -> CacheRecord:
+    return CacheRecord(
+        id=record.id,
+        kind=record.kind,
+        parents=record.parents,
+        description=record.description,
+        in_use=in_use,
+        shared=shared,
+        size=size,
+        created=record.created,
+        last_used=record.last_used,
+        usage_count=record.uses,
+    )
+
+
+def _removable(
+    entries: Mapping[str, CacheRecord],
+    options: PruneOptions,
+    fits: Callable[[CacheRecord], bool],
+    is_held: Callable[[str], bool],
+) -> Sequence[CacheRecord]:
+    """What may go, in the order in which it goes: the least recently used first, and children before their parents."""
+    cutoff = time.time_ns() - options.keep_duration
+    children = Counter(parent for entry in entries.values() for parent in entry.parents)
+    chosen: list[CacheRecord] = []
+    ready = [entry for entry in entries.values() if not children[entry.id]]
+    while ready:
+        ready.sort(key=lambda entry: (entry.last_used or 0, entry.usage_count), reverse=True)
+        entry = ready.pop()
+        if not _may_go(entry, options, cutoff) or is_held(entry.id) or not fits(entry):
+            continue  # and so its parents stay as well
+        chosen.append(entry)
+        for parent in entry.parents:
+            children[parent] -= 1
+            if not children[parent] and parent in entries:
+                ready.append(entries[parent])
+    return chosen
+
+
+def _may_go(entry: CacheRecord, options: PruneOptions, cutoff: int) -> bool:
+    if entry.in_use or (options.keep_duration and (entry.last_used or 0) > cutoff):
+        return False
+    return options.all or not (entry.shared or entry.kind in _INTERNAL)

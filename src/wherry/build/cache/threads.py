@@ -1,0 +1,57 @@
+"""Work that waits for the disk, in threads of the builder's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+__all__ = ["Threads", "finished"]
+
+T = TypeVar("T")
+
+
+class Threads:
+    """A few threads.
+
+    :param most: at a time; further work waits.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._pool: Final = ThreadPoolExecutor(most, "wherry-build")
+
+    async def run(self, work: Callable[..., T], *arguments: Any, undo: Callable[[T], object] | None = None) -> T:
+        """Do something short in a thread. Being cancelled waits for its end.
+
+        :param undo: called in a thread with what it gave, where that is not wanted any more.
+        """
+        running = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*arguments))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await finished(running)
+            if undo is not None and not running.cancelled() and running.exception() is None:
+                await finished(asyncio.get_running_loop().run_in_executor(self._pool, undo, running.result()))
+            raise
+
+    async def finish(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Clean up in a thread, whoever is being cancelled meanwhile. `work` raises nothing that matters."""
+        await finished(asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*arguments)))
+
+    def close(self) -> None:
+        """End them, after what they do."""
+        self._pool.shutdown(wait=True)
+
+
+async def finished(future: asyncio.Future[Any]) -> None:
+    """Wait for the end of something, also while being cancelled again and again; what it gave does not matter.
+
+    A cancellation that came meanwhile is taken note of by whoever called: it is being cancelled already.
+    """
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    if not future.cancelled():
+        future.exception()  # it is looked at, so that asyncio does not complain
