@@ -152,9 +152,60 @@ def _add_build_layers(connection: sqlite3.Connection) -> None:
     connection.execute(_BUILD_LAYERS)
 
 
+# The build cache and the builds of the past; see `wherry.build.cache` and `wherry.build.history`.
+_BUILD_CACHE: Final = (
+    """
+CREATE TABLE build_records (
+    id TEXT PRIMARY KEY,
+    identity TEXT NOT NULL,
+    output INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    description TEXT NOT NULL,
+    layers TEXT NOT NULL,
+    parents TEXT NOT NULL,
+    size INTEGER,
+    created INTEGER NOT NULL,
+    last_used INTEGER NOT NULL,
+    uses INTEGER NOT NULL,
+    UNIQUE (identity, output)
+) WITHOUT ROWID""",
+    """
+CREATE TABLE build_keys (
+    key TEXT PRIMARY KEY,
+    identity TEXT NOT NULL,
+    used INTEGER NOT NULL
+) WITHOUT ROWID""",
+    """
+CREATE TABLE build_directories (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    description TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    last_used INTEGER NOT NULL,
+    uses INTEGER NOT NULL,
+    size INTEGER
+)""",
+    "CREATE TABLE build_words (name TEXT PRIMARY KEY, value TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID",
+    """
+CREATE TABLE build_history (
+    ref TEXT PRIMARY KEY,
+    created INTEGER NOT NULL,
+    record BLOB NOT NULL
+) WITHOUT ROWID""",
+)
+
+
+def _add_build_cache(connection: sqlite3.Connection) -> None:
+    for statement in _BUILD_CACHE:
+        connection.execute(statement)
+
+
 MIGRATIONS: Final = (
     Migration(1, "the tables of the first versions", _make_version_1),
     Migration(2, "layers of the builder", _add_build_layers),
+    Migration(3, "the build cache", _add_build_cache),
 )
 
 
