@@ -139,12 +139,12 @@ class KeptDirectories:
         :param fill: gives a new one its first content, before anybody else sees it.
         :raises OutOfSpace: the disk is full.
         """
-        told = False
+        reported = False
         while (found := self._free(kind, key, sharing)) is None:
             if sharing is CacheSharing.PRIVATE or not self._of(kind, key):
                 return await self._make(kind, key, description, fill, exclusive=sharing is not CacheSharing.SHARED)
-            if not told:
-                told = True
+            if not reported:
+                reported = True
                 waits()
             await self._next_change()
         return self._use(found, sharing)
