@@ -160,6 +160,10 @@ class ImageStore:
             shown["Manifests"] = indexes.summaries(image, tree) if tree else []
         return shown
 
+    def index_digest_of(self, image: Image, text: str = "") -> Digest | None:
+        """The digest of the index by which an image came under a name; from memory."""
+        return self._catalog.index_of(image, text)
+
     def index_of(self, image: Image, text: str = "") -> indexes.Tree | None:
         """The index of an image's name, with its stored parts; reads the disk."""
         from wherry.images import indexes  # noqa: PLC0415
