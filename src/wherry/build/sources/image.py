@@ -165,7 +165,7 @@ class _ImageFetch:
         top = chain_ids[: self._limit][-1:]
         return SourceKey(
             key=f"image {top[0] if top else 'without layers'}",
-            description=f"pulled from {self._reference}",
+            description=f"pulled from {_pinned(self._reference, digest)}",
             pins=((_uri(self._reference, self._platform), str(digest)),),
         )
 
@@ -216,6 +216,10 @@ def _layer_limit(text: str) -> int | None:
     if not text.isdecimal() or not 0 < int(text[:9]) < 10_000:
         raise InvalidInput(f"invalid layer limit {text!r}")
     return int(text)
+
+
+def _pinned(reference: Reference, digest: Digest) -> str:
+    return str(reference) if reference.digest else f"{reference}@{digest}"
 
 
 def _uri(reference: Reference, platform: Platform) -> str:
