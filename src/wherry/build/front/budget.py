@@ -8,20 +8,22 @@ from wherry.errors import TooLarge
 
 __all__ = ["Budget"]
 
-_MOST: Final = 4_000_000
+ENTRY: Final = 64
+"""What an entry of a list or a map costs, beside its characters."""
+_MOST: Final = 1 << 28
 
 
 class Budget:
-    """Counts what was copied: variables, labels, bytes of environments by the kilobyte."""
+    """Counts what is kept and copied, in characters."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._left = most
 
-    def spend(self, amount: int) -> None:
+    def spend(self, characters: int, entries: int = 0) -> None:
         """Count something.
 
         :raises TooLarge: it is more than any Dockerfile that was written to be built needs.
         """
-        self._left -= amount
+        self._left -= characters + entries * ENTRY
         if self._left < 0:
             raise TooLarge("the dockerfile's stages and variables together are too many")

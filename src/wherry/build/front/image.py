@@ -39,6 +39,7 @@ class Image:
         self._document = document
         self._history: _Entry | None = None
         self.config: dict[str, Any] = document.pop("config", None) or {}
+        self._env = {line.partition("=")[0]: line for line in self.config.pop("Env", None) or ()}
 
     @classmethod
     def empty(cls, platform: Platform) -> Image:
@@ -47,7 +48,7 @@ class Image:
         if platform.variant:
             image._document["variant"] = platform.variant
         image.config["WorkingDir"] = "/"
-        image.config["Env"] = [f"PATH={DEFAULT_PATH}"]
+        image.set_environment("PATH", DEFAULT_PATH)
         return image
 
     @classmethod
@@ -56,28 +57,31 @@ class Image:
 
         :raises InvalidInput: it is no image configuration.
         """
-        config = parse_config(data)  # its types are right, and all that is null here is absent to Go
-        document: dict[str, Any] = _without_nulls(data)
+        parse_config(data)  # its types are right, but for what is null, and so absent to Go
+        document = _without_nulls(data)
         document.pop("rootfs", None)
         document.pop("created", None)
         history = document.pop("history", None) or []
         image = cls(document)
-        image.config.setdefault("Env", list(config.config.env or ()) if config.config else [])
         for entry in history:
             image._history = _Entry(entry, image._history)
         return image
 
-    def copied(self, budget: Budget) -> Image:
-        """One that can be changed by itself; triggers are not inherited.
+    def copied(self, budget: Budget, *, triggers: bool = False) -> Image:
+        """One that can be changed by itself.
 
+        :param triggers: whether it has those of ONBUILD, too.
         :raises TooLarge: of the budget.
         """
-        budget.spend(sum(len(value) for value in self.config.values() if isinstance(value, list | dict)))
+        entries = sum(len(value) for value in self.config.values() if isinstance(value, list | dict))
+        budget.spend(0, entries + len(self._env))
         other = Image(dict(self._document))
+        other._env = dict(self._env)
         other.config = {
             name: copy.copy(value) if isinstance(value, list | dict) else value for name, value in self.config.items()
         }
-        other.config.pop("OnBuild", None)
+        if not triggers:
+            other.config.pop("OnBuild", None)
         other._history = self._history
         return other
 
@@ -102,9 +106,9 @@ class Image:
         return str(self.config.get("WorkingDir", ""))
 
     @property
-    def environment(self) -> list[str]:
-        """``NAME=value``."""
-        return list(self.config.get("Env") or ())
+    def environment(self) -> list[tuple[str, str]]:
+        """The variables' names and values."""
+        return [(name, line.partition("=")[2]) for name, line in self._env.items()]
 
     @property
     def triggers(self) -> list[str]:
@@ -136,12 +140,7 @@ class Image:
 
     def set_environment(self, name: str, value: str) -> None:
         """Set a variable, in its place if it is there."""
-        env: list[str] = self.config.setdefault("Env", [])
-        for position, line in enumerate(env):
-            if line.partition("=")[0] == name:
-                env[position] = f"{name}={value}"
-                return
-        env.append(f"{name}={value}")
+        self._env[name] = f"{name}={value}"
 
     def set_platform(self, platform: Platform) -> None:
         """Say for which platform it is."""
@@ -168,7 +167,8 @@ class Image:
 
     def encoded(self) -> bytes:
         """The configuration as JSON, without ``rootfs``; the same one always gives the same bytes."""
-        document = {**self._document, "config": self.config, "history": list(self._entries())[::-1]}
+        config = self.config | ({"Env": list(self._env.values())} if self._env else {})
+        document = {**self._document, "config": config, "history": list(self._entries())[::-1]}
         return msgspec.json.encode(document, order="sorted")
 
     def _entries(self) -> Iterator[dict[str, Any]]:

@@ -163,6 +163,7 @@ class ExecOp(Struct, frozen=True, tag="exec"):
     :param proxy_env: of the proxies, not part of the digest.
     :param network: a `NetworkMode`, or ``network:NAME`` for a network of the engine's.
     :param valid_exit_codes: those that are a success; empty: only 0.
+    :param devices: names of CDI devices; one that may be absent ends in ``?``.
     :param binds: directories of the host (``-v``), ``SOURCE:TARGET[:ro]``; an extension of ours.
     """
 
