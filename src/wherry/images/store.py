@@ -11,7 +11,6 @@ at the next start by `reconcile`.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -159,6 +158,10 @@ class ImageStore:
         if manifests:
             shown["Manifests"] = indexes.summaries(image, tree) if tree else []
         return shown
+
+    def index_digest_of(self, image: Image, text: str = "") -> Digest | None:
+        """The digest of the index by which an image came under a name; from memory."""
+        return self._catalog.index_of(image, text)
 
     def index_of(self, image: Image, text: str = "") -> indexes.Tree | None:
         """The index of an image's name, with its stored parts; reads the disk."""
@@ -438,9 +441,9 @@ class ImageStore:
         :param in_use: the IDs of the containers that use an image.
         :param sweep: False when somebody else empties ``tmp/``, without being waited for.
         """
-        for entry in os.scandir(self._tmp) if sweep else ():
-            if entry.name.startswith(_TMP_KINDS):
-                remove_tree(Path(entry.path))
+        for path in self._tmp.iterdir() if sweep else ():
+            if path.name.startswith(_TMP_KINDS):
+                remove_tree(path)
         self._reserve.renew()
         self.layers.reconcile()
         self.partials.expire()

@@ -297,7 +297,7 @@ def test_annotations_of_ours_are_checked(name: str) -> None:
 
 def test_the_root_is_the_overlay_of_the_first_mount() -> None:
     found = step(plan(), overlay.Overlay)
-    assert found == ("/", "/run/rootfs", ("/l/1", "/l/2"), "/c/u", "/c/w", (), 0, False)
+    assert found == ("/", "/run/rootfs", ("/l/1", "/l/2"), "/c/u", "/c/w", (), 0, False, "")
 
 
 def test_lower_directories_may_stand_in_one_option() -> None:
@@ -306,6 +306,15 @@ def test_lower_directories_may_stand_in_one_option() -> None:
     assert found.lower == ("/a:b", "/c")
     assert found.options == (("volatile", None),)
     assert found.attributes == MOUNT_ATTR.RDONLY
+
+
+def test_a_part_of_an_overlay_can_be_mounted_but_not_as_the_root() -> None:
+    mount = Mount(destination="/x", type="overlay", options=("lowerdir=/a:/b", "org.wherry.selector=c/d"))
+    found = [one for one in plan(mounts=(OVERLAY, mount)).steps if isinstance(one, overlay.Overlay)]
+    assert found[-1].selector == "c/d"
+    at_root = Mount(destination="/", type="overlay", options=("lowerdir=/a:/b", "org.wherry.selector=c"))
+    with pytest.raises(InvalidInput, match="part of an overlay"):
+        plan(mounts=(at_root,))
 
 
 def test_without_a_mount_on_the_root_the_path_is_the_root() -> None:

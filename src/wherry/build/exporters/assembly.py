@@ -5,6 +5,7 @@ Nothing here names an image or sends it anywhere: the exporters do that, with wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,10 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from wherry.build.exporters.contract import LayerBlob, Layers, Product
+from wherry.build.exporters.contract import Layers, Product
 from wherry.build.exporters.documents import Document, attestation, config_document, index, manifest, platform_json
 from wherry.build.exporters.image_config import BuiltLayer, base_of, complete
-from wherry.build.exporters.layer_blobs import EMPTY_DIFF_ID, LayerForms
+from wherry.build.exporters.layer_blobs import LayerForms
 from wherry.build.exporters.layer_shape import ImageLayer, first_squashed, shaped
 from wherry.build.exporters.options import ImageOptions, epoch_of
 from wherry.build.exporters.steps import step
@@ -54,7 +55,6 @@ class BuiltImage:
 
     :param key: of the ref.
     :param layers: as the manifest lists them; those of steps that changed nothing are left out.
-    :param snapshot: without these, too.
     """
 
     key: str
@@ -63,7 +63,6 @@ class BuiltImage:
     layers: tuple[Descriptor, ...]
     config: Document
     manifest: Document
-    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +173,14 @@ class Assembler:
         platform, base = platform_of(key, ref), base_of(ref.base_config)
         snapshot = product.snapshots.get(key, Snapshot())
         epoch = options.epoch if options.epoch is not None else epoch_of({}, product.result.metadata, key)
-        blobs = await self.layers.blobs(snapshot, lease)
+        kept = await self.worker.run(lambda _: _kept(snapshot, len(base.diff_ids)))
+        whole = Snapshot(tuple(snapshot.layers[number] for number in kept))
+        blobs = await self.layers.blobs(whole, lease)
         of_base = base.layers_in([blob.diff_id for blob in blobs])
-        kept = [number for number, blob in enumerate(blobs) if number < of_base or blob.diff_id != EMPTY_DIFF_ID]
-        paths = [layer.path for layer in snapshot.layers]
-        full = [_image_layer(blobs[number], paths[number], number < of_base) for number in kept]
+        full = [
+            ImageLayer(blob.diff_id, Descriptor(blob.media_type, blob.digest, blob.size), layer.path, number < of_base)
+            for number, (blob, layer) in enumerate(zip(blobs, whole.layers, strict=True))
+        ]
 
         def work(check: Check) -> list[ImageLayer]:
             forms = LayerForms(self.store.content, self.store.blob_sources, lease, check)
@@ -187,30 +189,27 @@ class Assembler:
         layers = await self.worker.run(work)
         descriptors = tuple(layer.blob for layer in layers)
         cache = product.inline_cache(key, [one.digest for one in descriptors]) if product.inline_cache else None
-        steps = _steps(blobs, kept[: first_squashed(options.layers, full)] + kept[-1:], layers)
+        created = {number: blob.created for number, blob in list(zip(kept, blobs, strict=True))[of_base:]}
+        present = kept[: first_squashed(options.layers, full)] + kept[-1:]
+        ids = dict(zip(dict.fromkeys(present), (layer.diff_id for layer in layers), strict=True))
+        steps = [BuiltLayer(ids.get(number), created.get(number)) for number in range(len(snapshot.layers))]
         data = complete(ref.config, steps, base=base, platform=platform, epoch=epoch, inline_cache=cache)
         config = config_document(data, oci=options.oci_types)
         name = str(platform.normalised())
         found = manifest(config, descriptors, options.annotations.of_manifest(name), oci=options.oci_types)
         listed = found.listed(annotations=options.annotations.of_descriptor(name), platform=platform_json(platform))
-        whole = Snapshot(tuple(snapshot.layers[number] for number in kept))
         diff_ids = tuple(layer.diff_id for layer in layers)
-        return BuiltImage(key, platform, diff_ids, descriptors, config, listed, whole)
+        return BuiltImage(key, platform, diff_ids, descriptors, config, listed)
 
 
-def _image_layer(blob: LayerBlob, directory: str, of_base: bool) -> ImageLayer:
-    return ImageLayer(blob.diff_id, Descriptor(blob.media_type, blob.digest, blob.size), directory, of_base)
+def _kept(snapshot: Snapshot, of_base: int) -> list[int]:
+    """The numbers of the layers that are more than nothing; the base image's stay in any case."""
+    return [number for number, layer in enumerate(snapshot.layers) if number < of_base or not _is_empty(layer.path)]
 
 
-def _steps(blobs: Sequence[LayerBlob], present: Sequence[int], layers: Sequence[ImageLayer]) -> list[BuiltLayer]:
-    """What each of a snapshot's layers means for the history.
-
-    :param present: the numbers of those that stand for a layer of the image each.
-    """
-    found = [BuiltLayer(blob.diff_id, blob.created, is_empty=True) for blob in blobs]
-    for number, layer in zip(dict.fromkeys(present), layers, strict=True):
-        found[number] = BuiltLayer(layer.diff_id, blobs[number].created)
-    return found
+def _is_empty(directory: str) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is None
 
 
 def platform_of(key: str, ref: Ref) -> Platform:

@@ -83,7 +83,7 @@ class LayerBlob(Protocol):
 
     @property
     def created(self) -> int:
-        """When the layer was made, in nanoseconds since the epoch; the same each time one asks."""
+        """When the layer was made, in nanoseconds since the epoch; of a step's the same each time one asks."""
         ...
 
 
@@ -91,7 +91,7 @@ class Layers(Protocol):
     """Gives the blobs of snapshots."""
 
     async def blobs(self, snapshot: Snapshot, lease: Lease) -> Sequence[LayerBlob]:
-        """The blobs of a snapshot's layers, one for each, bottom first: also for those that changed nothing.
+        """The blobs of a snapshot's layers, one for each, bottom first.
 
         :param lease: keeps them, and the unpacked layers of their chain IDs.
         :raises OutOfSpace: the disk is full.

@@ -62,9 +62,6 @@ class ImageExporter:
         self, product: Product, options: ImageOptions, assembly: Assembly, image: BuiltImage, lease: Lease
     ) -> None:
         """The image's row is the point of no return; it is complete before."""
-        await self._assembler.layers.blobs(
-            image.snapshot, lease
-        )  # its layers are unpacked under the chain IDs that it has
         await self._worker.run(partial(self._unpack, image, lease))
         names = [] if options.push_by_digest else options.names
         identifier = image.config.descriptor.digest

@@ -32,13 +32,12 @@ _INLINE_CACHE: Final = "moby.buildkit.cache.v0"
 class BuiltLayer:
     """What a layer means for the history.
 
-    :param is_empty: whether its step changed nothing, so that it is left out.
-    :param created: nanoseconds since the epoch.
+    :param diff_id: None where it is left out, because its step changed nothing, or it is a part of another one.
+    :param created: nanoseconds since the epoch; None: as the history says, or as what is made next.
     """
 
-    diff_id: Digest
-    created: int
-    is_empty: bool = False
+    diff_id: Digest | None
+    created: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def complete(
         for entry in history[kept:]:
             entry["created"] = _clamped(entry.get("created"), epoch)
     document["history"] = history
-    document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers if not layer.is_empty]}
+    document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers if layer.diff_id]}
     if document.get("created"):
         if epoch is not None:
             document["created"] = _clamped(document["created"], epoch)
@@ -134,9 +133,9 @@ def _history(given: Any, layers: Sequence[BuiltLayer], base: Base) -> list[Json]
         if entry.get("empty_layer"):
             continue
         layer = next(pending)
-        if not entry.get("created"):
+        if not entry.get("created") and layer.created is not None:
             entry["created"] = rfc3339(layer.created)
-        if layer.is_empty:
+        if layer.diff_id is None:
             entry["empty_layer"] = True
     _fill_times(history)
     return history

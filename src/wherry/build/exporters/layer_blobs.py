@@ -32,10 +32,7 @@ from wherry.oci import media_types
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor
 
-__all__ = ["EMPTY_DIFF_ID", "LayerForms", "compression_of", "typed"]
-
-#: Of the layer of a step that changed nothing.
-EMPTY_DIFF_ID: Final = Digest.from_bytes(writer.END)
+__all__ = ["LayerForms", "compression_of", "typed"]
 
 _GZIP: Final = 31  # window bits: 15, and 16 for a gzip header
 _ZSTD_LEVEL: Final = 3

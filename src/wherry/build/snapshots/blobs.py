@@ -34,6 +34,7 @@ class LayerBlob:
     :param chain_id: of it and all layers below; by it, the layer store has it unpacked.
     :param digest: of the blob, which the content store has.
     :param size: of the blob, in bytes.
+    :param created: when the layer was made, in nanoseconds since the epoch; of an image's, when it was first used.
     """
 
     diff_id: Digest
@@ -41,6 +42,7 @@ class LayerBlob:
     digest: Digest
     size: int
     media_type: str
+    created: int
 
 
 class BlobMaker:
@@ -145,7 +147,9 @@ class BlobMaker:
                     self._layers.ensure(partial(self._content.open, packed.digest), packed.diff_id, parent)
                 else:
                     wanted[one.number] = Adoption(one.number, chain_id, packed.diff_id, parent, row.size, packed.seal)
-            found.append(LayerBlob(packed.diff_id, chain_id, packed.digest, packed.size, packed.media_type))
+            found.append(
+                LayerBlob(packed.diff_id, chain_id, packed.digest, packed.size, packed.media_type, row.created)
+            )
             parent = chain_id
         self._adopt(wanted)
         return found

@@ -104,12 +104,11 @@ class SnapshotStore:
 
         The result is not held, but stays until `remove`.
 
-        :return: the parent with one layer more; the parent itself where nothing was changed.
+        :return: the parent with one layer more, an empty one where nothing was changed: the history of an image tells
+            by that which steps these were.
         """
         try:
             with disk_errors("look through a layer"):
-                if not os.listdir(draft.upper):
-                    return draft.parent
                 size = tidy(draft.upper, draft.parent.lower)
             self.keep(draft.parent)
             number = self._layers.place(draft.upper, lambda number: self._rows.add(number, size, self._boot))

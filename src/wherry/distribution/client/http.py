@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final
-from urllib import request as environment
 
 import aiohttp
 from yarl import URL
 
 from wherry import __version__
 from wherry.distribution.client import challenge, errors
-from wherry.distribution.client.addresses import is_local, is_loopback
+from wherry.distribution.client.addresses import is_local
 from wherry.distribution.client.endpoints import Endpoint, public_trust
 from wherry.distribution.client.errors import Transient
+from wherry.distribution.client.proxies import Proxies
 from wherry.distribution.client.public_resolver import PublicResolver, resolves_to_local
 from wherry.distribution.client.settings import Timing
 from wherry.errors import CorruptData, InvalidInput, TooLarge
@@ -64,7 +64,7 @@ class Http:
 
     def __init__(self, timing: Timing) -> None:
         self.timing: Final = timing
-        self._proxies: dict[str, str] = environment.getproxies_environment()
+        self._proxies = Proxies()
         self._session = self._open(None)
         self._resolver = PublicResolver()
         self._public = self._open(self._resolver)
@@ -131,7 +131,7 @@ class Http:
     ) -> aiohttp.ClientResponse:
         body = request.body() if callable(request.body) else request.body
         ours = url.origin() == endpoint.url.origin()
-        proxy = self._proxy(url)
+        proxy = self._proxies.of(url)
         session = self._session if ours or proxy or await self._leads_here(endpoint) else self._public
         return await session.request(
             request.method,
@@ -148,19 +148,6 @@ class Http:
         if host not in self._local_hosts:
             self._local_hosts[host] = await resolves_to_local(host)
         return self._local_hosts[host]
-
-    def _proxy(self, url: URL) -> str | None:
-        """The proxy that the environment names for a URL (``HTTPS_PROXY``, ``NO_PROXY``), as Go reads it."""
-        host = url.host or ""
-        if is_loopback(host) or self._is_direct(f"{host}:{url.port}"):
-            return None
-        proxy = self._proxies.get(url.scheme)
-        if proxy is None:
-            return None
-        return proxy if "://" in proxy else f"http://{proxy}"
-
-    def _is_direct(self, address: str) -> bool:
-        return bool(environment.proxy_bypass_environment(address, self._proxies))  # type: ignore[attr-defined]
 
 
 def _check_redirect(url: URL, target: URL) -> None:

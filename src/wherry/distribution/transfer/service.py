@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from wherry.distribution.client.credentials import Credentials
 from wherry.distribution.client.endpoints import DOCKER_HUB
@@ -22,7 +22,7 @@ from wherry.distribution.transfer.push_queue import PushQueue
 from wherry.distribution.transfer.refetch import refetch
 from wherry.distribution.transfer.resolver import Resolver
 from wherry.distribution.transfer.search import filtered, search
-from wherry.distribution.transfer.select_manifest import select_manifest
+from wherry.distribution.transfer.select_manifest import check_platform, remote_layers, select_manifest
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound, Unauthenticated, WherryError
 from wherry.images.image import Image
@@ -33,9 +33,17 @@ from wherry.oci.image_config import parse_config
 from wherry.oci.manifest import Index, parse_manifest_or_index
 from wherry.oci.platform import Platform
 
-__all__ = ["Transfers"]
+__all__ = ["ResolvedImage", "Transfers"]
 
 _HUB_SERVERS = frozenset({"", "docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
+class ResolvedImage(NamedTuple):
+    """A name's document, the manifest that was chosen from it, and its configuration."""
+
+    top: RemoteManifest
+    manifest: RemoteManifest
+    config: bytes
 
 
 class Transfers:
@@ -198,6 +206,19 @@ class Transfers:
         shown["Config"] = decode(config, dict[str, Any], "image configuration")
         shown["Local"] = [one.digest for one in resolved.manifest.layers if one.digest in self._store.content]
         return shown
+
+    async def resolve(self, reference: Reference, credentials: Credentials, platform: Platform) -> ResolvedImage:
+        """What a name means for a platform, without its layers.
+
+        :raises NotFound: there is no such image, or none for the platform.
+        """
+        top, source = await self._top(reference, credentials)
+        resolved = await select_manifest(top, platform, lambda digest: self._ask(lambda: source.manifest(digest)))
+        head = resolved.manifest.config
+        config = await self._ask(lambda: source.read_blob(head.digest, head.size))
+        check_platform(reference.familiar, config, platform)
+        remote_layers(resolved.manifest, config)
+        return ResolvedImage(top, resolved.document, config)
 
     async def search(self, term: str, limit: int, filters: dict[str, list[str]], mine: Credentials) -> list[Json]:
         """Search for a term, ``[registry/]words``; the body of ImageSearch."""

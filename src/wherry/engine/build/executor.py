@@ -22,6 +22,7 @@ from wherry.content.durable import disk_errors, remove_tree
 from wherry.engine.build import remains
 from wherry.engine.build.emulation import explained
 from wherry.engine.build.guest import environment, guest_of
+from wherry.engine.build.mount_places import PlaceLayers, remove_places
 from wherry.engine.build.mounting import Mounts, make_mounts
 from wherry.engine.build.output import OutputPipes
 from wherry.engine.container import etc_files
@@ -36,7 +37,7 @@ from wherry.linux.fd import Fd
 from wherry.runtime.compile.spec import compile_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from wherry.build.model.executor import Output, Step
@@ -53,6 +54,7 @@ __all__ = ["StepExecutor"]
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 30.0  # seconds for preparations, which wait for the disk, and perhaps for a server
+_DELAY: Final = 0.5  # seconds for which rubbish is collected
 _END_PATIENCE: Final = 60.0  # seconds that a step's processes get to end once they are killed
 
 
@@ -68,6 +70,7 @@ class _Run:
     pidfd: Fd | None = None
     root: Fd | None = None
     launched: bool = False
+    is_fresh: bool = False  #: nothing was in its writable directory
     unwanted: bool = False
     forwarding: asyncio.Task[None] | None = None
     exited: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -110,8 +113,11 @@ class StepExecutor:
         self._attachments = attachments
         self._effects = effects
         self._tasks = tasks
+        self._places = PlaceLayers(settings.data_root / "tmp")
         self._runs: dict[str, _Run] = {}
         self._carrying_out: set[asyncio.Task[StepResult]] = set()
+        self._rubbish: list[_Run] = []  # steps that have ended, of which there still is something
+        self._sweeping: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def run(self, step: Step, output: Output) -> StepResult:
@@ -170,9 +176,7 @@ class StepExecutor:
         texts = self._effects.texts(run.container)
         with disk_errors("prepare the step's files"):
             what = f"prepare the step {run.step.id[:12]}"
-            run.mounts = await call_bounded(
-                what, partial(_prepare, run.step, run.container.directory, texts), _PATIENCE
-            )
+            run.mounts = await call_bounded(what, partial(self._prepare, run, texts), _PATIENCE)
             devices = await on_the_host(run.container)
         run.check_wanted()
         try:
@@ -180,6 +184,14 @@ class StepExecutor:
         finally:
             run.mounts.close()
             run.pipes.close_theirs()
+
+    def _prepare(self, run: _Run, texts: Mapping[str, str]) -> Mounts:
+        """In a thread: what the step is going to see of the disk."""
+        directory = run.container.directory
+        directory.mkdir(mode=0o700)
+        etc_files.write_new(directory, texts)
+        run.is_fresh = not os.listdir(run.step.root.upper)
+        return make_mounts(run.step, directory, self._places, run.container.definition.mounts)
 
     def _plan(self, run: _Run, mounts: Mounts, network: str | None, devices: HostDevices) -> Plan:
         run.container.definition.mounts += mounts.points
@@ -263,23 +275,39 @@ class StepExecutor:
         try:
             if not run.launched:
                 return Cost()
-            end = partial(remains.end_processes, pidfd, root, run.cgroup, _work_of(run.step))
+            end = partial(_end, run, pidfd, root)
             return await call_bounded(f"end the step {run.step.id[:12]}", end, _END_PATIENCE)
         finally:
             self._runs.pop(run.step.id, None)
             self._tasks.start(self._clean_up(run), "clean up a build step", run.container)
 
     async def _clean_up(self, run: _Run) -> None:
+        """Give back its addresses; empty directories and cgroups go together with those of the next steps.
+
+        Their removal takes locks in the kernel that the next start needs.
+        """
         await self._attachments.release(run.container)
         self._effects.dismiss(run.container)
+        self._rubbish.append(run)
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(_DELAY, self._sweep)
+
+    def _sweep(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._sweeping = None
+        runs, self._rubbish = self._rubbish, []
+        if runs:
+            self._tasks.start(self._remove(runs), "remove what is left of build steps")
+
+    async def _remove(self, runs: list[_Run]) -> None:
         try:
-            await call_bounded(
-                f"remove what is left of the step {run.step.id[:12]}", partial(_remove_remains, run), _END_PATIENCE
-            )
+            await call_bounded("remove what is left of build steps", partial(_remove_remains, runs), _END_PATIENCE)
         except WherryError as error:
-            _log.warning("something is left of a build step step=%s error=%s", run.step.id, error)
-        if run.launched:
-            await self._keeper.forget(run.step.id)
+            _log.warning("something is left of build steps steps=%d error=%s", len(runs), error)
+        for run in runs:
+            if run.launched:
+                await self._keeper.forget(run.step.id)
 
     async def close(self) -> None:
         """End all steps, and wait until nothing is left of them; no more are run."""
@@ -288,21 +316,26 @@ class StepExecutor:
             run.end()
         if self._carrying_out:
             await asyncio.wait(self._carrying_out)
+        await self._tasks.drain()
+        self._sweep()
+        await self._tasks.drain()
 
 
-def _prepare(step: Step, directory: Path, texts: Mapping[str, str]) -> Mounts:
-    """In a thread: what the step is going to see of the disk."""
-    directory.mkdir(mode=0o700)
-    etc_files.write_new(directory, texts)
-    return make_mounts(step, directory)
-
-
-def _remove_remains(run: _Run) -> None:
+def _remove_remains(runs: Sequence[_Run]) -> None:
     """In a thread."""
-    if run.launched:
-        remains.remove_group(run.cgroup)
-        remove_tree(run.container.run_directory)
-    remove_tree(run.container.directory)
+    for run in runs:
+        if run.launched:
+            remains.remove_group(run.cgroup)
+            remove_tree(run.container.run_directory)
+        remove_tree(run.container.directory)
+
+
+def _end(run: _Run, pidfd: Fd | None, root: Fd | None) -> Cost:
+    """In a thread."""
+    cost = remains.end_processes(pidfd, root, run.cgroup, _work_of(run.step))
+    if run.is_fresh and run.mounts is not None:
+        remove_places(run.step.root.upper, run.step.root.lower, run.mounts.places)
+    return cost
 
 
 def _work_of(step: Step) -> list[str]:

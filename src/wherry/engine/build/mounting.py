@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from wherry.engine.build.mount_places import places_of
 from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.spec.mounts import overlay_mount
 from wherry.errors import InvalidInput, NotFound, SystemCallError
@@ -13,11 +15,14 @@ from wherry.layers.overlay_paths import OverlayMount
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.files import RESOLVE, openat2, openat2_if_there
 from wherry.linux.mount import AT, MOUNT_ATTR, OPEN_TREE, mount_setattr, open_tree
+from wherry.runtime.compile.mounts import SELECTOR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wherry.build.model.executor import Step, StepMount
+    from wherry.engine.build.mount_places import PlaceLayers, Places
 
 __all__ = ["Mounts", "make_mounts"]
 
@@ -30,11 +35,13 @@ class Mounts:
     """What a step mounts, in its order.
 
     :ivar root: its root.
+    :ivar places: for mounts, in the root.
     :ivar points: all others.
     :ivar trees: detached mounts that some of these stand for; to be open until the step runs.
     """
 
     root: OverlayMount
+    places: Places = field(default_factory=dict)
     points: list[MountPoint] = field(default_factory=list)
     trees: list[Fd] = field(default_factory=list)
 
@@ -44,23 +51,46 @@ class Mounts:
             self.trees.pop().close()
 
 
-def make_mounts(step: Step, directory: Path) -> Mounts:
+def make_mounts(step: Step, directory: Path, layers: PlaceLayers, binds: Sequence[MountPoint] = ()) -> Mounts:
     """Make what a step mounts; to be called in a thread.
 
     :param directory: of the step's own, which is there.
+    :param layers: of places for mounts.
+    :param binds: what else is mounted, of the host.
     :raises NotFound: a source has no such path.
     :raises OSError: the disk is full, for one.
     """
     empty = directory / "empty"
     empty.mkdir(mode=0o755)
-    mounts = Mounts(_on(step.root, str(empty)))
+    mounts = Mounts(step.root)
     try:
         for mount in step.mounts:
             mounts.points.append(_point(mount, str(empty), mounts.trees))
+        own = zip(step.mounts, mounts.points, strict=True)
+        targets = [(mount.target, _is_directory(mount, point)) for mount, point in own]
+        targets += [(point.target, not os.path.isfile(point.source)) for point in binds]
+        mounts.places = places_of(targets)
+        root, bottom = step.root, layers.layer(mounts.places, directory / "places")
+        mounts.root = OverlayMount("/", (*root.lower, bottom), root.upper, root.work)
     except BaseException:
         mounts.close()
         raise
     return mounts
+
+
+def _is_directory(mount: StepMount, point: MountPoint) -> bool:
+    """Whether a directory is mounted; of a part of an overlay, as its topmost layer that has it says."""
+    if mount.kind == "bind":
+        return stat.S_ISDIR(os.stat(point.source).st_mode)
+    if mount.kind != "overlay" or mount.overlay is None or not mount.selector.strip("/"):
+        return True
+    for layer in filter(None, mount.overlay.layers):
+        with Fd(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
+            place = openat2_if_there(directory, mount.selector, os.O_PATH, _IN_ROOT)
+            if place is not None:
+                with place:
+                    return stat.S_ISDIR(os.fstat(place.fileno()).st_mode)
+    return True  # a link leads there, perhaps
 
 
 def _on(overlay: OverlayMount, bottom: str) -> OverlayMount:
@@ -87,7 +117,7 @@ def _point(mount: StepMount, empty: str, trees: list[Fd]) -> MountPoint:
 def _overlay(mount: StepMount, overlay: OverlayMount, empty: str) -> MountPoint:
     further = [*mount.options, *(["ro"] if mount.readonly else [])]
     if mount.selector.strip("/"):
-        further.append(f"wherry.selector={mount.selector}")
+        further.append(f"{SELECTOR}={mount.selector}")
     spec = overlay_mount(_on(overlay, empty), *further, volatile=True)
     return MountPoint(kind="overlay", source="overlay", target=mount.target, options=list(spec.options))
 

@@ -19,6 +19,8 @@ from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
+    from wherry.build.model.session import Credentials as Login
+    from wherry.build.sources.image import RemoteImage
     from wherry.distribution.client.credentials import Credentials
     from wherry.distribution.transfer.service import Transfers
 
@@ -113,6 +115,25 @@ class Distribution:
             raise InvalidInput(f"invalid reference format: {term!r} is no search term")
         return await self._transfers().search(term, limit or 25, filters, _credentials(auth))
 
+    async def resolve(self, reference: Reference, platform: Platform, credentials: Login | None) -> RemoteImage:
+        """Ask what a name means for a platform, without fetching it; for a build, with its client's credentials.
+
+        :raises NotFound: there is no such image.
+        """
+        from wherry.build.sources.image import RemoteImage  # noqa: PLC0415 - only when needed
+
+        found = await self._transfers().resolve(reference, _login(credentials), platform)
+        return RemoteImage(found.top.digest, found.manifest.digest, Digest.from_bytes(found.config), found.config)
+
+    async def fetch(
+        self, reference: Reference, platform: Platform, credentials: Login | None
+    ) -> AsyncGenerator[Json, None]:
+        """Pull an image for a build, and yield dockerd's messages; to be closed."""
+        async with aclosing(self._transfers().pull(reference, platform, _login(credentials))) as messages:
+            async for message in messages:
+                yield message
+        self._publish("pull", reference)
+
     def _transfers(self) -> Transfers:
         if self._made is None:
             from wherry.distribution.client.settings import RegistrySettings  # noqa: PLC0415
@@ -131,6 +152,12 @@ class Distribution:
 
     def _publish(self, action: str, reference: Reference) -> None:
         self._events.publish("image", action, reference.familiar, {"name": reference.familiar_name})
+
+
+def _login(given: Login | None) -> Credentials:
+    from wherry.distribution.client.credentials import ANONYMOUS, Credentials  # noqa: PLC0415
+
+    return Credentials(given.username, given.password, given.token) if given else ANONYMOUS
 
 
 def _one(name: str) -> Reference:

@@ -21,8 +21,20 @@ from wherry.runtime.steps.overlay import Overlay
 from wherry.runtime.steps.rootfs import BindRoot
 from wherry.runtime.steps.step import Step
 
-__all__ = ["closing", "device_nodes", "hiding", "id_map", "mount_steps", "propagation", "root_step", "sets_up_dev"]
+__all__ = [
+    "SELECTOR",
+    "closing",
+    "device_nodes",
+    "hiding",
+    "id_map",
+    "mount_steps",
+    "propagation",
+    "root_step",
+    "sets_up_dev",
+]
 
+#: An option of an overlay: a path in it, which alone is mounted.
+SELECTOR: Final = "org.wherry.selector"
 #: What lxcfs and its like put over files of /proc; anything else there would fool programs about their security.
 _ALLOWED_IN_PROC: Final = frozenset(
     f"/proc/{name}"
@@ -92,7 +104,7 @@ def root_step(root: Root, mounts: tuple[Mount, ...]) -> Overlay | BindRoot:
 
 def _overlay(destination: str, path: str, parsed: mount_options.MountOptions) -> Overlay:
     lower: list[str] = []
-    named = {"upperdir": "", "workdir": ""}
+    named = {"upperdir": "", "workdir": "", SELECTOR: ""}
     others: list[tuple[str, str | None]] = [(flag, None) for flag in parsed.superblock]
     for key, value in parsed.data:
         if key == "lowerdir+" and value:
@@ -103,7 +115,7 @@ def _overlay(destination: str, path: str, parsed: mount_options.MountOptions) ->
             named[key] = value
         else:
             others.append((key, value))
-    directories = [*lower, *filter(None, named.values())]
+    directories = [*lower, *filter(None, (named["upperdir"], named["workdir"]))]
     if not lower:
         raise InvalidInput(f"the overlay on {destination!r} needs at least one lowerdir")
     if bool(named["upperdir"]) != bool(named["workdir"]):
@@ -112,9 +124,12 @@ def _overlay(destination: str, path: str, parsed: mount_options.MountOptions) ->
         if not directory.startswith("/"):
             raise InvalidInput(f"the overlay's directory {directory!r} must be an absolute path")
     mapped = bool(parsed.extensions & {"idmap", "ridmap"})
+    if named[SELECTOR] and (destination == "/" or mapped):
+        raise InvalidInput(f"a part of an overlay cannot be mounted on {destination!r}")
     return Overlay(
-        destination, path, tuple(lower), named["upperdir"], named["workdir"], tuple(others), parsed.set, mapped
-    )
+        destination, path, tuple(lower), named["upperdir"], named["workdir"], tuple(others), parsed.set, mapped,
+        named[SELECTOR],
+    )  # fmt: skip
 
 
 def _divided(text: str) -> list[str]:

@@ -56,8 +56,9 @@ def compile_spec(spec: Spec, *, container_id: str) -> Plan:
     """Turn a specification into a plan.
 
     Extensions: a mount on ``/`` of type ``overlay`` is the root itself (its options ``lowerdir+=``, ``upperdir=``,
-    ``workdir=``, and ``idmap`` in a user namespace); ``process.user.username`` is looked up in the container; the
-    annotations ``org.wherry.init``, ``org.wherry.rlimits`` and ``org.wherry.groups``.
+    ``workdir=``, and ``idmap`` in a user namespace); of any other overlay ``org.wherry.selector=`` mounts a part;
+    ``process.user.username`` is looked up in the container; the annotations ``org.wherry.init``,
+    ``org.wherry.rlimits`` and ``org.wherry.groups``.
 
     :param container_id: names the control group, unless the specification does, and the session keyring.
     :raises InvalidInput: the specification asks for what cannot be.

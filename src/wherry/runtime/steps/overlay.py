@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Final, NamedTuple
 
 from wherry.errors import InvalidInput
 from wherry.linux.fd import AT_FDCWD, Fd
+from wherry.linux.files import RESOLVE, openat2_if_there
 from wherry.linux.mount import (
+    AT,
+    MNT_DETACH,
     MOUNT_ATTR,
     MOVE_MOUNT,
+    OPEN_TREE,
     fsconfig_create,
     fsconfig_flag,
     fsconfig_string,
@@ -18,6 +23,8 @@ from wherry.linux.mount import (
     has_overlay_lowerdir_append,
     mount,
     move_mount,
+    open_tree,
+    umount2,
 )
 from wherry.runtime.steps import path_in_root
 from wherry.runtime.steps.step import Context
@@ -28,6 +35,8 @@ __all__ = ["Overlay", "attach_root", "mount_overlay", "mount_root"]
 _LONGEST_OPTIONS: Final = 4095
 #: These have the same numbers for mount(2) and fsmount(2).
 _SAME_FLAGS: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
+_IN_ROOT: Final = int(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
+_COPY: Final = int(OPEN_TREE.CLONE | AT.EMPTY_PATH)
 _ONTO: Final = int(MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
 
 
@@ -42,6 +51,7 @@ class Overlay(NamedTuple):
     :param options: further options of overlayfs as ``(name, value or None)``.
     :param attributes: of :class:`MOUNT_ATTR`.
     :param mapped: in a user namespace: whether the layers' owners are translated by its map.
+    :param selector: a path in the tree, which alone is mounted; the kernel resolves it there, and never out of it.
     """
 
     destination: str
@@ -52,13 +62,17 @@ class Overlay(NamedTuple):
     options: tuple[tuple[str, str | None], ...]
     attributes: int
     mapped: bool = False
+    selector: str = ""
 
     def describe(self) -> str:
-        return f"mount an overlay of {len(self.lower)} layers on {self.destination}"
+        part = f"{self.selector} of " if self.selector else ""
+        return f"mount {part}an overlay of {len(self.lower)} layers on {self.destination}"
 
     def apply(self, context: Context) -> None:
         prepared = context.prepared.pop(context.index, None)
-        if self.destination != "/":
+        if self.selector:
+            self._attach_part(context.root)
+        elif self.destination != "/":
             with path_in_root.directory(context.root, self.destination).fd as target:
                 # On an old kernel by name: the descriptor's, under the host's /proc.
                 tree = prepared or mount_overlay(self, f"/proc/self/fd/{target.fileno()}", attached=False)
@@ -68,6 +82,25 @@ class Overlay(NamedTuple):
             attach_root(context, prepared, self.path)
         else:
             context.root = mount_root(self, self.path)
+
+    def _attach_part(self, root: Fd) -> None:
+        """Mount the tree over the root for a moment: what a copy is made of must be in this namespace (before 6.15).
+
+        :raises InvalidInput: there is no such path in the tree.
+        """
+        with mount_root(self, self.path) as tree:
+            try:
+                place = openat2_if_there(tree, self.selector, os.O_PATH, _IN_ROOT)
+                if place is None:
+                    raise InvalidInput(f'"{self.selector}": not found')
+                with place:
+                    part = open_tree(place, "", _COPY)
+            finally:
+                umount2(self.path, MNT_DETACH)
+        is_directory = stat.S_ISDIR(os.fstat(part.fileno()).st_mode)
+        find = path_in_root.directory if is_directory else path_in_root.file
+        with find(root, self.destination).fd as target:
+            move_mount(part, "", target, "", _ONTO)
 
 
 def attach_root(context: Context, tree: Fd, path: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.snapshots import World, fill, world
-from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
+from wherry.build.model.snapshot import Snapshot, SnapshotLayer
 from wherry.build.snapshots.store import MAX_LAYERS
 from wherry.errors import InvalidInput, NotFound
 
@@ -43,10 +43,11 @@ def test_the_directory_that_a_step_filled_becomes_the_layer(here: World) -> None
     assert not draft.path.exists()
 
 
-def test_a_step_that_changed_nothing_gives_no_layer(here: World) -> None:
+def test_a_step_that_changed_nothing_gives_an_empty_layer(here: World) -> None:
     base = here.layer({"file": b"1"})
-    assert here.layer({}, base) is base
-    assert here.layer({}) is EMPTY
+    upon = here.layer({}, base)
+    assert upon.layers[:-1] == base.layers
+    assert os.listdir(upon.layers[-1].path) == []
 
 
 def test_a_draft_looks_like_its_parents_root(here: World) -> None:

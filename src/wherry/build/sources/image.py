@@ -1,0 +1,229 @@
+"""Images as sources: ``docker-image://``.
+
+An image of this machine is taken where it is for the platform; a registry is asked where there is none, or always
+with the mode ``pull``. What comes from a registry becomes an image of this machine, as with ``docker pull``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, Final, NamedTuple, Protocol
+
+from wherry.build.model.progress import ProgressSink
+from wherry.build.model.service import ResolvedImage
+from wherry.build.model.session import BuildSession, Credentials
+from wherry.build.model.snapshot import Snapshot, SnapshotLayer
+from wherry.build.sources.contract import Fetch, SourceKey, SourceRequest
+from wherry.build.sources.local_images import LocalImages
+from wherry.build.sources.transfers import Transfers
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.images.image import Image
+from wherry.images.store import ImageStore
+from wherry.layers.store import Layer
+from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.image_config import parse_config
+from wherry.oci.platform import Platform
+
+__all__ = ["ImageSource", "Registry", "RemoteImage"]
+
+SCHEME: Final = "docker-image"
+PULL: Final = "pull"
+_HUB: Final = "docker.io"
+_HUB_HOST: Final = "registry-1.docker.io"  # as BuildKit asks a client for its credentials
+_ATTEMPTS: Final = 3  # somebody may remove an image again and again
+
+
+class RemoteImage(NamedTuple):
+    """What a registry says of a name.
+
+    :param digest: the name's: of an index, or of a manifest.
+    :param manifest: of the image for the platform; and its ID and configuration.
+    """
+
+    digest: Digest
+    manifest: Digest
+    id: Digest
+    config: bytes
+
+
+class Registry(Protocol):
+    """Registries, as this file needs them; `engine.images.transfers.Distribution` is one."""
+
+    async def resolve(self, reference: Reference, platform: Platform, credentials: Credentials | None) -> RemoteImage:
+        """Ask what a name means, without fetching layers.
+
+        :raises NotFound: there is no such image.
+        """
+        ...
+
+    def fetch(
+        self, reference: Reference, platform: Platform, credentials: Credentials | None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Pull an image and yield dockerd's messages; to be closed."""
+        ...
+
+
+class ImageSource:
+    """Opens images.
+
+    :param registry: asked for what is not here.
+    """
+
+    def __init__(self, store: ImageStore, registry: Registry) -> None:
+        self._store = store
+        self._local = LocalImages(store)
+        self._registry = registry
+
+    def open(self, request: SourceRequest) -> Fetch:
+        """Begin.
+
+        :raises InvalidInput: it is no image's name, or an attribute makes no sense.
+        """
+        reference = _reference(request.op.identifier.partition("://")[2])
+        attributes = request.op.attributes
+        expected = attributes.get("image.checksum")
+        if expected and reference.digest not in (None, Digest(expected)):
+            raise InvalidInput(f"image digest {reference.digest} does not match the checksum {expected}")
+        if expected:
+            reference = Reference(reference.domain, reference.path, reference.tag, Digest(expected))
+        return _ImageFetch(self, request, reference, _layer_limit(attributes.get("image.layerlimit", "")))
+
+    async def resolve(
+        self, reference: str, platform: Platform | None, mode: str, session: BuildSession, progress: ProgressSink
+    ) -> ResolvedImage:
+        """What an image's name means; see `Sources.resolve_image`."""
+        name, wanted = _reference(reference), platform or Platform.host()
+        if image := self.local(name, wanted, mode):
+            config = await asyncio.to_thread(self._store.content.read, image.id)
+            return ResolvedImage(self._local.digest_of(image, name), str(name), config)
+        found = await self.remote(name, wanted, session)
+        return ResolvedImage(found.digest, str(name), found.config)
+
+    def local(self, reference: Reference, platform: Platform, mode: str) -> Image | None:
+        """The image of this machine that is to be used. A digest means the same image everywhere."""
+        if mode == PULL and reference.digest is None:
+            return None
+        return self._local.find(reference, platform)
+
+    async def remote(self, reference: Reference, platform: Platform, session: BuildSession) -> RemoteImage:
+        """What a registry says."""
+        return await self._registry.resolve(reference, platform, await _credentials(reference, session))
+
+    def digest_of(self, image: Image, reference: Reference) -> Digest:
+        """What a name of an image of this machine is pinned to."""
+        return self._local.digest_of(image, reference)
+
+    def image(self, identifier: Digest) -> Image | None:
+        """An image by its ID."""
+        return self._local.by_id(identifier)
+
+    async def pull(self, reference: Reference, platform: Platform, request: SourceRequest) -> None:
+        """Make an image one of this machine's."""
+        credentials = await _credentials(reference, request.session)
+        shown = Transfers(request.vertex, request.progress)
+        async with aclosing(self._registry.fetch(reference, platform, credentials)) as messages:
+            async for message in messages:
+                shown.take(message)
+
+    async def held(self, image: Image, stack: AsyncExitStack) -> bool:
+        """Keep an image's layers until the stack is left; False where the image went meanwhile."""
+        lease = self._store.lease()
+        stack.push_async_callback(lambda: asyncio.shield(asyncio.to_thread(lease.__exit__, None, None, None)))
+        lease.layer(*(layer.chain_id for layer in image.layers))
+        return all(layer.chain_id in self._store.layers for layer in image.layers)
+
+    def layer(self, layer: Layer) -> SnapshotLayer:
+        """A layer as a part of a snapshot."""
+        return SnapshotLayer(layer.number, str(self._store.layers.path(layer)))
+
+
+class _ImageFetch:
+    def __init__(self, source: ImageSource, request: SourceRequest, reference: Reference, limit: int | None) -> None:
+        self._source = source
+        self._request = request
+        self._reference = reference
+        self._platform = request.platform or Platform.host()
+        self._limit = limit
+        self._image: Image | None = None
+        self._remote: RemoteImage | None = None
+        self._stack = AsyncExitStack()
+
+    async def key(self) -> SourceKey:
+        """What is unpacked: two images with the same layers are the same files."""
+        mode = self._request.op.attributes.get("image.resolvemode", "")
+        self._image = self._source.local(self._reference, self._platform, mode)
+        if self._image is not None:
+            digest = self._source.digest_of(self._image, self._reference)
+            chain_ids = [layer.chain_id for layer in self._image.layers]
+        else:
+            self._remote = await self._source.remote(self._reference, self._platform, self._request.session)
+            self._image = self._source.image(self._remote.id)
+            digest, chain_ids = self._remote.digest, _chain_ids(self._remote.config)
+        top = chain_ids[: self._limit][-1:]
+        return SourceKey(
+            key=f"image {top[0] if top else 'without layers'}",
+            description=f"pulled from {_pinned(self._reference, digest)}",
+            pins=((_uri(self._reference, self._platform), str(digest)),),
+        )
+
+    async def snapshot(self) -> Snapshot:
+        """Its layers, which stay until `close`."""
+        for _ in range(_ATTEMPTS):
+            image = self._image or await self._pulled()
+            if await self._source.held(image, self._stack):
+                return Snapshot(tuple(self._source.layer(one) for one in image.layers[: self._limit]))
+            self._image = None
+        raise NotFound(f"{self._reference.familiar} is removed again and again while it is to be used")
+
+    async def _pulled(self) -> Image:
+        found = self._remote or await self._source.remote(self._reference, self._platform, self._request.session)
+        name = self._reference
+        if self._platform.normalised() != Platform.host():  # the name shall not lead to what cannot run here
+            name = Reference(name.domain, name.path, None, found.manifest)
+        await self._source.pull(name, self._platform, self._request)
+        image = self._source.image(found.id) or self._source.local(self._reference, self._platform, "")
+        if image is None:
+            raise NotFound(f"{self._reference.familiar} was pulled, and removed at once")
+        return image
+
+    async def close(self) -> None:
+        """Let go of the layers."""
+        await self._stack.aclose()
+
+
+def _chain_ids(config: bytes) -> list[Digest]:
+    diff_ids = parse_config(config).rootfs.diff_ids
+    return [chain_id_of(diff_ids[: count + 1]) for count in range(len(diff_ids))]
+
+
+async def _credentials(reference: Reference, session: BuildSession) -> Credentials | None:
+    return await session.credentials(_HUB_HOST if reference.domain == _HUB else reference.domain)
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return Reference.parse(text).with_default_tag()
+    except WherryError as exc:
+        raise InvalidInput(f"could not parse reference {text!r}", cause=str(exc)) from exc
+
+
+def _layer_limit(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or not 0 < int(text[:9]) < 10_000:
+        raise InvalidInput(f"invalid layer limit {text!r}")
+    return int(text)
+
+
+def _pinned(reference: Reference, digest: Digest) -> str:
+    return str(reference) if reference.digest else f"{reference}@{digest}"
+
+
+def _uri(reference: Reference, platform: Platform) -> str:
+    """A package URL, as provenance has them."""
+    version = reference.tag or ""
+    shown = f"pkg:docker/{reference.familiar_name}" + (f"@{version}" if version else "")
+    return f"{shown}?platform={str(platform).replace('/', '%2F')}"

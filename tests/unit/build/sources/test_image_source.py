@@ -1,0 +1,226 @@
+"""Images as sources: of this machine, and of a registry that is none."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.archives import config, docker_archive, member, tar
+from support.build_sources import ClientSession, Directories, Drafts, Memory, content_of, request_for
+from wherry.build.model.progress import Progress, TransferProgress
+from wherry.build.model.session import Credentials, NoSession
+from wherry.build.sources.contract import SourceKey
+from wherry.build.sources.image import RemoteImage
+from wherry.build.sources.table import SourceTable
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput, NotFound, Unsupported
+from wherry.images.store import ImageStore
+from wherry.oci.digest import Digest
+from wherry.oci.platform import Platform
+
+AMD, ARM = Platform("linux", "amd64"), Platform("linux", "arm64")
+BASE, OTHER = tar([member("base", b"1")]), tar([member("other", b"2")])
+
+
+class Registry:
+    """Has one image for each platform, under any name."""
+
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
+        self.layers = {AMD: [OTHER], ARM: [BASE, OTHER]}
+        self.asked: list[tuple[str, str, Any]] = []
+
+    async def resolve(self, reference: Reference, platform: Platform, credentials: Credentials | None) -> RemoteImage:
+        self.asked.append(("resolve", str(reference), credentials))
+        if "nothing" in reference.path:
+            raise NotFound("no such image")
+        data = config(self.layers[platform], architecture=platform.architecture)
+        manifest = Digest.from_bytes(str(platform).encode())
+        return RemoteImage(Digest.from_bytes(b"index"), manifest, Digest.from_bytes(data), data)
+
+    async def fetch(
+        self, reference: Reference, platform: Platform, credentials: Credentials | None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        self.asked.append(("pull", str(reference), credentials))
+        yield {"status": "Pulling from x", "id": "latest"}
+        yield {"status": "Downloading", "id": "0123", "progressDetail": {"current": 1, "total": 2}}
+        names = [] if reference.digest else [reference.familiar]
+        archive = docker_archive(self.layers[platform], names, architecture=platform.architecture)
+        await asyncio.to_thread(lambda: list(self._store.load(io.BytesIO(archive))))
+        yield {"status": "Pull complete", "id": "0123"}
+
+
+class Images:
+    """A table of sources over a store."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = ImageStore(root / "data")
+        self.registry = Registry(self.store)
+        self.table = SourceTable(
+            self.store, self.registry, Directories(root / "kept"), Drafts(root / "drafts"), Memory()
+        )
+        self.progress: list[Progress] = []
+
+    def load(self, layers: list[bytes], *names: str, **fields: Any) -> None:
+        """Have an image."""
+        list(self.store.load(io.BytesIO(docker_archive(layers, list(names), **fields))))
+
+    async def use(
+        self, name: str, platform: Platform = AMD, session: Any = None, **attributes: str
+    ) -> tuple[SourceKey, list[str]]:
+        """The key, and the paths of the files in all layers."""
+        request = request_for(f"docker-image://{name}", session, self.progress, platform, **attributes)
+        fetch = self.table.open(request)
+        try:
+            key, snapshot = await fetch.key(), await fetch.snapshot()
+            return key, [name for layer in snapshot.layers for name in os.listdir(layer.path)]
+        finally:
+            await fetch.close()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[Images]:
+    made = Images(tmp_path)
+    yield made
+    made.store.close()
+
+
+async def test_an_image_of_this_machine_is_used_without_a_registry(images: Images) -> None:
+    images.load([BASE, OTHER], "mine:1")
+    key, files = await images.use("docker.io/library/mine:1")
+    assert files == ["base", "other"]
+    assert key.key.startswith("image sha256:")
+    assert images.registry.asked == []
+
+
+async def test_an_image_is_found_by_its_manifests_digest_and_by_the_beginning_of_its_id(images: Images) -> None:
+    images.load([BASE], "mine:1")
+    image = images.store.resolve("mine:1")
+    keys = [
+        (await images.use("docker.io/library/mine:1"))[0],
+        (await images.use(f"docker.io/library/mine:1@{image.manifest_digest}"))[0],
+        (await images.use(f"docker.io/library/mine@{image.manifest_digest}", image__resolvemode="pull"))[0],
+        (await images.use(f"docker.io/library/{image.id.hex[:12]}:latest"))[0],
+    ]
+    assert len({key.key for key in keys}) == 1
+    assert images.registry.asked == []
+
+
+async def test_what_is_not_here_or_for_another_platform_comes_from_a_registry(images: Images) -> None:
+    images.load([BASE], "base:1")
+    _, files = await images.use("docker.io/library/other:1", AMD)
+    assert files == ["other"]
+    _, files = await images.use("docker.io/library/base:1", ARM)
+    assert files == ["base", "other"]
+    assert images.store.resolve("base:1").architecture == "amd64"
+
+
+async def test_the_mode_pull_asks_the_registry_and_fetches_only_what_is_new(images: Images) -> None:
+    images.load([BASE], "base:1")
+    _, files = await images.use("docker.io/library/base:1", image__resolvemode="pull")
+    assert files == ["other"]
+    _, files = await images.use("docker.io/library/base:1", image__resolvemode="pull")
+    assert [what for what, _, _ in images.registry.asked] == ["resolve", "pull", "resolve"]
+
+
+async def test_a_key_alone_fetches_no_layers(images: Images) -> None:
+    fetch = images.table.open(request_for("docker-image://docker.io/library/other:1", platform=AMD))
+    key = await fetch.key()
+    await fetch.close()
+    assert [what for what, _, _ in images.registry.asked] == ["resolve"]
+    assert key.pins == (("pkg:docker/other@1?platform=linux%2Famd64", str(Digest.from_bytes(b"index"))),)
+    assert (await images.use("docker.io/library/other:1"))[0].key == key.key
+
+
+async def test_an_image_that_is_removed_between_key_and_files_is_fetched_again(images: Images) -> None:
+    images.load([OTHER], "other:1")
+    fetch = images.table.open(request_for("docker-image://docker.io/library/other:1", platform=AMD))
+    await fetch.key()
+    images.store.remove("other:1", in_use=lambda _: [])
+    assert content_of(await fetch.snapshot()) == {"other": "2"}
+    await fetch.close()
+
+
+async def test_layers_that_are_used_outlive_their_image(images: Images) -> None:
+    images.load([OTHER], "other:1")
+    fetch = images.table.open(request_for("docker-image://docker.io/library/other:1", platform=AMD))
+    await fetch.key()
+    snapshot = await fetch.snapshot()
+    images.store.remove("other:1", in_use=lambda _: [])
+    assert content_of(snapshot) == {"other": "2"}
+    await fetch.close()
+    with pytest.raises(FileNotFoundError):
+        os.listdir(snapshot.layers[0].path)
+
+
+async def test_a_pull_is_shown_layer_by_layer(images: Images) -> None:
+    await images.use("docker.io/library/other:1")
+    shown = [
+        (one.name, one.current, bool(one.completed)) for one in images.progress if isinstance(one, TransferProgress)
+    ]
+    assert shown == [("downloading", 1, False), ("downloading", 2, True)]
+
+
+async def test_registries_get_the_clients_credentials(images: Images) -> None:
+    class Session(ClientSession):
+        async def credentials(self, host: str) -> Credentials | None:
+            return Credentials(host, "secret")
+
+    await images.use("docker.io/library/other:1", session=Session())
+    await images.use("localhost:5000/other:2", session=Session())
+    hosts = {name: given.username for _, name, given in images.registry.asked}
+    assert hosts == {"docker.io/library/other:1": "registry-1.docker.io", "localhost:5000/other:2": "localhost:5000"}
+
+
+async def test_a_layer_limit_leaves_upper_layers_out(images: Images) -> None:
+    images.load([BASE, OTHER], "mine:1")
+    whole, _ = await images.use("docker.io/library/mine:1")
+    key, files = await images.use("docker.io/library/mine:1", image__layerlimit="1")
+    assert files == ["base"]
+    assert key.key != whole.key
+
+
+async def test_a_name_is_resolved_to_a_digest_and_a_configuration(images: Images) -> None:
+    images.load([BASE], "mine:1")
+    found = await images.table.resolve_image("mine:1", AMD, "", NoSession(), images.progress.append)
+    assert found.digest == images.store.resolve("mine:1").manifest_digest
+    assert (found.name, b"diff_ids" in found.config) == ("docker.io/library/mine:1", True)
+    found = await images.table.resolve_image("other", AMD, "", NoSession(), images.progress.append)
+    assert (found.digest, found.name) == (Digest.from_bytes(b"index"), "docker.io/library/other:latest")
+    with pytest.raises(NotFound):
+        await images.table.resolve_image("nothing", AMD, "", NoSession(), images.progress.append)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "kind"),
+    [
+        ("docker-image://UPPER", InvalidInput),
+        ("nothing", InvalidInput),
+        ("ftp://host/x", Unsupported),
+        ("local://", InvalidInput),
+    ],
+)
+def test_identifiers_that_name_nothing_are_refused(images: Images, identifier: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        images.table.open(request_for(identifier))
+
+
+def test_a_checksum_has_to_be_the_digest(images: Images) -> None:
+    first, second = Digest.from_bytes(b"1"), Digest.from_bytes(b"2")
+    with pytest.raises(InvalidInput, match="does not match the checksum"):
+        images.table.open(request_for(f"docker-image://docker.io/library/x@{first}", image__checksum=second))
+
+
+async def test_the_built_in_image_is_no_base(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    images.load([BASE], "mine:1")
+    built_in = replace(images.store.resolve("mine:1"), built_in=True)
+    monkeypatch.setattr(images.store, "list", lambda: [built_in])
+    with pytest.raises(Unsupported, match="the image 'host' cannot be a base"):
+        await images.use("docker.io/library/mine:1")
