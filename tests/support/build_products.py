@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from wherry.build.exporters.contract import Product
+from wherry.build.exporters.exporters import Exporters
 from wherry.build.model.progress import Progress
-from wherry.build.model.request import BuildRequest, FrontResult, Ref
+from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
 from wherry.build.model.session import NoSession
 from wherry.build.model.snapshot import Snapshot, SnapshotLayer
+from wherry.build.snapshots.mounts import mount_snapshot
 from wherry.errors import NotFound
+from wherry.images.image import Image
 from wherry.images.reference_counts import Lease
 from wherry.images.store import ImageStore
+from wherry.linux.fd import Fd
 from wherry.oci.digest import Digest, chain_id_of
 from wherry.oci.media_types import OCI_LAYER
 
@@ -164,3 +168,60 @@ def product(
         started=BEGIN,
         **fields,
     )
+
+
+class ExportBench:
+    """An image store, and an exporter on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = ImageStore(root)
+        self.layers = ArchiveLayers(self.store)
+        self.events: list[Progress] = []
+        self.tags: list[tuple[str, str]] = []
+        self.pushed: list[Any] = []
+
+    def export(self, made: Product, **attributes: str) -> dict[str, str]:
+        """Export a product as an image."""
+        return self.export_with(made, attributes)
+
+    def export_with(self, made: Product, attributes: dict[str, str], kind: str = "moby") -> dict[str, str]:
+        """Export a product."""
+
+        async def run() -> dict[str, str]:
+            exporters = Exporters(
+                self.store, layers=self.layers, mount=self._mount, registries=self, tagged=self._tagged
+            )
+            export = Export(kind, attributes)
+            try:
+                return await exporters.of(export).export(made, export)
+            finally:
+                exporters.close()
+
+        return asyncio.run(run())
+
+    def _mount(self, snapshot: Snapshot) -> Fd:
+        return mount_snapshot(snapshot, str(self.store.layers.root / "0"))
+
+    def _tagged(self, identifier: str, name: str) -> None:
+        self.tags.append((identifier, name))
+
+    async def open(self, reference: Any, *rest: Any, **options: Any) -> Any:
+        """A repository that notes what is pushed to it."""
+        return _Remote(self.pushed, str(reference), options)
+
+    def image(self, name: str) -> Image:
+        """An image of the store's."""
+        return self.store.resolve(name)
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Its configuration."""
+        found: dict[str, Any] = json.loads(self.store.content.read(self.image(name).id))
+        return found
+
+
+class _Remote:
+    def __init__(self, pushed: list[Any], name: str, options: dict[str, Any]) -> None:
+        self._pushed, self._name, self._options = pushed, name, options
+
+    async def push(self, blobs: Any, documents: Any, tag: str) -> None:
+        self._pushed.append((self._name, tag, self._options, [*blobs], [*documents]))

@@ -25,7 +25,7 @@ from wherry.oci.media_types import OCI_INDEX
 if TYPE_CHECKING:
     from wherry.images.indexes import Tree
 
-__all__ = ["Selection", "Trees", "save", "select"]
+__all__ = ["Selection", "Trees", "blob_path", "save", "select", "write_blob", "write_directory", "write_document"]
 
 _PIECE = 1024 * 1024
 
@@ -76,18 +76,18 @@ def save(
     :param trees: indexes that go in, with all of them that is here; readers of Docker archives see the one image.
     :param write: takes the archive's bytes, piece by piece.
     """
-    _directory(write, "blobs")
-    _directory(write, "blobs/sha256")
+    write_directory(write, "blobs")
+    write_directory(write, "blobs/sha256")
     index = [one for image, names in selection.values() for one in _entries(catalog, image, names, trees)]
-    _document(write, "oci-layout", {"imageLayoutVersion": "1.0.0"})
-    _document(write, "index.json", Index(index, schema_version=2, media_type=OCI_INDEX))
-    _document(write, "manifest.json", [_listed(image, names) for image, names in selection.values()])
+    write_document(write, "oci-layout", {"imageLayoutVersion": "1.0.0"})
+    write_document(write, "index.json", Index(index, schema_version=2, media_type=OCI_INDEX))
+    write_document(write, "manifest.json", [_listed(image, names) for image, names in selection.values()])
     if repositories := _repositories(selection):
-        _document(write, "repositories", repositories)
+        write_document(write, "repositories", repositories)
     digests = [digest for image, _ in selection.values() for digest in _parts(image)]
     digests += [one.digest for tree in trees.values() for one in tree.present]
     for digest in dict.fromkeys(digests):
-        _blob(write, content, digest)
+        write_blob(write, content, digest)
     write(writer.END)
 
 
@@ -114,9 +114,9 @@ def _parts(image: Image) -> list[Digest]:
 
 def _listed(image: Image, names: Sequence[Reference]) -> dict[str, Any]:
     return {
-        "Config": _path(image.id),
+        "Config": blob_path(image.id),
         "RepoTags": [name.familiar for name in names] or None,
-        "Layers": [_path(layer.digest) for layer in image.manifest.layers],
+        "Layers": [blob_path(layer.digest) for layer in image.manifest.layers],
     }
 
 
@@ -130,22 +130,29 @@ def _repositories(selection: Selection) -> dict[str, dict[str, str]]:
     return found
 
 
-def _path(digest: Digest) -> str:
+def blob_path(digest: Digest) -> str:
+    """Where a blob is in an OCI layout."""
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def _directory(write: Callable[[bytes], object], name: str) -> None:
+def write_directory(write: Callable[[bytes], object], name: str) -> None:
+    """Write a directory's entry."""
     write(writer.header(Entry(name.encode(), Kind.DIRECTORY, 0o755)))
 
 
-def _document(write: Callable[[bytes], object], name: str, value: Any) -> None:
+def write_document(write: Callable[[bytes], object], name: str, value: Any) -> None:
+    """Write a file of JSON."""
     data = encode(value)
     write(writer.header(Entry(name.encode(), size=len(data))) + data + writer.padding(len(data)))
 
 
-def _blob(write: Callable[[bytes], object], content: ContentStore, digest: Digest) -> None:
+def write_blob(write: Callable[[bytes], object], content: ContentStore, digest: Digest) -> None:
+    """Write a blob of the content store.
+
+    :raises NotFound: there is none.
+    """
     size = content.size(digest)
-    write(writer.header(Entry(_path(digest).encode(), size=size)))
+    write(writer.header(Entry(blob_path(digest).encode(), size=size)))
     with content.open(digest) as file:
         while piece := file.read(_PIECE):
             write(piece)

@@ -28,11 +28,18 @@ class Packer:
     :param write: takes the archive's bytes, piece by piece.
     :param longest: how many bytes a name may have.
     :param sums: takes the CRC-32 of the files that are packed, by their inode numbers; for `tree_digest`.
+    :param modified: nanoseconds since the epoch, for all entries; None: as the files have it.
     """
 
     def __init__(
-        self, write: Callable[[bytes], object], longest: int = _MAX_NAME, sums: dict[int, int] | None = None
+        self,
+        write: Callable[[bytes], object],
+        longest: int = _MAX_NAME,
+        sums: dict[int, int] | None = None,
+        *,
+        modified: int | None = None,
     ) -> None:
+        self._modified = modified
         self._write = write
         self._longest = longest
         self._sums = sums
@@ -50,7 +57,7 @@ class Packer:
         kind = Kind.of_mode(found.status.st_mode)
         if kind is None:
             return
-        entry = _describe(path, kind, found.status)
+        entry = self._described(path, kind, found.status)
         if kind is not Kind.DIRECTORY and found.status.st_nlink > 1:
             first = self._links.setdefault((found.status.st_dev, found.status.st_ino), path)
             if first != path:
@@ -67,7 +74,7 @@ class Packer:
 
     def add_directory(self, path: bytes, status: os.stat_result) -> None:
         """Append a directory that is known by its status alone."""
-        self._write(writer.header(_describe(path, Kind.DIRECTORY, status)))
+        self._write(writer.header(self._described(path, Kind.DIRECTORY, status)))
 
     def add_whiteout(self, directory: bytes, name: bytes) -> None:
         """Append the whiteout of `name`."""
@@ -80,6 +87,12 @@ class Packer:
     def finish(self) -> None:
         """Append the archive's end."""
         self._write(writer.END)
+
+    def _described(self, path: bytes, kind: Kind, status: os.stat_result) -> Entry:
+        entry = _describe(path, kind, status)
+        if self._modified is not None:
+            entry.mtime = self._modified
+        return entry
 
     def _add_whiteout(self, directory: bytes, name: bytes) -> None:
         self._write(writer.header(Entry(directory + b"/" + name if directory else name, mode=0)))

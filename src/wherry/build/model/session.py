@@ -142,6 +142,7 @@ class BuildSession(Protocol):
     async def send_tree(self, exporter: str, root: Path, *, prefix: str = "", modified: int | None = None) -> None:
         """Send a directory's content to the client; what is there already stays beside it.
 
+        :param root: may be a descriptor's name in ``/proc/self/fd``: of a mount that nobody else sees.
         :param prefix: the name of a directory at the client's that it goes into; empty: the top.
         :param modified: nanoseconds since the epoch for everything that is sent; None: as it is.
         :raises NotFound: the client takes no files.

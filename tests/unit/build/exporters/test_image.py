@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support.archives import directory, member, tar
-from support.build_products import BEGIN, HOUR, ArchiveLayers, config_of, product, ran
-from wherry.build.exporters.assembly import Assembler
-from wherry.build.exporters.image import ImageExporter
-from wherry.build.exporters.worker import Worker
-from wherry.build.model.progress import Progress, TransferProgress
-from wherry.build.model.request import Export
+from support.build_products import BEGIN, HOUR, ExportBench, config_of, product, ran
+from wherry.build.model.progress import TransferProgress
 from wherry.build.model.snapshot import Snapshot
 from wherry.errors import InvalidInput
-from wherry.images.image import Image
-from wherry.images.store import ImageStore
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 from wherry.oci.times import rfc3339
@@ -34,61 +26,14 @@ EMPTY = bytes(1024)
 HERE = str(Platform.host())
 
 
-class Bench:
-    """An image store, and an exporter on it."""
-
-    def __init__(self, root: Path) -> None:
-        self.store = ImageStore(root)
-        self.layers = ArchiveLayers(self.store)
-        self.events: list[Progress] = []
-        self.tags: list[tuple[str, str]] = []
-        self.pushed: list[Any] = []
-
-    def export(self, made: Any, **attributes: str) -> dict[str, str]:
-        """Export a product as an image."""
-        names = {name.replace("_", "-"): value for name, value in attributes.items()}
-        return self.export_with(made, names)
-
-    def export_with(self, made: Any, attributes: dict[str, str]) -> dict[str, str]:
-        async def run() -> dict[str, str]:
-            worker = Worker()
-            try:
-                assembler = Assembler(self.store, self.layers, worker)
-                tagged = lambda identifier, name: self.tags.append((identifier, name))  # noqa: E731
-                exporter = ImageExporter(assembler, self, lambda _, inline: None, tagged)
-                return await exporter.export(made, Export("moby", attributes))
-            finally:
-                worker.close()
-
-        return asyncio.run(run())
-
-    async def open(self, reference: Any, *rest: Any, **options: Any) -> Any:
-        return _Remote(self.pushed, str(reference), options)
-
-    def image(self, name: str) -> Image:
-        return self.store.resolve(name)
-
-    def document(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.store.content.read(self.image(name).id))
-        return found
-
-
-class _Remote:
-    def __init__(self, pushed: list[Any], name: str, options: dict[str, Any]) -> None:
-        self._pushed, self._name, self._options = pushed, name, options
-
-    async def push(self, blobs: Any, documents: Any, tag: str) -> None:
-        self._pushed.append((self._name, tag, self._options, [*blobs], [*documents]))
-
-
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path / "data")
+def bench(tmp_path: Path) -> Iterator[ExportBench]:
+    made = ExportBench(tmp_path / "data")
     yield made
     made.store.close()
 
 
-def test_a_result_becomes_an_image_under_all_its_names(bench: Bench) -> None:
+def test_a_result_becomes_an_image_under_all_its_names(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(BASE, ONE)}, config_of([ran("a"), ran("b")]))
     answer = bench.export(made, name="app:1,registry.example/team/app")
     image = bench.image("app:1")
@@ -103,14 +48,14 @@ def test_a_result_becomes_an_image_under_all_its_names(bench: Bench) -> None:
     assert [layer.diff_id for layer in image.layers] == [Digest.from_bytes(BASE), Digest.from_bytes(ONE)]
 
 
-def test_a_result_without_a_name_becomes_an_image_without_one(bench: Bench) -> None:
+def test_a_result_without_a_name_becomes_an_image_without_one(bench: ExportBench) -> None:
     answer = bench.export(product({"": bench.layers.snapshot(BASE)}, config_of([ran("a")])))
     assert bench.image(answer["containerimage.config.digest"]).names == ()
     assert "image.name" not in answer
     assert bench.tags == []
 
 
-def test_a_name_moves_from_the_image_that_had_it(bench: Bench) -> None:
+def test_a_name_moves_from_the_image_that_had_it(bench: ExportBench) -> None:
     bench.export(product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")])), name="app")
     former = bench.image("app")
     bench.export(product({"": bench.layers.snapshot(TWO)}, config_of([ran("b")])), name="app")
@@ -118,7 +63,7 @@ def test_a_name_moves_from_the_image_that_had_it(bench: Bench) -> None:
     assert bench.image(str(former.id)).names == ()
 
 
-def test_a_step_that_changed_nothing_has_an_entry_but_no_layer(bench: Bench) -> None:
+def test_a_step_that_changed_nothing_has_an_entry_but_no_layer(bench: ExportBench) -> None:
     steps = [ran("base"), ran("true"), {"created_by": "ENV a=b", "empty_layer": True}, ran("one")]
     made = product({"": bench.layers.snapshot(BASE, EMPTY, ONE)}, config_of(steps))
     bench.export(made, name="app")
@@ -130,7 +75,7 @@ def test_a_step_that_changed_nothing_has_an_entry_but_no_layer(bench: Bench) -> 
     assert document["created"] == times[-1]
 
 
-def test_an_empty_layer_of_the_base_stays(bench: Bench) -> None:
+def test_an_empty_layer_of_the_base_stays(bench: ExportBench) -> None:
     ids = [str(Digest.from_bytes(BASE)), str(Digest.from_bytes(EMPTY))]
     base = config_of([ran("x"), ran("y")], rootfs={"type": "layers", "diff_ids": ids})
     made = product(
@@ -140,7 +85,7 @@ def test_an_empty_layer_of_the_base_stays(bench: Bench) -> None:
     assert len(bench.document("app")["rootfs"]["diff_ids"]) == 3
 
 
-def test_a_scratch_image_without_layers_is_one(bench: Bench) -> None:
+def test_a_scratch_image_without_layers_is_one(bench: ExportBench) -> None:
     bench.export(product({"": Snapshot()}), name="nothing")
     image = bench.image("nothing")
     assert image.layers == ()
@@ -150,7 +95,7 @@ def test_a_scratch_image_without_layers_is_one(bench: Bench) -> None:
 def test_the_same_inputs_give_the_same_image_on_two_machines(tmp_path: Path) -> None:
     found = []
     for place in ("here", "there"):
-        bench = Bench(tmp_path / place)
+        bench = ExportBench(tmp_path / place)
         if place == "there":  # the layers are made later there
             bench.layers.snapshot(TWO)
         late = tar([member("one", b"1", mtime=1_800_000_000 + len(found))])
@@ -167,7 +112,7 @@ def test_the_same_inputs_give_the_same_image_on_two_machines(tmp_path: Path) -> 
     assert found[0] == found[1]
 
 
-def test_only_files_of_new_layers_are_made_older(bench: Bench) -> None:
+def test_only_files_of_new_layers_are_made_older(bench: ExportBench) -> None:
     base = config_of([ran("a")], rootfs={"type": "layers", "diff_ids": [str(Digest.from_bytes(BASE))]})
     made = product(
         {"": bench.layers.snapshot(BASE, ONE)},
@@ -189,7 +134,7 @@ def test_only_files_of_new_layers_are_made_older(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("gzip", "+gzip"), ("zstd", "+zstd"), ("uncompressed", "")])
-def test_layers_are_compressed_as_they_should_be(bench: Bench, kind: str, suffix: str) -> None:
+def test_layers_are_compressed_as_they_should_be(bench: ExportBench, kind: str, suffix: str) -> None:
     made = product({"": bench.layers.snapshot(BASE, ONE)}, config_of([ran("a"), ran("b")]))
     first = bench.export(made, name="app", compression=kind)
     assert bench.export(made, name="app", compression=kind) == first
@@ -199,7 +144,7 @@ def test_layers_are_compressed_as_they_should_be(bench: Bench, kind: str, suffix
     assert image.id == first["containerimage.config.digest"]
 
 
-def test_layers_become_one_for_each_stage_or_a_single_one(bench: Bench) -> None:
+def test_layers_become_one_for_each_stage_or_a_single_one(bench: ExportBench) -> None:
     base = config_of([ran("a")], rootfs={"type": "layers", "diff_ids": [str(Digest.from_bytes(BASE))]})
     gone = tar([member(".wh.one"), member("bin/.wh.sh"), member("three", b"3")])
     made = product(
@@ -216,7 +161,7 @@ def test_layers_become_one_for_each_stage_or_a_single_one(bench: Bench) -> None:
     assert [step.get("empty_layer", False) for step in bench.document("none")["history"]] == [True, True, False]
 
 
-def names_in(bench: Bench, name: str) -> list[list[str]]:
+def names_in(bench: ExportBench, name: str) -> list[list[str]]:
     found = []
     for layer in bench.image(name).manifest.layers:
         with bench.store.content.open(layer.digest) as file, tarfile.open(fileobj=file) as archive:
@@ -224,7 +169,7 @@ def names_in(bench: Bench, name: str) -> list[list[str]]:
     return found
 
 
-def test_several_platforms_become_an_index_and_the_one_of_this_machine_is_unpacked(bench: Bench) -> None:
+def test_several_platforms_become_an_index_and_the_one_of_this_machine_is_unpacked(bench: ExportBench) -> None:
     other = "linux/s390x"
     snapshots = {other: bench.layers.snapshot(ONE), HERE: bench.layers.snapshot(TWO)}
     configs = {key: config_of([ran(key)], architecture=Platform.parse(key).architecture) for key in snapshots}
@@ -240,7 +185,7 @@ def test_several_platforms_become_an_index_and_the_one_of_this_machine_is_unpack
     assert answer["containerimage.config.digest"] == image.id
 
 
-def test_annotations_go_where_they_are_meant_to(bench: Bench) -> None:
+def test_annotations_go_where_they_are_meant_to(bench: ExportBench) -> None:
     made = product({HERE: bench.layers.snapshot(ONE)}, config_of([ran("a")]))
     answer = bench.export_with(made, {
         "name": "app", "annotation.a": "1", f"annotation-manifest[{HERE}].b": "2", "annotation-index.c": "3",
@@ -254,7 +199,7 @@ def test_annotations_go_where_they_are_meant_to(bench: Bench) -> None:
     assert json.loads(base64.b64decode(answer["containerimage.descriptor"]))["annotations"] == {"e": "5"}
 
 
-def test_dockers_media_types_are_used_where_they_are_wanted(bench: Bench) -> None:
+def test_dockers_media_types_are_used_where_they_are_wanted(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")]))
     bench.export_with(made, {"name": "app", "oci-mediatypes": "false", "compression": "gzip"})
     manifest = bench.image("app").manifest
@@ -280,14 +225,14 @@ def test_dockers_media_types_are_used_where_they_are_wanted(bench: Bench) -> Non
         ({"name": "app:1", "push": "1", "push-by-digest": "1"}, "can't push tagged ref app:1 by digest"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(bench: Bench, attributes: dict[str, str], words: str) -> None:
+def test_options_that_make_no_sense_are_refused(bench: ExportBench, attributes: dict[str, str], words: str) -> None:
     made = product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")]))
     with pytest.raises(InvalidInput, match=words):
         bench.export_with(made, attributes)
     assert not len(bench.store)
 
 
-def test_nothing_stays_of_an_export_that_fails(bench: Bench) -> None:
+def test_nothing_stays_of_an_export_that_fails(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(ONE)}, b'{"os": "linux"}')
     with pytest.raises(InvalidInput, match="missing architecture"):
         bench.export(made, name="app", compression="zstd")
@@ -295,7 +240,7 @@ def test_nothing_stays_of_an_export_that_fails(bench: Bench) -> None:
     assert [*bench.store.layers] == []
 
 
-def test_what_is_pushed_is_compressed_and_known_by_its_digest(bench: Bench) -> None:
+def test_what_is_pushed_is_compressed_and_known_by_its_digest(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")]))
     answer = bench.export_with(made, {"name": "registry.example/app:1", "push": "true", "registry.insecure": "true"})
     [(name, tag, options, blobs, documents)] = bench.pushed
@@ -309,21 +254,21 @@ def test_what_is_pushed_is_compressed_and_known_by_its_digest(bench: Bench) -> N
     assert image.repo_digests == [f"registry.example/app@{answer['containerimage.digest']}"]
 
 
-def test_a_push_by_digest_names_nothing(bench: Bench) -> None:
+def test_a_push_by_digest_names_nothing(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")]))
     bench.export_with(made, {"name": "registry.example/app", "push": "true", "push-by-digest": "true"})
     assert bench.pushed[0][1] == ""
     assert [image.repo_tags for image in bench.store.list()] == [[]]
 
 
-def test_an_image_may_be_pushed_only(bench: Bench) -> None:
+def test_an_image_may_be_pushed_only(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")]))
     bench.export_with(made, {"name": "registry.example/app", "push": "true", "store": "false"})
     assert len(bench.pushed) == 1
     assert not len(bench.store)
 
 
-def test_progress_says_what_is_done(bench: Bench) -> None:
+def test_progress_says_what_is_done(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")]), events=bench.events)
     bench.export(made, name="app")
     done = [one.name for one in bench.events if isinstance(one, TransferProgress) and one.completed]
@@ -331,7 +276,7 @@ def test_progress_says_what_is_done(bench: Bench) -> None:
     assert done[-1] == "naming to app:latest"
 
 
-def test_the_documents_of_a_small_image_are_these_to_the_byte(bench: Bench) -> None:
+def test_the_documents_of_a_small_image_are_these_to_the_byte(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(ONE, EMPTY)}, config_of([ran("one"), ran("true")]))
     bench.export(made, name="golden")
     image, layer = bench.image("golden"), Digest.from_bytes(ONE)
