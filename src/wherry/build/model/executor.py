@@ -80,7 +80,11 @@ class StepResult(Struct, frozen=True):
 
 
 class Executor(Protocol):
-    """Runs steps."""
+    """Runs steps.
+
+    What it needs in a step's root, places for mounts for one, it lays below the root's layers: nothing of that is in
+    the writable directory afterwards, as far as that was empty before. The work directory is empty again.
+    """
 
     async def run(self, step: Step, output: Output) -> StepResult:
         """Run a step to its end: when it returns or raises, no process of it runs and nothing of it is mounted.

@@ -319,6 +319,7 @@ class StepExecutor:
         await self._tasks.drain()
         self._sweep()
         await self._tasks.drain()
+        await asyncio.to_thread(self._places.remove)
 
 
 def _remove_remains(runs: Sequence[_Run]) -> None:

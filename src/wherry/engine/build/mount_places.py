@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,20 +24,20 @@ from wherry.linux.files import RESOLVE, openat2_if_there
 
 __all__ = ["PlaceLayers", "Places", "places_of", "remove_places"]
 
-Places = Mapping[str, bool]
-"""The places, as paths in the root, and whether each is a directory."""
+Places = Mapping[str, bool | None]
+"""The places, as paths in the root, and whether each is a directory; None where that is not known: it is not made."""
 
 _EVERYWHERE: Final = {"/dev": True, "/proc": True, "/sys": True} | {f"/etc/{name}": False for name in etc_files.NAMES}
 _NO_LINKS: Final = int(RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS)
 _MOST: Final = 64  # layers that are kept
 
 
-def places_of(targets: Iterable[tuple[str, bool]]) -> dict[str, bool]:
+def places_of(targets: Iterable[tuple[str, bool | None]]) -> dict[str, bool | None]:
     """The places that a step needs in its root, and not in what is mounted there.
 
     :param targets: of its own mounts, and whether a directory is mounted on each.
     """
-    wanted = dict(_EVERYWHERE)
+    wanted: dict[str, bool | None] = dict(_EVERYWHERE)
     for target, is_directory in targets:
         wanted.setdefault(normal_path(target), is_directory)
     covers = [f"{place}/" for place in wanted]
@@ -51,7 +53,7 @@ class PlaceLayers:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._prefix = f"places-{secrets.token_hex(8)}"
-        self._made: dict[frozenset[tuple[str, bool]], str] = {}
+        self._made: dict[frozenset[tuple[str, bool | None]], str] = {}
 
     def layer(self, places: Places, own: Path) -> str:
         """The directory of a layer with these places.
@@ -75,6 +77,12 @@ class PlaceLayers:
             raise
         return self._made.setdefault(key, str(made))
 
+    def remove(self) -> None:
+        """Remove all of them; no step runs any more."""
+        made, self._made = self._made, {}
+        for directory in made.values():
+            remove_tree(Path(directory))
+
 
 def remove_places(upper: str, lower: Iterable[str], places: Iterable[str]) -> None:
     """Remove the places that the runtime had to make in a root's writable directory, which was empty before.
@@ -84,43 +92,37 @@ def remove_places(upper: str, lower: Iterable[str], places: Iterable[str]) -> No
 
     :param lower: the layers below, top first.
     """
+    below = tuple(lower)
     with Fd(os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
         for place in places:
-            _remove(root, place, tuple(lower))
+            path = place if _remove_empty(root, place, _is_place) else "/"
+            while (path := os.path.dirname(path)) != "/":
+                if not _remove_empty(root, path, partial(_is_copy, below, path)):
+                    break
 
 
-def _remove(root: Fd, place: str, lower: Sequence[str]) -> None:
-    path = place
-    while path != "/":
-        path, _, name = path.rpartition("/")
-        path = path or "/"
-        parent = openat2_if_there(root, path, os.O_PATH | os.O_DIRECTORY, _NO_LINKS)
-        if parent is None:
-            continue  # not there, nor what is below it
-        with parent:
-            if not _remove_entry(parent, name, lower, f"{path}/{name}", is_place=f"{path.rstrip('/')}/{name}" == place):
-                return
-
-
-def _remove_entry(parent: Fd, name: str, lower: Sequence[str], path: str, *, is_place: bool) -> bool:
-    """Remove an empty file or directory, if it is no change of the step's; whether nothing of it is left."""
-    try:
-        status = os.stat(name, dir_fd=parent.fileno(), follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) and is_place and status.st_size == 0:
-            os.unlink(name, dir_fd=parent.fileno())
-        elif stat.S_ISDIR(status.st_mode) and (is_place or _is_copy(status, lower, path)):
-            os.rmdir(name, dir_fd=parent.fileno())
-        else:
-            return False
-    except FileNotFoundError:
-        return True
-    except OSError:  # not empty
+def _remove_empty(root: Fd, path: str, may: Callable[[os.stat_result], bool]) -> bool:
+    """Remove an empty file or directory; whether it was there and is gone."""
+    parent = openat2_if_there(root, os.path.dirname(path), os.O_PATH | os.O_DIRECTORY, _NO_LINKS)
+    if parent is None:
         return False
-    return True
+    with parent, suppress(OSError):  # not there, or not empty
+        name = os.path.basename(path)
+        status = os.stat(name, dir_fd=parent.fileno(), follow_symlinks=False)
+        if may(status):
+            (os.rmdir if stat.S_ISDIR(status.st_mode) else os.unlink)(name, dir_fd=parent.fileno())
+            return True
+    return False
 
 
-def _is_copy(status: os.stat_result, lower: Sequence[str], path: str) -> bool:
-    """Whether a directory looks as it does below, or is not there."""
+def _is_place(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
+
+
+def _is_copy(lower: Sequence[str], path: str, status: os.stat_result) -> bool:
+    """Whether this is a directory that looks as it does below, or is not there."""
+    if not stat.S_ISDIR(status.st_mode):
+        return False
     for layer in lower:
         with Fd(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
             below = openat2_if_there(directory, path, os.O_PATH | os.O_NOFOLLOW, _NO_LINKS)
@@ -139,10 +141,11 @@ def _make(directory: Path, places: Places) -> None:
     os.chmod(directory, 0o755)
     for place, is_directory in sorted(places.items()):
         path = directory / place.lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_directory is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         if is_directory:
             path.mkdir(exist_ok=True)
-        else:
+        elif is_directory is not None:
             path.touch(mode=0o644)
     for folder, folders, files in os.walk(directory):
         for name in folders:

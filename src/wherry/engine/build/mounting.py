@@ -67,7 +67,7 @@ def make_mounts(step: Step, directory: Path, layers: PlaceLayers, binds: Sequenc
         for mount in step.mounts:
             mounts.points.append(_point(mount, str(empty), mounts.trees))
         own = zip(step.mounts, mounts.points, strict=True)
-        targets = [(mount.target, _is_directory(mount, point)) for mount, point in own]
+        targets: list[tuple[str, bool | None]] = [(mount.target, _is_directory(mount, point)) for mount, point in own]
         targets += [(point.target, not os.path.isfile(point.source)) for point in binds]
         mounts.places = places_of(targets)
         root, bottom = step.root, layers.layer(mounts.places, directory / "places")
@@ -78,7 +78,7 @@ def make_mounts(step: Step, directory: Path, layers: PlaceLayers, binds: Sequenc
     return mounts
 
 
-def _is_directory(mount: StepMount, point: MountPoint) -> bool:
+def _is_directory(mount: StepMount, point: MountPoint) -> bool | None:
     """Whether a directory is mounted; of a part of an overlay, as its topmost layer that has it says."""
     if mount.kind == "bind":
         return stat.S_ISDIR(os.stat(point.source).st_mode)
@@ -90,7 +90,7 @@ def _is_directory(mount: StepMount, point: MountPoint) -> bool:
             if place is not None:
                 with place:
                     return stat.S_ISDIR(os.fstat(place.fileno()).st_mode)
-    return True  # a link leads there, perhaps
+    return None  # a link leads there, perhaps, from one layer into another
 
 
 def _on(overlay: OverlayMount, bottom: str) -> OverlayMount:

@@ -1,0 +1,234 @@
+"""A real engine of the tests' own, in a thread with an event loop, to run build steps on: no API, no images."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import secrets
+import shutil
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from machine import static_busybox
+from support.busybox import root_file_system
+from wherry.build.model.executor import Limits, Output, Step, StepMount, StepResult
+from wherry.build.model.graph import ExecOp
+from wherry.engine.engine import Engine
+from wherry.engine.settings import Settings
+from wherry.layers.overlay_paths import OverlayMount
+from wherry.oci.platform import Platform
+from wherry.runtime import cgroups
+
+__all__ = ["Ran", "StepBench", "step_bench"]
+
+T = TypeVar("T")
+PATIENCE = 120.0  # seconds
+
+
+class Ran:
+    """A step that has ended, its output, and the layer that it has made."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.result = StepResult(-1)
+        self.streams: dict[int, bytes] = {1: b"", 2: b""}
+
+    @property
+    def text(self) -> str:
+        """Its standard output."""
+        return self.streams[1].decode(errors="replace")
+
+    @property
+    def errors(self) -> str:
+        """Its standard error."""
+        return self.streams[2].decode(errors="replace")
+
+    @property
+    def layer(self) -> Path:
+        """Its writable directory."""
+        return Path(self.step.root.upper)
+
+    def changes(self) -> list[str]:
+        """The paths in its layer."""
+        return sorted(str(path.relative_to(self.layer)) for path in self.layer.rglob("*"))
+
+    async def take(self, stream: int, data: bytes) -> None:
+        """Take output."""
+        self.streams[stream] += data
+
+
+class StepBench:
+    """An engine, and a root file system with busybox that steps begin from."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.root = base / "root"
+        self.settings = Settings(data_root=base / "data", exec_root=base / "run", cgroup_parent=base.name)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine")
+        self.engine: Engine
+        if self.root.exists():
+            return
+        self.root.mkdir()
+        busybox = static_busybox()
+        assert busybox is not None
+        with tarfile.open(fileobj=io.BytesIO(root_file_system(busybox))) as archive:
+            archive.extractall(self.root, filter="fully_trusted")
+
+    # --- the engine ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        self.engine = self.call(Engine.open(self.settings))
+
+    def stop(self) -> None:
+        """End it, and everything of it."""
+        self.call(self.engine.shutdown(kill=True))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Begin something on the engine's loop; the future is to be used with `call` and there only."""
+
+        async def made() -> asyncio.Future[T]:
+            return asyncio.ensure_future(work)
+
+        return self.call(made())
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Carry something out on the engine's loop, and wait."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def wait(self, future: Awaitable[T]) -> T:
+        """Wait for what was begun."""
+
+        async def waiting() -> T:
+            return await future
+
+        return self.call(waiting())
+
+    def cancel(self, future: asyncio.Future[Any]) -> None:
+        """Cancel what was begun, and wait until it has ended."""
+
+        async def cancelling() -> None:
+            future.cancel()
+            await asyncio.wait([future])
+
+        self.call(cancelling())
+
+    @property
+    def keeper_pid(self) -> int:
+        """The keeper's process ID."""
+        return int((self.settings.exec_root / "keeper.pid").read_text())
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        *args: str,
+        env: tuple[str, ...] = ("PATH=/bin",),
+        mounts: tuple[StepMount, ...] = (),
+        lower: tuple[str, ...] | None = None,
+        limits: Limits | None = None,
+        readonly: bool = False,
+        platform: Platform | None = None,
+        network: str = "none",
+        **op: Any,
+    ) -> Step:
+        """A step; a single argument is a script."""
+        command = ("/bin/sh", "-c", *args) if len(args) == 1 else args
+        layer = self.directory()
+        for name in ("upper", "work"):
+            (layer / name).mkdir()
+        root = OverlayMount("/", lower or (str(self.root),), str(layer / "upper"), str(layer / "work"))
+        return Step(
+            id=secrets.token_hex(32), op=ExecOp(args=command, mounts=(), network=network, **op), root=root, env=env,
+            mounts=mounts, limits=limits or Limits(), readonly=readonly, platform=platform,
+        )  # fmt: skip
+
+    def directory(self) -> Path:
+        """A new directory."""
+        return Path(tempfile.mkdtemp(dir=self.base))
+
+    def run(self, *args: str, **options: Any) -> Ran:
+        """Run a step to its end."""
+        ran = Ran(self.step(*args, **options))
+        ran.result = self.call(self.engine.steps.run(ran.step, ran.take))
+        return ran
+
+    def launch(self, step: Step, output: Output) -> asyncio.Future[StepResult]:
+        """Begin a step."""
+        return self.begin(self.engine.steps.run(step, output))
+
+    def launch_and_await(self, word: bytes, *args: str, **options: Any) -> tuple[Ran, asyncio.Future[StepResult]]:
+        """Begin a step, and wait until it has said something."""
+        said, ran = threading.Event(), Ran(self.step(*args, **options))
+
+        async def output(stream: int, data: bytes) -> None:
+            await ran.take(stream, data)
+            if word in ran.streams[stream]:
+                said.set()
+
+        running = self.launch(ran.step, output)
+        assert said.wait(PATIENCE), ran.streams
+        return ran, running
+
+    def cgroup(self, step: Step) -> cgroups.Cgroup:
+        """The cgroup that a step has while it runs."""
+        return cgroups.open(f"/{self.settings.cgroup_parent}/{step.id}")
+
+    def remains(self, step: Step) -> list[str]:
+        """What is left of a step that has ended: processes and mounts; at its leisure the engine removes more."""
+        group = self.cgroup(step)
+        found = [f"process {pid}" for pid in (group.pids() if group.exists() else [])]
+        for mountinfo in Path("/proc").glob("[0-9]*/mountinfo"):
+            try:
+                text = mountinfo.read_text()
+            except OSError:
+                continue
+            found += [f"{mountinfo}: {line}" for line in text.splitlines() if step.root.upper in line]
+        return found
+
+
+@contextmanager
+def step_bench(*, begin: bool = True) -> Iterator[StepBench]:
+    """A bench while the ``with`` block lasts.
+
+    :param begin: whether to start the engine; else the block does.
+    """
+    base = Path(tempfile.mkdtemp(prefix="wherry-steps-"))
+    bench = StepBench(base)
+    if begin:
+        bench.start()
+    try:
+        yield bench
+    finally:
+        try:
+            bench.stop()
+            assert not os.listdir(base / "data/tmp"), "something is left of steps"
+            assert not cgroups.open(f"/{base.name}").exists()
+        finally:
+            shutil.rmtree(base)
+
+
+def main() -> None:
+    """Open an engine, start a step, and say when it has said something: to be killed then."""
+    bench = StepBench(Path(sys.argv[1]))
+    bench.start()
+    ran, _ = bench.launch_and_await(b"here", *sys.argv[3:], network=sys.argv[2])
+    print(ran.step.id, ran.step.root.upper, flush=True)
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
