@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -109,8 +109,16 @@ class Remote(Protocol):
         """
         ...
 
-    def blob(self, digest: Digest, size: int) -> AsyncIterator[bytes]:
-        """A blob's bytes, verified at their end.
+    async def read(self, blob: Descriptor) -> bytes:
+        """A blob that is a document, verified.
+
+        :raises NotFound: there is none.
+        :raises CorruptData: the registry lied.
+        """
+        ...
+
+    async def fetch(self, blob: Descriptor) -> None:
+        """Bring a blob into the content store, unless it is there; verified. The caller has leased it.
 
         :raises NotFound: there is none.
         :raises CorruptData: the registry lied.

@@ -12,7 +12,7 @@ from wherry.oci.digest import Digest
 
 __all__ = ["Transfers"]
 
-_OVER: Final = frozenset({"Pull complete", "Already exists", "Download complete"})
+_OVER: Final = frozenset({"Pull complete", "Already exists", "Download complete", "Pushed"})
 _MOST: Final = 2000  # a manifest has no more layers than half of that
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from wherry.distribution.client.credentials import Credentials
@@ -23,6 +24,7 @@ from wherry.distribution.transfer.refetch import refetch
 from wherry.distribution.transfer.resolver import Resolver
 from wherry.distribution.transfer.search import filtered, search
 from wherry.distribution.transfer.select_manifest import check_platform, remote_layers, select_manifest
+from wherry.distribution.transfer.stored import StoredContent
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound, Unauthenticated, WherryError
 from wherry.images.image import Image
@@ -149,6 +151,31 @@ class Transfers:
         :raises WherryError: nobody has it, or gives it.
         """
         await refetch(self._store, self._resolver, self._settings, digest)
+
+    async def stored(
+        self,
+        reference: Reference,
+        mine: Credentials,
+        emit: Emit,
+        *,
+        insecure: bool = False,
+        writes: bool = False,
+    ) -> StoredContent:
+        """Open a name's repository, to move single blobs and documents.
+
+        :param emit: called with progress messages.
+        :param insecure: whether plain HTTP, or a certificate that nobody vouches for, would do.
+        :raises WherryError: it does not answer.
+        """
+        resolver = self._resolver
+        if insecure:
+            settings = replace(self._settings, insecure=(*self._settings.insecure, reference.domain))
+            resolver = Resolver(self._http, settings)
+        if writes:
+            repository = await resolver.origin(reference.domain, reference.path, mine)
+        else:
+            repository = (await resolver.sources(reference.domain, reference.path, mine))[-1]
+        return StoredContent(self._queue, repository, reference, emit)
 
     # --- asking -----------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wherry.docker.reference import Reference
 from wherry.engine.events import EventBus
@@ -19,12 +19,18 @@ from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
+    from wherry.build.exporters.contract import Remote
+    from wherry.build.model.progress import ProgressSink
+    from wherry.build.model.session import BuildSession
     from wherry.build.model.session import Credentials as Login
     from wherry.build.sources.image import RemoteImage
     from wherry.distribution.client.credentials import Credentials
     from wherry.distribution.transfer.service import Transfers
 
 __all__ = ["Distribution"]
+
+_HUB: Final = "docker.io"
+_HUB_HOST: Final = "registry-1.docker.io"  # as BuildKit asks a client for its credentials
 
 Json = dict[str, Any]
 Jsons = list[Json]
@@ -133,6 +139,25 @@ class Distribution:
             async for message in messages:
                 yield message
         self._publish("pull", reference)
+
+    async def open(
+        self,
+        reference: Reference,
+        session: BuildSession,
+        progress: ProgressSink,
+        vertex: Digest,
+        *,
+        insecure: bool = False,
+        writes: bool = False,
+    ) -> Remote:
+        """Open a name's repository for a build, with its client's credentials; see `Registries.open`."""
+        from wherry.engine.images.build_registry import BuildRepository, shown  # noqa: PLC0415 - only when needed
+
+        host = _HUB_HOST if reference.domain == _HUB else reference.domain
+        credentials = _login(await session.credentials(host))
+        emit = shown(vertex, progress)
+        found = await self._transfers().stored(reference, credentials, emit, insecure=insecure, writes=writes)
+        return BuildRepository(found)
 
     def _transfers(self) -> Transfers:
         if self._made is None:
