@@ -81,11 +81,11 @@ class Bases:
         image = await asyncio.to_thread(Image.of_base, loaded.config) if loaded.config else None
         return Base(source=loaded.source, image=image, config=loaded.config, named=True)
 
-    async def image(self, written: str, name: str, platform: Platform, known: Iterable[str]) -> Base:
+    async def image(self, written: str, name: str, platform: Platform, known: Callable[[], list[str]]) -> Base:
         """What an image's name means.
 
         :param written: as the Dockerfile says.
-        :param known: names of stages, for a suggestion where there is no such image.
+        :param known: gives names of stages, for a suggestion where there is no such image.
         :raises DockerfileError: there is none.
         """
         key = (name, platform)
@@ -94,14 +94,14 @@ class Bases:
                 self._images[key] = await self._look_up(written, name, platform, known)
             return self._images[key]
 
-    async def _look_up(self, written: str, name: str, platform: Platform, known: Iterable[str]) -> Base:
+    async def _look_up(self, written: str, name: str, platform: Platform, known: Callable[[], list[str]]) -> Base:
         try:
             async with self._limit:
                 resolved = await self._gateway.resolve_image(
                     name, platform=platform, mode=self._options.resolve_mode, name=self._title(name, platform)
                 )
         except NotFound as exc:
-            raise DockerfileError(did_you_mean(f"{written}: {exc}", written, [*known, *_COMMON])) from exc
+            raise DockerfileError(did_you_mean(f"{written}: {exc}", written, [*known(), *_COMMON])) from exc
         return await asyncio.to_thread(_base, resolved, name)
 
     def _title(self, name: str, platform: Platform) -> str:

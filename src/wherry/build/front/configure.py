@@ -74,7 +74,7 @@ def arg(work: Work, instruction: Arg) -> None:
     for pair in instruction.pairs:
         work.scope.lint.secret_name("ARG", pair.name, instruction)
         value = _argument(work, pair, instruction)
-        work.stage.arguments.append((pair.name, value))
+        work.stage.arguments[pair.name] = value
         if value is not None and pair.name not in NOT_FOR_STEPS:
             work.environment.set(pair.name, value)
         words.append(pair.name if value is None else f"{pair.name}={value}")

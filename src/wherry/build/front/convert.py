@@ -214,7 +214,7 @@ class Conversion:
         if stage is None and name.isdecimal() and len(name) < 9 and int(name) < len(self._dockerfile.stages):
             stage = self._stages.numbered(int(name))
         if stage is None:
-            raise InvalidInput(did_you_mean(f'target stage "{name}" could not be found', name, self._stages.names))
+            raise InvalidInput(did_you_mean(f'target stage "{name}" could not be found', name, self._stages.names()))
         return stage
 
     def _command(self, stage: Stage, instruction: ast.Instruction) -> Command:
@@ -334,7 +334,7 @@ class Conversion:
             stage.image = base.image.copied(budget)
             stage.paths, stage.has_working_directory = base.paths, base.has_working_directory
             budget.spend(0, len(base.arguments))
-            stage.arguments = list(base.arguments)
+            stage.arguments = dict(base.arguments)
             stage.environment = base.environment.copied() if base.environment is not None else None
         image = stage.image = stage.image or Image.empty(self._scope.target)
         stage.platform = stage.platform or self._scope.target

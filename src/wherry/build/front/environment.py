@@ -12,10 +12,10 @@ __all__ = ["Environment"]
 class Environment(Mapping[str, str]):
     """Variables in the order in which they were set first."""
 
-    def __init__(self, budget: Budget, values: dict[str, str] | None = None) -> None:
+    def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._values = values if values is not None else {}
-        self._lines: tuple[str, ...] | None = None
+        self._values: dict[str, str] = {}
+        self._lines: dict[str, str] = {}
 
     def copied(self) -> Environment:
         """One that can be changed by itself.
@@ -23,7 +23,9 @@ class Environment(Mapping[str, str]):
         :raises TooLarge: of the budget.
         """
         self._budget.spend(0, len(self._values))
-        return Environment(self._budget, dict(self._values))
+        other = Environment(self._budget)
+        other._values, other._lines = dict(self._values), dict(self._lines)
+        return other
 
     def set(self, name: str, value: str) -> None:
         """Set a variable.
@@ -32,17 +34,16 @@ class Environment(Mapping[str, str]):
         """
         self._budget.spend(len(name) + len(value), 1)
         self._values[name] = value
-        self._lines = None
+        self._lines[name] = f"{name}={value}"
 
     def lines(self) -> tuple[str, ...]:
         """``NAME=value``, for a step.
 
         :raises TooLarge: of the budget.
         """
-        if self._lines is None:
-            self._lines = tuple(f"{name}={value}" for name, value in self._values.items())
-        self._budget.spend(sum(map(len, self._lines)))
-        return self._lines
+        lines = tuple(self._lines.values())
+        self._budget.spend(sum(map(len, lines)), len(lines))
+        return lines
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]

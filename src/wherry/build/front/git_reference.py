@@ -52,7 +52,7 @@ class GitReference(Struct, frozen=True, kw_only=True):
             a Dockerfile may not.
         :raises InvalidInput: it is, and wrong.
         """
-        if text.startswith(("./", "../")):
+        if text.startswith(("./", "../")) or (":" not in text and not text.startswith("github.com/")):
             return None
         if text.startswith("github.com/"):
             return cls._from_url(f"https://{text}", like_a_path=True)

@@ -180,12 +180,9 @@ def _name(work: Work, instruction: Run, mounts: _Mounts, suffix: str) -> str:
 
 def _history(work: Work, args: Iterable[str]) -> str:
     """The command, behind the arguments that it was run with: ``|1 VERSION=3 /bin/sh -c make``."""
-    given: dict[str, str] = {}
-    for name, value in work.stage.arguments:
-        given[name] = work.environment.get(name, value or "")
+    given = [f"{name}={work.environment.get(name, value or '')}" for name, value in work.stage.arguments.items()]
     work.scope.budget.spend(0, len(given))
-    counted = [f"|{len(given)}", *(f"{name}={value}" for name, value in given.items())] if given else []
-    return " ".join([*counted, *args])
+    return " ".join([*([f"|{len(given)}"] if given else ()), *given, *args])
 
 
 # --- mounts ---------------------------------------------------------------------------------------

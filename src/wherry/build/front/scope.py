@@ -116,7 +116,6 @@ class Work:
         return expansion.text
 
     def _report(self, unmatched: tuple[str, ...]) -> None:
-        declared = {name for name, _ in self.stage.arguments}
-        names = [name for name in unmatched if name not in declared]
+        names = [name for name in unmatched if name not in self.stage.arguments]
         if names:
             self.scope.lint.undefined_variables(self.command.instruction, names, self.environment)

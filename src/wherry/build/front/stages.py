@@ -90,7 +90,7 @@ class Stage:
     base_config: bytes = b""
     environment: Environment | None = None
     hostname: str = ""
-    arguments: list[tuple[str, str | None]] = field(default_factory=list)
+    arguments: dict[str, str | None] = field(default_factory=dict)
     paths: set[str] = field(default_factory=set)
     has_working_directory: bool = False
     set_once: dict[str, Instruction] = field(default_factory=dict)
@@ -146,7 +146,6 @@ class Stages:
             self.all.append(stage)
         return stage
 
-    @property
     def names(self) -> list[str]:
         """The names that can be meant, in order."""
         return [stage.title for stage in self.all if stage.title]
