@@ -23,6 +23,7 @@ DOCKERIGNORE: Final = ".dockerignore"
 _DOCKERFILE_LIMIT: Final = 16 << 20
 _DOCKERIGNORE_LIMIT: Final = 4 << 20
 _HEAD: Final = 1024
+_LOCAL: Final = "context"
 _DOWNLOADED: Final = "context"
 _MAGIC: Final = (b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 
@@ -141,10 +142,9 @@ class BuildContext:
         name = f"{self._filename}{DOCKERIGNORE}"
         data = self._ignore
         if data is None:
-            name, local = DOCKERIGNORE, self._options.context_name
-            session = self._options.session_of(local, self._gateway.session)
+            name, session = DOCKERIGNORE, self._options.session_of(_LOCAL, self._gateway.session)
             op = local_source(
-                local, session=session, shared_key=f"{local}-{DOCKERIGNORE}", follow=[DOCKERIGNORE], compare=False
+                _LOCAL, session=session, shared_key=f"{_LOCAL}-{DOCKERIGNORE}", follow=[DOCKERIGNORE], compare=False
             )
             data = await _read_or_nothing(self._gateway, _vertex(op, f"load {DOCKERIGNORE}").output())
         self.excludes = ignore_patterns(data, name)
@@ -159,11 +159,10 @@ class BuildContext:
         return Draft(lambda: self._local(paths()), metadata=Metadata(name="[internal] load build context"))
 
     def _local(self, paths: Iterable[str]) -> SourceOp:
-        name = self._options.context_name
         return local_source(
-            name,
-            session=self._options.session_of(name, self._gateway.session),
-            shared_key=name,
+            _LOCAL,
+            session=self._options.session_of(_LOCAL, self._gateway.session),
+            shared_key=_LOCAL,
             follow=follow_paths(paths),
             exclude=self.excludes,
         )

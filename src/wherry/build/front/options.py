@@ -56,7 +56,6 @@ class FrontOptions(Struct, frozen=True, kw_only=True):
     hostname: str = ""
     cache_namespace: str = ""
     context: str = ""
-    context_name: str = "context"
     context_subdirectory: str = ""
     dockerfile_name: str = "dockerfile"
     forced_dockerfile: bool = False
