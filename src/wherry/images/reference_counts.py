@@ -111,6 +111,11 @@ class ReferenceCounts:
         [[rows]] = self._database.rows("SELECT COUNT(*) FROM refs WHERE target = ?", (_key(target),))
         return int(rows) + self._leased[target]
 
+    def others_need(self, target: Target, owner: str) -> bool:
+        """Whether an image, or anything else than one owner, needs something; leases do not count."""
+        query = "SELECT 1 FROM refs WHERE target = ? AND owner != ? LIMIT 1"
+        return bool(self._database.rows(query, (_key(target), owner)))
+
     def delete_unreferenced(self, targets: Iterable[Target]) -> int:
         """Remove the unreferenced among these.
 

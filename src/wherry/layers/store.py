@@ -341,6 +341,11 @@ class LayerStore:
         """The ordinary layer that has a number."""
         return next((layer for layer in self if layer.number == number), None)
 
+    def created(self, layer: Layer) -> int:
+        """When an ordinary layer came here, in nanoseconds since the epoch; 0 where it is gone."""
+        rows = self._database.rows("SELECT created FROM layers WHERE number = ?", (layer.number,))
+        return int(rows[0][0]) if rows else 0
+
     def displace(self, number: int) -> Path | None:
         """Take a tree of the builder's, which has no row any more, out of its place.
 

@@ -26,13 +26,13 @@ from wherry.layers.tree_digest import crc32
 from wherry.linux import trees
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wherry.layers.compression import Compression
     from wherry.oci.digest import Digest
 
-__all__ = ["Unpacked", "unpack"]
+__all__ = ["Unpacked", "unpack", "unpack_files"]
 
 _MAX_ID: Final = 0xFFFFFFFE
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -96,11 +96,39 @@ def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limi
         os.close(root)
 
 
-class _Unpacker:
-    """Unpacks one archive into one directory."""
+def unpack_files(stream: Reader, root: int, limits: Limits, prepare: Callable[[Entry], object]) -> None:
+    """Unpack an archive of files, that is no layer's, among what is there; whiteouts are names like others.
 
-    def __init__(self, root: int, archive: TarReader, below: Sequence[str], limits: Limits) -> None:
+    :param root: a descriptor of the directory; what is in the way is replaced.
+    :param prepare: called with each entry before it is unpacked; may change its owner.
+    :raises CorruptData: the archive is damaged, or ends too early.
+    :raises InvalidInput: it wants something that no honest archive wants.
+    :raises TooLarge: it goes beyond the limits.
+    """
+    with Source(stream, limits, hashed=False) as source:
+        unpacker = _Unpacker(root, TarReader(source, limits), (), limits, prepare)
+        try:
+            unpacker.run()
+        finally:
+            unpacker.tree.forget()
+
+
+class _Unpacker:
+    """Unpacks one archive into one directory.
+
+    :param prepare: for an archive that is no layer's: called with each entry.
+    """
+
+    def __init__(
+        self,
+        root: int,
+        archive: TarReader,
+        below: Sequence[str],
+        limits: Limits,
+        prepare: Callable[[Entry], object] | None = None,
+    ) -> None:
         self.tree: Final = Tree(root, below)
+        self._prepare = prepare
         self.size = 0
         self.entries = 0
         self.sums: Final[dict[int, int]] = {}
@@ -114,6 +142,8 @@ class _Unpacker:
         """Unpack all entries; directories' times come last, as files made inside change them."""
         for entry in self._archive:
             self.entries += 1
+            if self._prepare is not None:
+                self._prepare(entry)
             with _explained(entry):
                 self._take(entry)
         for path, mtime in self._times.items():
@@ -130,7 +160,7 @@ class _Unpacker:
                 raise InvalidInput(f"the archive has something else in the place of its root: {shown(entry.name)}")
             return  # "./": Docker leaves the root as it is, 0755 and root's
         parent, name = split(path)
-        if name.startswith(whiteouts.PREFIX):
+        if self._prepare is None and name.startswith(whiteouts.PREFIX):
             self._take_whiteout(parent, name)
             return
         if entry.uid > _MAX_ID or entry.gid > _MAX_ID:

@@ -34,7 +34,7 @@ class LayerBlob:
     :param chain_id: of it and all layers below; by it, the layer store has it unpacked.
     :param digest: of the blob, which the content store has.
     :param size: of the blob, in bytes.
-    :param created: when the layer was made, in nanoseconds since the epoch; of an image's, when it was first used.
+    :param created: when the layer was made, in nanoseconds since the epoch; the same each time one asks.
     """
 
     diff_id: Digest

@@ -17,14 +17,12 @@ class Draft:
     :param parent: what it begins from.
     :param path: its own directory.
     :param bottom: the directory that stands for no layer.
-    :param has_mountpoints: whether it has a layer with places for a container's own mounts.
     """
 
-    def __init__(self, parent: Snapshot, path: Path, bottom: str, has_mountpoints: bool = False) -> None:
+    def __init__(self, parent: Snapshot, path: Path, bottom: str) -> None:
         self.parent: Final = parent
         self.path: Final = path
         self.bottom: Final = bottom
-        self.has_mountpoints: Final = has_mountpoints
         self._is_over = False
 
     @property
@@ -37,17 +35,9 @@ class Draft:
         """Overlayfs' own directory."""
         return self.path / "work"
 
-    @property
-    def mountpoints(self) -> Path:
-        """The layer with mount points, which lies on top of the parent's."""
-        return self.path / "mountpoints"
-
     def overlay(self, target: str = "/") -> OverlayMount:
         """The overlay mount of a step; for operations on files see `mounts.mount_draft`."""
-        lower = self.parent.lower or (self.bottom,)
-        if self.has_mountpoints:
-            lower = (str(self.mountpoints), *lower)
-        return OverlayMount(target, lower, str(self.upper), str(self.work))
+        return OverlayMount(target, self.parent.lower or (self.bottom,), str(self.upper), str(self.work))
 
     @property
     def is_over(self) -> bool:

@@ -87,17 +87,22 @@ class Rows:
         """All of them."""
         return list(self._rows.values())
 
-    def remember(self, number: int, size: int, packed: Packed) -> None:
+    def remember(self, number: int, size: int, created: int, packed: Packed) -> None:
         """Note an image's layer that is in use, in memory."""
-        self._rows[number] = Row(number, size, time.time_ns(), "", packed, kept=False)
+        self._rows[number] = Row(number, size, created, "", packed, kept=False)
 
     def forget(self, number: int) -> None:
         """Forget one of these."""
         self._rows.pop(number, None)
 
-    def add(self, number: int, size: int, unsynced_since: str, packed: Packed | None = None) -> None:
-        """Write the row of a layer."""
-        row = Row(number, size, time.time_ns(), unsynced_since, packed)
+    def add(
+        self, number: int, size: int, unsynced_since: str, packed: Packed | None = None, *, created: int | None = None
+    ) -> None:
+        """Write the row of a layer.
+
+        :param created: nanoseconds since the epoch; None: now.
+        """
+        row = Row(number, size, time.time_ns() if created is None else created, unsynced_since, packed)
         values = (number, size, row.created, unsynced_since, *_values(packed))
         self._database.write(f"INSERT INTO build_layers ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *values)
         self._rows[number] = row

@@ -31,7 +31,6 @@ from wherry.database.database import Database
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.image import Image
 from wherry.images.reference_counts import BUILD_OWNER, Lease, ReferenceCounts, Target, blob, layer
-from wherry.layers.mountpoints import make_mountpoints
 from wherry.layers.store import EMPTY_LAYER, LayerStore
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
@@ -80,17 +79,15 @@ class SnapshotStore:
 
     # --- drafts -----------------------------------------------------------------------------------
 
-    def draft(self, parent: Snapshot = EMPTY, *, mountpoints: bool = False) -> Draft:
+    def draft(self, parent: Snapshot = EMPTY) -> Draft:
         """Begin to change a snapshot; it is held until the draft is committed or discarded.
 
-        :param mountpoints: whether the draft's overlay has the places that a container's own mounts need: for a step,
-            not for operations on files.
         :raises InvalidInput: it has too many layers.
         """
         if len(parent.layers) > MAX_LAYERS:
             raise InvalidInput(f"max depth exceeded: {len(parent.layers)} layers, where {MAX_LAYERS} are allowed")
         self.hold(parent)
-        draft = Draft(parent, temporary_name(self._drafts, "draft"), self.bottom, mountpoints)
+        draft = Draft(parent, temporary_name(self._drafts, "draft"), self.bottom)
         try:
             with disk_errors("begin a layer"):
                 _make(draft)
@@ -144,7 +141,7 @@ class SnapshotStore:
                 if self._rows.get(one.number) is None:
                     packed = Packed(one.diff_id, descriptor.digest, descriptor.size, descriptor.media_type)
                     self._references.take([layer(one.chain_id), blob(packed.digest)])
-                    self._rows.remember(one.number, one.size, packed)
+                    self._rows.remember(one.number, one.size, self._layers.created(one), packed)
             found = Snapshot(tuple(self._layer(one.number) for one in image.layers))
             self._hold(found)
         return found
@@ -180,28 +177,33 @@ class SnapshotStore:
         :raises NotFound: one of them is gone already.
         """
         with self._lock:
-            for one in snapshot.layers:
-                self._row(one.number)
+            for number in _numbers(snapshot):
+                self._row(number)
             self._hold(snapshot)
 
     def _hold(self, snapshot: Snapshot) -> None:
-        self._held.update(one.number for one in snapshot.layers)
+        self._held.update(_numbers(snapshot))
 
     def release(self, snapshot: Snapshot) -> None:
         """Use a snapshot no longer. What was removed meanwhile goes now."""
         free: list[int] = []
         with self._lock:
-            for one in snapshot.layers:
-                self._held[one.number] -= 1
-                if self._held[one.number] <= 0:
-                    del self._held[one.number]
-                    free.append(one.number)
+            for number in _numbers(snapshot):
+                self._held[number] -= 1
+                if self._held[number] <= 0:
+                    del self._held[number]
+                    free.append(number)
             unwanted = [number for number in free if number in self._unwanted]
         for number in free:
             self._blobs.drop(number)
             self._forget_unless_kept(number)
         if unwanted:
             self.remove(unwanted)
+
+    def is_shared(self, number: int) -> bool:
+        """Whether an image has a layer as well."""
+        found = self._layers.numbered(number)
+        return found is not None and self._references.others_need(layer(found.chain_id), _owner(number))
 
     def in_use(self, number: int) -> bool:
         """Whether somebody holds a layer."""
@@ -214,8 +216,8 @@ class SnapshotStore:
 
         :raises NotFound: one of them is gone already.
         """
-        for one in snapshot.layers:
-            row = self._row(one.number)
+        for number in _numbers(snapshot):
+            row = self._row(number)
             if not row.kept:
                 self._keep(row)
 
@@ -225,7 +227,7 @@ class SnapshotStore:
         with self._lock:
             if (now := self._rows.get(row.number)) is None or now.kept:
                 return
-            self._rows.add(row.number, row.size, "", row.packed)
+            self._rows.add(row.number, row.size, "", row.packed, created=row.created)
         self._references.give_back(targets)
 
     def _forget_unless_kept(self, number: int) -> None:
@@ -317,6 +319,11 @@ class SnapshotStore:
         self._blobs.close()
 
 
+def _numbers(snapshot: Snapshot) -> list[int]:
+    """The numbers of a snapshot's layers; a client's directory among them, which is no layer, has a negative one."""
+    return [one.number for one in snapshot.layers if one.number >= 0]
+
+
 def _owner(number: int) -> str:
     return f"{BUILD_OWNER}{number}"
 
@@ -331,5 +338,3 @@ def _make(draft: Draft) -> None:
     mode = stat.S_IMODE(model.st_mode) if draft.parent.layers else 0o755
     os.chown(draft.upper, model.st_uid, model.st_gid)
     draft.upper.chmod(mode)
-    if draft.has_mountpoints:
-        make_mountpoints(lower, draft.mountpoints)

@@ -70,13 +70,21 @@ def test_a_discarded_draft_leaves_nothing(here: World) -> None:
     assert not here.snapshots.in_use(base.layers[0].number)
 
 
-def test_a_step_finds_places_for_its_mounts_and_an_operation_on_files_does_not(here: World) -> None:
-    draft = here.snapshots.draft(mountpoints=True)
-    assert sorted(os.listdir(draft.overlay().lower[0])) == ["dev", "etc", "proc", "sys"]
-    here.snapshots.discard(draft)
-    plain = here.snapshots.draft()
-    assert plain.overlay().lower == (here.snapshots.bottom,)
-    here.snapshots.discard(plain)
+def test_a_layer_that_an_image_has_as_well_is_shared(here: World) -> None:
+    snapshot = here.snapshots.from_image(here.image("base:1", {"one": b"1"}))
+    above = here.layer({"two": b"2"}, snapshot)
+    assert [here.snapshots.is_shared(number) for number in numbers(above)] == [True, False]
+    here.images.remove("base:1", in_use=lambda _: ())
+    assert [here.snapshots.is_shared(number) for number in numbers(above)] == [False, False]
+    here.snapshots.release(snapshot)
+
+
+def test_a_clients_directory_in_a_snapshot_is_nothing_to_hold(here: World, tmp_path: Path) -> None:
+    snapshot = Snapshot((SnapshotLayer(-1, str(tmp_path)),))
+    here.snapshots.hold(snapshot)
+    here.snapshots.keep(snapshot)
+    here.snapshots.release(snapshot)
+    assert tmp_path.exists()
 
 
 def test_more_layers_than_the_kernel_takes_are_refused(here: World) -> None:

@@ -1,0 +1,116 @@
+"""One file's content and attributes, from one descriptor to another."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import Final
+
+from wherry.layers.whiteouts import OVERLAY_ATTRIBUTES
+
+__all__ = ["Content", "copy_attributes"]
+
+_FICLONE: Final = 0x40049409  # linux/fs.h
+#: Up to this size, one read and one write cost less than asking the kernel to copy.
+_SMALL: Final = 128 << 10
+_PIECE: Final = 1 << 30
+_READ: Final = 1 << 20
+# Not the content's, but the host's own: labels of its security module.
+_HOSTS_OWN: Final = ("security.selinux", "security.apparmor", "security.evm", "security.ima")
+_CANNOT_SHARE: Final = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM)
+
+
+class Content:
+    """Copies files' content in the cheapest way that the two file systems know; holes stay holes."""
+
+    def __init__(self) -> None:
+        self._can_share = True
+        self._can_copy = True
+
+    def copy(self, source: int, target: int, status: os.stat_result) -> None:
+        """Copy all of a file into an empty one.
+
+        :param status: the source's.
+        :raises OSError: the disk is full, for one.
+        """
+        size = status.st_size
+        if size <= _SMALL:
+            self._copy_small(source, target, size)
+            return
+        if self._can_share and self._share(source, target):
+            return
+        if status.st_blocks * 512 < size:
+            self._copy_sparse(source, target, size)
+        else:
+            self._copy_range(source, target, 0, size)
+
+    @staticmethod
+    def _copy_small(source: int, target: int, size: int) -> None:
+        """A file that grows meanwhile is copied as it was, one that shrinks as it is."""
+        if size:
+            rest = memoryview(os.read(source, size))
+            while rest:
+                rest = rest[os.write(target, rest) :]
+
+    def _share(self, source: int, target: int) -> bool:
+        try:
+            fcntl.ioctl(target, _FICLONE, source)
+        except OSError as error:
+            if error.errno not in _CANNOT_SHARE:
+                raise
+            self._can_share = False
+            return False
+        return True
+
+    def _copy_sparse(self, source: int, target: int, size: int) -> None:
+        os.ftruncate(target, size)
+        end = 0
+        while end < size:
+            try:
+                start = os.lseek(source, end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # there is a hole up to the end
+                    return
+                raise
+            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+            self._copy_range(source, target, start, end)
+
+    def _copy_range(self, source: int, target: int, start: int, end: int) -> None:
+        while start < end and self._can_copy:
+            try:
+                count = os.copy_file_range(source, target, min(end - start, _PIECE), start, start)
+            except OSError as error:
+                if error.errno not in _CANNOT_SHARE:
+                    raise
+                self._can_copy = False
+                break
+            if not count:
+                return
+            start += count
+        while start < end:
+            piece = memoryview(os.pread(source, min(end - start, _READ), start))
+            if not piece:
+                return
+            while piece:
+                count = os.pwrite(target, piece, start)
+                piece, start = piece[count:], start + count
+
+
+def copy_attributes(source: int | bytes, target: int | bytes) -> None:
+    """Copy extended attributes, but those of overlayfs and of the host's security module.
+
+    As in BuildKit, what one of the two file systems does not have or take is left out.
+
+    :param source: a descriptor, or a path, whose last name is not followed.
+    """
+    try:
+        names = os.listxattr(source, follow_symlinks=isinstance(source, int))
+        for name in names:
+            if name.startswith(OVERLAY_ATTRIBUTES) or name in _HOSTS_OWN:
+                continue
+            value = os.getxattr(source, name, follow_symlinks=isinstance(source, int))
+            os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
