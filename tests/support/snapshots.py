@@ -16,15 +16,23 @@ from wherry.database.database import Database
 from wherry.images.image import Image
 from wherry.images.store import ImageStore
 from wherry.linux.fd import Fd
+from wherry.oci.digest import Digest
 
 __all__ = ["World", "world"]
+
+
+class _WithoutHost(ImageStore):
+    """Without the built-in image, whose syncs take longer than most tests."""
+
+    def add_host(self, root: Path = Path("/")) -> Digest:
+        return Digest.from_bytes(b"")
 
 
 class World:
     """One data root, as after a start of the daemon."""
 
     def __init__(self, root: Path) -> None:
-        self.images = ImageStore(root)
+        self.images: ImageStore = _WithoutHost(root)
         self.images.reconcile()
         self.database = Database(root / "wherry.db")
         self.snapshots = SnapshotStore(

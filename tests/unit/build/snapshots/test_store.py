@@ -14,6 +14,7 @@ from support.snapshots import World, fill, world
 from wherry.build.model.snapshot import Snapshot, SnapshotLayer
 from wherry.build.snapshots.store import MAX_LAYERS
 from wherry.errors import InvalidInput, NotFound
+from wherry.images.store import ImageStore
 
 
 @pytest.fixture
@@ -152,6 +153,7 @@ def test_the_layers_of_a_removed_image_go_with_the_last_release(here: World) -> 
 
 
 def test_the_image_that_is_this_machine_is_no_base(here: World) -> None:
+    ImageStore.add_host(here.images)
     with pytest.raises(InvalidInput, match="built-in"):
         here.snapshots.from_image(here.images.resolve("host:latest"))
 
