@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import secrets
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -20,6 +19,7 @@ from machine import static_busybox
 from support.busybox import root_file_system
 from wherry.build.model.executor import Limits, Output, Step, StepMount, StepResult
 from wherry.build.model.graph import ExecOp
+from wherry.content.durable import remove_tree
 from wherry.engine.engine import Engine
 from wherry.engine.settings import Settings
 from wherry.layers.overlay_paths import OverlayMount
@@ -218,7 +218,7 @@ def step_bench(*, begin: bool = True) -> Iterator[StepBench]:
             assert not os.listdir(base / "data/tmp"), "something is left of steps"
             assert not cgroups.open(f"/{base.name}").exists()
         finally:
-            shutil.rmtree(base)
+            remove_tree(base)
 
 
 def main() -> None:

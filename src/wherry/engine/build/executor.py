@@ -270,16 +270,30 @@ class StepExecutor:
         """See that nothing runs and nothing is mounted; what else there is of it goes in the background."""
         if run.forwarding is not None:
             run.forwarding.cancel()
-        run.pipes.close()
-        pidfd, root, run.pidfd, run.root = run.pidfd, run.root, None, None
         try:
             if not run.launched:
                 return Cost()
+            if run.pidfd is None:
+                await self._end_unanswered(run)
+            pidfd, root, run.pidfd, run.root = run.pidfd, run.root, None, None
             end = partial(_end, run, pidfd, root)
             return await call_bounded(f"end the step {run.step.id[:12]}", end, _END_PATIENCE)
         finally:
+            run.pipes.close()
             self._runs.pop(run.step.id, None)
             self._tasks.start(self._clean_up(run), "clean up a build step", run.container)
+
+    async def _end_unanswered(self, run: _Run) -> None:
+        """The launch failed, or the keeper died over it: then the child may still be on its way, and nobody knows it.
+
+        Without a cgroup to enter it gets no further. And it has the other ends of the pipes for as long as it lives.
+        """
+        run.pipes.close_theirs()
+        await call_bounded(f"end the step {run.step.id[:12]}", partial(remains.bar, run.cgroup), _END_PATIENCE)
+        try:
+            await asyncio.wait_for(run.pipes.drained(), _END_PATIENCE)
+        except TimeoutError:
+            _log.warning("a build step that was not started may still be there step=%s", run.step.id)
 
     async def _clean_up(self, run: _Run) -> None:
         """Give back its addresses; empty directories and cgroups go together with those of the next steps.

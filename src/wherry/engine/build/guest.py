@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -17,16 +19,16 @@ from wherry.engine.create.mounts import mount_points
 from wherry.engine.create.validate import validate_create
 from wherry.engine.spec.process import DEFAULT_PATH
 from wherry.errors import Unsupported
+from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from wherry.build.model.executor import Step
     from wherry.engine.container.log import AskKeeper
 
 __all__ = ["environment", "guest_of"]
 
 _HOST_NAME: Final = "buildkitsandbox"  # BuildKit's
+_FEWEST_PROCESSES: Final = 1000  # of the bound
 _NAMED: Final = "network:"
 
 
@@ -55,6 +57,7 @@ def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *
         ulimits=[Ulimit(limit.name, limit.soft, limit.hard) for limit in op.ulimits],
         extra_hosts=[f"{entry.host}:{entry.ip}" for entry in op.extra_hosts],
         init=False,
+        pids_limit=_most_processes(),
     )
     config = ContainerConfig(
         hostname=None if shared else op.hostname or _HOST_NAME, user=op.user, working_dir=op.cwd, env=list(step.env)
@@ -87,6 +90,18 @@ def _limited(step: Step) -> HostConfig:
         cpuset_cpus=limits.cpuset_cpus or None,
         cpuset_mems=limits.cpuset_mems or None,
     )
+
+
+@cache
+def _most_processes() -> int | None:
+    """A bound on the processes of a step, so that one that forks for ever leaves the machine usable.
+
+    As much as systemd gives to a service (``DefaultTasksMax``): 15% of what the kernel allows all together.
+    """
+    if not cgroups.features().pids:
+        return None
+    bounds = [int(Path(f"/proc/sys/kernel/{name}").read_text()) for name in ("pid_max", "threads-max")]
+    return max(min(bounds) * 15 // 100, _FEWEST_PROCESSES)
 
 
 def environment(step: Step) -> tuple[str, ...]:

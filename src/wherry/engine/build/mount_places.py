@@ -19,6 +19,7 @@ from typing import Final
 from wherry.content.durable import remove_tree
 from wherry.engine.container import etc_files
 from wherry.engine.container.mount_point import normal_path
+from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, openat2_if_there
 
@@ -103,7 +104,7 @@ def remove_places(upper: str, lower: Iterable[str], places: Iterable[str]) -> No
 
 def _remove_empty(root: Fd, path: str, may: Callable[[os.stat_result], bool]) -> bool:
     """Remove an empty file or directory; whether it was there and is gone."""
-    parent = openat2_if_there(root, os.path.dirname(path), os.O_PATH | os.O_DIRECTORY, _NO_LINKS)
+    parent = _opened(root, os.path.dirname(path), os.O_DIRECTORY)
     if parent is None:
         return False
     with parent, suppress(OSError):  # not there, or not empty
@@ -113,6 +114,14 @@ def _remove_empty(root: Fd, path: str, may: Callable[[os.stat_result], bool]) ->
             (os.rmdir if stat.S_ISDIR(status.st_mode) else os.unlink)(name, dir_fd=parent.fileno())
             return True
     return False
+
+
+def _opened(root: Fd, path: str, flags: int) -> Fd | None:
+    """Open what is there, if no link leads to it: a step may have put one in the way."""
+    try:
+        return openat2_if_there(root, path, os.O_PATH | flags, _NO_LINKS)
+    except SystemCallError:
+        return None
 
 
 def _is_place(status: os.stat_result) -> bool:
@@ -125,7 +134,7 @@ def _is_copy(lower: Sequence[str], path: str, status: os.stat_result) -> bool:
         return False
     for layer in lower:
         with Fd(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
-            below = openat2_if_there(directory, path, os.O_PATH | os.O_NOFOLLOW, _NO_LINKS)
+            below = _opened(directory, path, os.O_NOFOLLOW)
             if below is None:
                 continue
             with below:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -60,12 +61,13 @@ def make_mounts(step: Step, directory: Path, layers: PlaceLayers, binds: Sequenc
     :raises NotFound: a source has no such path.
     :raises OSError: the disk is full, for one.
     """
-    empty = directory / "empty"
-    empty.mkdir(mode=0o755)
+    empty = [directory / name for name in ("empty", "nothing")]
+    for one in empty:
+        one.mkdir(mode=0o755)
     mounts = Mounts(step.root)
     try:
         for mount in step.mounts:
-            mounts.points.append(_point(mount, str(empty), mounts.trees))
+            mounts.points.append(_point(mount, [*map(str, empty)], mounts.trees))
         own = zip(step.mounts, mounts.points, strict=True)
         targets: list[tuple[str, bool | None]] = [(mount.target, _is_directory(mount, point)) for mount, point in own]
         targets += [(point.target, not os.path.isfile(point.source)) for point in binds]
@@ -85,7 +87,10 @@ def _is_directory(mount: StepMount, point: MountPoint) -> bool | None:
     if mount.kind != "overlay" or mount.overlay is None or not mount.selector.strip("/"):
         return True
     for layer in filter(None, mount.overlay.layers):
-        with Fd(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
+        with (
+            Fd(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as directory,
+            suppress(SystemCallError),  # links in a circle, a name that is too long: the mount says so
+        ):
             place = openat2_if_there(directory, mount.selector, os.O_PATH, _IN_ROOT)
             if place is not None:
                 with place:
@@ -93,14 +98,15 @@ def _is_directory(mount: StepMount, point: MountPoint) -> bool | None:
     return None  # a link leads there, perhaps, from one layer into another
 
 
-def _on(overlay: OverlayMount, bottom: str) -> OverlayMount:
-    """The same with an empty directory below all: the kernel wants one layer below the writable one, else two."""
-    if len(overlay.lower) > (0 if overlay.upper else 1):
-        return overlay
-    return OverlayMount(overlay.target, (*overlay.lower, bottom), overlay.upper, overlay.work)
+def _on(overlay: OverlayMount, empty: list[str]) -> OverlayMount:
+    """The same with empty directories below all: the kernel wants one layer below the writable one, else two."""
+    missing = (1 if overlay.upper else 2) - len(overlay.lower)
+    return OverlayMount(overlay.target, (*overlay.lower, *empty[: max(missing, 0)]), overlay.upper, overlay.work)
 
 
-def _point(mount: StepMount, empty: str, trees: list[Fd]) -> MountPoint:
+def _point(mount: StepMount, empty: list[str], trees: list[Fd]) -> MountPoint:
+    if "\0" in mount.target + mount.selector + mount.source:
+        raise InvalidInput(f"the mount on {mount.target!r} has a NUL byte in a path")
     if mount.kind == "tmpfs":
         access = ["ro"] if mount.readonly else []
         return MountPoint(kind="tmpfs", target=mount.target, options=["nosuid", "nodev", *mount.options, *access])
@@ -114,7 +120,7 @@ def _point(mount: StepMount, empty: str, trees: list[Fd]) -> MountPoint:
     raise InvalidInput(f'a step cannot have a mount of kind "{mount.kind}"')
 
 
-def _overlay(mount: StepMount, overlay: OverlayMount, empty: str) -> MountPoint:
+def _overlay(mount: StepMount, overlay: OverlayMount, empty: list[str]) -> MountPoint:
     further = [*mount.options, *(["ro"] if mount.readonly else [])]
     if mount.selector.strip("/"):
         further.append(f"{SELECTOR}={mount.selector}")
@@ -139,6 +145,6 @@ def _copied(source: Fd, mount: StepMount) -> Fd:
         return open_tree(source, "", _COPY)
     place = openat2_if_there(source, mount.selector, os.O_PATH, _IN_ROOT)
     if place is None:
-        raise NotFound(f'failed to compute cache key: "{mount.selector}": not found')
+        raise NotFound(f'"{mount.selector}": not found')
     with place:
         return open_tree(place, "", _COPY)

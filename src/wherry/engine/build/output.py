@@ -64,6 +64,14 @@ class OutputPipes:
                 if data:
                     await output(stream, data)
 
+    async def drained(self) -> None:
+        """Wait until nobody has the other ends any more; what still comes is dropped."""
+
+        async def drop(stream: int, data: bytes) -> None:
+            """Nobody wants it."""
+
+        await self.forward(drop)
+
     def _read(self, stream: int) -> bytes:
         """What is there, up to a bound; at the end of a stream it is closed."""
         fd = self._ours[stream]

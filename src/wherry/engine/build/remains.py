@@ -13,13 +13,13 @@ from typing import Final
 
 from wherry.build.model.progress import Cost
 from wherry.content.durable import remove_tree
-from wherry.errors import SystemFault, WherryError
+from wherry.errors import Conflict, SystemFault, WherryError
 from wherry.keeper.process import described_in, pidfd_of
 from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_send_signal
 from wherry.runtime import cgroups
 
-__all__ = ["end_left_over", "end_processes", "kill", "remove_group"]
+__all__ = ["bar", "end_left_over", "end_processes", "kill", "remove_group"]
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 15_000  # milliseconds that a killed process gets to end
@@ -52,6 +52,15 @@ def end_processes(pidfd: Fd | None, root: Fd | None, cgroup: str, work: Iterable
             if fd is not None:
                 fd.close()
         _empty(work)
+
+
+def bar(cgroup: str) -> None:
+    """Remove the cgroup of a step that was not started, whatever gets into it meanwhile; to be called in a thread."""
+    group = cgroups.open(cgroup)
+    while group.exists():
+        group.kill_all()
+        with suppress(Conflict):  # something has entered it just now
+            group.destroy()
 
 
 def _await_end(pidfd: Fd) -> None:

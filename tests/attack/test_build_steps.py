@@ -1,0 +1,276 @@
+"""What a hostile step of a build can reach: nothing of the host's, of the engine's, or of another step's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from support.needs import need
+from support.steps import Ran, StepBench, step_bench
+from wherry.build.model.executor import StepMount
+from wherry.build.model.graph import SecurityMode
+from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.layers.overlay_paths import OverlayMount
+
+pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+
+MARK = "the-engines-own-secret"
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[StepBench]:
+    os.environ["WHERRY_TEST_MARK"] = MARK
+    try:
+        with step_bench() as found:
+            yield found
+    finally:
+        del os.environ["WHERRY_TEST_MARK"]
+
+
+@pytest.fixture
+def canary(bench: StepBench) -> Path:
+    """A directory of the host's that nobody may touch."""
+    found = bench.directory()
+    (found / "x").mkdir()
+    (found / "shadow").write_text("the host's\n")
+    (found / "empty").touch()
+    return found
+
+
+def looks(path: Path) -> dict[str, tuple[int, int]]:
+    """All that a directory has, so that a change is seen."""
+    found = {}
+    for each in sorted(path.rglob("*")):
+        status = each.lstat()
+        found[str(each)] = (status.st_mode, status.st_size)
+    return found
+
+
+# --- the engine -----------------------------------------------------------------------------------
+
+
+def test_it_holds_its_streams_and_nothing_else(bench: StepBench) -> None:
+    ran = bench.run("/bin/ls", "-l", "/proc/self/fd")
+    held = dict(line.split()[-3::2] for line in ran.text.splitlines() if "->" in line)
+    assert held.pop("0") == "/dev/null"
+    assert held.pop("1").startswith("pipe:")
+    assert held.pop("2").startswith("pipe:")
+    assert all(path.endswith("/fd") for path in held.values()), "the directory itself"
+
+
+def test_it_sees_no_process_but_its_own(bench: StepBench) -> None:
+    ran = bench.run("cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; echo; ls -d /proc/[0-9]* | wc -l")
+    assert MARK not in ran.text
+    assert int(ran.text.split()[-1]) < 8
+    assert "wherry" not in ran.text
+
+
+def test_the_first_process_is_not_a_copy_of_the_keeper(bench: StepBench) -> None:
+    ran = bench.run("grep -c . /proc/1/maps; cat /proc/1/maps; cat /proc/1/comm")
+    assert "python" not in ran.text.lower()
+
+
+def test_the_keeper_cannot_be_killed_or_named(bench: StepBench) -> None:
+    keeper = bench.keeper_pid
+    bench.run(f"kill -9 {keeper} {os.getpid()}; kill -9 -1; true")
+    os.kill(keeper, 0)
+
+
+def test_what_makes_a_root_powerful_is_missing(bench: StepBench) -> None:
+    script = """
+        for what in 'mount -t tmpfs x /tmp' 'mount -o remount,rw /sys' 'umount /etc/hosts' 'hostname changed' \
+            'mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk' 'chroot /proc/1/root true x' \
+            'dmesg' 'unshare -m true' 'echo 1 > /proc/sys/kernel/sysrq' 'echo b > /proc/sysrq-trigger' \
+            'echo x > /sys/fs/cgroup/cgroup.procs' 'mkdir /sys/fs/cgroup/memory/x' 'insmod /bin/sh' \
+            'ip link add d0 type dummy' 'swapoff -a x' 'head -c 1 /proc/kcore' 'head -c 1 /dev/mem'
+        do sh -c "$what" 2>/dev/null >/dev/null && echo "$what"; done; true
+    """
+    possible = bench.run(script).text.splitlines()
+    assert set(possible) <= {"chroot /proc/1/root true x"}, "its own root"
+
+
+def test_privileges_end_with_an_insecure_step(bench: StepBench) -> None:
+    script = "trap '' TERM; setsid sleep 1000 & setsid setsid sh -c 'sleep 1000; echo never' & echo ready"
+    ran = bench.run(script, security=SecurityMode.INSECURE)
+    assert ran.text == "ready\n"
+    assert bench.remains(ran.step) == []
+
+
+# --- paths ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hosts", "resolv.conf", "hostname"])
+@pytest.mark.parametrize("goal", ["/", "/proc/1/root", "../../../../../..", "{canary}/shadow", "{canary}/new"])
+def test_links_where_the_engine_mounts_lead_nowhere(bench: StepBench, canary: Path, name: str, goal: str) -> None:
+    layer = bench.directory()
+    (layer / "etc").mkdir()
+    (layer / "etc" / name).symlink_to(goal.format(canary=canary))
+    before = looks(canary)
+    with suppress(WherryError):
+        bench.run(f"echo overwritten > /etc/{name}; true", lower=(str(layer), str(bench.root)))
+    assert looks(canary) == before
+    assert (canary / "shadow").read_text() == "the host's\n"
+
+
+@pytest.mark.parametrize("target", ["/link/x", "/link", "/link/deep/er", "/up/x", "/link/shadow"])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs", "overlay"])
+def test_links_in_the_way_of_a_mount_stay_inside(bench: StepBench, canary: Path, target: str, kind: str) -> None:
+    layer, source = bench.directory(), bench.directory()
+    (layer / "link").symlink_to(canary)
+    (layer / "up").symlink_to("../../../../../../../.." + str(canary))
+    (source / "mounted").write_text("mounted\n")
+    overlay = OverlayMount(target, (str(source),), "", "")
+    mount = StepMount(target=target, kind=kind, source=str(source), overlay=overlay if kind == "overlay" else None)
+    before = looks(canary)
+    with suppress(WherryError):
+        bench.run(f"echo x > {target}/x; true", lower=(str(layer), str(bench.root)), mounts=(mount,))
+    assert looks(canary) == before
+
+
+def test_a_working_directory_behind_a_link_is_made_inside(bench: StepBench, canary: Path) -> None:
+    layer = bench.directory()
+    (layer / "link").symlink_to(canary)
+    before = looks(canary)
+    ran = bench.run("pwd; touch here", lower=(str(layer), str(bench.root)), cwd="/link/made")
+    assert looks(canary) == before
+    assert ran.result.exit_code == 0
+
+
+def test_what_a_step_moves_away_under_its_mounts_is_not_looked_for_outside(bench: StepBench, canary: Path) -> None:
+    """CVE-2024-23652: the places of mounts were removed through a link that the step had put in the way."""
+    first = bench.run("mkdir -p /a/x")
+    second = bench.run("rm -r /a", lower=(str(first.layer), str(bench.root)))
+    lower = (str(second.layer), str(first.layer), str(bench.root))
+    before = looks(canary)
+    for name in ("x", "empty"):
+        mount = StepMount(target=f"/a/{name}", kind="tmpfs")
+        ran = bench.run(f"mv /a /b && ln -s {canary} /a; ls -ld /a", mounts=(mount,), lower=lower)
+        assert "->" in ran.text
+        assert looks(canary) == before
+
+
+def test_a_part_that_is_exchanged_while_it_is_mounted_never_leads_out(bench: StepBench, canary: Path) -> None:
+    """CVE-2024-23651: another step exchanges a component of a cache mount's path at the right moment."""
+    shared = bench.directory()
+    (shared / "real").mkdir()
+    (shared / "real/shadow").write_text("inside\n")
+    (shared / "link").symlink_to(canary)
+    ended = threading.Event()
+
+    def exchange() -> None:
+        (shared / "part").symlink_to("real")
+        while not ended.is_set():
+            for goal in ("link", "real", str(canary)):
+                (shared / "new").symlink_to(goal)
+                (shared / "new").rename(shared / "part")
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    seen = set()
+    try:
+        for _ in range(25):
+            mount = StepMount(target="/m", kind="bind", source=str(shared), selector="part/shadow")
+            with suppress(NotFound):
+                seen.add(bench.run("cat /m", mounts=(mount,)).text)
+    finally:
+        ended.set()
+        thread.join()
+    assert seen <= {"inside\n"}
+
+
+@pytest.mark.parametrize(
+    "target", ["relative", "/x\0y", "/" + "a" * 300, "/a/" * 3000 + "b", "/proc/self", "/proc/1/root"]
+)
+def test_odd_targets_are_refused(bench: StepBench, target: str) -> None:
+    with pytest.raises(WherryError):
+        bench.run("true", mounts=(StepMount(target=target, kind="tmpfs"),))
+    assert bench.run("true").result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"user": "nobody-of-that-name"}, {"cwd": "relative"}, {"env": ("no-equals-sign",)}, {"hostname": "a/b"},
+     {"cgroup_parent": "../../x"}, {"network": "network:../x"}, {"user": "x\0y"}, {"cwd": "/\0"}],
+)  # fmt: skip
+def test_odd_values_are_refused(bench: StepBench, options: dict[str, str]) -> None:
+    with pytest.raises(WherryError):
+        bench.run("/bin/true", "x", **options)  # type: ignore[arg-type]
+
+
+def test_a_selector_with_a_null_byte_is_refused(bench: StepBench) -> None:
+    mount = StepMount(target="/x", kind="bind", source=str(bench.root), selector="bin\0/..")
+    with pytest.raises(InvalidInput, match="NUL"):
+        bench.run("true", mounts=(mount,))
+
+
+def test_another_steps_root_cannot_be_found(bench: StepBench) -> None:
+    secret, running = bench.launch_and_await(b"here", "echo secret > /hidden; echo here; sleep 1000")
+    ran = bench.run(f"cat {secret.step.root.upper}/hidden; find / -xdev -name hidden; ls /proc/*/root/hidden; true")
+    assert ran.text == ""
+    bench.cancel(running)
+
+
+# --- too much of it -------------------------------------------------------------------------------
+
+
+def test_a_step_that_forks_for_ever_is_bounded_and_ends(bench: StepBench) -> None:
+    ran, running = bench.launch_and_await(b"here", "echo here; f() { while true; do f & done; }; f; sleep 1000")
+    group = bench.cgroup(ran.step)
+    assert group.statistics().pids.limit or not Path("/sys/fs/cgroup/pids").exists()
+    bench.cancel(running)
+    assert bench.remains(ran.step) == []
+    assert bench.run("echo fine").text == "fine\n"
+
+
+def test_a_flood_of_output_is_all_there_and_costs_no_memory(bench: StepBench) -> None:
+    counted = [0, 0]
+
+    async def output(stream: int, data: bytes) -> None:
+        counted[stream - 1] += len(data)
+        assert len(data) <= 1 << 16
+
+    step = bench.step("head -c 50000000 /dev/zero & head -c 50000000 /dev/zero >&2; wait")
+    assert bench.wait(bench.launch(step, output)).exit_code == 0
+    assert counted == [50_000_000, 50_000_000]
+
+
+def test_a_step_that_stops_itself_can_be_ended(bench: StepBench) -> None:
+    ran, running = bench.launch_and_await(b"here", "echo here; kill -STOP -1; sleep 1000")
+    bench.cancel(running)
+    assert bench.remains(ran.step) == []
+
+
+def test_files_that_cannot_be_removed_are_no_hindrance(bench: StepBench) -> None:
+    ran = Ran(bench.step("cd /tmp; i=0; while [ $i -lt 1500 ]; do mkdir d && cd d; i=$((i+1)); done; echo deep"))
+    ran.result = bench.call(bench.engine.steps.run(ran.step, ran.take))
+    assert ran.text == "deep\n"
+    assert bench.run("echo fine").text == "fine\n"
+
+
+# --- deaths ---------------------------------------------------------------------------------------
+
+
+def test_the_keepers_death_at_any_moment_leaves_nothing_of_a_step(bench: StepBench) -> None:
+    for moment in range(6):
+        step = bench.step("trap '' TERM; setsid sleep 1000 & sleep 1000")
+        running = bench.launch(step, Ran(step).take)
+        killer = threading.Timer(0.004 * moment, os.kill, (bench.keeper_pid, signal.SIGKILL))
+        killer.start()
+        killer.join()
+        bench.cancel(running)
+        assert bench.remains(step) == []
+        assert bench.run("echo next").text == "next\n"
+
+
+def test_the_null_device_of_the_host_stays_what_it_is(bench: StepBench) -> None:
+    bench.run("chmod 0 /dev/null /proc/self/fd/0; rm -f /dev/null /proc/interrupts; true")
+    status = os.stat("/dev/null")
+    assert stat.S_ISCHR(status.st_mode)
+    assert stat.S_IMODE(status.st_mode) == 0o666
