@@ -61,7 +61,9 @@ class ArchiveExporter:
         options = image_options(export.attributes, product.result.metadata, compression=Compression.GZIP)
         inline = "attestation-inline" in export.attributes and options.inline_attestations
         async with with_lease(self._assembler.store) as lease:
-            assembly = await self._assembler.assemble(product, options, lease, self._statements(product, inline=inline))
+            assembly = await self._assembler.assemble(
+                product, options, lease, self._statements(product, options.names, inline=inline)
+            )
             answer = answer_of(assembly.top, assembly.images[0].config.descriptor.digest)
             if options.names:
                 answer["image.name"] = ",".join(map(str, options.names))

@@ -23,6 +23,7 @@ from wherry.build.exporters.steps import step
 from wherry.build.exporters.worker import Check, Worker
 from wherry.build.model.request import Ref
 from wherry.build.model.snapshot import Snapshot
+from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput
 from wherry.images.reference_counts import Lease
 from wherry.images.store import ImageStore
@@ -40,9 +41,10 @@ Statements = Callable[["BuiltImage"], Awaitable[Sequence[tuple[str, bytes]]]]
 class Attester(Protocol):
     """Knows what is to be stated about a product."""
 
-    def __call__(self, product: Product, *, inline: bool) -> Statements | None:
+    def __call__(self, product: Product, names: Sequence[Reference], *, inline: bool) -> Statements | None:
         """How to make the statements about each image; None: nothing is to be said.
 
+        :param names: the image's.
         :param inline: whether those are wanted that are only for images with nothing else beside them.
         :raises InvalidInput: what the client wants stated makes no sense.
         """

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from wherry.build.exporters.archive import ArchiveExporter
-from wherry.build.exporters.assembly import Assembler, Statements
-from wherry.build.exporters.contract import Exporter, Layers, Product, Registries
+from wherry.build.exporters.assembly import Assembler
+from wherry.build.exporters.attestations import Attestations
+from wherry.build.exporters.contract import Exporter, Layers, Registries
 from wherry.build.exporters.image import ImageExporter
 from wherry.build.exporters.tree import LocalExporter, Mount, TarExporter
 from wherry.build.exporters.worker import Worker
@@ -47,13 +48,14 @@ class Exporters:
         tagged: Callable[[str, str], None],
     ) -> None:
         self._worker = Worker()
+        attest = Attestations(self._worker)
         assembler = Assembler(store, layers, self._worker)
-        image = ImageExporter(assembler, registries, _attest, tagged)
+        image = ImageExporter(assembler, registries, attest, tagged)
         self._exporters: dict[str, Exporter] = {
             "moby": image,
             "image": image,
-            "oci": ArchiveExporter(assembler, _attest, docker=False),
-            "docker": ArchiveExporter(assembler, _attest, docker=True),
+            "oci": ArchiveExporter(assembler, attest, docker=False),
+            "docker": ArchiveExporter(assembler, attest, docker=True),
             "tar": TarExporter(),
             "local": LocalExporter(mount),
         }
@@ -71,7 +73,3 @@ class Exporters:
     def close(self) -> None:
         """End the threads."""
         self._worker.close()
-
-
-def _attest(product: Product, *, inline: bool) -> Statements | None:
-    return None

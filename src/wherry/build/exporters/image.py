@@ -44,7 +44,7 @@ class ImageExporter:
         :raises WherryError: the registry does not take it; then the image is here nevertheless.
         """
         options = image_options(export.attributes, product.result.metadata)
-        statements = self._statements(product, inline=options.inline_attestations)
+        statements = self._statements(product, options.names, inline=options.inline_attestations)
         async with with_lease(self._store) as lease:
             assembly = await self._assembler.assemble(product, options, lease, statements)
             image = _chosen(assembly.images)

@@ -1,0 +1,238 @@
+"""The provenance of an image: a predicate of SLSA, with the fields that BuildKit gives it. No I/O.
+
+What a secret is called may be in it, never what it is; passwords in URLs and the values of proxies are left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from wherry.build.exporters.attestation_options import Provenance
+from wherry.build.exporters.contract import Product
+from wherry.build.model.graph import ExecOp, NetworkMode, Secret, SourceOp, Ssh, Vertex, topological
+from wherry.oci.platform import Platform
+from wherry.oci.times import rfc3339
+
+__all__ = ["predicate", "predicate_type"]
+
+Json = dict[str, Any]
+
+_TYPE: Final = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
+_TYPE_02: Final = "https://mobyproject.org/buildkit@v1"
+_OF_THIS_MACHINE: Final = frozenset({"cgroup-parent", "image-resolve-mode", "platform", "cache-imports"})
+_LOCAL: Final = "local://"
+_AUTHORITY: Final = re.compile(r"[^/?#\s]*")
+
+
+def predicate_type(options: Provenance) -> str:
+    """The type of the predicate."""
+    return f"https://slsa.dev/provenance/{options.version}"
+
+
+def predicate(product: Product, key: str, options: Provenance, *, finished: int, epoch: int | None) -> Json:
+    """The provenance of one ref.
+
+    :param finished: nanoseconds since the epoch.
+    :param epoch: in place of all times, where the same inputs have to give the same image.
+    """
+    ref = product.result.refs[key]
+    vertices = list(topological([ref.edge])) if ref.edge is not None else []
+    steps = _Steps(vertices, product.pins)
+    parameters = _parameters(product.request.options, steps, product.request.frontend, is_full=options.is_full)
+    source = _config_source(product.request.options, steps)
+    whole = not steps.locals
+    metadata: Json = {
+        "startedOn": rfc3339(product.started if epoch is None else epoch),
+        "finishedOn": rfc3339(finished if epoch is None else epoch),
+        "buildkit_metadata": _sources(product, steps) if options.is_full else {},
+        "buildkit_completeness": {
+            "request": options.is_full or not _is_scrubbed(product.request.options),
+            "resolvedDependencies": whole,
+        },
+    }
+    if epoch is None:
+        metadata["invocationId"] = product.request.ref
+    if whole and not steps.has_network:
+        metadata["buildkit_hermetic"] = True
+    if options.reproducible:
+        metadata["buildkit_reproducible"] = True
+    internal: Json = {"builderPlatform": str(Platform.host())}
+    if options.is_full:
+        internal["buildConfig"] = steps.definition()
+    found: Json = {
+        "buildDefinition": {
+            "buildType": _TYPE,
+            "externalParameters": {"configSource": source, "request": parameters},
+            "internalParameters": internal,
+            "resolvedDependencies": steps.materials,
+        },
+        "runDetails": {"builder": {"id": options.builder_id}, "metadata": metadata},
+    }
+    return found if options.version == "v1" else _as_02(found)
+
+
+class _Steps:
+    """What the vertices of a build tell."""
+
+    def __init__(self, vertices: Sequence[Vertex], pins: Mapping[Any, Sequence[tuple[str, str]]]) -> None:
+        self._vertices = vertices
+        self._names = {vertex.digest: f"step{number}" for number, vertex in enumerate(vertices)}
+        ops = [vertex.op for vertex in vertices]
+        execs = [op for op in ops if isinstance(op, ExecOp)]
+        mounts = [mount.kind for op in execs for mount in op.mounts]
+        secrets: list[Any] = [kind for kind in mounts if isinstance(kind, Secret)]
+        secrets += [secret for op in execs for secret in op.secret_env]
+        self.secrets: Final = _named((one.id, one.optional) for one in secrets)
+        self.ssh: Final = _named((kind.id, kind.optional) for kind in mounts if isinstance(kind, Ssh))
+        identifiers = [op.identifier for op in ops if isinstance(op, SourceOp)]
+        self.locals: Final = sorted({one.removeprefix(_LOCAL) for one in identifiers if one.startswith(_LOCAL)})
+        self.has_network: Final = any(op.network != NetworkMode.NONE for op in execs)
+        found = {pin for vertex in vertices for pin in pins.get(vertex.digest, ())}
+        self.materials: Final[list[Json]] = [
+            {"uri": _redacted(uri), "digest": dict([digest.split(":", 1)])}
+            if ":" in digest
+            else {"uri": _redacted(uri)}
+            for uri, digest in sorted(found)
+        ]
+
+    def definition(self) -> Json:
+        """The steps themselves."""
+        return {
+            "llbDefinition": [self._step(vertex) for vertex in self._vertices],
+            "digestMapping": {str.__str__(digest): name for digest, name in self._names.items()},
+        }
+
+    def _step(self, vertex: Vertex) -> Json:
+        op = vertex.op
+        if isinstance(op, ExecOp):
+            op = msgspec.structs.replace(op, proxy_env=())
+        if isinstance(op, SourceOp):
+            op = SourceOp(_redacted(op.identifier), {name: _redacted(value) for name, value in op.attributes.items()})
+        shown: Json = {"id": self._names[vertex.digest], "op": msgspec.to_builtins(op)}
+        if vertex.platform:
+            shown["op"]["platform"] = str(vertex.platform)
+        if vertex.inputs:
+            shown["inputs"] = [f"{self._names[edge.vertex.digest]}:{edge.output}" for edge in vertex.inputs]
+        return shown
+
+    def locations(self) -> Json:
+        """Where in their files the steps were written."""
+        return {
+            self._names[vertex.digest]: {
+                "locations": [
+                    {"ranges": [{"start": {"line": one.start_line, "character": one.start_character},
+                                 "end": {"line": one.end_line, "character": one.end_character}}]}
+                    for one in vertex.metadata.ranges
+                ]
+            }
+            for vertex in self._vertices
+            if vertex.metadata.ranges
+        }  # fmt: skip
+
+
+def _material(uri: str, digest: str) -> Json:
+    algorithm, _, value = digest.partition(":")
+    return {"uri": _redacted(uri), "digest": {algorithm: value}} if value else {"uri": _redacted(uri)}
+
+
+def _named(found: Iterable[tuple[str, bool]]) -> list[Json]:
+    return [{"id": name, "optional": True} if optional else {"id": name} for name, optional in sorted(set(found))]
+
+
+def _parameters(options: Mapping[str, str], steps: _Steps, frontend: str, *, is_full: bool) -> Json:
+    arguments = {}
+    for name, value in sorted(options.items()):
+        if name in _OF_THIS_MACHINE or name.startswith(("attest:", "build-arg:BUILDKIT_ATTEST_")):
+            continue
+        if name in ("context", "filename") or (not is_full and name.startswith(("build-arg:", "label:"))):
+            continue
+        arguments[name] = _redacted(value)
+    shown: Json = {"frontend": frontend, "args": arguments, "locals": [{"name": name} for name in steps.locals]}
+    if is_full:
+        shown |= {"secrets": steps.secrets, "ssh": steps.ssh}
+    return {name: value for name, value in shown.items() if value}
+
+
+def _is_scrubbed(options: Mapping[str, str]) -> bool:
+    return any(name.startswith(("build-arg:", "label:")) for name in options)
+
+
+def _config_source(options: Mapping[str, str], steps: _Steps) -> Json:
+    shown: Json = {"path": options.get("filename", "Dockerfile")}
+    context = options.get("context", "")
+    if context:
+        shown["uri"] = _redacted(context)
+        for material in steps.materials:
+            if material["uri"] == shown["uri"] and "digest" in material:
+                shown["digest"] = material["digest"]
+    return shown
+
+
+def _sources(product: Product, steps: _Steps) -> Json:
+    infos = [
+        {"filename": name, "language": "Dockerfile", "data": base64.b64encode(text).decode()}
+        for name, text in product.result.sources.items()
+    ]
+    vcs = {
+        name.removeprefix("vcs:"): _redacted(value)
+        for name, value in product.request.options.items()
+        if name.startswith("vcs:")
+    }
+    return ({"source": {"infos": infos, "locations": steps.locations()}} if infos else {}) | (
+        {"vcs": vcs} if vcs else {}
+    )
+
+
+def _redacted(text: str) -> str:
+    """A text in which no URL has a name and a password."""
+    if "@" not in text:
+        return text
+    first, *rest = text.split("://")
+    parts = [first]
+    for part in rest:
+        match = _AUTHORITY.match(part)
+        authority = match[0] if match else ""
+        _, at, host = authority.rpartition("@")
+        parts.append((f"xxxxx@{host}" if at else authority) + part[len(authority) :])
+    return "://".join(parts)
+
+
+def _as_02(found: Json) -> Json:
+    """The same in SLSA v0.2."""
+    definition, details = found["buildDefinition"], found["runDetails"]
+    external, internal, metadata = (
+        definition["externalParameters"], definition["internalParameters"], details["metadata"]
+    )  # fmt: skip
+    source = external["configSource"]
+    shown: Json = {
+        "builder": details["builder"],
+        "buildType": _TYPE_02,
+        "materials": definition["resolvedDependencies"],
+        "invocation": {
+            "configSource": {name: value for name, value in source.items() if name != "path"}
+            | {"entryPoint": source["path"]},
+            "parameters": external["request"],
+            "environment": {"platform": internal["builderPlatform"]},
+        },
+        "metadata": {
+            "buildStartedOn": metadata["startedOn"],
+            "buildFinishedOn": metadata["finishedOn"],
+            "completeness": {
+                "parameters": metadata["buildkit_completeness"]["request"],
+                "environment": True,
+                "materials": metadata["buildkit_completeness"]["resolvedDependencies"],
+            },
+            "reproducible": metadata.get("buildkit_reproducible", False),
+            "https://mobyproject.org/buildkit@v1#metadata": metadata["buildkit_metadata"],
+        },
+    }
+    if "invocationId" in metadata:
+        shown["metadata"]["buildInvocationID"] = metadata["invocationId"]
+    if metadata.get("buildkit_hermetic"):
+        shown["metadata"]["https://mobyproject.org/buildkit@v1#hermetic"] = True
+    return shown | ({"buildConfig": internal["buildConfig"]} if "buildConfig" in internal else {})
