@@ -130,11 +130,11 @@ def test_the_most_has_the_steps_and_the_dockerfile_but_neither_secrets_nor_passw
 
 def test_the_older_form_of_provenance_is_made_where_it_is_wanted(bench: ExportBench) -> None:
     edge, _ = steps()
-    options = {"attest:provenance": "version=v0.2,mode=min,builder-id=https://ci.example"}
+    options = {"attest:provenance": "version=v0.2,mode=min,builder-id=https://ci.example.com"}
     answer = bench.export(made_of(bench, edge, options), name="app")
     found = statements(bench, answer)["https://slsa.dev/provenance/v0.2"]["predicate"]
     assert found["buildType"] == "https://mobyproject.org/buildkit@v1"
-    assert found["builder"] == {"id": "https://ci.example"}
+    assert found["builder"] == {"id": "https://ci.example.com"}
     assert found["metadata"]["buildInvocationID"] == "build"
     assert "https://mobyproject.org/buildkit@v1#hermetic" not in found["metadata"]
 
