@@ -100,7 +100,7 @@ def unpack_files(stream: Reader, root: int, limits: Limits, prepare: Callable[[E
     """Unpack an archive of files, that is no layer's, among what is there; whiteouts are names like others.
 
     :param root: a descriptor of the directory; what is in the way is replaced.
-    :param prepare: called with each entry before it is unpacked; may change its owner.
+    :param prepare: called with each entry before it is unpacked; may change its owner. False: it is left out.
     :raises CorruptData: the archive is damaged, or ends too early.
     :raises InvalidInput: it wants something that no honest archive wants.
     :raises TooLarge: it goes beyond the limits.
@@ -142,8 +142,8 @@ class _Unpacker:
         """Unpack all entries; directories' times come last, as files made inside change them."""
         for entry in self._archive:
             self.entries += 1
-            if self._prepare is not None:
-                self._prepare(entry)
+            if self._prepare is not None and self._prepare(entry) is False:
+                continue
             with _explained(entry):
                 self._take(entry)
         for path, mtime in self._times.items():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wherry.layers.source import Source
 
-__all__ = ["BLOCK", "TarReader"]
+__all__ = ["BLOCK", "TarReader", "is_header"]
 
 BLOCK: Final = 512
 _ZERO: Final = bytes(BLOCK)
@@ -139,6 +139,17 @@ class TarReader:
             apply_pax_sparse(entry, records, self._source.take)
         self._unread = entry.size
         return entry
+
+
+def is_header(block: bytes) -> bool:
+    """Whether a block is what an uncompressed archive begins with; an empty one begins with zeros."""
+    if block == _ZERO:
+        return True
+    try:
+        _check_sum(block)
+    except CorruptData:
+        return False
+    return len(block) == BLOCK
 
 
 def _check_sum(block: bytes) -> None:

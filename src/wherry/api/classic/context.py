@@ -1,0 +1,61 @@
+"""A request's body becomes a build context: unpacked beside the event loop, and removed when the build is over."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.api.http.bodies import BodyReader
+from wherry.build.sources.archive_session import unpack_context
+from wherry.content.durable import disk_errors, remove_tree, temporary_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from aiohttp import StreamReader
+
+__all__ = ["Context", "unpacked"]
+
+
+class Context(NamedTuple):
+    """An unpacked context.
+
+    :param is_archive: False: the body was a Dockerfile, and is the only file.
+    """
+
+    root: Path
+    is_archive: bool
+
+
+@asynccontextmanager
+async def unpacked(body: StreamReader, directory: Path) -> AsyncIterator[Context]:
+    """Unpack a request's body; the files are there as long as the block lasts.
+
+    :param directory: for what is unfinished.
+    :raises InvalidInput: the archive wants something that no honest archive wants.
+    :raises CorruptData: it is damaged, or ends too early.
+    :raises TooLarge: it goes beyond the limits.
+    """
+    root, loop = temporary_name(directory, "context"), asyncio.get_running_loop()
+    reader = io.BufferedReader(BodyReader(body), buffer_size=1 << 20)
+
+    def unpack() -> bool:
+        with disk_errors("make a directory for a build context"):
+            root.mkdir(parents=True, mode=0o700)
+        return unpack_context(reader, root)
+
+    pool = ThreadPoolExecutor(1, thread_name_prefix="context")  # a client that stalls holds up nobody but itself
+    unpacking = loop.run_in_executor(pool, unpack)
+    try:
+        yield Context(root, await asyncio.shield(unpacking))
+    finally:
+        removing = loop.run_in_executor(pool, remove_tree, root)  # by the same thread: after what it is at now
+        pool.shutdown(wait=False)
+        if unpacking.done():
+            await asyncio.shield(removing)
+        else:
+            unpacking.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,241 @@
+"""The query of ``POST /build`` as what BuildKit calls the frontend's options, exports, caches and limits."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from wherry.api.http import gojson, query
+from wherry.build.model.executor import Limits
+from wherry.build.model.request import CacheOptions, CacheTarget, Export
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput, Unsupported
+from wherry.images.checks import writable_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from multidict import MultiMapping
+
+__all__ = ["CLIENT_SESSION", "UPLOAD_REQUEST", "BuildQuery", "parse"]
+
+CLIENT_SESSION: Final = "client-session"  #: as ``remote``: the context comes by the session
+UPLOAD_REQUEST: Final = "upload-request"  #: as ``remote``: the context comes with another request
+_UPLOAD_OF: Final = "upload-request:"  # what the ID of that other request begins with
+_HOST_GATEWAY: Final = "host-gateway"
+_ISOLATIONS: Final = ("", "default")
+_NO_LIMIT: Final = -1
+
+
+class BuildQuery(Struct, frozen=True, kw_only=True):
+    """What a client asks for.
+
+    :param version: 1: lines of text; 2: BuildKit's messages.
+    :param identifier: the client's own, for ``POST /build/cancel``; empty: it has none.
+    :param upload_of: this is no build, but the context of the build with this identifier.
+    :param remote: where the context is; empty: in the body.
+    :param session: the client's; empty: it has none.
+    :param tags: the names that the image gets.
+    """
+
+    version: int = 1
+    identifier: str = ""
+    upload_of: str = ""
+    remote: str = ""
+    session: str = ""
+    quiet: bool = False
+    tags: tuple[str, ...] = ()
+    options: dict[str, str] = {}
+    exports: tuple[Export, ...] = ()
+    cache: CacheOptions = CacheOptions()
+    entitlements: frozenset[str] = frozenset()
+    limits: Limits = Limits()
+
+
+class _Ulimit(Struct):
+    Name: str = ""
+    Hard: int = 0
+    Soft: int = 0
+
+
+class _Output(Struct):
+    Type: str = ""
+    Attrs: dict[str, str] = {}
+
+
+def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: "") -> BuildQuery:
+    """Read a query.
+
+    :param host_gateway: gives the address that ``host-gateway`` means.
+    :raises InvalidInput: a parameter makes no sense, as far as dockerd's words go in these.
+    """
+    _refuse_what_is_not_there(given)
+    version, tags = _version(given.get("version", "")), _tags(given.getall("t", []))
+    identifier, remote = given.get("buildid", ""), given.get("remote", "")
+    upload_of = identifier.removeprefix(_UPLOAD_OF) if identifier.startswith(_UPLOAD_OF) else ""
+    network = given.get("networkmode", "")
+    options = {
+        "filename": given.get("dockerfile", ""),
+        "target": given.get("target", ""),
+        "platform": _platform(given.getall("platform", [])),
+        "image-resolve-mode": "pull" if query.flag(given, "pull") else "",
+        "add-hosts": _hosts(given.getall("extrahosts", []), host_gateway),
+        "force-network-mode": _network(network),
+        "shm-size": _size(given, "shmsize"),
+        "ulimit": _ulimits(given.get("ulimits", "")),
+        "cgroup-parent": given.get("cgroupparent", ""),
+        "context": "" if remote in (CLIENT_SESSION, UPLOAD_REQUEST) else remote,
+    }
+    options = {name: value for name, value in options.items() if value}
+    if query.flag(given, "nocache"):
+        options["no-cache"] = ""  # of no stage in particular: of all
+    options |= {f"build-arg:{name}": value for name, value in _arguments(given.get("buildargs", "")).items()}
+    options |= {f"label:{name}": value for name, value in _labels(given.get("labels", "")).items()}
+    return BuildQuery(
+        version=version,
+        identifier=identifier if not upload_of else "",
+        upload_of=upload_of,
+        remote=remote,
+        session=given.get("session", ""),
+        quiet=query.flag(given, "q"),
+        tags=tags,
+        options=options,
+        exports=_exports(given.get("outputs", ""), tags, squash=query.flag(given, "squash")),
+        cache=CacheOptions(imports=_cache_sources(given.get("cachefrom", ""))),
+        entitlements=frozenset({"network.host"} if network == "host" else ()),
+        limits=_limits(given),
+    )
+
+
+def _refuse_what_is_not_there(given: Mapping[str, str]) -> None:
+    isolation = given.get("isolation", "").lower()
+    if isolation not in _ISOLATIONS:
+        raise InvalidInput(f'Unsupported isolation: "{isolation[:40]}"')
+
+
+def _version(text: str) -> int:
+    if text not in ("", "1", "2"):
+        raise InvalidInput(f"invalid version {text[:40]}")
+    return int(text or "1")
+
+
+def _tags(names: list[str]) -> tuple[str, ...]:
+    """The names in full, each once, in their order."""
+    found: dict[Reference, None] = {}
+    for name in filter(None, names):
+        reference = Reference.parse(name)
+        if reference.digest is not None:
+            raise InvalidInput("build tag cannot contain a digest")
+        found[writable_name(name)] = None
+    return tuple(str(name) for name in found)
+
+
+def _platform(given: list[str]) -> str:
+    return ",".join(filter(None, (query.platform(text) for text in given)))
+
+
+def _network(mode: str) -> str:
+    """A mode, or the name of one of the engine's networks, as the frontend has them."""
+    if mode in ("", "default", "bridge"):
+        return ""
+    if mode in ("host", "none"):
+        return mode
+    if mode.startswith("container:"):
+        raise Unsupported("a build cannot use the network of a container", hint="give the name of a network")
+    return f"network:{mode}"
+
+
+def _hosts(given: list[str], host_gateway: Callable[[], str]) -> str:
+    """``name:address`` or ``name=address``, as fields of one line of comma-separated values."""
+    fields = []
+    for text in filter(None, given):
+        name, mark, address = text.partition("=") if "=" in text else text.partition(":")
+        if not mark or not name:
+            raise InvalidInput(f"invalid host {text[:200]}")
+        address = address.removeprefix("[").removesuffix("]") if address.startswith("[") else address
+        if address == _HOST_GATEWAY:
+            address = host_gateway()
+            if not address:
+                raise InvalidInput("unable to derive the IP value for host-gateway")
+        fields.append(f"{name}={address}")
+    return _line(fields)
+
+
+def _ulimits(text: str) -> str:
+    found = _json(text, list[_Ulimit], "error reading ulimit settings")
+    return _line([f"{one.Name}={one.Soft}:{one.Hard}" for one in found or []])
+
+
+def _line(fields: list[str]) -> str:
+    written = io.StringIO()
+    csv.writer(written, lineterminator="").writerow(fields)
+    return written.getvalue() if fields else ""
+
+
+def _arguments(text: str) -> dict[str, str]:
+    """Build arguments; one without a value was named by a client whose environment has none: it is as if it was not."""
+    kind: Any = dict[str, str | None]
+    found: dict[str, str | None] | None = _json(text, kind, "error reading build args")
+    return {name: value for name, value in (found or {}).items() if value is not None}
+
+
+def _labels(text: str) -> dict[str, str]:
+    return _json(text, dict[str, str], "error reading labels") or {}
+
+
+def _cache_sources(text: str) -> tuple[CacheTarget, ...]:
+    found = _json(text, list[str], "error reading cache sources") or []
+    return tuple(CacheTarget("registry", {"ref": name}) for name in found if name)
+
+
+def _exports(text: str, tags: tuple[str, ...], *, squash: bool) -> tuple[Export, ...]:
+    """Where the result goes: to the images, unless outputs say something else."""
+    outputs = _json(text, list[_Output], "error reading outputs") or []
+    if len(outputs) > 1:
+        raise InvalidInput("multiple outputs not supported")
+    kind, attributes = (outputs[0].Type, dict(outputs[0].Attrs)) if outputs else ("moby", {})
+    if kind in ("", "moby", "image", "docker") and not attributes.get("dest"):
+        names = [name for name in (attributes.get("name", ""), *tags) if name]
+        more = {"name": _line(names)} if names else {}
+        return (Export("moby", {**attributes, **more, **({"layers": "stage"} if squash else {})}),)
+    if kind == "cacheonly":
+        return ()
+    return (Export(kind, attributes),)
+
+
+def _limits(given: Mapping[str, str]) -> Limits:
+    return Limits(
+        memory=_number(given, "memory"),
+        memory_swap=_number(given, "memswap", least=_NO_LIMIT),
+        cpu_shares=_number(given, "cpushares"),
+        cpu_period=_number(given, "cpuperiod"),
+        cpu_quota=_number(given, "cpuquota"),
+        cpuset_cpus=given.get("cpusetcpus", ""),
+        cpuset_mems=given.get("cpusetmems", ""),
+    )
+
+
+def _number(given: Mapping[str, str], name: str, least: int = 0) -> int:
+    """A number; what is none counts as 0, as in dockerd (``Int64ValueOrZero``)."""
+    try:
+        return max(query.integer(given, name), least)
+    except InvalidInput:
+        return 0
+
+
+def _size(given: Mapping[str, str], name: str) -> str:
+    number = _number(given, name)
+    return str(number) if number else ""
+
+
+def _json(text: str, kind: type[Any], what: str) -> Any:
+    if not text:
+        return None
+    try:
+        return gojson.decode(text.encode(errors="replace"), kind)
+    except InvalidInput as exc:
+        raise InvalidInput(what, cause=exc.cause or exc.message) from exc

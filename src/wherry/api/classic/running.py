@@ -1,0 +1,65 @@
+"""A build and its progress as one stream."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from wherry.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from wherry.build.model.progress import Progress
+    from wherry.build.model.request import BuildRequest
+    from wherry.build.model.service import BuildService
+
+__all__ = ["Running"]
+
+_PATIENCE: Final = 10.0  # seconds in which the progress of a build that has ended ends, too
+
+
+class Running:
+    """One build, which ends when nobody listens any more.
+
+    :ivar response: the exporters' answer, once it is over.
+    """
+
+    def __init__(self, builds: BuildService, request: BuildRequest) -> None:
+        self.response: dict[str, str] = {}
+        self._builds = builds
+        self._request = request
+
+    async def events(self) -> AsyncGenerator[Progress, None]:
+        """Build, and yield what happens; raises the build's error at the end. To be closed."""
+        build = asyncio.ensure_future(self._builds.build(self._request))
+        progress = self._builds.progress(self._request.ref)
+        try:
+            while (event := await _next(progress, build)) is not None:
+                yield event
+            self.response = await build
+        finally:
+            if not build.done():
+                build.cancel()
+                await asyncio.wait({build})
+            with suppress(AttributeError):
+                await progress.aclose()  # type: ignore[attr-defined]
+
+
+async def _next(progress: AsyncIterator[Progress], build: asyncio.Future[Any]) -> Progress | None:
+    """The next event; None: there will be none."""
+    event = asyncio.ensure_future(anext(progress, None))
+    try:
+        await asyncio.wait({event, build}, return_when=asyncio.FIRST_COMPLETED)
+        if not event.done():
+            await asyncio.wait({event}, timeout=_PATIENCE if not build.cancelled() and not build.exception() else 1)
+        return event.result() if event.done() else None
+    except NotFound:
+        if not build.done():
+            raise
+        return None  # it failed before there was anything to tell
+    finally:
+        if not event.done():
+            event.cancel()
+            await asyncio.wait({event})

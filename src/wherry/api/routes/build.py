@@ -1,0 +1,266 @@
+"""Builds as Docker had them before BuildKit: build from the request's body, cancel, prune."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from wherry.api.classic import registry_config
+from wherry.api.classic.context import unpacked
+from wherry.api.classic.query import CLIENT_SESSION, UPLOAD_REQUEST, BuildQuery, parse
+from wherry.api.classic.running import Running
+from wherry.api.classic.text import ClassicText, failure, result
+from wherry.api.http import errors
+from wherry.api.http.answers import empty, reply
+from wherry.api.http.progress import stream
+from wherry.api.http.routing import Route
+from wherry.build.model.request import BuildRequest
+from wherry.build.model.service import PruneOptions
+from wherry.build.sources.archive_session import ArchiveSession
+from wherry.docker.times import moment
+from wherry.errors import Conflict, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from aiohttp import StreamReader
+    from aiohttp.web import StreamResponse
+
+    from wherry.api.http.request import ApiRequest, Json
+    from wherry.build.model.service import BuildService
+
+log = logging.getLogger(__name__)
+
+_UPLOAD_PATIENCE: Final = 60.0  # seconds for the other one of two requests that belong together
+_KEPT: Final = 1000  # messages of a quiet build, which are only shown when it fails
+_FIELDS: Final = ("description", "id", "inuse", "parent", "private", "shared", "type")
+_FILTERS: Final = (*_FIELDS, "label", "label!", "until", "unused-for")
+_ID: Final = "containerimage.config.digest"
+
+
+class BuildRoutes:
+    """The operations of the classic builder's API.
+
+    :param contexts: a directory for contexts, on the same file system as the builder's.
+    :param host_gateway: gives the address that ``host-gateway`` means.
+    """
+
+    def __init__(self, builds: BuildService, contexts: Path, host_gateway: Callable[[], str]) -> None:
+        self._builds = builds
+        self._contexts = contexts
+        self._host_gateway = host_gateway
+        self._uploads: dict[str, asyncio.Future[_Upload]] = {}
+
+    def routes(self) -> list[Route]:
+        """Return the operations."""
+        return [
+            Route("POST", "/build", self.build, streaming=True),
+            Route("POST", "/build/cancel", self.cancel),
+            Route("POST", "/build/prune", self.prune),
+        ]
+
+    async def build(self, request: ApiRequest) -> StreamResponse:
+        """ImageBuild. A client that goes ends the build."""
+        wanted = parse(request.http.rel_url.query, self._host_gateway)
+        if wanted.upload_of:
+            return await self._give_upload(wanted.upload_of, request.http.content)
+        return await stream(request, self._messages(request, wanted))
+
+    async def cancel(self, request: ApiRequest) -> StreamResponse:
+        """BuildCancel."""
+        if not (identifier := request.text("id")):
+            raise InvalidInput("build ID not provided")
+        await self._builds.cancel(identifier)
+        return empty(200)
+
+    async def prune(self, request: ApiRequest) -> StreamResponse:
+        """BuildPrune."""
+        deleted, reclaimed = [], 0
+        options = _prune_options(request)
+        async for record in self._builds.prune(options):
+            deleted.append(record.id)
+            reclaimed += record.size
+        return reply({"CachesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
+
+    # --- one build --------------------------------------------------------------------------------
+
+    async def _messages(self, request: ApiRequest, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+        """A build's messages; what fails before the first of them is raised."""
+        has_begun = False
+        async with AsyncExitStack() as stack:
+            try:
+                running = Running(self._builds, await self._request(request, wanted, stack))
+                shown = _quietly if wanted.quiet and wanted.version == 1 else _SHOWN[wanted.version]
+                messages = await stack.enter_async_context(aclosing(shown(running, wanted)))
+                async for message in messages:
+                    has_begun = True
+                    yield message
+            except ConnectionError:
+                raise  # the client has left
+            except Exception as error:
+                if not has_begun:
+                    raise
+                sentence = errors.sentence_of(error)
+                log.info("a build failed", extra={"error": sentence})
+                yield failure(error, sentence, wanted.version)
+
+    async def _request(self, request: ApiRequest, wanted: BuildQuery, stack: AsyncExitStack) -> BuildRequest:
+        """What the builder is asked for; its session lasts as long as the stack."""
+        options = dict(wanted.options)
+        session = wanted.session
+        body = await self._body(request, wanted, stack)
+        if body is not None:
+            context = await stack.enter_async_context(unpacked(body, self._contexts))
+            if not context.is_archive:
+                options["filename"] = "Dockerfile"
+        if body is not None or not session:
+            known = registry_config.parse(request.http.headers.get("X-Registry-Config", ""))
+            mine = ArchiveSession(
+                context.root if body is not None else None,
+                partial(registry_config.credentials_for, known),
+            )
+            self._builds.attach(mine)
+            stack.push_async_callback(lambda: self._builds.detach(mine.id))
+            session = mine.id
+        return BuildRequest(
+            ref=wanted.identifier or secrets.token_hex(16),
+            session=session,
+            options=options,
+            exports=wanted.exports,
+            cache=wanted.cache,
+            entitlements=wanted.entitlements,
+            limits=wanted.limits,
+        )
+
+    async def _body(self, request: ApiRequest, wanted: BuildQuery, stack: AsyncExitStack) -> StreamReader | None:
+        """Where the context's archive comes from; None: the context is elsewhere."""
+        if wanted.remote == CLIENT_SESSION and not wanted.session:
+            raise InvalidInput("a context from the client's session needs a session")
+        if wanted.remote == UPLOAD_REQUEST:
+            upload = await self._take_upload(wanted.identifier)
+            stack.callback(upload.over.set)
+            return upload.body
+        return None if wanted.remote else request.http.content
+
+    # --- contexts that come with a request of their own -------------------------------------------
+
+    async def _give_upload(self, identifier: str, body: StreamReader) -> StreamResponse:
+        """The context of a build that another request asks for; stays until that has taken it."""
+        place = self._place(identifier)
+        if place.done():
+            raise Conflict(f"there is a context for the build {identifier[:80]!r} already")
+        upload = _Upload(body)
+        place.set_result(upload)
+        try:
+            await upload.over.wait()
+        finally:
+            self._uploads.pop(identifier, None)
+        return empty(200)
+
+    async def _take_upload(self, identifier: str) -> _Upload:
+        if not identifier:
+            raise InvalidInput("a context from another request needs a build ID")
+        try:
+            async with asyncio.timeout(_UPLOAD_PATIENCE):
+                return await asyncio.shield(self._place(identifier))
+        except TimeoutError:
+            raise NotFound(f"no context came for the build {identifier[:80]!r}") from None
+        finally:
+            self._uploads.pop(identifier, None)
+
+    def _place(self, identifier: str) -> asyncio.Future[_Upload]:
+        return self._uploads.setdefault(identifier, asyncio.get_running_loop().create_future())
+
+
+class _Upload:
+    """A body, and the event that says that it is not needed any more."""
+
+    def __init__(self, body: StreamReader) -> None:
+        self.body = body
+        self.over = asyncio.Event()
+
+
+# --- how a build is shown -------------------------------------------------------------------------
+
+
+async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+    """The classic builder's lines."""
+    text = ClassicText()
+    async with aclosing(running.events()) as events:
+        async for event in events:
+            for message in text.take(event):
+                yield message
+    for message in result(running.response.get(_ID, ""), wanted.tags):
+        yield message
+
+
+async def _quietly(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+    """Nothing but the ID; or, where it fails, the last of what would have been shown."""
+    kept: deque[Json] = deque(maxlen=_KEPT)
+    failed: Exception | None = None
+    async with aclosing(_classically(running, wanted)) as messages:
+        try:
+            async for message in messages:
+                kept.append(message)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            failed = error
+    if failed is not None:
+        for message in kept:
+            yield message
+        raise failed
+    if identifier := running.response.get(_ID, ""):
+        yield {"stream": f"{identifier}\n"}
+
+
+_SHOWN: Final = {1: _classically, 2: _classically}
+
+
+# --- pruning --------------------------------------------------------------------------------------
+
+
+def _prune_options(request: ApiRequest) -> PruneOptions:
+    filters = request.filters(_FILTERS)
+    return PruneOptions(
+        all=request.flag("all"),
+        filters=_cache_filter(filters),
+        keep_duration=_keep_duration(filters),
+        reserved_space=request.integer("reserved-space") or request.integer("keep-storage"),
+        max_used_space=request.integer("max-used-space"),
+        min_free_space=request.integer("min-free-space"),
+    )
+
+
+def _cache_filter(filters: dict[str, list[str]]) -> tuple[str, ...]:
+    """Filters of fields as BuildKit has them: all of one list have to fit."""
+    words = []
+    for field in _FIELDS:
+        values = filters.get(field)
+        if values is None:
+            continue
+        if len(values) > 1:
+            raise InvalidInput(f"filters expect only one value: {field}")
+        if not values:
+            words.append(field)
+        else:
+            words.append(f"{field}{'~=' if field == 'id' else '=='}{values[0]}")
+    return (",".join(words),) if words else ()
+
+
+def _keep_duration(filters: dict[str, list[str]]) -> int:
+    """How long something has to be unused, in nanoseconds."""
+    values = [*filters.get("until", []), *filters.get("unused-for", [])]
+    if not values:
+        return 0
+    if len(values) > 1:
+        raise InvalidInput("filters expect only one value: until")
+    now = time.time_ns()
+    return max(0, now - moment(values[0], now=now))

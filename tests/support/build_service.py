@@ -1,0 +1,111 @@
+"""A builder that does what a test tells it, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from wherry.build.model.progress import Progress
+from wherry.build.model.request import BuildRequest
+from wherry.build.model.service import BuildRecord, CacheRecord, PruneOptions, RunningBuild
+from wherry.build.model.session import BuildSession, Selection
+from wherry.errors import NotFound
+
+__all__ = ["FakeBuilds"]
+
+
+class FakeBuilds:
+    """A `BuildService`.
+
+    :ivar events: what a build says before it ends; an event to be waited for may be among it.
+    :ivar outcome: what it ends with.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.sessions: dict[str, BuildSession] = {}
+        self.requests: list[BuildRequest] = []
+        self.pruned: list[PruneOptions] = []
+        self.events: list[Progress | asyncio.Event] = []
+        self.outcome: dict[str, str] | Exception = {"containerimage.config.digest": f"sha256:{'a' * 64}"}
+        self.cancelled: list[str] = []
+        self.contexts: list[dict[str, bytes]] = []
+        self.started = asyncio.Event()
+        self._queues: dict[str, asyncio.Queue[Progress | None]] = {}
+
+    def attach(self, session: BuildSession) -> None:
+        self.sessions[session.id] = session
+
+    async def detach(self, identifier: str) -> None:
+        del self.sessions[identifier]
+
+    def begin(self, request: BuildRequest) -> RunningBuild:
+        raise NotImplementedError
+
+    async def build(self, request: BuildRequest) -> dict[str, str]:
+        self.requests.append(request)
+        queue = self._queue(request.ref)
+        try:
+            await self._take_context(request)
+            self.started.set()
+            for event in self.events:
+                await event.wait() if isinstance(event, asyncio.Event) else queue.put_nowait(event)
+        except asyncio.CancelledError:
+            self.cancelled.append(request.ref)
+            raise
+        finally:
+            queue.put_nowait(None)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    async def _take_context(self, request: BuildRequest) -> None:
+        session = self.sessions.get(request.session)
+        if session is None:
+            return
+        target = self.root / f"context-{len(self.requests)}"
+        os.mkdir(target)
+        try:
+            await session.sync("context", target, Selection(), lambda _: None)
+        except NotFound:
+            return
+        self.contexts.append(await asyncio.to_thread(_files, target))
+
+    def _queue(self, ref: str) -> asyncio.Queue[Progress | None]:
+        return self._queues.setdefault(ref, asyncio.Queue())
+
+    def running(self, ref: str) -> RunningBuild:
+        raise NotFound(ref)
+
+    async def cancel(self, ref: str) -> None:
+        self.cancelled.append(ref)
+
+    async def progress(self, ref: str) -> AsyncIterator[Progress]:
+        queue = self._queue(ref)
+        while (event := await queue.get()) is not None:
+            yield event
+
+    def records(self) -> Sequence[BuildRecord]:
+        return []
+
+    async def watch_records(self) -> AsyncIterator[BuildRecord]:
+        for record in self.records():
+            yield record
+
+    async def update_record(self, ref: str, *, pinned: bool | None = None, delete: bool = False) -> None:
+        raise NotFound(ref)
+
+    def disk_usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
+        return []
+
+    async def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:
+        self.pruned.append(options)
+        for record in (CacheRecord(id="one", size=1), CacheRecord(id="two", size=2)):
+            yield record
+
+
+def _files(root: Path) -> dict[str, Any]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
