@@ -317,6 +317,7 @@ OTHERS = [
     Step("POST", "/volumes/prune", 200),
     Step("POST", "/build/prune", 200),
     Step("POST", "/build", 501),
+    Step("POST", "/build/cancel", 501),
     Step("GET", "/swarm", 503, message="This node is not a swarm manager"),
 ]
 STEPS = [*SYSTEM, *BEFORE, *RUNNING, *ENDED, *WITHOUT_CONTAINER, *EXEC, *IMAGE_STEPS, *NETWORKS, *OTHERS]
