@@ -122,6 +122,7 @@ OPTIONS: Final = (
     ),
     Option(("--max-concurrent-uploads",), "max-concurrent-uploads", "number", "layers at once (default 5)", "NUMBER"),
     Option(("--max-download-attempts",), "max-download-attempts", "number", "for what may pass (default 5)", "NUMBER"),
+    Option((), "builder", "object", "limits of the build cache, and what builds may ask for"),
     *NETWORK_OPTIONS,
     Option(("--tls",), "tls", "switch", "as --tlsverify"),
     Option(("--tlsverify",), "tlsverify", "switch", "listen on tcp:// for clients with a certificate only"),
@@ -176,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--version", action="version", version=f"wherryd version {__version__}")
     for option in OPTIONS:
+        if not option.flags:
+            continue
         arguments: dict[str, Any] = {"help": option.help, "dest": option.name, "default": None}
         if option.kind == "switch":
             arguments |= {"nargs": "?", "const": True, "type": _switch, "metavar": "true|false"}
@@ -247,6 +250,7 @@ _FROM_FILE: Final[Mapping[str, Any]] = {
     "maps": lambda value: [
         f"{driver}={name}={_typed(str)(item)}" for driver, options in value.items() for name, item in options.items()
     ],
+    "object": _typed(dict),
     "ulimits": lambda value: [f"{name}={limit['Soft']}:{limit['Hard']}" for name, limit in value.items()],
 }
 
@@ -292,6 +296,7 @@ def _settings(values: dict[str, Any]) -> Settings:
         "init": values.get("init"),
         "networks": network_options(values),
         "registries": _registries(values),
+        "builder": _builder(values),
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
@@ -304,6 +309,15 @@ def _log_options(values: dict[str, Any]) -> dict[str, str]:
         from wherry.engine.log_drivers.table import find_log_driver  # noqa: PLC0415
 
         check_log_options(given, find_log_driver(driver))
+    return given
+
+
+def _builder(values: dict[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = values.get("builder") or {}
+    if given:
+        from wherry.build.cache.policy import parse_settings  # noqa: PLC0415 - a start without it needs no builder
+
+        parse_settings(given)
     return given
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wherry.network.model import NetworkOptions
 
@@ -64,3 +64,4 @@ class Settings:
     init: bool = False  #: every container gets an init process unless it says otherwise
     networks: NetworkOptions = field(default_factory=NetworkOptions)
     registries: RegistryOptions = field(default_factory=RegistryOptions)
+    builder: Mapping[str, Any] = field(default_factory=dict)  #: as in daemon.json; `wherry.build.cache.policy` reads it

@@ -179,3 +179,15 @@ def test_a_log_driver_that_there_is_not_is_refused_and_an_empty_name_is_none_giv
         parse(config, "--log-driver", "fluentd")
     assert parse(config, "--log-driver", "").settings.log_driver == "json-file"
     assert parse(config, "--log-driver", "none", "--log-opt", "mode=non-blocking").settings.log_driver == "none"
+
+
+def test_the_builder_is_configured_in_the_file_alone(config: Path) -> None:
+    given = {"gc": {"enabled": True, "defaultKeepStorage": "20GB"}, "entitlements": {"security-insecure": True}}
+    assert parse(config, builder=given).settings.builder == given
+    assert parse(config).settings.builder == {}
+    with pytest.raises(InvalidInput, match=r'"builder.gc" has no setting "limit"'):
+        parse(config, builder={"gc": {"limit": "1GB"}})
+    with pytest.raises(InvalidInput, match="must be a object"):
+        parse(config, builder=[])
+    with pytest.raises(InvalidInput, match="unrecognized arguments"):
+        parse(config, "--builder", "{}")
