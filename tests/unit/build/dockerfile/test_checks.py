@@ -116,9 +116,9 @@ def test_undefined_variables_have_suggestions() -> None:
 
 
 def test_undeclared_arguments_of_from_have_suggestions() -> None:
-    from_ = parse(b"FROM $VERSON").stages[0].from_
-    assert list(map(said, checks.undefined_in_from(from_, ["VERSON", "B"], ["VERSION", "B"]))) == [
-        "UndefinedArgInFrom: FROM argument 'VERSON' is not declared (did you mean VERSION?)"
+    from_ = parse(b"FROM $VERSIONS").stages[0].from_
+    assert list(map(said, checks.undefined_in_from(from_, ["VERSIONS", "B"], ["VERSION", "B"]))) == [
+        "UndefinedArgInFrom: FROM argument 'VERSIONS' is not declared (did you mean VERSION?)"
     ]
 
 

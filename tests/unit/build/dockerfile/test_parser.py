@@ -91,7 +91,7 @@ def test_stages_have_what_follows_them() -> None:
             f"dockerfile parse error on line 1: {BAD_NAME}",
         ),
         ("FRM a\n", "dockerfile parse error on line 1: unknown instruction: FRM (did you mean FROM?)"),
-        ("FROM a\ncoppy b c\n", "dockerfile parse error on line 2: unknown instruction: coppy (did you mean copy?)"),
+        ("FROM a\ncopi b c\n", "dockerfile parse error on line 2: unknown instruction: copi (did you mean copy?)"),
         ("FROM a\nfoobar\n", "dockerfile parse error on line 2: unknown instruction: foobar"),
         ("FROM a\nRUN --mont=x y\n", "dockerfile parse error on line 2: unknown flag: --mont (did you mean mount?)"),
     ],
