@@ -51,7 +51,7 @@ def test_a_mount_is_read(text: str, expected: Mount) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("type=cach", 'unsupported mount type "cach" (did you mean cache?)'),
+        ("type=ccache", 'unsupported mount type "ccache" (did you mean cache?)'),
         ("tgt=/a", "unexpected key 'tgt' in 'tgt=/a' (did you mean dst?)"),
         ("target", "invalid field 'target' must be a key=value pair"),
         ("required", "unexpected key 'required' for mount type 'bind'"),
