@@ -15,6 +15,7 @@ from wherry.build.front.options import FrontOptions
 from wherry.build.front.sources import http_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Copy, Edge, FileAction, FileOp, Metadata, SourceOp, Vertex
+from wherry.build.model.patterns import parse_ignore_file
 from wherry.errors import InvalidInput, NotFound, TooLarge
 
 __all__ = ["BuildContext", "DockerfileText", "follow_paths", "ignore_patterns"]
@@ -177,21 +178,11 @@ def follow_paths(paths: Iterable[str]) -> list[str]:
 def ignore_patterns(data: bytes, name: str) -> tuple[str, ...]:
     """The patterns of a .dockerignore.
 
-    :raises TooLarge: it is too long.
+    :raises InvalidInput: a line is too long; also `TooLarge`.
     """
     if len(data) > _DOCKERIGNORE_LIMIT:
         raise TooLarge(f"{name} is longer than {_DOCKERIGNORE_LIMIT >> 20} MiB")
-    lines = data.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").split("\n")
-    return tuple(pattern for line in lines if not line.startswith("#") and (pattern := _pattern(line.strip())))
-
-
-def _pattern(line: str) -> str:
-    """A line of .dockerignore; what begins with ``!`` is wanted after all."""
-    wanted, path = line.startswith("!"), line.removeprefix("!").strip()
-    if path:
-        path = posixpath.normpath(path)
-        path = path.lstrip("/") if len(path) > 1 else path
-    return f"!{path}" if wanted else path
+    return tuple(parse_ignore_file(data))
 
 
 async def _read_or_nothing(gateway: Gateway, edge: Edge) -> bytes:

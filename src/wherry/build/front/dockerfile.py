@@ -164,9 +164,10 @@ def _check_frontend(options: FrontOptions, dockerfile: Dockerfile) -> None:
 
     :raises DockerfileError: another one is asked for.
     """
+    _refuse_other(options.raw.get("source", ""))
     if "cmdline" in options.raw:
-        _refuse_other(options.raw.get("source", ""))
-    elif options.syntax:
+        return
+    if options.syntax:
         _refuse_other(options.syntax)
     elif (directive := dockerfile.directive("syntax")) is not None:
         with located((directive.range,)):

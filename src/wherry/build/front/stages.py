@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from wherry.build.dockerfile.instructions import ArgPair, Copy, From, Instruction, Onbuild, Run
 from wherry.build.dockerfile.mounts import Mount
@@ -20,7 +21,9 @@ from wherry.oci.platform import Platform
 
 __all__ = ["SCRATCH", "Command", "Needs", "Stage", "Stages", "reachable", "refuse_cycles", "triggers_of"]
 
-SCRATCH = "scratch"
+SCRATCH: Final = "scratch"
+_MOST_SHOWN: Final = 50
+"""Places of a circle of stages that an error names."""
 
 
 @dataclass(slots=True, eq=False)
@@ -223,7 +226,7 @@ def _refuse_cycle(first: Stage, finished: set[Stage]) -> None:
             continue
         other, instruction = following
         if other in path:
-            ranges = [*(one.ranges for one in path.values() if one is not None), instruction.ranges]
+            ranges = [*(one.ranges for one in path.values() if one is not None), instruction.ranges][-_MOST_SHOWN:]
             raise DockerfileError(
                 f"circular dependency detected on stage: {first.title}", ranges=tuple(sum(ranges, ()))
             )
