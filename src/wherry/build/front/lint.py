@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -25,6 +26,8 @@ __all__ = ["Lint", "Violation"]
 
 _MOST: Final = 1000
 """Violations that are kept: a hostile Dockerfile has more."""
+_MOST_KNOWN: Final = 500
+"""Names among which the one that was meant is looked for."""
 _SHOWN_SOURCE: Final = 64 << 10
 """Bytes of a Dockerfile that goes with each warning."""
 
@@ -112,13 +115,18 @@ class Lint:
                 source=self._dockerfile.source if self._dockerfile else b"",
             )
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._options is None or len(self.violations) >= _MOST
+
     def _take(self, findings: Iterable[Finding | None]) -> None:
         if self._options is None:
             return
         for finding in findings:
             if finding is None or not self._options.with_comments(finding.comments).wants(finding.rule):
                 continue
-            if len(self.violations) == _MOST:
+            if self._is_over:
                 return
             rule = finding.rule
             self.violations.append(Violation(rule.name, finding.message, finding.ranges, rule.description, rule.url))
@@ -133,12 +141,14 @@ class Lint:
 
     def undefined_variables(self, instruction: Instruction, names: Iterable[str], known: Mapping[str, str]) -> None:
         """Variables are used that are not set."""
-        if self._options is not None:
-            self._take(checks.undefined_variables(instruction, names, known))
+        if not self._is_over:
+            some = list(islice(known, _MOST_KNOWN))
+            self._take(checks.undefined_variables(instruction, islice(names, _MOST_KNOWN), some))
 
-    def undefined_in_from(self, from_: From, names: Iterable[str], known: Mapping[str, str]) -> None:
+    def undefined_in_from(self, from_: From, names: Sequence[str], known: Mapping[str, str]) -> None:
         """FROM uses arguments that are not declared."""
-        self._take(checks.undefined_in_from(from_, names, {*known, *self._declared}))
+        if names and not self._is_over:
+            self._take(checks.undefined_in_from(from_, names, {*known, *self._declared}))
 
     def platform(self, from_: From, found: Expansion, known: Mapping[str, str]) -> None:
         """FROM's platform is a constant, or the target's."""
@@ -152,7 +162,8 @@ class Lint:
 
     def ignored_file(self, instruction: Instruction, path: str) -> None:
         """COPY's source is not in the context."""
-        self._take([checks.ignored_file(instruction, path, self._ignored)])
+        if not self._is_over:
+            self._take([checks.ignored_file(instruction, path, self._ignored)])
 
     def legacy_pair(self, instruction: Instruction) -> None:
         """``ENV name value``."""

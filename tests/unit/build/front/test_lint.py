@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from support.fake_gateway import FakeGateway, solved
 from wherry.build.dockerfile.expansion import Lexer
 from wherry.build.dockerfile.parser import parse
 from wherry.build.front.lint import Lint
@@ -86,3 +89,104 @@ def test_ports_and_files_are_looked_at() -> None:
     lint.ignored_file(instruction, "ignored/x")
     lint.ignored_file(instruction, "other")
     assert rules(lint) == ["ExposeProtoCasing", "ExposeInvalidFormat", "CopyIgnoredFile"]
+
+
+# --- in a build ---
+
+
+async def warned(text: str, options: dict[str, str] | None = None, **more: object) -> list[str]:
+    """The warnings of a build."""
+    gateway = FakeGateway(text, **more)  # type: ignore[arg-type]
+    await solved("", options, gateway=gateway)
+    return [warning.short for warning in gateway.warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("FROM busybox\nENV A=$B", "UndefinedVar: Usage of undefined variable '$B' (line 2)"),
+        (
+            "FROM busybox\nENV NAME=1\nENV A=$NAMES",
+            "UndefinedVar: Usage of undefined variable '$NAMES' (did you mean $NAME?) (line 3)",
+        ),
+        ("ARG AA=busybox\nFROM ${AA}${ZZZ}", "UndefinedArgInFrom: FROM argument 'ZZZ' is not declared (line 2)"),
+        (
+            "FROM --platform=$TARGETPLATFORM busybox",
+            "RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant",
+        ),
+        (
+            "FROM --platform=linux/arm64 busybox",
+            'FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/arm64"',
+        ),
+        ("FROM busybox\nARG TOKEN", "SecretsUsedInArgOrEnv"),
+        ("FROM busybox\nENV a b", "LegacyKeyValueFormat"),
+        ("FROM busybox\nWORKDIR a", "WorkdirRelativePath"),
+        ("FROM busybox\nCMD a", "JSONArgsRecommended"),
+        ('FROM busybox\nCMD ["a"]\nCMD ["b"]', "MultipleInstructionsDisallowed"),
+        ("FROM busybox\nEXPOSE 80/TCP", "ExposeProtoCasing"),
+        ("FROM busybox\nEXPOSE 1:2", "ExposeInvalidFormat"),
+    ],
+)
+async def test_a_build_warns(text: str, warning: str) -> None:
+    found = await warned(text)
+    assert any(one.startswith(warning) for one in found), found
+
+
+async def test_a_base_that_needs_a_build_argument_is_spoken_of() -> None:
+    (warning,) = await warned("ARG A\nFROM busybox:$A", {"build-arg:A": "latest"})
+    assert warning.startswith("InvalidDefaultArgInFrom")
+
+
+async def test_a_file_that_is_not_in_the_context_is_spoken_of() -> None:
+    files = {("local://context", ".dockerignore"): b"*.o"}
+    assert await warned("FROM busybox\nCOPY a.o /x\nCOPY --from=busybox b.o /x", files=files) == [
+        'CopyIgnoredFile: Attempting to Copy file "a.o" that is excluded by .dockerignore (line 2)'
+    ]
+
+
+async def test_a_base_for_another_platform_is_spoken_of() -> None:
+    (warning,) = await warned("FROM busybox", {"platform": "linux/arm64"})
+    assert warning.startswith("InvalidBaseImagePlatform: Base image busybox was pulled with platform")
+
+
+async def test_what_is_declared_without_a_value_is_not_undefined() -> None:
+    assert await warned("FROM busybox\nARG A\nENV B=$A") == []
+
+
+async def test_warnings_come_once_for_several_platforms_and_even_if_the_build_fails() -> None:
+    gateway = FakeGateway("FROM busybox\nCMD a\nEXPOSE x")
+    with pytest.raises(DockerfileError, match="invalid containerPort"):
+        await solved("", {"platform": "linux/amd64,linux/riscv64"}, gateway=gateway)
+    names = [warning.short.partition(":")[0] for warning in gateway.warnings]
+    assert names.count("JSONArgsRecommended") == 1
+
+
+async def test_warnings_are_errors_where_that_is_wanted() -> None:
+    with pytest.raises(DockerfileError, match="lint violation found for rules: JSONArgsRecommended"):
+        await solved("# check=error=true\nFROM busybox\nCMD a")
+    with pytest.raises(DockerfileError, match="lint violation"):
+        await solved("FROM busybox\nCMD a", {"build-arg:BUILDKIT_DOCKERFILE_CHECK": "error=true"})
+
+
+async def test_the_subrequest_says_what_was_found() -> None:
+    result = await solved("FROM busybox\nCMD a\n", {"requestid": "frontend.lint"})
+    document = json.loads(result.metadata["result.json"])
+    assert [one["ruleName"] for one in document["warnings"]] == ["JSONArgsRecommended"]
+    assert document["warnings"][0]["location"]["ranges"][0]["start"] == {"line": 2}
+    assert result.metadata["result.statuscode"] == b"1"
+    assert result.metadata["result.txt"].decode().splitlines()[1:] == [
+        "WARNING: JSONArgsRecommended - https://docs.docker.com/go/dockerfile/rule/json-args-recommended/",
+        "JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
+        "Dockerfile:2",
+        "--------------------",
+        "   1 |     FROM busybox",
+        "   2 | >>> CMD a",
+        "   3 |     ",
+        "--------------------",
+    ]
+
+
+async def test_a_great_many_findings_are_not_all_kept() -> None:
+    gateway = FakeGateway("FROM busybox\n" + "ENV A=$B\n" * 1500)
+    await solved("", gateway=gateway)
+    assert len(gateway.warnings) == 1000
