@@ -348,6 +348,8 @@ class Conversion:
             image.set("WorkingDir", absolute(image.working_directory))
 
     def _carry_out_one(self, work: Work, instruction: ast.Instruction) -> None:
+        if "\0" in instruction.original:
+            raise InvalidInput("a NUL character is in an instruction")
         if not isinstance(instruction, ast.Arg):  # its default means nothing where the client has given a value
             instruction = ast.expanded(instruction, work.expand, work.expand_raw)
         _CARRIED_OUT[type(instruction)](work, instruction)

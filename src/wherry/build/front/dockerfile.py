@@ -64,10 +64,10 @@ class _Build:
         text: DockerfileText,
     ) -> None:
         self._options = options
-        self._inputs = inputs
         self._gateway = gateway
         self._context = context
         self._text = text
+        self._named = NamedContexts(options, inputs, gateway)
         self.sources = {text.name: text.text}
 
     async def _parse(self) -> Dockerfile:
@@ -82,7 +82,7 @@ class _Build:
             dockerfile,
             self._options,
             self._context,
-            Bases(self._options, NamedContexts(self._options, self._inputs, self._gateway), self._gateway),
+            Bases(self._options, self._named, self._gateway),
             lint,
             build=self._gateway.build_platform,
             platform=platform,

@@ -129,7 +129,7 @@ class Image:
 
     def set(self, name: str, value: Any) -> None:
         """Set a member of the container configuration; one that is empty goes."""
-        if value in ("", None):
+        if value in ("", None, []):
             self.config.pop(name, None)
         else:
             self.config[name] = value

@@ -71,6 +71,7 @@ class FrontOptions(Struct, frozen=True, kw_only=True):
         :raises InvalidInput: one makes no sense.
         :raises Unsupported: a capability is asked for that this frontend does not have.
         """
+        _refuse_what_is_no_text(raw)
         _refuse_unknown_capabilities(raw.get("frontend.caps", ""))
         build_args = _below(raw, "build-arg:")
         platforms = _platforms(raw.get("platform", ""))
@@ -122,6 +123,21 @@ def parse_bool(text: str) -> bool | None:
 
 def _below(raw: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {key.removeprefix(prefix): value for key, value in raw.items() if key.startswith(prefix)}
+
+
+def _refuse_what_is_no_text(raw: Mapping[str, str]) -> None:
+    for name, value in raw.items():
+        if "\0" in name or "\0" in value or not _is_unicode(name) or not _is_unicode(value):
+            raise InvalidInput(f"the option {name!a} is no text")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there is no half of a character in it, as JSON may have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_unknown_capabilities(text: str) -> None:

@@ -80,10 +80,13 @@ def run(work: Work, instruction: Run) -> None:
     if not args:
         raise InvalidInput("arguments are required")
     _add_mounts(work, instruction, mounts)
+    env = _env(work, mounts)
+    if any("\0" in one for one in (*args, *env)):
+        raise InvalidInput("a NUL character is in the command or in a variable")
     op = ExecOp(
         args=args,
         mounts=mounts.all(),
-        env=_env(work, mounts),
+        env=env,
         cwd=work.directory,
         user=work.image.user,
         hostname=work.stage.hostname,

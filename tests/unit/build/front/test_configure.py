@@ -87,6 +87,11 @@ async def test_an_entrypoint_resets_the_command_of_the_base_but_not_one_beside_i
     assert config(await solved('FROM busybox\nCMD ["c"]\nENTRYPOINT ["e"]'))["config"]["Cmd"] == ["c"]
 
 
+async def test_a_command_and_an_entrypoint_can_be_taken_away() -> None:
+    found = config(await solved('FROM busybox\nENTRYPOINT ["e"]\nCMD ["c"]\nCMD []\nENTRYPOINT []'))["config"]
+    assert not {"Cmd", "Entrypoint"} & found.keys()
+
+
 async def test_arguments_are_in_the_history_with_their_values() -> None:
     result = await solved("ARG G=g\nFROM scratch\nARG A=1 B\nARG G\nARG C", {"build-arg:B": "2"})
     assert history(result) == ["ARG A=1 B=2", "ARG G=g", "ARG C"]

@@ -120,3 +120,15 @@ async def test_a_name_that_is_none_is_an_error(reference: str) -> None:
 async def test_a_long_command_is_not_the_name_of_its_step() -> None:
     result = await solved(f"FROM busybox\nENV A={'x' * 60000}\nRUN {'$A' * 5000}")
     assert max(map(len, steps(result))) < 20_000
+
+
+@pytest.mark.parametrize("text", ["ENV A=a\0", "RUN a\0", "COPY a\0 b", "WORKDIR \0", "RUN <<EOF\n\0\nEOF"])
+async def test_a_character_that_ends_text_for_the_kernel_is_refused(text: str) -> None:
+    with pytest.raises(DockerfileError, match="NUL character"):
+        await solved(f"FROM busybox\n{text}")
+
+
+async def test_a_base_with_such_a_character_in_a_variable_is_refused() -> None:
+    images = {"docker.io/library/busybox:latest": image_config(Env=["A=\0"])}
+    with pytest.raises(DockerfileError, match="NUL character"):
+        await solved("", gateway=FakeGateway("FROM busybox\nRUN x", images=images))

@@ -78,3 +78,11 @@ def test_capabilities_that_are_not_there_are_refused() -> None:
     FrontOptions.parse({"frontend.caps": "moby.buildkit.frontend.inputs,moby.buildkit.frontend.contexts+forward"})
     with pytest.raises(Unsupported, match=r"unsupported frontend capability moby\.x"):
         FrontOptions.parse({"frontend.caps": "moby.x"})
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800"])
+def test_what_is_no_text_is_refused(value: str) -> None:
+    with pytest.raises(InvalidInput, match="is no text"):
+        FrontOptions.parse({"build-arg:A": value})
+    with pytest.raises(InvalidInput, match="is no text"):
+        FrontOptions.parse({f"build-arg:{value}": "a"})
