@@ -10,22 +10,20 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Any
 
+from wherry.build.files.content import attributes
 from wherry.build.files.content_sums import Sums
 from wherry.build.files.rooted import Place, file_errors, locate
 from wherry.build.files.selection import ALL, TOP, Selection, States
 from wherry.build.files.sources import clean, expand, wanted
 from wherry.build.model.graph import Copy
 from wherry.errors import NotFound
-from wherry.layers.whiteouts import OVERLAY_ATTRIBUTES
 from wherry.linux.trees import Descent, unrolled
 
-__all__ = ["attributes", "copy_checksum", "path_checksum"]
+__all__ = ["copy_checksum", "path_checksum"]
 
 Check = Callable[[], object]
-# Not the content's, but the host's own: labels of its security module.
-_HOSTS_OWN: Final = ("security.selinux", "security.apparmor", "security.evm", "security.ima")
 
 
 def copy_checksum(root: int, copy: Copy, sums: Sums, check: Check = lambda: None) -> str:
@@ -150,32 +148,16 @@ class _Running:
         mode = status.st_mode
         kind = stat.S_IFMT(mode)
         more = b""
-        if kind == stat.S_IFREG:
-            more = self._sums.digest(directory, name, status)
-        elif kind == stat.S_IFLNK:
+        if kind == stat.S_IFREG:  # what is remembered of it covers its attributes as well
+            return b"%d %d %d %d\n%s%s" % (
+                len(path), mode, status.st_uid, status.st_gid, path, self._sums.digest(directory, name, status),
+            )  # fmt: skip
+        if kind == stat.S_IFLNK:
             more = os.readlink(name, dir_fd=directory)
             mode = stat.S_IFLNK | 0o777
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             more = b"%d" % status.st_rdev
-        found = attributes(directory, name)
+        found = attributes(b"/proc/self/fd/%d/%s" % (directory, name))
         return b"%d %d %d %d %d %d\n%s%s%s" % (
             len(path), mode, status.st_uid, status.st_gid, len(more), len(found), path, more, found,
         )  # fmt: skip
-
-
-def attributes(directory: int, name: bytes) -> bytes:
-    """A file's extended attributes as bytes, without those of overlayfs and of the host's security module."""
-    path = b"/proc/self/fd/%d/%s" % (directory, name)
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-    except OSError:
-        return b""
-    if not names:
-        return b""
-    pieces = []
-    for one in sorted(names):
-        if not one.startswith(OVERLAY_ATTRIBUTES) and one not in _HOSTS_OWN:
-            value = os.getxattr(path, one, follow_symlinks=False)
-            encoded = os.fsencode(one)
-            pieces.append(b"%d %d\n%s%s" % (len(encoded), len(value), encoded, value))
-    return b"".join(pieces)

@@ -9,7 +9,7 @@ from typing import Final
 
 from wherry.layers.whiteouts import OVERLAY_ATTRIBUTES
 
-__all__ = ["Content", "copy_attributes"]
+__all__ = ["Content", "attributes", "copy_attributes"]
 
 _FICLONE: Final = 0x40049409  # linux/fs.h
 #: Up to this size, one read and one write cost less than asking the kernel to copy.
@@ -114,3 +114,21 @@ def copy_attributes(source: int | bytes, target: int | bytes) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
+
+
+def attributes(file: int | bytes) -> bytes:
+    """A file's extended attributes for a checksum, but those that are not copied.
+
+    :param file: a descriptor, or a path, whose last name is not followed.
+    """
+    follow = isinstance(file, int)
+    try:
+        names = os.listxattr(file, follow_symlinks=follow)
+    except OSError:
+        return b""
+    pieces = []
+    for name in sorted(names):
+        if not name.startswith(OVERLAY_ATTRIBUTES) and name not in _HOSTS_OWN:
+            value, encoded = os.getxattr(file, name, follow_symlinks=follow), os.fsencode(name)
+            pieces.append(b"%d %d\n%s%s" % (len(encoded), len(value), encoded, value))
+    return b"".join(pieces)

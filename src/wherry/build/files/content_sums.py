@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from wherry.build.files.content import attributes
 from wherry.content.durable import remove_tree, temporary_name
 from wherry.errors import SystemFault
 
@@ -63,7 +64,7 @@ class Sums:
         return changed or len(self._known) != before
 
     def digest(self, directory: int, name: bytes, status: os.stat_result) -> bytes:
-        """The digest of a regular file's content.
+        """The digest of a regular file's content and extended attributes; these cannot change unseen by its times.
 
         :param directory: a descriptor of what it is in.
         :raises SystemFault: it is no regular file any more.
@@ -109,6 +110,8 @@ def _read(directory: int, name: bytes) -> bytes:
         running = hashlib.sha256()
         while piece := os.read(fd, _READ):
             running.update(piece)
+        if found := attributes(fd):
+            return hashlib.sha256(running.digest() + found).digest()
         return running.digest()
     except IsADirectoryError as error:
         raise SystemFault(f"{os.fsdecode(name)!r} was exchanged while it was read") from error

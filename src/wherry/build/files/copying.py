@@ -11,6 +11,7 @@ from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.modes import mode_change
 from wherry.build.files.owners import Ids
 from wherry.build.files.rooted import Place, locate
+from wherry.build.files.roots import WritableRoot
 from wherry.build.files.selection import Selection
 from wherry.build.files.sources import clean, expand, open_source, wanted
 from wherry.build.model.graph import Copy
@@ -24,7 +25,7 @@ Check = Callable[[], object]
 
 def copy(  # noqa: PLR0917
     source_root: int,
-    root: int,
+    root: WritableRoot,
     action: Copy,
     owner: Ids | None,
     check: Check = lambda: None,
@@ -33,7 +34,7 @@ def copy(  # noqa: PLR0917
     """Carry out a copy.
 
     :param source_root: the mount to copy from.
-    :param root: the one to copy to.
+    :param root: where to copy to.
     :param owner: whom everything shall belong to; None: as it is.
     :param check: called for each file: raises where the work is not wanted any more.
     :param limits: of archives that are unpacked.
@@ -47,7 +48,7 @@ class _Copy:
     def __init__(  # noqa: PLR0917
         self,
         source_root: int,
-        root: int,
+        root: WritableRoot,
         action: Copy,
         owner: Ids | None,
         check: Check,
@@ -61,9 +62,8 @@ class _Copy:
         self._limits = limits
         self._wanted = wanted(action)
         self._time = None if action.timestamp == -1 else action.timestamp
-        looks = Looks(owner, mode_change(action.mode, action.mode_text), self._time)
-        selection = Selection(self._wanted.include, action.exclude)
-        self._copier = Copier(root, looks, selection, replace=action.always_replace, check=check)
+        self._looks = Looks(owner, mode_change(action.mode, action.mode_text), self._time)
+        self._selection = Selection(self._wanted.include, action.exclude)
         self._directory_mode = 0o755 if action.mode == -1 or action.mode_text else action.mode
 
     def run(self) -> None:
@@ -84,7 +84,7 @@ class _Copy:
 
     def _check_parent(self, destination: bytes) -> None:
         parent = destination.rpartition(b"/")[0]
-        with locate(self._root, parent, call="failed to stat") as place:
+        with locate(self._root.fileno(), parent, call="failed to stat") as place:
             if place.status is None:
                 raise NotFound(f"failed to stat {self._action.destination}: no such file or directory")
 
@@ -102,17 +102,25 @@ class _Copy:
         parent = destination if is_into else destination.rpartition(b"/")[0]
         if parent:
             self._make(parent).close()
-        with (
-            open_source(self._source_root, path, follow=self._action.follow_symlink) as source,
-            self._target(source, path, destination) as target,
-        ):
-            self._copier.copy(source, target)
+        with open_source(self._source_root, path, follow=self._action.follow_symlink) as source:
+            with self._target(source, path, destination) as target:
+                copier = Copier(
+                    self._root.fileno(),
+                    self._looks,
+                    self._selection,
+                    upper=self._root.upper,
+                    replace=self._action.always_replace,
+                    check=self._check,
+                )
+                copier.copy(source, target)
+            if copier.wrote_directly:
+                self._root.renew()
 
     @contextmanager
     def _target(self, source: Place, path: bytes, destination: bytes) -> Iterator[Place]:
         """Where one source goes: to the destination, or into it."""
         contents_only = self._action.contents_only
-        target = locate(self._root, destination, call="failed to lstat destination path")
+        target = locate(self._root.fileno(), destination, call="failed to lstat destination path")
         try:
             is_below = target.is_directory and not source.is_directory
             is_below = is_below or (source.is_directory and not contents_only and target.status is not None)
@@ -126,13 +134,13 @@ class _Copy:
         finally:
             target.close()
         # What was found last is not followed any more: a link in the place of what is copied is replaced.
-        with locate(self._root, where, follow=False, call="failed to stat") as place:
+        with locate(self._root.fileno(), where, follow=False, call="failed to stat") as place:
             yield place
 
     def _make(self, path: bytes, mode: int | None = None) -> Place:
         """A directory below the destination, made where it is missing."""
         return make_directories(
-            self._root,
+            self._root.fileno(),
             path,
             mode=self._directory_mode if mode is None else mode,
             owner=self._owner,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from wherry.build.files.checksum import attributes
+from wherry.build.files.content import attributes
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.evaluate import own
 from wherry.build.files.rooted import locate
@@ -150,7 +150,8 @@ class _Difference:
                 return False  # the same file of a layer that both have
             if before.st_size != now.st_size or before.st_mtime_ns != now.st_mtime_ns:
                 return True
-        return attributes(one, name) != attributes(other, name) or _has_other_content(one, other, name, now)
+        first, second = (attributes(b"/proc/self/fd/%d/%s" % (directory, name)) for directory in (one, other))
+        return first != second or _has_other_content(one, other, name, now)
 
 
 def _has_other_content(old: int, new: int, name: bytes, status: os.stat_result) -> bool:

@@ -15,7 +15,7 @@ from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.copying import copy
 from wherry.build.files.owners import Ids, ids_of
 from wherry.build.files.rooted import locate
-from wherry.build.files.roots import is_local, open_root
+from wherry.build.files.roots import DraftRoot, is_local, open_root
 from wherry.build.model.graph import (
     NO_INPUT,
     NO_OUTPUT,
@@ -48,11 +48,8 @@ class _Open:
     """
 
     draft: Draft
-    root: Fd
+    root: DraftRoot
     result: int = -1
-
-    def close(self) -> None:
-        self.root.close()
 
 
 class Evaluation:
@@ -110,7 +107,7 @@ class Evaluation:
 
     def _undo(self) -> None:
         if self._open is not None:
-            self._open.close()
+            self._open.root.close()
             self._store.discard(self._open.draft)
         present = {layer.number for snapshot in self._inputs for layer in snapshot.layers}
         self._store.remove(
@@ -122,19 +119,19 @@ class Evaluation:
     def _act(self, position: int) -> None:
         action = self._op.actions[position]
         draft = self._draft(position, action)
-        root, owner = draft.root.fileno(), self._owner(action)
+        root, owner = draft.root, self._owner(action)
         match action.action:
             case Copy():
                 source = self._source(action)
                 copy(source, root, action.action, owner, self._check)
             case MakeFile():
-                make_file(root, action.action, owner)
+                make_file(root.fileno(), action.action, owner)
             case MakeDirectory():
-                make_directory(root, action.action, owner)
+                make_directory(root.fileno(), action.action, owner)
             case Symlink():
-                make_link(root, action.action, owner)
+                make_link(root.fileno(), action.action, owner)
             case Remove():
-                remove(root, action.action)
+                remove(root.fileno(), action.action)
         draft.result = position
         self._results.append(None)
         if self._is_needed(position):
@@ -148,7 +145,7 @@ class Evaluation:
         base = own(self._store, self._snapshot(action.input), self._check)
         draft = self._store.draft(base)
         try:
-            self._open = _Open(draft, mount_draft(draft))
+            self._open = _Open(draft, DraftRoot(draft))
         except BaseException:
             self._store.discard(draft)
             raise
@@ -169,9 +166,11 @@ class Evaluation:
             return
         finished, self._open = self._open, None
         try:
-            finished.close()
-        finally:
+            finished.root.close()
             result = self._store.commit(finished.draft)
+        except BaseException:
+            self._store.discard(finished.draft)
+            raise
         self._results[finished.result] = result
         self._made.append(result)
 
