@@ -5,7 +5,6 @@ The archive is unpacked into a directory; what a build asks for is linked from t
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import stat
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wherry.build.model.patterns import NO_MATCH, PatternMatcher
 from wherry.build.model.session import Credentials, NoSession, Selection
+from wherry.build.sources.threads import in_thread
 from wherry.build.sources.tree_links import Judge, everything, link_tree
 from wherry.content.durable import disk_errors
 from wherry.errors import NotFound
@@ -120,11 +120,7 @@ class ArchiveSession(NoSession):
         """Link what is wanted of the context, or more; what is excluded is not there."""
         if self._root is None or name not in _NAMES:
             raise NotFound(f"no local sources enabled: {name}")
-        work = asyncio.ensure_future(asyncio.to_thread(self._link, self._root, destination, selection))
-        try:
-            progress(await asyncio.shield(work))
-        finally:
-            await asyncio.wait({work})  # nothing is made in there once this has returned
+        progress(await in_thread(self._link, self._root, destination, selection))
 
     def _link(self, root: Path, destination: Path, selection: Selection) -> int:
         judge = _without(selection.exclude) if selection.exclude else everything

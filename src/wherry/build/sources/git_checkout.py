@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Final
 
 from wherry.build.sources.git_program import GitProgram
 from wherry.build.sources.git_url import GitUrl
+from wherry.build.sources.threads import in_thread
 from wherry.content.durable import disk_errors
 from wherry.errors import NotFound, SystemCallError, WherryError
 from wherry.linux import trees
@@ -58,7 +58,7 @@ class Checkout:
         if wanted:
             await self._add_submodules()
         moment = int(await self._git("show", "--no-patch", "--format=%ct", self._commit) or b"0")
-        await asyncio.to_thread(self._finish, min(max(moment, 0), _LATEST), keep_git=keep_git)
+        await in_thread(self._finish, min(max(moment, 0), _LATEST), keep_git)
 
     async def _git(self, *arguments: str) -> bytes:
         return await self._program.run(*arguments, directory=self._repository)
@@ -108,7 +108,7 @@ class Checkout:
 
     # --- in a thread ------------------------------------------------------------------------------
 
-    def _finish(self, moment: int, *, keep_git: bool) -> None:
+    def _finish(self, moment: int, keep_git: bool) -> None:
         with disk_errors("check out a git repository"):
             if keep_git:
                 self._forget_traces()

@@ -6,7 +6,6 @@ says that nothing has changed, the key is known, and nothing is fetched as long 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.sources.contract import Fetch, Memory, SourceKey, SourceRequest
 from wherry.build.sources.drafts import Draft, Drafts
 from wherry.build.sources.received import Received
+from wherry.build.sources.threads import in_thread
 from wherry.content.durable import disk_errors
 from wherry.errors import CorruptData, InvalidInput, NotFound, SystemFault
 from wherry.oci.digest import Digest
@@ -228,7 +228,7 @@ class _HttpFetch:
         digest = await received.take(body, head.get("total", 0))
         if wanted.checksum and digest != wanted.checksum:
             raise CorruptData(f"digest mismatch for {self._shown}: {digest} (expected: {wanted.checksum})")
-        await asyncio.to_thread(_dress, path, wanted, modified)
+        await in_thread(_dress, path, wanted, modified)
         etag, last_modified = head.get("etag", ""), head.get("last_modified", "")
         self._known = _Known(
             digest, name, modified, *(one if _TEXT.fullmatch(one) else "" for one in (etag, last_modified))

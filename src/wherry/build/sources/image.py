@@ -27,7 +27,7 @@ from wherry.oci.digest import Digest, chain_id_of
 from wherry.oci.image_config import parse_config
 from wherry.oci.platform import Platform
 
-__all__ = ["ImageSource", "Registry", "RemoteImage"]
+__all__ = ["ImageSource", "Registry", "RemoteImage", "chain_ids", "layer_limit"]
 
 SCHEME: Final = "docker-image"
 PULL: Final = "pull"
@@ -89,7 +89,7 @@ class ImageSource:
             raise InvalidInput(f"image digest {reference.digest} does not match the checksum {expected}")
         if expected:
             reference = Reference(reference.domain, reference.path, reference.tag, Digest(expected))
-        return _ImageFetch(self, request, reference, _layer_limit(attributes.get("image.layerlimit", "")))
+        return _ImageFetch(self, request, reference, layer_limit(attributes.get("image.layerlimit", "")))
 
     async def resolve(
         self, reference: str, platform: Platform | None, mode: str, session: BuildSession, progress: ProgressSink
@@ -157,12 +157,12 @@ class _ImageFetch:
         self._image = self._source.local(self._reference, self._platform, mode)
         if self._image is not None:
             digest = self._source.digest_of(self._image, self._reference)
-            chain_ids = [layer.chain_id for layer in self._image.layers]
+            chain = [layer.chain_id for layer in self._image.layers]
         else:
             self._remote = await self._source.remote(self._reference, self._platform, self._request.session)
             self._image = self._source.image(self._remote.id)
-            digest, chain_ids = self._remote.digest, _chain_ids(self._remote.config)
-        top = chain_ids[: self._limit][-1:]
+            digest, chain = self._remote.digest, chain_ids(self._remote.config)
+        top = chain[: self._limit][-1:]
         return SourceKey(
             key=f"image {top[0] if top else 'without layers'}",
             description=f"pulled from {_pinned(self._reference, digest)}",
@@ -194,7 +194,8 @@ class _ImageFetch:
         await self._stack.aclose()
 
 
-def _chain_ids(config: bytes) -> list[Digest]:
+def chain_ids(config: bytes) -> list[Digest]:
+    """The chain IDs of an image's layers, bottom first, by its configuration."""
     diff_ids = parse_config(config).rootfs.diff_ids
     return [chain_id_of(diff_ids[: count + 1]) for count in range(len(diff_ids))]
 
@@ -210,7 +211,11 @@ def _reference(text: str) -> Reference:
         raise InvalidInput(f"could not parse reference {text!r}", cause=str(exc)) from exc
 
 
-def _layer_limit(text: str) -> int | None:
+def layer_limit(text: str) -> int | None:
+    """How many layers are wanted; None: all.
+
+    :raises InvalidInput: it is no number.
+    """
     if not text:
         return None
     if not text.isdecimal() or not 0 < int(text[:9]) < 10_000:

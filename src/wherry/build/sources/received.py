@@ -12,6 +12,7 @@ from typing import Final
 
 from wherry.build.model.progress import TransferProgress
 from wherry.build.sources.contract import SourceRequest
+from wherry.build.sources.threads import in_thread
 from wherry.content.durable import disk_errors, write_all
 from wherry.errors import TooLarge
 
@@ -66,11 +67,7 @@ class Received:
         self._count += len(data)
         if self._count > _LARGEST:
             raise TooLarge(f"{self._name}: more than the {_LARGEST} bytes allowed")
-        writing = asyncio.ensure_future(asyncio.to_thread(self._store, fd, data))
-        try:
-            await asyncio.shield(writing)
-        finally:
-            await asyncio.wait({writing})  # the descriptor is closed next
+        await in_thread(self._store, fd, data)  # the descriptor is closed next
         if time.time_ns() - self._shown > _SHOWN:
             self._show(total)
 

@@ -14,6 +14,7 @@ from wherry.build.sources.git import GitSource
 from wherry.build.sources.http import HttpSource
 from wherry.build.sources.image import ImageSource, Registry
 from wherry.build.sources.local import LocalSource
+from wherry.build.sources.oci_layout import OciLayoutSource
 from wherry.errors import InvalidInput, Unsupported
 from wherry.images.store import ImageStore
 from wherry.oci.platform import Platform
@@ -37,6 +38,7 @@ class SourceTable:
         self, store: ImageStore, registry: Registry, directories: Directories, drafts: Drafts, memory: Memory
     ) -> None:
         self._images = ImageSource(store, registry)
+        self._layouts = OciLayoutSource(store, self._images)
         self._http = HttpSource(drafts, memory)
         self._sources: Mapping[str, Source] = {
             "docker-image": self._images,
@@ -44,6 +46,7 @@ class SourceTable:
             "http": self._http,
             "https": self._http,
             "git": GitSource(directories, drafts),
+            _OCI_LAYOUT: self._layouts,
         }
 
     async def close(self) -> None:
@@ -65,5 +68,5 @@ class SourceTable:
     ) -> ResolvedImage:
         """What an image's name means; see `Sources.resolve_image`."""
         if reference.startswith(f"{_OCI_LAYOUT}://"):
-            raise Unsupported("OCI layouts of a client's are not supported as images by this version of wherry")
+            return await self._layouts.resolve(reference, platform, session)
         return await self._images.resolve(reference, platform, mode, session, progress)
