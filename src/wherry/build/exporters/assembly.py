@@ -190,7 +190,7 @@ class Assembler:
 
         layers = await self.worker.run(work)
         descriptors = tuple(layer.blob for layer in layers)
-        cache = product.inline_cache(key, [one.digest for one in descriptors]) if product.inline_cache else None
+        cache = await self._inline_cache(product, whole, full, layers)
         created = {number: blob.created for number, blob in list(zip(kept, blobs, strict=True))[of_base:]}
         present = kept[: first_squashed(options.layers, full)] + kept[-1:]
         ids = dict(zip(dict.fromkeys(present), (layer.diff_id for layer in layers), strict=True))
@@ -202,6 +202,15 @@ class Assembler:
         listed = found.listed(annotations=options.annotations.of_descriptor(name), platform=platform_json(platform))
         diff_ids = tuple(layer.diff_id for layer in layers)
         return BuiltImage(key, platform, diff_ids, descriptors, config, listed)
+
+    async def _inline_cache(
+        self, product: Product, snapshot: Snapshot, full: Sequence[ImageLayer], layers: Sequence[ImageLayer]
+    ) -> bytes | None:
+        """The cache that goes into the configuration, where the image has the layers that the cache knows."""
+        make = product.inline_cache
+        if make is None or [layer.diff_id for layer in full] != [layer.diff_id for layer in layers]:
+            return None
+        return await self.worker.run(lambda _: make(snapshot))
 
 
 def _kept(snapshot: Snapshot, of_base: int) -> list[int]:

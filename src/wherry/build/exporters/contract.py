@@ -27,8 +27,8 @@ class Product:
     :param started: of the build; nanoseconds since the epoch.
     :param pins: by the digest of a source's vertex: the URI and the digest (``sha256:…``, ``sha1:…``) of each thing
         that was fetched for it, for the provenance.
-    :param inline_cache: makes the cache that goes into an image's configuration: called with a ref's key and the
-        digests of the blobs of the image's layers, bottom first; None: there is none to go there.
+    :param inline_cache: makes the cache that goes into an image's configuration: called in a thread, with the layers
+        of the image; None: there is none to go there.
     """
 
     request: BuildRequest
@@ -39,7 +39,7 @@ class Product:
     vertex: Digest
     started: int
     pins: Mapping[Digest, Sequence[tuple[str, str]]] = field(default_factory=dict)
-    inline_cache: Callable[[str, Sequence[Digest]], bytes | None] | None = None
+    inline_cache: Callable[[Snapshot], bytes | None] | None = None
 
 
 class Exporter(Protocol):

@@ -31,9 +31,10 @@ from wherry.database.database import Database
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.image import Image
 from wherry.images.reference_counts import BUILD_OWNER, Lease, ReferenceCounts, Target, blob, layer
-from wherry.layers.store import EMPTY_LAYER, LayerStore
+from wherry.layers.store import EMPTY_LAYER, Layer, LayerStore
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
+from wherry.oci.manifest import Descriptor
 
 __all__ = ["MAX_LAYERS", "SnapshotStore"]
 
@@ -135,14 +136,20 @@ class SnapshotStore:
                 "the built-in image is the machine itself in part and nothing can be built from it",
                 hint="export a container of it, and import the archive",
             )
-        described = zip(image.layers, image.manifest.layers, strict=True)
+        return self.from_layers(list(zip(image.layers, image.manifest.layers, strict=True)))
+
+    def from_layers(self, layers: Sequence[tuple[Layer, Descriptor]]) -> Snapshot:
+        """Layers of images, bottom first, with their blobs, as a snapshot that is held once for the caller.
+
+        A lease, or a pin, keeps them until it is there.
+        """
         with self._lock:
-            for one, descriptor in described:
+            for one, descriptor in layers:
                 if self._rows.get(one.number) is None:
                     packed = Packed(one.diff_id, descriptor.digest, descriptor.size, descriptor.media_type)
                     self._references.take([layer(one.chain_id), blob(packed.digest)])
                     self._rows.remember(one.number, one.size, self._layers.created(one), packed)
-            found = Snapshot(tuple(self._layer(one.number) for one in image.layers))
+            found = Snapshot(tuple(self._layer(one.number) for one, _ in layers))
             self._hold(found)
         return found
 

@@ -1,0 +1,69 @@
+"""Cache that comes from elsewhere, and goes there: what the solver knows of it.
+
+A registry's word is believed only by those who have named it. So what comes from elsewhere has an identity of its own
+(`imported_identity`): all that is built on top of it has other keys than what was built here, and nobody else finds it.
+The identities that go out, and that are looked up elsewhere, are the *pure* ones: as if nothing had been imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from wherry.build.model.snapshot import Snapshot
+
+__all__ = ["CacheEntry", "ImportedCache", "imported_identity"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheEntry:
+    """A result to be exported; its snapshot is in use meanwhile.
+
+    :param identity: the pure one.
+    :param output: which of its vertex's.
+    :param fast_keys: the pure keys that lead to the identity.
+    :param created: nanoseconds since the epoch.
+    """
+
+    identity: str
+    output: int
+    snapshot: Snapshot
+    fast_keys: Sequence[str] = ()
+    description: str = ""
+    created: int = 0
+
+
+class ImportedCache(Protocol):
+    """All that a build imports."""
+
+    def find(self, identity: str, outputs: Sequence[int]) -> str | None:
+        """Whether there are all of some outputs.
+
+        :param identity: the pure one.
+        :return: the identity under which they are to be kept here; None: they are not there.
+        """
+        ...
+
+    def identity_of(self, fast_key: str) -> str | None:
+        """The pure identity that a pure fast key leads to there."""
+        ...
+
+    def load(self, identity: str, output: int) -> AbstractAsyncContextManager[Snapshot]:
+        """Bring an output here; the snapshot is in use inside the block, and to be kept by who wants it longer.
+
+        :param identity: the pure one.
+        :raises WherryError: it cannot be had, or is not what it should be.
+        """
+        ...
+
+
+def imported_identity(namespace: str, identity: str) -> str:
+    """The identity of what comes from elsewhere.
+
+    :param namespace: whose word it is.
+    :param identity: the pure one.
+    """
+    return hashlib.sha256(f"imported {namespace} {identity}".encode()).hexdigest()

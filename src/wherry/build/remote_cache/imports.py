@@ -1,0 +1,287 @@
+"""The import of cache: what others have built is found by its key, and fetched only where it is needed.
+
+Nothing is believed that can be verified: blobs by their digests, layers by their diff IDs. That a key really belongs to
+these layers cannot be: so they are kept under identities of their own (`wherry.build.cache.remote`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct, field
+
+from wherry.build.cache.remote import imported_identity
+from wherry.build.exporters.contract import Registries
+from wherry.build.exporters.options import boolean
+from wherry.build.exporters.worker import Check, Worker
+from wherry.build.model.progress import ProgressSink, VertexProgress
+from wherry.build.model.request import CacheTarget
+from wherry.build.model.session import BuildSession
+from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.remote_cache.config import CONFIG_TYPE, FoundCache, Part, found_in, record_digest
+from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
+from wherry.build.snapshots.draft import Draft
+from wherry.distribution.transfer.lease import with_lease
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput, WherryError
+from wherry.images.store import ImageStore
+from wherry.layers.store import Layer
+from wherry.oci.codec import decode
+from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.manifest import Descriptor, Index, Manifest, parse_manifest_or_index
+
+__all__ = ["CacheImporter", "Imports", "Snapshots", "wanted_imports"]
+
+_MANIFESTS: Final = 50
+_IMPORTS: Final = 100
+_INLINE: Final = "moby.buildkit.cache.v0"
+
+
+class Snapshots(Protocol):
+    """Makes snapshots of layers: `snapshots.SnapshotStore`. All of it waits for the disk."""
+
+    def from_layers(self, layers: Sequence[tuple[Layer, Descriptor]]) -> Snapshot:
+        """Layers of images, with their blobs, as a snapshot that is held once."""
+        ...
+
+    def draft(self, parent: Snapshot = EMPTY) -> Draft:
+        """Begin a layer."""
+        ...
+
+    def commit(self, draft: Draft) -> Snapshot:
+        """Make it a layer."""
+        ...
+
+    def hold(self, snapshot: Snapshot) -> None:
+        """Use a snapshot."""
+        ...
+
+    def release(self, snapshot: Snapshot) -> None:
+        """Use it no longer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One configuration, and where its layers are.
+
+    :param namespace: whose word it is.
+    """
+
+    namespace: str
+    place: Place
+    cache: FoundCache
+
+
+class Imports:
+    """All that a build imports (`ImportedCache`). To be used on one event loop."""
+
+    def __init__(self, store: ImageStore, snapshots: Snapshots, worker: Worker) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._worker = worker
+        self._sources: list[_Source] = []
+
+    def add(self, namespace: str, place: Place, cache: FoundCache) -> None:
+        """Believe one more, after those before."""
+        self._sources.append(_Source(namespace, place, cache))
+
+    def __bool__(self) -> bool:
+        return bool(self._sources)
+
+    def find(self, identity: str, outputs: Sequence[int]) -> str | None:
+        """Whether there are all of some outputs; see `ImportedCache.find`."""
+        source = self._source(identity, outputs)
+        return imported_identity(source.namespace, identity) if source else None
+
+    def identity_of(self, fast_key: str) -> str | None:
+        """The identity that a fast key leads to there."""
+        return next((found for source in self._sources if (found := source.cache.keys.get(fast_key))), None)
+
+    def _source(self, identity: str, outputs: Sequence[int]) -> _Source | None:
+        digests = {record_digest(identity, output) for output in outputs}
+        return next((source for source in self._sources if digests <= source.cache.results.keys()), None)
+
+    @asynccontextmanager
+    async def load(self, identity: str, output: int) -> AsyncIterator[Snapshot]:
+        """Bring an output here; see `ImportedCache.load`."""
+        source = self._source(identity, [output])
+        if source is None:
+            raise InvalidInput("the imported cache has no such result")
+        chain = source.cache.results[record_digest(identity, output)]
+        parts = [part for part in chain if part is not None]
+        ids = [part.diff_id for part in parts]
+        async with with_lease(self._store) as lease:
+            lease.blob(*(part.blob.digest for part in parts))
+            lease.layer(*(chain_id_of(ids[: count + 1]) for count in range(len(ids))))
+            for part in parts:
+                await source.place.fetch(part.blob)
+            snapshot = await self._worker.run(partial(self._unpacked, chain))
+        try:
+            yield snapshot
+        finally:
+            await self._worker.run(lambda _: self._snapshots.release(snapshot))
+
+    def _unpacked(self, chain: Sequence[Part | None], check: Check) -> Snapshot:
+        """The snapshot, each of its layers held once; in a thread."""
+        found: list[tuple[Layer, Descriptor]] = []
+        parent: Digest | None = None
+        for part in chain:
+            if part is not None:
+                check()
+                open_blob = partial(self._store.content.open, part.blob.digest)
+                layer = self._store.layers.ensure(open_blob, part.diff_id, parent)
+                parent = layer.chain_id
+                found.append((layer, part.blob))
+        full = self._snapshots.from_layers(found)
+        pending = iter(full.layers)
+        held = [full]
+        try:
+            layers = []
+            for part in chain:
+                if part is not None:
+                    layers.append(next(pending))
+                else:
+                    held.append(self._empty())
+                    layers += held[-1].layers
+            return Snapshot(tuple(layers))
+        except BaseException:
+            for one in held:
+                self._snapshots.release(one)
+            raise
+
+    def _empty(self) -> Snapshot:
+        made = self._snapshots.commit(self._snapshots.draft())
+        self._snapshots.hold(made)
+        return made
+
+
+def wanted_imports(given: Sequence[CacheTarget], options: Mapping[str, str]) -> list[CacheTarget]:
+    """All caches that a build imports: those of the request, and those of the frontend's option ``cache-imports``.
+
+    :raises InvalidInput: the option is none.
+    """
+    text = options.get("cache-imports", "")
+    more = decode(text.encode(), list[_Wanted], "cache-imports") if text else []
+    found = [*given, *(CacheTarget(one.type, one.attributes or {}) for one in more)]
+    unique = {(one.type, *sorted(one.attributes.items())): one for one in found if one.type != "inline"}
+    if len(unique) > _IMPORTS:
+        raise InvalidInput(f"a build cannot import more than {_IMPORTS} caches")
+    return list(unique.values())
+
+
+class _Wanted(Struct):
+    """As clients write it."""
+
+    type: str = field(name="Type", default="")
+    attributes: dict[str, str] | None = field(name="Attrs", default=None)
+
+
+class CacheImporter:
+    """Imports cache. To be used on one event loop."""
+
+    def __init__(self, store: ImageStore, snapshots: Snapshots, registries: Registries, worker: Worker) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._registries = registries
+        self._worker = worker
+
+    async def open(self, targets: Sequence[CacheTarget], session: BuildSession, progress: ProgressSink) -> Imports:
+        """Look at all caches that a build imports; one that cannot be had is shown, and left out.
+
+        :param targets: as `wanted_imports` gives them.
+        """
+        imports = Imports(self._store, self._snapshots, self._worker)
+        for target in targets:
+            name = target.attributes.get("ref") or target.attributes.get("src") or target.type
+            with _shown(f"importing cache manifest from {name}", progress) as vertex:
+                namespace, place = await self._place(target, session, progress, vertex)
+                for cache in await _caches(place):
+                    imports.add(namespace, place, cache)
+        return imports
+
+    async def _place(
+        self, target: CacheTarget, session: BuildSession, progress: ProgressSink, vertex: Digest
+    ) -> tuple[str, Place]:
+        """Where a cache is, and whose word it is."""
+        attributes = target.attributes
+        if target.type == "registry":
+            reference = Reference.parse(attributes.get("ref", "")).with_default_tag()
+            insecure = boolean(attributes, "registry.insecure", False)
+            remote = await self._registries.open(reference, session, progress, vertex, insecure=insecure)
+            return f"registry {reference.name}", RegistryPlace(remote, str(reference.digest or reference.tag))
+        if target.type == "local":
+            digest = Digest(attributes.get("digest", ""))
+            content = session.content(f"local:{attributes.get('src', '')}")
+            return f"local {digest}", ClientPlace(content, self._store.content, digest)
+        raise InvalidInput(f"unknown cache importer: {target.type[:100]}", hint="use registry or local")
+
+
+class _shown:
+    """Shows work as a vertex of its own, with the error that ended it, which ends nothing else."""
+
+    def __init__(self, name: str, progress: ProgressSink) -> None:
+        self._vertex = VertexProgress(digest=Digest.from_bytes(name.encode()), name=name, started=time.time_ns())
+        self._progress = progress
+
+    def __enter__(self) -> Digest:
+        self._progress(self._vertex)
+        return self._vertex.digest
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        is_ours = isinstance(error, WherryError)
+        if error is None or is_ours:
+            shown = msgspec.structs.replace(self._vertex, completed=time.time_ns(), error=str(error) if error else "")
+            self._progress(shown)
+        return is_ours
+
+
+async def _caches(place: Place) -> list[FoundCache]:
+    """The configurations behind a name: one of its own, or those in the configurations of images."""
+    top = parse_manifest_or_index(await place.top())
+    listed = top.manifests if isinstance(top, Index) else [top.config, *top.layers]
+    config = next((one for one in listed if one.media_type == CONFIG_TYPE), None)
+    if config is not None:
+        return [found_in(await place.read(config), {one.digest: one for one in listed})]
+    found = []
+    for manifest in [top] if isinstance(top, Manifest) else [one async for one in _manifests(place, top)]:
+        cache = await _inline(place, manifest)
+        if cache is not None:
+            found.append(cache)
+    return found
+
+
+async def _manifests(place: Place, index: Index) -> AsyncIterator[Manifest]:
+    for descriptor in index.manifests[:_MANIFESTS]:
+        parsed = parse_manifest_or_index(await place.document(descriptor))
+        if isinstance(parsed, Manifest):
+            yield parsed
+
+
+class _Root(Struct):
+    diff_ids: list[Digest] = []
+
+
+class _Image(Struct):
+    rootfs: _Root = field(default_factory=_Root)
+    cache: str = field(name=_INLINE, default="")
+
+
+async def _inline(place: Place, manifest: Manifest) -> FoundCache | None:
+    image = decode(await place.read(manifest.config), _Image, "image configuration")
+    if not image.cache or len(image.rootfs.diff_ids) != len(manifest.layers):
+        return None
+    try:
+        data = base64.b64decode(image.cache, validate=True)
+    except binascii.Error as exc:
+        raise InvalidInput("invalid cache in an image's configuration", cause=str(exc)) from exc
+    parts = [Part(blob, diff_id) for blob, diff_id in zip(manifest.layers, image.rootfs.diff_ids, strict=True)]
+    return found_in(data, {}, inline=parts)
