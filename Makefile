@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = $(PYTHON) tests/run.py
 
-.PHONY: help test quick lint unit kernel e2e attack vm bench clean
+.PHONY: help test quick lint unit kernel e2e attack vm bench proto clean
 
 help:
 	@echo "make test      everything below, as far as this user and machine can do it"
@@ -15,6 +15,7 @@ help:
 	@echo "make attack    what a hostile container, image, registry or client would do (root)"
 	@echo "make vm        the kernel tests on cgroup v2, in qemu (root, or apt packages in place)"
 	@echo "make bench     measure against Docker (root); ROWS=run,exec chooses rows"
+	@echo "make proto     compile BuildKit's messages, after a change of a .proto file"
 	@echo "make clean     remove what the other targets made"
 
 test:
@@ -29,6 +30,10 @@ unit:
 bench:
 	@$(RUN) setup
 	@.venv/bin/python -m bench $(if $(ROWS),--rows $(ROWS))
+
+proto:
+	@$(RUN) setup
+	@.venv/bin/python src/wherry/api/buildkit/proto/compile.py
 
 clean:
 	rm -rf .venv .venv-* .cache .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

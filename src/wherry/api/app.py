@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from wherry.api.buildkit.doors import Doors
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Route, Router
 from wherry.api.http.server import Api
@@ -14,6 +15,7 @@ from wherry.api.routes.containers import ContainerRoutes
 from wherry.api.routes.distribution import DistributionRoutes
 from wherry.api.routes.events import EventRoutes
 from wherry.api.routes.exec import ExecRoutes
+from wherry.api.routes.grpc import GrpcRoutes
 from wherry.api.routes.images import ImageRoutes
 from wherry.api.routes.logs import LogRoutes
 from wherry.api.routes.networks import NetworkRoutes
@@ -22,10 +24,12 @@ from wherry.api.routes.storage import StorageRoutes
 from wherry.api.routes.system import SystemRoutes
 from wherry.api.routes.unsupported import UnsupportedRoutes
 from wherry.api.routes.volumes import VolumeRoutes
+from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from wherry.build.model.service import BuildService
     from wherry.engine.engine import Engine
 
 
@@ -35,16 +39,25 @@ def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[Sequence[str]
     :param shut_down: asks the daemon to end, with every container if told so.
     """
     watch = HangupWatch(asyncio.get_running_loop())
-    return Api(Router(all_routes(engine, watch, shut_down)), watch)
+    doors = _doors(getattr(engine, "builds", None))
+    return Api(Router(all_routes(engine, watch, shut_down, doors)), watch, doors)
+
+
+def _doors(builds: BuildService | None) -> Doors | None:
+    """Return what serves BuildKit's gRPC, if there is a builder."""
+    return Doors(builds, lambda: [Platform.host()], lambda: "") if builds is not None else None
 
 
 def all_routes(
-    engine: Engine, watch: HangupWatch, shut_down: Callable[[bool], Awaitable[Sequence[str]]]
+    engine: Engine,
+    watch: HangupWatch,
+    shut_down: Callable[[bool], Awaitable[Sequence[str]]],
+    doors: Doors | None = None,
 ) -> list[Route]:
     """Return every operation of the API, over the parts of an engine."""
     containers = engine.containers
     parts = (
-        SystemRoutes(engine, shut_down),
+        SystemRoutes(engine, shut_down, buildkit=doors is not None),
         ContainerRoutes(containers),
         LogRoutes(containers),
         AttachRoutes(containers, watch),
@@ -59,4 +72,5 @@ def all_routes(
         StorageRoutes(engine.storage),
         UnsupportedRoutes(),
     )
-    return [route for part in parts for route in part.routes()]
+    grpc = GrpcRoutes(doors).routes() if doors is not None else []
+    return [*grpc, *(route for part in parts for route in part.routes())]

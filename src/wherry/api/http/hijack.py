@@ -257,6 +257,23 @@ def hijack(request: BaseRequest, watch: HangupWatch, *, content_type: str) -> Hi
     return connection
 
 
+def upgrade(request: BaseRequest, protocol: str) -> tuple[asyncio.Transport, bytes]:
+    """Agree to another protocol: the connection's transport, and what the client has said in that protocol already.
+
+    Whoever takes it sets a protocol object of its own, and tells that of the request when the connection has ended.
+
+    :raises ConnectionResetError: the client has left already.
+    """
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client has left")
+    request.protocol.keep_alive(False)
+    first = transport.get_protocol()
+    early = first.take_kept()[0] if isinstance(first, FirstRequest) else b""
+    transport.write(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode())
+    return transport, early
+
+
 def _head(upgrade: bool, content_type: str) -> bytes:
     if upgrade:
         lines = ["HTTP/1.1 101 UPGRADED", f"Content-Type: {content_type}", "Connection: Upgrade", "Upgrade: tcp"]

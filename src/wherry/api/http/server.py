@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp.web import Server
 
@@ -17,6 +17,8 @@ from wherry.api.http.request import ApiRequest
 from wherry.api.http.routing import Route, Router
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.web import BaseRequest, StreamResponse
 
 log = logging.getLogger(__name__)
@@ -26,12 +28,23 @@ LINGER: Final = 2.0  #: seconds to read on behind an error: a client that still 
 KEEP_ALIVE: Final = 86400.0  #: seconds that a connection may idle; it costs next to nothing, and no timer runs before
 
 
+class Http2Server(Protocol):
+    """Serves connections that begin with HTTP/2."""
+
+    def open(self, transport: asyncio.Transport, early: bytes, lost: Callable[[Exception | None], None]) -> object:
+        """Take a connection, with what came already; tell of its end."""
+
+    async def close(self) -> None:
+        """End them all."""
+
+
 class Api:
     """Answers requests; :meth:`connection` makes the protocol objects that listeners need."""
 
-    def __init__(self, router: Router, watch: HangupWatch) -> None:
+    def __init__(self, router: Router, watch: HangupWatch, http2: Http2Server | None = None) -> None:
         self._router = router
         self._watch = watch
+        self._http2 = http2
         self._server = Server(
             self._handle,
             handler_cancellation=True,
@@ -46,11 +59,13 @@ class Api:
 
     def connection(self) -> asyncio.Protocol:
         """Return what serves one connection."""
-        return FirstRequest(self._server())
+        return FirstRequest(self._server(), self._http2.open if self._http2 is not None else None)
 
     async def close(self) -> None:
         """Cancel every open request; operations in the engine continue."""
         self._server.pre_shutdown()
+        if self._http2 is not None:
+            await self._http2.close()
         await self._server.shutdown(0.2)
         self._watch.close()
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from wherry.api.http.request import ApiRequest
     from wherry.docker.system import DiskUsage, SystemInfo, SystemVersion
 
-#: Version 1 is the classic builder, 2 is BuildKit, which clients would look for behind this socket in vain.
+_CLASSIC_BUILDER: Final = "1"
+_BUILDKIT: Final = "2"  #: clients that can speak to it prefer it then
 _PING_HEADERS: Final = {
     **COMMON_HEADERS,
-    "Builder-Version": "1",
     "Swarm": "inactive",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Pragma": "no-cache",
@@ -46,10 +46,16 @@ class System(Protocol):
 class SystemRoutes:
     """The operations on the engine."""
 
-    def __init__(self, system: System, shut_down: Callable[[bool], Awaitable[Sequence[str]]]) -> None:
-        """Take the engine, and what asks the daemon to end (with every container, if told so)."""
+    def __init__(
+        self, system: System, shut_down: Callable[[bool], Awaitable[Sequence[str]]], *, buildkit: bool = False
+    ) -> None:
+        """Take the engine, and what asks the daemon to end (with every container, if told so).
+
+        :param buildkit: whether clients shall build by BuildKit's API.
+        """
         self._system = system
         self._shut_down = shut_down
+        self._ping_headers = {**_PING_HEADERS, "Builder-Version": _BUILDKIT if buildkit else _CLASSIC_BUILDER}
 
     def routes(self) -> list[Route]:
         """Return the operations."""
@@ -64,7 +70,7 @@ class SystemRoutes:
 
     async def ping(self, request: ApiRequest) -> StreamResponse:
         """SystemPing."""
-        return Response(body=b"OK" if request.http.method == "GET" else b"", headers=_PING_HEADERS)
+        return Response(body=b"OK" if request.http.method == "GET" else b"", headers=self._ping_headers)
 
     async def info(self, request: ApiRequest) -> StreamResponse:
         """SystemInfo."""

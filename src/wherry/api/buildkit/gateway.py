@@ -1,0 +1,208 @@
+"""moby.buildkit.v1.frontend.LLBBridge: a client asks for what it needs to drive its build.
+
+The build is named by the metadata `BUILD_ID` of each call.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from wherry.api.buildkit import capabilities
+from wherry.api.buildkit.definition import decode, ranges_of
+from wherry.api.buildkit.gomode import to_go
+from wherry.api.buildkit.grpc import Call, Code, GrpcError, Method
+from wherry.api.buildkit.proto import fsutil_pb2
+from wherry.api.buildkit.proto import gateway_pb2 as pb
+from wherry.api.buildkit.requests import decoded_inputs, frontend_of
+from wherry.api.buildkit.status_errors import status_of
+from wherry.api.buildkit.threads import in_thread
+from wherry.build.model.progress import WarningProgress
+from wherry.errors import InvalidInput, Unsupported
+from wherry.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    from google.protobuf.message import Message
+
+    from wherry.api.buildkit.builds import Bridge, Bridges
+    from wherry.api.buildkit.proto import llb_pb2
+    from wherry.api.buildkit.workers import Workers
+    from wherry.build.model.request import FrontResult
+    from wherry.build.model.service import FileInfo
+
+__all__ = ["Gateway"]
+
+BUILD_ID: Final = "buildkit-controlapi-buildid"
+READ_LIMIT: Final = 15 << 20  #: bytes of a file that is read: clients take 16 MB here
+_SERVICE: Final = "/moby.buildkit.v1.frontend.LLBBridge/"
+
+
+class Gateway:
+    """The service."""
+
+    def __init__(self, bridges: Bridges, workers: Workers) -> None:
+        self._bridges = bridges
+        self._workers = workers
+
+    def methods(self) -> dict[str, Method[Any, Any]]:
+        """Its methods, by path; containers for debugging are left out."""
+        answers: dict[str, tuple[type[Message], Callable[[Any, Bridge], Awaitable[Message]]]] = {
+            "Solve": (pb.SolveRequest, self.solve),
+            "Return": (pb.ReturnRequest, self.give_back),
+            "Evaluate": (pb.EvaluateRequest, self.evaluate),
+            "ReadFile": (pb.ReadFileRequest, self.read_file),
+            "ReadDir": (pb.ReadDirRequest, self.read_directory),
+            "StatFile": (pb.StatFileRequest, self.stat_file),
+            "ResolveImageConfig": (pb.ResolveImageConfigRequest, self.resolve_image),
+            "ResolveSourceMeta": (pb.ResolveSourceMetaRequest, self.resolve_source),
+            "Inputs": (pb.InputsRequest, self.inputs),
+            "Warn": (pb.WarnRequest, self.warn),
+            "Ping": (pb.PingRequest, self.ping),
+        }
+        return {_SERVICE + name: Method(request, self._bridged(answer)) for name, (request, answer) in answers.items()}
+
+    def _bridged(self, answer: Callable[[Any, Bridge], Awaitable[Message]]) -> Callable[[Any, Any], Awaitable[Message]]:
+        async def call(request: Message, call: Call[Any, Any]) -> Message:
+            bridge = await self._bridges.find(call.first(BUILD_ID))
+            try:
+                return await answer(request, bridge)
+            except GrpcError:
+                raise
+            except Exception as error:
+                raise bridge.told(error) from error
+
+        return call
+
+    async def ping(self, _request: pb.PingRequest, _bridge: Bridge) -> pb.PongResponse:
+        """What the daemon can."""
+        return pb.PongResponse(
+            FrontendAPICaps=[pb.APICap(ID=name, Enabled=True) for name in capabilities.FRONTEND],
+            LLBCaps=[pb.APICap(ID=name, Enabled=True) for name in capabilities.LLB],
+            Workers=self._workers.records(),
+        )
+
+    async def solve(self, request: pb.SolveRequest, bridge: Bridge) -> pb.SolveResponse:
+        """Ask a frontend, or hand in a graph."""
+        options = dict(request.FrontendOpt)
+        decoded = await in_thread(decode, request.Definition)
+        bridge.results.sources |= decoded.sources
+        result = await bridge.running.solve(
+            frontend_of(request.Frontend, options),
+            options,
+            await in_thread(decoded_inputs, request.FrontendInputs),
+            decoded.edge,
+        )
+        if request.Evaluate:
+            await _evaluate(bridge, result)
+        as_array = request.allowResultArrayRef or not request.allowResultReturn
+        message = await in_thread(lambda: bridge.results.give(result, as_array=as_array))
+        if not request.allowResultReturn and message.WhichOneof("result") == "ref":
+            return pb.SolveResponse(ref=message.ref.id, result=message)
+        return pb.SolveResponse(result=message)
+
+    async def give_back(self, request: pb.ReturnRequest, bridge: Bridge) -> pb.ReturnResponse:
+        """The client is done."""
+        if request.HasField("error") and request.error.code != Code.OK:
+            bridge.give_back(status_of(request.error))
+        else:
+            bridge.give_back(bridge.results.take(request.result))
+        return pb.ReturnResponse()
+
+    async def evaluate(self, request: pb.EvaluateRequest, bridge: Bridge) -> pb.EvaluateResponse:
+        """Run what gives a result."""
+        edge = bridge.results.edge(request.Ref)
+        if edge is not None:
+            await bridge.running.evaluate(edge)
+        return pb.EvaluateResponse()
+
+    async def read_file(self, request: pb.ReadFileRequest, bridge: Bridge) -> pb.ReadFileResponse:
+        """A file's content."""
+        length = request.Range.Length if request.HasField("Range") and request.Range.Length > 0 else -1
+        length = min(length, READ_LIMIT)
+        offset = max(0, request.Range.Offset)
+        edge = bridge.results.edge(request.Ref)
+        if length < 0 and (await bridge.running.stat_file(edge, request.FilePath)).size - offset > READ_LIMIT:
+            raise GrpcError(Code.RESOURCE_EXHAUSTED, f"file {request.FilePath[:200]} is too large to be read at once")
+        return pb.ReadFileResponse(Data=await bridge.running.read_file(edge, request.FilePath, offset, length))
+
+    async def read_directory(self, request: pb.ReadDirRequest, bridge: Bridge) -> pb.ReadDirResponse:
+        """The entries of a directory."""
+        edge = bridge.results.edge(request.Ref)
+        found = await bridge.running.read_directory(edge, request.DirPath, request.IncludePattern)
+        return pb.ReadDirResponse(entries=[_stat(one) for one in found])
+
+    async def stat_file(self, request: pb.StatFileRequest, bridge: Bridge) -> pb.StatFileResponse:
+        """One file."""
+        found = await bridge.running.stat_file(bridge.results.edge(request.Ref), request.Path)
+        return pb.StatFileResponse(stat=_stat(found))
+
+    async def resolve_image(
+        self, request: pb.ResolveImageConfigRequest, bridge: Bridge
+    ) -> pb.ResolveImageConfigResponse:
+        """What an image's name means."""
+        platform = _platform(request.Platform) if request.HasField("Platform") else ""
+        found = await bridge.running.resolve_image(request.Ref, platform, request.ResolveMode)
+        return pb.ResolveImageConfigResponse(Digest=str(found.digest), Config=found.config, Ref=found.name)
+
+    async def resolve_source(
+        self, request: pb.ResolveSourceMetaRequest, bridge: Bridge
+    ) -> pb.ResolveSourceMetaResponse:
+        """What a source means: of images, the digest and the configuration; others are what they are called."""
+        identifier = request.Source.identifier
+        kind, separator, name = identifier.partition("://")
+        if not separator:
+            raise InvalidInput(f"invalid source {identifier[:200]!r}")
+        if kind != "docker-image":
+            raise Unsupported(f"sources of type {kind[:100]} are not resolved before they are fetched")
+        platform = _platform(request.Platform) if request.HasField("Platform") else ""
+        found = await bridge.running.resolve_image(name, platform, request.ResolveMode)
+        response = pb.ResolveSourceMetaResponse(Source=request.Source)
+        response.Source.identifier = f"docker-image://{found.name}"
+        response.Image.Digest = str(found.digest)
+        response.Image.Config = b"" if request.Image.NoConfig else found.config
+        return response
+
+    async def inputs(self, _request: pb.InputsRequest, bridge: Bridge) -> pb.InputsResponse:
+        """What came with the request to build."""
+        return pb.InputsResponse(Definitions=bridge.inputs)
+
+    async def warn(self, request: pb.WarnRequest, bridge: Bridge) -> pb.WarnResponse:
+        """Show a warning."""
+        bridge.running.warn(
+            WarningProgress(
+                vertex=Digest(request.digest) if request.digest else Digest.from_bytes(b""),
+                level=request.level,
+                short=request.short.decode(errors="replace"),
+                detail=tuple(line.decode(errors="replace") for line in request.detail),
+                url=request.url,
+                file=request.info.filename,
+                source=request.info.data,
+                ranges=ranges_of(request.ranges),
+            )
+        )
+        return pb.WarnResponse()
+
+
+async def _evaluate(bridge: Bridge, result: FrontResult) -> None:
+    for ref in result.refs.values():
+        if ref.edge is not None:
+            await bridge.running.evaluate(ref.edge)
+
+
+def _platform(platform: llb_pb2.Platform) -> str:
+    return "/".join(part for part in (platform.OS, platform.Architecture, platform.Variant) if part)
+
+
+def _stat(info: FileInfo) -> fsutil_pb2.Stat:
+    return fsutil_pb2.Stat(
+        path=os.fsencode(info.path),
+        mode=to_go(info.mode),
+        uid=info.uid,
+        gid=info.gid,
+        size=info.size,
+        modTime=info.modified,
+        linkname=os.fsencode(info.link),
+    )

@@ -1,0 +1,370 @@
+"""BuildKit's services, asked by another implementation of gRPC, over a scripted builder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from support.fake_builds import FakeBuilds
+from support.grpc_peers import CONTROL, GATEWAY, Client, serving
+from wherry.api.buildkit.encode_definition import encode
+from wherry.api.buildkit.proto import common_pb2, control_pb2, gateway_pb2
+from wherry.build.model.errors import DockerfileError, VertexFailed
+from wherry.build.model.graph import Edge, SourceOp, SourceRange, Vertex
+from wherry.build.model.progress import Cost, LogProgress, TransferProgress, VertexProgress, WarningProgress
+from wherry.build.model.request import FrontResult, Ref
+from wherry.build.model.service import BuildRecord, CacheRecord
+from wherry.errors import InvalidInput
+from wherry.oci.digest import Digest
+
+BASE = Edge(Vertex.of(SourceOp("docker-image://docker.io/library/busybox:latest")))
+DIGEST = Digest.from_bytes(b"x")
+
+
+async def begun(client: Client, ref: str = "r1", **more: object) -> asyncio.Task[object]:
+    """A build that its client drives, which has begun."""
+    request = control_pb2.SolveRequest(Ref=ref, **more)
+    solve = asyncio.create_task(client.ask(CONTROL + "Solve", request))
+    await client.ask(GATEWAY + "Ping", gateway_pb2.PingRequest(), ref)
+    return solve
+
+
+def details_of(error: GRPCError) -> dict[str, dict[str, object]]:
+    """The details of an error, by the ends of their types."""
+    found = {}
+    for detail in error.details or ():
+        found[detail.type_url.rpartition("/")[2]] = json.loads(detail.value)
+    return found
+
+
+async def test_the_worker_has_the_label_by_which_buildx_knows_what_the_daemon_can() -> None:
+    async with serving(FakeBuilds()) as (_, client):
+        answer = await client.ask(CONTROL + "ListWorkers", control_pb2.ListWorkersRequest())
+        labels = dict(answer.record[0].Labels)
+        assert labels["org.mobyproject.buildkit.worker.snapshotter"] == "overlayfs"
+        assert labels["org.mobyproject.buildkit.worker.moby.host-gateway-ip"] == "172.17.0.1"
+        assert [(one.OS, one.Architecture) for one in answer.record[0].platforms] == [("linux", "amd64")]
+        info = await client.ask(CONTROL + "Info", control_pb2.InfoRequest())
+        assert info.buildkitVersion.version.startswith("v0.")
+
+
+async def test_health_is_answered_and_unknown_methods_are_refused() -> None:
+    async with serving(FakeBuilds()) as (_, client):
+        answer = await client.ask("/grpc.health.v1.Health/Check", common_pb2.HealthCheckRequest())
+        assert answer.status == 1
+        with pytest.raises(GRPCError) as caught:
+            await client.ask(GATEWAY + "NewContainer", gateway_pb2.PingRequest(), "r1")
+        assert caught.value.status is Status.UNIMPLEMENTED
+
+
+async def test_a_client_drives_its_build() -> None:
+    builds = FakeBuilds()
+    builds.result = FrontResult(refs={"": Ref(edge=BASE, config=b'{"os":"linux"}')}, metadata={"version": b"1"})
+    builds.response = {"containerimage.digest": str(DIGEST)}
+    async with serving(builds) as (_, client):
+        exporter = control_pb2.Exporter(Type="moby", Attrs={"name": "a"})
+        solve = await begun(client, Session="s1", Exporters=[exporter], Entitlements=["network.host"])
+        request = gateway_pb2.SolveRequest(
+            Frontend="dockerfile.v0", FrontendOpt={"target": "x"}, allowResultReturn=True, allowResultArrayRef=True
+        )
+        answer = await client.ask(GATEWAY + "Solve", request, "r1")
+        assert answer.result.metadata["containerimage.config"] == b'{"os":"linux"}'
+        assert answer.result.metadata["version"] == b"1"
+        assert len(answer.result.ref.definition.ops) == 2
+        await client.ask(GATEWAY + "Evaluate", gateway_pb2.EvaluateRequest(Ref=answer.result.ref.id), "r1")
+        await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(result=answer.result), "r1")
+        assert dict((await solve).ExporterResponse) == builds.response
+    build = builds.builds["r1"]
+    assert build.request.session == "s1"
+    assert build.request.exports[0].attributes == {"name": "a"}
+    assert build.request.entitlements == {"network.host"}
+    assert build.asked == [("solve", "dockerfile.v0", {"target": "x"}, {}, None), ("evaluate", BASE)]
+    assert build.finished is not None
+    assert build.finished.refs[""] == Ref(edge=BASE, config=b'{"os":"linux"}')
+    assert build.finished.metadata == {"version": b"1"}
+    assert build.failed is None
+
+
+async def test_several_platforms_come_back_in_their_order() -> None:
+    builds = FakeBuilds()
+    refs = {"linux/arm64": Ref(edge=BASE, config=b"{}"), "linux/amd64": Ref(edge=None, config=b"[]", base_config=b"1")}
+    builds.result = FrontResult(refs=refs)
+    async with serving(builds) as (_, client):
+        solve = await begun(client)
+        request = gateway_pb2.SolveRequest(allowResultReturn=True, allowResultArrayRef=True)
+        answer = await client.ask(GATEWAY + "Solve", request, "r1")
+        listed = json.loads(answer.result.metadata["refs.platforms"])["Platforms"]
+        assert listed[0] == {"ID": "linux/arm64", "Platform": {"architecture": "arm64", "os": "linux"}}
+        await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(result=answer.result), "r1")
+        await solve
+    finished = builds.builds["r1"].finished
+    assert finished is not None
+    assert list(finished.refs.items()) == list(refs.items())
+
+
+async def test_a_whole_build_needs_no_gateway() -> None:
+    builds = FakeBuilds()
+    builds.response = {"image.name": "a"}
+    async with serving(builds) as (_, client):
+        request = control_pb2.SolveRequest(Ref="r1", Frontend="dockerfile.v0", FrontendAttrs={"memory": "1000"})
+        assert (await client.ask(CONTROL + "Solve", request)).ExporterResponse == {"image.name": "a"}
+        await client.ask(CONTROL + "Solve", control_pb2.SolveRequest(Ref="r2", Definition=encode(BASE)))
+        gateway = control_pb2.SolveRequest(
+            Ref="r3", Frontend="gateway.v0", FrontendAttrs={"source": "docker/dockerfile:1"}
+        )
+        await client.ask(CONTROL + "Solve", gateway)
+    first, second, third = builds.whole
+    assert (first.frontend, first.limits.memory) == ("dockerfile.v0", 1000)
+    assert (second.frontend, second.definition) == ("", BASE)
+    assert third.frontend == "dockerfile.v0"
+
+
+async def test_a_failed_step_is_told_with_its_place() -> None:
+    builds = FakeBuilds()
+    where = (SourceRange(2, 0, 2, 5),)
+    builds.failure = VertexFailed(
+        "process did not complete successfully: exit code: 3", vertex=DIGEST, exit_code=3, file="Dockerfile",
+        source=b"FROM a\nRUN b\n", ranges=where,
+    )  # fmt: skip
+    async with serving(builds) as (_, client):
+        with pytest.raises(GRPCError) as caught:
+            await client.ask(CONTROL + "Solve", control_pb2.SolveRequest(Ref="r1", Frontend="dockerfile.v0"))
+    assert caught.value.message == "process did not complete successfully: exit code: 3"
+    details = details_of(caught.value)
+    assert details["errdefs.Vertex+json"] == {"digest": str(DIGEST)}
+    assert details["errdefs.Source+json"]["ranges"] == [
+        {"start": {"line": 2, "character": 0}, "end": {"line": 2, "character": 5}}
+    ]
+    assert details["gatewayapi.ExitMessage+json"] == {"Code": 3}
+
+
+async def test_what_a_client_says_that_failed_is_answered_to_it_with_the_details() -> None:
+    builds = FakeBuilds()
+    builds.result = DockerfileError("unknown instruction: FOO", source=b"FOO", ranges=(SourceRange(1, 0, 1, 3),))
+    async with serving(builds) as (_, client):
+        solve = await begun(client)
+        with pytest.raises(GRPCError) as first:
+            await client.ask(GATEWAY + "Solve", gateway_pb2.SolveRequest(Frontend="dockerfile.v0"), "r1")
+        said = common_pb2.Status(code=2, message="failed to solve: unknown instruction: FOO")
+        said.details.add(type_url="github.com/moby/buildkit/errdefs.Source+json", value=b"{}")
+        await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(error=said), "r1")
+        with pytest.raises(GRPCError) as second:
+            await solve
+    assert "errdefs.Source+json" in details_of(first.value)
+    assert second.value.message == "failed to solve: unknown instruction: FOO"
+    assert details_of(second.value) == {"errdefs.Source+json": {}}
+    assert builds.builds["r1"].failed is not None
+
+
+async def test_an_internal_solve_is_no_build_and_its_status_ends_with_it() -> None:
+    builds = FakeBuilds()
+    builds.going_on = asyncio.Event()  # the builder would wait for ever for a build that it does not know
+    async with serving(builds) as (_, client):
+        solve = await begun(client, Internal=True)
+        status = asyncio.create_task(client.listen(CONTROL + "Status", control_pb2.StatusRequest(Ref="r1")))
+        await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(result=gateway_pb2.Result()), "r1")
+        await solve
+        assert builds.builds == {}
+        status.cancel()
+        again = await begun(client, "r2", Internal=True)
+        status = asyncio.create_task(client.listen(CONTROL + "Status", control_pb2.StatusRequest(Ref="r2")))
+        await client.ask(GATEWAY + "Ping", gateway_pb2.PingRequest(), "r2")
+        await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(result=gateway_pb2.Result()), "r2")
+        await again
+        assert await status == []
+
+
+async def test_everything_of_a_build_is_told_and_the_status_ends() -> None:
+    builds = FakeBuilds()
+    warning = WarningProgress(
+        vertex=DIGEST, level=1, short="short", detail=("long",), url="u", file="Dockerfile", source=b"FROM a",
+        ranges=(SourceRange(1, 0, 1, 4),),
+    )  # fmt: skip
+    builds.events = [
+        VertexProgress(
+            digest=DIGEST, name="[1/2] FROM a", started=1_500_000_000, group=("g", "G", True), cost=Cost(cpu=7)
+        ),
+        LogProgress(vertex=DIGEST, stream=2, data=b"hello", at=2_000_000_001),
+        LogProgress(vertex=DIGEST, stream=1, data=bytes(3 << 20), at=3),
+        TransferProgress(id="sha256:x", vertex=DIGEST, name="layer", current=5, total=10, at=4, started=5, completed=6),
+        warning,
+        VertexProgress(digest=DIGEST, name="[1/2] FROM a", completed=3, cached=True, error="no", inputs=(DIGEST,)),
+    ]
+    async with serving(builds) as (_, client):
+        messages = await client.listen(CONTROL + "Status", control_pb2.StatusRequest(Ref="r1"))
+    vertexes = [one for message in messages for one in message.vertexes]
+    assert (vertexes[0].started.seconds, vertexes[0].started.nanos) == (1, 500_000_000)
+    assert vertexes[0].progressGroup.id == "g"
+    assert vertexes[0].cost.cpu == 7
+    assert not vertexes[0].cost.HasField("memory")
+    assert (vertexes[1].cached, vertexes[1].error, list(vertexes[1].inputs)) == (True, "no", [str(DIGEST)])
+    logs = [one for message in messages for one in message.logs]
+    assert logs[0].msg == b"hello"
+    assert sum(len(one.msg) for one in logs[1:]) == 3 << 20
+    assert max(message.ByteSize() for message in messages) < 4 << 20
+    (transfer,) = [one for message in messages for one in message.statuses]
+    assert (transfer.current, transfer.total, transfer.completed.nanos) == (5, 10, 6)
+    (told,) = [one for message in messages for one in message.warnings]
+    assert (told.short, list(told.detail), told.info.data) == (b"short", [b"long"], b"FROM a")
+
+
+async def test_files_of_a_result_are_read() -> None:
+    builds = FakeBuilds()
+    builds.result = FrontResult(refs={"": Ref(edge=BASE)})
+    builds.files = {"/a": b"0123456789"}
+    async with serving(builds) as (_, client):
+        solve = await begun(client)
+        answer = await client.ask(GATEWAY + "Solve", gateway_pb2.SolveRequest(allowResultReturn=True), "r1")
+        ref = answer.result.refDeprecated
+        whole = await client.ask(GATEWAY + "ReadFile", gateway_pb2.ReadFileRequest(Ref=ref, FilePath="/a"), "r1")
+        assert whole.Data == b"0123456789"
+        part = gateway_pb2.ReadFileRequest(Ref=ref, FilePath="/a", Range=gateway_pb2.FileRange(Offset=2, Length=3))
+        assert (await client.ask(GATEWAY + "ReadFile", part, "r1")).Data == b"234"
+        listed = await client.ask(GATEWAY + "ReadDir", gateway_pb2.ReadDirRequest(Ref=ref, DirPath="/"), "r1")
+        assert [(one.path, one.mode, one.size) for one in listed.entries] == [(b"/a", 0o600, 10)]
+        found = await client.ask(GATEWAY + "StatFile", gateway_pb2.StatFileRequest(Ref=ref, Path="/a"), "r1")
+        assert found.stat.size == 10
+        for wrong in (
+            gateway_pb2.ReadFileRequest(Ref=ref, FilePath="/b"),
+            gateway_pb2.ReadFileRequest(Ref="?", FilePath="/a"),
+        ):
+            with pytest.raises(GRPCError):
+                await client.ask(GATEWAY + "ReadFile", wrong, "r1")
+        solve.cancel()
+        await asyncio.gather(solve, return_exceptions=True)
+
+
+async def test_images_are_resolved_and_warnings_shown() -> None:
+    builds = FakeBuilds()
+    async with serving(builds) as (_, client):
+        solve = await begun(client, FrontendInputs={"base": encode(BASE)})
+        request = gateway_pb2.ResolveImageConfigRequest(Ref="busybox", ResolveMode="local")
+        request.Platform.OS, request.Platform.Architecture = "linux", "arm64"
+        answer = await client.ask(GATEWAY + "ResolveImageConfig", request, "r1")
+        assert answer.Digest == str(Digest.from_bytes(b"busybox"))
+        meta = gateway_pb2.ResolveSourceMetaRequest()
+        meta.Source.identifier = "docker-image://busybox"
+        assert (await client.ask(GATEWAY + "ResolveSourceMeta", meta, "r1")).Image.Config == b"{}"
+        inputs = await client.ask(GATEWAY + "Inputs", gateway_pb2.InputsRequest(), "r1")
+        assert len(inputs.Definitions["base"].ops) == 2
+        await client.ask(GATEWAY + "Warn", gateway_pb2.WarnRequest(level=1, short=b"careful"), "r1")
+        solve.cancel()
+        await asyncio.gather(solve, return_exceptions=True)
+    asked = builds.builds["r1"].asked
+    assert asked[0] == ("resolve", "busybox", "linux/arm64", "local")
+    assert asked[-1][0] == "warn"
+
+
+async def test_the_history_is_told_and_watched() -> None:
+    builds = FakeBuilds()
+    builds.history = [
+        BuildRecord(ref="a", created=1, completed=2, error="no", steps=3, pinned=True),
+        BuildRecord(ref="b", created=1),
+    ]
+    async with serving(builds) as (_, client):
+        everything = control_pb2.BuildHistoryRequest(EarlyExit=True)
+        events = await client.listen(CONTROL + "ListenBuildHistory", everything)
+        assert [(one.type, one.record.Ref) for one in events] == [(1, "a"), (0, "b")]
+        assert (events[0].record.error.message, events[0].record.numTotalSteps) == ("no", 3)
+        active = control_pb2.BuildHistoryRequest(EarlyExit=True, ActiveOnly=True)
+        assert [one.record.Ref for one in await client.listen(CONTROL + "ListenBuildHistory", active)] == ["b"]
+        watched = control_pb2.BuildHistoryRequest(Ref="c")
+        async with client.call(CONTROL + "ListenBuildHistory", watched, stream=True) as stream:
+            await stream.send_message(watched, end=True)
+            builds.changes.put_nowait(BuildRecord(ref="c", created=1))
+            assert (await stream.recv_message()).record.Ref == "c"
+            await stream.cancel()
+        await client.ask(CONTROL + "UpdateBuildHistory", control_pb2.UpdateBuildHistoryRequest(Ref="a", Pinned=True))
+        await client.ask(CONTROL + "UpdateBuildHistory", control_pb2.UpdateBuildHistoryRequest(Ref="a", Delete=True))
+        await client.ask(CONTROL + "UpdateBuildHistory", control_pb2.UpdateBuildHistoryRequest(Ref="a", Finalize=True))
+    assert builds.updated == [("a", True, False), ("a", None, True)]
+
+
+async def test_the_cache_is_listed_and_pruned() -> None:
+    builds = FakeBuilds()
+    builds.cache = [
+        CacheRecord(id="x", size=5, last_used=7, parents=("y",)),
+        CacheRecord(id="y", kind="exec.cachemount"),
+    ]
+    async with serving(builds) as (_, client):
+        usage = await client.ask(CONTROL + "DiskUsage", control_pb2.DiskUsageRequest())
+        assert [(one.ID, one.Size, one.RecordType) for one in usage.record] == [
+            ("x", 5, "regular"),
+            ("y", 0, "exec.cachemount"),
+        ]
+        gone = await client.listen(CONTROL + "Prune", control_pb2.PruneRequest(all=True, filter=["id==x"]))
+        assert [one.ID for one in gone] == ["x", "y"]
+    assert builds.pruned[0].all
+    assert builds.pruned[0].filters == ("id==x",)
+
+
+async def test_a_build_ends_when_its_client_goes() -> None:
+    builds = FakeBuilds()
+    async with serving(builds) as (_, client):
+        solve = await begun(client)
+        client.close()
+        await builds.ended.wait()
+        with pytest.raises((StreamTerminatedError, GRPCError)):
+            await solve
+    assert builds.builds["r1"].failed is not None
+
+
+async def test_a_whole_build_ends_when_its_call_is_cancelled() -> None:
+    builds = FakeBuilds()
+    builds.going_on = asyncio.Event()
+    async with serving(builds) as (_, client):
+        request = control_pb2.SolveRequest(Ref="r1", Frontend="dockerfile.v0")
+        async with client.call(CONTROL + "Solve", request) as stream:
+            await stream.send_message(request, end=True)
+            await client.ask(CONTROL + "Info", control_pb2.InfoRequest())
+            await stream.cancel()
+        await builds.ended.wait()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        control_pb2.SolveRequest(),
+        control_pb2.SolveRequest(Ref="r", FrontendAttrs={"memory": "many"}),
+        control_pb2.SolveRequest(Ref="r", SourcePolicy=control_pb2.SourcePolicy(rules=[common_pb2.Empty()])),
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_refused(request_: control_pb2.SolveRequest) -> None:
+    async with serving(FakeBuilds()) as (_, client):
+        with pytest.raises(GRPCError):
+            await client.ask(CONTROL + "Solve", request_)
+
+
+async def test_an_error_that_nobody_thought_of_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    builds = FakeBuilds()
+    builds.failure = RuntimeError("oh")
+    async with serving(builds) as (_, client):
+        with pytest.raises(GRPCError) as caught:
+            await client.ask(CONTROL + "Solve", control_pb2.SolveRequest(Ref="r1", Frontend="dockerfile.v0"))
+    assert caught.value.status is Status.INTERNAL
+    assert "unexpected error in a request" in caplog.text
+
+
+async def test_an_error_of_ours_has_a_code() -> None:
+    builds = FakeBuilds()
+    builds.failure = InvalidInput("wrong\nlines: ü")
+    async with serving(builds) as (_, client):
+        with pytest.raises(GRPCError) as caught:
+            await client.ask(CONTROL + "Solve", control_pb2.SolveRequest(Ref="r1", Frontend="dockerfile.v0"))
+    assert (caught.value.status, caught.value.message) == (Status.INVALID_ARGUMENT, "wrong\nlines: ü")
+
+
+async def test_a_large_message_goes_both_ways() -> None:
+    builds = FakeBuilds()
+    builds.response = {"x": "y" * 3_000_000}
+    async with serving(builds) as (_, client):
+        request = control_pb2.SolveRequest(
+            Ref="r1", Frontend="dockerfile.v0", FrontendAttrs={"build-arg:A": "a" * 3_000_000}
+        )
+        answer = await client.ask(CONTROL + "Solve", request)
+    assert len(answer.ExporterResponse["x"]) == 3_000_000
+    assert len(builds.whole[0].options["build-arg:A"]) == 3_000_000
