@@ -74,7 +74,7 @@ class _Reader:
                 raise InvalidInput("failed to parse llb proto op", cause=str(error)) from error
         end = self._ops[last]
         if end.WhichOneof("op") is not None or len(end.inputs) != 1:
-            raise InvalidInput("invalid LLB with 0 vertexes" if not end.inputs else "invalid LLB: it has no result")
+            raise InvalidInput("invalid LLB: it is empty" if not end.inputs else "invalid LLB: it has no result")
         wanted = end.inputs[0].digest
         self._build(wanted)
         return Decoded(self._edge(wanted, end.inputs[0].index), self._sources())

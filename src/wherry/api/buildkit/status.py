@@ -101,7 +101,7 @@ def _pieces(event: Progress) -> list[Progress]:
 def put(message: pb.StatusResponse, event: Progress) -> int:
     """Add an event to a message; about how many bytes it took."""
     if isinstance(event, VertexProgress):
-        return _vertex(message.vertexes.add(), event)
+        return _vertex(message.vertices.add(), event)
     if isinstance(event, LogProgress):
         message.logs.add(vertex=str(event.vertex), timestamp=timestamp(event.at), stream=event.stream, msg=event.data)
         return 100 + len(event.data)

@@ -196,12 +196,12 @@ async def test_everything_of_a_build_is_told_and_the_status_ends() -> None:
     ]
     async with serving(builds) as (_, client):
         messages = await client.listen(CONTROL + "Status", control_pb2.StatusRequest(Ref="r1"))
-    vertexes = [one for message in messages for one in message.vertexes]
-    assert (vertexes[0].started.seconds, vertexes[0].started.nanos) == (1, 500_000_000)
-    assert vertexes[0].progressGroup.id == "g"
-    assert vertexes[0].cost.cpu == 7
-    assert not vertexes[0].cost.HasField("memory")
-    assert (vertexes[1].cached, vertexes[1].error, list(vertexes[1].inputs)) == (True, "no", [str(DIGEST)])
+    vertices = [one for message in messages for one in message.vertices]
+    assert (vertices[0].started.seconds, vertices[0].started.nanos) == (1, 500_000_000)
+    assert vertices[0].progressGroup.id == "g"
+    assert vertices[0].cost.cpu == 7
+    assert not vertices[0].cost.HasField("memory")
+    assert (vertices[1].cached, vertices[1].error, list(vertices[1].inputs)) == (True, "no", [str(DIGEST)])
     logs = [one for message in messages for one in message.logs]
     assert logs[0].msg == b"hello"
     assert sum(len(one.msg) for one in logs[1:]) == 3 << 20

@@ -185,16 +185,16 @@ class StatusRequest(_message.Message):
     def __init__(self, Ref: _Optional[str] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("vertexes", "statuses", "logs", "warnings")
-    VERTEXES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("vertices", "statuses", "logs", "warnings")
+    VERTICES_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     LOGS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
-    vertexes: _containers.RepeatedCompositeFieldContainer[Vertex]
+    vertices: _containers.RepeatedCompositeFieldContainer[Vertex]
     statuses: _containers.RepeatedCompositeFieldContainer[VertexStatus]
     logs: _containers.RepeatedCompositeFieldContainer[VertexLog]
     warnings: _containers.RepeatedCompositeFieldContainer[VertexWarning]
-    def __init__(self, vertexes: _Optional[_Iterable[_Union[Vertex, _Mapping]]] = ..., statuses: _Optional[_Iterable[_Union[VertexStatus, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[VertexLog, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[VertexWarning, _Mapping]]] = ...) -> None: ...
+    def __init__(self, vertices: _Optional[_Iterable[_Union[Vertex, _Mapping]]] = ..., statuses: _Optional[_Iterable[_Union[VertexStatus, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[VertexLog, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[VertexWarning, _Mapping]]] = ...) -> None: ...
 
 class Vertex(_message.Message):
     __slots__ = ("digest", "inputs", "name", "cached", "started", "completed", "error", "progressGroup", "explanation", "cost")
