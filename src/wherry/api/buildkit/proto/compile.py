@@ -24,7 +24,21 @@ def compiled() -> dict[str, bytes]:
         ]
         if protoc.main([*arguments, "--include_imports", *sorted(path.name for path in _HERE.glob("*.proto"))]):
             raise SystemExit(1)
-        return {path.name: _as_ours(path) for path in Path(scratch).iterdir()}
+        made = {path.name: _as_ours(path) for path in Path(scratch).iterdir()}
+    return made | _modules(made["descriptors.binpb"])
+
+
+def _modules(descriptors: bytes) -> dict[str, bytes]:
+    """A module for each file, with its classes by name."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet  # noqa: PLC0415 - as above
+
+    modules = {}
+    for file in FileDescriptorSet.FromString(descriptors).file:
+        lines = [f'"""The messages of ``{file.name}``; made by ``make proto``."""', ""]
+        lines += ["from wherry.api.buildkit.proto import classes", "", f'_CLASSES = classes("{file.name}")']
+        lines += [f'{message.name} = _CLASSES["{message.name}"]' for message in file.message_type]
+        modules[file.name.replace(".proto", "_pb2.py")] = "\n".join([*lines, ""]).encode()
+    return modules
 
 
 def _as_ours(path: Path) -> bytes:

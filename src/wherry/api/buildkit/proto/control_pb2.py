@@ -1,5 +1,34 @@
-"""The messages of ``control.proto``."""
+"""The messages of ``control.proto``; made by ``make proto``."""
 
 from wherry.api.buildkit.proto import classes
 
-globals().update(classes("control.proto"))
+_CLASSES = classes("control.proto")
+PruneRequest = _CLASSES["PruneRequest"]
+DiskUsageRequest = _CLASSES["DiskUsageRequest"]
+DiskUsageResponse = _CLASSES["DiskUsageResponse"]
+UsageRecord = _CLASSES["UsageRecord"]
+SolveRequest = _CLASSES["SolveRequest"]
+SourcePolicy = _CLASSES["SourcePolicy"]
+CacheOptions = _CLASSES["CacheOptions"]
+CacheOptionsEntry = _CLASSES["CacheOptionsEntry"]
+SolveResponse = _CLASSES["SolveResponse"]
+StatusRequest = _CLASSES["StatusRequest"]
+StatusResponse = _CLASSES["StatusResponse"]
+Vertex = _CLASSES["Vertex"]
+Cost = _CLASSES["Cost"]
+VertexStatus = _CLASSES["VertexStatus"]
+VertexLog = _CLASSES["VertexLog"]
+VertexWarning = _CLASSES["VertexWarning"]
+ListWorkersRequest = _CLASSES["ListWorkersRequest"]
+ListWorkersResponse = _CLASSES["ListWorkersResponse"]
+WorkerRecord = _CLASSES["WorkerRecord"]
+GCPolicy = _CLASSES["GCPolicy"]
+BuildkitVersion = _CLASSES["BuildkitVersion"]
+InfoRequest = _CLASSES["InfoRequest"]
+InfoResponse = _CLASSES["InfoResponse"]
+BuildHistoryRequest = _CLASSES["BuildHistoryRequest"]
+BuildHistoryEvent = _CLASSES["BuildHistoryEvent"]
+BuildHistoryRecord = _CLASSES["BuildHistoryRecord"]
+UpdateBuildHistoryRequest = _CLASSES["UpdateBuildHistoryRequest"]
+UpdateBuildHistoryResponse = _CLASSES["UpdateBuildHistoryResponse"]
+Exporter = _CLASSES["Exporter"]

@@ -1,5 +1,7 @@
-"""The messages of ``fsutil.proto``."""
+"""The messages of ``fsutil.proto``; made by ``make proto``."""
 
 from wherry.api.buildkit.proto import classes
 
-globals().update(classes("fsutil.proto"))
+_CLASSES = classes("fsutil.proto")
+Stat = _CLASSES["Stat"]
+Packet = _CLASSES["Packet"]

@@ -1,5 +1,35 @@
-"""The messages of ``gateway.proto``."""
+"""The messages of ``gateway.proto``; made by ``make proto``."""
 
 from wherry.api.buildkit.proto import classes
 
-globals().update(classes("gateway.proto"))
+_CLASSES = classes("gateway.proto")
+Result = _CLASSES["Result"]
+RefMapDeprecated = _CLASSES["RefMapDeprecated"]
+Ref = _CLASSES["Ref"]
+RefMap = _CLASSES["RefMap"]
+ReturnRequest = _CLASSES["ReturnRequest"]
+ReturnResponse = _CLASSES["ReturnResponse"]
+InputsRequest = _CLASSES["InputsRequest"]
+InputsResponse = _CLASSES["InputsResponse"]
+ResolveImageConfigRequest = _CLASSES["ResolveImageConfigRequest"]
+ResolveImageConfigResponse = _CLASSES["ResolveImageConfigResponse"]
+ResolveSourceMetaRequest = _CLASSES["ResolveSourceMetaRequest"]
+ResolveSourceImageRequest = _CLASSES["ResolveSourceImageRequest"]
+ResolveSourceMetaResponse = _CLASSES["ResolveSourceMetaResponse"]
+ResolveSourceImageResponse = _CLASSES["ResolveSourceImageResponse"]
+SolveRequest = _CLASSES["SolveRequest"]
+SolveResponse = _CLASSES["SolveResponse"]
+ReadFileRequest = _CLASSES["ReadFileRequest"]
+FileRange = _CLASSES["FileRange"]
+ReadFileResponse = _CLASSES["ReadFileResponse"]
+ReadDirRequest = _CLASSES["ReadDirRequest"]
+ReadDirResponse = _CLASSES["ReadDirResponse"]
+StatFileRequest = _CLASSES["StatFileRequest"]
+StatFileResponse = _CLASSES["StatFileResponse"]
+EvaluateRequest = _CLASSES["EvaluateRequest"]
+EvaluateResponse = _CLASSES["EvaluateResponse"]
+PingRequest = _CLASSES["PingRequest"]
+PongResponse = _CLASSES["PongResponse"]
+APICap = _CLASSES["APICap"]
+WarnRequest = _CLASSES["WarnRequest"]
+WarnResponse = _CLASSES["WarnResponse"]
