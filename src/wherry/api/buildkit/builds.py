@@ -81,7 +81,7 @@ class Bridge:
         if self._running is not None:
             await self._running.fail(error)
 
-    def told(self, error: Exception) -> GrpcError:
+    def reported(self, error: Exception) -> GrpcError:
         """An error, with what clients show of it."""
         if isinstance(error, GrpcError):
             return error
@@ -118,7 +118,7 @@ class Bridges:
             raise
         except Exception as error:
             await _to_its_end(bridge.fail(error))
-            raise bridge.told(error) from error
+            raise bridge.reported(error) from error
         finally:
             del self._open[request.ref]
             bridge.ended.set()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from wherry.api.buildkit.http2 import Header
 
-__all__ = ["CHUNK", "evenly", "headers_of", "told"]
+__all__ = ["CHUNK", "evenly", "headers_of", "translated"]
 
 CHUNK: Final = 1 << 20  #: bytes of data in one message; clients take 4 MB
 
@@ -41,7 +41,7 @@ _KINDS: Final[dict[int, type[WherryError]]] = {
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Errors of calls as errors of ours."""
     try:
         yield

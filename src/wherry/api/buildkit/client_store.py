@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wherry.api.buildkit.client_calls import evenly, headers_of, told
+from wherry.api.buildkit.client_calls import evenly, headers_of, translated
 from wherry.api.buildkit.grpc import ClientCall, unary
 from wherry.api.buildkit.proto.session_pb2 import (
     InfoRequest,
@@ -38,7 +38,7 @@ class ClientStore:
     async def size(self, digest: Digest) -> int | None:
         """How many bytes a blob has."""
         try:
-            with told():
+            with translated():
                 request = InfoRequest(digest=str(digest))
                 answer = await unary(self._http, CONTENT + "Info", request, InfoResponse, self._headers)
         except NotFound:
@@ -47,7 +47,7 @@ class ClientStore:
 
     async def read(self, digest: Digest) -> AsyncIterator[bytes]:
         """A blob's bytes."""
-        with told():
+        with translated():
             async with ClientCall(self._http, CONTENT + "Read", ReadContentResponse, self._headers) as call:
                 await call.send(ReadContentRequest(digest=str(digest)), end=True)
                 while (message := await call.receive()) is not None:
@@ -57,7 +57,7 @@ class ClientStore:
     async def write(self, digest: Digest, size: int, pieces: AsyncIterator[bytes]) -> None:
         """Store a blob, unless it is there."""
         try:
-            with told():
+            with translated():
                 async with ClientCall(self._http, CONTENT + "Write", WriteContentResponse, self._headers) as call:
                     await _write(call, str(digest), size, pieces)
         except Conflict:

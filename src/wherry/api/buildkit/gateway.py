@@ -72,7 +72,7 @@ class Gateway:
             except GrpcError:
                 raise
             except Exception as error:
-                raise bridge.told(error) from error
+                raise bridge.reported(error) from error
 
         return call
 

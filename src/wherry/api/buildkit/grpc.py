@@ -273,8 +273,8 @@ class Method(Generic[M, R]):
         except StreamFailed:
             return  # whom to tell
         except Exception as error:  # the outermost layer: every error becomes a status here
-            told = error if isinstance(error, GrpcError) else translate(error)
-            await call.end(told.code, told.message, told.details)
+            reported = error if isinstance(error, GrpcError) else translate(error)
+            await call.end(reported.code, reported.message, reported.details)
         else:
             await call.end()
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
 
-from wherry.api.buildkit.client_calls import CHUNK, evenly, headers_of, told
+from wherry.api.buildkit.client_calls import CHUNK, evenly, headers_of, translated
 from wherry.api.buildkit.client_store import CONTENT, ClientStore
 from wherry.api.buildkit.diffcopy import receive, send
 from wherry.api.buildkit.grpc import ClientCall, unary
@@ -167,7 +167,7 @@ class ClientSession:
                 raise
             raise NotFound(missing) from error
         call = ClientCall(self._http, _FORWARD, BytesMessage, headers_of({"buildkit.ssh.id": [identifier]}))
-        with told():
+        with translated():
             await call.__aenter__()
         return AgentConnection(call)
 
@@ -199,13 +199,13 @@ class ClientSession:
             raise NotFound(otherwise)
 
     async def _unary(self, path: str, request: Message, answer: type[R], headers: Iterable[Header] = ()) -> R:
-        with told():
+        with translated():
             return await unary(self._http, path, request, answer, headers)
 
     @asynccontextmanager
     async def _call(self, path: str, answer: type[R], headers: Iterable[Header]) -> AsyncIterator[ClientCall[R]]:
         call = ClientCall(self._http, path, answer, headers)
-        with told():
+        with translated():
             async with call:
                 yield call
 
@@ -218,7 +218,7 @@ class AgentConnection:
 
     async def read(self) -> bytes:
         """The next bytes; none at the end."""
-        with told():
+        with translated():
             while (message := await self._call.receive()) is not None:
                 if message.data:
                     return message.data
@@ -226,7 +226,7 @@ class AgentConnection:
 
     async def write(self, data: bytes) -> None:
         """Send bytes."""
-        with told():
+        with translated():
             await self._call.send(*[BytesMessage(data=data[at : at + CHUNK]) for at in range(0, len(data), CHUNK)])
 
     def close(self) -> None:
