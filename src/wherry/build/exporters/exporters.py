@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from wherry.build.exporters.archive import ArchiveExporter
@@ -51,7 +51,7 @@ class Exporters:
         attest = Attestations(self._worker)
         assembler = Assembler(store, layers, self._worker)
         image = ImageExporter(assembler, registries, attest, tagged)
-        self._exporters: dict[str, Exporter] = {
+        self.by_type: Final[Mapping[str, Exporter]] = {
             "moby": image,
             "image": image,
             "oci": ArchiveExporter(assembler, attest, docker=False),
@@ -66,7 +66,7 @@ class Exporters:
         :raises InvalidInput: there is none.
         """
         try:
-            return self._exporters[export.type]
+            return self.by_type[export.type]
         except KeyError:
             raise InvalidInput(f"exporter {export.type[:100]!r} could not be found") from None
 
