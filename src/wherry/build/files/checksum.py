@@ -14,7 +14,7 @@ from typing import Any
 
 from wherry.build.files.content import attributes
 from wherry.build.files.content_sums import Sums
-from wherry.build.files.rooted import Place, file_errors, locate
+from wherry.build.files.rooted import Place, check_length, file_errors, locate
 from wherry.build.files.selection import ALL, TOP, Selection, States
 from wherry.build.files.sources import clean, expand, wanted
 from wherry.build.model.graph import Copy
@@ -111,6 +111,7 @@ class _Running:
             self._check()
             name = names.pop()
             here = path + name
+            check_length(here)
             verdict = self._selection.judge(here, above)
             if not verdict.taken and not verdict.entered:
                 continue

@@ -18,7 +18,7 @@ from typing import Any, Final
 from wherry.build.files.content import Content, copy_attributes
 from wherry.build.files.modes import ModeChange
 from wherry.build.files.owners import Ids
-from wherry.build.files.rooted import Place, shown, translated
+from wherry.build.files.rooted import Place, check_length, shown, translated
 from wherry.build.files.selection import ALL, TOP, Selection, States, Verdict
 from wherry.errors import InvalidInput
 from wherry.linux import trees
@@ -134,6 +134,7 @@ class Copier:
             self._check()
             name, is_file = entries.pop()
             here = path + name
+            check_length(here)
             verdict = self._selection.judge(here, above)
             if is_file:
                 if verdict.taken:

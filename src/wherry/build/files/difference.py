@@ -11,7 +11,7 @@ from typing import Any, Final
 from wherry.build.files.content import attributes
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.evaluate import own
-from wherry.build.files.rooted import locate
+from wherry.build.files.rooted import check_length, locate
 from wherry.build.files.roots import open_root
 from wherry.build.files.selection import TOP, Selection, States, Verdict
 from wherry.build.model.snapshot import Snapshot
@@ -117,6 +117,7 @@ class _Difference:
         for name, status in sorted(present.items()):
             self._check()
             here = path + name
+            check_length(here)
             before = former.get(name)
             if before is None or self._differs(old, new, name, before, status):
                 self._changed.add(here)

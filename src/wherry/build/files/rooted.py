@@ -15,7 +15,7 @@ from typing import Final
 from wherry.errors import InvalidInput, NotFound
 from wherry.linux.fd import Fd, FdLike, number
 
-__all__ = ["DIRECTORY", "MAX_PATH", "Place", "file_errors", "locate", "parts", "shown"]
+__all__ = ["DIRECTORY", "MAX_PATH", "Place", "check_length", "file_errors", "locate", "parts", "shown", "translated"]
 
 #: How a directory on the way is opened: for what is in it, by `openat`.
 DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -78,6 +78,17 @@ def parts(path: bytes) -> list[bytes]:
         elif name not in (b"", b"."):
             found.append(name)
     return found
+
+
+def check_length(path: bytes) -> None:
+    """Refuse a path below a source that no program could open, and no image may have.
+
+    Trees may be as deep as a disk has room for, and the paths in them, all together, as long as the square of that.
+
+    :raises InvalidInput: it is longer than the kernel takes.
+    """
+    if len(path) >= MAX_PATH:
+        raise InvalidInput(f"lstat {shown(path)}: file name too long")
 
 
 class file_errors:
