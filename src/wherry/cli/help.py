@@ -10,8 +10,9 @@ from wherry.cli.verbs import GLOBAL_FLAGS, GROUPS, VERBS, load
 
 __all__ = ["help_text", "overview"]
 
-_COMMON = ("run", "exec", "ps", "images", "logs", "explain", "version", "info")
+_COMMON = ("run", "exec", "ps", "build", "images", "logs", "explain", "version", "info")
 _GROUP_SUMMARIES = {
+    "builder": "Manage builds",
     "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Inspect image manifests in registries",

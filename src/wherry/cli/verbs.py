@@ -48,6 +48,7 @@ _CONTAINER = (
 # Name on the command line -> module in wherry.cli.commands.
 VERBS: dict[str, str] = {
     **{verb: f"container.{verb}" for verb in _CONTAINER.split() if verb != "prune"},
+    "build": "image.build",
     "completion": "completion",
     "events": "system.events",
     "history": "image.history",
@@ -69,6 +70,10 @@ VERBS: dict[str, str] = {
 }
 
 GROUPS: dict[str, dict[str, str]] = {
+    "builder": {
+        "build": "image.build",
+        "prune": "builder.prune",
+    },
     "container": {
         **{verb: f"container.{verb}" for verb in _CONTAINER.split()},
         "inspect": "container.inspect",
@@ -80,6 +85,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "image": {
         "bootstrap": "image.bootstrap",
+        "build": "image.build",
         "diff": "image.diff",
         "history": "image.history",
         "import": "image.import_",

@@ -8,6 +8,7 @@ from wherry.client.transport import Transport
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherry.client.address import Address
+    from wherry.client.builds import Builds
     from wherry.client.containers import Containers
     from wherry.client.execs import Execs
     from wherry.client.images import Images
@@ -40,6 +41,13 @@ class Client(Requests):
     def close(self) -> None:
         """Close idle connections."""
         self.transport.close()
+
+    @property
+    def builds(self) -> Builds:
+        """The builder: build, prune."""
+        from wherry.client.builds import Builds
+
+        return Builds(self)
 
     @property
     def containers(self) -> Containers:

@@ -34,7 +34,7 @@ _NO_LIMIT: Final = -1
 class BuildQuery(Struct, frozen=True, kw_only=True):
     """What a client asks for.
 
-    :param version: 1: lines of text; 2: BuildKit's messages.
+    :param version: 1: lines of text; 2: BuildKit's messages; 3: wherry's, with all that happens.
     :param identifier: the client's own, for ``POST /build/cancel``; empty: it has none.
     :param upload_of: this is no build, but the context of the build with this identifier.
     :param remote: where the context is; empty: in the body.
@@ -118,7 +118,7 @@ def _refuse_what_is_not_there(given: Mapping[str, str]) -> None:
 
 
 def _version(text: str) -> int:
-    if text not in ("", "1", "2"):
+    if text not in ("", "1", "2", "3"):
         raise InvalidInput(f"invalid version {text[:40]}")
     return int(text or "1")
 

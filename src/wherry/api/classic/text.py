@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from wherry.api.classic.events import detail_of
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
 from wherry.docker.reference import Reference
@@ -116,6 +117,8 @@ def failure(error: Exception, sentence: str, version: int) -> Json:
     detail: Json = {"message": sentence}
     if isinstance(error, VertexFailed) and error.exit_code is not None:
         detail = {"code": error.exit_code, "message": _classic(sentence, error.exit_code) if version == 1 else sentence}
+    if version == 3:
+        detail |= detail_of(error)
     return {"errorDetail": detail, "error": detail["message"]}
 
 

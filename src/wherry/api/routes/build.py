@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.api.classic import registry_config
 from wherry.api.classic.context import unpacked
+from wherry.api.classic.events import BuildEvents
 from wherry.api.classic.query import CLIENT_SESSION, UPLOAD_REQUEST, BuildQuery, parse
 from wherry.api.classic.running import Running
 from wherry.api.classic.text import ClassicText, failure, result
@@ -201,6 +202,17 @@ async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[J
         yield message
 
 
+async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+    """All that happens, for wherry's own client; last, what the exporters say."""
+    translated = BuildEvents()
+    async with aclosing(running.events()) as events:
+        async for event in events:
+            yield translated.take(event)
+    yield {"id": "wherry.build", "aux": {"type": "result", "response": running.response}}
+    if identifier := running.response.get(_ID, ""):
+        yield {"aux": {"ID": identifier}}
+
+
 async def _quietly(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
     """Nothing but the ID; or, where it fails, the last of what would have been shown."""
     kept: deque[Json] = deque(maxlen=_KEPT)
@@ -221,7 +233,7 @@ async def _quietly(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json,
         yield {"stream": f"{identifier}\n"}
 
 
-_SHOWN: Final = {1: _classically, 2: _classically}
+_SHOWN: Final = {1: _classically, 2: _classically, 3: _completely}
 
 
 # --- pruning --------------------------------------------------------------------------------------

@@ -164,6 +164,10 @@ _TRUTH = ("false", "true")
 _PRUNING: Mapping[str, Source | Sequence[str]] = {"label": (), "until": ()}
 #: By module: the keys of ``--filter``, and candidates for their values.
 FILTERS: Mapping[str, Mapping[str, Source | Sequence[str]]] = {
+    "builder.prune": {
+        "description": (), "id": (), "inuse": _TRUTH, "parent": (), "private": _TRUTH, "shared": _TRUTH, "type": (),
+        "until": (), "unused-for": (),
+    },
     "container.prune": _PRUNING,
     "system.events": {
         "container": _ANY, "daemon": (), "event": (), "image": _images, "label": (), "network": _networks,

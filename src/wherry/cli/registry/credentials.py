@@ -10,9 +10,10 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["HUB", "auth_header", "erase", "lookup", "server_key", "store"]
+__all__ = ["HUB", "all_header", "auth_header", "erase", "lookup", "server_key", "store"]
 
 #: The key under which Docker Hub's credentials are stored.
 HUB = "https://index.docker.io/v1/"
@@ -41,7 +42,15 @@ def auth_header(image: str) -> dict[str, str]:
     return {"X-Registry-Auth": encode_auth(found)} if found else {}
 
 
-def encode_auth(auth: dict[str, str]) -> str:
+def all_header() -> dict[str, str]:
+    """The header of a build, which may need any registry: all credentials that are stored; empty without any."""
+    config = _read()
+    servers = dict.fromkeys(map(server_key, (*(config.get("auths") or {}), *(config.get("credHelpers") or {}))))
+    found = {server: auth for server in servers if (auth := lookup(server))}
+    return {"X-Registry-Config": encode_auth(found)} if found else {}
+
+
+def encode_auth(auth: Mapping[str, object]) -> str:
     """Credentials in the encoding of the header."""
     import binascii
 

@@ -1,0 +1,69 @@
+"""A build's progress as JSON, for wherry's own client (``version=3``): nothing is lost that the builder says.
+
+Each message is ``{"id": "wherry.build", "aux": {...}}``; the aux has a ``type``: ``vertex``, ``transfer``, ``log``,
+``warning``, and the members of `wherry.build.model.progress`.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any, Final
+
+import msgspec
+
+from wherry.build.dockerfile.excerpt import excerpt
+from wherry.build.model.errors import DockerfileError, VertexFailed
+from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
+from wherry.oci.digest import Digest
+
+__all__ = ["BuildEvents", "detail_of"]
+
+Json = dict[str, Any]
+
+_ID: Final = "wherry.build"
+
+
+class BuildEvents:
+    """Translates events, in their order, into messages."""
+
+    def __init__(self) -> None:
+        self._decoders: dict[tuple[Digest, int], codecs.IncrementalDecoder] = {}
+
+    def take(self, event: Progress) -> Json:
+        """The message of one event."""
+        if isinstance(event, LogProgress):
+            return _message("log", vertex=str(event.vertex), stream=event.stream, data=self._text(event), at=event.at)
+        if isinstance(event, WarningProgress):
+            return _message(
+                "warning",
+                vertex=str(event.vertex),
+                short=event.short,
+                detail=list(event.detail),
+                url=event.url,
+                excerpt=excerpt(event.file, event.source, event.ranges),
+            )
+        assert isinstance(event, VertexProgress | TransferProgress)
+        kind = "vertex" if isinstance(event, VertexProgress) else "transfer"
+        return _message(kind, **msgspec.to_builtins(event, enc_hook=str))
+
+    def _text(self, event: LogProgress) -> str:
+        """Output as text; a character may come in two pieces."""
+        key = (event.vertex, event.stream)
+        if key not in self._decoders:
+            self._decoders[key] = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return self._decoders[key].decode(event.data)
+
+
+def _message(kind: str, **members: object) -> Json:
+    return {"id": _ID, "aux": {"type": kind, **members}}
+
+
+def detail_of(error: Exception) -> Json:
+    """What is known of an error beside its sentence: the exit code, and where in which file."""
+    if not isinstance(error, DockerfileError | VertexFailed):
+        return {}
+    shown = excerpt(error.file, error.source, error.ranges)
+    found: Json = {"excerpt": shown} if shown else {}
+    if isinstance(error, VertexFailed) and error.exit_code is not None:
+        found["code"] = error.exit_code
+    return found

@@ -1,0 +1,138 @@
+"""``wherry build``: build an image from a Dockerfile."""
+
+from __future__ import annotations
+
+import sys
+
+from wherry.cli.build.context import DirectoryContext, is_remote
+from wherry.cli.build.display import display_of, write_explanations, write_failure
+from wherry.cli.build.query import query_of
+from wherry.cli.console import write_raw
+from wherry.cli.exit import Exit
+from wherry.cli.flags.kinds import BYTES, BYTES_OR_MINUS_ONE, ULIMIT
+from wherry.cli.flags.parser import BOOL, INT, LIST, STRING, Command, Flag
+from wherry.cli.output.archives import read_chunks
+from wherry.cli.registry.credentials import all_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from wherry.cli.build.display import QuietDisplay
+    from wherry.cli.context import Context
+    from wherry.cli.flags.parser import Options
+
+__all__ = ["COMMAND", "run"]
+
+COMMAND = Command(
+    "[OPTIONS] PATH | URL | -",
+    "Build an image from a Dockerfile",
+    (
+        Flag("add-host", "", LIST, "Add a line to /etc/hosts of the steps (host:ip)"),
+        Flag("allow", "", LIST, "Allow what is not allowed by default (network.host, security.insecure)"),
+        Flag("attest", "", LIST, "Attestations for the result (type=sbom)"),
+        Flag("build-arg", "", LIST, "Set a variable of the Dockerfile's ARG"),
+        Flag("build-context", "", LIST, "Further contexts (name=path)"),
+        Flag("cache-from", "", LIST, "Images whose cache may be used"),
+        Flag("cache-to", "", LIST, "Where cache goes (type=registry,ref=name)"),
+        Flag("call", "", STRING, "What to do instead of building (check, outline, targets)"),
+        Flag("cgroup-parent", "", STRING, "Set the parent cgroup of the steps"),
+        Flag("check", "", BOOL, "Only check the Dockerfile"),
+        Flag("compress", "", BOOL, "Accepted for compatibility; nothing is compressed on its way here", hidden=True),
+        Flag("cpu-period", "", INT, "Limit the CPU CFS period"),
+        Flag("cpu-quota", "", INT, "Limit the CPU CFS quota"),
+        Flag("cpu-shares", "c", INT, "CPU shares (relative weight)"),
+        Flag("cpuset-cpus", "", STRING, "CPUs in which to allow execution (0-3, 0,1)"),
+        Flag("cpuset-mems", "", STRING, "MEMs in which to allow execution (0-3, 0,1)"),
+        Flag("explain", "", BOOL, "Say of each step why it was run or taken from the cache, and what it took"),
+        Flag("file", "f", STRING, "Path of the Dockerfile; - is standard input"),
+        Flag("force-rm", "", BOOL, "Accepted for compatibility; steps are always removed", hidden=True),
+        Flag("iidfile", "", STRING, "Write the image's ID to a file"),
+        Flag("label", "", LIST, "Set a label of the image"),
+        Flag("layers", "", STRING, "Layers of the image: all, stage (one for each stage) or none", "all"),
+        Flag("load", "", BOOL, "Accepted for compatibility; the result is always among the images"),
+        Flag("memory", "m", BYTES, "Limit the memory of a step"),
+        Flag("memory-swap", "", BYTES_OR_MINUS_ONE, "Limit memory and swap; -1 is without a limit"),
+        Flag("metadata-file", "", STRING, "Write what is known of the result to a file, as JSON"),
+        Flag("network", "", STRING, "Network of the steps: none, host or a network's name", "default"),
+        Flag("no-cache", "", BOOL, "Use no cache"),
+        Flag("no-cache-filter", "", LIST, "Use no cache for these stages"),
+        Flag("output", "o", LIST, "Where the result goes (type=image,push=true)"),
+        Flag("platform", "", LIST, "Platforms to build for (linux/arm64)"),
+        Flag("progress", "", STRING, "How progress is shown: auto, plain, tty, quiet or rawjson", "auto"),
+        Flag("provenance", "", STRING, "Attest how the image was built"),
+        Flag("pull", "", BOOL, "Ask registries for newer base images"),
+        Flag("push", "", BOOL, "Push the image to its registry"),
+        Flag("quiet", "q", BOOL, "Print the image's ID only"),
+        Flag("rm", "", BOOL, "Accepted for compatibility; steps are always removed", True, hidden=True),
+        Flag("sbom", "", STRING, "Attest what is in the image"),
+        Flag("secret", "", LIST, "Secrets for the steps (id=name,src=file)"),
+        Flag("shm-size", "", BYTES, "Size of /dev/shm of the steps"),
+        Flag("squash", "", BOOL, "One layer for each stage, as --layers=stage"),
+        Flag("ssh", "", LIST, "SSH agents for the steps (default)"),
+        Flag("tag", "t", LIST, "Name of the image (name:tag)"),
+        Flag("target", "", STRING, "The stage to build"),
+        Flag("ulimit", "", ULIMIT, "Limits of the steps' processes"),
+    ),
+    min_args=1,
+    max_args=1,
+    aliases="wherry build, wherry image build, wherry builder build",
+)
+
+
+def run(context: Context, options: Options, arguments: list[str]) -> int:
+    """Build, and show how it goes."""
+    remote, dockerfile, body = _context(arguments[0], options["file"])
+    query = query_of(options, remote, dockerfile)
+    try:
+        display = display_of(options["progress"], quiet=options["quiet"])
+    except ValueError as error:
+        raise Exit(1, str(error)) from error
+    failure: dict[str, Any] | None = None
+    with display:
+        for message in context.client.builds.build(query, body, headers=all_header()):
+            if message.get("error") or message.get("errorDetail"):
+                failure = message  # the last one
+            else:
+                display.take(message)
+    if options["explain"]:
+        write_explanations(display.steps)
+    if failure is not None:
+        detail = failure.get("errorDetail") or {}
+        message_text = str(failure.get("error") or detail.get("message", "unknown error"))
+        write_failure(display.steps, message_text, str(detail.get("excerpt", "")))
+        return 1
+    _write_result(display, options)
+    return 0
+
+
+def _context(given: str, dockerfile: str) -> tuple[str, str, Iterator[bytes] | None]:
+    """The context's address, the Dockerfile's name in it, and the body."""
+    if given == "-":
+        if dockerfile == "-":
+            raise Exit(1, "invalid argument: can't use stdin for both build context and dockerfile")
+        if sys.stdin.isatty():
+            raise Exit(1, "a context on standard input is an archive or a Dockerfile, not a terminal")
+        return "", dockerfile, read_chunks(open(0, "rb", closefd=False))
+    if is_remote(given):
+        return given, dockerfile, None
+    directory = DirectoryContext(given, dockerfile)
+    return "", directory.dockerfile, directory.archive()
+
+
+def _write_result(display: QuietDisplay, options: Options) -> None:
+    identifier = display.steps.image
+    if options["quiet"]:
+        write_raw(f"{identifier}\n")
+    if options["iidfile"]:
+        _write_file(options["iidfile"], identifier.encode())
+    if options["metadata-file"]:
+        from wherry.client.codec import encode
+
+        _write_file(options["metadata-file"], encode(dict(display.steps.response)) + b"\n")
+
+
+def _write_file(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)

@@ -1,0 +1,38 @@
+"""Builds, as the Engine API has them. Every method is one request."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    from wherry.client.requests import Requests
+
+__all__ = ["Builds"]
+
+
+class Builds:
+    """The builder of a daemon."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    def build(
+        self,
+        query: Mapping[str, object],
+        context: Iterable[bytes] | None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Build an image; yields what happens, in the form that the query's ``version`` asks for.
+
+        :param context: an archive in chunks, or a Dockerfile; None: the query says where it is.
+        :param headers: ``X-Registry-Config``: credentials.
+        """
+        sent = {"Content-Type": "application/x-tar", **(headers or {})}
+        return self._requests.call("POST", "/build", query, body=context, headers=sent).json_values()
+
+    def prune(self, query: Mapping[str, object]) -> dict[str, Any]:
+        """Remove what the builder's cache has and no build uses."""
+        return dict(self._requests.json("POST", "/build/prune", query))
