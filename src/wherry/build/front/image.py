@@ -18,6 +18,20 @@ __all__ = ["DEFAULT_PATH", "Image"]
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _COMMENT: Final = "buildkit.dockerfile.v0"
+_OF_THE_BASE: Final = (
+    "comment", "container", "container_config", "created", "docker_version", "history", "id", "parent", "rootfs",
+    "Size",
+)  # fmt: skip
+"""What a base's configuration says about the base alone."""
+_OF_A_CONTAINER: Final = (
+    "AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image", "MacAddress", "NetworkDisabled",
+    "OpenStdin", "StdinOnce", "Tty",
+)  # fmt: skip
+"""What Docker's classic builder has put there, and is of the container that an image was made in."""
+_ABSENT_WHEN_EMPTY: Final = (
+    "ArgsEscaped", "Cmd", "Entrypoint", "ExposedPorts", "Labels", "OnBuild", "Shell", "StopSignal", "User", "Volumes",
+    "WorkingDir",
+)  # fmt: skip
 _DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 
 
@@ -53,16 +67,21 @@ class Image:
 
     @classmethod
     def of_base(cls, data: bytes) -> Image:
-        """That of an image that begins as another one: without its date and its layers.
+        """That of an image that begins as another one: without what is about that one alone.
 
         :raises InvalidInput: it is no image configuration.
         """
         parse_config(data)  # its types are right, but for what is null, and so absent to Go
         document = _without_nulls(data)
-        document.pop("rootfs", None)
-        document.pop("created", None)
-        history = document.pop("history", None) or []
+        history = document.get("history") or []
+        for name in _OF_THE_BASE:
+            document.pop(name, None)
         image = cls(document)
+        for name in _OF_A_CONTAINER:
+            image.config.pop(name, None)
+        for name in _ABSENT_WHEN_EMPTY:
+            if not image.config.get(name, True):
+                del image.config[name]
         for entry in history:
             image._history = _Entry(entry, image._history)
         return image

@@ -135,6 +135,15 @@ async def test_members_that_are_not_known_are_kept() -> None:
     assert result.refs[""].base_config == json.dumps(base).encode()
 
 
+async def test_what_is_about_the_base_alone_goes() -> None:
+    base = json.loads(image_config(Hostname="h", Image="sha256:1", Tty=True, User="u", WorkingDir="", Labels={}))
+    base |= {"container": "c", "container_config": {}, "docker_version": "20", "comment": "x", "author": "a"}
+    gateway = FakeGateway("FROM busybox", images={"docker.io/library/busybox:latest": json.dumps(base).encode()})
+    found = config(await solved("", gateway=gateway))
+    assert found.keys() == {"architecture", "author", "config", "history", "os"}
+    assert found["config"] == {"Env": [PATH], "User": "u"}
+
+
 async def test_the_history_of_the_base_comes_first() -> None:
     assert history(await solved("FROM busybox\nENV A=1")) == ["ADD rootfs.tar /", "ENV A=1"]
 
