@@ -113,6 +113,11 @@ class BuildCache:
         self.records.hold(record.id)
         return Held(record, snapshot)
 
+    def hold_again(self, held: Held) -> None:
+        """A result that is in use is in use once more."""
+        self._layers.hold(held.snapshot)
+        self.records.hold(held.record.id)
+
     async def release(self, helds: Iterable[Held]) -> None:
         """Some results are not in use any more."""
         some = list(helds)

@@ -8,38 +8,34 @@ from typing import Protocol
 
 from wherry.build.model.graph import Copy, FileOp
 from wherry.build.model.service import FileInfo
-from wherry.build.model.snapshot import Snapshot
-from wherry.layers.overlay_paths import OverlayMount
+from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.snapshots.draft import Draft
 from wherry.oci.platform import Platform
 
-__all__ = ["Draft", "Files", "Snapshots"]
-
-
-class Draft(Protocol):
-    """A layer that is being made, on top of a snapshot."""
-
-    @property
-    def overlay(self) -> OverlayMount:
-        """To be mounted; its target is ``/``."""
-        ...
-
-    async def commit(self) -> Snapshot:
-        """The writable directory becomes the topmost layer, as it is; nothing is copied."""
-        ...
-
-    async def discard(self) -> None:
-        """Remove it; safe to call at any time, does nothing after `commit`."""
-        ...
+__all__ = ["Files", "Snapshots"]
 
 
 class Snapshots(Protocol):
-    """Makes layers. Which of them stay, the cache says: `cache.contract.Layers`."""
+    """Makes layers: `snapshots.SnapshotStore`. All of it waits for the disk."""
 
-    async def draft(self, base: Snapshot) -> Draft:
-        """Begin a layer.
+    def draft(self, parent: Snapshot = EMPTY, *, mountpoints: bool = False) -> Draft:
+        """Begin to change a snapshot; it is held until the draft is committed or discarded.
 
+        :param mountpoints: whether it has the places that a container's own mounts need.
         :raises OutOfSpace: the disk is full.
         """
+        ...
+
+    def commit(self, draft: Draft) -> Snapshot:
+        """Make it a layer, which is kept until the cache removes it."""
+        ...
+
+    def discard(self, draft: Draft) -> None:
+        """Remove it; has no effect after `commit`."""
+        ...
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep the layers of images in a snapshot."""
         ...
 
 

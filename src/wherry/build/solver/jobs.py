@@ -1,0 +1,200 @@
+"""Work that several builds may wait for: it is done once, and goes on until the last of them has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from wherry.build.cache.cache import BuildCache, Held
+from wherry.build.cache.threads import Threads, finished
+from wherry.build.history.spool import Spool
+from wherry.build.model.progress import LogProgress, Progress
+from wherry.build.model.session import BuildSession
+from wherry.content.durable import temporary_name
+from wherry.errors import Unavailable
+
+__all__ = ["Abandoned", "Job", "Jobs", "Member", "Outcome"]
+
+Outcome = dict[int, Held]
+"""The outputs, by their numbers, each held once."""
+
+
+class Abandoned(Exception):
+    """Work failed that was begun for another build, which has left since: with one's own client it may not fail."""
+
+
+class Member(Protocol):
+    """A vertex of a build that waits for a job."""
+
+    @property
+    def session(self) -> BuildSession:
+        """Of the build's client."""
+        ...
+
+    def show(self, event: Progress) -> None:
+        """Take an event; the vertex in it is the job's."""
+        ...
+
+    async def room(self) -> None:
+        """Wait while there is much that nobody has taken yet."""
+        ...
+
+
+class Job:
+    """One piece of work.
+
+    :param leader: for whom it was begun.
+    :param spool: for those who join late.
+    """
+
+    def __init__(self, key: str, leader: Member, work: Callable[[Job], Awaitable[Outcome]], spool: Spool) -> None:
+        self.key: Final = key
+        self.leader: Final = leader
+        self.spool: Final = spool
+        self.members: dict[Member, asyncio.Future[None]] = {}
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.left: Final = asyncio.Event()
+        self.task: Final = asyncio.get_running_loop().create_task(self._run(work), name="wherry-build-job")
+
+    @property
+    def session(self) -> BuildSession:
+        """Of a client that waits."""
+        return next(iter(self.members), self.leader).session
+
+    async def _run(self, work: Callable[[Job], Awaitable[Outcome]]) -> None:
+        try:
+            self.outcome = await work(self)
+        except BaseException as error:
+            self.error = error
+            if not isinstance(error, Exception):
+                raise
+
+    def show(self, event: Progress) -> None:
+        """Show an event to all who wait, and to those who come."""
+        self.spool.append(event)
+        if self.leader in self.members:
+            self.leader.show(event)
+
+    async def output(self, event: LogProgress) -> None:
+        """Show output; waits while one of those who wait does not take it.
+
+        :raises TooLarge: it is more than a build may give.
+        """
+        self.show(event)
+        await self.spool.room()
+        if self.leader in self.members:
+            await self.leader.room()
+
+    async def replay(self, member: Member) -> None:
+        """Show one who has joined late all that was and comes."""
+        async for event in self.spool.read():
+            member.show(event)
+            await member.room()
+
+
+class Jobs:
+    """All work that is being done.
+
+    :param directory: for what those who join late have to see.
+    """
+
+    def __init__(self, cache: BuildCache, threads: Threads, directory: Path) -> None:
+        self._cache = cache
+        self._threads = threads
+        self._directory = directory
+        self._running: dict[str, Job] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def do(self, key: str, member: Member, work: Callable[[Job], Awaitable[Outcome]]) -> Outcome:
+        """Wait for some work, which is begun unless it is being done. Being cancelled leaves it to the others.
+
+        :param key: by which it is shared.
+        :return: what it gave; held for the caller, who releases it.
+        :raises Abandoned: it failed, and was begun for another build, which has left.
+        :raises WherryError: it failed.
+        """
+        job = self._running.get(key)
+        replaying = None
+        if job is None:
+            job = self._begin(key, member, work)
+        else:
+            replaying = asyncio.get_running_loop().create_task(job.replay(member), name="wherry-build-replay")
+        done = job.members[member] = asyncio.get_running_loop().create_future()
+        try:
+            await done
+            if replaying is not None:
+                await asyncio.wait([replaying])  # it ends soon, as the job has
+        except BaseException:
+            if not done.cancelled() and done.done() and job.outcome is not None:
+                self._later(self._cache.release(job.outcome.values()))
+            raise
+        finally:
+            leader_has_left = job.leader not in job.members
+            del job.members[member]
+            if not job.members:
+                job.left.set()
+                if not job.task.done():
+                    await self._abandon(job)
+            if replaying is not None:
+                replaying.cancel()
+                await finished(replaying)
+        return _result(job, is_others=leader_has_left)
+
+    def _begin(self, key: str, member: Member, work: Callable[[Job], Awaitable[Outcome]]) -> Job:
+        spool = Spool(temporary_name(self._directory, "job"), self._threads)
+        job = self._running[key] = Job(key, member, work, spool)
+        job.task.add_done_callback(lambda _: self._end(job))
+        return job
+
+    async def _abandon(self, job: Job) -> None:
+        """The last one has left."""
+        self._forget(job)
+        job.task.cancel()
+        await finished(job.task)
+
+    def _forget(self, job: Job) -> None:
+        if self._running.get(job.key) is job:
+            del self._running[job.key]
+
+    def _end(self, job: Job) -> None:
+        """A job is over: each of those who wait gets its outcome, held once for him."""
+        self._forget(job)
+        job.spool.close()
+        waiting = [done for done in job.members.values() if not done.done()]
+        if job.outcome is not None:
+            for held in job.outcome.values():
+                for _ in range(len(waiting) - 1):
+                    self._cache.hold_again(held)
+            if not waiting:
+                self._later(self._cache.release(job.outcome.values()))
+        for done in waiting:
+            done.set_result(None)
+        if job.spool.has_file:
+            self._later(self._remove(job))
+
+    async def _remove(self, job: Job) -> None:
+        await job.left.wait()  # some may still read what was
+        await job.spool.remove()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="wherry-build-job-end")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def drain(self) -> None:
+        """Wait until nothing is left of what has ended by now."""
+        if self._ending:
+            await asyncio.wait(list(self._ending))
+
+
+def _result(job: Job, *, is_others: bool) -> Outcome:
+    if job.outcome is not None:
+        return dict(job.outcome)
+    if is_others:
+        raise Abandoned from job.error
+    if isinstance(job.error, Exception):
+        raise job.error
+    raise Unavailable("the step was cancelled")

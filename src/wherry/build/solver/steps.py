@@ -1,0 +1,249 @@
+"""RUN: an exec operation becomes a step whose mounts are all prepared, and its writable mounts become layers."""
+
+from __future__ import annotations
+
+import posixpath
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from wherry.build.cache.directories import KeptDirectories, KeptDirectory
+from wherry.build.cache.threads import Threads
+from wherry.build.model.executor import Executor, Limits, Output, Step, StepMount, StepResult
+from wherry.build.model.graph import (
+    NO_INPUT,
+    NO_OUTPUT,
+    Bind,
+    BuildMount,
+    Cache,
+    ExecOp,
+    Secret,
+    Ssh,
+    Tmpfs,
+)
+from wherry.build.model.session import BuildSession
+from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.snapshots.draft import Draft
+from wherry.build.solver.contract import Files, Snapshots
+from wherry.build.solver.private_files import PrivateFiles
+from wherry.build.solver.stubs import remove_stubs
+from wherry.errors import InvalidInput
+from wherry.layers.overlay_paths import OverlayMount
+from wherry.oci.platform import Platform
+
+__all__ = ["PreparedStep", "StepMaker", "StepRequest"]
+
+_KIND: Final = "exec.cachemount"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRequest:
+    """What a step is made of.
+
+    :param inputs: the snapshots of the vertex's inputs; those of cache mounts are only used the first time.
+    :param identities: of the inputs.
+    :param session: gives the session of a client that waits for it.
+    :param waits: called with a sentence when the step has to wait for a cache mount.
+    """
+
+    op: ExecOp
+    platform: Platform | None
+    inputs: Sequence[Snapshot]
+    identities: Sequence[str]
+    session: Callable[[], BuildSession]
+    limits: Limits = field(default_factory=Limits)
+    waits: Callable[[str], object] = lambda text: None
+
+
+class StepMaker:
+    """Prepares steps.
+
+    :param private: a directory in memory, for secrets and sockets.
+    """
+
+    def __init__(
+        self, snapshots: Snapshots, files: Files, directories: KeptDirectories, threads: Threads, private: Path
+    ) -> None:
+        self.snapshots: Final = snapshots
+        self.files: Final = files
+        self.directories: Final = directories
+        self.threads: Final = threads
+        self.private: Final = private
+
+    async def prepare(self, request: StepRequest) -> PreparedStep:
+        """Prepare a step: everything that it mounts.
+
+        :raises NotFound: the client has no such secret or agent.
+        :raises OutOfSpace: the disk is full.
+        """
+        prepared = PreparedStep(self, request)
+        try:
+            await prepared.make()
+        except BaseException:
+            await prepared.close()
+            raise
+        return prepared
+
+
+@dataclass
+class PreparedStep:
+    """A step, and all that it needs; to be closed whatever happens."""
+
+    maker: StepMaker
+    request: StepRequest
+    drafts: dict[int, Draft] = field(default_factory=dict)
+    kept: list[KeptDirectory] = field(default_factory=list)
+    step: Step | None = None
+
+    def __post_init__(self) -> None:
+        self.files = PrivateFiles(self.maker.private, self.request.session, self.maker.threads)
+
+    async def make(self) -> None:
+        """Prepare."""
+        op = self.request.op
+        caches = await self._acquire_caches()
+        root = _root_of(op)
+        root_draft = await self._draft(root, mountpoints=True)
+        mounts = []
+        for number, mount in sorted(enumerate(op.mounts), key=lambda one: _depth(one[1].target)):
+            if number != root:
+                mounts += [made] if (made := await self._mount(number, mount, caches)) is not None else []
+        env = (*op.proxy_env, *op.env, *await self.files.environment(op.secret_env))
+        self.step = Step(
+            id=secrets.token_hex(32),
+            op=op,
+            root=root_draft.overlay(),
+            env=env,
+            mounts=tuple(mounts),
+            platform=self.request.platform,
+            limits=self.request.limits,
+            readonly=op.mounts[root].readonly,
+        )
+
+    async def run(self, executor: Executor, output: Output) -> StepResult:
+        """Run it."""
+        assert self.step is not None, "it was prepared"
+        return await executor.run(self.step, output)
+
+    async def commit(self) -> dict[int, Snapshot]:
+        """Its outputs, by their numbers; only where the step has succeeded."""
+        op = self.request.op
+        targets = [mount.target for mount in op.mounts if mount.target != "/"]
+        wanted = {number: mount for number, mount in enumerate(op.mounts) if mount.output != NO_OUTPUT}
+        return await self.maker.threads.run(self._commit, wanted, targets)
+
+    def _commit(self, wanted: Mapping[int, BuildMount], targets: Sequence[str]) -> dict[int, Snapshot]:
+        outputs = {}
+        for number, mount in wanted.items():
+            draft = self.drafts.pop(number, None)
+            if draft is None:  # it is read-only: the same comes out as went in
+                outputs[mount.output] = self._input(mount)
+                continue
+            if mount.target == "/" and targets:
+                remove_stubs(draft.upper, draft.parent.lower, targets)
+            outputs[mount.output] = self.maker.snapshots.commit(draft)
+        return outputs
+
+    async def close(self) -> None:
+        """Leave nothing behind that was not committed; also while being cancelled."""
+        await self.files.close()
+        for directory in self.kept:
+            directory.release()
+        self.kept.clear()
+        drafts = list(self.drafts.values())
+        self.drafts.clear()
+        if drafts:
+            await self.maker.threads.finish(self._discard, drafts)
+
+    def _discard(self, drafts: Sequence[Draft]) -> None:
+        for draft in drafts:
+            self.maker.snapshots.discard(draft)
+
+    # --- mounts -----------------------------------------------------------------------------------
+
+    def _input(self, mount: BuildMount) -> Snapshot:
+        return self.request.inputs[mount.input] if mount.input != NO_INPUT else EMPTY
+
+    async def _draft(self, number: int, *, mountpoints: bool = False) -> Draft:
+        base = self._input(self.request.op.mounts[number])
+        snapshots = self.maker.snapshots
+        draft = await self.maker.threads.run(
+            lambda: snapshots.draft(base, mountpoints=mountpoints), undo=snapshots.discard
+        )
+        self.drafts[number] = draft
+        return draft
+
+    async def _mount(self, number: int, mount: BuildMount, caches: Mapping[int, KeptDirectory]) -> StepMount | None:
+        kind = mount.kind
+        if isinstance(kind, Secret):
+            return await self.files.secret(mount, kind)
+        if isinstance(kind, Ssh):
+            return await self.files.ssh(mount, kind)
+        if isinstance(kind, Tmpfs):
+            return StepMount(mount.target, "tmpfs", readonly=mount.readonly, options=_tmpfs_options(kind))
+        if isinstance(kind, Cache):
+            source = str(caches[number].path)
+            return StepMount(mount.target, "bind", source=source, selector=mount.selector, readonly=mount.readonly)
+        return await self._bind(number, mount)
+
+    async def _bind(self, number: int, mount: BuildMount) -> StepMount:
+        if mount.readonly:
+            overlay = OverlayMount(mount.target, self._input(mount).lower, "", "")
+        else:
+            overlay = (await self._draft(number)).overlay(mount.target)
+        return StepMount(mount.target, "overlay", overlay, selector=mount.selector, readonly=mount.readonly)
+
+    # --- cache mounts -----------------------------------------------------------------------------
+
+    async def _acquire_caches(self) -> dict[int, KeptDirectory]:
+        """All cache mounts, in an order that all steps have: no two wait for each other."""
+        found: dict[int, KeptDirectory] = {}
+        by_key: dict[str, KeptDirectory] = {}
+        for key, number, mount, kind in sorted(self._caches(), key=lambda one: one[:2]):
+            if key not in by_key:
+                by_key[key] = await self._acquire(key, mount, kind)
+            found[number] = by_key[key]
+        return found
+
+    def _caches(self) -> list[tuple[str, int, BuildMount, Cache]]:
+        platform = str(self.request.platform or Platform.host())
+        found = []
+        for number, mount in enumerate(self.request.op.mounts):
+            if isinstance(mount.kind, Cache):
+                content = self.request.identities[mount.input] if mount.input != NO_INPUT else ""
+                found.append((f"{mount.kind.id} {platform} {content}".rstrip(), number, mount, mount.kind))
+        return found
+
+    async def _acquire(self, key: str, mount: BuildMount, kind: Cache) -> KeptDirectory:
+        async def fill(path: Path) -> None:
+            if mount.input != NO_INPUT:
+                await self.maker.files.copy_out(self.request.inputs[mount.input], path)
+
+        kept = await self.maker.directories.acquire(
+            _KIND,
+            key,
+            f"cached mount {mount.target} from exec {' '.join(self.request.op.args)[:200]} with id {kind.id!r}",
+            sharing=kind.sharing,
+            waits=lambda: self.request.waits(f"waiting for the cache mount {kind.id}"),
+            fill=fill,
+        )
+        self.kept.append(kept)
+        return kept
+
+
+def _root_of(op: ExecOp) -> int:
+    for number, mount in enumerate(op.mounts):
+        if mount.target == "/" and isinstance(mount.kind, Bind):
+            return number
+    raise InvalidInput("a step has no root file system")
+
+
+def _depth(target: str) -> int:
+    """Mounts inside of others come after them."""
+    return len([part for part in posixpath.normpath(target).split("/") if part])
+
+
+def _tmpfs_options(kind: Tmpfs) -> tuple[str, ...]:
+    return (f"size={kind.size}",) if kind.size else ()
