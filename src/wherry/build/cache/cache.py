@@ -66,6 +66,7 @@ class BuildCache:
         self._threads = threads
         self._disk = disk or (lambda: _disk_of(root))
         self._writing: asyncio.Task[None] | None = None
+        self._releasing: set[asyncio.Task[None]] = set()
         self._pruning = asyncio.Lock()
 
     def load(self) -> None:
@@ -80,8 +81,8 @@ class BuildCache:
 
     async def close(self) -> None:
         """Write what waits."""
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
+        while pending := [*self._releasing, *([self._writing] if self._writing and not self._writing.done() else [])]:
+            await asyncio.wait(pending)
         await self._threads.run(self.records.flush)
 
     # --- results ----------------------------------------------------------------------------------
@@ -125,6 +126,18 @@ class BuildCache:
             self.records.release(held.record.id)
         if some:
             await self._threads.finish(self._release, [held.snapshot for held in some])
+
+    def release_soon(self, helds: Iterable[Held]) -> None:
+        """The same, without waiting for it."""
+        some = list(helds)
+        if some:
+            task = asyncio.get_running_loop().create_task(self.release(some), name="wherry-build-cache")
+            self._releasing.add(task)
+            task.add_done_callback(self._releasing.discard)
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep the layers of images in a snapshot. To be called in a thread."""
+        self._layers.keep(snapshot)
 
     def _release(self, snapshots: Sequence[Snapshot]) -> None:
         for snapshot in snapshots:
@@ -283,9 +296,13 @@ class BuildCache:
     async def collect(self, limits: CacheLimits) -> int:
         """Prune by the policies; returns how many bytes that gave back."""
         freed = 0
-        for options in limits.policies(await self._threads.run(self._disk)):
-            async for entry in self.prune(options):
-                freed += entry.size
+        disk = await self._threads.run(self._disk)
+        total = sum(entry.size for entry in (await self._entries()).values() if not entry.shared)
+        for options in limits.policies(disk):
+            keep = keep_bytes(total - freed, disk, options)
+            if keep is None or total - freed > keep:
+                async for entry in self.prune(options):
+                    freed += entry.size
         return freed
 
 

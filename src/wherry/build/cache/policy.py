@@ -101,12 +101,14 @@ class BuilderSettings(Struct, frozen=True, kw_only=True):
     :param entitlements: that a client may ask for.
     :param parallel: how many steps run at a time; 0: twice as many as there are processors.
     :param history: how many builds are remembered.
+    :param collect_after: seconds from the end of a build to the collection that follows it.
     """
 
     limits: CacheLimits = CacheLimits()
     entitlements: frozenset[str] = frozenset({"network.host", "device"})
     parallel: int = 0
     history: int = 50
+    collect_after: float = 1.0
 
 
 def _at_most(space: Space, most: int, disk: Disk) -> Space:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 import msgspec
 
@@ -40,7 +41,7 @@ class History:
         self._threads = threads
         self._most = most
         self._records: dict[str, BuildRecord] = {}
-        self._watchers: list[asyncio.Queue[BuildRecord]] = []
+        self._watchers: WeakSet[_Watcher] = WeakSet()
 
     def load(self) -> None:
         """Read what is remembered, and remove files of builds that a crash has cut off. To be called in a thread."""
@@ -125,18 +126,31 @@ class History:
         with suppress(OSError):
             self.path(ref).unlink()
 
-    async def watch(self) -> AsyncIterator[BuildRecord]:
-        """Each change of a record, from now on."""
-        queue: asyncio.Queue[BuildRecord] = asyncio.Queue(_WATCHED)
-        self._watchers.append(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._watchers.remove(queue)
+    def watch(self) -> AsyncIterator[BuildRecord]:
+        """Each change of a record, from now on; as long as somebody has the iterator."""
+        watcher = _Watcher()
+        self._watchers.add(watcher)
+        return watcher
 
     def _publish(self, record: BuildRecord) -> None:
-        for queue in self._watchers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(record)
+        for watcher in list(self._watchers):
+            watcher.put(record)
+
+
+class _Watcher:
+    """Changes for one who watches; the oldest are left out where he is too far behind."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[BuildRecord] = asyncio.Queue(_WATCHED)
+
+    def put(self, record: BuildRecord) -> None:
+        """A record has changed."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(record)
+
+    def __aiter__(self) -> AsyncIterator[BuildRecord]:
+        return self
+
+    async def __anext__(self) -> BuildRecord:
+        return await self._queue.get()

@@ -224,7 +224,8 @@ def _append(path: Path, size: int, events: list[Progress]) -> int:
         pieces += (len(body).to_bytes(4), body)
     data = b"".join(pieces)
     with disk_errors("write what happens in a build"):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        begin = 0 if size else os.O_TRUNC  # an earlier build with the same ID may have left it
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | begin, 0o600)
         try:
             os.lseek(fd, size, os.SEEK_SET)  # over what a write that failed has left
             write_all(fd, data)

@@ -210,8 +210,8 @@ class BuildService(Protocol):
         """
         ...
 
-    def disk_usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
-        """The entries of the cache."""
+    async def disk_usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
+        """The entries of the cache that fit one of some filters, in containerd's syntax."""
         ...
 
     def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:

@@ -31,11 +31,11 @@ class Node:
         self.vertex: Final = vertex
         self.inputs: Final = tuple(inputs)
         self.consumers: Final[list[Node]] = []
-        self.wanted_outputs: Final[set[int]] = set()
         self._show = show
         # what it is
         self.identity: str | None = None
         self.fast_key: str | None = None
+        self.content_key: str | None = None
         self.is_volatile = False
         self.source: SourceKey | None = None
         self.fetch: Fetch | None = None
@@ -48,7 +48,7 @@ class Node:
         # how far it is
         self.identified: Final = Pass()
         self.realised: Final = Pass()
-        self.is_needed = self.is_wanted = self.is_slow = False
+        self.is_identifying = self.is_wanted = self.is_slow = False
         self.tasks: set[asyncio.Task[None]] = set()
         self.progress = VertexProgress(
             digest=vertex.digest,
@@ -110,6 +110,8 @@ class Node:
             if event.vertex != digest:
                 event = msgspec.structs.replace(event, vertex=digest)
             self._show(event)
+        elif event.cost is not None:
+            self.progress = msgspec.structs.replace(self.progress, cost=event.cost)
         elif event.started is not None and event.completed is None:
             self.start()
 

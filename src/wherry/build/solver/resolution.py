@@ -1,0 +1,604 @@
+"""One build's way through its graph: what each vertex is, which ones have to be carried out, and these side by side.
+
+A vertex is *identified* when its identity is known (`cache.keys`), and *realised* when its outputs are there. Asked for
+an edge, its vertex is wanted; what is wanted and has no record in the cache wants its inputs. So nothing is carried out
+that nobody needs.
+
+A vertex of which the identity depends on a content that does not exist yet (COPY from a stage that has to be built) is
+*slow*, and so are all above it. Then what else they need is begun at once, without knowing whether it is needed: all
+stages run side by side. Before that, what can be known quickly is waited for.
+
+Nothing here recurses, and no task waits for another one's: thousands of vertices may lie upon each other, and be
+cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from wherry.build.cache.cache import BuildCache, Held
+from wherry.build.cache.keys import ContentUse, content_key, content_uses, fast_key, source_identity
+from wherry.build.cache.threads import Threads, finished
+from wherry.build.model.errors import VertexFailed
+from wherry.build.model.executor import Limits
+from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, Edge, ExecOp, FileOp, MergeOp, SourceOp, topological
+from wherry.build.model.progress import Cost, Progress, VertexProgress
+from wherry.build.model.session import BuildSession
+from wherry.build.model.snapshot import Snapshot
+from wherry.build.solver.contract import Files
+from wherry.build.solver.entitlements import check
+from wherry.build.solver.jobs import Abandoned, Job, Jobs, Outcome
+from wherry.build.solver.node import Node, Pass
+from wherry.build.solver.operations import ExitError, Operations, Task, outputs_of
+from wherry.build.sources.contract import Fetch, SourceRequest, Sources
+from wherry.errors import NotFound, WherryError
+from wherry.oci.digest import Digest
+
+__all__ = ["BuildContext", "Resolution", "Solver"]
+
+_log: Final = logging.getLogger(__name__)
+CANCELLED: Final = "context canceled"
+"""Go's words; buildx recognises a step that was cancelled by them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """What all builds share."""
+
+    cache: BuildCache
+    jobs: Jobs
+    operations: Operations
+    sources: Sources
+    files: Files
+    threads: Threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildContext:
+    """What is a build's own.
+
+    :param token: unique: of the identities of what is carried out anew, whatever the cache has.
+    :param show: takes its progress.
+    :param room: waits while there is much of that which nobody has taken.
+    :param source_text: of a file, as the client has sent it, by its name.
+    """
+
+    token: str
+    session: BuildSession
+    show: Callable[[Progress], None]
+    room: Callable[[], Coroutine[Any, Any, None]]
+    limits: Limits = field(default_factory=Limits)
+    entitlements: frozenset[str] = frozenset()
+    source_text: Callable[[str], bytes] = lambda name: b""
+
+
+@dataclass(eq=False)
+class _Call:
+    """Somebody who waits for vertices."""
+
+    open: set[Node]
+    done: Pass = field(default_factory=Pass)
+    error: Exception | None = None
+
+
+class Resolution:
+    """All questions of one build."""
+
+    def __init__(self, solver: Solver, context: BuildContext) -> None:
+        self._solver = solver
+        self._cache = solver.cache
+        self._context = context
+        self._nodes: dict[Digest, Node] = {}
+        self._calls: set[_Call] = set()
+        self._quick = 0
+        self._eager: list[tuple[Node, Node]] = []
+        self._copies: dict[Node, Held] = {}
+        self._fetches: list[Fetch] = []
+        self._is_closed = False
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    async def solve(self, edges: Sequence[Edge], *, is_final: bool = False) -> list[Snapshot]:
+        """Carry out what some edges need; their snapshots stay until `close`.
+
+        :param is_final: whether the snapshots are for an exporter: not a client's directory as it is.
+        :raises VertexFailed: a vertex failed.
+        """
+        order = self._add(edges)
+        targets = [self._nodes[edge.vertex.digest] for edge in edges]
+        call = _Call({node for node in targets if not node.realised.is_open})
+        self._calls.add(call)
+        try:
+            for node in targets:
+                if node.error is not None:
+                    raise node.error
+                self._want(node)
+            self._identify(order)
+            if call.open:
+                await call.done.wait()
+            if call.error is not None:
+                raise call.error
+            snapshots = [node.snapshot(edge.output) for node, edge in zip(targets, edges, strict=True)]
+            if is_final:
+                snapshots = [
+                    await self._stable(node) if node.is_volatile else snapshot
+                    for node, snapshot in zip(targets, snapshots, strict=True)
+                ]
+        finally:
+            self._calls.discard(call)
+            if not self._calls:
+                await self._stop()
+        for node in order:
+            if not node.is_complete and node.error is None:
+                node.complete(cached=True)
+        return snapshots
+
+    def pins(self) -> dict[Digest, tuple[tuple[str, str], ...]]:
+        """By the digest of a source's vertex: the URI and digest of each thing that was fetched for it."""
+        return {digest: node.source.pins for digest, node in self._nodes.items() if node.source is not None}
+
+    async def close(self) -> None:
+        """End everything of the build; what it has used may go from now on. Also while being cancelled."""
+        self._is_closed = True
+        await self._stop()
+        for fetch in self._fetches:
+            await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
+        self._fetches.clear()
+        helds = [held for node in self._nodes.values() for held in node.held.values()]
+        helds += self._copies.values()
+        self._nodes.clear()
+        self._copies.clear()
+        await self._cache.release(helds)
+        await self._solver.jobs.drain()
+
+    # --- the graph --------------------------------------------------------------------------------
+
+    def _add(self, edges: Iterable[Edge]) -> list[Node]:
+        """The nodes that some edges need, inputs first; new ones are made and announced."""
+        order = []
+        for vertex in topological(edges):
+            node = self._nodes.get(vertex.digest)
+            if node is None:
+                inputs = [self._nodes[edge.vertex.digest] for edge in vertex.inputs]
+                node = self._nodes[vertex.digest] = Node(vertex, inputs, self._context.show)
+                node.announce()
+                failed = next((one.error for one in inputs if one.error is not None), None)
+                if failed is not None:
+                    node.error = failed
+            order.append(node)
+        return order
+
+    # --- tasks ------------------------------------------------------------------------------------
+
+    def _start(self, node: Node, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(node, work), name="wherry-build-vertex")
+        node.tasks.add(task)
+        task.add_done_callback(node.tasks.discard)
+
+    async def _guarded(self, node: Node, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._fail(node, error)
+
+    async def _stop(self) -> None:
+        """Cancel what is under way, and wait for its end. It can be begun again."""
+        self._eager.clear()
+        while tasks := [task for node in self._nodes.values() for task in node.tasks]:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                await finished(task)
+            self._eager.clear()
+        self._quick = 0
+        for node in self._nodes.values():
+            if not node.realised.is_open:
+                node.is_wanted = node.is_slow = False
+            if not node.identified.is_open:
+                node.is_identifying = False
+            if node.progress.started is not None and not node.is_complete and node.error is None:
+                self._end_interrupted(node)
+
+    def _end_interrupted(self, node: Node) -> None:
+        """It was being worked at; a source whose files nobody needed has done all that it had to."""
+        if node.is_source and node.identity is not None and not self._is_closed:
+            node.complete(cached=True)
+        else:
+            node.complete(error=CANCELLED)
+
+    def _fail(self, node: Node, error: Exception) -> None:
+        """A vertex failed, and so do all that need it."""
+        failure = self._failure(node, error)
+        node.complete(error=str(failure))
+        pending = [node]
+        while pending:
+            one = pending.pop()
+            if one.error is not None or one.realised.is_open:
+                continue
+            one.error = failure
+            one.identified.open()
+            one.realised.open()
+            pending += one.consumers
+            for call in self._calls:
+                if one in call.open:
+                    call.error = call.error or failure
+                    call.done.open()
+
+    def _failure(self, node: Node, error: Exception) -> VertexFailed:
+        if not isinstance(error, WherryError):
+            _log.error("a build step failed for a reason that is our own", exc_info=error)
+            error = WherryError(f"internal error: {type(error).__name__}: {error}")
+        metadata = node.vertex.metadata
+        failure = VertexFailed(
+            str(error),
+            vertex=node.vertex.digest,
+            exit_code=error.exit_code if isinstance(error, ExitError) else None,
+            file=metadata.file,
+            source=self._context.source_text(metadata.file),
+            ranges=metadata.ranges,
+        )
+        failure.__cause__ = error
+        return failure
+
+    # --- identifying ------------------------------------------------------------------------------
+
+    def _identify(self, nodes: Iterable[Node]) -> None:
+        """Find the identities of vertices whose inputs have theirs, and of those above them."""
+        queue = deque(nodes)
+        while queue:
+            node = queue.popleft()
+            if node.identified.is_open or node.is_identifying or node.error is not None:
+                continue
+            if node.is_source:
+                node.is_identifying = True
+                self._quick += 1
+                self._start(node, self._identify_source(node))
+            elif all(one.identity is not None for one in node.inputs):
+                queue.extend(self._identify_one(node))
+            elif any(one.is_slow for one in node.inputs):
+                self._mark_slow(node)
+        self._begin_eagerly()
+
+    def _identify_one(self, node: Node) -> Sequence[Node]:
+        """Find an identity; returns the nodes that may have theirs now."""
+        identities = _identities(node)
+        volatile = frozenset(number for number, one in enumerate(node.inputs) if one.is_volatile)
+        node.fast_key = None if volatile else fast_key(node.vertex, identities)
+        node.uses = content_uses(node.vertex, volatile)
+        ignores = node.vertex.metadata.ignore_cache
+        known = None if node.fast_key is None or ignores else self._cache.records.identity_of(node.fast_key)
+        if known is None and node.uses:
+            node.is_identifying = True
+            is_quick = all(self._is_at_hand(node, number) for number in node.uses)
+            self._quick += is_quick
+            self._start(node, self._identify_by_content(node, is_quick=is_quick))
+            self._mark_slow(node)
+            return ()
+        if known is None:
+            assert node.fast_key is not None, "a volatile input counts by its content"
+            known = self._salted(node, node.fast_key) if ignores else node.fast_key
+        return self._set_identity(node, known)
+
+    def _is_at_hand(self, node: Node, number: int) -> bool:
+        """Whether an input's content is there without carrying out anything."""
+        one = node.inputs[number]
+        if one.realised.is_open or one.is_source:
+            return True
+        return self._cache.has(one.identity or "", node.vertex.inputs[number].output)
+
+    def _salted(self, node: Node, key: str) -> str:
+        """The identity of what is carried out whatever the cache has; that of nobody else."""
+        return hashlib.sha256(f"{key} {self._context.token} {node.vertex.digest}".encode()).hexdigest()
+
+    def _set_identity(self, node: Node, identity: str) -> Sequence[Node]:
+        node.identity = identity
+        node.identified.open()
+        return node.consumers
+
+    async def _identify_source(self, node: Node) -> None:
+        op = node.vertex.op
+        assert isinstance(op, SourceOp), "it is one"
+        node.start()
+        try:
+            request = SourceRequest(
+                op=op,
+                platform=node.vertex.platform,
+                session=self._context.session,
+                vertex=node.vertex.digest,
+                progress=node.show,
+                name=node.progress.name,
+            )
+            node.fetch = self._solver.sources.open(request)
+            self._fetches.append(node.fetch)
+            node.source = await node.fetch.key()
+            node.is_volatile = not node.source.keep
+            if node.is_volatile:
+                node.complete()
+            self._identify(self._set_identity(node, source_identity(node.source.key)))
+        finally:
+            self._end_quick()
+
+    async def _identify_by_content(self, node: Node, *, is_quick: bool) -> None:
+        try:
+            for number in node.uses:
+                self._want(node.inputs[number])
+            for number, uses in node.uses.items():
+                one = node.inputs[number]
+                await one.realised.wait()
+                if one.error is not None:
+                    return
+                snapshot = one.snapshot(node.vertex.inputs[number].output)
+                node.checksums[number] = [await self._checksum(node, snapshot, use) for use in uses]
+            key = content_key(node.vertex, _identities(node), node.checksums)
+            if node.vertex.metadata.ignore_cache:
+                identity = self._salted(node, key)
+            else:
+                identity = self._cache.records.identity_of(key) or key
+                if node.fast_key is not None:
+                    self._cache.link(node.fast_key, identity)
+            node.content_key = key
+            self._identify(self._set_identity(node, identity))
+        finally:
+            if is_quick:
+                self._end_quick()
+
+    async def _checksum(self, node: Node, snapshot: Snapshot, use: ContentUse) -> str:
+        files = self._solver.files
+        try:
+            if use.copy is not None:
+                return await files.checksum(snapshot, use.copy)
+            return await files.checksum_of(snapshot, use.path)
+        except NotFound as error:
+            if use.optional:
+                return ""
+            ref = str(node.inputs[use.input].identity)[:25]
+            raise NotFound(
+                f"failed to compute cache key: failed to calculate checksum of ref {ref}: {error}"
+            ) from error
+
+    # --- side by side -----------------------------------------------------------------------------
+
+    def _mark_slow(self, node: Node) -> None:
+        """Its identity will take long, and so will those of all above it: what they need may be begun."""
+        pending = [node]
+        while pending:
+            one = pending.pop()
+            if not one.is_slow:
+                one.is_slow = True
+                self._eager += [(needed, one) for needed in one.inputs]
+                pending += one.consumers
+
+    def _end_quick(self) -> None:
+        self._quick -= 1
+        self._begin_eagerly()
+
+    def _begin_eagerly(self) -> None:
+        """Begin what will probably be needed, once nothing can be learnt quickly any more."""
+        if self._quick or not self._eager:
+            return
+        eager, self._eager = self._eager, []
+        for needed, consumer in eager:
+            is_open = not consumer.realised.is_open and (consumer.identity is None or consumer.is_wanted)
+            if is_open and not needed.is_volatile:
+                self._want(needed)
+
+    # --- realising --------------------------------------------------------------------------------
+
+    def _want(self, node: Node) -> None:
+        if not node.is_wanted and not node.realised.is_open:
+            node.is_wanted = True
+            self._start(node, self._realise(node))
+
+    async def _realise(self, node: Node) -> None:
+        await node.identified.wait()
+        if node.error is not None:
+            return
+        if node.is_source:
+            await self._realise_source(node)
+        elif isinstance(node.vertex.op, MergeOp):
+            await self._merge(node, node.vertex.op)
+        elif not self._take_from_cache(node):
+            if not await self._realise_inputs(node):
+                return
+            await self._carry_out(node)
+        if node.snapshots is None:
+            node.snapshots = {output: held.snapshot for output, held in node.held.items()}
+        node.realised.open()
+        for call in self._calls:
+            call.open.discard(node)
+            if not call.open:
+                call.done.open()
+
+    def _take_from_cache(self, node: Node) -> bool:
+        found = self._find(node)
+        if found is None:
+            return False
+        node.held = found
+        node.complete(cached=True)
+        return True
+
+    def _find(self, node: Node) -> Outcome | None:
+        """All outputs from the cache, each held; or none."""
+        assert node.identity is not None, "it was waited for"
+        found: Outcome = {}
+        for output in outputs_of(node.vertex):
+            held = self._cache.find(node.identity, output)
+            if held is None:
+                self._cache.release_soon(found.values())
+                return None
+            found[output] = held
+        return found
+
+    async def _realise_inputs(self, node: Node) -> bool:
+        for one in node.inputs:
+            self._want(one)
+        for one in node.inputs:
+            await one.realised.wait()
+            if one.error is not None:
+                return False
+        return True
+
+    async def _realise_source(self, node: Node) -> None:
+        if node.is_volatile:
+            assert node.fetch is not None, "it has a key"
+            node.snapshots = {0: await node.fetch.snapshot()}
+            return
+        if self._take_from_cache(node):
+            return
+        node.held = await self._do(node, lambda job: self._fetch(node, job))
+        node.complete()
+
+    async def _fetch(self, node: Node, job: Job) -> Outcome:
+        """The job that fetches a source; the fetch is the job's from now on."""
+        fetch, source, identity = node.fetch, node.source, node.identity
+        assert fetch is not None, "it has a key"
+        assert source is not None, "it has a key"
+        assert identity is not None, "it was waited for"
+        self._fetches.remove(fetch)
+        try:
+            snapshot = await fetch.snapshot()
+            await self._solver.threads.run(self._cache.keep, snapshot)
+            return {0: self._cache.add(identity, snapshot, kind=source.kind, description=source.description)}
+        finally:
+            await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
+
+    async def _merge(self, node: Node, op: MergeOp) -> None:
+        if await self._realise_inputs(node):
+            inputs = await self._inputs(node)
+            node.snapshots = {0: await self._solver.operations.merge(op, inputs)}
+            node.complete()
+
+    async def _carry_out(self, node: Node) -> None:
+        check(node.vertex.op, self._context.entitlements)
+        inputs = await self._inputs(node)
+        node.held = await self._do(node, lambda job: self._work(node, inputs, job))
+        if node.vertex.metadata.ignore_cache:
+            self._remember_anew(node)
+        node.complete()
+
+    def _remember_anew(self, node: Node) -> None:
+        """What was carried out although the cache had it is what the cache gives from now on."""
+        for key in (node.fast_key, node.content_key):
+            if key is not None and node.identity is not None:
+                self._cache.link(key, node.identity)
+
+    async def _work(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Outcome:
+        """The job that carries out a vertex."""
+        found = self._find(node)  # it may have come in this moment
+        if found is not None:
+            return found
+        identity = node.identity
+        assert identity is not None, "it was waited for"
+        snapshots = await self._solver.operations.run(self._task(node, inputs, job), job)
+        outcome: Outcome = {}
+        for output, snapshot in snapshots.items():
+            held = self._cache.add(
+                identity,
+                snapshot,
+                output=output,
+                description=node.progress.name,
+                parents=_parents(node, self._copies),
+            )
+            outcome[output] = held
+            if held.snapshot != snapshot:
+                await self._solver.threads.finish(self._cache.remove_unless_recorded, snapshot)
+        return outcome
+
+    def _task(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Task:
+        def start() -> None:
+            job.show(VertexProgress(digest=node.vertex.digest, name="", started=time.time_ns()))
+
+        def note(cost: Cost) -> None:
+            job.show(VertexProgress(digest=node.vertex.digest, name="", cost=cost))
+
+        limits, identities = self._context.limits, _identities(node)
+        return Task(
+            vertex=node.vertex, inputs=inputs, identities=identities, limits=limits, start=start, note_cost=note
+        )
+
+    async def _do(self, node: Node, work: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        """Wait for a job that all builds share which need the same."""
+        assert node.identity is not None, "it was waited for"
+        member = _Member(node, self._context)
+        while True:
+            try:
+                return await self._solver.jobs.do(node.identity, member, work)
+            except Abandoned:
+                continue
+
+    async def _inputs(self, node: Node) -> list[Snapshot]:
+        natural = content_uses(node.vertex)
+        found = []
+        for number, (one, edge) in enumerate(zip(node.inputs, node.vertex.inputs, strict=True)):
+            is_kept = one.is_volatile and number not in natural
+            found.append(await self._stable(one) if is_kept else one.snapshot(edge.output))
+        return found
+
+    async def _stable(self, node: Node) -> Snapshot:
+        """A copy of a client's directory in layers, for what goes on with it."""
+        if node not in self._copies:
+            snapshot = node.snapshot(0)
+            identity = source_identity(f"copy {await self._solver.files.checksum_of(snapshot, '/')}")
+            held = self._cache.find(identity)
+            if held is None:
+                copied = await self._solver.operations.copy_of(snapshot)
+                held = self._cache.add(identity, copied, kind="source.local", description=node.progress.name)
+            if node in self._copies:
+                await self._cache.release([held])
+            else:
+                self._copies[node] = held
+        return self._copies[node].snapshot
+
+
+@dataclass(eq=False)
+class _Member:
+    """A vertex of a build that waits for a job."""
+
+    node: Node
+    context: BuildContext
+
+    @property
+    def session(self) -> BuildSession:
+        """Of the build's client."""
+        return self.context.session
+
+    def show(self, event: Progress) -> None:
+        """Show something of the job."""
+        self.node.show(event)
+
+    async def room(self) -> None:
+        """Wait while there is much that nobody has taken yet."""
+        await self.context.room()
+
+
+def _identities(node: Node) -> list[str]:
+    return [one.identity or "" for one in node.inputs]
+
+
+def _parents(node: Node, copies: dict[Node, Held]) -> list[str]:
+    """The records upon whose layers a vertex's outputs lie, or may."""
+    op = node.vertex.op
+    if isinstance(op, ExecOp):
+        bases = {mount.input for mount in op.mounts if mount.output != NO_OUTPUT}
+    elif isinstance(op, FileOp):
+        bases = {action.input for action in op.actions if action.input < len(node.inputs)}
+    else:
+        bases = set(range(len(node.inputs)))
+    pending = [node.inputs[number] for number in sorted(bases) if number != NO_INPUT]
+    found: dict[str, None] = {}
+    while pending:
+        one = pending.pop()
+        if one in copies:
+            found[copies[one].record.id] = None
+        elif one.held:
+            found.update((held.record.id, None) for held in one.held.values())
+        else:
+            pending += one.inputs  # a merge, which has no record of its own
+    return list(found)
