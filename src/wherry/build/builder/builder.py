@@ -88,7 +88,7 @@ class Builder:
         )
         self._builds: dict[str, Build] = {}
         self._expected: dict[str, list[asyncio.Future[None]]] = {}
-        self._storing: dict[str, asyncio.Task[None]] = {}
+        self._storing: dict[str, tuple[Build, asyncio.Task[None]]] = {}
         self._collecting: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -112,8 +112,8 @@ class Builder:
         if self._collecting is not None:
             self._collecting.cancel()
             await finished(self._collecting)
-        while self._storing:
-            await asyncio.wait(list(self._storing.values()))
+        while storing := [task for _, task in self._storing.values() if not task.done()]:
+            await asyncio.wait(storing)
         await self._parts.solver.jobs.drain()
         await self._cache.close()
 
@@ -181,7 +181,7 @@ class Builder:
         """A build is over, and nothing is left of it: it is remembered, and the cache may be too large."""
         del self._builds[build.ref]
         task = asyncio.get_running_loop().create_task(self._store(build), name="wherry-build-history")
-        self._storing[build.ref] = task
+        self._storing[build.ref] = build, task
         task.add_done_callback(lambda _: self._storing.pop(build.ref))
 
     async def _store(self, build: Build) -> None:
@@ -209,15 +209,21 @@ class Builder:
             yield event
 
     async def _spool(self, ref: str) -> Spool:
-        build = self._builds.get(ref)
+        build = self._known(ref)
         if build is None and not self._is_remembered(ref):
             await self._expect(ref)
-            build = self._builds.get(ref)
+            build = self._known(ref)
         if build is not None:
             return build.spool
         if not self._is_remembered(ref):
             raise NotFound(f"no such job {ref}")
         return await Spool.stored(self._history.path(ref), self._threads)
+
+    def _known(self, ref: str) -> Build | None:
+        """A build of now, or one that is being stored."""
+        if ref in self._storing:
+            return self._storing[ref][0]
+        return self._builds.get(ref)
 
     def _is_remembered(self, ref: str) -> bool:
         with suppress(NotFound):
@@ -248,6 +254,8 @@ class Builder:
 
         :raises NotFound: there is no such record.
         """
+        if ref in self._storing:
+            await asyncio.wait([self._storing[ref][1]])
         await self._history.update(ref, pinned=pinned, delete=delete)
 
     # --- the cache --------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ class BuildCache:
 
     async def close(self) -> None:
         """Write what waits."""
-        while pending := [*self._releasing, *([self._writing] if self._writing and not self._writing.done() else [])]:
+        while pending := [task for task in (*self._releasing, self._writing) if task is not None and not task.done()]:
             await asyncio.wait(pending)
         await self._threads.run(self.records.flush)
 

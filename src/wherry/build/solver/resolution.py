@@ -191,7 +191,7 @@ class Resolution:
     async def _stop(self) -> None:
         """Cancel what is under way, and wait for its end. It can be begun again."""
         self._eager.clear()
-        while tasks := [task for node in self._nodes.values() for task in node.tasks]:
+        while tasks := [task for node in self._nodes.values() for task in node.tasks if not task.done()]:
             for task in tasks:
                 task.cancel()
             for task in tasks:
