@@ -167,14 +167,6 @@ class SnapshotStore:
         """
         return self._row(number).size
 
-    def is_shared(self, number: int) -> bool:
-        """Whether an image has a layer as well."""
-        found = self._layers.numbered(number)
-        row = self._rows.get(number)
-        if found is None or row is None:
-            return False
-        return self._references.count(layer(found.chain_id)) > (1 if row.kept else 0)
-
     def _layer(self, number: int) -> SnapshotLayer:
         return SnapshotLayer(number, str(self._layers.root / str(number)))
 
