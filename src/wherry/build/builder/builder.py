@@ -22,10 +22,10 @@ from wherry.build.model.progress import Progress
 from wherry.build.model.request import BuildRequest
 from wherry.build.model.service import BuildRecord, CacheRecord, PruneOptions
 from wherry.build.model.session import BuildSession
+from wherry.build.solver.context import CANCELLED, Solver
 from wherry.build.solver.contract import Files, Snapshots
 from wherry.build.solver.jobs import Jobs
 from wherry.build.solver.operations import Operations
-from wherry.build.solver.resolution import CANCELLED, Solver
 from wherry.build.solver.steps import StepMaker
 from wherry.build.sources.contract import Sources
 from wherry.content.durable import disk_errors, remove_tree

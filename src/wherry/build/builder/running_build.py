@@ -23,9 +23,10 @@ from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
 from wherry.build.model.service import BuildRecord, FileInfo, ResolvedImage
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import granted
-from wherry.build.solver.resolution import CANCELLED, BuildContext, Resolution, Solver
+from wherry.build.solver.resolution import Resolution
 from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform

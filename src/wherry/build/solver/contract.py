@@ -18,10 +18,9 @@ __all__ = ["Files", "Snapshots"]
 class Snapshots(Protocol):
     """Makes layers: `snapshots.SnapshotStore`. All of it waits for the disk."""
 
-    def draft(self, parent: Snapshot = EMPTY, *, mountpoints: bool = False) -> Draft:
+    def draft(self, parent: Snapshot = EMPTY) -> Draft:
         """Begin to change a snapshot; it is held until the draft is committed or discarded.
 
-        :param mountpoints: whether it has the places that a container's own mounts need.
         :raises OutOfSpace: the disk is full.
         """
         ...

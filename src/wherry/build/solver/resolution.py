@@ -17,66 +17,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from wherry.build.cache.cache import BuildCache, Held
 from wherry.build.cache.keys import ContentUse, content_key, content_uses, fast_key, source_identity
-from wherry.build.cache.threads import Threads, finished
+from wherry.build.cache.threads import finished
 from wherry.build.model.errors import VertexFailed
-from wherry.build.model.executor import Limits
-from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, Edge, ExecOp, FileOp, MergeOp, SourceOp, topological
-from wherry.build.model.progress import Cost, Progress, VertexProgress
-from wherry.build.model.session import BuildSession
+from wherry.build.model.graph import Edge, MergeOp, SourceOp, topological
 from wherry.build.model.snapshot import Snapshot
-from wherry.build.solver.contract import Files
-from wherry.build.solver.entitlements import check
-from wherry.build.solver.jobs import Abandoned, Job, Jobs, Outcome
+from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.node import Node, Pass
-from wherry.build.solver.operations import ExitError, Operations, Task, outputs_of
-from wherry.build.sources.contract import Fetch, SourceRequest, Sources
+from wherry.build.solver.operations import ExitError
+from wherry.build.solver.vertex_work import VertexWork, identities_of
+from wherry.build.sources.contract import SourceRequest
 from wherry.errors import NotFound, WherryError
 from wherry.oci.digest import Digest
 
-__all__ = ["BuildContext", "Resolution", "Solver"]
+__all__ = ["Resolution"]
 
 _log: Final = logging.getLogger(__name__)
-CANCELLED: Final = "context canceled"
-"""Go's words; buildx recognises a step that was cancelled by them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Solver:
-    """What all builds share."""
-
-    cache: BuildCache
-    jobs: Jobs
-    operations: Operations
-    sources: Sources
-    files: Files
-    threads: Threads
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildContext:
-    """What is a build's own.
-
-    :param token: unique: of the identities of what is carried out anew, whatever the cache has.
-    :param show: takes its progress.
-    :param room: waits while there is much of that which nobody has taken.
-    :param source_text: of a file, as the client has sent it, by its name.
-    """
-
-    token: str
-    session: BuildSession
-    show: Callable[[Progress], None]
-    room: Callable[[], Coroutine[Any, Any, None]]
-    limits: Limits = field(default_factory=Limits)
-    entitlements: frozenset[str] = frozenset()
-    source_text: Callable[[str], bytes] = lambda name: b""
 
 
 @dataclass(eq=False)
@@ -99,8 +60,7 @@ class Resolution:
         self._calls: set[_Call] = set()
         self._quick = 0
         self._eager: list[tuple[Node, Node]] = []
-        self._copies: dict[Node, Held] = {}
-        self._fetches: list[Fetch] = []
+        self._work = VertexWork(solver, context)
         self._is_closed = False
 
     # --- asking -----------------------------------------------------------------------------------
@@ -128,7 +88,7 @@ class Resolution:
             snapshots = [node.snapshot(edge.output) for node, edge in zip(targets, edges, strict=True)]
             if is_final:
                 snapshots = [
-                    await self._stable(node) if node.is_volatile else snapshot
+                    await self._work.stable(node) if node.is_volatile else snapshot
                     for node, snapshot in zip(targets, snapshots, strict=True)
                 ]
         finally:
@@ -148,13 +108,13 @@ class Resolution:
         """End everything of the build; what it has used may go from now on. Also while being cancelled."""
         self._is_closed = True
         await self._stop()
-        for fetch in self._fetches:
+        for fetch in self._work.fetches:
             await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
-        self._fetches.clear()
+        self._work.fetches.clear()
         helds = [held for node in self._nodes.values() for held in node.held.values()]
-        helds += self._copies.values()
+        helds += self._work.copies.values()
         self._nodes.clear()
-        self._copies.clear()
+        self._work.copies.clear()
         await self._cache.release(helds)
         await self._solver.jobs.drain()
 
@@ -268,7 +228,7 @@ class Resolution:
 
     def _identify_one(self, node: Node) -> Sequence[Node]:
         """Find an identity; returns the nodes that may have theirs now."""
-        identities = _identities(node)
+        identities = identities_of(node)
         volatile = frozenset(number for number, one in enumerate(node.inputs) if one.is_volatile)
         node.fast_key = None if volatile else fast_key(node.vertex, identities)
         node.uses = content_uses(node.vertex, volatile)
@@ -316,7 +276,7 @@ class Resolution:
                 name=node.progress.name,
             )
             node.fetch = self._solver.sources.open(request)
-            self._fetches.append(node.fetch)
+            self._work.fetches.append(node.fetch)
             node.source = await node.fetch.key()
             node.is_volatile = not node.source.keep
             if node.is_volatile:
@@ -336,7 +296,7 @@ class Resolution:
                     return
                 snapshot = one.snapshot(node.vertex.inputs[number].output)
                 node.checksums[number] = [await self._checksum(node, snapshot, use) for use in uses]
-            key = content_key(node.vertex, _identities(node), node.checksums)
+            key = content_key(node.vertex, identities_of(node), node.checksums)
             if node.vertex.metadata.ignore_cache:
                 identity = self._salted(node, key)
             else:
@@ -401,13 +361,15 @@ class Resolution:
         if node.error is not None:
             return
         if node.is_source:
-            await self._realise_source(node)
+            await self._work.fetch(node)
         elif isinstance(node.vertex.op, MergeOp):
-            await self._merge(node, node.vertex.op)
-        elif not self._take_from_cache(node):
             if not await self._realise_inputs(node):
                 return
-            await self._carry_out(node)
+            await self._work.merge(node, node.vertex.op)
+        elif not self._work.take_from_cache(node):
+            if not await self._realise_inputs(node):
+                return
+            await self._work.carry_out(node)
         if node.snapshots is None:
             node.snapshots = {output: held.snapshot for output, held in node.held.items()}
         node.realised.open()
@@ -415,26 +377,6 @@ class Resolution:
             call.open.discard(node)
             if not call.open:
                 call.done.open()
-
-    def _take_from_cache(self, node: Node) -> bool:
-        found = self._find(node)
-        if found is None:
-            return False
-        node.held = found
-        node.complete(cached=True)
-        return True
-
-    def _find(self, node: Node) -> Outcome | None:
-        """All outputs from the cache, each held; or none."""
-        assert node.identity is not None, "it was waited for"
-        found: Outcome = {}
-        for output in outputs_of(node.vertex):
-            held = self._cache.find(node.identity, output)
-            if held is None:
-                self._cache.release_soon(found.values())
-                return None
-            found[output] = held
-        return found
 
     async def _realise_inputs(self, node: Node) -> bool:
         for one in node.inputs:
@@ -444,161 +386,3 @@ class Resolution:
             if one.error is not None:
                 return False
         return True
-
-    async def _realise_source(self, node: Node) -> None:
-        if node.is_volatile:
-            assert node.fetch is not None, "it has a key"
-            node.snapshots = {0: await node.fetch.snapshot()}
-            return
-        if self._take_from_cache(node):
-            return
-        node.held = await self._do(node, lambda job: self._fetch(node, job))
-        node.complete()
-
-    async def _fetch(self, node: Node, job: Job) -> Outcome:
-        """The job that fetches a source; the fetch is the job's from now on."""
-        fetch, source, identity = node.fetch, node.source, node.identity
-        assert fetch is not None, "it has a key"
-        assert source is not None, "it has a key"
-        assert identity is not None, "it was waited for"
-        self._fetches.remove(fetch)
-        try:
-            snapshot = await fetch.snapshot()
-            await self._solver.threads.run(self._cache.keep, snapshot)
-            return {0: self._cache.add(identity, snapshot, kind=source.kind, description=source.description)}
-        finally:
-            await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
-
-    async def _merge(self, node: Node, op: MergeOp) -> None:
-        if await self._realise_inputs(node):
-            inputs = await self._inputs(node)
-            node.snapshots = {0: await self._solver.operations.merge(op, inputs)}
-            node.complete()
-
-    async def _carry_out(self, node: Node) -> None:
-        check(node.vertex.op, self._context.entitlements)
-        inputs = await self._inputs(node)
-        node.held = await self._do(node, lambda job: self._work(node, inputs, job))
-        if node.vertex.metadata.ignore_cache:
-            self._remember_anew(node)
-        node.complete()
-
-    def _remember_anew(self, node: Node) -> None:
-        """What was carried out although the cache had it is what the cache gives from now on."""
-        for key in (node.fast_key, node.content_key):
-            if key is not None and node.identity is not None:
-                self._cache.link(key, node.identity)
-
-    async def _work(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Outcome:
-        """The job that carries out a vertex."""
-        found = self._find(node)  # it may have come in this moment
-        if found is not None:
-            return found
-        identity = node.identity
-        assert identity is not None, "it was waited for"
-        snapshots = await self._solver.operations.run(self._task(node, inputs, job), job)
-        outcome: Outcome = {}
-        for output, snapshot in snapshots.items():
-            held = self._cache.add(
-                identity,
-                snapshot,
-                output=output,
-                description=node.progress.name,
-                parents=_parents(node, self._copies),
-            )
-            outcome[output] = held
-            if held.snapshot != snapshot:
-                await self._solver.threads.finish(self._cache.remove_unless_recorded, snapshot)
-        return outcome
-
-    def _task(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Task:
-        def start() -> None:
-            job.show(VertexProgress(digest=node.vertex.digest, name="", started=time.time_ns()))
-
-        def note(cost: Cost) -> None:
-            job.show(VertexProgress(digest=node.vertex.digest, name="", cost=cost))
-
-        limits, identities = self._context.limits, _identities(node)
-        return Task(
-            vertex=node.vertex, inputs=inputs, identities=identities, limits=limits, start=start, note_cost=note
-        )
-
-    async def _do(self, node: Node, work: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> Outcome:
-        """Wait for a job that all builds share which need the same."""
-        assert node.identity is not None, "it was waited for"
-        member = _Member(node, self._context)
-        while True:
-            try:
-                return await self._solver.jobs.do(node.identity, member, work)
-            except Abandoned:
-                continue
-
-    async def _inputs(self, node: Node) -> list[Snapshot]:
-        natural = content_uses(node.vertex)
-        found = []
-        for number, (one, edge) in enumerate(zip(node.inputs, node.vertex.inputs, strict=True)):
-            is_kept = one.is_volatile and number not in natural
-            found.append(await self._stable(one) if is_kept else one.snapshot(edge.output))
-        return found
-
-    async def _stable(self, node: Node) -> Snapshot:
-        """A copy of a client's directory in layers, for what goes on with it."""
-        if node not in self._copies:
-            snapshot = node.snapshot(0)
-            identity = source_identity(f"copy {await self._solver.files.checksum_of(snapshot, '/')}")
-            held = self._cache.find(identity)
-            if held is None:
-                copied = await self._solver.operations.copy_of(snapshot)
-                held = self._cache.add(identity, copied, kind="source.local", description=node.progress.name)
-            if node in self._copies:
-                await self._cache.release([held])
-            else:
-                self._copies[node] = held
-        return self._copies[node].snapshot
-
-
-@dataclass(eq=False)
-class _Member:
-    """A vertex of a build that waits for a job."""
-
-    node: Node
-    context: BuildContext
-
-    @property
-    def session(self) -> BuildSession:
-        """Of the build's client."""
-        return self.context.session
-
-    def show(self, event: Progress) -> None:
-        """Show something of the job."""
-        self.node.show(event)
-
-    async def room(self) -> None:
-        """Wait while there is much that nobody has taken yet."""
-        await self.context.room()
-
-
-def _identities(node: Node) -> list[str]:
-    return [one.identity or "" for one in node.inputs]
-
-
-def _parents(node: Node, copies: dict[Node, Held]) -> list[str]:
-    """The records upon whose layers a vertex's outputs lie, or may."""
-    op = node.vertex.op
-    if isinstance(op, ExecOp):
-        bases = {mount.input for mount in op.mounts if mount.output != NO_OUTPUT}
-    elif isinstance(op, FileOp):
-        bases = {action.input for action in op.actions if action.input < len(node.inputs)}
-    else:
-        bases = set(range(len(node.inputs)))
-    pending = [node.inputs[number] for number in sorted(bases) if number != NO_INPUT]
-    found: dict[str, None] = {}
-    while pending:
-        one = pending.pop()
-        if one in copies:
-            found[copies[one].record.id] = None
-        elif one.held:
-            found.update((held.record.id, None) for held in one.held.values())
-        else:
-            pending += one.inputs  # a merge, which has no record of its own
-    return list(found)

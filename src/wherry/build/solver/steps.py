@@ -105,7 +105,7 @@ class PreparedStep:
         op = self.request.op
         caches = await self._acquire_caches()
         root = _root_of(op)
-        root_draft = await self._draft(root, mountpoints=True)
+        root_draft = await self._draft(root)
         mounts = []
         for number, mount in sorted(enumerate(op.mounts), key=lambda one: _depth(one[1].target)):
             if number != root:
@@ -166,12 +166,10 @@ class PreparedStep:
     def _input(self, mount: BuildMount) -> Snapshot:
         return self.request.inputs[mount.input] if mount.input != NO_INPUT else EMPTY
 
-    async def _draft(self, number: int, *, mountpoints: bool = False) -> Draft:
+    async def _draft(self, number: int) -> Draft:
         base = self._input(self.request.op.mounts[number])
         snapshots = self.maker.snapshots
-        draft = await self.maker.threads.run(
-            lambda: snapshots.draft(base, mountpoints=mountpoints), undo=snapshots.discard
-        )
+        draft = await self.maker.threads.run(snapshots.draft, base, undo=snapshots.discard)
         self.drafts[number] = draft
         return draft
 

@@ -1,0 +1,199 @@
+"""The outputs of one vertex whose inputs are there: from the cache, from a source, or carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from wherry.build.cache.cache import Held
+from wherry.build.cache.keys import content_uses, source_identity
+from wherry.build.cache.threads import finished
+from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, ExecOp, FileOp, MergeOp
+from wherry.build.model.progress import Cost, VertexProgress
+from wherry.build.model.snapshot import Snapshot
+from wherry.build.solver.context import BuildContext, Member, Solver
+from wherry.build.solver.entitlements import check
+from wherry.build.solver.jobs import Abandoned, Job, Outcome
+from wherry.build.solver.node import Node
+from wherry.build.solver.operations import Task, outputs_of
+from wherry.build.sources.contract import Fetch
+
+__all__ = ["VertexWork", "identities_of"]
+
+
+class VertexWork:
+    """Realises the vertices of one build.
+
+    :ivar fetches: the uses of sources that end with the build.
+    :ivar copies: of clients' directories, in layers.
+    """
+
+    def __init__(self, solver: Solver, context: BuildContext) -> None:
+        self._solver = solver
+        self._cache = solver.cache
+        self._context = context
+        self.fetches: list[Fetch] = []
+        self.copies: dict[Node, Held] = {}
+
+    def take_from_cache(self, node: Node) -> bool:
+        """Realise it from the cache, where all its outputs are."""
+        found = self._find(node)
+        if found is None:
+            return False
+        node.held = found
+        node.complete(cached=True)
+        return True
+
+    def _find(self, node: Node) -> Outcome | None:
+        """All outputs from the cache, each held; or none."""
+        assert node.identity is not None, "it was waited for"
+        found: Outcome = {}
+        for output in outputs_of(node.vertex):
+            held = self._cache.find(node.identity, output)
+            if held is None:
+                self._cache.release_soon(found.values())
+                return None
+            found[output] = held
+        return found
+
+    async def fetch(self, node: Node) -> None:
+        """Realise a source."""
+        if node.is_volatile:
+            assert node.fetch is not None, "it has a key"
+            node.snapshots = {0: await node.fetch.snapshot()}
+            return
+        if self.take_from_cache(node):
+            return
+        node.held = await self._do(node, lambda job: self._fetch_once(node, job))
+        node.complete()
+
+    async def _fetch_once(self, node: Node, job: Job) -> Outcome:
+        """The job that fetches a source; the fetch is the job's from now on."""
+        fetch, source, identity = node.fetch, node.source, node.identity
+        assert fetch is not None, "it has a key"
+        assert source is not None, "it has a key"
+        assert identity is not None, "it was waited for"
+        self.fetches.remove(fetch)
+        try:
+            snapshot = await fetch.snapshot()
+            await self._solver.threads.run(self._cache.keep, snapshot)
+            return {0: self._cache.add(identity, snapshot, kind=source.kind, description=source.description)}
+        finally:
+            await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
+
+    async def merge(self, node: Node, op: MergeOp) -> None:
+        """Realise a merge, which has no record of its own."""
+        node.snapshots = {0: await self._solver.operations.merge(op, await self.inputs(node))}
+        node.complete()
+
+    async def carry_out(self, node: Node) -> None:
+        """Realise it by doing it, or by waiting for somebody who does."""
+        check(node.vertex.op, self._context.entitlements)
+        inputs = await self.inputs(node)
+        node.held = await self._do(node, lambda job: self._work(node, inputs, job))
+        if node.vertex.metadata.ignore_cache:
+            self._remember_anew(node)
+        node.complete()
+
+    def _remember_anew(self, node: Node) -> None:
+        """What was carried out although the cache had it is what the cache gives from now on."""
+        for key in (node.fast_key, node.content_key):
+            if key is not None and node.identity is not None:
+                self._cache.link(key, node.identity)
+
+    async def _work(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Outcome:
+        """The job that carries out a vertex."""
+        found = self._find(node)  # it may have come in this moment
+        if found is not None:
+            return found
+        identity = node.identity
+        assert identity is not None, "it was waited for"
+        snapshots = await self._solver.operations.run(self._task(node, inputs, job), job)
+        outcome: Outcome = {}
+        for output, snapshot in snapshots.items():
+            held = self._cache.add(
+                identity,
+                snapshot,
+                output=output,
+                description=node.progress.name,
+                parents=_parents(node, self.copies),
+            )
+            outcome[output] = held
+            if held.snapshot != snapshot:
+                await self._solver.threads.finish(self._cache.remove_unless_recorded, snapshot)
+        return outcome
+
+    def _task(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Task:
+        def start() -> None:
+            job.show(VertexProgress(digest=node.vertex.digest, name="", started=time.time_ns()))
+
+        def note(cost: Cost) -> None:
+            job.show(VertexProgress(digest=node.vertex.digest, name="", cost=cost))
+
+        limits, identities = self._context.limits, identities_of(node)
+        return Task(
+            vertex=node.vertex, inputs=inputs, identities=identities, limits=limits, start=start, note_cost=note
+        )
+
+    async def _do(self, node: Node, work: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        """Wait for a job that all builds share which need the same."""
+        assert node.identity is not None, "it was waited for"
+        member = Member(node, self._context)
+        while True:
+            try:
+                return await self._solver.jobs.do(node.identity, member, work)
+            except Abandoned:
+                continue
+
+    async def inputs(self, node: Node) -> list[Snapshot]:
+        """The snapshots of its inputs, in layers that may be built upon."""
+        natural = content_uses(node.vertex)
+        found = []
+        for number, (one, edge) in enumerate(zip(node.inputs, node.vertex.inputs, strict=True)):
+            is_kept = one.is_volatile and number not in natural
+            found.append(await self.stable(one) if is_kept else one.snapshot(edge.output))
+        return found
+
+    async def stable(self, node: Node) -> Snapshot:
+        """A copy of a client's directory in layers, for what goes on with it."""
+        if node not in self.copies:
+            snapshot = node.snapshot(0)
+            identity = source_identity(f"copy {await self._solver.files.checksum_of(snapshot, '/')}")
+            held = self._cache.find(identity)
+            if held is None:
+                copied = await self._solver.operations.copy_of(snapshot)
+                held = self._cache.add(identity, copied, kind="source.local", description=node.progress.name)
+            if node in self.copies:
+                await self._cache.release([held])
+            else:
+                self.copies[node] = held
+        return self.copies[node].snapshot
+
+
+def identities_of(node: Node) -> list[str]:
+    """The identities of its inputs."""
+    return [one.identity or "" for one in node.inputs]
+
+
+def _parents(node: Node, copies: dict[Node, Held]) -> list[str]:
+    """The records upon whose layers a vertex's outputs lie, or may."""
+    op = node.vertex.op
+    if isinstance(op, ExecOp):
+        bases = {mount.input for mount in op.mounts if mount.output != NO_OUTPUT}
+    elif isinstance(op, FileOp):
+        bases = {action.input for action in op.actions if action.input < len(node.inputs)}
+    else:
+        bases = set(range(len(node.inputs)))
+    pending = [node.inputs[number] for number in sorted(bases) if number != NO_INPUT]
+    found: dict[str, None] = {}
+    while pending:
+        one = pending.pop()
+        if one in copies:
+            found[copies[one].record.id] = None
+        elif one.held:
+            found.update((held.record.id, None) for held in one.held.values())
+        else:
+            pending += one.inputs  # a merge, which has no record of its own
+    return list(found)
