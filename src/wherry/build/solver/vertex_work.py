@@ -94,10 +94,10 @@ class VertexWork:
         inputs = await self.inputs(node)
         node.held = await self._do(node, lambda job: self._work(node, inputs, job))
         if node.vertex.metadata.ignore_cache:
-            self._remember_anew(node)
+            self._link_result(node)
         node.complete()
 
-    def _remember_anew(self, node: Node) -> None:
+    def _link_result(self, node: Node) -> None:
         """What was carried out although the cache had it is what the cache gives from now on."""
         for key in (node.fast_key, node.content_key):
             if key is not None and node.identity is not None:
