@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import shutil
@@ -173,6 +172,8 @@ class FakeFetch:
         identifier = self.asked.op.identifier
         scheme, _, name = identifier.partition("://")
         self.sources.asked[identifier] += 1
+        if self.sources.key_hook is not None:
+            await self.sources.key_hook()
         if scheme == "local":
             self._directory = self.sources.synchronise(self.asked.session, name)
             return SourceKey(key=f"local {self.asked.session.id} {name}", kind="source.local", keep=False)
@@ -187,8 +188,8 @@ class FakeFetch:
         self.sources.fetched[name] += 1
         if self._directory is not None:
             return Snapshot((SnapshotLayer(-1, str(self._directory)),))
-        if (gate := self.sources.gates.get(name)) is not None:
-            await gate.wait()
+        if self.sources.fetch_hook is not None:
+            await self.sources.fetch_hook()
         return self.sources.world.layer(self.sources.images[name])
 
     async def close(self) -> None:
@@ -200,14 +201,15 @@ class FakeSources:
     """Images and clients' directories.
 
     :ivar images: files, by name.
-    :ivar gates: for which the fetch of an image waits.
+    :ivar key_hook: called before a key is given, and `fetch_hook` before files are.
     """
 
     def __init__(self, world: World, root: Path) -> None:
         self.world = world
         self.root = root
         self.images: dict[str, dict[str, bytes]] = {}
-        self.gates: dict[str, asyncio.Event] = {}
+        self.key_hook: Callable[[], Awaitable[None]] | None = None
+        self.fetch_hook: Callable[[], Awaitable[None]] | None = None
         self.asked: Counter[str] = Counter()
         self.fetched: Counter[str] = Counter()
         self.fetches: list[FakeFetch] = []
@@ -337,10 +339,13 @@ class FakeExporter:
     def __init__(self) -> None:
         self.products: list[Product] = []
         self.error: Exception | None = None
+        self.hook: Callable[[], Awaitable[None]] | None = None
 
     async def export(self, product: Product, export: Export) -> dict[str, str]:
         """Export."""
         self.products.append(product)
+        if self.hook is not None:
+            await self.hook()
         if self.error is not None:
             raise self.error
         return {"exported": export.type}
@@ -360,6 +365,7 @@ class Workshop:
     settings: BuilderSettings = field(default_factory=lambda: BuilderSettings(collect_after=0))
     disk: Disk = field(default_factory=lambda: Disk(10**12, 9 * 10**11))
     builds: int = 0
+    export: Export = field(default_factory=lambda: Export("moby"))
 
     def make(self) -> None:
         """Make all parts."""
