@@ -98,7 +98,7 @@ class FakeBuilds:
     async def update_record(self, ref: str, *, pinned: bool | None = None, delete: bool = False) -> None:
         raise NotFound(ref)
 
-    def disk_usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
+    async def disk_usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
         return []
 
     async def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:

@@ -153,7 +153,7 @@ class FakeBuilds:
     async def update_record(self, ref: str, *, pinned: bool | None = None, delete: bool = False) -> None:
         self.updated.append((ref, pinned, delete))
 
-    def disk_usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
+    async def disk_usage(self, filters: Sequence[str] = ()) -> list[CacheRecord]:
         return self.cache
 
     async def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:

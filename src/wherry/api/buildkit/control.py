@@ -142,7 +142,8 @@ class Control:
 
     async def disk_usage(self, request: pb.DiskUsageRequest, _call: object) -> pb.DiskUsageResponse:
         """The entries of the cache."""
-        return pb.DiskUsageResponse(record=[_usage(one) for one in self._service.disk_usage(list(request.filter))])
+        found = await self._service.disk_usage(list(request.filter))
+        return pb.DiskUsageResponse(record=[_usage(one) for one in found])
 
     async def prune(self, call: Call[pb.PruneRequest, pb.UsageRecord]) -> None:
         """Remove entries; tells which."""
