@@ -16,7 +16,6 @@ from wherry.api.buildkit.grpc import framed
 from wherry.api.buildkit.proto.fsutil_pb2 import Packet, Stat
 from wherry.api.buildkit.receive_tree import DATA
 from wherry.errors import InvalidInput, TooLarge
-from wherry.linux import trees
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, openat2
 
@@ -38,7 +37,8 @@ class TreeSender:
     """
 
     def __init__(self, root: Path, prefix: str = "", modified: int | None = None) -> None:
-        self._root = Fd(os.open(root, trees.DIRECTORY))
+        # The name of a descriptor in /proc is a link: the root of a mount that nobody else sees.
+        self._root = Fd(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         self._prefix = os.fsencode(prefix)
         self._modified = modified
         self._files: dict[int, bytes] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from support.archives import directory, member, tar
 from support.build_products import ExportBench, TakingSession, config_of, product, ran
 from support.needs import need
+from wherry.api.buildkit.send_tree import TreeSender
 
 pytestmark = need("root", "overlay")
 
@@ -33,6 +35,25 @@ def test_a_results_files_are_sent_to_a_directory(bench: ExportBench) -> None:
     made = product({"": bench.layers.snapshot(BASE, TOP)}, session=session)
     assert bench.export_with(made, {"source-date-epoch": "5"}, "local") == {}
     assert session.trees == [("", 5_000_000_000, {"top": b"1"})]
+
+
+class SendingSession(TakingSession):
+    """A client that is sent the packets of a directory as they go to BuildKit's clients."""
+
+    async def send_tree(self, exporter: str, root: Path, *, prefix: str = "", modified: int | None = None) -> None:
+        """Keep all packets."""
+        sender = TreeSender(root, prefix, modified)
+        try:
+            self.files[exporter] = b"".join(await asyncio.to_thread(lambda: list(sender.entries())))
+        finally:
+            sender.close()
+
+
+def test_a_results_files_are_sent_to_a_client_of_buildkits(bench: ExportBench) -> None:
+    session = SendingSession()
+    bench.export_with(product({"": bench.layers.snapshot(BASE, TOP)}, session=session), {}, "local")
+    assert b"top" in session.files["0"]
+    assert b"sh" not in session.files["0"]
 
 
 def test_files_of_several_platforms_are_sent_to_directories_of_their_own(bench: ExportBench) -> None:
