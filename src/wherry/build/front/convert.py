@@ -383,8 +383,8 @@ def _sketch(value: str) -> Mount:
 
 
 def _epoch(text: str) -> int | None:
-    """SOURCE_DATE_EPOCH: seconds."""
-    if not text:
+    """SOURCE_DATE_EPOCH: seconds. ``context`` is for contexts with a date; a directory of the client's has none."""
+    if not text or text == "context":
         return None
     if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
         raise InvalidInput(f"invalid SOURCE_DATE_EPOCH: {text}")

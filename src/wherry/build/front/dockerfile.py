@@ -28,7 +28,7 @@ from wherry.oci.platform import Platform
 
 __all__ = ["solve"]
 
-_BUILT_IN = frozenset(("docker/dockerfile", "docker/dockerfile-upstream"))
+_BUILT_IN = frozenset(("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0"))
 _EPOCH = "source.date.epoch"
 
 

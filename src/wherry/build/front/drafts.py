@@ -52,7 +52,7 @@ class Workshop:
             if id(draft) in self._made:
                 stack.pop()
             elif pending:
-                stack += pending
+                stack += reversed(pending)
             else:
                 self._make(draft)
                 stack.pop()

@@ -23,6 +23,8 @@ _OF_THE_BASE: Final = (
     "Size",
 )  # fmt: skip
 """What a base's configuration says about the base alone."""
+_OF_ITS_BUILD: Final = "moby.buildkit."
+"""Begins members about the base's own build: its cache."""
 _OF_A_CONTAINER: Final = (
     "AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image", "MacAddress", "NetworkDisabled",
     "OpenStdin", "StdinOnce", "Tty",
@@ -74,8 +76,8 @@ class Image:
         parse_config(data)  # its types are right, but for what is null, and so absent to Go
         document = _without_nulls(data)
         history = document.get("history") or []
-        for name in _OF_THE_BASE:
-            document.pop(name, None)
+        for name in [name for name in document if name in _OF_THE_BASE or name.startswith(_OF_ITS_BUILD)]:
+            del document[name]
         image = cls(document)
         for name in _OF_A_CONTAINER:
             image.config.pop(name, None)

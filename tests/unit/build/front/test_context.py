@@ -173,6 +173,7 @@ async def test_the_context_may_be_the_result_of_another_build() -> None:
 )
 async def test_the_frontend_that_everybody_asks_for_is_built_in(text: str) -> None:
     await solved(text)
+    await solved("# syntax=example/other\nFROM scratch", {"build-arg:BUILDKIT_SYNTAX": "dockerfile.v0"})
 
 
 async def test_another_frontend_is_an_error_that_says_so() -> None:
