@@ -409,7 +409,7 @@ def test_archives_unpack_inside_of_their_destination(
 
 def test_a_bomb_is_an_error_and_leaves_nothing(here: World, context: Path) -> None:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=9) as archive:
         info = tarfile.TarInfo("zeros")
         info.size = 300 << 20
         archive.addfile(info, io.BytesIO(bytes(300 << 20)))
@@ -425,5 +425,16 @@ def test_paths_that_no_kernel_takes_are_refused(here: World, context: Path) -> N
             run(here, [EMPTY, local(context)], FileAction(Copy("/file", path), 0, 1, 0))
         with pytest.raises(WherryError):
             run(here, [], FileAction(MakeDirectory(path, 0o700), output=0))
-    with pytest.raises(WherryError):
-        run(here, [EMPTY, local(context)], FileAction(Copy("/[", "/x"), 0, 1, 0))
+    for action in (Copy("/[", "/x"), Copy("/file", "/x", timestamp=1 << 63), Copy("/file", "/x", mode_text="nonsense")):
+        with pytest.raises(InvalidInput):
+            run(here, [EMPTY, local(context)], FileAction(action, 0, 1, 0))
+    for target in ("a\0b", "a" * 5000, "\ud800", ""):
+        with pytest.raises(WherryError):
+            run(here, [], FileAction(Symlink("/link", target), output=0))
+
+
+def test_an_operation_of_very_many_actions_takes_no_longer_than_they_do(here: World) -> None:
+    count = 3000
+    actions = [FileAction(MakeFile(f"/f{number}", 0o600, b""), number - 1) for number in range(count - 1)]
+    result = run(here, [], *actions, FileAction(Remove("/f*", allow_wildcard=True), count - 2, output=0))
+    assert os.listdir(result.layers[0].path) == []

@@ -9,14 +9,14 @@ from typing import Final
 
 from wherry.build.files.owners import Ids
 from wherry.build.files.rooted import Place, file_errors, locate
-from wherry.build.files.sources import clean, expand
+from wherry.build.files.sources import clean, encoded, expand
 from wherry.build.model.graph import MakeDirectory, MakeFile, Remove, Symlink
 from wherry.content.durable import write_all
 from wherry.errors import InvalidInput, NotFound
 from wherry.linux import trees
 from wherry.linux.fd import Fd
 
-__all__ = ["make_directories", "make_directory", "make_file", "make_link", "remove"]
+__all__ = ["make_directories", "make_directory", "make_file", "make_link", "remove", "time_of"]
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD: Final = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -65,7 +65,7 @@ def make_directories(root: int, path: bytes, *, mode: int = 0o755, owner: Ids | 
 
 def make_directory(root: int, action: MakeDirectory, owner: Ids | None) -> None:
     """Make a directory; one that is there stays as it is."""
-    path, time = clean(action.path), _time(action.timestamp)
+    path, time = clean(action.path), time_of(action.timestamp)
     if action.parents:
         make_directories(root, path, mode=action.mode, owner=owner, time=time).close()
         return
@@ -89,7 +89,7 @@ def make_file(root: int, action: MakeFile, owner: Ids | None) -> None:
                 os.fchown(fd.fileno(), *owner)
             if is_new:
                 os.fchmod(fd.fileno(), action.mode & _PERMISSIONS)
-            if (time := _time(action.timestamp)) is not None:
+            if (time := time_of(action.timestamp)) is not None:
                 os.utime(fd.fileno(), ns=(time, time))
 
 
@@ -98,10 +98,10 @@ def make_link(root: int, action: Symlink, owner: Ids | None) -> None:
     path = clean(action.path)
     with locate(root, path, call="symlink") as place, file_errors("symlink", path):
         there = place.directory.fileno()
-        os.symlink(os.fsencode(action.target), place.name, dir_fd=there)
+        os.symlink(encoded(action.target), place.name, dir_fd=there)
         if owner is not None:
             os.chown(place.name, *owner, dir_fd=there, follow_symlinks=False)
-        if (time := _time(action.timestamp)) is not None:
+        if (time := time_of(action.timestamp)) is not None:
             os.utime(place.name, ns=(time, time), dir_fd=there, follow_symlinks=False)
 
 
@@ -128,5 +128,11 @@ def _remove(root: int, path: bytes, *, allow_not_found: bool) -> None:
         raise NotFound(f"stat /{os.fsdecode(path)}: no such file or directory")
 
 
-def _time(timestamp: int) -> int | None:
+def time_of(timestamp: int) -> int | None:
+    """An action's time, in nanoseconds since the epoch; None: it has none.
+
+    :raises InvalidInput: no file system has such a time.
+    """
+    if not -(1 << 63) <= timestamp < 1 << 63:
+        raise InvalidInput(f"invalid timestamp {timestamp}")
     return None if timestamp == -1 else timestamp

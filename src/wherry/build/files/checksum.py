@@ -39,7 +39,7 @@ def copy_checksum(root: int, copy: Copy, sums: Sums, check: Check = lambda: None
     follow = copy.follow_symlink or copy.unpack_archive
     running = _Running(sums, Selection(taken.include, copy.exclude), check)
     try:
-        found = expand(root, taken.source, wildcards=copy.allow_wildcard, follow=copy.follow_symlink)
+        found = expand(root, taken.source, wildcards=copy.allow_wildcard, follow=copy.follow_symlink, check=check)
     except NotFound:
         raise _not_found(taken.source) from None
     if not found and not copy.allow_empty_wildcard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from wherry.build.files.actions import make_directories
+from wherry.build.files.actions import make_directories, time_of
 from wherry.build.files.archives import is_archive, unpack_into
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.modes import mode_change
@@ -61,7 +61,7 @@ class _Copy:
         self._check = check
         self._limits = limits
         self._wanted = wanted(action)
-        self._time = None if action.timestamp == -1 else action.timestamp
+        self._time = time_of(action.timestamp)
         self._looks = Looks(owner, mode_change(action.mode, action.mode_text), self._time)
         self._selection = Selection(self._wanted.include, action.exclude)
         self._directory_mode = 0o755 if action.mode == -1 or action.mode_text else action.mode
@@ -73,7 +73,11 @@ class _Copy:
         if not action.create_destination:
             self._check_parent(destination)
         found = expand(
-            self._source_root, self._wanted.source, wildcards=action.allow_wildcard, follow=action.follow_symlink
+            self._source_root,
+            self._wanted.source,
+            wildcards=action.allow_wildcard,
+            follow=action.follow_symlink,
+            check=self._check,
         )
         if not found and not action.allow_empty_wildcard:
             raise NotFound(f"{self._wanted.source} not found")

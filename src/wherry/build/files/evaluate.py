@@ -74,6 +74,11 @@ class Evaluation:
         self._roots = ExitStack()
         self._mounted: dict[Snapshot, Fd] = {}
         self._made: list[Snapshot] = []
+        self._sources = {action.secondary for action in op.actions}
+        self._users: dict[int, list[int]] = {}  # the actions that need an input or a result
+        for at, action in enumerate(op.actions):
+            for number in (action.input, *_owner_inputs(action)):
+                self._users.setdefault(number, []).append(at)
 
     def run(self) -> tuple[Snapshot, ...]:
         """Carry it out; returns the outputs in their order.
@@ -156,10 +161,7 @@ class Evaluation:
         if self._op.actions[position].output != NO_OUTPUT:
             return True
         number = position + len(self._inputs)
-        users = [at for at, action in enumerate(self._op.actions) if number in (action.input, action.secondary)]
-        users += [at for at, action in enumerate(self._op.actions) if number in _owner_inputs(action)]
-        is_source = any(action.secondary == number for action in self._op.actions)
-        return is_source or any(at != position + 1 for at in users)
+        return number in self._sources or any(at != position + 1 for at in self._users.get(number, ()))
 
     def _commit(self) -> None:
         if self._open is None:

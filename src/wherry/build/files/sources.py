@@ -14,7 +14,7 @@ from wherry.linux.fd import FdLike
 from wherry.linux.trees import Descent
 from wherry.oci.go_patterns import path_pattern
 
-__all__ = ["Wanted", "clean", "expand", "open_source", "wanted"]
+__all__ = ["Wanted", "clean", "encoded", "expand", "open_source", "wanted"]
 
 #: What wildcards may mean at most; the names are in memory.
 _MOST: Final = 1_000_000
@@ -37,7 +37,7 @@ def wanted(copy: Copy) -> Wanted:
         return Wanted(copy.source, copy.include)
     before, pivot, behind = copy.source.partition("/./")
     base, pattern = (before or "/", behind) if pivot else ("/", copy.source)
-    return Wanted(base, (*copy.include, b"/".join(parts(os.fsencode(pattern))).decode(errors="surrogateescape")))
+    return Wanted(base, (*copy.include, os.fsdecode(clean(pattern))))
 
 
 def clean(path: str) -> bytes:
@@ -45,16 +45,30 @@ def clean(path: str) -> bytes:
 
     :raises InvalidInput: it is longer, or has a NUL.
     """
-    encoded = os.fsencode(path)
-    if len(encoded) > MAX_PATH or b"\0" in encoded:
-        raise InvalidInput(f"invalid path {path[:100]!r}")
-    return b"/".join(parts(encoded))
+    return b"/".join(parts(encoded(path)))
 
 
-def expand(root: FdLike, source: str, *, wildcards: bool, follow: bool) -> list[bytes]:
+def encoded(text: str) -> bytes:
+    """A path, or the target of a link, as the kernel takes it.
+
+    :raises InvalidInput: it is longer than that, has a NUL, or is no text.
+    """
+    try:
+        found = os.fsencode(text)
+    except UnicodeEncodeError:
+        found = b"\0"
+    if len(found) > MAX_PATH or b"\0" in found:
+        raise InvalidInput(f"invalid path {text[:100]!r}")
+    return found
+
+
+def expand(
+    root: FdLike, source: str, *, wildcards: bool, follow: bool, check: Callable[[], object] = lambda: None
+) -> list[bytes]:
     """The paths that a source means, sorted; itself, where it has no wildcards, whether it is there or not.
 
     :param follow: whether links in the part without wildcards are followed to the last.
+    :param check: called for each directory: raises where the work is not wanted any more.
     :raises NotFound: the part without wildcards is not there.
     :raises InvalidInput: it is no pattern.
     """
@@ -73,7 +87,7 @@ def expand(root: FdLike, source: str, *, wildcards: bool, follow: bool) -> list[
             return []
         found: list[bytes] = []
         with Descent(base.open_directory()) as way:
-            for path in _below(way, fits, base.path):
+            for path in _below(way, fits, base.path, check):
                 found.append(path)
                 if len(found) > _MOST:
                     raise TooLarge(f"{source} means more than {_MOST} files")
@@ -93,7 +107,9 @@ def _is_pattern(name: bytes) -> bool:
     return False
 
 
-def _below(way: Descent, fits: Sequence[Callable[[str], bool]], path: bytes) -> Iterator[bytes]:
+def _below(
+    way: Descent, fits: Sequence[Callable[[str], bool]], path: bytes, check: Callable[[], object]
+) -> Iterator[bytes]:
     """The paths below the present directory whose names fit, one pattern for each directory further down."""
     pending = [_matching(way, fits[0], path, last=len(fits) == 1)]
     trail = [path]
@@ -109,6 +125,7 @@ def _below(way: Descent, fits: Sequence[Callable[[str], bool]], path: bytes) -> 
         if len(pending) == len(fits):
             yield here
             continue
+        check()
         with suppress(NotADirectoryError, FileNotFoundError):
             way.enter(name)
             pending.append(_matching(way, fits[len(pending)], here, last=len(pending) + 1 == len(fits)))

@@ -294,9 +294,10 @@ class SnapshotStore:
     def reconcile(self) -> None:
         """Make rows and disk agree after a crash. Call at start, after the image store's, before anything else."""
         with disk_errors("look at the builder's directory"):
-            for name in os.listdir(self._drafts):
-                remove_tree(self._drafts / name)
+            left = [self._drafts / name for name in os.listdir(self._drafts)]
             present = set(os.listdir(self._layers.root))
+        if left:  # may take long, and is begun again after another crash
+            threading.Thread(target=_remove_all, args=(left,), name="remove drafts", daemon=True).start()
         ordinary = {one.number for one in self._layers}
         lost = [row.number for row in self._rows.all() if self._is_lost(row, present, ordinary)]
         self.remove(lost)
@@ -324,6 +325,11 @@ class SnapshotStore:
         """End the threads."""
         self._syncing.close()
         self._blobs.close()
+
+
+def _remove_all(paths: Sequence[Path]) -> None:
+    for path in paths:
+        remove_tree(path)
 
 
 def _numbers(snapshot: Snapshot) -> list[int]:

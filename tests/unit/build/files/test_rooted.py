@@ -94,6 +94,8 @@ def test_names_of_a_path() -> None:
     assert clean("../../x") == b"x"
     with pytest.raises(InvalidInput):
         clean("a\0b")
+    with pytest.raises(InvalidInput):
+        clean("\ud800")
 
 
 def test_wildcards_do_not_cross_slashes_nor_follow_links_on_their_way(fd: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -266,6 +267,9 @@ def test_a_killed_builders_drafts_are_removed(tmp_path: Path) -> None:
         draft = here.snapshots.draft()
         fill(draft, {"file": b"1"})
     with world(tmp_path):
+        for thread in threading.enumerate():
+            if thread.name == "remove drafts":
+                thread.join()
         assert not draft.path.exists()
 
 
