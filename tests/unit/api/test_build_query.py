@@ -99,7 +99,7 @@ def test_the_rest_is_about_the_build_itself() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("version", "3", "invalid version 3"),
+        ("version", "4", "invalid version 4"),
         ("t", "UPPER", "must be lowercase"),
         ("t", f"a@sha256:{'0' * 64}", "build tag cannot contain a digest"),
         ("buildargs", "[]", "error reading build args"),

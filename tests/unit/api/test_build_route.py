@@ -16,6 +16,7 @@ from aiohttp import ClientSession, UnixConnector
 
 from support.archives import member, tar
 from support.build_service import FakeBuilds
+from wherry.api.buildkit.proto.control_pb2 import StatusResponse
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
@@ -225,3 +226,28 @@ async def test_the_cache_is_pruned_by_size_age_and_fields(tmp_path: Path) -> Non
         assert served.builds.pruned[1].reserved_space == 9
         for wrong in ({"nothing": ["1"]}, {"id": ["1", "2"]}, {"until": ["x"]}):
             assert (await served.post("/build/prune", filters=json.dumps(wrong)))[0] == 400
+
+
+async def test_buildkits_messages_are_lines_too(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        served.builds.events = [STEP, OUTPUT]
+        status, lines = await served.post("/build", CONTEXT, version="2")
+        traces = [StatusResponse.FromString(base64.b64decode(line["aux"])) for line in lines[:-1]]
+        assert (status, {line["id"] for line in lines[:-1]}) == (200, {"moby.buildkit.trace"})
+        assert [vertex.name for trace in traces for vertex in trace.vertices] == [STEP.name]
+        assert [log.msg for trace in traces for log in trace.logs] == [b"hello\n"]
+        assert lines[-1] == {"id": "moby.image.id", "aux": {"ID": ID}}
+        served.builds.outcome = VertexFailed("no", vertex=RUN, exit_code=3)
+        _, lines = await served.post("/build", CONTEXT, version="2")
+        assert lines[-1] == {"errorDetail": {"code": 3, "message": "no"}, "error": "no"}
+        await served.gone()
+
+
+async def test_a_client_that_goes_ends_its_build_with_buildkits_messages_too(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        served.builds.events = [STEP, asyncio.Event()]
+        async with served.client.post("http://x/build", data=CONTEXT, params={"version": "2"}) as answer:
+            await answer.content.readline()
+            answer.close()
+        await served.gone()
+        assert len(served.builds.cancelled) == 1

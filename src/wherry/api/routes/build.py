@@ -233,7 +233,18 @@ async def _quietly(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json,
         yield {"stream": f"{identifier}\n"}
 
 
-_SHOWN: Final = {1: _classically, 2: _classically, 3: _completely}
+async def _in_traces(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+    """BuildKit's messages, each in a line."""
+    from wherry.api.classic.traces import traces  # noqa: PLC0415 - protobuf is imported at its first use
+
+    async with aclosing(running.events()) as events, aclosing(traces(events)) as messages:
+        async for message in messages:
+            yield message
+    if identifier := running.response.get(_ID, ""):
+        yield {"id": "moby.image.id", "aux": {"ID": identifier}}
+
+
+_SHOWN: Final = {1: _classically, 2: _in_traces, 3: _completely}
 
 
 # --- pruning --------------------------------------------------------------------------------------

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from wherry.build.model.graph import CacheSharing
-from wherry.build.model.progress import LogProgress
 from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.sources import git_url
 from wherry.build.sources.contract import Directories, Fetch, SourceKey, SourceRequest
@@ -162,7 +160,6 @@ class _GitFetch:
                 configuration=await self._credentials(),
                 agent=agent,
                 known_hosts=known_hosts,
-                say=self._say,
             )
         return self._program
 
@@ -195,9 +192,6 @@ class _GitFetch:
                     raise InvalidInput(f"the secret {one} is no value of a header")
                 return value
         return ""
-
-    def _say(self, data: bytes) -> None:
-        self._request.progress(LogProgress(vertex=self._request.vertex, stream=2, data=data, at=time.time_ns()))
 
     # --- fetching ---------------------------------------------------------------------------------
 

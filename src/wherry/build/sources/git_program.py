@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -53,7 +53,6 @@ class GitProgram:
     :param configuration: further settings, such as headers with credentials; they are in no argument.
     :param agent: a socket to an SSH agent; empty: none.
     :param known_hosts: a file of hosts' keys; empty: every host is believed, as in BuildKit.
-    :param say: takes what git says on the way.
     """
 
     def __init__(
@@ -63,13 +62,11 @@ class GitProgram:
         configuration: Sequence[tuple[str, str]] = (),
         agent: str = "",
         known_hosts: str = "",
-        say: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._transports = transports
         self._configuration = [*_CONFIGURATION.items(), *configuration]
         self._agent = agent
         self._known_hosts = known_hosts
-        self._say = say
 
     async def run(
         self, *arguments: str, directory: str = "/", more: Mapping[str, str] | None = None, files: bool | None = None
@@ -148,7 +145,6 @@ class GitProgram:
         assert process.stderr is not None
         found = b""
         while piece := await process.stderr.read(1 << 14):
-            self._say(piece)
             found = (found + piece)[-_COMPLAINT:]
         return found
 
