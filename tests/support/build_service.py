@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from wherry.build.model.progress import Progress
-from wherry.build.model.request import BuildRequest
+from wherry.build.model.request import BuildRequest, FrontResult
 from wherry.build.model.service import BuildRecord, CacheRecord, PruneOptions, RunningBuild
 from wherry.build.model.session import BuildSession, Selection
 from wherry.errors import NotFound
@@ -22,6 +23,8 @@ class FakeBuilds:
 
     :ivar events: what a build says before it ends; an event to be waited for may be among it.
     :ivar outcome: what it ends with.
+    :ivar answer: the frontend's, to whoever begins a build by steps.
+    :ivar secrets: those that a build asks for, and what it got in `secrets_found`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -34,6 +37,9 @@ class FakeBuilds:
         self.cancelled: list[str] = []
         self.contexts: list[dict[str, bytes]] = []
         self.started = asyncio.Event()
+        self.answer: dict[str, bytes] = {}
+        self.secrets: list[str] = []
+        self.secrets_found: dict[str, bytes] = {}
         self._queues: dict[str, asyncio.Queue[Progress | None]] = {}
 
     def attach(self, session: BuildSession) -> None:
@@ -42,8 +48,9 @@ class FakeBuilds:
     async def detach(self, identifier: str) -> None:
         del self.sessions[identifier]
 
-    def begin(self, request: BuildRequest) -> RunningBuild:
-        raise NotImplementedError
+    def begin(self, request: BuildRequest) -> Any:
+        self.requests.append(request)
+        return _Answering(self, request)
 
     async def build(self, request: BuildRequest) -> dict[str, str]:
         self.requests.append(request)
@@ -66,6 +73,9 @@ class FakeBuilds:
         session = self.sessions.get(request.session)
         if session is None:
             return
+        for name in self.secrets:
+            with suppress(NotFound):
+                self.secrets_found[name] = await session.secret(name)
         target = self.root / f"context-{len(self.requests)}"
         os.mkdir(target)
         try:
@@ -105,6 +115,20 @@ class FakeBuilds:
         self.pruned.append(options)
         for record in (CacheRecord(id="one", size=1), CacheRecord(id="two", size=2)):
             yield record
+
+
+class _Answering:
+    """A build that only asks the frontend."""
+
+    def __init__(self, builds: FakeBuilds, request: BuildRequest) -> None:
+        self._builds, self._request = builds, request
+
+    async def solve(self, frontend: str, options: Mapping[str, str]) -> FrontResult:
+        return FrontResult(refs={}, metadata=self._builds.answer)
+
+    async def finish(self, result: FrontResult) -> dict[str, str]:
+        self._builds._queue(self._request.ref).put_nowait(None)
+        return {}
 
 
 def _files(root: Path) -> dict[str, Any]:

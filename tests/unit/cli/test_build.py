@@ -26,7 +26,7 @@ from wherry.build.model.graph import SourceRange
 from wherry.build.model.progress import Cost, LogProgress, Progress, VertexProgress, WarningProgress
 from wherry.cli.build.context import DirectoryContext, is_remote
 from wherry.cli.build.display import LiveDisplay, PlainDisplay, display_of
-from wherry.cli.build.query import query_of
+from wherry.cli.build.query import query_of, secrets_of
 from wherry.cli.commands.image.build import COMMAND
 from wherry.cli.context import Context
 from wherry.cli.exit import Exit
@@ -156,15 +156,40 @@ def test_outputs_say_what_becomes_of_the_image(words: str, outputs: list[Any]) -
 @pytest.mark.parametrize(
     "words",
     [
-        "--secret id=x", "--ssh default", "--check", "--call outline", "--provenance true", "--sbom true", "-o out",
-        "-o type=local,dest=x", "-o type=image -o type=image", "--cache-from type=local,src=x",
-        "--cache-to type=inline", "--build-context a=b", "--layers few",
+        "--ssh default", "--call nothing", "--call check,format=x", "--attest type=x", "-o out", "-o type=local,dest=x",
+        "-o type=image -o type=image", "--cache-from type=local,src=x", "--cache-to type=local,dest=x",
+        "--build-context a=b", "--layers few",
     ],
 )  # fmt: skip
 def test_what_is_not_served_is_refused(words: str) -> None:
     with pytest.raises(Exit):
         query(*words.split())
     assert query("--provenance", "false") == {"version": "3"}
+
+
+def test_what_the_classic_builder_has_no_names_for_is_in_a_list_of_its_own() -> None:
+    words = "--check --no-cache-filter a --no-cache-filter b --provenance mode=max --sbom true --allow network.host"
+    found = query(*words.split(), "--build-context", "Base=docker-image://x", "--cache-to", "type=inline")
+    assert json.loads(str(found["frontend"])) == {
+        "requestid": "frontend.lint",
+        "no-cache": "a,b",
+        "context:base": "docker-image://x",
+        "attest:provenance": "mode=max",
+        "attest:sbom": "",
+    }
+    assert (found["allow"], found["cacheto"]) == ('["network.host"]', '[{"Type":"inline","Attrs":{}}]')
+    assert query("--attest", "type=provenance,mode=min")["frontend"] == '{"attest:provenance":"mode=min"}'
+
+
+def test_secrets_are_files_or_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"1\n")
+    monkeypatch.setenv("VARIABLE", "2")
+    words = [f"id=a,src={tmp_path}/file", "id=b,env=VARIABLE", "id=VARIABLE"]
+    options, _ = parse(COMMAND.flags, [f"--secret={word}" for word in words])
+    assert secrets_of(options) == {"a": b"1\n", "b": b"2", "VARIABLE": b"2"}
+    for word in ("src=x", "id=x,src=/nonexistent", "id=x,env=NONE_OF_THIS"):
+        with pytest.raises(Exit, match="invalid --secret"):
+            secrets_of(parse(COMMAND.flags, [f"--secret={word}"])[0])
 
 
 # --- displays -------------------------------------------------------------------------------------
@@ -333,6 +358,30 @@ def test_a_failed_build_shows_where_and_why(
     assert "Dockerfile:2\n" in written
     assert "   2 | >>> RUN x\n" in written
     assert written.endswith("ERROR: failed to build: process did not complete\n")
+
+
+def test_a_check_prints_what_the_frontend_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "context", "Dockerfile")
+    with builder(tmp_path, monkeypatch) as builds:
+        builds.answer = {"result.txt": b"It is \x1b wrong\n", "result.statuscode": b"1", "result.json": b"{}"}
+        assert wherry("image.build", "--check", "-q", str(tmp_path / "context")) == 1
+        assert wherry("image.build", "--call", "check,format=json", "-q", str(tmp_path / "context")) == 1
+        builds.answer = {"result.txt": b"", "result.statuscode": b"0"}
+        assert wherry("image.build", "--check", "-q", str(tmp_path / "context")) == 0
+        assert [request.exports for request in builds.requests] == [(), (), ()]
+    assert capsys.readouterr().out == "It is \\x1b wrong\n{}\nCheck complete, no warnings found.\n"
+
+
+def test_secrets_come_to_the_session_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "context", "Dockerfile", "outside")
+    monkeypatch.setenv("TOKEN_HERE", "hidden")
+    with builder(tmp_path, monkeypatch) as builds:
+        builds.secrets = ["s", "none"]
+        assert wherry("image.build", "-q", "--secret", "id=s,env=TOKEN_HERE", str(tmp_path / "context")) == 0
+        assert builds.secrets_found == {"s": b"hidden"}
+        assert "hidden" not in repr(builds.requests)
 
 
 def test_unused_cache_is_removed(

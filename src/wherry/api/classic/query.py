@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ _UPLOAD_OF: Final = "upload-request:"  # what the ID of that other request begin
 _HOST_GATEWAY: Final = "host-gateway"
 _ISOLATIONS: Final = ("", "default")
 _NO_LIMIT: Final = -1
+_OWN: Final = 3  #: the version of the answer that wherry's client asks for
 
 
 class BuildQuery(Struct, frozen=True, kw_only=True):
@@ -67,6 +69,10 @@ class _Output(Struct):
     Attrs: dict[str, str] = {}
 
 
+_OWN_OPTION: Final = re.compile(r"requestid|no-cache|attest:(?:provenance|sbom)|context:[^\0]+")
+_HERE: Final = ("local:", "input:")  #: contexts that come by a session
+
+
 def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: "") -> BuildQuery:
     """Read a query.
 
@@ -93,6 +99,9 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
     options = {name: value for name, value in options.items() if value}
     if query.flag(given, "nocache"):
         options["no-cache"] = ""  # of no stage in particular: of all
+    own = version == _OWN
+    if own:
+        options |= _own_options(given.get("frontend", ""))
     options |= {f"build-arg:{name}": value for name, value in _arguments(given.get("buildargs", "")).items()}
     options |= {f"label:{name}": value for name, value in _labels(given.get("labels", "")).items()}
     return BuildQuery(
@@ -104,9 +113,16 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         quiet=query.flag(given, "q"),
         tags=tags,
         options=options,
-        exports=_exports(given.get("outputs", ""), tags, squash=query.flag(given, "squash")),
-        cache=CacheOptions(imports=_cache_sources(given.get("cachefrom", ""))),
-        entitlements=frozenset({"network.host"} if network == "host" else ()),
+        exports=()
+        if "requestid" in options
+        else _exports(given.get("outputs", ""), tags, squash=query.flag(given, "squash")),
+        cache=CacheOptions(
+            imports=_cache_sources(given.get("cachefrom", "")),
+            exports=_cache_targets(given.get("cacheto", "")) if own else (),
+        ),
+        entitlements=frozenset(
+            [*(["network.host"] if network == "host" else []), *(_allowed(given.get("allow", "")) if own else [])]
+        ),
         limits=_limits(given),
     )
 
@@ -190,6 +206,24 @@ def _labels(text: str) -> dict[str, str]:
 def _cache_sources(text: str) -> tuple[CacheTarget, ...]:
     found = _json(text, list[str], "error reading cache sources") or []
     return tuple(CacheTarget("registry", {"ref": name}) for name in found if name)
+
+
+def _cache_targets(text: str) -> tuple[CacheTarget, ...]:
+    found = _json(text, list[_Output], "error reading cache targets") or []
+    return tuple(CacheTarget(one.Type, one.Attrs) for one in found)
+
+
+def _allowed(text: str) -> list[str]:
+    return _json(text, list[str], "error reading entitlements") or []
+
+
+def _own_options(text: str) -> dict[str, str]:
+    """Options of the frontend that only wherry's client has."""
+    found: dict[str, str] = _json(text, dict[str, str], "error reading frontend options") or {}
+    for name, value in found.items():
+        if not _OWN_OPTION.fullmatch(name) or (name.startswith("context:") and value.startswith(_HERE)):
+            raise InvalidInput(f"invalid frontend option {name[:80]!r}")
+    return found
 
 
 def _exports(text: str, tags: tuple[str, ...], *, squash: bool) -> tuple[Export, ...]:

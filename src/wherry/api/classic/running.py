@@ -24,16 +24,18 @@ class Running:
     """One build, which ends when nobody listens any more.
 
     :ivar response: the exporters' answer, once it is over.
+    :ivar answer: the frontend's answer to a subrequest: ``result.txt``.
     """
 
     def __init__(self, builds: BuildService, request: BuildRequest) -> None:
         self.response: dict[str, str] = {}
+        self.answer: dict[str, str] = {}
         self._builds = builds
         self._request = request
 
     async def events(self) -> AsyncGenerator[Progress, None]:
         """Build, and yield what happens; raises the build's error at the end. To be closed."""
-        build = asyncio.ensure_future(self._builds.build(self._request))
+        build = asyncio.ensure_future(self._build())
         progress = self._builds.progress(self._request.ref)
         try:
             while (event := await _next(progress, build)) is not None:
@@ -45,6 +47,19 @@ class Running:
                 await asyncio.wait({build})
             with suppress(AttributeError):
                 await progress.aclose()  # type: ignore[attr-defined]
+
+    async def _build(self) -> dict[str, str]:
+        request = self._request
+        if not request.options.get("requestid"):
+            return await self._builds.build(request)
+        build = self._builds.begin(request)
+        try:
+            result = await build.solve(request.frontend, request.options)
+            self.answer = {name: value.decode(errors="replace") for name, value in result.metadata.items()}
+            return await build.finish(result)
+        except BaseException:
+            await self._builds.cancel(request.ref)
+            raise
 
 
 async def _next(progress: AsyncIterator[Progress], build: asyncio.Future[Any]) -> Progress | None:

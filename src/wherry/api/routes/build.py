@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from wherry.api.classic import registry_config
+from wherry.api.classic import build_secrets, registry_config
 from wherry.api.classic.context import unpacked
 from wherry.api.classic.events import BuildEvents
 from wherry.api.classic.query import CLIENT_SESSION, UPLOAD_REQUEST, BuildQuery, parse
@@ -126,6 +126,7 @@ class BuildRoutes:
             mine = ArchiveSession(
                 context.root if body is not None else None,
                 partial(registry_config.credentials_for, known),
+                build_secrets.parse(request.http.headers.get(build_secrets.HEADER, "")),
             )
             self._builds.attach(mine)
             stack.push_async_callback(lambda: self._builds.detach(mine.id))
@@ -208,7 +209,7 @@ async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[Js
     async with aclosing(running.events()) as events:
         async for event in events:
             yield translated.take(event)
-    yield {"id": "wherry.build", "aux": {"type": "result", "response": running.response}}
+    yield {"id": "wherry.build", "aux": {"type": "result", "response": running.response, "answer": running.answer}}
     if identifier := running.response.get(_ID, ""):
         yield {"aux": {"ID": identifier}}
 

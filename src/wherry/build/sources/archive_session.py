@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,6 +101,7 @@ class ArchiveSession(NoSession):
 
     :param root: the directory; None where the context is elsewhere.
     :param credentials: gives those for a registry.
+    :param secret_values: secrets by their IDs.
     """
 
     shared_key = "archive"  # whatever was sent before is replaced as a whole
@@ -109,10 +110,18 @@ class ArchiveSession(NoSession):
         self,
         root: Path | None,
         credentials: Callable[[str], Credentials | None] = lambda host: None,
+        secret_values: Mapping[str, bytes] | None = None,
     ) -> None:
         self.id = secrets.token_hex(16)
         self._root = root
         self._credentials = credentials
+        self._secrets = dict(secret_values or {})
+
+    async def secret(self, identifier: str) -> bytes:
+        """One that came with the request."""
+        if identifier in self._secrets:
+            return self._secrets[identifier]
+        return await super().secret(identifier)
 
     async def sync(
         self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""

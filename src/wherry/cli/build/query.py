@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 
     from wherry.cli.flags.parser import Options
 
-__all__ = ["query_of"]
+__all__ = ["call_of", "query_of", "secrets_of"]
 
-#: Flags of buildx whose work needs a session between the daemon and the client, which `wherry build` has not yet.
-_NOT_YET = ("allow", "attest", "build-context", "cache-to", "call", "check", "no-cache-filter", "sbom", "secret", "ssh")
+#: Flags of buildx whose work needs a session between the daemon and the client, which `wherry build` has not.
+_NOT_YET = ("ssh",)
+_CALLS = {
+    "check": "frontend.lint",
+    "lint": "frontend.lint",
+    "outline": "frontend.outline",
+    "targets": "frontend.targets",
+}
+_ELSEWHERE = ("docker-image://", "https://", "http://", "git://", "git@", "ssh://")
+_MOST_SECRETS = 500 << 10
 _IMAGES = ("image", "docker", "moby", "registry")
 
 
@@ -43,6 +51,9 @@ def query_of(options: Options, context: str, dockerfile: str) -> dict[str, objec
         "networkmode": options["network"] if options["network"] != "default" else None,
         "extrahosts": list(options["add-host"]),
         "cachefrom": _json([_cache_source(text) for text in options["cache-from"]]),
+        "cacheto": _json([_cache_target(text) for text in options["cache-to"]]),
+        "allow": _json(list(options["allow"])),
+        "frontend": encode(own).decode() if (own := _own_options(options)) else None,
         "outputs": _json(_outputs(options)),
         "ulimits": _json(list(options["ulimit"])),
         "shmsize": options["shm-size"] or None,
@@ -61,8 +72,84 @@ def _refuse(options: Options) -> None:
     for name in _NOT_YET:
         if name in options.given and options[name]:
             raise Exit(1, f"--{name} is not supported by wherry build yet: use docker buildx build")
-    if options["provenance"] not in ("", "false"):
-        raise Exit(1, "--provenance is not supported by wherry build yet: use docker buildx build")
+
+
+def call_of(options: Options) -> tuple[str, str]:
+    """What is asked for instead of a build, and the form of the answer; empty: a build.
+
+    :raises wherry.cli.exit.Exit: it is not known.
+    """
+    name, _, form = options["call"].partition(",")
+    form = form.removeprefix("format=") or "text"
+    if options["check"]:
+        name = "check"
+    if name in ("", "build"):
+        return "", ""
+    if name not in _CALLS or form not in ("text", "json"):
+        raise Exit(1, f"invalid --call {options['call']}: it is check, outline or targets, with format=text or json")
+    return _CALLS[name], form
+
+
+def _own_options(options: Options) -> dict[str, str]:
+    """Options of the frontend that the classic builder's query has no names for."""
+    found: dict[str, str] = {}
+    if request := call_of(options)[0]:
+        found["requestid"] = request
+    if options["no-cache-filter"]:
+        found["no-cache"] = ",".join(options["no-cache-filter"])
+    for text in options["build-context"]:
+        name, equals, value = text.partition("=")
+        if not equals or not value.startswith(_ELSEWHERE):
+            raise Exit(1, f"--build-context {text} is not supported by wherry build yet: only images and addresses are")
+        found[f"context:{name.lower()}"] = value
+    for text in options["attest"]:
+        fields = _fields(text)
+        kind = fields.pop("type", "") or fields.pop("", "")
+        if kind not in ("provenance", "sbom"):
+            raise Exit(1, f"invalid --attest {text}: the type is provenance or sbom")
+        found[f"attest:{kind}"] = ",".join(f"{key}={value}" for key, value in fields.items())
+    for kind in ("provenance", "sbom"):
+        found |= _attestation(kind, options[kind])
+    return found
+
+
+def _attestation(kind: str, value: str) -> dict[str, str]:
+    """``--provenance=true``, ``false``, or its attributes."""
+    if value in ("", "false", "0"):
+        return {}
+    return {f"attest:{kind}": "" if value in ("true", "1") else value}
+
+
+def secrets_of(options: Options) -> dict[str, bytes]:
+    """The secrets of a build by their IDs.
+
+    :raises wherry.cli.exit.Exit: one is not there.
+    """
+    found: dict[str, bytes] = {}
+    for text in options["secret"]:
+        fields = _fields(text)
+        name = fields.get("id", "")
+        if not name:
+            raise Exit(1, f"invalid --secret {text}: an id is missing")
+        found[name] = _secret(name, fields)
+    if sum(map(len, found.values())) > _MOST_SECRETS:
+        raise Exit(1, f"secrets of more than {_MOST_SECRETS >> 10} KiB are not supported by wherry build")
+    return found
+
+
+def _secret(name: str, fields: dict[str, str]) -> bytes:
+    path, variable = fields.get("src") or fields.get("source") or "", fields.get("env", "")
+    if not path and not variable:
+        path, variable = ("", name) if name in os.environ and fields.get("type") != "file" else (name, "")
+    if variable:
+        if variable not in os.environ:
+            raise Exit(1, f"invalid --secret {name}: there is no environment variable {variable}")
+        return os.environb[os.fsencode(variable)]
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MOST_SECRETS + 1)
+    except OSError as error:
+        raise Exit(1, f"invalid --secret {name}: open {path}: {os.strerror(error.errno or 0).lower()}") from error
 
 
 def _json(value: list[Any]) -> str | None:
@@ -88,6 +175,16 @@ def _cache_source(text: str) -> str:
     if fields.get("type") != "registry" or not fields.get("ref"):
         raise Exit(1, f"--cache-from {text} is not supported by wherry build yet: only images and type=registry are")
     return fields["ref"]
+
+
+def _cache_target(text: str) -> dict[str, Any]:
+    fields = _fields(text)
+    if "" in fields:
+        fields = {"type": "registry", "ref": fields[""]}
+    kind = fields.pop("type", "registry")
+    if kind not in ("registry", "inline"):
+        raise Exit(1, f"--cache-to {text} is not supported by wherry build yet: only type=registry and inline are")
+    return {"Type": kind, "Attrs": fields}
 
 
 def _outputs(options: Options) -> list[dict[str, Any]]:

@@ -83,6 +83,7 @@ class Steps:
 
     :ivar warnings: of the Dockerfile, with their excerpts.
     :ivar response: what the exporters say.
+    :ivar answer: what the frontend says to what was asked instead of a build: ``result.txt``.
     :ivar image: the image's ID; empty: none yet.
     """
 
@@ -90,6 +91,7 @@ class Steps:
         self.all: dict[str, Step] = {}
         self.warnings: list[dict[str, Any]] = []
         self.response: dict[str, str] = {}
+        self.answer: dict[str, str] = {}
         self.image = ""
 
     def take(self, aux: dict[str, Any]) -> tuple[Step | None, list[str]]:
@@ -100,7 +102,7 @@ class Steps:
         if kind == "warning":
             self.warnings.append(aux)
         elif kind == "result":
-            self.response = dict(aux.get("response") or {})
+            self.response, self.answer = dict(aux.get("response") or {}), dict(aux.get("answer") or {})
         elif kind in ("vertex", "log", "transfer"):
             return self._take_of_step(kind, aux)
         return None, []

@@ -6,13 +6,14 @@ import sys
 
 from wherry.cli.build.context import DirectoryContext, is_remote
 from wherry.cli.build.display import display_of, write_explanations, write_failure
-from wherry.cli.build.query import query_of
-from wherry.cli.console import write_raw
+from wherry.cli.build.query import call_of, query_of, secrets_of
+from wherry.cli.console import write_page, write_raw
 from wherry.cli.exit import Exit
 from wherry.cli.flags.kinds import BYTES, BYTES_OR_MINUS_ONE, ULIMIT
 from wherry.cli.flags.parser import BOOL, INT, LIST, STRING, Command, Flag
 from wherry.cli.output.archives import read_chunks
 from wherry.cli.registry.credentials import all_header
+from wherry.legible import line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from wherry.cli.flags.parser import Options
 
 __all__ = ["COMMAND", "run"]
+
+_NOTHING_FOUND = "Check complete, no warnings found."
 
 COMMAND = Command(
     "[OPTIONS] PATH | URL | -",
@@ -85,13 +88,14 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Build, and show how it goes."""
     remote, dockerfile, body = _context(arguments[0], options["file"])
     query = query_of(options, remote, dockerfile)
+    headers = {**all_header(), **_secrets_header(secrets_of(options))}
     try:
         display = display_of(options["progress"], quiet=options["quiet"])
     except ValueError as error:
         raise Exit(1, str(error)) from error
     failure: dict[str, Any] | None = None
     with display:
-        for message in context.client.builds.build(query, body, headers=all_header()):
+        for message in context.client.builds.build(query, body, headers=headers):
             if message.get("error") or message.get("errorDetail"):
                 failure = message  # the last one
             else:
@@ -103,8 +107,36 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         message_text = str(failure.get("error") or detail.get("message", "unknown error"))
         write_failure(display.steps, message_text, str(detail.get("excerpt", "")))
         return 1
+    if form := call_of(options)[1]:
+        return _write_answer(display.steps.answer, form)
     _write_result(display, options)
     return 0
+
+
+def _secrets_header(secrets: dict[str, bytes]) -> dict[str, str]:
+    """The secrets, as only the daemon gets them."""
+    if not secrets:
+        return {}
+    from wherry.client.codec import encode
+
+    values = {name: _base64(value) for name, value in secrets.items()}
+    return {"X-Build-Secrets": _base64(encode(values))}
+
+
+def _base64(value: bytes) -> str:
+    import binascii
+
+    return binascii.b2a_base64(value, newline=False).decode()
+
+
+def _write_answer(answer: dict[str, str], form: str) -> int:
+    """Print what the frontend answers; a check that found something ends with 1."""
+    if form == "json":
+        write_raw(f"{answer.get('result.json', '')}\n")
+    else:
+        text = answer.get("result.txt", "").rstrip("\n")
+        write_page("".join(f"{line(one)}\n" for one in text.split("\n")) if text else f"{_NOTHING_FOUND}\n")
+    return int(answer.get("result.statuscode", "0") == "1")
 
 
 def _context(given: str, dockerfile: str) -> tuple[str, str, Iterator[bytes] | None]:
