@@ -76,6 +76,7 @@ class _File:
     stat: Stat
     fd: int = -1
     size: int = 0
+    ends_with_hole: bool = False
 
 
 @dataclass(slots=True)
@@ -326,8 +327,10 @@ class TreeReceiver:
         if file.size > file.stat.size + EXCESS:
             raise TooLarge(f"{os.fsdecode(file.name)!r} is larger than the client said")
         if data == _ZEROS[: len(data)]:
-            os.lseek(file.fd, len(data), os.SEEK_CUR)  # a hole
+            os.lseek(file.fd, len(data), os.SEEK_CUR)
+            file.ends_with_hole = True
         else:
+            file.ends_with_hole = False
             written = os.write(file.fd, data)
             while written < len(data):
                 written += os.write(file.fd, data[written:])
@@ -344,10 +347,11 @@ class TreeReceiver:
         del self._wanted[number]
         self._open -= 1
         try:
-            if file.size and os.lseek(fd, 0, os.SEEK_CUR) == file.size:
-                os.truncate(fd, file.size)  # where it ends with a hole
-            for name, value in file.stat.xattrs.items():
-                _set_attribute(fd, name, value)
+            if file.ends_with_hole:
+                os.truncate(fd, file.size)
+            if file.stat.xattrs:
+                for name, value in file.stat.xattrs.items():
+                    _set_attribute(fd, name, value)
             os.fchmod(fd, from_go(file.stat.mode))
             os.utime(fd, ns=(file.stat.modTime, file.stat.modTime))
         finally:

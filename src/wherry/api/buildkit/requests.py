@@ -29,7 +29,8 @@ def build_request(request: control_pb2.SolveRequest) -> BuildRequest:
     :raises InvalidInput: it makes no sense.
     :raises Unsupported: it asks for what there is not.
     """
-    if request.SourcePolicy.rules or request.SourcePolicySession:
+    # A session for policies is passed over: it comes unasked, and who insists on it looks at the capabilities first.
+    if request.SourcePolicy.rules:
         raise Unsupported("source policies are not supported")
     if not request.Ref:
         raise InvalidInput("the build has no ID")

@@ -26,11 +26,13 @@ from wherry.api.buildkit.proto.session_pb2 import (
 from wherry.api.buildkit.receive_tree import TreeReceiver
 from wherry.api.buildkit.send_tree import TreeSender
 from wherry.api.buildkit.threads import in_thread
+from wherry.build.files.selection import TOP
+from wherry.build.files.selection import Selection as Patterns
 from wherry.build.model.session import Credentials, Selection
 from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable, WherryError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from wherry.api.buildkit.http2 import Header
@@ -245,4 +247,19 @@ def _selected(name: str, selection: Selection) -> tuple[list[Header], Callable[[
         metadata |= {"include-patterns": list(selection.include), "followpaths": list(selection.follow)}
     if count + len(selection.exclude) <= MOST_VALUES:
         return headers_of(metadata | {"exclude-patterns": list(selection.exclude)}), None
-    return headers_of(metadata), None
+    return headers_of(metadata), _Excluding(selection.exclude).wants
+
+
+class _Excluding:
+    """Leaves out what .dockerignore's patterns say; asked for each entry in order, directories before what is in them."""
+
+    def __init__(self, exclude: Sequence[str]) -> None:
+        self._patterns = Patterns(exclude=exclude)
+        self._states = {b"": TOP}
+
+    def wants(self, path: bytes, is_directory: bool) -> bool:
+        """Whether something is taken, or of a directory something in it may be."""
+        verdict = self._patterns.judge(path, self._states[path.rpartition(b"/")[0]])
+        if is_directory and verdict.entered:
+            self._states[path] = verdict.below
+        return verdict.taken or (is_directory and verdict.entered)

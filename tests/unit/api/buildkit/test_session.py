@@ -250,6 +250,18 @@ def test_too_many_patterns_are_no_headers() -> None:
     assert len(many) == 1
 
 
+async def test_what_too_many_patterns_leave_out_is_not_asked_for(tmp_path: Path, context: Path) -> None:
+    offer = SessionOffer()
+    offer.directories["context"] = context
+    there = tmp_path / "there"
+    there.mkdir()
+    exclude = ("a-b", "a", "!a/empty", *(f"no{number}" for number in range(MOST_VALUES)))
+    async with session_of(FakeBuilds(), offer) as session:
+        await session.sync("context", there, Selection(exclude=exclude), lambda _: None)
+    assert sorted(tree_of(there)) == ["a", "a/empty", "link", "ü"]
+    assert len(offer.requested) == 2
+
+
 def test_values_that_would_be_changed_on_their_way_are_escaped() -> None:
     assert headers_of({"A": ["x"]}) == [(b"a", b"x")]
     assert headers_of({"a": ["x", "\n"]}) == [(b"a", b"x"), (b"a", b"%0A"), (b"a-encoded", b"1")]
