@@ -90,6 +90,7 @@ class FakeBuilds:
         self.detached: list[str] = []
         self.builds: dict[str, FakeBuild] = {}
         self.whole: list[BuildRequest] = []
+        self.begun = asyncio.Event()
         self.ended = asyncio.Event()
         self.result: FrontResult | Exception = FrontResult(refs={})
         self.response: dict[str, str] = {}
@@ -115,6 +116,7 @@ class FakeBuilds:
         if request.ref in self.builds:
             raise Conflict(f"job {request.ref} already exists")
         self.builds[request.ref] = build = FakeBuild(request, self)
+        self.begun.set()
         return build
 
     async def build(self, request: BuildRequest) -> dict[str, str]:

@@ -251,7 +251,7 @@ def _selected(name: str, selection: Selection) -> tuple[list[Header], Callable[[
 
 
 class _Excluding:
-    """Leaves out what .dockerignore's patterns say; asked for each entry in order, directories before what is in them."""
+    """Leaves out what .dockerignore's patterns say; is asked for directories before what is in them."""
 
     def __init__(self, exclude: Sequence[str]) -> None:
         self._patterns = Patterns(exclude=exclude)

@@ -34,12 +34,17 @@ class Sessions:
     async def serve(self, http: Http2, headers: Mapping[str, Sequence[str]]) -> None:
         """Let builds use a session until its connection ends; then nothing of these builds is left.
 
+        A second one with the same ID is ended at once.
+
         :param headers: what the client says of it; names in lower case.
         :raises InvalidInput: it has no ID.
         """
         identifier = _first(headers, "uuid")
         if not identifier:
             raise InvalidInput("no session ID in the request")
+        if identifier in self._open:
+            http.close()  # whoever has guessed it shall not get what builds ask the other one for
+            return
         session = ClientSession(
             http,
             identifier,
@@ -55,9 +60,8 @@ class Sessions:
             await asyncio.shield(http.closed)
         finally:
             http.close()
-            if self._open.get(identifier) is session:
-                del self._open[identifier]
-                await _shielded(self._service.detach(identifier))
+            del self._open[identifier]
+            await _shielded(self._service.detach(identifier))
 
     async def tunnel(self, call: Call[BytesMessage, BytesMessage]) -> None:
         """Control/Session: a connection inside of a call."""
