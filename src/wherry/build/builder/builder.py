@@ -189,6 +189,13 @@ class Builder:
         if not self._is_closed and (self._collecting is None or self._collecting.done()):
             self._collecting = asyncio.get_running_loop().create_task(self._collect(), name="wherry-build-gc")
 
+    async def collected(self) -> None:
+        """Wait until the builds that are over are remembered, and the cache is within its limits."""
+        while storing := [task for _, task in self._storing.values() if not task.done()]:
+            await asyncio.wait(storing)
+        if self._collecting is not None:
+            await asyncio.wait([self._collecting])
+
     async def _collect(self) -> None:
         """Builds that end one soon after the other are followed by one collection."""
         await asyncio.sleep(self._settings.collect_after)

@@ -171,22 +171,38 @@ def _limits(gc: Mapping[str, Any]) -> CacheLimits:
 def _rule(rule: Mapping[str, Any]) -> Rule:
     names = {"all", "filter", "keepStorage", "reservedSpace", "maxUsedSpace", "minFreeSpace", "keepDuration"}
     _known(rule, "builder.gc.policy", names)
+    filters, unused = _without_duration(rule.get("filter") or [])
     return Rule(
         all=bool(rule.get("all", False)),
-        filters=_filters(rule.get("filter") or []),
-        keep_duration=_duration(rule.get("keepDuration", 0)),
+        filters=_filters(filters),
+        keep_duration=_duration(unused or rule.get("keepDuration", 0)),
         reserved=_space(rule, "reservedSpace", "keepStorage"),
         max_used=_space(rule, "maxUsedSpace"),
         min_free=_space(rule, "minFreeSpace"),
     )
 
 
-def _filters(given: object) -> tuple[str, ...]:
-    """Docker has a list of ``name=value``, all of which have to fit; or an object, ``{"name": {"value": true}}``."""
+def _without_duration(given: object) -> tuple[list[str], str]:
+    """Docker has a duration among the filters: ``unused-for=48h``. Returns the others, and it.
+
+    A filter is a text, ``name=value``; or all of them are one object, ``{"name": {"value": true}}``.
+    """
     if isinstance(given, dict):
         given = [f"{name}={value}" for name, values in given.items() for value in values]
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise InvalidInput('"filter" of a policy has to be a list of texts')
+    others, duration = [], ""
+    for one in given:
+        name, _, value = one.partition("=")
+        if name in ("unused-for", "until"):
+            duration = value
+        else:
+            others.append(one)
+    return others, duration
+
+
+def _filters(given: Sequence[str]) -> tuple[str, ...]:
+    """All of them have to fit."""
     conditions = []
     for one in given:
         name, sign, value = one.partition("=")
