@@ -365,6 +365,7 @@ class Workshop:
     settings: BuilderSettings = field(default_factory=lambda: BuilderSettings(collect_after=0))
     disk: Disk = field(default_factory=lambda: Disk(10**12, 9 * 10**11))
     builds: int = 0
+    session: Any = None
     export: Export = field(default_factory=lambda: Export("moby"))
 
     def make(self) -> None:
