@@ -139,10 +139,13 @@ class Conversion:
         image = stage.image or Image.empty(self._scope.target)
         if self._options.labels:
             image.config.setdefault("Labels", {}).update(self._options.labels)
-        if self._explicit or image.platform is None:
-            image.set_platform(self._scope.target if self._explicit else stage.platform or self._scope.target)
+        image.set_platform(self._platform_of_image(image))
         stage.paths.add("/")
         return Ref(edge=Workshop().edge(stage.root), config=image.encoded(), base_config=stage.base_config)
+
+    def _platform_of_image(self, image: Image) -> Platform:
+        """The one that was asked for, or else that of the base."""
+        return self._scope.target if self._explicit else image.platform or self.target.platform or self._scope.target
 
     # --- stages ---------------------------------------------------------------------------------
 

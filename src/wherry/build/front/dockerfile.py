@@ -28,7 +28,7 @@ from wherry.oci.platform import Platform
 
 __all__ = ["solve"]
 
-_BUILT_IN = frozenset(("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0"))
+_BUILT_IN = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 _EPOCH = "source.date.epoch"
 
 
@@ -182,7 +182,7 @@ def _refuse_other(command: str) -> None:
         name = Reference.parse(words[0]).familiar_name
     except InvalidInput as exc:
         raise InvalidInput(f"invalid frontend {words[0]}: {exc}") from exc
-    if name not in _BUILT_IN:
+    if not any(f"/{name}".endswith(f"/{one}") for one in _BUILT_IN):  # also out of somebody's mirror
         raise InvalidInput(
             f"the frontend {words[0]} cannot be used", hint="docker/dockerfile is built in, and the only one there is"
         )

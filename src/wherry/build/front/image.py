@@ -164,13 +164,14 @@ class Image:
         self._env[name] = f"{name}={value}"
 
     def set_platform(self, platform: Platform) -> None:
-        """Say for which platform it is."""
-        same = (self._document.get("os"), self._document.get("architecture")) == (platform.os, platform.architecture)
-        self._document["os"], self._document["architecture"] = platform.os, platform.architecture
-        if platform.variant:
-            self._document["variant"] = platform.variant
-        elif not same:
-            self._document.pop("variant", None)
+        """Say for which platform it is; a variant that the image has is kept, where none is asked for."""
+        named = (platform.os, platform.architecture)
+        same = (self._document.get("os"), self._document.get("architecture")) == named
+        variant = platform.variant or (str(self._document.get("variant", "")) if same else "")
+        self._document["os"], self._document["architecture"] = named
+        self._document["variant"] = Platform(*named, variant).normalised().variant
+        if not self._document["variant"]:
+            del self._document["variant"]
         if not same:
             self._document.pop("os.version", None)
 

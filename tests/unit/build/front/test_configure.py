@@ -10,6 +10,7 @@ from support.fake_gateway import FakeGateway, config, history, image_config, sol
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import Chown, FileAction, FileOp, MakeDirectory, Owner
 from wherry.errors import InvalidInput
+from wherry.oci.platform import Platform
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -211,3 +212,22 @@ async def test_the_image_is_for_the_platform_that_was_asked_for() -> None:
     assert list(result.refs) == [""]
     several = await solved("FROM busybox", {"platform": "linux/arm/v7", "multi-platform": "true"})
     assert list(several.refs) == ["linux/arm/v7"]
+
+
+@pytest.mark.parametrize(
+    ("base", "asked", "platform"),
+    [
+        (Platform("linux", "arm64", "v8"), "", ("arm64", None)),
+        (Platform("linux", "arm64", "v8"), "linux/arm64", ("arm64", None)),
+        (Platform("linux", "arm", "v6"), "", ("arm", "v6")),
+        (Platform("linux", "arm", "v6"), "linux/arm", ("arm", "v6")),
+        (Platform("linux", "arm", "v6"), "linux/arm/v7", ("arm", "v7")),
+        (Platform("linux", "arm", "v6"), "linux/riscv64", ("riscv64", None)),
+    ],
+)
+async def test_a_variant_that_says_something_is_kept(
+    base: Platform, asked: str, platform: tuple[str, str | None]
+) -> None:
+    gateway = FakeGateway("FROM busybox", images={"docker.io/library/busybox:latest": image_config(base)})
+    found = config(await solved("", {"platform": asked}, gateway=gateway))
+    assert (found["architecture"], found.get("variant")) == platform

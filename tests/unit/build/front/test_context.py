@@ -168,6 +168,7 @@ async def test_the_context_may_be_the_result_of_another_build() -> None:
         "# syntax=docker/dockerfile:1\nFROM scratch",
         "# syntax = docker.io/docker/dockerfile:1.7-labs\nFROM scratch",
         "#syntax=docker/dockerfile-upstream:master\nFROM scratch",
+        "#syntax=example.com/mirror/docker/dockerfile:1\nFROM scratch",
         f"# syntax=docker/dockerfile@sha256:{'0' * 64}\nFROM scratch",
     ],
 )
@@ -177,6 +178,8 @@ async def test_the_frontend_that_everybody_asks_for_is_built_in(text: str) -> No
 
 
 async def test_another_frontend_is_an_error_that_says_so() -> None:
+    with pytest.raises(InvalidInput, match="cannot be used"):
+        await solved("# syntax=example/notdocker/dockerfile\nFROM scratch")
     with pytest.raises(InvalidInput, match="the frontend example/other:1 cannot be used") as caught:
         await solved("# syntax=example/other:1\nFROM scratch")
     assert caught.value.ranges[0].start_line == 1  # type: ignore[attr-defined]
