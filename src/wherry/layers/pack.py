@@ -11,7 +11,7 @@ from wherry.layers import whiteouts
 from wherry.layers.overlay_view import MergedEntry
 from wherry.layers.tar import writer
 from wherry.layers.tar.entry import Entry, Kind, shown
-from wherry.layers.tree_digest import crc32
+from wherry.layers.tree_digest import TreeDigest, content_line, crc32
 
 __all__ = ["Packer"]
 
@@ -27,7 +27,7 @@ class Packer:
 
     :param write: takes the archive's bytes, piece by piece.
     :param longest: how many bytes a name may have.
-    :param sums: takes the CRC-32 of the files that are packed, by their inode numbers; for `tree_digest`.
+    :param seal: takes what is packed, for the digest of the tree.
     :param modified: nanoseconds since the epoch, for all entries; None: as the files have it.
     """
 
@@ -35,15 +35,16 @@ class Packer:
         self,
         write: Callable[[bytes], object],
         longest: int = _MAX_NAME,
-        sums: dict[int, int] | None = None,
+        seal: TreeDigest | None = None,
         *,
         modified: int | None = None,
     ) -> None:
         self._modified = modified
         self._write = write
         self._longest = longest
-        self._sums = sums
+        self._seal = seal
         self._links: dict[tuple[int, int], bytes] = {}
+        self._sealed: dict[tuple[int, int], tuple[dict[str, bytes], bytes]] = {}
 
     def add(self, path: bytes, found: MergedEntry, directory: int) -> None:
         """Append a file, of a directory just itself. Sockets are left out: an archive cannot hold them.
@@ -56,21 +57,31 @@ class Packer:
             raise TooLarge(f"a file's name of {len(path)} bytes, where {self._longest} are allowed: {shown(path)}")
         kind = Kind.of_mode(found.status.st_mode)
         if kind is None:
+            if self._seal is not None:
+                self._seal.add(path, found.status, _attributes_by_name(found.name, directory))
             return
         entry = self._described(path, kind, found.status)
+        key = (found.status.st_dev, found.status.st_ino)
         if kind is not Kind.DIRECTORY and found.status.st_nlink > 1:
-            first = self._links.setdefault((found.status.st_dev, found.status.st_ino), path)
+            first = self._links.setdefault(key, path)
             if first != path:
                 entry.kind, entry.target, entry.size = Kind.LINK, first, 0
                 self._write(writer.header(entry))
+                if self._seal is not None:
+                    self._seal.add(path, found.status, *self._sealed[key])
                 return
-        if kind is Kind.SYMLINK:
-            entry.target = os.readlink(found.name, dir_fd=directory)
-        entry.xattrs = _attributes(found.name, directory)
         if kind is Kind.FILE:
-            self._add_file(entry, found.name, directory)
+            attributes, more = self._add_file(entry, found.name, directory)
         else:
+            attributes, more = _attributes_by_name(found.name, directory), b""
+            if kind is Kind.SYMLINK:
+                entry.target = more = os.readlink(found.name, dir_fd=directory)
+            entry.xattrs = _wanted(attributes)
             self._write(writer.header(entry))
+        if self._seal is not None:
+            self._seal.add(path, found.status, attributes, more)
+            if found.status.st_nlink > 1 and kind is not Kind.DIRECTORY:
+                self._sealed[key] = (attributes, more)
 
     def add_directory(self, path: bytes, status: os.stat_result) -> None:
         """Append a directory that is known by its status alone."""
@@ -97,30 +108,35 @@ class Packer:
     def _add_whiteout(self, directory: bytes, name: bytes) -> None:
         self._write(writer.header(Entry(directory + b"/" + name if directory else name, mode=0)))
 
-    def _add_file(self, entry: Entry, name: bytes, directory: int) -> None:
-        """A file whose size changes meanwhile is cut or filled with zeros to the size announced, as tar(1) does."""
+    def _add_file(self, entry: Entry, name: bytes, directory: int) -> tuple[dict[str, bytes], bytes]:
+        """A file whose size changes meanwhile is cut or filled with zeros to the size announced, as tar(1) does.
+
+        :return: all its attributes, and what the seal has of its content.
+        """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(name, flags, dir_fd=directory)
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise SystemFault(f"{shown(entry.name)} is no file any more")
+            attributes = _attributes(fd)
+            if attributes:
+                entry.xattrs = _wanted(attributes)
             self._write(writer.header(entry))
             left, total = entry.size, 0
             while left and (piece := os.read(fd, min(left, _READ))):
                 self._write(piece)
                 left -= len(piece)
-                if self._sums is not None:
+                if self._seal is not None:
                     total = crc32(piece, total)
-            if self._sums is not None and not left:
-                self._sums[status.st_ino] = total
         finally:
             os.close(fd)
         while left:
             piece = bytes(min(left, _READ))
             self._write(piece)
             left -= len(piece)
-        self._write(writer.padding(entry.size))
+        if padding := writer.padding(entry.size):
+            self._write(padding)
+        return attributes, content_line(total)
 
 
 def _describe(path: bytes, kind: Kind, status: os.stat_result) -> Entry:
@@ -137,12 +153,28 @@ def _describe(path: bytes, kind: Kind, status: os.stat_result) -> Entry:
     )
 
 
-def _attributes(name: bytes, directory: int) -> dict[str, bytes]:
-    """Extended attributes; those of overlayfs and of the host's security module stay here."""
-    path = b"/proc/self/fd/%d/%s" % (directory, name)
+def _attributes_by_name(name: bytes, directory: int) -> dict[str, bytes]:
+    """All extended attributes of a file that is not to be opened."""
+    return _attributes(b"/proc/self/fd/%d/%s" % (directory, name))
+
+
+def _attributes(file: int | bytes) -> dict[str, bytes]:
+    """All extended attributes.
+
+    :param file: a descriptor, or a path, whose last name is not followed.
+    """
+    follow = isinstance(file, int)
     try:
-        names = os.listxattr(path, follow_symlinks=False)
-        wanted = [one for one in names if not one.startswith(whiteouts.OVERLAY_ATTRIBUTES) and one not in _HOSTS_OWN]
-        return {one: os.getxattr(path, one, follow_symlinks=False) for one in wanted}
+        names = os.listxattr(file, follow_symlinks=follow)
+        return {one: os.getxattr(file, one, follow_symlinks=follow) for one in names}
     except OSError:
         return {}  # a file system without attributes, or a file that is just being replaced
+
+
+def _wanted(attributes: dict[str, bytes]) -> dict[str, bytes]:
+    """Those for an archive: those of overlayfs and of the host's security module stay here."""
+    return {
+        name: value
+        for name, value in attributes.items()
+        if not name.startswith(whiteouts.OVERLAY_ATTRIBUTES) and name not in _HOSTS_OWN
+    }

@@ -21,10 +21,41 @@ from wherry.content.durable import disk_errors
 from wherry.layers.whiteouts import is_whiteout
 from wherry.linux.trees import Descent, unrolled
 
-__all__ = ["crc32", "tree_digest"]
+__all__ = ["TreeDigest", "content_line", "crc32", "tree_digest"]
 
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE: Final = 1 << 20
+
+
+class TreeDigest:
+    """The same digest for who walks a layer's directory anyway: parents before what is in them, names sorted.
+
+    :param root: the status of the layer's directory.
+    """
+
+    def __init__(self, root: os.stat_result) -> None:
+        self._hash = hashlib.sha256(_line(b"", root))
+
+    def add(self, path: bytes, status: os.stat_result, attributes: Mapping[str, bytes], more: bytes = b"") -> None:
+        """Add a file.
+
+        :param path: from the layer's directory, without a leading slash.
+        :param attributes: all extended ones.
+        :param more: a link's target; of a regular file, `content_line`.
+        """
+        self._hash.update(_line(b"/" + path, status) + _joined(attributes) + more)
+
+    def hexdigest(self) -> str:
+        """The digest of what was added so far."""
+        return self._hash.hexdigest()
+
+
+def content_line(total: int) -> bytes:
+    """What a digest has of a file's content.
+
+    :param total: its CRC-32.
+    """
+    return b"%d\n" % total
 
 
 def tree_digest(tree: Path, sums: Mapping[int, int] | None = None) -> str:
@@ -52,7 +83,7 @@ def _lines(descent: Descent, path: bytes, sums: Mapping[int, int]) -> Generator[
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFREG:
             known = sums.get(status.st_ino)
-            yield line + b"%d\n" % (_sum(directory, name) if known is None else known)
+            yield line + content_line(_sum(directory, name) if known is None else known)
         elif kind == stat.S_IFLNK:
             yield line + os.readlink(name, dir_fd=directory)
         else:
@@ -74,11 +105,13 @@ def _line(path: bytes, status: os.stat_result) -> bytes:
 
 def _attributes(path: bytes) -> bytes:
     names = os.listxattr(path, follow_symlinks=False)
-    if not names:
+    return _joined({name: os.getxattr(path, name, follow_symlinks=False) for name in names}) if names else b""
+
+
+def _joined(attributes: Mapping[str, bytes]) -> bytes:
+    if not attributes:
         return b""
-    return b"".join(
-        b"%s=%s\n" % (os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names)
-    )
+    return b"".join(b"%s=%s\n" % (os.fsencode(name), attributes[name]) for name in sorted(attributes))
 
 
 def _sum(directory: int, name: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.snapshots import mounts
 from wherry.build.snapshots.mounts import mount_draft, mount_snapshot
 from wherry.layers.overlay_view import MergedTree
+from wherry.layers.tree_digest import tree_digest
 from wherry.linux.fd import Fd
 
 pytestmark = need("root", "overlay")
@@ -64,13 +66,19 @@ def changed(here: World) -> Snapshot:
         (change.path / "new/deep/x").write_text("8")
         (change.path / "f").unlink()
         (change.path / "f").mkdir()
+        os.link(change.path / "new/deep/x", change.path / "d/x")
+        os.setxattr(change.path / "d/x", "user.name", b"value")
+        (change.path / "d/link").symlink_to("x")
+        os.mkfifo(change.path / "d/pipe")
     return change.result
 
 
 def test_a_mount_shows_all_layers_and_is_in_no_mount_namespace(here: World) -> None:
     snapshot = changed(here)
     with here.mount(snapshot) as root:
-        assert names(root) == ["again", "again/new", "d", "d/keep", "f", "new", "new/deep", "new/deep/x"]
+        assert names(root) == [
+            "again", "again/new", "d", "d/keep", "d/link", "d/pipe", "d/x", "f", "new", "new/deep", "new/deep/x",
+        ]  # fmt: skip
         with pytest.raises(OSError, match="Read-only"):
             os.mkdir("x", dir_fd=root.fileno())
         assert str(here.images.layers.root) not in Path("/proc/self/mountinfo").read_text()
@@ -105,6 +113,19 @@ def test_an_image_has_the_files_that_the_steps_left(here: World) -> None:
         assert merged([str(path) for path in chain]) == expected
     with here.mount(snapshot) as root:
         assert [name.encode() for name in names(root)] == expected
+
+
+def test_a_layers_seal_is_the_digest_of_its_tree(here: World) -> None:
+    draft = here.snapshots.draft()
+    with socket.socket(socket.AF_UNIX) as listener, Fd(os.open(draft.upper, os.O_PATH)) as upper:
+        listener.bind(f"/proc/self/fd/{upper.fileno()}/socket")  # its own name is too long
+    for snapshot in (changed(here), here.snapshots.commit(draft)):
+        with here.images.lease() as lease:
+            here.snapshots.blobs(snapshot, lease)
+            for layer in snapshot.layers:
+                found = here.images.layers.numbered(layer.number)
+                assert found is not None
+                assert here.images.layers.tree_digest_of(found) == tree_digest(Path(layer.path))
 
 
 def test_a_layer_that_was_made_on_one_base_hides_on_another_what_it_replaced_and_no_more(here: World) -> None:

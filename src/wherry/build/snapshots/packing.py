@@ -13,7 +13,7 @@ from wherry.content.store import ContentStore
 from wherry.layers.overlay_view import MergedTree
 from wherry.layers.pack import Packer
 from wherry.layers.tar.entry import MAX_NAME
-from wherry.layers.tree_digest import tree_digest
+from wherry.layers.tree_digest import TreeDigest
 from wherry.linux.trees import unrolled
 from wherry.oci import media_types
 from wherry.oci.digest import Digest
@@ -43,30 +43,30 @@ def pack(directory: str, content: ContentStore) -> PackedFile:
     """
     with content.stage(hashed=False) as staged, disk_errors("pack a layer"):
         gathering = _Gathering(staged.write)
-        sums: dict[int, int] = {}
-        packer = Packer(gathering.write, MAX_NAME, sums)
         with MergedTree.open([directory]) as tree:
-            for _ in unrolled(_pack(packer, tree)):
+            seal = TreeDigest(tree.status)
+            packer = Packer(gathering.write, MAX_NAME, seal)
+            for _ in unrolled(_pack(packer, tree, seal)):
                 pass
         packer.finish()
         digest = gathering.finish()
-        seal = tree_digest(Path(directory), sums)
         path = content.temporary()
         staged.path.rename(path)
-        return PackedFile(path, Packed(digest, digest, staged.size, media_types.OCI_LAYER, seal))
+        return PackedFile(path, Packed(digest, digest, staged.size, media_types.OCI_LAYER, seal.hexdigest()))
 
 
-def _pack(packer: Packer, tree: MergedTree) -> Generator[Any, None, None]:
+def _pack(packer: Packer, tree: MergedTree, seal: TreeDigest) -> Generator[Any, None, None]:
     """Pack the present directory; generators are for `unrolled`."""
     for entry in tree.entries(whiteouts=True):
         if entry.is_whiteout:
             packer.add_whiteout(tree.path(b"")[:-1], entry.name)
+            seal.add(tree.path(entry.name), entry.status, {})
             continue
         packer.add(tree.path(entry.name), entry, tree.directory(entry))
         if entry.is_directory and tree.enter(entry.name):
             if tree.is_opaque:
                 packer.add_opaque(tree.path(b"")[:-1])
-            yield _pack(packer, tree)
+            yield _pack(packer, tree, seal)
             tree.leave()
 
 

@@ -16,6 +16,9 @@ END: Final = bytes(2 * BLOCK)
 
 _MAX_OCTAL_ID: Final = 0o7777777
 _MAX_OCTAL_SIZE: Final = 0o77777777777
+_ZERO: Final = format_number(0, 8)
+# Name, mode, owner, group, size, time, a sum to come, type, target, magic, two names that are left out, device, prefix.
+_HEADER: Final = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0        %s%s" + b"ustar\x0000" + bytes(64) + b"%s%s%s" + bytes(12)
 
 
 def padding(size: int) -> bytes:
@@ -77,22 +80,18 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
 
 
 def _block(entry: Entry, type_flag: bytes, *, prefix: bytes, name: bytes, target: bytes, size: int) -> bytes:
-    fields = (
+    major, minor = entry.device
+    block = _HEADER % (
         name.ljust(100, b"\0"),
-        format_number(entry.mode, 8),
-        format_number(min(entry.uid, _MAX_OCTAL_ID), 8),
-        format_number(min(entry.gid, _MAX_OCTAL_ID), 8),
-        format_number(min(size, _MAX_OCTAL_SIZE), 12),
-        format_number(min(max(entry.mtime // 1_000_000_000, 0), _MAX_OCTAL_SIZE), 12),
-        b"        ",
+        entry.mode if 0 <= entry.mode <= _MAX_OCTAL_ID else 0,
+        min(entry.uid, _MAX_OCTAL_ID),
+        min(entry.gid, _MAX_OCTAL_ID),
+        min(size, _MAX_OCTAL_SIZE),
+        min(max(entry.mtime // 1_000_000_000, 0), _MAX_OCTAL_SIZE),
         type_flag,
         target.ljust(100, b"\0"),
-        b"ustar\00000",
-        bytes(64),
-        format_number(entry.device[0], 8),
-        format_number(entry.device[1], 8),
+        format_number(major, 8) if major else _ZERO,
+        format_number(minor, 8) if minor else _ZERO,
         prefix.ljust(155, b"\0"),
-        bytes(12),
     )
-    block = b"".join(fields)
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return b"%s%06o\0 %s" % (block[:148], sum(block), block[156:])
