@@ -22,6 +22,7 @@ from wherry.build.model.progress import Progress
 from wherry.build.model.request import BuildRequest
 from wherry.build.model.service import BuildRecord, CacheRecord, PruneOptions
 from wherry.build.model.session import BuildSession
+from wherry.build.remote_cache.remote_cache import RemoteCache
 from wherry.build.solver.context import CANCELLED, Solver
 from wherry.build.solver.contract import Files, Snapshots
 from wherry.build.solver.jobs import Jobs
@@ -51,6 +52,7 @@ class Builder:
     :param database: not a durable connection.
     :param cache: made by who makes this, as sources need it as well.
     :param exporters: by type: ``moby``, ``oci``.
+    :param remote_cache: imports and exports the cache; None: nothing does.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Builder:
         threads: Threads,
         settings: BuilderSettings | None = None,
         sessions: Sessions | None = None,
+        remote_cache: RemoteCache | None = None,
     ) -> None:
         self._settings = settings or BuilderSettings()
         self._cache = cache
@@ -84,6 +87,7 @@ class Builder:
             sessions=self._sessions,
             exporters=exporters,
             history=self._history,
+            remote_cache=remote_cache,
             allowed=self._settings.entitlements,
         )
         self._builds: dict[str, Build] = {}

@@ -13,6 +13,7 @@ import msgspec
 
 from wherry.build.builder.gateway import Gateway
 from wherry.build.builder.sessions import Sessions
+from wherry.build.builder.shared_cache import SharedCache
 from wherry.build.cache.threads import finished
 from wherry.build.exporters.contract import Exporter, Product
 from wherry.build.history.history import History
@@ -23,6 +24,7 @@ from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
 from wherry.build.model.service import BuildRecord, FileInfo, ResolvedImage
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.remote_cache.remote_cache import RemoteCache
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import granted
@@ -57,6 +59,7 @@ class Parts:
     exporters: Mapping[str, Exporter]
     history: History
     allowed: frozenset[str]
+    remote_cache: RemoteCache | None = None
 
 
 class Build:
@@ -74,6 +77,7 @@ class Build:
         self._parts = parts
         self._ended = ended
         self._token = Digest.from_bytes(f"{request.ref} {time.time_ns()}".encode()).hex
+        self._shared = SharedCache(parts.remote_cache, request.cache, self._token)
         self._entitlements = granted(request.entitlements, parts.allowed)
         self._resolution: Resolution | None = None
         self._session: BuildSession | None = None
@@ -133,6 +137,7 @@ class Build:
                     limits=self.request.limits,
                     entitlements=self._entitlements,
                     source_text=lambda name: self._texts.get(name, b""),
+                    imports=self._shared.imports,
                 )
                 self._resolution = Resolution(self._parts.solver, context)
             return self._resolution
@@ -155,6 +160,8 @@ class Build:
         if frontend not in (_FRONTEND, _FORWARDED):
             raise NotFound(f"unsupported frontend: {frontend}")
         await self._open()
+        assert self._session is not None, "it was opened"
+        await self._shared.open(options, self._session, self.show)
         front = importlib.import_module("wherry.build.front.dockerfile")  # the first build pays for it
         result: FrontResult = await front.solve(options, inputs, Gateway(self))
         self._texts |= result.sources
@@ -277,12 +284,15 @@ class Build:
     async def _finish(self, result: FrontResult) -> dict[str, str]:
         self._texts |= result.sources
         resolution = await self._open()
+        assert self._session is not None, "it was opened"
+        await self._shared.open(self.request.options, self._session, self.show)
         keys = [key for key, ref in result.refs.items() if ref.edge is not None]
         edges = [edge for key in keys if (edge := result.refs[key].edge) is not None]
         snapshots = dict(zip(keys, await resolution.solve(edges, is_final=True), strict=True))
         response: dict[str, str] = {}
         for export in self.request.exports:
             response |= await self._export(result, snapshots, export, resolution)
+        response |= await self._shared.export(resolution, list(snapshots.values()), self._session, self.show)
         return response
 
     async def _export(
@@ -304,6 +314,7 @@ class Build:
             vertex=digest,
             started=self.record.created,
             pins=resolution.pins(),
+            inline_cache=self._shared.inline(resolution),
         )
         self.show(vertex)
         try:

@@ -89,6 +89,14 @@ class Imports:
         self._snapshots = snapshots
         self._worker = worker
         self._sources: list[_Source] = []
+        self._begun: list[CacheTarget] = []
+
+    def begin(self, target: CacheTarget) -> bool:
+        """Whether a cache was not looked at before."""
+        if target in self._begun:
+            return False
+        self._begun.append(target)
+        return True
 
     def add(self, namespace: str, place: Place, cache: FoundCache) -> None:
         """Believe one more, after those before."""
@@ -194,19 +202,25 @@ class CacheImporter:
         self._registries = registries
         self._worker = worker
 
-    async def open(self, targets: Sequence[CacheTarget], session: BuildSession, progress: ProgressSink) -> Imports:
-        """Look at all caches that a build imports; one that cannot be had is shown, and left out.
+    def imports(self) -> Imports:
+        """What one build imports: nothing as yet."""
+        return Imports(self._store, self._snapshots, self._worker)
 
-        :param targets: as `wanted_imports` gives them.
+    async def open(
+        self, imports: Imports, targets: Sequence[CacheTarget], session: BuildSession, progress: ProgressSink
+    ) -> None:
+        """Look at some caches that a build imports; one that cannot be had is shown, and left out.
+
+        :param targets: as `wanted_imports` gives them; those that were looked at before are passed over.
         """
-        imports = Imports(self._store, self._snapshots, self._worker)
         for target in targets:
+            if not imports.begin(target):
+                continue
             name = target.attributes.get("ref") or target.attributes.get("src") or target.type
             with _shown(f"importing cache manifest from {name}", progress) as vertex:
                 namespace, place = await self._place(target, session, progress, vertex)
                 for cache in await _caches(place):
                     imports.add(namespace, place, cache)
-        return imports
 
     async def _place(
         self, target: CacheTarget, session: BuildSession, progress: ProgressSink, vertex: Digest

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from wherry.build.cache.cache import BuildCache
+from wherry.build.cache.remote import ImportedCache
 from wherry.build.cache.threads import Threads
 from wherry.build.model.executor import Limits
 from wherry.build.model.progress import Progress
@@ -43,6 +44,7 @@ class BuildContext:
     :param show: takes its progress.
     :param room: waits while there is much of that which nobody has taken.
     :param source_text: of a file, as the client has sent it, by its name.
+    :param imports: the cache of others that is believed; None: of nobody.
     """
 
     token: str
@@ -52,6 +54,7 @@ class BuildContext:
     limits: Limits = field(default_factory=Limits)
     entitlements: frozenset[str] = frozenset()
     source_text: Callable[[str], bytes] = lambda name: b""
+    imports: ImportedCache | None = None
 
 
 @dataclass(eq=False)

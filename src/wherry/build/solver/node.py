@@ -36,6 +36,10 @@ class Node:
         self.identity: str | None = None
         self.fast_key: str | None = None
         self.content_key: str | None = None
+        # the same as if nothing had been imported (`cache.remote`); None: not known
+        self.pure: str | None = None
+        self.pure_key: str | None = None
+        self.is_imported = False
         self.is_volatile = False
         self.source: SourceKey | None = None
         self.fetch: Fetch | None = None

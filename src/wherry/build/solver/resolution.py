@@ -23,14 +23,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from wherry.build.cache.keys import ContentUse, content_key, content_uses, fast_key, source_identity
+from wherry.build.cache.remote import CacheEntry, imported_identity
 from wherry.build.cache.threads import finished
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.graph import Edge, MergeOp, SourceOp, topological
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.node import Node, Pass
-from wherry.build.solver.operations import ExitError
-from wherry.build.solver.vertex_work import VertexWork, identities_of
+from wherry.build.solver.operations import ExitError, outputs_of
+from wherry.build.solver.vertex_work import VertexWork, identities_of, pures_of
 from wherry.build.sources.contract import SourceRequest
 from wherry.errors import NotFound, WherryError
 from wherry.oci.digest import Digest
@@ -99,6 +100,14 @@ class Resolution:
             if not node.is_complete and node.error is None:
                 node.complete(cached=True)
         return snapshots
+
+    def entries(self) -> list[CacheEntry]:
+        """The results of all vertices, as far as they are here, for an export; they stay until `close`."""
+        found: list[CacheEntry] = []
+        for node in self._nodes.values():
+            if node.pure is not None and node.error is None and not node.is_source:
+                found += self._work.entries(node)
+        return found
 
     def pins(self) -> dict[Digest, tuple[tuple[str, str], ...]]:
         """By the digest of a source's vertex: the URI and digest of each thing that was fetched for it."""
@@ -228,12 +237,17 @@ class Resolution:
 
     def _identify_one(self, node: Node) -> Sequence[Node]:
         """Find an identity; returns the nodes that may have theirs now."""
-        identities = identities_of(node)
+        identities, pures = identities_of(node), pures_of(node)
         volatile = frozenset(number for number, one in enumerate(node.inputs) if one.is_volatile)
         node.fast_key = None if volatile else fast_key(node.vertex, identities)
+        is_pure = pures == identities
+        if node.fast_key is not None and pures is not None:
+            node.pure_key = node.fast_key if is_pure else fast_key(node.vertex, pures)
         node.uses = content_uses(node.vertex, volatile)
         ignores = node.vertex.metadata.ignore_cache
         known = None if node.fast_key is None or ignores else self._cache.records.identity_of(node.fast_key)
+        if known is None and node.uses and not ignores and (pure := self._imported_by_key(node)):
+            return self._set_identity(node, pure, pure)
         if known is None and node.uses:
             node.is_identifying = True
             is_quick = all(self._is_at_hand(node, number) for number in node.uses)
@@ -244,7 +258,24 @@ class Resolution:
         if known is None:
             assert node.fast_key is not None, "a volatile input counts by its content"
             known = self._salted(node, node.fast_key) if ignores else node.fast_key
-        return self._set_identity(node, known)
+            pure = known if is_pure else node.pure_key
+        else:
+            pure = known if is_pure else self._pure_of(node)
+        return self._set_identity(node, known, pure)
+
+    def _imported_by_key(self, node: Node) -> str | None:
+        """The pure identity of an imported result that is known by its fast key, without a look at content."""
+        imports = self._context.imports
+        if imports is None or node.pure_key is None:
+            return None
+        pure = imports.identity_of(node.pure_key)
+        return pure if pure is not None and imports.find(pure, outputs_of(node.vertex)) is not None else None
+
+    def _pure_of(self, node: Node) -> str | None:
+        """The pure identity that a pure key has led to before, in a build that imported as well."""
+        if node.pure_key is None or not node.uses:
+            return node.pure_key
+        return self._cache.records.identity_of(imported_identity("pure", node.pure_key))
 
     def _is_at_hand(self, node: Node, number: int) -> bool:
         """Whether an input's content is there without carrying out anything."""
@@ -257,7 +288,16 @@ class Resolution:
         """The identity of what is carried out whatever the cache has; that of nobody else."""
         return hashlib.sha256(f"{key} {self._context.token} {node.vertex.digest}".encode()).hexdigest()
 
-    def _set_identity(self, node: Node, identity: str) -> Sequence[Node]:
+    def _set_identity(self, node: Node, identity: str, pure: str | None) -> Sequence[Node]:
+        """Note an identity; what is not here and can be imported gets one of its own."""
+        imports, outputs = self._context.imports, outputs_of(node.vertex)
+        has_record = not node.is_source and not isinstance(node.vertex.op, MergeOp)
+        if imports is not None and pure is not None and has_record and not node.vertex.metadata.ignore_cache:
+            is_here = all(self._cache.has(identity, output) for output in outputs)
+            other = None if is_here else imports.find(pure, outputs)
+            node.is_imported = other is not None
+            identity = other or identity
+        node.pure = pure
         node.identity = identity
         node.identified.open()
         return node.consumers
@@ -281,7 +321,8 @@ class Resolution:
             node.is_volatile = not node.source.keep
             if node.is_volatile:
                 node.complete()
-            self._identify(self._set_identity(node, source_identity(node.source.key)))
+            identity = source_identity(node.source.key)
+            self._identify(self._set_identity(node, identity, identity))
         finally:
             self._end_quick()
 
@@ -296,15 +337,19 @@ class Resolution:
                     return
                 snapshot = one.snapshot(node.vertex.inputs[number].output)
                 node.checksums[number] = [await self._checksum(node, snapshot, use) for use in uses]
-            key = content_key(node.vertex, identities_of(node), node.checksums)
+            identities, pures = identities_of(node), pures_of(node)
+            key = content_key(node.vertex, identities, node.checksums)
+            pure = None if pures is None else content_key(node.vertex, pures, node.checksums)
             if node.vertex.metadata.ignore_cache:
                 identity = self._salted(node, key)
             else:
                 identity = self._cache.records.identity_of(key) or key
                 if node.fast_key is not None:
                     self._cache.link(node.fast_key, identity)
+                if pures != identities and node.pure_key is not None and pure is not None:
+                    self._cache.link(imported_identity("pure", node.pure_key), pure)
             node.content_key = key
-            self._identify(self._set_identity(node, identity))
+            self._identify(self._set_identity(node, identity, identity if pures == identities else pure))
         finally:
             if is_quick:
                 self._end_quick()
@@ -366,7 +411,7 @@ class Resolution:
             if not await self._realise_inputs(node):
                 return
             await self._work.merge(node, node.vertex.op)
-        elif not self._work.take_from_cache(node):
+        elif not self._work.take_from_cache(node) and not await self._work.take_imported(node):
             if not await self._realise_inputs(node):
                 return
             await self._work.carry_out(node)

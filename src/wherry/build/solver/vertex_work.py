@@ -9,9 +9,10 @@ from typing import Any
 
 from wherry.build.cache.cache import Held
 from wherry.build.cache.keys import content_uses, source_identity
+from wherry.build.cache.remote import CacheEntry, ImportedCache
 from wherry.build.cache.threads import finished
 from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, ExecOp, FileOp, MergeOp
-from wherry.build.model.progress import Cost, VertexProgress
+from wherry.build.model.progress import STDERR, Cost, LogProgress, VertexProgress
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.context import BuildContext, Member, Solver
 from wherry.build.solver.entitlements import check
@@ -19,8 +20,9 @@ from wherry.build.solver.jobs import Abandoned, Job, Outcome
 from wherry.build.solver.node import Node
 from wherry.build.solver.operations import Task, outputs_of
 from wherry.build.sources.contract import Fetch
+from wherry.errors import WherryError
 
-__all__ = ["VertexWork", "identities_of"]
+__all__ = ["VertexWork", "identities_of", "pures_of"]
 
 
 class VertexWork:
@@ -56,6 +58,62 @@ class VertexWork:
                 self._cache.release_soon(found.values())
                 return None
             found[output] = held
+        return found
+
+    async def take_imported(self, node: Node) -> bool:
+        """Realise it from the cache of somebody else; False where that has it not, or gives it not: so it is done."""
+        imports = self._context.imports
+        if imports is None or not node.is_imported:
+            return False
+        node.start()
+        try:
+            node.held = await self._do(node, lambda _: self._import_once(node, imports))
+        except WherryError as error:
+            text = f"cannot use the imported cache: {error}\n".encode()
+            node.show(LogProgress(vertex=node.vertex.digest, stream=STDERR, data=text, at=time.time_ns()))
+            return False
+        node.complete(cached=True)
+        return True
+
+    async def _import_once(self, node: Node, imports: ImportedCache) -> Outcome:
+        """The job that brings the outputs of a vertex here."""
+        found = self._find(node)
+        if found is not None:
+            return found
+        identity, pure = node.identity, node.pure
+        assert identity is not None, "it was waited for"
+        assert pure is not None, "it was found by it"
+        outcome: Outcome = {}
+        try:
+            for output in outputs_of(node.vertex):
+                async with imports.load(pure, output) as snapshot:
+                    await self._solver.threads.run(self._cache.keep, snapshot)
+                    outcome[output] = self._cache.add(identity, snapshot, output=output, description=node.progress.name)
+        except BaseException:
+            self._cache.release_soon(outcome.values())
+            raise
+        return outcome
+
+    def entries(self, node: Node) -> list[CacheEntry]:
+        """The results of a vertex that are here; they are in use until the end of the build."""
+        assert node.identity is not None, "it has a pure one"
+        assert node.pure is not None, "who asks knows it"
+        found = []
+        for output in outputs_of(node.vertex):
+            held = node.held.get(output) or self._cache.find(node.identity, output)
+            if held is not None:
+                node.held[output] = held
+                keys = [node.pure_key] if node.pure_key is not None else []
+                found.append(
+                    CacheEntry(
+                        identity=node.pure,
+                        output=output,
+                        snapshot=held.snapshot,
+                        fast_keys=keys,
+                        description=held.record.description,
+                        created=held.record.created,
+                    )
+                )
         return found
 
     async def fetch(self, node: Node) -> None:
@@ -175,6 +233,12 @@ class VertexWork:
 def identities_of(node: Node) -> list[str]:
     """The identities of its inputs."""
     return [one.identity or "" for one in node.inputs]
+
+
+def pures_of(node: Node) -> list[str] | None:
+    """The pure identities of its inputs; None where one is not known."""
+    pures = [one.pure for one in node.inputs if one.pure is not None]
+    return pures if len(pures) == len(node.inputs) else None
 
 
 def _parents(node: Node, copies: dict[Node, Held]) -> list[str]:

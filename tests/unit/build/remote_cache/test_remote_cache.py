@@ -163,7 +163,9 @@ def imported(
     async def work(worker: Worker) -> Any:
         importer = CacheImporter(bench.store, snapshots, shelf, worker)
         seen = events if events is not None else []
-        return await use(await importer.open(targets, session or TakingSession(), seen.append))
+        imports = importer.imports()
+        await importer.open(imports, targets, session or TakingSession(), seen.append)
+        return await use(imports)
 
     found = working(work)
     assert snapshots.held == []
