@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -37,8 +38,11 @@ from wherry.build.model.request import BuildRequest, Export
 from wherry.build.model.service import FileInfo, ResolvedImage
 from wherry.build.model.session import BuildSession, NoSession
 from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
+from wherry.build.remote_cache.remote_cache import RemoteCache
+from wherry.build.snapshots.blobs import LayerBlob
 from wherry.build.sources.contract import SourceKey, SourceRequest
 from wherry.errors import NotFound
+from wherry.images.reference_counts import Lease
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
@@ -359,6 +363,7 @@ class Workshop:
     """A builder and its parts, for an ``async with`` block.
 
     :param root: of its data root; a second one with the same is the builder after a restart.
+    :param registries: of cache that goes elsewhere; None: it goes nowhere.
     """
 
     root: Path
@@ -367,6 +372,7 @@ class Workshop:
     builds: int = 0
     session: Any = None
     export: Export = field(default_factory=lambda: Export("moby"))
+    registries: Any = None
 
     def make(self) -> None:
         """Make all parts."""
@@ -377,6 +383,9 @@ class Workshop:
         self.sources = FakeSources(self.world, self.root / "clients")
         self.exporter = FakeExporter()
         build = self.root / "build"
+        self.remote: RemoteCache | None = None
+        if self.registries is not None:
+            self.remote = RemoteCache(self.world.images, self.world.snapshots, self, self.registries)
         self.cache = BuildCache(
             build, self.root / "tmp", self.world.database, self.world.snapshots, self.threads, disk=lambda: self.disk
         )
@@ -393,7 +402,12 @@ class Workshop:
             threads=self.threads,
             settings=self.settings,
             sessions=Sessions(patience=0.05),
+            remote_cache=self.remote,
         )
+
+    async def blobs(self, snapshot: Snapshot, lease: Lease) -> Sequence[LayerBlob]:
+        """The blobs of a snapshot's layers."""
+        return await asyncio.to_thread(self.world.snapshots.blobs, snapshot, lease)
 
     async def __aenter__(self) -> Workshop:
         self.make()
@@ -406,6 +420,8 @@ class Workshop:
 
     def end(self) -> None:
         """End the threads and close the files, as the end of a process does."""
+        if self.remote is not None:
+            self.remote.close()
         self.threads.close()
         self.world.close()
 

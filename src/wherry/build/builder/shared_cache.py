@@ -60,7 +60,7 @@ class SharedCache:
         :raises WherryError: one of them cannot be had.
         """
         response: dict[str, str] = {}
-        if self._remote is None:
+        if self._remote is None or self._imports is None:
             return response
         for number, target in enumerate(self._remote.elsewhere(self._options.exports)):
             name = title_of(target)
@@ -69,7 +69,13 @@ class SharedCache:
             show(vertex)
             try:
                 response |= await self._remote.export(
-                    target, resolution.entries(), results, session=session, progress=show, vertex=digest
+                    target,
+                    resolution.entries(),
+                    results,
+                    self._imports,
+                    session=session,
+                    progress=show,
+                    vertex=digest,
                 )
             except BaseException as error:
                 text = str(error) if isinstance(error, Exception) else CANCELLED

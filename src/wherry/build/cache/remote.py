@@ -24,13 +24,14 @@ class CacheEntry:
 
     :param identity: the pure one.
     :param output: which of its vertex's.
+    :param snapshot: None: it is not here, but where it is imported from.
     :param fast_keys: the pure keys that lead to the identity.
     :param created: nanoseconds since the epoch.
     """
 
     identity: str
     output: int
-    snapshot: Snapshot
+    snapshot: Snapshot | None
     fast_keys: Sequence[str] = ()
     description: str = ""
     created: int = 0
@@ -49,6 +50,13 @@ class ImportedCache(Protocol):
 
     def identity_of(self, fast_key: str) -> str | None:
         """The pure identity that a pure fast key leads to there."""
+        ...
+
+    def begins(self, identity: str, output: int, whole: tuple[str, int]) -> int | None:
+        """How many layers a result has, where these are the lowest of another one's; None: they are not.
+
+        :param whole: identity and output of the other one.
+        """
         ...
 
     def load(self, identity: str, output: int) -> AbstractAsyncContextManager[Snapshot]:

@@ -19,6 +19,7 @@ from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.remote_cache.config import CONFIG_TYPE, EMPTY, UNCOMPRESSED, Part, document_of, records_of
+from wherry.build.remote_cache.imports import Imports, registry_namespace
 from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
@@ -47,8 +48,8 @@ def selected(target: CacheTarget, entries: Sequence[CacheEntry], results: Sequen
     return [entry for entry in entries if mode == "max" or any(_begins(one, entry.snapshot) for one in results)]
 
 
-def _begins(whole: Snapshot, part: Snapshot) -> bool:
-    return whole.layers[: len(part.layers)] == part.layers
+def _begins(whole: Snapshot, part: Snapshot | None) -> bool:
+    return part is not None and whole.layers[: len(part.layers)] == part.layers
 
 
 def inline_cache(entries: Sequence[CacheEntry], image: Snapshot) -> bytes | None:
@@ -60,6 +61,8 @@ def inline_cache(entries: Sequence[CacheEntry], image: Snapshot) -> bytes | None
     found: list[CacheEntry] = []
     chains: list[list[int]] = []
     for entry in entries:
+        if entry.snapshot is None:
+            continue
         chain = [numbers.get(layer.number, EMPTY) for layer in entry.snapshot.layers]
         full = [position for position in chain if position != EMPTY]
         foreign = [layer for layer in entry.snapshot.layers if layer.number not in numbers]
@@ -87,6 +90,8 @@ class CacheExporter:
         self,
         target: CacheTarget,
         entries: Sequence[CacheEntry],
+        imports: Imports,
+        *,
         session: BuildSession,
         progress: ProgressSink,
         vertex: Digest,
@@ -94,6 +99,7 @@ class CacheExporter:
         """Export to one target; what the client is told: ``cache.manifest``.
 
         :param entries: those that the target's mode takes.
+        :param imports: where those are that are not here.
         :param vertex: under which it is shown.
         :raises InvalidInput: there is no such target, or an option makes no sense.
         """
@@ -104,9 +110,11 @@ class CacheExporter:
         as_image = boolean(attributes, "image-manifest", oci)
         if as_image and not oci:
             raise InvalidInput("OCI mediatypes are required for image-manifest cache format")
+        entries = [one for one in entries if one.snapshot is not None or imports.chain(one.identity, one.output)]
         async with with_lease(self._store) as lease:
             chains = [await self._blobs(entry, lease) for entry in entries]
-            if not any(chains):
+            passed = await self._passed(target, entries, imports, lease)
+            if not any(chains) and not passed:
                 return {}
 
             def work(check: Check) -> tuple[list[Descriptor], Descriptor]:
@@ -120,12 +128,17 @@ class CacheExporter:
                         assert wanted.kind is not None
                         blob = forms.recompressed(blob, wanted.kind, wanted.level)
                     parts[one.digest] = Part(typed(blob, oci=oci), one.diff_id)
-                full = [[parts[one.digest] if one else None for one in chain] for chain in chains]
+                full: list[Sequence[Part | None]] = [
+                    [parts[one.digest] if one else None for one in chain] for chain in chains
+                ]
+                for number, (_, chain) in passed.items():
+                    full[number] = chain
                 data, listed = document_of(entries, full)
                 return self._write(data, listed, lease, as_image=as_image, oci=oci)
 
             blobs, top = await self._worker.run(work)
-            await place.put(blobs, [top])
+            there = {part.blob.digest for is_there, chain in passed.values() if is_there for part in chain if part}
+            await place.put([blob for blob in blobs if blob.digest not in there], [top])
         shown = {"mediaType": top.media_type, "digest": str.__str__(top.digest), "size": top.size}
         return {"cache.manifest": msgspec.json.encode(shown).decode()}
 
@@ -142,9 +155,32 @@ class CacheExporter:
             return ClientPlace(session.content(f"local:{attributes['dest']}"), self._store.content)
         raise InvalidInput(f"unknown cache exporter: {target.type[:100]!r}", hint="use inline, registry or local")
 
+    async def _passed(
+        self, target: CacheTarget, entries: Sequence[CacheEntry], imports: Imports, lease: Lease
+    ) -> dict[int, tuple[bool, tuple[Part | None, ...]]]:
+        """The layers of entries that are not here, by their numbers, and whether the target has them already.
+
+        What it has not is fetched.
+        """
+        own = ""
+        if target.type == "registry":
+            own = registry_namespace(Reference.parse(target.attributes.get("ref", "")).with_default_tag())
+        found: dict[int, tuple[bool, tuple[Part | None, ...]]] = {}
+        for number, entry in enumerate(entries):
+            chain = None if entry.snapshot is not None else imports.chain(entry.identity, entry.output)
+            if chain is None:
+                continue
+            is_there = chain.namespace == own
+            for part in () if is_there else chain.layers:
+                if part is not None:
+                    lease.blob(part.blob.digest)
+                    await chain.place.fetch(part.blob)
+            found[number] = is_there, chain.layers
+        return found
+
     async def _blobs(self, entry: CacheEntry, lease: Lease) -> list[LayerBlob | None]:
         """The blobs of an entry's layers; None for those of steps that changed nothing."""
-        layers = entry.snapshot.layers
+        layers = entry.snapshot.layers if entry.snapshot is not None else ()
         empty = await self._worker.run(lambda _: [_is_empty(layer.path) for layer in layers])
         full = Snapshot(tuple(layer for layer, is_empty in zip(layers, empty, strict=True) if not is_empty))
         blobs = iter(await self._layers.blobs(full, lease))

@@ -38,7 +38,7 @@ from wherry.oci.codec import decode
 from wherry.oci.digest import Digest, chain_id_of
 from wherry.oci.manifest import Descriptor, Index, Manifest, parse_manifest_or_index
 
-__all__ = ["CacheImporter", "Imports", "Snapshots", "wanted_imports"]
+__all__ = ["CacheImporter", "Imports", "Snapshots", "registry_namespace", "wanted_imports"]
 
 _MANIFESTS: Final = 50
 _IMPORTS: Final = 100
@@ -81,6 +81,15 @@ class _Source:
     cache: FoundCache
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The layers of an imported result, bottom first; None for one of a step that changed nothing."""
+
+    namespace: str
+    place: Place
+    layers: tuple[Part | None, ...]
+
+
 class Imports:
     """All that a build imports (`ImportedCache`). To be used on one event loop."""
 
@@ -114,6 +123,20 @@ class Imports:
         """The identity that a fast key leads to there."""
         return next((found for source in self._sources if (found := source.cache.keys.get(fast_key))), None)
 
+    def begins(self, identity: str, output: int, whole: tuple[str, int]) -> int | None:
+        """How many layers a result has that is the beginning of another one; see `ImportedCache.begins`."""
+        part, full = self.chain(identity, output), self.chain(*whole)
+        if part is None or full is None or part.layers != full.layers[: len(part.layers)]:
+            return None
+        return len(part.layers)
+
+    def chain(self, identity: str, output: int) -> Chain | None:
+        """The layers of a result, and where they are."""
+        source = self._source(identity, [output])
+        if source is None:
+            return None
+        return Chain(source.namespace, source.place, source.cache.results[record_digest(identity, output)])
+
     def _source(self, identity: str, outputs: Sequence[int]) -> _Source | None:
         digests = {record_digest(identity, output) for output in outputs}
         return next((source for source in self._sources if digests <= source.cache.results.keys()), None)
@@ -121,17 +144,17 @@ class Imports:
     @asynccontextmanager
     async def load(self, identity: str, output: int) -> AsyncIterator[Snapshot]:
         """Bring an output here; see `ImportedCache.load`."""
-        source = self._source(identity, [output])
-        if source is None:
+        found = self.chain(identity, output)
+        if found is None:
             raise InvalidInput("the imported cache has no such result")
-        chain = source.cache.results[record_digest(identity, output)]
+        chain = found.layers
         parts = [part for part in chain if part is not None]
         ids = [part.diff_id for part in parts]
         async with with_lease(self._store) as lease:
             lease.blob(*(part.blob.digest for part in parts))
             lease.layer(*(chain_id_of(ids[: count + 1]) for count in range(len(ids))))
             for part in parts:
-                await source.place.fetch(part.blob)
+                await found.place.fetch(part.blob)
             snapshot = await self._worker.run(partial(self._unpacked, chain))
         try:
             yield snapshot
@@ -170,6 +193,11 @@ class Imports:
         made = self._snapshots.commit(self._snapshots.draft())
         self._snapshots.hold(made)
         return made
+
+
+def registry_namespace(reference: Reference) -> str:
+    """Whose word is what a repository says."""
+    return f"registry {reference.name}"
 
 
 def wanted_imports(given: Sequence[CacheTarget], options: Mapping[str, str]) -> list[CacheTarget]:
@@ -231,7 +259,7 @@ class CacheImporter:
             reference = Reference.parse(attributes.get("ref", "")).with_default_tag()
             insecure = boolean(attributes, "registry.insecure", False)
             remote = await self._registries.open(reference, session, progress, vertex, insecure=insecure)
-            return f"registry {reference.name}", RegistryPlace(remote, str(reference.digest or reference.tag))
+            return registry_namespace(reference), RegistryPlace(remote, str(reference.digest or reference.tag))
         if target.type == "local":
             digest = Digest(attributes.get("digest", ""))
             content = session.content(f"local:{attributes.get('src', '')}")

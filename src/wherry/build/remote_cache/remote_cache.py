@@ -81,6 +81,7 @@ class RemoteCache:
         target: CacheTarget,
         entries: Sequence[CacheEntry],
         results: Sequence[Snapshot],
+        imports: Imports,
         *,
         session: BuildSession,
         progress: ProgressSink,
@@ -89,11 +90,13 @@ class RemoteCache:
         """Export to one target, and say what the client is told.
 
         :param results: of the build.
+        :param imports: of the build.
         :raises WherryError: it cannot be had, and ``ignore-error`` is not set.
         """
         ignores = boolean(target.attributes, "ignore-error", False)
         try:
-            return await self._exporter.export(target, selected(target, entries, results), session, progress, vertex)
+            some = selected(target, entries, results)
+            return await self._exporter.export(target, some, imports, session=session, progress=progress, vertex=vertex)
         except WherryError:
             if not ignores:
                 raise

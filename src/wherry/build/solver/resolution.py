@@ -15,6 +15,7 @@ cancelled.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import logging
 from collections import deque
@@ -102,12 +103,27 @@ class Resolution:
         return snapshots
 
     def entries(self) -> list[CacheEntry]:
-        """The results of all vertices, as far as they are here, for an export; they stay until `close`."""
+        """The results of all vertices, as far as they are here or imported, for an export; they stay until `close`."""
         found: list[CacheEntry] = []
+        imported: list[CacheEntry] = []
         for node in self._nodes.values():
             if node.pure is not None and node.error is None and not node.is_source:
-                found += self._work.entries(node)
-        return found
+                some = self._work.entries(node)
+                found += some
+                imported += [entry for entry in some if node.is_imported and entry.snapshot is not None]
+        return [entry if entry.snapshot is not None else self._as_part(entry, imported) for entry in found]
+
+    def _as_part(self, entry: CacheEntry, imported: Sequence[CacheEntry]) -> CacheEntry:
+        """An imported result that is here as a part of another one: an earlier step of those that were taken."""
+        imports = self._context.imports
+        for whole in imported if imports is not None else ():
+            assert imports is not None, "it was looked at"
+            assert whole.snapshot is not None, "it is here"
+            count = imports.begins(entry.identity, entry.output, (whole.identity, whole.output))
+            if count is not None:
+                snapshot = Snapshot(whole.snapshot.layers[:count])
+                return dataclasses.replace(entry, snapshot=snapshot, created=whole.created)
+        return entry
 
     def pins(self) -> dict[Digest, tuple[tuple[str, str], ...]]:
         """By the digest of a source's vertex: the URI and digest of each thing that was fetched for it."""

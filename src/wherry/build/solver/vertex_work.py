@@ -98,22 +98,24 @@ class VertexWork:
         """The results of a vertex that are here; they are in use until the end of the build."""
         assert node.identity is not None, "it has a pure one"
         assert node.pure is not None, "who asks knows it"
+        imports = self._context.imports
         found = []
         for output in outputs_of(node.vertex):
             held = node.held.get(output) or self._cache.find(node.identity, output)
             if held is not None:
                 node.held[output] = held
-                keys = [node.pure_key] if node.pure_key is not None else []
-                found.append(
-                    CacheEntry(
-                        identity=node.pure,
-                        output=output,
-                        snapshot=held.snapshot,
-                        fast_keys=keys,
-                        description=held.record.description,
-                        created=held.record.created,
-                    )
+            elif imports is None or not node.is_imported or imports.find(node.pure, [output]) is None:
+                continue
+            found.append(
+                CacheEntry(
+                    identity=node.pure,
+                    output=output,
+                    snapshot=held.snapshot if held else None,
+                    fast_keys=[node.pure_key] if node.pure_key is not None else [],
+                    description=node.progress.name,
+                    created=held.record.created if held else 0,
                 )
+            )
         return found
 
     async def fetch(self, node: Node) -> None:

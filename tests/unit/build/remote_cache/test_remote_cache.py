@@ -16,6 +16,7 @@ import pytest
 
 from support.archives import member, tar
 from support.build_products import ExportBench, TakingSession, config_of, product, ran
+from support.cache_shelf import Shelf
 from wherry.build.cache.remote import CacheEntry, imported_identity
 from wherry.build.exporters.worker import Worker
 from wherry.build.model.progress import Progress, VertexProgress
@@ -71,39 +72,6 @@ class MadeSnapshots:
             self._leases.pop().__exit__(None, None, None)
 
 
-class Shelf:
-    """A registry in memory: documents by tag and digest, blobs by digest."""
-
-    def __init__(self) -> None:
-        self.bench: ExportBench
-        self.tags: dict[str, bytes] = {}
-        self.blobs: dict[str, bytes] = {}
-
-    async def open(self, reference: Any, *rest: Any, **options: Any) -> Shelf:
-        return self
-
-    async def manifest(self, reference: str) -> tuple[str, bytes]:
-        data = self.tags.get(reference) or self.blobs.get(reference)
-        if data is None:
-            raise NotFound("manifest unknown")
-        return "", data
-
-    async def read(self, blob: Descriptor) -> bytes:
-        blob.digest.verify(self.blobs[blob.digest])
-        return self.blobs[blob.digest]
-
-    async def fetch(self, blob: Descriptor) -> None:
-        if blob.digest not in self.blobs:
-            raise NotFound("blob unknown")
-        self.bench.store.content.ingest([self.blobs[blob.digest]], digest=blob.digest, size=blob.size)
-
-    async def push(self, blobs: Any, documents: Any, tag: str) -> None:
-        for one in [*blobs, *documents]:
-            with self.bench.store.content.open(one.digest) as file:
-                self.blobs[one.digest] = file.read()
-        self.tags[tag] = self.blobs[documents[-1].digest]
-
-
 @pytest.fixture
 def benches(tmp_path: Path) -> Iterator[tuple[ExportBench, ExportBench]]:
     made = ExportBench(tmp_path / "here"), ExportBench(tmp_path / "there")
@@ -137,11 +105,13 @@ def working(work: Callable[[Worker], Awaitable[Any]]) -> Any:
 def export(
     bench: ExportBench, shelf: Shelf, entries: list[CacheEntry], target: CacheTarget, session: Any = None
 ) -> dict[str, str]:
-    shelf.bench = bench
+    shelf.store = bench.store
 
     async def work(worker: Worker) -> dict[str, str]:
         exporter = CacheExporter(bench.store, bench.layers, shelf, worker)
-        return await exporter.export(target, entries, session or TakingSession(), lambda _: None, VERTEX)
+        imports = Imports(bench.store, MadeSnapshots(bench), worker)
+        there = session or TakingSession()
+        return await exporter.export(target, entries, imports, session=there, progress=lambda _: None, vertex=VERTEX)
 
     found: dict[str, str] = working(work)
     assert [*bench.store.content.walk()] == []
@@ -157,7 +127,7 @@ def imported(
     session: Any = None,
     events: list[Progress] | None = None,
 ) -> Any:
-    shelf.bench = bench
+    shelf.store = bench.store
     snapshots = MadeSnapshots(bench)
 
     async def work(worker: Worker) -> Any:
