@@ -72,6 +72,7 @@ VERBS: dict[str, str] = {
 GROUPS: dict[str, dict[str, str]] = {
     "builder": {
         "build": "image.build",
+        "du": "builder.du",
         "prune": "builder.prune",
     },
     "container": {

@@ -32,6 +32,7 @@ from wherry.cli.context import Context
 from wherry.cli.exit import Exit
 from wherry.cli.flags.parser import parse
 from wherry.cli.verbs import load
+from wherry.client.client import Client
 from wherry.oci.digest import Digest
 
 RUN, COPY = Digest.from_bytes(b"run"), Digest.from_bytes(b"copy")
@@ -390,3 +391,31 @@ def test_unused_cache_is_removed(
     with builder(tmp_path, monkeypatch):
         assert wherry("builder.prune", "-a", "-f", "--filter", "until=24h", "--keep-storage", "1g") == 0
     assert "Total reclaimed space: " in capsys.readouterr().out
+
+
+def test_entries_of_the_cache_are_rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [
+        {"ID": "a" * 20, "Type": "regular", "Size": 5000, "InUse": True, "LastUsedAt": None, "Description": "\x1bx"},
+        {"ID": "b" * 20, "Type": "source.local", "Size": 7000, "Shared": True, "UsageCount": 3},
+        {"ID": "c" * 20, "Type": "regular", "Size": 1000},
+    ]
+
+    class _System:
+        def disk_usage(self) -> dict[str, Any]:
+            return {"BuildCache": records}
+
+    monkeypatch.setattr(Client, "system", _System())
+    monkeypatch.setattr(Context, "client", Client())
+    assert wherry("builder.du", "-v") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in lines[1:4]] == [
+        ["bbbbbbbbbbbb", "source.local", "true", "7kB"],
+        ["aaaaaaaaaaaa*", "regular", "false", "5kB"],
+        ["cccccccccccc", "regular", "true", "1kB"],
+    ]
+    assert "\\x1bx" in lines[2]
+    assert [line.split() for line in lines[4:]] == [
+        ["Shared:", "7kB"], ["Private:", "6kB"], ["Reclaimable:", "1kB"], ["Total:", "13kB"]
+    ]  # fmt: skip
+    assert wherry("system.df", "-v") == 0
+    assert "bbbbbbbbbbbb" in capsys.readouterr().out

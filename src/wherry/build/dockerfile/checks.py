@@ -32,6 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 _NAMES_LIMIT: Final = 50  #: names of one instruction that are spoken of
+_KNOWN_LIMIT: Final = 1000  #: names among which a similar one is looked for
 _LONGEST_REFERENCE: Final = 1000
 _RESERVED: Final = ("context", "scratch")
 _NO_VARIABLES: Final = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
@@ -199,7 +200,7 @@ def undefined_in_from(from_: From, names: Iterable[str], known: Iterable[str]) -
 
 
 def _suggestion(name: str, known: Iterable[str], before: str = "") -> str:
-    found = nearest(name, sorted(known))
+    found = nearest(name, sorted(islice(known, _KNOWN_LIMIT)))
     return f" (did you mean {before}{found}?)" if found else ""
 
 

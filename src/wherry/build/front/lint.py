@@ -8,11 +8,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from wherry.build.dockerfile import checks
+from wherry.build.dockerfile import checks, rules
 from wherry.build.dockerfile.check_options import CheckOptions
 from wherry.build.dockerfile.checks import Finding
 from wherry.build.dockerfile.expansion import Expansion, Lexer
 from wherry.build.dockerfile.instructions import Dockerfile, From, Instruction, Workdir
+from wherry.build.dockerfile.rules import Rule
 from wherry.build.front.ports import PortWord
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import SourceRange
@@ -120,6 +121,12 @@ class Lint:
         """Whether nothing more is taken."""
         return self._options is None or len(self.violations) >= _MOST
 
+    def _wants(self, rule: Rule, instruction: Instruction) -> bool:
+        """Whether a check that costs something is to be made."""
+        if self._options is None or self._is_over:
+            return False
+        return self._options.with_comments(instruction.comments).wants(rule)
+
     def _take(self, findings: Iterable[Finding | None]) -> None:
         if self._options is None:
             return
@@ -141,13 +148,13 @@ class Lint:
 
     def undefined_variables(self, instruction: Instruction, names: Iterable[str], known: Mapping[str, str]) -> None:
         """Variables are used that are not set."""
-        if not self._is_over:
+        if self._wants(rules.UNDEFINED_VAR, instruction):
             some = list(islice(known, _MOST_KNOWN))
             self._take(checks.undefined_variables(instruction, islice(names, _MOST_KNOWN), some))
 
     def undefined_in_from(self, from_: From, names: Sequence[str], known: Mapping[str, str]) -> None:
         """FROM uses arguments that are not declared."""
-        if names and not self._is_over:
+        if names and self._wants(rules.UNDEFINED_ARG_IN_FROM, from_):
             self._take(checks.undefined_in_from(from_, names, {*known, *self._declared}))
 
     def platform(self, from_: From, found: Expansion, known: Mapping[str, str]) -> None:
@@ -162,7 +169,7 @@ class Lint:
 
     def ignored_file(self, instruction: Instruction, path: str) -> None:
         """COPY's source is not in the context."""
-        if not self._is_over:
+        if self._wants(rules.COPY_IGNORED_FILE, instruction):
             self._take([checks.ignored_file(instruction, path, self._ignored)])
 
     def legacy_pair(self, instruction: Instruction) -> None:

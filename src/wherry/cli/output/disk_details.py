@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wherry.cli.output.cache_row import cache_row
 from wherry.cli.output.container_row import container_row
 from wherry.cli.output.image_row import image_rows
 from wherry.cli.output.table import align
@@ -23,7 +24,7 @@ def details(usage: dict[str, Any]) -> str:
         "\nContainers space usage:\n\n" + align(_containers(usage)),
         "\nLocal Volumes space usage:\n\n" + align(_volumes(usage)),
         f"\nBuild cache usage: {human_size(sum(one['Size'] for one in usage.get('BuildCache') or ()))}\n\n",
-        "CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n",
+        align(_build_cache(usage)),
     ]
     return "".join(parts)
 
@@ -34,6 +35,14 @@ def _images(usage: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         for row in image_rows(one, short=True, digests=False):
             names = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
             yield tuple(row[name] for name in names)
+
+
+def _build_cache(usage: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    yield "CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"
+    for one in usage.get("BuildCache") or ():
+        row = cache_row(one)
+        names = ("ID", "CacheType", "Size", "CreatedSince", "LastUsedSince", "UsageCount", "Shared")
+        yield tuple(row[name] for name in names)
 
 
 def _blobs(usage: dict[str, Any]) -> str:

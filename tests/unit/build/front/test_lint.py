@@ -190,3 +190,12 @@ async def test_a_great_many_findings_are_not_all_kept() -> None:
     gateway = FakeGateway("FROM busybox\n" + "ENV A=$B\n" * 1500)
     await solved("", gateway=gateway)
     assert len(gateway.warnings) == 1000
+
+
+def test_variables_are_looked_for_only_where_that_is_wanted() -> None:
+    text = b"FROM a\n# check=skip=UndefinedVar\nWORKDIR /$x\nWORKDIR /$y\n"
+    lint = linted(text)
+    for instruction in parse(text).stages[0].instructions:
+        lint.undefined_variables(instruction, ["x"], {"y": ""})
+    lint.undefined_in_from(parse(b"FROM $x\n").stages[0].from_, ["x", "y"], {"y": ""})
+    assert rules(lint) == ["UndefinedVar", "UndefinedArgInFrom"]
