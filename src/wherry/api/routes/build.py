@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _UPLOAD_PATIENCE: Final = 60.0  # seconds for the other one of two requests that belong together
+_SHORT: Final = 16 << 10  # characters of a query that is read on the event loop
 _KEPT: Final = 1000  # messages of a quiet build, which are only shown when it fails
 _FIELDS: Final = ("description", "id", "inuse", "parent", "private", "shared", "type")
 _FILTERS: Final = (*_FIELDS, "label", "label!", "until", "unused-for")
@@ -69,10 +70,17 @@ class BuildRoutes:
 
     async def build(self, request: ApiRequest) -> StreamResponse:
         """ImageBuild. A client that goes ends the build."""
-        wanted = parse(request.http.rel_url.query, self._host_gateway)
+        wanted = await self._wanted(request)
         if wanted.upload_of:
             return await self._give_upload(wanted.upload_of, request.http.content)
         return await stream(request, self._messages(request, wanted))
+
+    async def _wanted(self, request: ApiRequest) -> BuildQuery:
+        query = request.http.rel_url.query
+        if len(request.http.rel_url.raw_query_string) < _SHORT:
+            return parse(query, self._host_gateway)
+        gateway = self._host_gateway()
+        return await asyncio.to_thread(parse, query, lambda: gateway)
 
     async def cancel(self, request: ApiRequest) -> StreamResponse:
         """BuildCancel."""
