@@ -143,7 +143,7 @@ def _exec(op: pb.Op, inputs: int) -> Op:
         cgroup_parent=meta.cgroupParent,
         shm_size=step.shm_size,
         proxy_env=tuple(_proxies(meta.proxy_env)) if meta.HasField("proxy_env") else (),
-        devices=tuple(one.name for one in _few(step.cdiDevices)),
+        devices=tuple(f"{one.name}?" if one.optional else one.name for one in _few(step.cdiDevices)),
         valid_exit_codes=tuple(_few(meta.validExitCodes)),
         binds=tuple(_few(step.binds)),
     )

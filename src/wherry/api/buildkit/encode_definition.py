@@ -150,7 +150,7 @@ def _exec(ours: ExecOp) -> pb.ExecOp:
         network_name=named,
         security=1 if ours.security == SecurityMode.INSECURE else 0,
         secretenv=[pb.SecretEnv(ID=one.id, name=one.name, optional=one.optional) for one in ours.secret_env],
-        cdiDevices=[pb.CDIDevice(name=name) for name in ours.devices],
+        cdiDevices=[pb.CDIDevice(name=name.rstrip("?"), optional=name.endswith("?")) for name in ours.devices],
         binds=ours.binds,
         shm_size=ours.shm_size,
     )

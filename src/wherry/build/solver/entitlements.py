@@ -41,7 +41,7 @@ def check(op: Op, entitlements: frozenset[str]) -> None:
     needed = {
         "network.host": op.network == NetworkMode.HOST,
         "security.insecure": op.security == SecurityMode.INSECURE,
-        "device": bool(op.devices),
+        "device": any(not device.endswith("?") for device in op.devices),
     }
     for name, is_needed in needed.items():
         if is_needed and name not in entitlements:

@@ -39,11 +39,11 @@ def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *
     :param run_directory: the keeper's, for it.
     :param default_network: the engine's.
     :raises InvalidInput: the step asks for what cannot be, in Docker's words.
-    :raises Unsupported: it asks for a device.
+    :raises Unsupported: it cannot do without a device.
     """
     op = step.op
-    if op.devices:
-        raise Unsupported(f'the device "{op.devices[0]}" cannot be used in a build: CDI devices are not supported yet')
+    if needed := [device for device in op.devices if not device.endswith("?")]:
+        raise Unsupported(f'the device "{needed[0]}" cannot be used in a build: CDI devices are not supported yet')
     network = _network_of(op.network, default_network)
     shared = joined_container(network) is not None
     host = replace(

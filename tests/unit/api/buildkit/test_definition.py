@@ -68,7 +68,7 @@ EXEC = ExecOp(
     cgroup_parent="/parent",
     shm_size=7,
     proxy_env=("HTTP_PROXY=http://p", "http_proxy=http://p"),
-    devices=("vendor.com/gpu=0",),
+    devices=("vendor.com/gpu=0", "vendor.com/net=1?"),
     valid_exit_codes=(0, 3),
     binds=("/a:/b:ro",),
 )
