@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from wherry.errors import InvalidInput
 from wherry.oci.codec import decode
@@ -57,6 +58,17 @@ class Base:
         return count
 
 
+class _RootFs(Struct):
+    diff_ids: list[Digest] | None = None
+
+
+class _BaseImage(Struct):
+    """What counts of a base image's configuration."""
+
+    rootfs: _RootFs | None = None
+    history: list[Json] | None = None
+
+
 def canonical(value: Any) -> bytes:
     """JSON that depends on the value alone, not on the order in which it was made."""
     return msgspec.json.encode(value, enc_hook=str.__str__, order="sorted")
@@ -69,11 +81,9 @@ def base_of(config: bytes) -> Base:
     """
     if not config:
         return Base()
-    document = decode(config, Json, "base image configuration")
-    root, history = document.get("rootfs") or {}, document.get("history") or []
-    ids = root.get("diff_ids") if isinstance(root, dict) else None
-    entries = history if isinstance(history, list) else []
-    return Base(tuple(map(Digest, ids or ())), tuple(entry for entry in entries if isinstance(entry, dict)))
+    found = decode(config, _BaseImage, "base image configuration")
+    ids = found.rootfs.diff_ids if found.rootfs else None
+    return Base(tuple(ids or ()), tuple(found.history or ()))
 
 
 def complete(

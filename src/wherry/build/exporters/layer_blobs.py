@@ -36,6 +36,7 @@ __all__ = ["LayerForms", "compression_of", "typed"]
 
 _GZIP: Final = 31  # window bits: 15, and 16 for a gzip header
 _ZSTD_LEVEL: Final = 3
+_ZSTD_HIGHEST: Final = 19  # what is beyond takes a gigabyte of memory
 _ZEROS: Final = bytes(1 << 20)
 _DOCKER_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar"
 _FOREIGN: Final = ("nondistributable", "foreign")
@@ -167,7 +168,7 @@ class LayerForms:
 
 def _compressor(kind: Compression, level: int | None) -> _Compressor | None:
     if kind is Compression.ZSTD:
-        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL if level is None else level).compressobj()
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL if level is None else min(level, _ZSTD_HIGHEST)).compressobj()
     if kind is Compression.GZIP:
         return compressor() if level is None else zlib.compressobj(level, zlib.DEFLATED, _GZIP)
     return None

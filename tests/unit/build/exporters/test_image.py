@@ -218,6 +218,7 @@ def test_dockers_media_types_are_used_where_they_are_wanted(bench: ExportBench) 
         ({"name": "host"}, "reserved"),
         ({"layers": "some"}, "invalid value 'some' for layers"),
         ({"source-date-epoch": "yesterday"}, "no number of seconds"),
+        ({"source-date-epoch": "-1"}, "no number of seconds"),
         ({"annotation-manifest[linux/riscv64].a": "b"}, "no platform linux/riscv64 found"),
         ({"annotation-index.a": "b"}, "index annotations not supported"),
         ({"annotation-other.a": "b"}, "unrecognized annotation type other"),
@@ -230,6 +231,34 @@ def test_options_that_make_no_sense_are_refused(bench: ExportBench, attributes: 
     with pytest.raises(InvalidInput, match=words):
         bench.export_with(made, attributes)
     assert not len(bench.store)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [b"[]", b"{", b'{"rootfs": {"diff_ids": [7]}}', b'{"rootfs": []}', b'{"history": [1]}', b"[" * 100_000],
+)
+def test_a_base_whose_configuration_is_none_is_refused(bench: ExportBench, base: bytes) -> None:
+    made = product({"": bench.layers.snapshot(ONE)}, config_of([ran("a")]), base_config=base)
+    with pytest.raises(InvalidInput, match="base image configuration"):
+        bench.export(made, name="app")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b'{"os": "linux", "architecture": "amd64", "history": 1}',
+        b'{"os": "linux", "architecture": "amd64", "history": [1]}',
+        b'{"os": "linux", "architecture": "amd64", "history": [{"created": {"a": 1}}]}',
+        b'{"os": "linux", "architecture": "amd64", "config": []}',
+        b'{"os": [], "architecture": "amd64"}',
+        b"null",
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(bench: ExportBench, config: bytes) -> None:
+    made = product({"": bench.layers.snapshot(ONE)}, config)
+    with pytest.raises(InvalidInput):
+        bench.export(made, name="app")
+    assert [*bench.store.content.walk()] == []
 
 
 def test_nothing_stays_of_an_export_that_fails(bench: ExportBench) -> None:
