@@ -316,8 +316,8 @@ OTHERS = [
     Step("DELETE", "/volumes/{id}", 404, {"id": "nope"}),
     Step("POST", "/volumes/prune", 200),
     Step("POST", "/build/prune", 200),
-    Step("POST", "/build", 501),
-    Step("POST", "/build/cancel", 501),
+    Step("POST", "/build", 400),
+    Step("POST", "/build/cancel", 400),
     Step("GET", "/swarm", 503, message="This node is not a swarm manager"),
 ]
 STEPS = [*SYSTEM, *BEFORE, *RUNNING, *ENDED, *WITHOUT_CONTAINER, *EXEC, *IMAGE_STEPS, *NETWORKS, *OTHERS]

@@ -42,6 +42,9 @@ class FakeBuilds:
         self.secrets_found: dict[str, bytes] = {}
         self._queues: dict[str, asyncio.Queue[Progress | None]] = {}
 
+    async def ready(self) -> None:
+        """It is."""
+
     def attach(self, session: BuildSession) -> None:
         self.sessions[session.id] = session
 

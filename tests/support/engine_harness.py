@@ -131,6 +131,9 @@ class FakeImages:
     async def release(self, container: Container) -> None:
         self.released.append(container.id)
 
+    def was_tagged(self, identifier: str, name: str) -> None:
+        """Nothing is built."""
+
     async def reconcile(self) -> None:
         """There is nothing to compare."""
 

@@ -104,6 +104,9 @@ class FakeBuilds:
         self.cache: list[CacheRecord] = []
         self.pruned: list[PruneOptions] = []
 
+    async def ready(self) -> None:
+        """It is."""
+
     def attach(self, session: BuildSession) -> None:
         self.sessions[session.id] = session
         self.session_there.set()

@@ -10,6 +10,7 @@ from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Route, Router
 from wherry.api.http.server import Api
 from wherry.api.routes.attach import AttachRoutes
+from wherry.api.routes.build import BuildRoutes
 from wherry.api.routes.commit import CommitRoutes
 from wherry.api.routes.containers import ContainerRoutes
 from wherry.api.routes.distribution import DistributionRoutes
@@ -29,7 +30,6 @@ from wherry.oci.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from wherry.build.model.service import BuildService
     from wherry.engine.engine import Engine
 
 
@@ -39,13 +39,8 @@ def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[Sequence[str]
     :param shut_down: asks the daemon to end, with every container if told so.
     """
     watch = HangupWatch(asyncio.get_running_loop())
-    doors = _doors(getattr(engine, "builds", None))
+    doors = Doors(engine.builds, lambda: [Platform.host()], engine.networks.host_gateway)
     return Api(Router(all_routes(engine, watch, shut_down, doors)), watch, doors)
-
-
-def _doors(builds: BuildService | None) -> Doors | None:
-    """Return what serves BuildKit's gRPC, if there is a builder."""
-    return Doors(builds, lambda: [Platform.host()], lambda: "") if builds is not None else None
 
 
 def all_routes(
@@ -69,6 +64,7 @@ def all_routes(
         NetworkRoutes(engine.networks),
         VolumeRoutes(),
         CommitRoutes(engine.commits),
+        BuildRoutes(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway),
         StorageRoutes(engine.storage),
         UnsupportedRoutes(),
     )

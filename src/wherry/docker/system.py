@@ -199,6 +199,21 @@ class UsageCount(Struct, rename="pascal", kw_only=True):
     reclaimable: int = 0
 
 
+class BuildCacheEntry(Struct, rename="pascal", kw_only=True):
+    """One entry of the build cache."""
+
+    id: str = field(name="ID")
+    parents: list[str] | None = None
+    type: str
+    description: str
+    in_use: bool
+    shared: bool
+    size: int
+    created_at: str
+    last_used_at: str | None = None
+    usage_count: int
+
+
 class DiskUsage(Struct, rename="pascal", kw_only=True):
     """The body of SystemDataUsage with the members of all API versions."""
 
@@ -207,7 +222,7 @@ class DiskUsage(Struct, rename="pascal", kw_only=True):
     images: Sequence[Mapping[str, Any]]
     containers: Sequence[ContainerSummary]
     volumes: list[Any] = field(default_factory=list)
-    build_cache: list[Any] = field(default_factory=list)
+    build_cache: list[BuildCacheEntry] = field(default_factory=list)
     image_usage: UsageCount
     container_usage: UsageCount
     volume_usage: UsageCount = field(default_factory=UsageCount)

@@ -6,10 +6,12 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from wherry.database.disk_reserve import Reserve
 from wherry.docker.system import DiskUsage, SystemInfo, SystemVersion
 from wherry.engine.build.executor import StepExecutor
+from wherry.engine.builds import BuilderParts, Builds
 from wherry.engine.container import directories
 from wherry.engine.container.database import ContainerDatabase
 from wherry.engine.container.events import ContainerEvents
@@ -51,6 +53,9 @@ from wherry.network.controller import Controller
 from wherry.network.database import NetworkDatabase
 from wherry.network.definition import alias_of
 
+if TYPE_CHECKING:
+    from wherry.build.model.service import CacheRecord
+
 __all__ = ["Engine"]
 
 
@@ -60,6 +65,7 @@ class Engine:
     :ivar settings: those of its start; of these, `reload` changes the labels and debug, which only `info` shows.
     """
 
+    builds: Builds
     commits: CommitService
     containers: Containers
     images: Images
@@ -98,6 +104,8 @@ class Engine:
         engine._begin_networks()
         engine._lifecycle.daemon_started()
         engine._trash.sweep()
+        if engine.builds.has_unfinished():
+            engine._tasks.start(engine.builds.ready(), "open the builder")
         return engine
 
     def _build(self) -> None:
@@ -121,6 +129,12 @@ class Engine:
         ledger = Ledger(settings.data_root, images, self._store)
         self.storage = DiskChecks(images, self._store, ledger, self.distribution.refetcher())
         self._build_containers()
+        self.builds = Builds(
+            BuilderParts(
+                settings=settings, reserve=self._reserve, images=images, distribution=self.distribution,
+                executor=self.steps, tagged=self.images.was_tagged,
+            )
+        )  # fmt: skip
 
     def _build_networks(self, tables: NetworkDatabase) -> None:
         settings = network_settings(self.settings)
@@ -209,13 +223,19 @@ class Engine:
         """What ``docker system df`` shows; the body of SystemDataUsage."""
         containers = await self.containers.list(all=True, limit=0, size=True, filters={})
         images = await asyncio.to_thread(self.images.disk_usage)
-        return disk_usage(images, containers)
+        return disk_usage(images, containers, await self._build_cache())
+
+    async def _build_cache(self) -> Sequence[CacheRecord]:
+        if not self.builds.has_cache():
+            return ()
+        await self.builds.ready()
+        return await self.builds.disk_usage()
 
     # --- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Let go of everything. Containers and the keeper go on; steps of builds end."""
-        await self.steps.close()
+        await self._end_builds()
         self._supervisor.close()
         self._watches.close()
         await self.distribution.close()
@@ -230,6 +250,10 @@ class Engine:
         self._database.close()
         self.images.store.close()
 
+    async def _end_builds(self) -> None:
+        await self.builds.close()
+        await self.steps.close()
+
     async def shutdown(self, *, kill: bool) -> Sequence[str]:
         """End the engine; with `kill` every container ends first, the keeper too, and nothing is left in the kernel.
 
@@ -239,7 +263,7 @@ class Engine:
         """
         left: Sequence[str] = ()
         if kill:
-            await self.steps.close()
+            await self._end_builds()
             await self._lifecycle.stop_all(self.settings.shutdown_timeout)
             self._supervisor.close()
             await asyncio.to_thread(self._reconciler.end_left_alone)
@@ -247,7 +271,7 @@ class Engine:
             left = await self._controller.shutdown()
             self._networks_ended = True
             remove_empty_cgroup(self._starter.cgroup_parent)
-            for name in ("containers", "rootfs"):
+            for name in ("containers", "rootfs", "build"):
                 directories.remove_tree(self.settings.exec_root / name)
         await self.close()
         return left

@@ -70,6 +70,7 @@ class BuildRoutes:
 
     async def build(self, request: ApiRequest) -> StreamResponse:
         """ImageBuild. A client that goes ends the build."""
+        await self._builds.ready()
         wanted = await self._wanted(request)
         if wanted.upload_of:
             return await self._give_upload(wanted.upload_of, request.http.content)
@@ -93,6 +94,7 @@ class BuildRoutes:
         """BuildPrune."""
         deleted, reclaimed = [], 0
         options = _prune_options(request)
+        await self._builds.ready()
         async for record in self._builds.prune(options):
             deleted.append(record.id)
             reclaimed += record.size

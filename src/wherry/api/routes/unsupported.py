@@ -24,8 +24,6 @@ _NO_SWARM: Final = (
 )
 
 _UNSUPPORTED: Final = (
-    ("POST", "/build", _NO_BUILD),
-    ("POST", "/build/cancel", _NO_BUILD),
     ("POST", "/session", _NO_BUILD),
     ("POST", "/grpc", _NO_BUILD),
     ("GET", "/containers/{id:path}/archive", _NO_COPY),
@@ -36,8 +34,6 @@ _UNSUPPORTED: Final = (
     ("POST", "/swarm/init", "swarms are not supported by wherry"),
     ("POST", "/swarm/join", "swarms are not supported by wherry"),
 )
-_CACHE_FILTERS: Final = ("description", "id", "inuse", "label", "label!", "parent", "private", "shared", "type",
-                         "until", "unused-for")  # fmt: skip
 _SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs")
 
 
@@ -53,18 +49,12 @@ class UnsupportedRoutes:
             for method in ("GET", "POST", "DELETE")
             for pattern in (prefix, prefix + "/{rest:path}")
         ]
-        empty = [Route("GET", "/plugins", self.plugins), Route("POST", "/build/prune", self.prune_builds)]
-        return refused + empty + swarm
+        return [*refused, Route("GET", "/plugins", self.plugins), *swarm]
 
     async def plugins(self, request: ApiRequest) -> StreamResponse:
         """PluginList."""
         request.filters(("capability", "enabled"))
         return reply([])
-
-    async def prune_builds(self, request: ApiRequest) -> StreamResponse:
-        """BuildPrune: there is no cache of builds."""
-        request.filters(_CACHE_FILTERS)
-        return reply({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
 def _refuse(error: Unavailable | Unsupported) -> Handler:

@@ -158,6 +158,13 @@ class PruneOptions(Struct, frozen=True, kw_only=True):
 class BuildService(Protocol):
     """The builder."""
 
+    async def ready(self) -> None:
+        """Open the builder, unless it is open: all else comes after that.
+
+        :raises Unavailable: the daemon ends.
+        """
+        ...
+
     def attach(self, session: BuildSession) -> None:
         """A client's session is there from now on; builds may wait for it."""
         ...

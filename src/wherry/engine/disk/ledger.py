@@ -24,6 +24,7 @@ _BLOCK: Final = 512  # bytes in a unit of st_blocks (stat(2))
 
 #: The owner of an entry of the data root by its name; a package that keeps files there is listed here.
 _OWNERS: Final = {
+    "build": "build cache",
     "lock": "database",
     "network": "networks",
     "networks": "networks",

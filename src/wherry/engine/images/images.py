@@ -182,6 +182,10 @@ class Images:
 
     # --- the rest ---------------------------------------------------------------------------------
 
+    def was_tagged(self, identifier: str, name: str) -> None:
+        """A build has given an image a name."""
+        self._publish("tag", identifier, name)
+
     def overlay(self, container: Container) -> Overlay:
         """The overlay mounts that are a container's root; the writable directories are made if they are missing."""
         return self._store.overlay(container.definition.image_id, container.directory)

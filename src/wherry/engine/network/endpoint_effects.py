@@ -211,6 +211,10 @@ class EndpointEffects:
         with suppress(WherryError):  # the host's address is gone, for one: then our lines are not known
             container.set_hosts_written(self._files.hosts(container, self.links.of(container)))
 
+    def host_gateway(self) -> str:
+        """The address by which containers on the default bridge reach the host; empty: there is none."""
+        return self._files.host_gateway()
+
     # --- what the parts ask -----------------------------------------------------------------------
 
     def _gateways(self) -> Sequence[Address]:

@@ -71,6 +71,11 @@ class EtcTexts:
         own = etc_files.own_entries(hostname_of(container), container.config.domainname or "", addresses)
         return etc_files.hosts_text(own, extra, ipv6=has_ipv6_inside(container.host))
 
+    def host_gateway(self) -> str:
+        """What ``host-gateway`` means on the default bridge; empty: there is none."""
+        given = self._options.host_gateway_ips
+        return given[0] if given else next((str(address) for address in self._gateways()), "")
+
     def _host_gateway(self, container: Container) -> Sequence[Address]:
         """What ``host-gateway`` means: the daemon's option, else the host's side of the default bridge.
 

@@ -62,6 +62,10 @@ class Networks:
         self._events = events
         self._table = table
 
+    def host_gateway(self) -> str:
+        """The address that ``host-gateway`` means to a container on the default bridge; empty: there is none."""
+        return self._effects.host_gateway()
+
     async def create(self, body: NetworkCreate) -> tuple[str, str]:
         """Create a network; returns its ID and a warning.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from wherry.docker.system import DiskUsage, UsageCount
+from wherry.docker import times
+from wherry.docker.system import BuildCacheEntry, DiskUsage, UsageCount
 from wherry.engine.container.state import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from wherry.build.model.service import CacheRecord
     from wherry.docker.container_answers import ContainerSummary
 
 __all__ = ["disk_usage"]
@@ -17,11 +19,14 @@ __all__ = ["disk_usage"]
 _ACTIVE: Final = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 
 
-def disk_usage(images: Mapping[str, Any], containers: Sequence[ContainerSummary]) -> DiskUsage:
+def disk_usage(
+    images: Mapping[str, Any], containers: Sequence[ContainerSummary], cache: Sequence[CacheRecord] = ()
+) -> DiskUsage:
     """The body of SystemDataUsage.
 
     :param images: all images and the sums of what they take up; see `wherry.images.disk_usage`.
     :param containers: summaries of all containers, with their sizes.
+    :param cache: the entries of the build cache.
     """
     return DiskUsage(
         layers_size=images["LayersSize"],
@@ -30,6 +35,29 @@ def disk_usage(images: Mapping[str, Any], containers: Sequence[ContainerSummary]
         containers=containers,
         image_usage=_images(images["Images"], images["LayersSize"]),
         container_usage=_containers(containers),
+        build_cache=[_entry(record) for record in cache],
+        build_cache_usage=_cache(cache),
+    )
+
+
+def _entry(record: CacheRecord) -> BuildCacheEntry:
+    last_used = times.rfc3339(record.last_used) if record.last_used is not None else None
+    return BuildCacheEntry(
+        id=record.id, parents=list(record.parents) or None, type=record.kind, description=record.description,
+        in_use=record.in_use, shared=record.shared, size=record.size, created_at=times.rfc3339(record.created),
+        last_used_at=last_used, usage_count=record.usage_count,
+    )  # fmt: skip
+
+
+def _cache(records: Sequence[CacheRecord]) -> UsageCount:
+    """As dockerd counts: what an image shares takes up no room of the cache's."""
+    own = [record for record in records if not record.shared]
+    idle = [record for record in own if not record.in_use]
+    return UsageCount(
+        active_count=sum(record.in_use for record in records),
+        total_count=len(records),
+        total_size=sum(record.size for record in own),
+        reclaimable=sum(record.size for record in idle),
     )
 
 

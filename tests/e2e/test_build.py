@@ -1,0 +1,235 @@
+"""Building images, from a Dockerfile to a container that runs: the classic way, with the stock command and by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.archives import member, tar
+from support.busybox import busybox_daemon
+from support.daemons import Daemon
+from support.needs import need
+from support.unixhttp import UnixConnection
+
+pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+
+DOCKERFILE = """
+FROM busybox:latest
+ARG WHO=world
+ENV GREETING=hello
+RUN echo "$GREETING $WHO" > /greeting && id -u
+COPY one.txt directory /srv/
+WORKDIR /srv
+RUN cat one.txt inner.txt > both.txt
+USER guest
+CMD ["cat", "/greeting", "both.txt"]
+"""
+
+
+def context(dockerfile: str, **files: str) -> bytes:
+    """A build's context as an archive."""
+    return tar(
+        [member("Dockerfile", dockerfile.encode()), *(member(name, text.encode()) for name, text in files.items())]
+    )
+
+
+FILES = {"one.txt": "one\n", "directory/inner.txt": "inner\n"}
+
+
+def build(daemon: Daemon, dockerfile: str, files: dict[str, str] | None = None, **query: Any) -> list[dict[str, Any]]:
+    """Build by hand; the messages."""
+    body = context(dockerfile, **(files or {}))
+    answer = daemon.request("POST", "/build", body, headers={"Content-Type": "application/x-tar"}, version=1, **query)
+    assert answer.status == 200, answer.body
+    return [json.loads(line) for line in answer.body.splitlines() if line]
+
+
+def text_of(messages: list[dict[str, Any]]) -> str:
+    """What a build has said."""
+    return "".join(message.get("stream", "") + message.get("error", "") for message in messages)
+
+
+def image_of(messages: list[dict[str, Any]]) -> str:
+    """The ID of the image that a build has made."""
+    found = [message["aux"]["ID"] for message in messages if "aux" in message]
+    assert found, text_of(messages)
+    return str(found[-1])
+
+
+def test_a_dockerfile_becomes_an_image_that_runs(daemon: Daemon, busybox: str) -> None:
+    build(daemon, DOCKERFILE, FILES, t="built:one")
+    ran = daemon.cli("run", "--rm", "--network", "none", "built:one", check=True)
+    assert ran.stdout == "hello world\none\ninner\n"
+    config = daemon.request("GET", "/images/built:one/json").json["Config"]
+    assert config["User"] == "guest"
+    assert config["WorkingDir"] == "/srv"
+    assert "GREETING=hello" in config["Env"]
+
+
+def test_the_same_again_is_all_in_the_cache(daemon: Daemon, busybox: str) -> None:
+    first = build(daemon, DOCKERFILE, FILES)
+    second = build(daemon, DOCKERFILE, FILES)
+    assert image_of(first) == image_of(second)
+    assert text_of(second).count("Using cache") == 4
+    changed = build(daemon, DOCKERFILE, {**FILES, "one.txt": "another\n"})
+    assert image_of(changed) != image_of(first)
+    assert text_of(changed).count("Using cache") == 1
+
+
+def test_an_argument_changes_what_uses_it(daemon: Daemon, busybox: str) -> None:
+    messages = build(daemon, DOCKERFILE, FILES, buildargs='{"WHO": "you"}')
+    ran = daemon.cli("run", "--rm", "--network", "none", image_of(messages), check=True)
+    assert ran.stdout.startswith("hello you\n")
+
+
+def test_stages_give_files_to_each_other_and_unused_ones_are_not_built(daemon: Daemon, busybox: str) -> None:
+    dockerfile = """
+    FROM busybox AS unused
+    RUN echo never && exit 1
+    FROM busybox AS maker
+    RUN mkdir /out && echo made > /out/file
+    FROM scratch
+    COPY --from=busybox /bin/busybox /bin/cat
+    COPY --from=maker /out /
+    ENTRYPOINT ["/bin/cat", "/file"]
+    """
+    messages = build(daemon, dockerfile, t="built:stages")
+    assert "never" not in text_of(messages)
+    assert daemon.cli("run", "--rm", "--network", "none", "built:stages", check=True).stdout == "made\n"
+
+
+def test_a_step_that_fails_fails_the_build_with_its_exit_code(daemon: Daemon, busybox: str) -> None:
+    messages = build(daemon, "FROM busybox\nRUN echo before; exit 7\nRUN echo after")
+    assert "before" in text_of(messages)
+    assert "after\n" not in text_of(messages).replace("echo after", "")
+    assert messages[-1]["errorDetail"]["code"] == 7
+    assert "returned a non-zero code: 7" in messages[-1]["error"]
+
+
+def test_mounts_of_all_kinds_leave_nothing_in_the_image(daemon: Daemon, busybox: str) -> None:
+    dockerfile = """
+    FROM busybox AS other
+    RUN mkdir /deep && echo from > /deep/file
+    FROM busybox
+    RUN --mount=type=cache,target=/cache/c echo kept > /cache/c/kept
+    RUN --mount=type=cache,target=/cache/c --mount=type=tmpfs,target=/mnt/t \\
+        --mount=type=bind,from=other,source=/deep/file,target=/mnt/file \\
+        --mount=type=bind,from=other,source=/deep,target=/mnt/deep \\
+        --mount=type=bind,source=one.txt,target=/mnt/one \\
+        cat /cache/c/kept /mnt/file /mnt/deep/file /mnt/one > /all
+    """
+    image = image_of(build(daemon, dockerfile, FILES))
+    script = "cat /all; ls -d /cache /mnt 2>/dev/null; true"
+    ran = daemon.cli("run", "--rm", "--network", "none", image, "sh", "-c", script, check=True)
+    assert ran.stdout == "kept\nfrom\nfrom\none\n"
+
+
+@need("docker")
+def test_the_stock_command_builds(
+    daemon: Daemon, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_BUILDKIT", "0")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    done = daemon.docker("build", "-t", "built:stock", str(tmp_path), check=True)
+    assert "Successfully tagged built:stock" in done.stdout
+    assert daemon.docker("run", "--rm", "--network", "none", "built:stock", check=True).stdout.startswith("hello world")
+    again = daemon.docker("build", "-t", "built:stock", str(tmp_path), check=True)
+    assert again.stdout.count("Using cache") == 4
+
+
+def test_steps_are_on_the_network_that_was_asked_for(daemon: Daemon, busybox: str) -> None:
+    dockerfile = "FROM busybox\nRUN ls /sys/class/net"
+    assert "eth0" in text_of(build(daemon, dockerfile, nocache=1))
+    assert "eth0" not in text_of(build(daemon, dockerfile, nocache=1, networkmode="none"))
+
+
+def test_what_the_cache_takes_is_listed_and_pruned(busybox_archive: bytes) -> None:
+    with busybox_daemon(busybox_archive) as daemon:
+        build(daemon, "FROM busybox\nRUN head -c 100000 /dev/zero > /zeros")
+        entries = daemon.request("GET", "/system/df").json["BuildCache"]
+        assert any("RUN head" in entry["Description"] for entry in entries)
+        daemon.request("POST", "/images/prune", filters='{"dangling": ["true"]}')
+        pruned = daemon.request("POST", "/build/prune", all=True).json
+        assert pruned["CachesDeleted"]
+        assert pruned["SpaceReclaimed"] >= 100_000
+        assert daemon.request("GET", "/system/df").json["BuildCache"] in ([], None)
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+def _begin(daemon: Daemon, dockerfile: str, word: str) -> UnixConnection:
+    """Begin a build, and read until it has said something."""
+    connection = UnixConnection(daemon.socket)
+    headers = {"Content-Type": "application/x-tar"}
+    connection.request("POST", "/build?version=1&nocache=1", context(dockerfile), headers)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    said = ""
+    while word not in said:
+        line = answer.readline()
+        assert line, said
+        said += json.loads(line).get("stream", "") if line.strip() else ""
+    connection.answer = answer  # type: ignore[attr-defined]
+    return connection
+
+
+SLOW = "FROM busybox\nRUN touch /done\nRUN trap '' TERM; (trap '' TERM; sleep 1000) & echo he're'; sleep 1000"
+
+
+def _sleepers(daemon: Daemon) -> list[str]:
+    """Processes of steps."""
+    found = []
+    for group in Path("/sys/fs/cgroup").rglob(f"{daemon.cgroup}/*/cgroup.procs"):
+        try:
+            found += group.read_text().split()
+        except OSError:
+            continue
+    return sorted(set(found))
+
+
+def _until_none(daemon: Daemon) -> None:
+    waited = threading.Event()
+    for _ in range(3000):
+        if not _sleepers(daemon):
+            return
+        waited.wait(0.02)
+    raise AssertionError(_sleepers(daemon))
+
+
+def test_a_client_that_leaves_ends_its_build_and_everything_of_it(busybox_archive: bytes) -> None:
+    with busybox_daemon(busybox_archive) as daemon:
+        connection = _begin(daemon, SLOW, "here")
+        assert _sleepers(daemon)
+        connection.close()
+        _until_none(daemon)
+        assert "Using cache" in text_of(build(daemon, "FROM busybox\nRUN touch /done"))
+
+
+@pytest.mark.parametrize("victim", ["daemon", "keeper"])
+def test_after_a_death_the_next_build_goes_on_from_what_was_finished(busybox_archive: bytes, victim: str) -> None:
+    with busybox_daemon(busybox_archive) as daemon:
+        connection = _begin(daemon, SLOW, "here")
+        if victim == "daemon":
+            daemon.kill9()
+            daemon.start()
+        else:
+            os.kill(daemon.keeper_pid, signal.SIGKILL)
+        connection.close()
+        _until_none(daemon)
+        again = build(daemon, "FROM busybox\nRUN touch /done\nRUN ls /done")
+        assert text_of(again).count("Using cache") == 1
+        usage = daemon.request("GET", "/system/df").json
+        assert all(not entry["InUse"] for entry in usage["BuildCache"])
+        checked = daemon.cli("system", "fsck", check=True).stdout
+        assert re.search(r" 0 damaged, 0 orphans$", checked.strip()), checked
