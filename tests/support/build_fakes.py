@@ -52,6 +52,8 @@ __all__ = [
 ]  # fmt: skip
 
 
+_CONFIG = b'{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}'
+
 # --- graphs ---------------------------------------------------------------------------------------
 
 
@@ -241,7 +243,7 @@ class FakeSources:
         """What a name means."""
         if reference not in self.images:
             raise NotFound(f"{reference}: not found")
-        return ResolvedImage(Digest.from_bytes(reference.encode()), reference, b"{}")
+        return ResolvedImage(Digest.from_bytes(reference.encode()), reference, _CONFIG)
 
 
 class FakeFiles:
