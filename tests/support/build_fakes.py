@@ -256,6 +256,7 @@ class FakeFiles:
         self.world = world
         self.executed = 0
         self.summed: Counter[str] = Counter()
+        self.listings: dict[str, dict[str, str]] = {}
 
     def view(self, snapshot: Snapshot) -> dict[str, bytes]:
         """All files, by their paths."""
@@ -306,7 +307,13 @@ class FakeFiles:
     async def checksum(self, snapshot: Snapshot, copy: Copy) -> str:
         """Of what a copy takes."""
         self.summed[copy.source] += 1
-        return _sum(self._taken(snapshot, copy.source))
+        taken = self._taken(snapshot, copy.source)
+        self.listings[found := _sum(taken)] = {name: _sum({"": data}) for name, data in taken.items()}
+        return found
+
+    def listing(self, checksum: str) -> dict[str, str]:
+        """What a checksum was made of."""
+        return self.listings.get(checksum, {})
 
     async def checksum_of(self, snapshot: Snapshot, path: str) -> str:
         """Of a path."""

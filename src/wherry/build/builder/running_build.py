@@ -28,6 +28,7 @@ from wherry.build.remote_cache.remote_cache import RemoteCache
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import granted
+from wherry.build.solver.explain import Explainer
 from wherry.build.solver.resolution import Resolution
 from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable
 from wherry.oci.digest import Digest
@@ -82,6 +83,7 @@ class Build:
         self._resolution: Resolution | None = None
         self._session: BuildSession | None = None
         self._opening = asyncio.Lock()
+        self._explains: Explainer | None = None
         self._texts: dict[str, bytes] = {}
         self._calls: set[asyncio.Task[Any]] = set()
         self._ending: asyncio.Task[None] | None = None
@@ -138,9 +140,19 @@ class Build:
                     entitlements=self._entitlements,
                     source_text=lambda name: self._texts.get(name, b""),
                     imports=self._shared.imports,
+                    explain=self._explainer(self._session).explain,
                 )
                 self._resolution = Resolution(self._parts.solver, context)
             return self._resolution
+
+    def _explainer(self, session: BuildSession) -> Explainer:
+        """Builds of the same thing are known by where they come from, and by what is made of it."""
+        options = self.request.options
+        about = [options.get(name, "") for name in ("filename", "target", "platform", "context")]
+        names = [export.attributes.get("name", "") for export in self.request.exports]
+        solver = self._parts.solver
+        self._explains = Explainer(solver.cache.memory, f"{session.shared_key} {about} {names}", solver.files.listing)
+        return self._explains
 
     async def solve(
         self,
@@ -343,6 +355,8 @@ class Build:
             await finished(task)
         if self._resolution is not None:
             await self._resolution.close()
+        if self._explains is not None:
+            await self._parts.solver.threads.finish(self._explains.store)
         steps = self._vertices.values()
         self.record = msgspec.structs.replace(
             self.record,

@@ -24,14 +24,20 @@ from wherry.linux.trees import Descent, unrolled
 __all__ = ["copy_checksum", "path_checksum"]
 
 Check = Callable[[], object]
+Note = Callable[[str, dict[bytes, bytes]], object]
+
+_LISTED = 1000
 
 
-def copy_checksum(root: int, copy: Copy, sums: Sums, check: Check = lambda: None) -> str:
+def copy_checksum(
+    root: int, copy: Copy, sums: Sums, check: Check = lambda: None, note: Note = lambda checksum, files: None
+) -> str:
     """The checksum of everything that a copy takes from its source.
 
     :param root: a descriptor of the source's root.
     :param sums: remembers files' digests.
     :param check: called for each file: raises where the work is not wanted any more.
+    :param note: called with the checksum and what some of the files, by their paths, are like.
     :raises NotFound: nothing is at the source: ``"/x": not found``.
     :raises InvalidInput: a pattern is none.
     """
@@ -47,7 +53,9 @@ def copy_checksum(root: int, copy: Copy, sums: Sums, check: Check = lambda: None
     names = len(found) > 1 or found != [clean(taken.source)]
     for path in found:
         _add(running, root, path, follow=follow, name=path if names else b"")
-    return running.hexdigest()
+    found_sum = running.hexdigest()
+    note(found_sum, running.listing)
+    return found_sum
 
 
 def path_checksum(root: int, path: str, sums: Sums, check: Check = lambda: None) -> str:
@@ -85,6 +93,7 @@ class _Running:
         self._selection = selection
         self._check = check
         self._hash = hashlib.sha256()
+        self.listing: dict[bytes, bytes] = {}
 
     def hexdigest(self) -> str:
         """What came of it so far."""
@@ -136,13 +145,19 @@ class _Running:
             if len(waiting) == depth:  # nothing in it was taken
                 waiting.pop()
 
+    def _note(self, path: bytes, line: bytes) -> bytes:
+        """Remember what a file is like, of some: an explanation may want to name it."""
+        if len(self.listing) < _LISTED:
+            self.listing[path] = line
+        return line
+
     def _flush(self, waiting: list[bytes]) -> None:
         for line in waiting:
             self._hash.update(line)
         waiting.clear()
 
     def _add_entry(self, directory: int, name: bytes, path: bytes, status: os.stat_result) -> None:
-        self._hash.update(self._line(directory, name, path, status))
+        self._hash.update(self._note(path, self._line(directory, name, path, status)))
 
     def _line(self, directory: int, name: bytes, path: bytes, status: os.stat_result) -> bytes:
         """One file for the hash; each part tells its length, so that no two trees make the same bytes."""

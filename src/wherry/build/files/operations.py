@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 #: Checksums of layers that are remembered: these never change.
 _REMEMBERED: Final = 4096
+#: Checksums of which it is remembered what files they were made of.
+_LISTINGS: Final = 16
 
 
 class FileOperations:
@@ -45,6 +48,7 @@ class FileOperations:
         self._work = Work()
         self._lock = threading.Lock()
         self._checksums: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._listings: OrderedDict[str, dict[bytes, bytes]] = OrderedDict()
 
     def close(self) -> None:
         """End the threads."""
@@ -115,8 +119,24 @@ class FileOperations:
         return await self._remembered(
             snapshot,
             ("copy", members, more),
-            lambda root, sums, check: checksum.copy_checksum(root, copy, sums, check),
+            lambda root, sums, check: checksum.copy_checksum(root, copy, sums, check, self._note),
         )
+
+    def _note(self, found: str, files: dict[bytes, bytes]) -> None:
+        with self._lock:
+            self._listings[found] = files
+            self._listings.move_to_end(found)
+            if len(self._listings) > _LISTINGS:
+                self._listings.popitem(last=False)
+
+    def listing(self, checksum: str) -> Mapping[str, str]:
+        """The files that a checksum of a short while ago was made of, and a digest of each; empty: not known."""
+        with self._lock:
+            files = self._listings.get(checksum, {})
+        return {
+            os.fsdecode(path).encode(errors="replace").decode(): hashlib.sha256(line).hexdigest()[:8]
+            for path, line in files.items()
+        }
 
     async def checksum_of(self, snapshot: Snapshot, path: str) -> str:
         """Of a path and all below it; links are followed, inside.

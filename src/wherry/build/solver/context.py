@@ -45,6 +45,7 @@ class BuildContext:
     :param room: waits while there is much of that which nobody has taken.
     :param source_text: of a file, as the client has sent it, by its name.
     :param imports: the cache of others that is believed; None: of nobody.
+    :param explain: why a vertex was carried out, or taken from the cache.
     """
 
     token: str
@@ -55,6 +56,7 @@ class BuildContext:
     entitlements: frozenset[str] = frozenset()
     source_text: Callable[[str], bytes] = lambda name: b""
     imports: ImportedCache | None = None
+    explain: Callable[[Node, bool], str] = lambda node, cached: ""
 
 
 @dataclass(eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -90,6 +90,10 @@ class Files(Protocol):
 
         :raises NotFound: there is no such directory.
         """
+        ...
+
+    def listing(self, checksum: str) -> Mapping[str, str]:
+        """The files that a checksum of a short while ago was made of, and a digest of each; empty: not known."""
         ...
 
     async def checksum_of(self, snapshot: Snapshot, path: str) -> str:

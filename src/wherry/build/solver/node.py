@@ -54,6 +54,7 @@ class Node:
         self.realised: Final = Pass()
         self.is_identifying = self.is_wanted = self.is_slow = False
         self.tasks: set[asyncio.Task[None]] = set()
+        self.explain: Callable[[Node, bool], str] = lambda node, cached: ""
         self.progress = VertexProgress(
             digest=vertex.digest,
             name=name_of(vertex),
@@ -85,9 +86,7 @@ class Node:
             self.progress = msgspec.structs.replace(self.progress, started=time.time_ns(), completed=None)
             self._show(self.progress)
 
-    def complete(
-        self, *, cached: bool = False, error: str = "", explanation: str = "", cost: Cost | None = None
-    ) -> None:
+    def complete(self, *, cached: bool = False, error: str = "", cost: Cost | None = None) -> None:
         """It is done; what was said of it before stays."""
         now = time.time_ns()
         before = self.progress
@@ -97,7 +96,7 @@ class Node:
             completed=now,
             cached=cached,
             error=error,
-            explanation=explanation or before.explanation,
+            explanation=before.explanation if error else self.explain(self, cached),
             cost=cost or before.cost,
         )
         self._show(self.progress)

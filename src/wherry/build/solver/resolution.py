@@ -153,6 +153,7 @@ class Resolution:
             if node is None:
                 inputs = [self._nodes[edge.vertex.digest] for edge in vertex.inputs]
                 node = self._nodes[vertex.digest] = Node(vertex, inputs, self._context.show)
+                node.explain = self._context.explain
                 node.announce()
                 failed = next((one.error for one in inputs if one.error is not None), None)
                 if failed is not None:
