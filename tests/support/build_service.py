@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from wherry.build.model.errors import DockerfileError
 from wherry.build.model.progress import Progress
 from wherry.build.model.request import BuildRequest, FrontResult
 from wherry.build.model.service import BuildRecord, CacheRecord, PruneOptions, RunningBuild
@@ -23,6 +24,7 @@ class FakeBuilds:
 
     :ivar events: what a build says before it ends; an event to be waited for may be among it.
     :ivar outcome: what it ends with.
+    :ivar name_as_asked: whether a DockerfileError names the file that was asked for.
     :ivar answer: the frontend's, to whoever begins a build by steps.
     :ivar secrets: those that a build asks for, and what it got in `secrets_found`.
     """
@@ -37,6 +39,7 @@ class FakeBuilds:
         self.cancelled: list[str] = []
         self.contexts: list[dict[str, bytes]] = []
         self.started = asyncio.Event()
+        self.name_as_asked = False
         self.answer: dict[str, bytes] = {}
         self.secrets: list[str] = []
         self.secrets_found: dict[str, bytes] = {}
@@ -68,6 +71,8 @@ class FakeBuilds:
             raise
         finally:
             queue.put_nowait(None)
+        if isinstance(self.outcome, DockerfileError) and self.name_as_asked:
+            self.outcome.file = request.options["filename"]
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome

@@ -21,7 +21,7 @@ from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
 from wherry.api.routes.build import BuildRoutes
-from wherry.build.model.errors import VertexFailed
+from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.graph import SourceRange
 from wherry.build.model.progress import Cost, LogProgress, Progress, VertexProgress, WarningProgress
 from wherry.cli.build.context import DirectoryContext, is_remote
@@ -215,8 +215,6 @@ def test_steps_are_shown_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
             display.take(one)
     assert capsys.readouterr().err == (
         "#1 [1/2] FROM x\n#1 CACHED\n\n"
-        "#2 [2/2] RUN \\x1b[31my\n#2 ...\n\n"
-        "#3 [other 1/1] RUN z\n#3 ...\n\n"
         "#2 [2/2] RUN \\x1b[31my\n#2 1.000 one\n#2 2.000 two\n#2 2.000 100%\n#2 ...\n\n"
         "#3 [other 1/1] RUN z\n#3 ERROR: bad\n\n"
         "#2 [2/2] RUN y\n#2 rest\n#2 DONE 3.0s\n"
@@ -383,6 +381,20 @@ def test_secrets_come_to_the_session_and_nowhere_else(tmp_path: Path, monkeypatc
         assert wherry("image.build", "-q", "--secret", "id=s,env=TOKEN_HERE", str(tmp_path / "context")) == 0
         assert builds.secrets_found == {"s": b"hidden"}
         assert "hidden" not in repr(builds.requests)
+
+
+def test_a_dockerfile_from_elsewhere_is_shown_under_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "context", "x")
+    write(tmp_path, "Other")
+    with builder(tmp_path, monkeypatch) as builds:
+        builds.events = events()
+        builds.outcome = DockerfileError("no", source=b"FRM x\n", ranges=(SourceRange(1, 0, 1, 3),))
+        builds.name_as_asked = True
+        words = ["-f", str(tmp_path / "Other"), "--progress", "plain", str(tmp_path / "context")]
+        assert wherry("image.build", *words) == 1
+    assert f"{tmp_path}/Other:1\n" in capsys.readouterr().err
 
 
 def test_unused_cache_is_removed(

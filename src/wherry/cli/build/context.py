@@ -13,8 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["DirectoryContext", "is_remote"]
+__all__ = ["OUTSIDE", "DirectoryContext", "is_remote"]
 
+OUTSIDE = ".dockerfile."  #: what the names of Dockerfiles that are not in the context begin with
 _CHUNK = 1 << 18
 _BLOCK = 512
 _IGNORE = ".dockerignore"
@@ -68,7 +69,7 @@ class DirectoryContext:
             self.dockerfile = inside
 
     def _take_elsewhere(self, content: bytes, ignored: bytes = b"") -> None:
-        self.dockerfile = f".dockerfile.{os.urandom(10).hex()}"
+        self.dockerfile = f"{OUTSIDE}{os.urandom(10).hex()}"
         self._more[self.dockerfile] = content
         if ignored:
             self._more[f"{self.dockerfile}.dockerignore"] = ignored

@@ -82,6 +82,8 @@ class PlainDisplay(QuietDisplay):
         is_over = step.completed is not None or step.is_cached
         if step.number in self._ended or not (step.started is not None or is_over):
             return
+        if not is_over and self._shown is not None and self._shown.number not in self._ended:
+            return  # it is named once it has something to say
         self._turn_to(step)
         if not is_over:
             return

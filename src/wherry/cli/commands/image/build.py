@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from wherry.cli.build.context import DirectoryContext, is_remote
+from wherry.cli.build.context import OUTSIDE, DirectoryContext, is_remote
 from wherry.cli.build.display import display_of, write_explanations, write_failure
 from wherry.cli.build.query import call_of, query_of, secrets_of
 from wherry.cli.console import write_page, write_raw
@@ -105,7 +105,11 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     if failure is not None:
         detail = failure.get("errorDetail") or {}
         message_text = str(failure.get("error") or detail.get("message", "unknown error"))
-        write_failure(display.steps, message_text, str(detail.get("excerpt", "")))
+        excerpt = str(detail.get("excerpt", ""))
+        if dockerfile.startswith(OUTSIDE):
+            given = "Dockerfile" if options["file"] == "-" else options["file"]
+            excerpt = excerpt.replace(dockerfile, given, 1)
+        write_failure(display.steps, message_text, excerpt)
         return 1
     if form := call_of(options)[1]:
         return _write_answer(display.steps.answer, form)
