@@ -18,7 +18,7 @@ from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import Metadata
 from wherry.build.model.service import ResolvedImage
 from wherry.docker.reference import Reference
-from wherry.errors import InvalidInput, NotFound
+from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.oci.image_config import parse_config
 from wherry.oci.platform import Platform
 
@@ -86,7 +86,7 @@ class Bases:
 
         :param written: as the Dockerfile says.
         :param known: gives names of stages, for a suggestion where there is no such image.
-        :raises DockerfileError: there is none.
+        :raises DockerfileError: there is none, or nobody answers.
         """
         key = (name, platform)
         async with self._busy.setdefault(key, asyncio.Lock()):
@@ -100,8 +100,11 @@ class Bases:
                 resolved = await self._gateway.resolve_image(
                     name, platform=platform, mode=self._options.resolve_mode, name=self._title(name, platform)
                 )
-        except NotFound as exc:
-            raise DockerfileError(did_you_mean(f"{written}: {exc}", written, [*known(), *_COMMON])) from exc
+        except WherryError as exc:
+            message = f"{written}: failed to resolve source metadata for {name}: {exc}"
+            if isinstance(exc, NotFound):
+                message = did_you_mean(message, written, [*known(), *_COMMON])
+            raise DockerfileError(message) from exc
         return await asyncio.to_thread(_base, resolved, name)
 
     def _title(self, name: str, platform: Platform) -> str:
