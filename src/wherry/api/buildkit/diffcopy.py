@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["receive", "send"]
 
+SMALL: Final = 64 << 10  #: bytes of which more are waited for, before another thread is asked to take them
+FIRST_ROUNDS: Final = 8  #: so often they are not: little is there, and nobody shall wait for it
+GATHERING: Final = 0.002  #: seconds
 PATIENCE: Final = 1.0  #: seconds that a client may take to be told of an error
 
 
@@ -30,8 +33,12 @@ async def receive(call: ClientCall[Packet], receiver: TreeReceiver, progress: Ca
     take its files takes none of our requests."""
     replies: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
     writer = asyncio.create_task(_reply(call, replies))
+    rounds, data = 0, b""
     try:
         while not receiver.is_done:
+            rounds += 1
+            if rounds > FIRST_ROUNDS and len(data) < SMALL:
+                await asyncio.sleep(GATHERING)  # clients send entries one by one, to hand each over costs more than it
             data = await call.read()
             if not data:
                 raise Unavailable("the client ended the transfer early")
