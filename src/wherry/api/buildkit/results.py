@@ -74,7 +74,7 @@ class Results:
             suffix = f"/{key}" if key else ""
             refs[key] = Ref(
                 edge=self.edge(identifier),
-                config=metadata.pop(_CONFIG + suffix, b""),
+                config=_without_rootfs(metadata.pop(_CONFIG + suffix, b"")),
                 base_config=metadata.pop(_BASE_CONFIG + suffix, b""),
             )
         metadata.pop(_PLATFORMS, None)
@@ -97,13 +97,36 @@ def _put_configurations(message: pb.Result, result: FrontResult) -> None:
     for key, ref in result.refs.items():
         suffix = f"/{key}" if key else ""
         if ref.config:
-            message.metadata[_CONFIG + suffix] = ref.config
+            message.metadata[_CONFIG + suffix] = _with_rootfs(ref.config)
         if ref.base_config:
             message.metadata[_BASE_CONFIG + suffix] = ref.base_config
         if key:
             platforms.append({"ID": key, "Platform": _described(key)})
     if platforms:
         message.metadata[_PLATFORMS] = msgspec.json.encode({"Platforms": platforms})
+
+
+def _with_rootfs(config: bytes) -> bytes:
+    """A configuration as BuildKit gives it: of layers, without any yet. It may come back as another build's input."""
+    decoded = _decoded(config)
+    if decoded is None or "rootfs" in decoded:
+        return config
+    return msgspec.json.encode({**decoded, "rootfs": {"type": "layers", "diff_ids": None}})
+
+
+def _without_rootfs(config: bytes) -> bytes:
+    decoded = _decoded(config)
+    if decoded is None or decoded.pop("rootfs", None) is None:
+        return config
+    return msgspec.json.encode(decoded)
+
+
+def _decoded(config: bytes) -> dict[str, Any] | None:
+    """A configuration; None where it is none, which whoever reads it complains of."""
+    try:
+        return msgspec.json.decode(config, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
 
 
 def _described(key: str) -> dict[str, str]:

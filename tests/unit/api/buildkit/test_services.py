@@ -72,7 +72,8 @@ async def test_a_client_drives_its_build() -> None:
             Frontend="dockerfile.v0", FrontendOpt={"target": "x"}, allowResultReturn=True, allowResultArrayRef=True
         )
         answer = await client.ask(GATEWAY + "Solve", request, "r1")
-        assert answer.result.metadata["containerimage.config"] == b'{"os":"linux"}'
+        config = json.loads(answer.result.metadata["containerimage.config"])
+        assert config == {"os": "linux", "rootfs": {"type": "layers", "diff_ids": None}}
         assert answer.result.metadata["version"] == b"1"
         assert len(answer.result.ref.definition.ops) == 2
         await client.ask(GATEWAY + "Evaluate", gateway_pb2.EvaluateRequest(Ref=answer.result.ref.id), "r1")
