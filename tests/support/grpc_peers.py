@@ -27,6 +27,7 @@ from wherry.oci.platform import Platform
 
 __all__ = ["CONTROL", "GATEWAY", "Client", "SessionOffer", "serving", "session_of"]
 
+_CONTENT = "/containerd.services.content.v1.Content/"
 CONTROL = "/moby.buildkit.v1.Control/"
 GATEWAY = "/moby.buildkit.v1.frontend.LLBBridge/"
 _ANSWERS = {
@@ -142,6 +143,8 @@ class SessionOffer:
         self.uploads: dict[str, bytes] = {}
         self.metadata: list[dict[str, list[str]]] = []  #: of calls that came
         self.files: dict[str, bytes] = {}  #: archives that came
+        self.blobs: dict[str, bytes] = {}
+        self.begun: dict[str, bytes] = {}  #: what is there of a blob already
         self.requested: list[int] = []
         self.sender: Callable[[Stream[Any, Any]], Any] | None = None  #: in place of an honest one
 
@@ -163,6 +166,13 @@ class SessionOffer:
             ),
             "/moby.sshforward.v1.SSH/ForwardAgent": Handler(self.echo, both, data, data),
             "/moby.upload.v1.Upload/Pull": Handler(self.pull, both, data, data),
+            _CONTENT + "Info": Handler(self.blob_info, unary, session.InfoRequest, session.InfoResponse),
+            _CONTENT + "Read": Handler(
+                self.read_blob, Cardinality.UNARY_STREAM, session.ReadContentRequest, session.ReadContentResponse
+            ),
+            _CONTENT + "Write": Handler(
+                self.write_blob, both, session.WriteContentRequest, session.WriteContentResponse
+            ),
         }
 
     def _note(self, stream: Stream[Any, Any]) -> dict[str, list[str]]:
@@ -236,6 +246,37 @@ class SessionOffer:
         metadata = self._note(stream)
         for start in range(0, len(data := self.uploads[metadata["urlpath"][0]]), 100_000):
             await stream.send_message(common_pb2.BytesMessage(data=data[start : start + 100_000]))
+
+    async def blob_info(self, stream: Stream[Any, Any]) -> None:
+        """How large a blob is."""
+        self._note(stream)
+        request = await stream.recv_message()
+        if request.digest not in self.blobs:
+            raise GRPCError(Status.NOT_FOUND, f"content {request.digest}: not found")
+        info = session_pb2.ContentInfo(digest=request.digest, size=len(self.blobs[request.digest]))
+        await stream.send_message(session_pb2.InfoResponse(info=info))
+
+    async def read_blob(self, stream: Stream[Any, Any]) -> None:
+        """A blob."""
+        request = await stream.recv_message()
+        if request.digest not in self.blobs:
+            raise GRPCError(Status.NOT_FOUND, f"content {request.digest}: not found")
+        data = self.blobs[request.digest]
+        for start in range(0, len(data), 100_000):
+            piece = data[start : start + 100_000]
+            await stream.send_message(session_pb2.ReadContentResponse(offset=start, data=piece))
+
+    async def write_blob(self, stream: Stream[Any, Any]) -> None:
+        """Take a blob; one that is there is refused."""
+        async for request in stream:
+            if request.expected in self.blobs:
+                raise GRPCError(Status.ALREADY_EXISTS, "it exists")
+            data = self.begun.setdefault(request.ref, b"")
+            assert request.offset == (0 if request.action == 0 else len(data))
+            self.begun[request.ref] = data = data + request.data
+            if request.action == 2:
+                self.blobs[request.expected] = data
+            await stream.send_message(session_pb2.WriteContentResponse(action=request.action, offset=len(data)))
 
 
 def _in_order(directory: Path) -> list[Path]:

