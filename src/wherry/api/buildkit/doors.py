@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wherry.api.buildkit.http2 import Http2, Stream
+    from wherry.api.buildkit.http2 import Http2
     from wherry.api.buildkit.services import Services
     from wherry.build.model.service import BuildService
     from wherry.oci.platform import Platform
@@ -46,7 +46,7 @@ class Doors:
         """
         from wherry.api.buildkit.http2 import Http2  # noqa: PLC0415 - see above
 
-        http = Http2(self._accept, lost)
+        http = Http2(self._ready().accept, lost)
         self._begin(http, transport, early)
         return http
 
@@ -63,10 +63,14 @@ class Doors:
         """
         from wherry.api.buildkit.http2 import Http2  # noqa: PLC0415 - see above
 
-        await self._builds.ready()
         services = self._ready()
         http = Http2(None, lost)
-        self._begin(http, transport, early)
+        self._begin(http, transport, early)  # first of all: the client speaks already
+        try:
+            await self._builds.ready()
+        except BaseException:
+            http.abort()
+            raise
         await services.sessions.serve(http, headers)
 
     async def close(self) -> None:
@@ -80,10 +84,6 @@ class Doors:
         self._open.add(http)
         http.closed.add_done_callback(lambda _: self._open.discard(http))
         http.begin(transport, early)
-
-    async def _accept(self, stream: Stream) -> None:
-        await self._builds.ready()
-        await self._ready().accept(stream)
 
     def _ready(self) -> Services:
         if self._services is None:

@@ -263,10 +263,17 @@ class Method(Generic[M, R]):
         self._answer = answer
         self._stream = stream
 
-    async def serve(self, stream: Stream, metadata: Metadata, translate: Callable[[Exception], GrpcError]) -> None:
+    async def serve(
+        self,
+        stream: Stream,
+        metadata: Metadata,
+        translate: Callable[[Exception], GrpcError],
+        before: Callable[[], Awaitable[None]],
+    ) -> None:
         """Answer a request."""
         call: Call[M, R] = Call(stream, metadata, self._request)
         try:
+            await before()
             await self._run(call)
         except asyncio.CancelledError:
             raise
@@ -294,13 +301,18 @@ class Server:
 
     :param methods: by path.
     :param translate: makes a status of an error.
+    :param before: is waited for before each call.
     """
 
     def __init__(
-        self, methods: Mapping[str, Method[Message, Message]], translate: Callable[[Exception], GrpcError]
+        self,
+        methods: Mapping[str, Method[Message, Message]],
+        translate: Callable[[Exception], GrpcError],
+        before: Callable[[], Awaitable[None]],
     ) -> None:
         self._methods = methods
         self._translate = translate
+        self._before = before
 
     async def accept(self, stream: Stream) -> None:
         """Answer one request."""
@@ -317,7 +329,7 @@ class Server:
                 call: Call[Message, Message] = Call(stream, {}, Message)
                 await call.end(Code.UNIMPLEMENTED, f"unknown method {path.rpartition('/')[2][:200]}")
                 return
-            await method.serve(stream, metadata_of(stream.headers or ()), self._translate)
+            await method.serve(stream, metadata_of(stream.headers or ()), self._translate, self._before)
         except StreamFailed:
             pass  # whoever asked has gone
 

@@ -35,4 +35,4 @@ class Services:
         workers = Workers(platforms, gateway)
         self.sessions = Sessions(builds)
         control = Control(builds, bridges, workers, self.sessions.tunnel)
-        self.accept = Server(control.methods() | Gateway(bridges, workers).methods(), as_grpc).accept
+        self.accept = Server(control.methods() | Gateway(bridges, workers).methods(), as_grpc, builds.ready).accept
