@@ -89,6 +89,7 @@ class LayerStore:
         self._database = database
         self._limits = limits
         self._lock = threading.Lock()
+        self._last_number = 0  # that was given; 0: none was, yet
         self._with_mountpoints: set[Path] = set()
         self._busy: dict[Digest, tuple[threading.Lock, int]] = {}
         with disk_errors("make the layers' directory"):
@@ -397,9 +398,14 @@ class LayerStore:
 
     def _free_number(self) -> int:
         """The next free layer number; numbers of existing directories, orphans included, are taken."""
-        [[last]] = self._database.rows(_LAST)
-        names = [name.removesuffix(_MOUNTPOINTS) for name in self._entries()]
-        return 1 + max([int(last), *(int(name) for name in names if name.isdecimal())])
+        if not self._last_number:
+            [[last]] = self._database.rows(_LAST)
+            names = [name.removesuffix(_MOUNTPOINTS) for name in self._entries()]
+            self._last_number = max([int(last), *(int(name) for name in names if name.isdecimal())])
+        self._last_number += 1
+        while (self.root / str(self._last_number)).exists():
+            self._last_number += 1
+        return self._last_number
 
     @contextmanager
     def _alone(self, chain_id: Digest) -> Iterator[None]:

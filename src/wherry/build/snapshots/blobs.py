@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -82,18 +82,18 @@ class BlobMaker:
             self._store(packed_files)
             return self._register(layers, lease)
 
-    def drop(self, number: int) -> None:
-        """Forget what was packed and nobody asked for."""
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Forget what was packed of layers, and nobody asked for."""
         with self._lock:
-            future = self._packing.pop(number, None)
-        if future is not None and not future.cancel():
-            future.add_done_callback(_remove_file)
+            futures = [future for number in numbers if (future := self._packing.pop(number, None))]
+        for future in futures:
+            if not future.cancel():
+                future.add_done_callback(_remove_file)
 
     def close(self) -> None:
         """End the threads; waits for what they are at."""
         self._pool.shutdown(cancel_futures=True)
-        for number in list(self._packing):
-            self.drop(number)
+        self.drop(list(self._packing))
 
     def _has_blob(self, number: int) -> bool:
         row = self._rows.get(number)

@@ -201,8 +201,9 @@ class SnapshotStore:
                     del self._held[number]
                     free.append(number)
             unwanted = [number for number in free if number in self._unwanted]
-        for number in free:
-            self._blobs.drop(number)
+            of_images = [number for number in free if (row := self._rows.get(number)) and not row.kept]
+        self._blobs.drop(free)
+        for number in of_images:
             self._forget_unless_kept(number)
         if unwanted:
             self.remove(unwanted)
@@ -262,8 +263,7 @@ class SnapshotStore:
             gone = [row for row in known if not self._held[row.number]]
             self._unwanted -= {row.number for row in gone}
             self._rows.remove([row.number for row in gone])
-        for row in gone:
-            self._blobs.drop(row.number)
+        self._blobs.drop([row.number for row in gone])
         freed = self._references.let_go([_owner(row.number) for row in gone])
         for row in gone:
             grave = self._layers.displace(row.number)

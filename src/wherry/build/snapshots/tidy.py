@@ -26,8 +26,10 @@ def tidy(upper: Path, lower: Sequence[str]) -> int:
     :return: the sum of its files' sizes in bytes; a file with several links counts once.
     :raises OSError: the disk fails.
     """
+    with os.scandir(upper) as scan:
+        has_folders = any(entry.is_dir(follow_symlinks=False) for entry in scan)
     total = 0
-    with Descent.open(upper) as way, MergedTree.open(lower) as model:
+    with Descent.open(upper) as way, MergedTree.open(lower if has_folders else ()) as model:
         for size in unrolled(_look(way, model if lower else None, set())):
             total += size
     return total
