@@ -19,7 +19,16 @@ from wherry.build.sources.contract import Fetch, SourceKey, SourceRequest
 from wherry.build.sources.local_images import LocalImages
 from wherry.build.sources.transfers import Transfers
 from wherry.docker.reference import Reference
-from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.errors import (
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    SystemFault,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+    WherryError,
+)
 from wherry.images.image import Image
 from wherry.images.store import ImageStore
 from wherry.layers.store import Layer
@@ -33,6 +42,7 @@ SCHEME: Final = "docker-image"
 PULL: Final = "pull"
 _HUB: Final = "docker.io"
 _HUB_HOST: Final = "registry-1.docker.io"  # as BuildKit asks a client for its credentials
+_KINDS: Final = (NotFound, Unsupported, InvalidInput, Forbidden, TooLarge, Unavailable)
 _ATTEMPTS: Final = 3  # somebody may remove an image again and again
 
 
@@ -109,8 +119,15 @@ class ImageSource:
         return self._local.find(reference, platform)
 
     async def remote(self, reference: Reference, platform: Platform, session: BuildSession) -> RemoteImage:
-        """What a registry says."""
-        return await self._registry.resolve(reference, platform, await _credentials(reference, session))
+        """What a registry says.
+
+        :raises WherryError: nothing good; BuildKit's words, with the registry's.
+        """
+        try:
+            return await self._registry.resolve(reference, platform, await _credentials(reference, session))
+        except WherryError as exc:
+            kind = next((one for one in _KINDS if isinstance(exc, one)), SystemFault)
+            raise kind(f"failed to resolve source metadata for {reference}: {exc}") from exc
 
     def digest_of(self, image: Image, reference: Reference) -> Digest:
         """What a name of an image of this machine is pinned to."""
