@@ -10,7 +10,7 @@ from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Route, Router
 from wherry.api.http.server import Api
 from wherry.api.routes.attach import AttachRoutes
-from wherry.api.routes.build import BuildRoutes
+from wherry.api.routes.build_door import BuildDoor
 from wherry.api.routes.commit import CommitRoutes
 from wherry.api.routes.containers import ContainerRoutes
 from wherry.api.routes.distribution import DistributionRoutes
@@ -64,7 +64,7 @@ def all_routes(
         NetworkRoutes(engine.networks),
         VolumeRoutes(),
         CommitRoutes(engine.commits),
-        BuildRoutes(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway),
+        BuildDoor(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway),
         StorageRoutes(engine.storage),
         UnsupportedRoutes(),
     )

@@ -51,6 +51,7 @@ _UNFINISHED: Final = ("drafts", "jobs")  # directories of the builder in which a
 class BuilderParts:
     """What a builder is put together from.
 
+    :param executor: makes the executor of steps.
     :param tagged: told of each name that an image gets: the image's ID, and the name as people write it.
     """
 
@@ -58,7 +59,7 @@ class BuilderParts:
     reserve: Reserve
     images: ImageStore
     distribution: Distribution
-    executor: Executor
+    executor: Callable[[], Executor]
     tagged: Callable[[str, str], None]
 
 
@@ -187,7 +188,8 @@ def _import() -> None:
     import wherry.build.files.operations  # noqa: PLC0415
     import wherry.build.snapshots.mounts  # noqa: PLC0415
     import wherry.build.snapshots.store  # noqa: PLC0415
-    import wherry.build.sources.table  # noqa: PLC0415, F401
+    import wherry.build.sources.table  # noqa: PLC0415
+    import wherry.engine.build.executor  # noqa: PLC0415, F401
 
 
 class _Workshop:
@@ -230,7 +232,7 @@ class _Workshop:
             snapshots=self._snapshots,
             files=self._files,
             sources=sources,
-            executor=parts.executor,
+            executor=parts.executor(),
             exporters=self._exporters.by_type,
             threads=self._threads,
             settings=parse_settings(dict(settings.builder)),

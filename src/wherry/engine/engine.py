@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wherry.database.disk_reserve import Reserve
 from wherry.docker.system import DiskUsage, SystemInfo, SystemVersion
-from wherry.engine.build.executor import StepExecutor
+from wherry.engine.build.running import RunningSteps
 from wherry.engine.builds import BuilderParts, Builds
 from wherry.engine.container import directories
 from wherry.engine.container.database import ContainerDatabase
@@ -55,6 +55,7 @@ from wherry.network.definition import alias_of
 
 if TYPE_CHECKING:
     from wherry.build.model.service import CacheRecord
+    from wherry.engine.build.executor import StepExecutor
 
 __all__ = ["Engine"]
 
@@ -74,7 +75,6 @@ class Engine:
     execs: Execs
     storage: DiskChecks
     networks: Networks
-    steps: StepExecutor
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -132,7 +132,7 @@ class Engine:
         self.builds = Builds(
             BuilderParts(
                 settings=settings, reserve=self._reserve, images=images, distribution=self.distribution,
-                executor=self.steps, tagged=self.images.was_tagged,
+                executor=lambda: self.steps, tagged=self.images.was_tagged,
             )
         )  # fmt: skip
 
@@ -153,10 +153,8 @@ class Engine:
         self._tasks, self._container_events = BackgroundTasks(), ContainerEvents(self.events)
         self._starter = Starter(settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects)
         self.execs = Execs(settings, store, keeper, self._starter, self._container_events)
-        self.steps = StepExecutor(
-            settings=settings, keeper=keeper, starter=self._starter, attachments=self._attachments,
-            effects=self._effects, tasks=self._tasks,
-        )  # fmt: skip
+        self._running_steps = RunningSteps(settings.exec_root / "containers", keeper, self._tasks)
+        self._steps: StepExecutor | None = None
         self._watches = Watches(
             store, self._container_events, self.execs, self._starter.cgroup_path, self.images.release
         )
@@ -170,13 +168,13 @@ class Engine:
             keeper,
             self._lifecycle,
             self._attachments,
-            steps=self.steps,
+            steps=self._running_steps,
             data_root=settings.data_root,
             exec_root=settings.exec_root,
         )
         self._supervisor = KeeperSupervisor(
             keeper=keeper, containers=store, starter=self._starter, lifecycle=self._lifecycle, execs=self.execs,
-            steps=self.steps,            watches=self._watches, reconciler=self._reconciler, tasks=self._tasks,
+            steps=self._running_steps,            watches=self._watches, reconciler=self._reconciler, tasks=self._tasks,
             deposit_firewall=self._controller.deposit_firewall,
         )  # fmt: skip
 
@@ -204,6 +202,18 @@ class Engine:
         self._controller.start()
         running = [container for container in self._store if container.state.is_alive]
         self._tasks.start(self._attachments.resume(running), "resume networks")
+
+    @property
+    def steps(self) -> StepExecutor:
+        """Runs the steps of builds; made at the first one."""
+        if self._steps is None:
+            from wherry.engine.build.executor import StepExecutor  # noqa: PLC0415 - only where something is built
+
+            self._steps = StepExecutor(
+                settings=self.settings, running=self._running_steps, keeper=self._keeper, starter=self._starter,
+                attachments=self._attachments, effects=self._effects, tasks=self._tasks,
+            )  # fmt: skip
+        return self._steps
 
     def reload(self, settings: Settings) -> None:
         """Take over what may change while the engine runs: labels and debug. All else stays as it was at the start."""
@@ -252,7 +262,8 @@ class Engine:
 
     async def _end_builds(self) -> None:
         await self.builds.close()
-        await self.steps.close()
+        if self._steps is not None:
+            await self._steps.close()
 
     async def shutdown(self, *, kill: bool) -> Sequence[str]:
         """End the engine; with `kill` every container ends first, the keeper too, and nothing is left in the kernel.

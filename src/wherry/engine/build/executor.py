@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry.build.model.executor import Output, Step
+    from wherry.engine.build.running import RunningSteps
     from wherry.engine.container.container import Container
     from wherry.engine.keeper.connection import KeeperConnection
     from wherry.engine.lifecycle.start import Starter
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from wherry.engine.network.attachments import Attachments
     from wherry.engine.network.endpoint_effects import EndpointEffects
     from wherry.engine.settings import Settings
+    from wherry.runtime.cgroups import Statistics
     from wherry.runtime.plan import Plan
 
 __all__ = ["StepExecutor"]
@@ -66,6 +68,7 @@ class _Run:
     container: Container
     cgroup: str
     pipes: OutputPipes
+    exited: asyncio.Future[dict[str, Any]]
     mounts: Mounts | None = None
     pidfd: Fd | None = None
     root: Fd | None = None
@@ -73,7 +76,6 @@ class _Run:
     is_fresh: bool = False  #: nothing was in its writable directory
     unwanted: bool = False
     forwarding: asyncio.Task[None] | None = None
-    exited: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def end(self) -> None:
         """Nobody wants it any more: kill what runs, and give its output to nobody."""
@@ -92,6 +94,7 @@ class _Run:
 class StepExecutor:
     """Implements `wherry.build.model.executor.Executor`; used from the event loop's thread.
 
+    :param running: tells how steps exit.
     :param starter: of containers.
     :param attachments: creates and removes the endpoints of containers.
     :param effects: has the contents of their files in /etc.
@@ -101,6 +104,7 @@ class StepExecutor:
         self,
         *,
         settings: Settings,
+        running: RunningSteps,
         keeper: KeeperConnection,
         starter: Starter,
         attachments: Attachments,
@@ -108,6 +112,7 @@ class StepExecutor:
         tasks: BackgroundTasks,
     ) -> None:
         self._settings = settings
+        self._running = running
         self._keeper = keeper
         self._starter = starter
         self._attachments = attachments
@@ -139,10 +144,11 @@ class StepExecutor:
 
     def _new(self, step: Step) -> _Run:
         container = guest_of(
-            step, self._directory(step.id), self._run_directory(step.id), self._keeper.try_request,
+            step, self._directory(step.id), self._running.directory(step.id), self._keeper.try_request,
             default_network=self._attachments.default,
         )  # fmt: skip
-        return _Run(step, container, cgroup_path(container, self._settings), OutputPipes())
+        group = cgroup_path(container, self._settings)
+        return _Run(step, container, group, OutputPipes(), self._running.expect(step.id))
 
     def _directory(self, identifier: str) -> Path:
         """For its files in /etc: emptied at the next start, like all that is unfinished."""
@@ -234,36 +240,6 @@ class StepExecutor:
             run.forwarding.result()
         return report
 
-    def exited(self, fields: Mapping[str, Any]) -> None:
-        """The keeper reports the exit of a step."""
-        run = self._runs.get(fields["key"])
-        if run is None:
-            self._tasks.start(self._forget_left_over(fields["key"]), "forget a build step")
-        elif not run.exited.done():
-            run.exited.set_result(dict(fields))
-
-    async def end_left_over(self, identifier: str) -> None:
-        """A step runs, or has run, that an earlier daemon has begun: nobody wants its result any more."""
-        what = f"end the step {identifier[:12]} that was left over"
-        try:
-            await call_bounded(what, partial(remains.end_left_over, self._run_directory(identifier)), _END_PATIENCE)
-        except (WherryError, OSError) as error:
-            _log.warning("a build step is left over step=%s error=%s", identifier, error)
-
-    async def _forget_left_over(self, identifier: str) -> None:
-        await self._keeper.forget(identifier)
-        await asyncio.to_thread(remove_tree, self._run_directory(identifier))
-
-    def _run_directory(self, identifier: str) -> Path:
-        return self._settings.exec_root / "containers" / identifier
-
-    def keeper_lost(self) -> None:
-        """The keeper has ended: of steps that run nobody will tell how they end. They fail, and are ended."""
-        for run in self._runs.values():
-            if run.launched and not run.exited.done():
-                run.exited.set_exception(Unavailable("the keeper ended while the step ran", hint="build again"))
-                run.exited.exception()  # somebody will ask for it, or it is of no interest any more
-
     # --- the end ----------------------------------------------------------------------------------
 
     async def _finish(self, run: _Run) -> Cost:
@@ -281,6 +257,7 @@ class StepExecutor:
         finally:
             run.pipes.close()
             self._runs.pop(run.step.id, None)
+            self._running.forget(run.step.id)
             self._tasks.start(self._clean_up(run), "clean up a build step", run.container)
 
     async def _end_unanswered(self, run: _Run) -> None:
@@ -347,10 +324,15 @@ def _remove_remains(runs: Sequence[_Run]) -> None:
 
 def _end(run: _Run, pidfd: Fd | None, root: Fd | None) -> Cost:
     """In a thread."""
-    cost = remains.end_processes(pidfd, root, run.cgroup, _work_of(run.step))
+    used = remains.end_processes(pidfd, root, run.cgroup, _work_of(run.step))
     if run.is_fresh and run.mounts is not None:
         remove_places(run.step.root.upper, run.step.root.lower, run.mounts.places)
-    return cost
+    return Cost() if used is None else _cost(used)
+
+
+def _cost(used: Statistics) -> Cost:
+    written = [count.value for count in used.io_bytes if count.operation.lower() == "write"]
+    return Cost(used.cpu.usage or None, used.memory.maximum or None, sum(written) if written else None)
 
 
 def _work_of(step: Step) -> list[str]:

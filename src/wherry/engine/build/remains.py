@@ -11,10 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from wherry.build.model.progress import Cost
 from wherry.content.durable import remove_tree
 from wherry.errors import Conflict, SystemFault, WherryError
-from wherry.keeper.process import described_in, pidfd_of
 from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_send_signal
 from wherry.runtime import cgroups
@@ -31,7 +29,7 @@ def kill(pidfd: Fd) -> None:
         pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
 
 
-def end_processes(pidfd: Fd | None, root: Fd | None, cgroup: str, work: Iterable[str]) -> Cost:
+def end_processes(pidfd: Fd | None, root: Fd | None, cgroup: str, work: Iterable[str]) -> cgroups.Statistics | None:
     """See that nothing of a step runs and nothing of it is mounted; what it took. To be called in a thread.
 
     :param pidfd: of its first process, and `root` the mount of its root; both are closed.
@@ -46,7 +44,7 @@ def end_processes(pidfd: Fd | None, root: Fd | None, cgroup: str, work: Iterable
             _await_end(pidfd)
         if group.exists():
             group.kill_all()
-        return _cost(group)
+        return _statistics(group)
     finally:
         for fd in (pidfd, root):
             if fd is not None:
@@ -70,13 +68,11 @@ def _await_end(pidfd: Fd) -> None:
         raise SystemFault("a process of a build step was killed, and does not end: it waits in the kernel")
 
 
-def _cost(group: cgroups.Cgroup) -> Cost:
+def _statistics(group: cgroups.Cgroup) -> cgroups.Statistics | None:
     try:
-        found = group.statistics()
+        return group.statistics()
     except (WherryError, OSError):
-        return Cost()
-    written = [count.value for count in found.io_bytes if count.operation.lower() == "write"]
-    return Cost(found.cpu.usage or None, found.memory.maximum or None, sum(written) if written else None)
+        return None
 
 
 def remove_group(cgroup: str) -> None:
@@ -100,6 +96,8 @@ def end_left_over(run_directory: Path) -> None:
 
     :param run_directory: the keeper's, for it; it stays.
     """
+    from wherry.keeper.process import described_in, pidfd_of  # noqa: PLC0415 - after a crash only
+
     for described in described_in(str(run_directory)):
         pidfd = pidfd_of(described)
         if pidfd is not None:

@@ -14,7 +14,7 @@ from wherry.keeper.protocol import PROTOCOL, Message
 from wherry.linux.fd import Fd
 
 if TYPE_CHECKING:
-    from wherry.engine.build.executor import StepExecutor
+    from wherry.engine.build.running import RunningSteps
     from wherry.engine.container.container import Container
     from wherry.engine.container.store import ContainerStore
     from wherry.engine.keeper.connection import KeeperConnection
@@ -44,7 +44,7 @@ class KeeperSupervisor:
         starter: Starter,
         lifecycle: Lifecycle,
         execs: Execs,
-        steps: StepExecutor,
+        steps: RunningSteps,
         watches: Watches,
         reconciler: Reconciler,
         tasks: BackgroundTasks,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wherry.docker import times
-from wherry.engine.build.executor import StepExecutor
+from wherry.engine.build.running import RunningSteps
 from wherry.engine.container import directories
 from wherry.engine.container.container import Container
 from wherry.engine.container.state import Status
@@ -50,7 +50,7 @@ class Reconciler:
         lifecycle: Lifecycle,
         attachments: Attachments,
         *,
-        steps: StepExecutor,
+        steps: RunningSteps,
         data_root: Path,
         exec_root: Path,
     ) -> None:

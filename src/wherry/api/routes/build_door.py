@@ -1,0 +1,54 @@
+"""The way to the classic builder's operations: they are imported when somebody builds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.api.http.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aiohttp.web import StreamResponse
+
+    from wherry.api.http.request import ApiRequest
+    from wherry.api.routes.build import BuildRoutes
+    from wherry.build.model.service import BuildService
+
+__all__ = ["BuildDoor"]
+
+
+class BuildDoor:
+    """Stands for `wherry.api.routes.build.BuildRoutes`; see there for the parameters."""
+
+    def __init__(self, builds: BuildService, contexts: Path, host_gateway: Callable[[], str]) -> None:
+        self._given = (builds, contexts, host_gateway)
+        self._made: BuildRoutes | None = None
+
+    def routes(self) -> list[Route]:
+        """Return the operations."""
+        return [
+            Route("POST", "/build", self.build, streaming=True),
+            Route("POST", "/build/cancel", self.cancel),
+            Route("POST", "/build/prune", self.prune),
+        ]
+
+    async def build(self, request: ApiRequest) -> StreamResponse:
+        """ImageBuild."""
+        return await self._operations().build(request)
+
+    async def cancel(self, request: ApiRequest) -> StreamResponse:
+        """BuildCancel."""
+        return await self._operations().cancel(request)
+
+    async def prune(self, request: ApiRequest) -> StreamResponse:
+        """BuildPrune."""
+        return await self._operations().prune(request)
+
+    def _operations(self) -> BuildRoutes:
+        if self._made is None:
+            from wherry.api.routes.build import BuildRoutes  # noqa: PLC0415
+
+            self._made = BuildRoutes(*self._given)
+        return self._made

@@ -1,0 +1,85 @@
+"""The steps that run, as the keeper knows them; without the builder, of which a daemon that builds nothing has none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from wherry.content.durable import remove_tree
+from wherry.engine.build import remains
+from wherry.engine.threads.bounded_call import call_bounded
+from wherry.errors import Unavailable, WherryError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wherry.engine.keeper.connection import KeeperConnection
+    from wherry.engine.lifecycle.tasks import BackgroundTasks
+
+__all__ = ["RunningSteps"]
+
+_log: Final = logging.getLogger(__name__)
+_PATIENCE: Final = 60.0  # seconds that a step's processes get to end once they are killed
+
+
+class RunningSteps:
+    """Waits for the exits of steps; used from the event loop's thread.
+
+    :param directory: of the keeper, in which each of its processes has one.
+    """
+
+    def __init__(self, directory: Path, keeper: KeeperConnection, tasks: BackgroundTasks) -> None:
+        self._directory = directory
+        self._keeper = keeper
+        self._tasks = tasks
+        self._exits: dict[str, asyncio.Future[dict[str, Any]]] = {}
+
+    def directory(self, identifier: str) -> Path:
+        """The keeper's, for a step."""
+        return self._directory / identifier
+
+    def expect(self, identifier: str) -> asyncio.Future[dict[str, Any]]:
+        """A step is about to be launched; returns the keeper's report of its exit, which is to come.
+
+        It raises `Unavailable` when the keeper ends before.
+        """
+        found = self._exits[identifier] = asyncio.get_running_loop().create_future()
+        return found
+
+    def forget(self, identifier: str) -> None:
+        """Nobody waits for a step any more."""
+        self._exits.pop(identifier, None)
+
+    # --- what the keeper says -----------------------------------------------------------------------
+
+    def exited(self, fields: Mapping[str, Any]) -> None:
+        """The keeper reports the exit of a step."""
+        found = self._exits.get(fields["key"])
+        if found is None:
+            self._tasks.start(self._forget_left_over(fields["key"]), "forget a build step")
+        elif not found.done():
+            found.set_result(dict(fields))
+
+    def keeper_lost(self) -> None:
+        """The keeper has ended: of steps that run nobody will tell how they end. They fail, and are ended."""
+        for found in self._exits.values():
+            if not found.done():
+                found.set_exception(Unavailable("the keeper ended while the step ran", hint="build again"))
+                found.exception()  # somebody will ask for it, or it is of no interest any more
+
+    # --- what an earlier daemon has left ----------------------------------------------------------
+
+    async def end_left_over(self, identifier: str) -> None:
+        """A step runs, or has run, that an earlier daemon has begun: nobody wants its result any more."""
+        what = f"end the step {identifier[:12]} that was left over"
+        try:
+            await call_bounded(what, partial(remains.end_left_over, self.directory(identifier)), _PATIENCE)
+        except (WherryError, OSError) as error:
+            _log.warning("a build step is left over step=%s error=%s", identifier, error)
+
+    async def _forget_left_over(self, identifier: str) -> None:
+        await self._keeper.forget(identifier)
+        await asyncio.to_thread(remove_tree, self.directory(identifier))
