@@ -356,6 +356,8 @@ class Transport:
             response = self._reuse(connection, method, head, body)
             if response is not None:
                 return response
+        elif connection is not None:
+            connection.sock.close()  # a body that cannot be sent again gets a connection that is surely there
         connection = Connection(self.connect(), self)
         if timeout is not None:
             connection.sock.settimeout(timeout)
