@@ -75,10 +75,10 @@ def test_a_failed_step_is_shown_with_its_output_and_its_line(daemon: Daemon) -> 
 
 
 def test_a_wrong_dockerfile_is_shown_with_its_line(daemon: Daemon, context: Path) -> None:
-    done = daemon.cli("build", "-f", "-", str(context), input="FROM busybox:latest\nRUNN x\n")
+    done = daemon.cli("build", "-f", "-", str(context), input="FROM busybox:latest\nRUNX x\n")
     assert done.returncode == 1
     assert "Dockerfile:2\n" in done.stderr
-    assert "ERROR: failed to build: dockerfile parse error on line 2: unknown instruction: RUNN" in done.stderr
+    assert "ERROR: failed to build: dockerfile parse error on line 2: unknown instruction: RUNX" in done.stderr
 
 
 def test_a_dockerfile_is_checked_and_described(daemon: Daemon, context: Path) -> None:
