@@ -39,6 +39,7 @@ class Node:
         # the same as if nothing had been imported (`cache.remote`); None: not known
         self.pure: str | None = None
         self.pure_key: str | None = None
+        self.pure_content_key: str | None = None
         self.is_imported = False
         self.is_volatile = False
         self.source: SourceKey | None = None

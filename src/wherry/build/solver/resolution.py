@@ -263,7 +263,7 @@ class Resolution:
         node.uses = content_uses(node.vertex, volatile)
         ignores = node.vertex.metadata.ignore_cache
         known = None if node.fast_key is None or ignores else self._cache.records.identity_of(node.fast_key)
-        if known is None and node.uses and not ignores and (pure := self._imported_by_key(node)):
+        if known is None and not ignores and (pure := self._imported_by_key(node, node.pure_key)):
             return self._set_identity(node, pure, pure)
         if known is None and node.uses:
             node.is_identifying = True
@@ -280,13 +280,16 @@ class Resolution:
             pure = known if is_pure else self._pure_of(node)
         return self._set_identity(node, known, pure)
 
-    def _imported_by_key(self, node: Node) -> str | None:
-        """The pure identity of an imported result that is known by its fast key, without a look at content."""
-        imports = self._context.imports
-        if imports is None or node.pure_key is None:
+    def _imported_by_key(self, node: Node, key: str | None) -> str | None:
+        """The pure identity of an imported result that a pure key leads to; None where it is here as well."""
+        imports, outputs = self._context.imports, outputs_of(node.vertex)
+        if imports is None or key is None or self._is_here(node.fast_key or "", outputs):
             return None
-        pure = imports.identity_of(node.pure_key)
-        return pure if pure is not None and imports.find(pure, outputs_of(node.vertex)) is not None else None
+        pure = imports.identity_of(key)
+        return pure if pure is not None and imports.find(pure, outputs) is not None else None
+
+    def _is_here(self, identity: str, outputs: Sequence[int]) -> bool:
+        return all(self._cache.has(identity, output) for output in outputs)
 
     def _pure_of(self, node: Node) -> str | None:
         """The pure identity that a pure key has led to before, in a build that imported as well."""
@@ -310,8 +313,7 @@ class Resolution:
         imports, outputs = self._context.imports, outputs_of(node.vertex)
         has_record = not node.is_source and not isinstance(node.vertex.op, MergeOp)
         if imports is not None and pure is not None and has_record and not node.vertex.metadata.ignore_cache:
-            is_here = all(self._cache.has(identity, output) for output in outputs)
-            other = None if is_here else imports.find(pure, outputs)
+            other = None if self._is_here(identity, outputs) else imports.find(pure, outputs)
             node.is_imported = other is not None
             identity = other or identity
         node.pure = pure
@@ -365,8 +367,12 @@ class Resolution:
                     self._cache.link(node.fast_key, identity)
                 if pures != identities and node.pure_key is not None and pure is not None:
                     self._cache.link(imported_identity("pure", node.pure_key), pure)
-            node.content_key = key
-            self._identify(self._set_identity(node, identity, identity if pures == identities else pure))
+            node.content_key, node.pure_content_key = key, pure
+            linked = None
+            if not node.vertex.metadata.ignore_cache and not self._is_here(identity, outputs_of(node.vertex)):
+                linked = self._imported_by_key(node, pure)
+            known = identity if pures == identities else pure
+            self._identify(self._set_identity(node, identity, linked or known))
         finally:
             if is_quick:
                 self._end_quick()

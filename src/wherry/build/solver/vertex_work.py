@@ -111,7 +111,7 @@ class VertexWork:
                     identity=node.pure,
                     output=output,
                     snapshot=held.snapshot if held else None,
-                    fast_keys=[node.pure_key] if node.pure_key is not None else [],
+                    fast_keys=[key for key in (node.pure_key, node.pure_content_key) if key is not None],
                     description=node.progress.name,
                     created=held.record.created if held else 0,
                 )

@@ -133,3 +133,31 @@ async def test_what_was_imported_is_exported_again_as_it_was(tmp_path: Path) -> 
     async with Workshop(tmp_path / "third", registries=shelf) as shop:
         await built(shop, shelf, two_stages())
         assert shop.executor.ran == {}
+
+
+async def test_what_was_built_although_the_cache_had_it_is_found_as_well(tmp_path: Path) -> None:
+    def stages(*, anew: bool) -> Edge:
+        built = run(image("base"), "make", ignore_cache=anew)
+        copied = copy(run(image("base"), "true", ignore_cache=anew), built, "/", "/built", ignore_cache=anew)
+        return run(copied, "last", ignore_cache=anew)
+
+    shelf = Shelf()
+    await exported(tmp_path / "here", shelf, stages(anew=True))
+    async with Workshop(tmp_path / "there", registries=shelf) as shop:
+        await built(shop, shelf, stages(anew=False))
+        assert shop.executor.ran == {}
+
+
+async def test_without_the_stage_a_copy_from_it_is_found_by_its_content(tmp_path: Path) -> None:
+    shelf = Shelf()
+    least = CacheOptions(exports=(CacheTarget("registry", ATTRIBUTES),))
+    built_stage = run(image("base"), "make")
+    edge = run(copy(run(image("base"), "true"), built_stage, "/", "/built"), "last")
+    await exported(tmp_path / "here", shelf, edge, least)
+    config = json.loads(shelf.tags["1"])["config"]["digest"]
+    records = json.loads(shelf.blobs[config])["records"]
+    shelf_keys = [one for one in records if one.get("inputs")]
+    assert len(shelf_keys) == 1  # of the copy: by the identities of its inputs; its content is its identity
+    async with Workshop(tmp_path / "there", registries=shelf) as shop:
+        await built(shop, shelf, edge)
+        assert shop.executor.ran == {}

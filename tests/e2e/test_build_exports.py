@@ -1,0 +1,136 @@
+"""What builds make goes to registries, and their cache goes there and comes back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.daemons import Daemon
+from support.needs import need
+from support.registries import Registry
+
+pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+
+DOCKERFILE = """
+FROM busybox:latest AS tool
+RUN echo tool > /tool && echo "ran step $((1 + 0))"
+FROM busybox:latest
+RUN true
+COPY --from=tool /tool /tool
+RUN cat /tool > /copy && echo "ran step $((1 + 1))"
+LABEL a=b
+"""
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    made = Registry("wherry")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    place = tmp_path / "context"
+    place.mkdir()
+    (place / "Dockerfile").write_text(DOCKERFILE)
+    return place
+
+
+def build(daemon: Daemon, context: Path, *words: str) -> str:
+    """Build with the command; all that it says."""
+    done = daemon.cli("build", "--progress", "plain", "--network", "none", *words, str(context), check=True)
+    return done.stdout + done.stderr
+
+
+def answer(daemon: Daemon, context: Path, *words: str) -> dict[str, Any]:
+    """Build with the command; what is known of the result."""
+    file = context.parent / "metadata.json"
+    build(daemon, context, "--metadata-file", str(file), *words)
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+@need("skopeo")
+def test_what_is_pushed_is_what_the_client_was_told(
+    daemon: Daemon, busybox: str, registry: Registry, context: Path
+) -> None:
+    name = f"{registry.host}/team/app:1"
+    told = answer(daemon, context, "-t", name, "--push", "--provenance", "mode=max", "--sbom", "true")
+    command = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"]
+    index = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=300).stdout)
+    image, about = index["manifests"]
+    assert about["annotations"]["vnd.docker.reference.digest"] == image["digest"]
+    assert (
+        f"{registry.host}/team/app@{told['containerimage.digest']}"
+        in daemon.request("GET", f"/images/{name}/json").json["RepoDigests"]
+    )
+    ran = daemon.cli("run", "--rm", "--network", "none", name, "cat", "/copy", check=True)
+    assert ran.stdout == "tool\n"
+
+
+def test_cache_goes_to_a_registry_and_comes_back(
+    daemon: Daemon, busybox: str, registry: Registry, context: Path
+) -> None:
+    place = f"type=registry,ref={registry.host}/team/cache:1"
+    said = build(daemon, context, "--no-cache", "-t", "built:first", "--cache-to", f"{place},mode=max")
+    assert "ran step 2" in said
+    daemon.cli("builder", "prune", "-af", check=True)
+    daemon.cli("rmi", "-f", "built:first", check=True)
+    said = build(daemon, context, "-t", "built:second", "--cache-from", place)
+    assert "ran step 2" not in said
+    assert "ran step 1" not in said
+    ran = daemon.cli("run", "--rm", "--network", "none", "built:second", "cat", "/copy", check=True)
+    assert ran.stdout == "tool\n"
+    (context / "Dockerfile").write_text(DOCKERFILE.replace("1 + 1", "1 + 2"))
+    said = build(daemon, context, "-t", "built:third", "--cache-from", place)
+    assert "ran step 3" in said
+    assert "ran step 1" not in said
+
+
+def test_the_cache_in_an_image_comes_back_with_it(
+    daemon: Daemon, busybox: str, registry: Registry, context: Path
+) -> None:
+    name = f"{registry.host}/team/inline:1"
+    build(daemon, context, "--no-cache", "-t", name, "--push", "--cache-to", "type=inline")
+    daemon.cli("builder", "prune", "-af", check=True)
+    daemon.cli("rmi", "-f", name, check=True)
+    said = build(daemon, context, "-t", "built:inline", "--cache-from", name)
+    assert "ran step 2" not in said
+    layers = daemon.request("GET", "/images/built:inline/json").json["RootFS"]["Layers"]
+    assert len(layers) == 3
+    history = daemon.request("GET", "/images/built:inline/history").json
+    assert len([step for step in history if "RUN" in step["CreatedBy"]]) == 2
+
+
+def test_a_cache_that_is_not_there_costs_a_build_and_no_more(
+    daemon: Daemon, busybox: str, registry: Registry, context: Path
+) -> None:
+    daemon.cli("builder", "prune", "-af", check=True)
+    said = build(daemon, context, "--cache-from", f"type=registry,ref={registry.host}/nothing:1")
+    assert "ran step 2" in said
+
+
+def test_with_an_epoch_the_same_inputs_give_the_same_image(daemon: Daemon, busybox: str, context: Path) -> None:
+    words = ["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1000000000", "-o", "type=image,rewrite-timestamp=true"]
+    first, second = (answer(daemon, context, *words, "-t", "built:epoch") for _ in range(2))
+    assert first["containerimage.digest"] == second["containerimage.digest"]
+    assert daemon.request("GET", "/images/built:epoch/json").json["Created"] == "2001-09-09T01:46:40Z"
+
+
+def test_layers_become_a_single_one(daemon: Daemon, busybox: str, context: Path) -> None:
+    counts = []
+    for policy in ("all", "stage", "none"):
+        build(daemon, context, "-t", "built:layers", "--layers", policy)
+        counts.append(len(daemon.request("GET", "/images/built:layers/json").json["RootFS"]["Layers"]))
+        ran = daemon.cli("run", "--rm", "--network", "none", "built:layers", "cat", "/copy", check=True)
+        assert ran.stdout == "tool\n"
+    assert counts == [3, 2, 1]
