@@ -8,9 +8,9 @@ from wherry.errors import TooLarge
 
 __all__ = ["Budget"]
 
-ENTRY: Final = 64
+ENTRY: Final = 48
 """What an entry of a list or a map costs, beside its characters."""
-_MOST: Final = 1 << 28
+_MOST: Final = 1 << 27
 
 
 class Budget:

@@ -53,8 +53,7 @@ def env(work: Work, instruction: Env) -> None:
         if pair.legacy:
             work.scope.lint.legacy_pair(instruction)
         work.scope.lint.secret_name("ENV", pair.name, instruction)
-        work.environment.set(pair.name, pair.value)
-        work.image.set_environment(pair.name, pair.value)
+        work.image.set_environment(work.environment.set(pair.name, pair.value))
     work.history(" ".join(["ENV", *(f"{pair.name}={pair.value}" for pair in instruction.pairs)]))
 
 

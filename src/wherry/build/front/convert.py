@@ -343,7 +343,7 @@ class Conversion:
         stage.platform = stage.platform or self._scope.target
         environment = stage.environment = stage.environment or Environment(budget)
         if "PATH" not in dict(image.environment):
-            image.set_environment("PATH", DEFAULT_PATH)
+            image.set_environment(f"PATH={DEFAULT_PATH}")
         for name, value in image.environment:
             environment.set(name, value)
         stage.hostname = self._options.hostname

@@ -14,27 +14,26 @@ class Environment(Mapping[str, str]):
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._values: dict[str, str] = {}
-        self._lines: dict[str, str] = {}
+        self._lines: dict[str, str] = {}  # the values are in there, and nowhere else
 
     def copied(self) -> Environment:
         """One that can be changed by itself.
 
         :raises TooLarge: of the budget.
         """
-        self._budget.spend(0, len(self._values))
+        self._budget.spend(0, len(self._lines))
         other = Environment(self._budget)
-        other._values, other._lines = dict(self._values), dict(self._lines)
+        other._lines = dict(self._lines)
         return other
 
-    def set(self, name: str, value: str) -> None:
-        """Set a variable.
+    def set(self, name: str, value: str) -> str:
+        """Set a variable; returns ``NAME=value``.
 
         :raises TooLarge: of the budget.
         """
         self._budget.spend(len(name) + len(value), 1)
-        self._values[name] = value
-        self._lines[name] = f"{name}={value}"
+        line = self._lines[name] = f"{name}={value}"
+        return line
 
     def lines(self) -> tuple[str, ...]:
         """``NAME=value``, for a step.
@@ -46,10 +45,10 @@ class Environment(Mapping[str, str]):
         return lines
 
     def __getitem__(self, name: str) -> str:
-        return self._values[name]
+        return self._lines[name][len(name) + 1 :]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self._lines)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._lines)

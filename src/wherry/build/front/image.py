@@ -64,7 +64,7 @@ class Image:
         if platform.variant:
             image._document["variant"] = platform.variant
         image.config["WorkingDir"] = "/"
-        image.set_environment("PATH", DEFAULT_PATH)
+        image.set_environment(f"PATH={DEFAULT_PATH}")
         return image
 
     @classmethod
@@ -159,9 +159,9 @@ class Image:
         """MAINTAINER."""
         self._document["author"] = author
 
-    def set_environment(self, name: str, value: str) -> None:
-        """Set a variable, in its place if it is there."""
-        self._env[name] = f"{name}={value}"
+    def set_environment(self, line: str) -> None:
+        """Set a variable, ``NAME=value``, in its place if it is there."""
+        self._env[line.partition("=")[0]] = line
 
     def set_platform(self, platform: Platform) -> None:
         """Say for which platform it is; a variant that the image has is kept, where none is asked for."""

@@ -43,10 +43,10 @@ async def test_a_fan_of_stages_is_one_graph() -> None:
         f"FROM busybox\nENV A={'x' * 9000}\n" + numbered("ENV B{}=$A", 150),
         f"FROM busybox\nENV A={'x' * 9000}\n" + numbered("RUN {}", 150),
         "FROM busybox\nEXPOSE 0-20000",
-        "FROM busybox AS s0\n" + numbered("ENV A{}=1", 200) + "\n" + numbered("FROM s{} AS s{}", 100),
-        "FROM busybox AS s0\n" + numbered("ARG A{}=1", 200) + "\n" + numbered("FROM s{} AS s{}", 100),
-        "FROM busybox AS s0\n" + numbered("LABEL A{}=1", 200) + "\n" + numbered("FROM s{} AS s{}", 100),
-        "FROM busybox AS s0\n" + numbered("ARG A{}=1", 200) + "\n" + numbered("RUN {}", 100),
+        "FROM busybox AS s0\n" + numbered("ENV A{}=1", 300) + "\n" + numbered("FROM s{} AS s{}", 100),
+        "FROM busybox AS s0\n" + numbered("ARG A{}=1", 300) + "\n" + numbered("FROM s{} AS s{}", 100),
+        "FROM busybox AS s0\n" + numbered("LABEL A{}=1", 300) + "\n" + numbered("FROM s{} AS s{}", 100),
+        "FROM busybox AS s0\n" + numbered("ARG A{}=1", 300) + "\n" + numbered("RUN {}", 100),
     ],
     ids=["variables", "steps", "ports", "inherited variables", "inherited arguments", "inherited labels", "history"],
 )
@@ -64,7 +64,7 @@ async def test_what_people_write_is_far_from_the_bound(monkeypatch: pytest.Monke
 
 def test_a_budget_ends() -> None:
     budget = Budget(100)
-    budget.spend(36, 1)
+    budget.spend(52, 1)
     with pytest.raises(TooLarge):
         budget.spend(1)
 
