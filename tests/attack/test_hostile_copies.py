@@ -320,6 +320,7 @@ async def test_a_tree_deeper_than_any_path_is_refused_before_it_costs_much(
             await operations.checksum(local(context), Copy("/", "/", **COPY))
         with pytest.raises(InvalidInput, match="file name too long"):
             run(here, [EMPTY, local(context)], FileAction(Copy("/", "/o/", **COPY), 0, 1, 0))
+        here.snapshots.wait_for_removals()
         assert not os.listdir(here.images.layers.root.parent / "build/drafts")
         with here.change() as change:
             (change.path / "deep").mkdir()
@@ -362,6 +363,7 @@ async def test_a_copy_of_many_files_that_is_not_wanted_any_more_leaves_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
         assert set(os.listdir(here.images.layers.root)) == before
+        here.snapshots.wait_for_removals()
         assert not os.listdir(here.images.layers.root.parent / "build/drafts")
         [result] = await operations.execute(op, [EMPTY, local(context)], None)
         assert len(os.listdir(f"{result.layers[0].path}/o")) == 20_000
@@ -418,6 +420,7 @@ def test_a_bomb_is_an_error_and_leaves_nothing(here: World, context: Path) -> No
     (context / "bomb").write_bytes(buffer.getvalue())
     with pytest.raises(TooLarge, match="decompression bomb"):
         run(here, [EMPTY, local(context)], FileAction(Copy("/bomb", "/o/", unpack_archive=True), 0, 1, 0))
+    here.snapshots.wait_for_removals()
     assert not os.listdir(here.images.layers.root.parent / "build/drafts")
 
 

@@ -450,5 +450,6 @@ class Workshop:
         return {name for name in os.listdir(self.world.images.layers.root) if name.isdecimal()} - {"0"}
 
     def drafts(self) -> list[str]:
-        """The drafts on the disk."""
+        """The drafts on the disk, without those that are being removed."""
+        self.world.snapshots.wait_for_removals()
         return os.listdir(self.root / "build" / "drafts")

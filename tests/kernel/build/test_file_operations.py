@@ -408,6 +408,7 @@ def test_an_operation_that_fails_leaves_no_layer(here: World) -> None:
             FileAction(Remove("/none"), NO_INPUT, output=1),
         )
     assert set(os.listdir(here.images.layers.root)) == before
+    here.snapshots.wait_for_removals()
     assert not os.listdir(here.images.layers.root.parent / "build/drafts")
 
 

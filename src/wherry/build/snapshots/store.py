@@ -16,6 +16,7 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +66,7 @@ class SnapshotStore:
         self._boot = boot_id()
         self._syncing = Syncing(layers.root, self._rows)
         self._blobs = BlobMaker(self._rows, self._syncing, layers, content, references)
+        self._removing = ThreadPoolExecutor(1, "remove drafts")
         self._lock = threading.Lock()
         self._held: Counter[int] = Counter()
         self._unwanted: set[int] = set()
@@ -116,13 +118,26 @@ class SnapshotStore:
             self.discard(draft)
 
     def discard(self, draft: Draft) -> None:
-        """Remove a draft, or what is left of it; doing so again has no effect."""
+        """Remove a draft, or what is left of it, in the background; doing so again has no effect."""
         with self._lock:
             if draft.is_over:
                 return
             draft.end()
-        remove_tree(draft.path)
+        # To remove directories may take milliseconds each, on a disk that is told of every block that is free again.
+        grave = temporary_name(self._drafts, "removed")
+        try:
+            draft.path.rename(grave)
+        except FileNotFoundError:
+            grave = draft.path
+        try:
+            self._removing.submit(remove_tree, grave)
+        except RuntimeError:  # it was closed
+            remove_tree(grave)
         self.release(draft.parent)
+
+    def wait_for_removals(self) -> None:
+        """Return when all drafts are gone that were committed or discarded so far."""
+        self._removing.submit(lambda: None).result()
 
     # --- snapshots --------------------------------------------------------------------------------
 
@@ -296,8 +311,8 @@ class SnapshotStore:
         with disk_errors("look at the builder's directory"):
             left = [self._drafts / name for name in os.listdir(self._drafts)]
             present = set(os.listdir(self._layers.root))
-        if left:  # may take long, and is begun again after another crash
-            threading.Thread(target=_remove_all, args=(left,), name="remove drafts", daemon=True).start()
+        for path in left:  # may take long, and is begun again after another crash
+            self._removing.submit(remove_tree, path)
         ordinary = {one.number for one in self._layers}
         lost = [row.number for row in self._rows.all() if self._is_lost(row, present, ordinary)]
         self.remove(lost)
@@ -322,14 +337,10 @@ class SnapshotStore:
         return self.remove([row.number for row in self._rows.all() if row.number not in wanted])
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, after what they are at."""
         self._syncing.close()
         self._blobs.close()
-
-
-def _remove_all(paths: Sequence[Path]) -> None:
-    for path in paths:
-        remove_tree(path)
+        self._removing.shutdown()
 
 
 def _numbers(snapshot: Snapshot) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,6 +68,8 @@ def test_a_discarded_draft_leaves_nothing(here: World) -> None:
     here.snapshots.discard(draft)
     here.snapshots.discard(draft)
     assert not draft.path.exists()
+    here.snapshots.wait_for_removals()
+    assert not os.listdir(draft.path.parent)
     assert not here.snapshots.in_use(base.layers[0].number)
 
 
@@ -266,10 +267,8 @@ def test_a_killed_builders_drafts_are_removed(tmp_path: Path) -> None:
     with world(tmp_path) as here:
         draft = here.snapshots.draft()
         fill(draft, {"file": b"1"})
-    with world(tmp_path):
-        for thread in threading.enumerate():
-            if thread.name == "remove drafts":
-                thread.join()
+    with world(tmp_path) as here:
+        here.snapshots.wait_for_removals()
         assert not draft.path.exists()
 
 
