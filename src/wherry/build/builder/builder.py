@@ -118,7 +118,7 @@ class Builder:
             await finished(self._collecting)
         while storing := [task for _, task in self._storing.values() if not task.done()]:
             await asyncio.wait(storing)
-        await self._parts.solver.jobs.drain()
+        await self._parts.solver.jobs.close()
         await self._cache.close()
 
     # --- sessions ---------------------------------------------------------------------------------

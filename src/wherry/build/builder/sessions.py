@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from wherry.build.model.session import BuildSession, NoSession
-from wherry.errors import NotFound, TooLarge
+from wherry.errors import Conflict, NotFound, TooLarge
 
 __all__ = ["Sessions"]
 
@@ -29,8 +29,11 @@ class Sessions:
     def attach(self, session: BuildSession) -> None:
         """A session is there from now on.
 
+        :raises Conflict: there is one with its ID, which is somebody's.
         :raises TooLarge: there are too many.
         """
+        if session.id in self._sessions:
+            raise Conflict(f"there is a session {session.id} already")
         if len(self._sessions) >= _MOST:
             raise TooLarge("there are too many sessions")
         self._sessions[session.id] = session

@@ -83,7 +83,10 @@ class BuildCache:
         """Write what waits."""
         while pending := [task for task in (*self._releasing, self._writing) if task is not None and not task.done()]:
             await asyncio.wait(pending)
-        await self._threads.run(self.records.flush)
+        try:
+            await self._threads.run(self.records.flush)
+        except WherryError as error:
+            _log.warning("the build cache cannot be written: what was built last is forgotten: %s", error)
 
     # --- results ----------------------------------------------------------------------------------
 

@@ -107,6 +107,7 @@ class Jobs:
         self._directory = directory
         self._running: dict[str, Job] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._removing: set[asyncio.Task[None]] = set()
 
     async def do(self, key: str, member: Member, work: Callable[[Job], Awaitable[Outcome]]) -> Outcome:
         """Wait for some work, which is begun unless it is being done. Being cancelled leaves it to the others.
@@ -173,7 +174,9 @@ class Jobs:
         for done in waiting:
             done.set_result(None)
         if job.spool.has_file:
-            self._later(self._remove(job))
+            task = asyncio.get_running_loop().create_task(self._remove(job), name="wherry-build-job-end")
+            self._removing.add(task)
+            task.add_done_callback(self._removing.discard)
 
     async def _remove(self, job: Job) -> None:
         await job.left.wait()  # some may still read what was
@@ -185,9 +188,15 @@ class Jobs:
         task.add_done_callback(self._ending.discard)
 
     async def drain(self) -> None:
-        """Wait until nothing is left of what has ended by now."""
+        """Wait until nothing is in use any more of what has ended by now."""
         if self._ending:
             await asyncio.wait(list(self._ending))
+
+    async def close(self) -> None:
+        """The same, once no build is left; and nothing is left of what they have shown."""
+        await self.drain()
+        if self._removing:
+            await asyncio.wait(list(self._removing))
 
 
 def _result(job: Job, *, is_others: bool) -> Outcome:

@@ -18,9 +18,16 @@ from wherry.build.model.graph import Symlink as SymlinkAction
 
 __all__ = ["name_of"]
 
+_LONGEST = 4096
+
 
 def name_of(vertex: Vertex) -> str:
-    """A name for people."""
+    """A name for people, which is shown again and again: a long one is cut."""
+    name = _name(vertex)
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+
+
+def _name(vertex: Vertex) -> str:
     op = vertex.op
     if vertex.metadata.name:
         return vertex.metadata.name

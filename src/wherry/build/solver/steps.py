@@ -31,11 +31,13 @@ from wherry.build.solver.private_files import PrivateFiles
 from wherry.build.solver.stubs import remove_stubs
 from wherry.errors import InvalidInput
 from wherry.layers.overlay_paths import OverlayMount
+from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
 __all__ = ["PreparedStep", "StepMaker", "StepRequest"]
 
 _KIND: Final = "exec.cachemount"
+_LONGEST_KEY: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +213,10 @@ class PreparedStep:
         for number, mount in enumerate(self.request.op.mounts):
             if isinstance(mount.kind, Cache):
                 content = self.request.identities[mount.input] if mount.input != NO_INPUT else ""
-                found.append((f"{mount.kind.id} {platform} {content}".rstrip(), number, mount, mount.kind))
+                key = f"{mount.kind.id} {platform} {content}".rstrip()
+                if len(key) > _LONGEST_KEY:
+                    key = Digest.from_bytes(key.encode(errors="surrogatepass"))
+                found.append((key, number, mount, mount.kind))
         return found
 
     async def _acquire(self, key: str, mount: BuildMount, kind: Cache) -> KeptDirectory:
@@ -222,7 +227,7 @@ class PreparedStep:
         kept = await self.maker.directories.acquire(
             _KIND,
             key,
-            f"cached mount {mount.target} from exec {' '.join(self.request.op.args)[:200]} with id {kind.id!r}",
+            f"cached mount {mount.target} from exec {' '.join(self.request.op.args)[:200]} with id {kind.id[:200]!r}",
             sharing=kind.sharing,
             waits=lambda: self.request.waits(f"waiting for the cache mount {kind.id}"),
             fill=fill,
