@@ -205,12 +205,21 @@ class _Workshop:
         from wherry.build.remote_cache.remote_cache import RemoteCache  # noqa: PLC0415
         from wherry.build.snapshots.mounts import mount_snapshot  # noqa: PLC0415
         from wherry.build.sources.table import SourceTable  # noqa: PLC0415
+        from wherry.database.database import Database  # noqa: PLC0415
 
         settings, images = parts.settings, parts.images
         root = settings.data_root / _DIRECTORY
         self._database, self._snapshots = _snapshots(parts, root)
         self._threads, self._patient = Threads(), Threads(4)
-        cache = BuildCache(root, settings.data_root / "tmp", self._database, self._snapshots, self._threads)
+        self._lookups: Database = Database(settings.data_root / "wherry.db", parts.reserve)
+        cache = BuildCache(
+            root,
+            settings.data_root / "tmp",
+            self._database,
+            self._snapshots,
+            self._threads,
+            lookups=self._lookups,
+        )
         drafts = _Drafts(self._snapshots, self._threads)
         self._files: FileOperations = FileOperations(self._snapshots, root / "sums")
         self._sources: SourceTable = SourceTable(images, parts.distribution, cache.directories, drafts, cache.memory)
@@ -254,6 +263,7 @@ class _Workshop:
         self._snapshots.close()
         for threads in (self._threads, self._patient):
             threads.close()
+        self._lookups.close()
         self._database.close()
 
 

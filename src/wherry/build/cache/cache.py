@@ -47,6 +47,7 @@ class BuildCache:
     :param tmp: for what is being deleted, on the same file system.
     :param database: not a durable connection.
     :param disk: what the file system of `root` has.
+    :param lookups: a connection for looking up, so that no look-up waits for a commit; None: `database`.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class BuildCache:
         threads: Threads,
         *,
         disk: Callable[[], Disk] | None = None,
+        lookups: Database | None = None,
     ) -> None:
-        self.records: Final = Records(database)
-        self.memory: Final = Memory(database)
+        self.records: Final = Records(database, lookups)
+        self.memory: Final = Memory(database, lookups)
         self.directories: Final = KeptDirectories(root / "directories", tmp, database, threads)
         self._layers = layers
         self._threads = threads
@@ -93,8 +95,9 @@ class BuildCache:
     def find(self, identity: str, output: int = 0) -> Held | None:
         """A result that is there, and is in use from now on."""
         record = self.records.find(identity, output)
-        if record is None:
-            return None
+        return None if record is None else self._taken(record)
+
+    def _taken(self, record: Record) -> Held | None:
         snapshot = self._layers.snapshot(record.layers)
         if snapshot is None:
             return None
@@ -162,9 +165,9 @@ class BuildCache:
 
         :raises NotFound: a layer is gone.
         """
-        before = self.find(identity, output)
-        if before is not None:
-            return before
+        before = self.records.find(identity, output)
+        if before is not None and (held := self._taken(before)) is not None:
+            return held
         now = time.time_ns()
         record = Record(
             id=new_id(),
@@ -180,7 +183,7 @@ class BuildCache:
         held = self._hold(record, snapshot)
         if held is None:
             raise NotFound("a layer of a build's result has gone")
-        self.records.add(record)
+        self.records.add(record, before)
         self._write_soon()
         return held
 

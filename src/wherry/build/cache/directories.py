@@ -236,7 +236,8 @@ class KeptDirectories:
         if sharing is not CacheSharing.SHARED:
             self._exclusive.add(row.number)
         row.last_used, row.uses, row.size = time.time_ns(), row.uses + 1, None
-        self._database.write_soon(
+        self._threads.begin(
+            self._database.write_soon,
             ("build_directories", row.number),
             "UPDATE build_directories SET last_used = ?, uses = ?, size = NULL WHERE number = ?",
             *(row.last_used, row.uses, row.number),
@@ -268,7 +269,8 @@ class KeptDirectories:
         size = await self._threads.run(tree_size, self._path(row.number))
         if row.uses == uses and not self.in_use(row.number) and row.number in self._rows:
             row.size = size
-            self._database.write_soon(
+            self._threads.begin(
+                self._database.write_soon,
                 ("build_directories.size", row.number),
                 "UPDATE build_directories SET size = ? WHERE number = ?",
                 *(size, row.number),

@@ -19,18 +19,20 @@ class Memory:
 
     What cannot be written is forgotten as well: nothing depends on it.
 
+    :param lookups: a connection for looking up; None: the same.
     :param most: how many to remember.
     """
 
-    def __init__(self, database: Database, most: int = 10_000) -> None:
+    def __init__(self, database: Database, lookups: Database | None = None, most: int = 10_000) -> None:
         self._database = database
+        self._lookups = lookups or database
         self._most = most
         self._writes = 0
 
     def recall(self, name: str) -> str | None:
         """What was remembered under a name."""
         try:
-            rows = self._database.rows("SELECT value FROM build_words WHERE name = ?", (name,))
+            rows = self._lookups.rows("SELECT value FROM build_words WHERE name = ?", (name,))
         except WherryError:
             return None
         return rows[0][0] if rows else None

@@ -59,10 +59,12 @@ class Records:
     """The tables ``build_records`` and ``build_keys``. Safe to use from several threads.
 
     :param database: not a durable connection: a commit must not wait for the disk.
+    :param lookups: a connection of its own for looking up, which then waits for no commit; None: the same.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, lookups: Database | None = None) -> None:
         self._database = database
+        self._lookups = lookups or database
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._added: dict[tuple[str, int], Record] = {}
@@ -92,7 +94,7 @@ class Records:
             found = self._added.get((identity, output))
         if found is None:
             query = f"SELECT {_COLUMNS} FROM build_records WHERE identity = ? AND output = ?"
-            found = next(iter(self._understood(self._database.rows(query, (identity, output)))), None)
+            found = next(iter(self._understood(self._lookups.rows(query, (identity, output)))), None)
         return None if found is None or found.id in self._gone else found
 
     def identity_of(self, fast_key: str) -> str | None:
@@ -101,7 +103,7 @@ class Records:
             waiting = self._linked.get(fast_key)
         if waiting is not None:
             return waiting
-        rows = self._database.rows("SELECT identity FROM build_keys WHERE key = ?", (fast_key,))
+        rows = self._lookups.rows("SELECT identity FROM build_keys WHERE key = ?", (fast_key,))
         return rows[0][0] if rows else None
 
     def all(self) -> list[Record]:
@@ -117,10 +119,12 @@ class Records:
 
     # --- changing ---------------------------------------------------------------------------------
 
-    def add(self, record: Record) -> None:
-        """Add a record. One with its identity and output is replaced: its layers are gone."""
+    def add(self, record: Record, lost: Record | None = None) -> None:
+        """Add a record.
+
+        :param lost: the one with its identity and output, which is replaced: its layers are gone.
+        """
         record = msgspec.structs.replace(record, description=record.description[:_DESCRIPTION])
-        lost = self.find(record.identity, record.output)
         with self._lock:
             if lost is not None:
                 self._discount(lost)

@@ -36,6 +36,10 @@ class Threads:
                 await finished(asyncio.get_running_loop().run_in_executor(self._pool, undo, running.result()))
             raise
 
+    def begin(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Do something short in a thread that nobody waits for; `work` raises nothing that matters."""
+        self._pool.submit(work, *arguments)
+
     async def finish(self, work: Callable[..., object], *arguments: Any) -> None:
         """Clean up in a thread, whoever is being cancelled meanwhile. `work` raises nothing that matters."""
         await finished(asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*arguments)))
