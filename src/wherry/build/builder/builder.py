@@ -94,6 +94,7 @@ class Builder:
         self._expected: dict[str, list[asyncio.Future[None]]] = {}
         self._storing: dict[str, tuple[Build, asyncio.Task[None]]] = {}
         self._collecting: asyncio.Task[None] | None = None
+        self._wants_collection = False
         self._is_closed = False
 
     async def start(self) -> None:
@@ -190,6 +191,7 @@ class Builder:
 
     async def _store(self, build: Build) -> None:
         await self._history.end(build.record, build.spool)
+        self._wants_collection = True
         if not self._is_closed and (self._collecting is None or self._collecting.done()):
             self._collecting = asyncio.get_running_loop().create_task(self._collect(), name="wherry-build-gc")
 
@@ -201,12 +203,14 @@ class Builder:
             await asyncio.wait([self._collecting])
 
     async def _collect(self) -> None:
-        """Builds that end one soon after the other are followed by one collection."""
-        await asyncio.sleep(self._settings.collect_after)
-        try:
-            await self._cache.collect(self._settings.limits)
-        except WherryError as error:
-            _log.warning("the build cache cannot be kept within its limits: %s", error)
+        """Builds that end one soon after the other are followed by one collection, and each by one that begins later."""
+        while self._wants_collection:
+            await asyncio.sleep(self._settings.collect_after)
+            self._wants_collection = False
+            try:
+                await self._cache.collect(self._settings.limits)
+            except WherryError as error:
+                _log.warning("the build cache cannot be kept within its limits: %s", error)
 
     # --- progress and history ---------------------------------------------------------------------
 
