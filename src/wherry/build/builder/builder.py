@@ -203,7 +203,7 @@ class Builder:
             await asyncio.wait([self._collecting])
 
     async def _collect(self) -> None:
-        """Builds that end one soon after the other are followed by one collection, and each by one that begins later."""
+        """Builds that end one soon after the other share a collection, but each is followed by one."""
         while self._wants_collection:
             await asyncio.sleep(self._settings.collect_after)
             self._wants_collection = False
