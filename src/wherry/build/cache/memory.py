@@ -10,7 +10,7 @@ from wherry.errors import WherryError
 
 __all__ = ["Memory"]
 
-_LONGEST: Final = 64 << 10
+_LONGEST: Final = 16 << 10
 """Characters of a value; a longer one is not remembered."""
 
 
@@ -23,7 +23,7 @@ class Memory:
     :param most: how many to remember.
     """
 
-    def __init__(self, database: Database, lookups: Database | None = None, most: int = 10_000) -> None:
+    def __init__(self, database: Database, lookups: Database | None = None, most: int = 5_000) -> None:
         self._database = database
         self._lookups = lookups or database
         self._most = most

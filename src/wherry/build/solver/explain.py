@@ -5,9 +5,11 @@ Of values only digests are remembered: an argument may be a secret, though it sh
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -21,6 +23,8 @@ __all__ = ["Explainer"]
 _PLACE: Final = re.compile(r"\[[^\]]{1,200}\]")
 _SHOWN: Final = 5
 """Files that are named."""
+_LONGEST: Final = 4_000
+"""Characters of an explanation."""
 _MOST: Final = 5_000
 """Steps of a build that are remembered."""
 
@@ -60,16 +64,16 @@ class Explainer:
         knows_content = bool(node.checksums) or not node.uses  # where a fast key has led to it, nobody has looked
         if len(self._new) < _MOST and knows_content:
             self._new[name] = json.dumps(now)
-            for checksum in _checksums(node).values():
+            for checksum in [] if cached else _checksums(node).values():
                 if files := self._listing(checksum):
-                    self._new[f"files {checksum}"] = json.dumps(dict(files))
+                    self._new[f"files {checksum}"] = _packed(files)
         if cached:
             return "nothing that it depends on has changed"
         if node.vertex.metadata.ignore_cache:
             return "the cache was not to be used for it"
         if before is None:
             return "no earlier build of this step is remembered"
-        return self._difference(node, before, now) or "its result is not in the cache any more"
+        return self._difference(node, before, now)[:_LONGEST] or "its result is not in the cache any more"
 
     def store(self) -> None:
         """Remember it for the next build. To be called in a thread."""
@@ -107,10 +111,7 @@ class Explainer:
 
     def _files(self, name: str, before: str, now: str) -> str:
         """Which files differ, where that is known."""
-        try:
-            old = json.loads(self._words.recall(f"files {before}") or "{}")
-        except ValueError:
-            old = {}
+        old = _unpacked(self._words.recall(f"files {before}") or "")
         new = self._listing(now)
         if not old or not new:
             return f"{name} differs"
@@ -121,6 +122,19 @@ class Explainer:
         ]
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         return f"{name}: {', '.join(changed[:_SHOWN])}{more}" if changed else f"{name} differs"
+
+
+def _packed(files: Mapping[str, str]) -> str:
+    """A list of files as a text that is short enough to be remembered, mostly."""
+    return base64.b64encode(zlib.compress(json.dumps(dict(files)).encode())).decode()
+
+
+def _unpacked(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(zlib.decompress(base64.b64decode(text))) if text else {}
+    except (ValueError, zlib.error):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _ingredients(node: Node) -> dict[str, str]:
