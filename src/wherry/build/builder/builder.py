@@ -190,7 +190,7 @@ class Builder:
         task.add_done_callback(lambda _: self._storing.pop(build.ref))
 
     async def _store(self, build: Build) -> None:
-        await self._history.end(build.record, build.spool)
+        await build.store()
         self._wants_collection = True
         if not self._is_closed and (self._collecting is None or self._collecting.done()):
             self._collecting = asyncio.get_running_loop().create_task(self._collect(), name="wherry-build-gc")

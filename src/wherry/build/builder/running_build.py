@@ -348,6 +348,12 @@ class Build:
             self._ending = asyncio.get_running_loop().create_task(work, name="wherry-build-end")
         await finished(self._ending)
 
+    async def store(self) -> None:
+        """Remember it, once it is over."""
+        if self._explains is not None:
+            await self._parts.solver.threads.finish(self._explains.store)
+        await self._parts.history.end(self.record, self.spool)
+
     async def _end(self, error: str, response: dict[str, str]) -> None:
         for task in (calls := list(self._calls)):
             task.cancel()
@@ -355,8 +361,6 @@ class Build:
             await finished(task)
         if self._resolution is not None:
             await self._resolution.close()
-        if self._explains is not None:
-            await self._parts.solver.threads.finish(self._explains.store)
         steps = self._vertices.values()
         self.record = msgspec.structs.replace(
             self.record,

@@ -52,32 +52,33 @@ class Explainer:
         self._words = words
         self._lineage = lineage
         self._listing = listing
-        self._new: dict[str, str] = {}
+        self._steps: list[Node] = []
+        self._files: dict[str, Mapping[str, str]] = {}
 
     def explain(self, node: Node, cached: bool) -> str:
         """Why a step was run, or was not."""
         if not isinstance(node.vertex.op, ExecOp | FileOp):
             return ""
-        name = self._name(node)
-        now = _ingredients(node)
-        before = None if cached else self._before(name)
-        knows_content = bool(node.checksums) or not node.uses  # where a fast key has led to it, nobody has looked
-        if len(self._new) < _MOST and knows_content:
-            self._new[name] = json.dumps(now)
-            for checksum in [] if cached else _checksums(node).values():
-                if files := self._listing(checksum):
-                    self._new[f"files {checksum}"] = _packed(files)
+        if len(self._steps) < _MOST:
+            self._steps.append(node)
         if cached:
             return "nothing that it depends on has changed"
+        for checksum in _checksums(node).values():
+            if files := self._listing(checksum):
+                self._files[checksum] = files
         if node.vertex.metadata.ignore_cache:
             return "the cache was not to be used for it"
+        before = self._before(self._name(node))
         if before is None:
             return "no earlier build of this step is remembered"
-        return self._difference(node, before, now)[:_LONGEST] or "its result is not in the cache any more"
+        return self._difference(node, before)[:_LONGEST] or "its result is not in the cache any more"
 
     def store(self) -> None:
-        """Remember it for the next build. To be called in a thread."""
-        words, self._new = self._new, {}
+        """Remember it for the next build. To be called in a thread, when the build is over."""
+        words = {f"files {checksum}": _packed(files) for checksum, files in self._files.items()}
+        for node in self._steps:
+            if node.checksums or not node.uses:  # where a fast key has led to it, nobody has looked at its content
+                words[self._name(node)] = json.dumps(_ingredients(node))
         self._words.remember_all(words)
 
     def _name(self, node: Node) -> str:
@@ -93,7 +94,8 @@ class Explainer:
             return None
         return found if isinstance(found, dict) else None
 
-    def _difference(self, node: Node, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    def _difference(self, node: Node, before: Mapping[str, str]) -> str:
+        now = _ingredients(node)
         checksums = _checksums(node)
         found = []
         for name in [*now, *(name for name in before if name not in now)]:
@@ -104,12 +106,12 @@ class Explainer:
             elif name not in now:
                 found.append(f"{name} is gone")
             elif name in checksums:
-                found.append(self._files(name, before[name], checksums[name]))
+                found.append(self._changed_files(name, before[name], checksums[name]))
             else:
                 found.append(f"{name} differs")
         return "; ".join(found[:_SHOWN])
 
-    def _files(self, name: str, before: str, now: str) -> str:
+    def _changed_files(self, name: str, before: str, now: str) -> str:
         """Which files differ, where that is known."""
         old = _unpacked(self._words.recall(f"files {before}") or "")
         new = self._listing(now)
