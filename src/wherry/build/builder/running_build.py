@@ -374,5 +374,6 @@ class Build:
         )
         self._vertices.clear()
         self._texts.clear()
+        self._parts.history.set(self.record)
         self.spool.close()
         await self._ended(self)

@@ -80,11 +80,10 @@ class History:
         self._publish(record)
 
     async def end(self, record: BuildRecord, spool: Spool) -> None:
-        """A build is over: store what happened, and forget the oldest ones.
+        """A build is over, and its record is set: store what happened, and forget the oldest ones.
 
         What cannot be stored is forgotten with the end of this process.
         """
-        self.set(record)
         try:
             await spool.store()
             await self._threads.run(self._write, record)
