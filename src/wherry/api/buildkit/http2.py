@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from h2 import events
@@ -40,6 +41,7 @@ MOST_STREAMS: Final = 100  #: that the other side may have open
 MOST_TASKS: Final = 400  #: answers under way, those of cancelled streams included; beyond it the connection is ended
 WRITE_LIMIT: Final = 1 << 20  #: bytes that may wait for the other side
 HARD_WRITE_LIMIT: Final = 8 << 20  #: with so many nothing more is read: answers to pings add to them
+PIECE: Final = 1 << 20  #: bytes that are read at once
 BATCH: Final = 256 << 10  #: bytes of a stream that are sent at once
 
 _PREFACE: Final = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -70,13 +72,13 @@ class Stream:
         self.error: StreamFailed | None = None
         self.held = 0  #: bytes that came and were not read
         self._connection = connection
-        self._chunks: list[bytes] = []
+        self._chunks: deque[bytes] = deque()
         self._changed = asyncio.Event()
         self._sendable = asyncio.Event()
         self._unsaid = 0  #: bytes that were read, and that the other side was not told of
 
     async def read(self) -> bytes:
-        """All that has come and was not read yet; nothing at the end. Waits if there is nothing.
+        """What has come and was not read yet, about `PIECE` bytes at most; nothing at the end. Waits for some.
 
         :raises StreamFailed: it ended before its time.
         """
@@ -86,12 +88,18 @@ class Stream:
             if self.error is not None:
                 raise self.error
             await self._change()
-        data = b"".join(self._chunks) if len(self._chunks) > 1 else self._chunks[0]
-        self._chunks.clear()
-        self._unsaid += self.held
-        self._unsaid = self._connection.was_read(self, self.held, self._unsaid)
-        self.held = 0
+        data = self._piece()
+        self.held -= len(data)
+        self._unsaid = self._connection.was_read(self, len(data), self._unsaid + len(data))
         return data
+
+    def _piece(self) -> bytes:
+        taken = [self._chunks.popleft()]
+        size = len(taken[0])
+        while self._chunks and size < PIECE:
+            taken.append(self._chunks.popleft())
+            size += len(taken[-1])
+        return b"".join(taken) if len(taken) > 1 else taken[0]
 
     async def answer(self) -> Sequence[Header]:
         """The answer's headers."""
