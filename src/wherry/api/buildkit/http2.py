@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from h2 import events
@@ -24,24 +23,22 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from wherry.api.buildkit.streams import STREAM_WINDOW, Header, Stream, StreamFailed
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable
     from typing import Any
 
 __all__ = ["STREAM_WINDOW", "Header", "Http2", "Stream", "StreamFailed"]
 
 _log = logging.getLogger(__name__)
 
-Header = tuple[bytes, bytes]
-
-STREAM_WINDOW: Final = 16 << 20
 CONNECTION_WINDOW: Final = 64 << 20
 HEADER_LIMIT: Final = 1 << 20  #: bytes of a list of headers, in HPACK's way of counting
 MOST_STREAMS: Final = 100  #: that the other side may have open
 MOST_TASKS: Final = 400  #: answers under way, those of cancelled streams included; beyond it the connection is ended
 WRITE_LIMIT: Final = 1 << 20  #: bytes that may wait for the other side
 HARD_WRITE_LIMIT: Final = 8 << 20  #: with so many nothing more is read: answers to pings add to them
-PIECE: Final = 1 << 20  #: bytes that are read at once
 BATCH: Final = 256 << 10  #: bytes of a stream that are sent at once
 
 _PREFACE: Final = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -52,112 +49,6 @@ _LONGEST_FRAME: Final = 16384  #: what we announce, which is the least there is
 _DATA: Final = 0
 _END_STREAM: Final = 1
 _PADDED: Final = 8
-
-
-class StreamFailed(ConnectionError):
-    """A stream ended before its time: reset by the other side, or with its connection."""
-
-
-class Stream:
-    """One request and its answer. One task at a time may read, and one may write.
-
-    :param headers: that came: a request's, or an answer's once it is there.
-    """
-
-    def __init__(self, connection: Http2, number: int, headers: Sequence[Header] | None = None) -> None:
-        self.number = number
-        self.headers = headers
-        self.trailers: Sequence[Header] | None = None
-        self.ended = False  #: the other side sends nothing more
-        self.error: StreamFailed | None = None
-        self.held = 0  #: bytes that came and were not read
-        self._connection = connection
-        self._chunks: deque[bytes] = deque()
-        self._changed = asyncio.Event()
-        self._sendable = asyncio.Event()
-        self._unsaid = 0  #: bytes that were read, and that the other side was not told of
-
-    async def read(self) -> bytes:
-        """What has come and was not read yet, about `PIECE` bytes at most; nothing at the end. Waits for some.
-
-        :raises StreamFailed: it ended before its time.
-        """
-        while not self._chunks:
-            if self.ended:
-                return b""
-            if self.error is not None:
-                raise self.error
-            await self._change()
-        data = self._piece()
-        self.held -= len(data)
-        self._unsaid = self._connection.was_read(self, len(data), self._unsaid + len(data))
-        return data
-
-    def _piece(self) -> bytes:
-        taken = [self._chunks.popleft()]
-        size = len(taken[0])
-        while self._chunks and size < PIECE:
-            taken.append(self._chunks.popleft())
-            size += len(taken[-1])
-        return b"".join(taken) if len(taken) > 1 else taken[0]
-
-    async def answer(self) -> Sequence[Header]:
-        """The answer's headers."""
-        while self.headers is None:
-            if self.error is not None:
-                raise self.error
-            await self._change()
-        return self.headers
-
-    async def end(self) -> Sequence[Header]:
-        """Wait for the other side's last word, throwing away what comes; its trailers, or its headers without any."""
-        while await self.read():
-            pass
-        return self.trailers if self.trailers is not None else (self.headers or ())
-
-    async def write(self, data: bytes, *, end: bool = False) -> None:
-        """Send; waits while the other side takes nothing.
-
-        :raises StreamFailed: it ended before its time.
-        """
-        await self._connection.send(self, data, end=end)
-
-    async def write_headers(self, headers: Iterable[Header], *, end: bool = False) -> None:
-        """Send headers, or trailers."""
-        await self._connection.writable(self)
-        self._connection.send_headers(self, headers, end=end)
-
-    def reset(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
-        """End it before its time. Does nothing where it has ended."""
-        self._connection.reset(self, code)
-
-    async def sendable(self) -> None:
-        """Wait until the other side's window may have been opened."""
-        self._sendable.clear()
-        await self._sendable.wait()
-
-    # --- for the connection
-
-    def take(self, data: bytes) -> None:
-        """Data has come."""
-        self._chunks.append(data)
-        self.held += len(data)
-        self._changed.set()
-
-    def notify(self) -> None:
-        """Something has changed."""
-        self._changed.set()
-        self._sendable.set()
-
-    def fail(self, reason: str) -> None:
-        """It has ended before its time."""
-        if self.error is None:
-            self.error = StreamFailed(reason)
-        self.notify()
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
 
 
 class Http2(asyncio.Protocol):
