@@ -79,7 +79,7 @@ class FakeGateway:
         self.titles.append(name)
         key = str(Reference.parse(reference).with_default_tag())
         if key not in self.images:
-            raise NotFound(f"{key}: not found")
+            raise NotFound(f"failed to resolve source metadata for {key}: {key}: not found")
         return ResolvedImage(digest_of(key), key, self.images[key])
 
     async def read_file(self, edge: Edge, path: str, *, limit: int) -> bytes:

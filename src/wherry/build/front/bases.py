@@ -101,7 +101,7 @@ class Bases:
                     name, platform=platform, mode=self._options.resolve_mode, name=self._title(name, platform)
                 )
         except WherryError as exc:
-            message = f"{written}: failed to resolve source metadata for {name}: {exc}"
+            message = f"{written}: {exc}"
             if isinstance(exc, NotFound):
                 message = did_you_mean(message, written, [*known(), *_COMMON])
             raise DockerfileError(message) from exc
