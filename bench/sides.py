@@ -154,8 +154,9 @@ class Docker(Side):
         for pid in machine.processes_naming(str(self.run)):
             os.kill(pid, signal.SIGKILL)
         for directory, names, _ in os.walk("/sys/fs/cgroup"):  # a glob is upset by others' groups that go meanwhile
-            if self.cgroup in names:
-                Path(directory, self.cgroup).rmdir()
+            if self.cgroup in names:  # a builder's steps leave groups of their own in it
+                for below, _, _ in os.walk(Path(directory, self.cgroup), topdown=False):
+                    Path(below).rmdir()
 
 
 class Wherry(Side):

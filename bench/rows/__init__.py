@@ -8,6 +8,7 @@ from bench.measure import Bench, Row
 from bench.rows import (
     api,
     attach,
+    build,
     burst,
     dns,
     engine,
@@ -35,6 +36,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "burst": burst.measure,
     "dns": dns.measure,
     "images": images.measure,
+    "build": build.measure,
     "network": network.measure,
     "transfer": transfer.measure,
     "registry": registry.measure,
