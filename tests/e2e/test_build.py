@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +154,47 @@ def test_steps_are_on_the_network_that_was_asked_for(daemon: Daemon, busybox: st
     assert "eth0" not in text_of(build(daemon, dockerfile, nocache=1, networkmode="none"))
 
 
+def test_a_step_finds_containers_by_name_on_a_network_of_the_engines(daemon: Daemon, busybox: str) -> None:
+    daemon.cli("network", "create", "building", check=True)
+    daemon.cli("run", "-d", "--name", "served", "--network", "building", busybox, "sleep", "1000", check=True)
+    try:
+        said = text_of(build(daemon, "FROM busybox\nRUN ping -c 1 served", networkmode="building", nocache=1))
+        assert "1 packets received" in said
+        assert daemon.cli("network", "inspect", "building", check=True).stdout.count('"IPv4Address"') == 1
+        ours = build(daemon, "FROM busybox\nRUN cat /etc/hosts", networkmode="container:served", nocache=1)
+        its = daemon.cli("exec", "served", "cat", "/etc/hosts", check=True).stdout
+        assert its in text_of(ours).replace(" ---> ", "")
+    finally:
+        daemon.cli("rm", "-f", "served", check=True)
+        daemon.cli("network", "rm", "building", check=True)
+
+
+def test_options_of_steps_are_in_force(daemon: Daemon, busybox: str) -> None:
+    script = "ulimit -n; cat /etc/hosts; df -k /dev/shm; head -c 60000000 /dev/zero | tail > /dev/null || echo $?"
+    messages = build(
+        daemon, f"FROM busybox\nRUN {script}", nocache=1, ulimits='[{"Name": "nofile", "Soft": 77, "Hard": 99}]',
+        extrahosts="elsewhere:192.0.2.9", shmsize=2 << 20, memory=16 << 20, memswap=16 << 20,
+    )  # fmt: skip
+    said = text_of(messages)
+    assert "77\n" in said
+    assert "192.0.2.9\telsewhere" in said
+    assert " 2048 " in said
+    assert "137\n" in said
+
+
 def test_what_the_cache_takes_is_listed_and_pruned(busybox_archive: bytes) -> None:
     with busybox_daemon(busybox_archive) as daemon:
         build(daemon, "FROM busybox\nRUN head -c 100000 /dev/zero > /zeros")
         entries = daemon.request("GET", "/system/df").json["BuildCache"]
         assert any("RUN head" in entry["Description"] for entry in entries)
         daemon.request("POST", "/images/prune", filters='{"dangling": ["true"]}')
+        began = int(time.time()) - 1
         pruned = daemon.request("POST", "/build/prune", all=True).json
         assert pruned["CachesDeleted"]
         assert pruned["SpaceReclaimed"] >= 100_000
         assert daemon.request("GET", "/system/df").json["BuildCache"] in ([], None)
+        said = daemon.cli("events", "--since", str(began), "--until", str(int(time.time()) + 1), check=True).stdout
+        assert f"reclaimed={pruned['SpaceReclaimed']}" in said
 
 
 # --- ends -----------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class BuilderParts:
 
     :param executor: makes the executor of steps.
     :param tagged: told of each name that an image gets: the image's ID, and the name as people write it.
+    :param pruned: told that the cache was pruned, and how many bytes that gave back.
     """
 
     settings: Settings
@@ -61,6 +62,7 @@ class BuilderParts:
     distribution: Distribution
     executor: Callable[[], Executor]
     tagged: Callable[[str, str], None]
+    pruned: Callable[[int], None]
 
 
 class Builds:
@@ -176,9 +178,13 @@ class Builds:
         """The entries of the cache that fit one of some filters, in containerd's syntax."""
         return await self._builder.disk_usage(filters)
 
-    def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:
+    async def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:
         """Remove entries that are not in use, the least recently used first; yields each one that went."""
-        return self._builder.prune(options)
+        freed = 0
+        async for record in self._builder.prune(options):
+            freed += record.size
+            yield record
+        self._parts.pruned(freed)
 
 
 def _import() -> None:

@@ -132,7 +132,7 @@ class Engine:
         self.builds = Builds(
             BuilderParts(
                 settings=settings, reserve=self._reserve, images=images, distribution=self.distribution,
-                executor=lambda: self.steps, tagged=self.images.was_tagged,
+                executor=lambda: self.steps, tagged=self.images.was_tagged, pruned=self._cache_was_pruned,
             )
         )  # fmt: skip
 
@@ -234,6 +234,9 @@ class Engine:
         containers = await self.containers.list(all=True, limit=0, size=True, filters={})
         images = await asyncio.to_thread(self.images.disk_usage)
         return disk_usage(images, containers, await self._build_cache())
+
+    def _cache_was_pruned(self, reclaimed: int) -> None:
+        self.events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
 
     async def _build_cache(self) -> Sequence[CacheRecord]:
         if not self.builds.has_cache():

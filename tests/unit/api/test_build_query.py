@@ -110,7 +110,6 @@ def test_the_rest_is_about_the_build_itself() -> None:
         ("outputs", '[{"Type": "local"}, {"Type": "tar"}]', "multiple outputs not supported"),
         ("extrahosts", "nothing", "invalid host nothing"),
         ("isolation", "hyperv", 'Unsupported isolation: "hyperv"'),
-        ("networkmode", "container:x", "network of a container"),
         ("platform", "{", "failed to parse platform"),
     ],
 )

@@ -14,7 +14,7 @@ from wherry.api.http import gojson, query
 from wherry.build.model.executor import Limits
 from wherry.build.model.request import CacheOptions, CacheTarget, Export
 from wherry.docker.reference import Reference
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput
 from wherry.images.checks import writable_name
 
 if TYPE_CHECKING:
@@ -155,13 +155,11 @@ def _platform(given: list[str]) -> str:
 
 
 def _network(mode: str) -> str:
-    """A mode, or the name of one of the engine's networks, as the frontend has them."""
+    """A mode, the name of one of the engine's networks, or ``container:NAME``, as the frontend has them."""
     if mode in ("", "default", "bridge"):
         return ""
     if mode in ("host", "none"):
         return mode
-    if mode.startswith("container:"):
-        raise Unsupported("a build cannot use the network of a container", hint="give the name of a network")
     return f"network:{mode}"
 
 

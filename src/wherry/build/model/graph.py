@@ -52,7 +52,10 @@ class SourceOp(Struct, frozen=True, tag="source"):
 
 
 class NetworkMode(StrEnum):
-    """Where a step's network traffic goes. A network of the engine's is ``network:NAME``, as text beside these."""
+    """Where a step's network traffic goes.
+
+    As text beside these: ``network:NAME``, a network of the engine's; ``network:container:NAME``, a container's own.
+    """
 
     DEFAULT = "default"
     HOST = "host"
