@@ -11,6 +11,7 @@ __all__ = ["LINES_LIMIT", "excerpt"]
 
 LINES_LIMIT: Final = 100
 """Of the lines of an excerpt, as a heredoc may be very long."""
+_WIDTH: Final = 500  #: characters of a line, which may have 65,535
 _RULE: Final = "-" * 20 + "\n"
 
 
@@ -30,7 +31,8 @@ def excerpt(file: str, source: bytes, ranges: Sequence[SourceRange]) -> str:
     text = f"{file}:{first}\n{_RULE}"
     for number in range(start, min(end, start + LINES_LIMIT - 1) + 1):
         mark = ">>>" if any(low <= number <= high for low, high in spans) else "   "
-        text += f" {number:3d} | {mark} {lines[number - 1]}\n"
+        line = lines[number - 1]
+        text += f" {number:3d} | {mark} {line if len(line) <= _WIDTH else line[:_WIDTH] + '...'}\n"
     return text + _RULE
 
 

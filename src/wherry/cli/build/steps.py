@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from wherry.legible import line
+from wherry.legible import bounded, line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Step", "Steps", "duration"]
 
 _TAIL = 20  #: lines of output that are kept of a step, for the error
-_LONGEST = 4096  #: characters of one such line
+_LONGEST = 4096  #: characters of one such line, and of a step's name
 
 
 def duration(nanoseconds: int) -> str:
@@ -45,7 +45,7 @@ class Step:
 
     def update(self, aux: dict[str, Any]) -> None:
         """Take the present state."""
-        self.name = line(aux.get("name") or self.name)
+        self.name = line(bounded(aux.get("name") or self.name, _LONGEST))
         self.started, self.completed = aux.get("started"), aux.get("completed")
         self.is_cached = bool(aux.get("cached"))
         self.error, self.explanation = aux.get("error") or "", line(aux.get("explanation") or "")

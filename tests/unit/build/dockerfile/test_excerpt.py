@@ -45,3 +45,7 @@ def test_what_is_not_in_the_file_is_not_shown() -> None:
 def test_a_long_part_is_cut() -> None:
     source = b"x\n" * 1000
     assert excerpt("f", source, [SourceRange(1, 0, 900, 0)]).count("| >>>") == LINES_LIMIT
+
+
+def test_a_long_line_is_cut() -> None:
+    assert f"   1 | >>> {'x' * 500}...\n" in excerpt("f", b"x" * 60_000, [SourceRange(1, 0, 1, 0)])
