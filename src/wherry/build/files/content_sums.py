@@ -35,7 +35,10 @@ _MOST_FILES: Final = 2_000_000
 _SPARE: Final = 100_000
 #: Directories whose sums are in memory; those of others are on the disk.
 _IN_MEMORY: Final = 4
-#: What these may have together.
+#: Directories whose sums are on the disk, and how many seconds after their last use.
+_MOST_DIRECTORIES: Final = 1000
+_KEPT: Final = 30 * 86400.0
+#: What those in memory may have together.
 _MOST_IN_MEMORY: Final = 200_000
 
 
@@ -130,6 +133,7 @@ class ContentSums:
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, Sums] = OrderedDict()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.expire()
 
     def take(self, path: str) -> Sums:
         """The sums of a directory, for one user until `put`; another one meanwhile begins with none."""
@@ -137,8 +141,11 @@ class ContentSums:
             sums = self._memory.pop(path, None)
         if sums is not None:
             return sums
+        file = self._file(path)
         with suppress(OSError):
-            return Sums.load(self._file(path).read_bytes())
+            data = file.read_bytes()
+            os.utime(file)
+            return Sums.load(data)
         return Sums()
 
     def put(self, path: str, sums: Sums, *, changed: bool) -> None:
@@ -158,13 +165,14 @@ class ContentSums:
             ):
                 self._memory.popitem(last=False)
 
-    def retain(self, paths: list[str]) -> None:
-        """Forget the sums of all directories but these."""
-        wanted = {self._file(path).name for path in paths}
+    def expire(self) -> None:
+        """Forget the sums of directories that were not looked at for long, and those of the oldest of too many."""
         with suppress(OSError):
-            for name in os.listdir(self._directory):
-                if name not in wanted:
-                    remove_tree(self._directory / name)
+            found = sorted(((entry.stat().st_mtime, entry.path) for entry in os.scandir(self._directory)), reverse=True)
+            oldest = time.time() - _KEPT
+            for number, (used, path) in enumerate(found):
+                if number >= _MOST_DIRECTORIES or used < oldest:
+                    remove_tree(Path(path))
 
     def _file(self, path: str) -> Path:
         return self._directory / hashlib.sha256(os.fsencode(path)).hexdigest()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.needs import need
 from support.snapshots import World, fill, world
 from wherry.build.model.snapshot import Snapshot, SnapshotLayer
 from wherry.build.snapshots.store import MAX_LAYERS
@@ -154,6 +155,7 @@ def test_the_layers_of_a_removed_image_go_with_the_last_release(here: World) -> 
     assert here.snapshots.snapshot(numbers(snapshot)) is None
 
 
+@need("root")
 def test_the_image_that_is_this_machine_is_no_base(here: World) -> None:
     ImageStore.add_host(here.images)
     with pytest.raises(InvalidInput, match="built-in"):
