@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wherry.api.buildkit.doors import Doors
 from wherry.api.http.hijack import HangupWatch
@@ -25,12 +25,17 @@ from wherry.api.routes.storage import StorageRoutes
 from wherry.api.routes.system import SystemRoutes
 from wherry.api.routes.unsupported import UnsupportedRoutes
 from wherry.api.routes.volumes import VolumeRoutes
+from wherry.engine.build.emulation import emulated
 from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from wherry.engine.engine import Engine
+
+_EMULATED: Final = tuple(
+    Platform("linux", *name.split("/")) for name in "amd64 arm64 arm/v7 riscv64 ppc64le s390x 386 loong64".split()
+)
 
 
 def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[Sequence[str]]]) -> Api:
@@ -39,8 +44,14 @@ def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[Sequence[str]
     :param shut_down: asks the daemon to end, with every container if told so.
     """
     watch = HangupWatch(asyncio.get_running_loop())
-    doors = Doors(engine.builds, lambda: [Platform.host()], engine.networks.host_gateway)
+    doors = Doors(engine.builds, _platforms, engine.networks.host_gateway)
     return Api(Router(all_routes(engine, watch, shut_down, doors)), watch, doors)
+
+
+def _platforms() -> list[Platform]:
+    """What is built for: this machine's platform, and those that it has an emulator for."""
+    host = Platform.host()
+    return [host, *(one for one in _EMULATED if one != host and emulated(one))]
 
 
 def all_routes(
@@ -52,7 +63,7 @@ def all_routes(
     """Return every operation of the API, over the parts of an engine."""
     containers = engine.containers
     parts = (
-        SystemRoutes(engine, shut_down, buildkit=doors is not None),
+        SystemRoutes(engine, shut_down, buildkit=doors is not None and engine.settings.buildkit),
         ContainerRoutes(containers),
         LogRoutes(containers),
         AttachRoutes(containers, watch),

@@ -123,6 +123,7 @@ OPTIONS: Final = (
     Option(("--max-concurrent-uploads",), "max-concurrent-uploads", "number", "layers at once (default 5)", "NUMBER"),
     Option(("--max-download-attempts",), "max-download-attempts", "number", "for what may pass (default 5)", "NUMBER"),
     Option((), "builder", "object", "limits of the build cache, and what builds may ask for"),
+    Option((), "features", "object", "buildkit: whether clients shall build by BuildKit's API"),
     *NETWORK_OPTIONS,
     Option(("--tls",), "tls", "switch", "as --tlsverify"),
     Option(("--tlsverify",), "tlsverify", "switch", "listen on tcp:// for clients with a certificate only"),
@@ -297,6 +298,7 @@ def _settings(values: dict[str, Any]) -> Settings:
         "networks": network_options(values),
         "registries": _registries(values),
         "builder": _builder(values),
+        "buildkit": _buildkit(values),
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
@@ -319,6 +321,14 @@ def _builder(values: dict[str, Any]) -> dict[str, Any]:
 
         parse_settings(given)
     return given
+
+
+def _buildkit(values: dict[str, Any]) -> bool | None:
+    """One of Docker's features; others are passed over, as Docker does it."""
+    wanted = (values.get("features") or {}).get("buildkit")
+    if not isinstance(wanted, bool | None):
+        raise InvalidInput(f"invalid value for the feature buildkit: {json.dumps(wanted)[:100]}: true or false")
+    return wanted
 
 
 def _registries(values: dict[str, Any]) -> RegistryOptions:

@@ -65,3 +65,4 @@ class Settings:
     networks: NetworkOptions = field(default_factory=NetworkOptions)
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     builder: Mapping[str, Any] = field(default_factory=dict)  #: as in daemon.json; `wherry.build.cache.policy` reads it
+    buildkit: bool = True  #: clients are told to build by BuildKit's API

@@ -181,6 +181,14 @@ def test_a_log_driver_that_there_is_not_is_refused_and_an_empty_name_is_none_giv
     assert parse(config, "--log-driver", "none", "--log-opt", "mode=non-blocking").settings.log_driver == "none"
 
 
+def test_clients_can_be_told_not_to_use_buildkit(config: Path) -> None:
+    assert parse(config).settings.buildkit
+    assert not parse(config, features={"buildkit": False}).settings.buildkit
+    assert parse(config, features={"containerd-snapshotter": True}).settings.buildkit
+    with pytest.raises(InvalidInput, match="buildkit"):
+        parse(config, features={"buildkit": "no"})
+
+
 def test_the_builder_is_configured_in_the_file_alone(config: Path) -> None:
     given = {"gc": {"enabled": True, "defaultKeepStorage": "20GB"}, "entitlements": {"security-insecure": True}}
     assert parse(config, builder=given).settings.builder == given
