@@ -57,7 +57,7 @@ class Exporters:
             "oci": ArchiveExporter(assembler, attest, docker=False),
             "docker": ArchiveExporter(assembler, attest, docker=True),
             "tar": TarExporter(),
-            "local": LocalExporter(mount),
+            "local": LocalExporter(mount, self._worker),
         }
 
     def of(self, export: Export) -> Exporter:

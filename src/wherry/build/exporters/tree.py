@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from wherry.build.exporters.contract import Product
 from wherry.build.exporters.options import boolean, epoch_of
 from wherry.build.exporters.steps import step
+from wherry.build.exporters.worker import Check, Worker
 from wherry.build.model.request import Export
 from wherry.build.model.snapshot import Snapshot
 from wherry.content.durable import disk_errors
@@ -55,8 +56,9 @@ class TarExporter:
 class LocalExporter:
     """Sends a result's files to a directory of the client's."""
 
-    def __init__(self, mount: Mount) -> None:
+    def __init__(self, mount: Mount, worker: Worker) -> None:
         self._mount = mount
+        self._worker = worker
 
     async def export(self, product: Product, export: Export) -> dict[str, str]:
         """Send them.
@@ -69,13 +71,16 @@ class LocalExporter:
         epoch = epoch_of(export.attributes, product.result.metadata)
         for prefix, snapshot in _by_directory(product, export.attributes).items():
             with step(product, f"copying files {prefix}".rstrip()):
-                mounted = await asyncio.to_thread(self._mount, snapshot)
+                mounted = await self._worker.run(partial(self._mounted, snapshot), Fd.close)
                 try:
                     root = Path(f"/proc/self/fd/{mounted.fileno()}")
                     await product.session.send_tree(export.number, root, prefix=prefix, modified=epoch)
                 finally:
-                    await asyncio.shield(asyncio.to_thread(mounted.close))
+                    await self._worker.finish(mounted.close)
         return {}
+
+    def _mounted(self, snapshot: Snapshot, _: Check) -> Fd:
+        return self._mount(snapshot)
 
 
 def _by_directory(product: Product, attributes: Mapping[str, str]) -> dict[str, Snapshot]:

@@ -6,7 +6,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
+
+from wherry.build.cache.threads import finished
 
 __all__ = ["Check", "GivenUp", "Worker"]
 
@@ -27,10 +30,11 @@ class Worker:
     def __init__(self, threads: int = _THREADS) -> None:
         self._pool = ThreadPoolExecutor(threads, "export")
 
-    async def run(self, work: Callable[[Check], Result]) -> Result:
+    async def run(self, work: Callable[[Check], Result], undo: Callable[[Result], object] | None = None) -> Result:
         """Run work in a thread. Being cancelled ends the work, and waits for its end.
 
         :param work: called with a function that it calls often.
+        :param undo: called in a thread with what the work gave, where nobody wants it any more.
         """
         stopped = threading.Event()
 
@@ -38,17 +42,21 @@ class Worker:
             if stopped.is_set():
                 raise GivenUp
 
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work, check)
+        job = self._pool.submit(work, check)
+        future = asyncio.wrap_future(job)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             stopped.set()
-            future.cancel()
-            if not future.cancelled():
-                await asyncio.wait({future})
-            if not future.cancelled():
-                future.exception()
+            if not job.cancel():
+                await finished(future)
+                if undo is not None and job.exception() is None:
+                    await self.finish(partial(undo, job.result()))
             raise
+
+    async def finish(self, work: Callable[[], object]) -> None:
+        """Clean up in a thread, whoever is being cancelled meanwhile. `work` raises nothing that matters."""
+        await finished(asyncio.wrap_future(self._pool.submit(work)))
 
     def close(self) -> None:
         """Let the threads end."""

@@ -155,11 +155,11 @@ class Imports:
             lease.layer(*(chain_id_of(ids[: count + 1]) for count in range(len(ids))))
             for part in parts:
                 await found.place.fetch(part.blob)
-            snapshot = await self._worker.run(partial(self._unpacked, chain))
+            snapshot = await self._worker.run(partial(self._unpacked, chain), self._snapshots.release)
         try:
             yield snapshot
         finally:
-            await self._worker.run(lambda _: self._snapshots.release(snapshot))
+            await self._worker.finish(partial(self._snapshots.release, snapshot))
 
     def _unpacked(self, chain: Sequence[Part | None], check: Check) -> Snapshot:
         """The snapshot, each of its layers held once; in a thread."""
