@@ -165,6 +165,9 @@ async def test_a_client_that_goes_ends_its_build(tmp_path: Path) -> None:
 async def test_a_client_that_goes_before_it_has_sent_its_context_leaves_nothing(tmp_path: Path) -> None:
     async def half() -> AsyncGenerator[bytes, None]:
         yield CONTEXT[:700]
+        async with asyncio.timeout(60):
+            while not list(served.contexts.iterdir()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         raise RuntimeError("gone")
 
     async with serving(tmp_path) as served:

@@ -25,6 +25,7 @@ from wherry.layers.tar.reader import BLOCK, is_header
 from wherry.layers.unpack import unpack_files
 from wherry.linux import trees
 from wherry.linux.fd import Fd
+from wherry.linux.files import keep_apart
 
 if TYPE_CHECKING:
     from wherry.layers.source import Reader
@@ -52,6 +53,7 @@ def unpack_context(stream: Reader, target: Path, limits: Limits = DEFAULT_LIMITS
     rest = _Rest(head, stream)
     if detect(head) is not Compression.PLAIN or is_header(head):
         with disk_errors("unpack a build context"), Fd(os.open(target, trees.DIRECTORY)) as root:
+            keep_apart(root)  # where contexts come and go, the disk would look for room among what has just gone
             unpack_files(rest, root.fileno(), limits, _of_this_user)
         _drain(rest)
         return True

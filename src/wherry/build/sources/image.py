@@ -17,6 +17,7 @@ from wherry.build.model.session import BuildSession, Credentials
 from wherry.build.model.snapshot import Snapshot, SnapshotLayer
 from wherry.build.sources.contract import Fetch, SourceKey, SourceRequest
 from wherry.build.sources.local_images import LocalImages
+from wherry.build.sources.threads import in_thread
 from wherry.build.sources.transfers import Transfers
 from wherry.docker.reference import Reference
 from wherry.errors import (
@@ -43,6 +44,7 @@ PULL: Final = "pull"
 _HUB: Final = "docker.io"
 _HUB_HOST: Final = "registry-1.docker.io"  # as BuildKit asks a client for its credentials
 _KINDS: Final = (NotFound, Unsupported, InvalidInput, Forbidden, TooLarge, Unavailable)
+_REMEMBERED: Final = 1000  # names
 _ATTEMPTS: Final = 3  # somebody may remove an image again and again
 
 
@@ -86,6 +88,7 @@ class ImageSource:
         self._store = store
         self._local = LocalImages(store)
         self._registry = registry
+        self._resolved: dict[Reference, Digest] = {}  # names that a registry was asked for
 
     def open(self, request: SourceRequest) -> Fetch:
         """Begin.
@@ -110,6 +113,10 @@ class ImageSource:
             config = await asyncio.to_thread(self._store.content.read, image.id)
             return ResolvedImage(self._local.digest_of(image, name), str(name), config)
         found = await self.remote(name, wanted, session)
+        if name.digest is None:
+            self._resolved[name] = found.digest
+            if len(self._resolved) > _REMEMBERED:
+                del self._resolved[next(iter(self._resolved))]
         return ResolvedImage(found.digest, str(name), found.config)
 
     def local(self, reference: Reference, platform: Platform, mode: str) -> Image | None:
@@ -144,6 +151,17 @@ class ImageSource:
         async with aclosing(self._registry.fetch(reference, platform, credentials)) as messages:
             async for message in messages:
                 shown.take(message)
+
+    async def name(self, image: Image, pinned: Reference) -> None:
+        """Give an image of a registry the tag by which it was asked for, as ``docker pull`` does.
+
+        :param pinned: with the digest that the tag was resolved to.
+        """
+        tagged = Reference(pinned.domain, pinned.path, pinned.tag)
+        if pinned.digest and self._resolved.get(tagged) == pinned.digest and tagged not in image.names:
+            by_digest = Reference(pinned.domain, pinned.path, None, pinned.digest)
+            text = str(by_digest) if by_digest in image.names else str(image.id)
+            await in_thread(self._store.tag, text, str(tagged))
 
     async def held(self, image: Image, stack: AsyncExitStack) -> bool:
         """Keep an image's layers until the stack is left; False where the image went meanwhile."""
@@ -191,6 +209,8 @@ class _ImageFetch:
         for _ in range(_ATTEMPTS):
             image = self._image or await self._pulled()
             if await self._source.held(image, self._stack):
+                if self._platform.normalised() == Platform.host():
+                    await self._source.name(image, self._reference)
                 return Snapshot(tuple(self._source.layer(one) for one in image.layers[: self._limit]))
             self._image = None
         raise NotFound(f"{self._reference.familiar} is removed again and again while it is to be used")

@@ -34,7 +34,7 @@ class Registry:
 
     def __init__(self, store: ImageStore) -> None:
         self._store = store
-        self.layers = {AMD: [OTHER], ARM: [BASE, OTHER]}
+        self.layers = {Platform.host(): [OTHER], AMD: [OTHER], ARM: [BASE, OTHER]}
         self.asked: list[tuple[str, str, Any]] = []
 
     async def resolve(self, reference: Reference, platform: Platform, credentials: Credentials | None) -> RemoteImage:
@@ -196,6 +196,19 @@ async def test_a_name_is_resolved_to_a_digest_and_a_configuration(images: Images
     assert (found.digest, found.name) == (Digest.from_bytes(b"index"), "docker.io/library/other:latest")
     with pytest.raises(NotFound):
         await images.table.resolve_image("nothing", AMD, "", NoSession(), images.progress.append)
+
+
+async def test_a_pulled_base_gets_the_tag_that_was_asked_for_and_is_local_from_then_on(images: Images) -> None:
+    for pinned, tagged in ((f"x:2@{Digest.from_bytes(b'index')}", False), ("x:1", True)):
+        name, tag = pinned.partition("@")[0], pinned.partition(":")[2]
+        if tagged:
+            found = await images.table.resolve_image(name, Platform.host(), "", NoSession(), images.progress.append)
+            tag = f"1@{found.digest}"
+        await images.use(f"docker.io/library/x:{tag}", Platform.host())
+        assert bool(images.store.id_of(name)) == tagged, name
+    asked = len(images.registry.asked)
+    await images.table.resolve_image("x:1", Platform.host(), "", NoSession(), images.progress.append)
+    assert len(images.registry.asked) == asked
 
 
 @pytest.mark.parametrize(
