@@ -380,6 +380,7 @@ class Workshop:
     disk: Disk = field(default_factory=lambda: Disk(10**12, 9 * 10**11))
     builds: int = 0
     session: Any = None
+    patience: float = 60
     export: Export = field(default_factory=lambda: Export("moby"))
     registries: Any = None
 
@@ -410,7 +411,8 @@ class Workshop:
             exporters={"moby": self.exporter},
             threads=self.threads,
             settings=self.settings,
-            sessions=Sessions(patience=0.05),
+            sessions=Sessions(patience=self.patience),
+            patience=self.patience,
             remote_cache=self.remote,
         )
 

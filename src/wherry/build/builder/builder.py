@@ -52,6 +52,7 @@ class Builder:
     :param database: not a durable connection.
     :param cache: made by who makes this, as sources need it as well.
     :param exporters: by type: ``moby``, ``oci``.
+    :param patience: seconds for which progress of a build that is to come is waited for.
     :param remote_cache: imports and exports the cache; None: nothing does.
     """
 
@@ -70,8 +71,10 @@ class Builder:
         threads: Threads,
         settings: BuilderSettings | None = None,
         sessions: Sessions | None = None,
+        patience: float = _PATIENCE,
         remote_cache: RemoteCache | None = None,
     ) -> None:
+        self._patience = patience
         self._settings = settings or BuilderSettings()
         self._cache = cache
         self._threads = threads
@@ -250,7 +253,7 @@ class Builder:
         waiting = self._expected.setdefault(ref, [])
         waiting.append(future)
         try:
-            await asyncio.wait([future], timeout=_PATIENCE)
+            await asyncio.wait([future], timeout=self._patience)
         finally:
             waiting.remove(future)
             if not waiting and self._expected.get(ref) is waiting:

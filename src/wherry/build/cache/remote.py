@@ -38,7 +38,9 @@ class CacheEntry:
 
 
 class ImportedCache(Protocol):
-    """All that a build imports."""
+    """All that a build imports; false where that is nothing."""
+
+    def __bool__(self) -> bool: ...
 
     def find(self, identity: str, outputs: Sequence[int]) -> str | None:
         """Whether there are all of some outputs.

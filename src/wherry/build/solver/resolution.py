@@ -283,7 +283,7 @@ class Resolution:
     def _imported_by_key(self, node: Node, key: str | None) -> str | None:
         """The pure identity of an imported result that a pure key leads to; None where it is here as well."""
         imports, outputs = self._context.imports, outputs_of(node.vertex)
-        if imports is None or key is None or self._is_here(node.fast_key or "", outputs):
+        if not imports or key is None or self._is_here(node.fast_key or "", outputs):
             return None
         pure = imports.identity_of(key)
         return pure if pure is not None and imports.find(pure, outputs) is not None else None
@@ -312,7 +312,7 @@ class Resolution:
         """Note an identity; what is not here and can be imported gets one of its own."""
         imports, outputs = self._context.imports, outputs_of(node.vertex)
         has_record = not node.is_source and not isinstance(node.vertex.op, MergeOp)
-        if imports is not None and pure is not None and has_record and not node.vertex.metadata.ignore_cache:
+        if imports and pure is not None and has_record and not node.vertex.metadata.ignore_cache:
             other = None if self._is_here(identity, outputs) else imports.find(pure, outputs)
             node.is_imported = other is not None
             identity = other or identity
@@ -369,7 +369,8 @@ class Resolution:
                     self._cache.link(imported_identity("pure", node.pure_key), pure)
             node.content_key, node.pure_content_key = key, pure
             linked = None
-            if not node.vertex.metadata.ignore_cache and not self._is_here(identity, outputs_of(node.vertex)):
+            is_wanted = bool(self._context.imports) and not node.vertex.metadata.ignore_cache
+            if is_wanted and not self._is_here(identity, outputs_of(node.vertex)):
                 linked = self._imported_by_key(node, pure)
             known = identity if pures == identities else pure
             self._identify(self._set_identity(node, identity, linked or known))

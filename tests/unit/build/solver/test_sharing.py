@@ -145,6 +145,10 @@ async def test_a_session_that_is_to_come_is_waited_for(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         shop.builder.attach(ClientSession("late", context={"file": b"1"}))
         await build
+
+
+async def test_a_session_that_does_not_come_is_an_error(tmp_path: Path) -> None:
+    async with Workshop(tmp_path, patience=0.01) as shop:
         with pytest.raises(NotFound, match="no active session for never"):
             await shop.builder.build(request("c", local(), session="never"))
 
