@@ -203,6 +203,18 @@ def test_owners_modes_and_times_can_be_given(here: World, context: Path) -> None
     assert (status(here, result, "f").st_uid, status(here, result, "f").st_gid) == (100, 200)
 
 
+def test_directories_that_are_made_on_the_way_have_the_time_that_was_given_too(here: World, context: Path) -> None:
+    (context / "d").mkdir()
+    (context / "d/file").write_text("1")
+    base = here.layer({"there/old": b"0"})
+    for source, destination in (("/d", "/there/a/b/c/"), ("/d/file", "/there/a/b/c/"), ("/d/file", "/there/a/b/name")):
+        result = copy(here, base, local(context), Copy(source, destination, timestamp=5, **COPY))  # type: ignore[arg-type]
+        assert status(here, result, "there/a").st_mtime_ns == 5
+        assert status(here, result, "there/a/b").st_mtime_ns == 5
+    result = run(here, [base], FileAction(MakeDirectory("/x/y/z", 0o755, parents=True, timestamp=5), 0, output=0))
+    assert {status(here, result, name).st_mtime_ns for name in ("x", "x/y", "x/y/z")} == {5}
+
+
 def test_wildcards_mean_what_go_takes_them_for(here: World, context: Path) -> None:
     for name in ("a.txt", "b.txt", "c.md", "d/a.txt", "d/e/f.txt", "[x].txt"):
         (context / name).parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,7 +17,7 @@ from wherry.errors import InvalidInput, NotFound
 from wherry.linux import trees
 from wherry.linux.fd import Fd
 
-__all__ = ["make_directories", "make_directory", "make_file", "make_link", "remove", "time_of"]
+__all__ = ["make_directories", "make_directory", "make_file", "make_link", "remove", "set_times", "time_of"]
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD: Final = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -31,10 +32,11 @@ class _Maker:
         self._mode = mode & _PERMISSIONS
         self._owner = owner
         self._time = time
-        self.made: list[tuple[Fd, int]] = []
+        self.count = 0
 
     def __call__(self, directory: int, name: bytes) -> None:
         os.mkdir(name, 0o700, dir_fd=directory)
+        self.count += 1
         with Fd(os.open(name, _DIRECTORY, dir_fd=directory)) as fd:
             if self._owner is not None:
                 os.fchown(fd.fileno(), *self._owner)
@@ -43,9 +45,18 @@ class _Maker:
                 os.utime(fd.fileno(), ns=(self._time, self._time))
 
 
-def make_directories(root: int, path: bytes, *, mode: int = 0o755, owner: Ids | None, time: int | None) -> Place:
+def make_directories(
+    root: int,
+    path: bytes,
+    *,
+    mode: int = 0o755,
+    owner: Ids | None,
+    time: int | None,
+    made: list[bytes] | None = None,
+) -> Place:
     """Make a directory and all on the way to it, unless they are there; links are followed, inside.
 
+    :param made: takes the paths of those that were made, for `set_times` when all is in them that shall be.
     :raises InvalidInput: something on the way, or there, is no directory.
     """
     maker = _Maker(mode, owner, time)
@@ -56,11 +67,26 @@ def make_directories(root: int, path: bytes, *, mode: int = 0o755, owner: Ids | 
                 maker(place.directory.fileno(), place.name)
             elif not place.is_directory:
                 raise InvalidInput(f"mkdir /{os.fsdecode(path)}: not a directory")
+            names = place.path.split(b"/")
+            new = [b"/".join(names[: len(names) - number]) for number in range(maker.count)]
+            set_times(root, new[1:], time)  # to make one changes the one above
+            if made is not None:
+                made += new
             flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             directory = Fd(os.open(place.name, flags, dir_fd=place.directory.fileno()))
             return Place(directory, b".", os.stat(directory.fileno()), place.path)
     finally:
         place.close()
+
+
+def set_times(root: int, paths: Sequence[bytes], time: int | None) -> None:
+    """Give directories a time: the lowest first. Does nothing without one."""
+    if time is None:
+        return
+    for path in filter(None, paths):
+        with locate(root, path, follow=False) as place:
+            if place.is_directory:
+                os.utime(place.name, ns=(time, time), dir_fd=place.directory.fileno(), follow_symlinks=False)
 
 
 def make_directory(root: int, action: MakeDirectory, owner: Ids | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from wherry.build.files.actions import make_directories, time_of
+from wherry.build.files.actions import make_directories, set_times, time_of
 from wherry.build.files.archives import is_archive, unpack_into
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.modes import mode_change
@@ -62,6 +62,7 @@ class _Copy:
         self._limits = limits
         self._wanted = wanted(action)
         self._time = time_of(action.timestamp)
+        self._made: list[bytes] = []
         self._looks = Looks(owner, mode_change(action.mode, action.mode_text), self._time)
         self._selection = Selection(self._wanted.include, action.exclude)
         self._directory_mode = 0o755 if action.mode == -1 or action.mode_text else action.mode
@@ -85,6 +86,7 @@ class _Copy:
             self._check()
             if not (action.unpack_archive and self._unpack(path, destination)):
                 self._copy_one(path, destination)
+        set_times(self._root.fileno(), sorted(self._made, reverse=True), self._time)
 
     def _check_parent(self, destination: bytes) -> None:
         parent = destination.rpartition(b"/")[0]
@@ -149,4 +151,5 @@ class _Copy:
             mode=self._directory_mode if mode is None else mode,
             owner=self._owner,
             time=self._time,
+            made=self._made,
         )
