@@ -211,7 +211,7 @@ class Engine:
 
             self._steps = StepExecutor(
                 settings=self.settings, running=self._running_steps, keeper=self._keeper, starter=self._starter,
-                attachments=self._attachments, effects=self._effects, tasks=self._tasks,
+                attachments=self._attachments, effects=self._effects, tasks=BackgroundTasks(),
             )  # fmt: skip
         return self._steps
 

@@ -98,6 +98,7 @@ class StepExecutor:
     :param starter: of containers.
     :param attachments: creates and removes the endpoints of containers.
     :param effects: has the contents of their files in /etc.
+    :param tasks: its own: they have ended when it is closed.
     """
 
     def __init__(

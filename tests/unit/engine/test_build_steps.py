@@ -1,0 +1,182 @@
+"""Steps of builds, as far as no kernel is needed: their configuration, their output, places for their mounts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wherry.build.model.executor import Limits, Step
+from wherry.build.model.graph import ExecOp, HostEntry, SecurityMode, Ulimit
+from wherry.engine.build.emulation import emulated, explained
+from wherry.engine.build.guest import environment, guest_of
+from wherry.engine.build.mount_places import PlaceLayers, places_of, remove_places
+from wherry.engine.build.output import OutputPipes
+from wherry.engine.container.container import Container
+from wherry.errors import CommandNotExecutable, InvalidInput, Unsupported
+from wherry.layers.overlay_paths import OverlayMount
+from wherry.oci.platform import Platform
+
+ETC = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
+
+
+def step(*, env: tuple[str, ...] = (), limits: Limits | None = None, **op: Any) -> Step:
+    return Step(
+        id="1" * 64, op=ExecOp(args=("true",), mounts=(), **op), root=OverlayMount("/", (), "/u", "/w"), env=env,
+        limits=limits or Limits(),
+    )  # fmt: skip
+
+
+async def nothing(op: str, **fields: int | None) -> None:
+    """The keeper is not there."""
+
+
+def guest(**options: Any) -> Container:
+    return guest_of(step(**options), Path("/a"), Path("/b"), nothing, default_network="bridge")
+
+
+# --- the configuration ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "mode", "joins"),
+    [
+        ("default", "bridge", ["bridge"]),
+        ("none", "none", ["none"]),
+        ("host", "host", ["host"]),
+        ("network:n1", "n1", ["n1"]),
+        ("network:container:web", "container:web", []),
+    ],
+)
+def test_a_step_is_on_the_network_that_it_names(network: str, mode: str, joins: list[str]) -> None:
+    found = guest(network=network)
+    assert found.host.network_mode == mode
+    assert list(found.definition.networks) == joins
+
+
+def test_what_a_step_asks_for_becomes_a_containers_configuration() -> None:
+    found = guest(
+        user="me", cwd="/x", hostname="h", shm_size=7, ulimits=(Ulimit("nofile", 1, 2),), cgroup_parent="p",
+        extra_hosts=(HostEntry("a", "::1"),), limits=Limits(memory=8 << 20), security=SecurityMode.INSECURE,
+        binds=("/s:/t:ro",),
+    )  # fmt: skip
+    host = found.host
+    assert (found.config.user, found.config.working_dir, found.config.hostname) == ("me", "/x", "h")
+    assert (host.shm_size, host.memory, host.cgroup_parent, host.privileged) == (7, 8 << 20, "p", True)
+    assert host.extra_hosts == ["a:::1"]
+    assert [(point.source, point.target, point.writable) for point in found.definition.mounts] == [("/s", "/t", False)]
+
+
+def test_an_environment_without_a_search_path_gets_one() -> None:
+    assert environment(step(env=("PATH=/x", "A=b"))) == ("PATH=/x", "A=b")
+    assert environment(step(env=("A=b",)))[0].startswith("PATH=/usr/local/sbin:")
+
+
+def test_what_cannot_be_is_refused_before_anything_is_begun() -> None:
+    with pytest.raises(Unsupported, match="CDI"):
+        guest(devices=("vendor.com/gpu=0",))
+    with pytest.raises(InvalidInput, match="6MB"):
+        guest(limits=Limits(memory=1))
+    with pytest.raises(InvalidInput, match="cgroup parent"):
+        guest(cgroup_parent="../x")
+    with pytest.raises(InvalidInput, match="container format"):
+        guest(network="network:container:")
+
+
+# --- other processors -----------------------------------------------------------------------------
+
+
+def test_an_emulator_counts_only_if_it_works_in_any_root(tmp_path: Path) -> None:
+    arm = Platform("linux", "arm64")
+    assert not emulated(arm, tmp_path)
+    for text, works in (
+        ("enabled\ninterpreter /q\nflags: OCF\n", True),
+        ("enabled\ninterpreter /q\nflags: \n", False),
+        ("disabled\ninterpreter /q\nflags: F\n", False),
+    ):
+        (tmp_path / "qemu-aarch64").write_text(text)
+        assert emulated(arm, tmp_path) is works
+
+
+def test_a_program_of_this_machines_own_kind_is_not_explained_away() -> None:
+    error = CommandNotExecutable("exec format error")
+    assert explained(error, Platform.host()) is error
+    assert explained(error, None) is error
+    assert "qemu-user-static" in str(explained(error, Platform("linux", "mips64")))
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+async def test_what_was_written_comes_in_order_and_ends_with_both_streams() -> None:
+    pipes, found = OutputPipes(), {1: b"", 2: b""}
+
+    async def output(stream: int, data: bytes) -> None:
+        found[stream] += data
+
+    for number, fd in enumerate(pipes.theirs, 1):
+        os.write(fd.fileno(), b"%d" % number * 1000)
+    pipes.close_theirs()
+    await pipes.forward(output)
+    assert found == {1: b"1" * 1000, 2: b"2" * 1000}
+
+
+async def test_who_holds_a_pipe_open_after_the_end_is_not_waited_for() -> None:
+    pipes, found = OutputPipes(), bytearray()
+
+    async def output(stream: int, data: bytes) -> None:
+        found.extend(data)
+        os.write(held, b"more")  # whoever holds it writes on
+
+    held = os.dup(pipes.theirs[0].fileno())
+    try:
+        os.write(held, b"last words")
+        pipes.close_theirs()
+        pipes.has_ended()
+        await asyncio.wait_for(pipes.forward(output), 60)
+        assert bytes(found) == b"last words"
+    finally:
+        os.close(held)
+        pipes.close()
+
+
+# --- places ---------------------------------------------------------------------------------------
+
+
+def test_places_are_those_in_the_root_and_not_in_what_is_mounted_there() -> None:
+    found = places_of([("/a/b", True), ("/a/b/c", False), ("/dev/x", True), ("/f//", False), ("/", True), ("/u", None)])
+    assert found == {**dict.fromkeys(ETC, False), "/dev": True, "/proc": True, "/sys": True} | {
+        "/a/b": True, "/f": False, "/u": None,
+    }  # fmt: skip
+
+
+def test_steps_with_the_same_places_share_a_layer(tmp_path: Path) -> None:
+    layers = PlaceLayers(tmp_path)
+    places = {"/a/b": True, "/c/file": False, "/unknown/x": None}
+    made = Path(layers.layer(places, tmp_path / "own"))
+    assert layers.layer(dict(places), tmp_path / "own") == str(made)
+    assert sorted(str(path.relative_to(made)) for path in made.rglob("*")) == ["a", "a/b", "c", "c/file"]
+    assert (made / "a/b").is_dir()
+    assert (made / "c/file").read_bytes() == b""
+    layers.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_what_the_runtime_made_is_removed_from_a_layer(tmp_path: Path) -> None:
+    upper, lower, host = (tmp_path / name for name in ("upper", "lower", "host"))
+    for directory in (upper / "made/place", upper / "kept/place", lower / "kept", upper / "changed/place", host / "x"):
+        directory.mkdir(parents=True)
+    (lower / "changed").mkdir(mode=0o700)
+    (upper / "kept/place/file").touch()
+    (upper / "link").symlink_to(host)
+    (upper / "etc").mkdir()
+    (upper / "etc/hosts").touch()
+    (upper / "etc/full").write_text("x")
+    places = ["/made/place", "/kept/place", "/changed/place", "/link/x", "/etc/hosts", "/etc/full", "/nothing/there"]
+    remove_places(str(upper), [str(lower)], places)
+    left = sorted(str(path.relative_to(upper)) for path in upper.rglob("*"))
+    assert left == ["changed", "etc", "etc/full", "kept", "kept/place", "kept/place/file", "link"]
+    assert (host / "x").is_dir()
