@@ -134,3 +134,15 @@ def test_layers_become_a_single_one(daemon: Daemon, busybox: str, context: Path)
         ran = daemon.cli("run", "--rm", "--network", "none", "built:layers", "cat", "/copy", check=True)
         assert ran.stdout == "tool\n"
     assert counts == [3, 2, 1]
+
+
+def test_an_image_for_several_platforms_is_kept_whole(daemon: Daemon, busybox: str, context: Path) -> None:
+    (context / "hello").write_text("hello")
+    (context / "Dockerfile").write_text("FROM scratch\nARG TARGETARCH\nCOPY hello /hello\nLABEL arch=$TARGETARCH\n")
+    words = ["-t", "built:several", "--platform", "linux/amd64,linux/arm64", "--provenance", "mode=min"]
+    told = answer(daemon, context, *words)
+    shown = daemon.request("GET", "/images/built:several/json", manifests=1).json
+    assert shown["Descriptor"]["digest"] == told["containerimage.digest"]
+    kinds = [(one["Kind"], one["Available"]) for one in shown["Manifests"]]
+    assert kinds == [("image", True), ("image", True), ("attestation", True), ("attestation", True)]
+    assert shown["Config"]["Labels"]["arch"] == shown["Architecture"]
