@@ -48,7 +48,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 def unfinished(daemon: Daemon) -> list[str]:
     """Contexts that are on the disk."""
-    return [name for name in os.listdir(daemon.root / "data" / "tmp") if name.startswith("context-")]
+    return [path.name for path in (daemon.root / "data" / "tmp").glob("contexts/*")]
 
 
 @pytest.fixture

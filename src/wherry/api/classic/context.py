@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.http.bodies import BodyReader
-from wherry.build.sources.archive_session import unpack_context
-from wherry.content.durable import disk_errors, remove_tree, temporary_name
+from wherry.build.sources.archive_session import context_directory, unpack_context
+from wherry.content.durable import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,20 +40,25 @@ async def unpacked(body: StreamReader, directory: Path) -> AsyncIterator[Context
     :raises CorruptData: it is damaged, or ends too early.
     :raises TooLarge: it goes beyond the limits.
     """
-    root, loop = temporary_name(directory, "context"), asyncio.get_running_loop()
+    loop = asyncio.get_running_loop()
     reader = io.BufferedReader(BodyReader(body), buffer_size=1 << 20)
 
-    def unpack() -> bool:
-        with disk_errors("make a directory for a build context"):
-            root.mkdir(parents=True, mode=0o700)
-        return unpack_context(reader, root)
+    made: list[Path] = []
+
+    def unpack() -> Context:
+        made.append(context_directory(directory))
+        return Context(made[0], unpack_context(reader, made[0]))
+
+    def remove() -> None:
+        for root in made:
+            remove_tree(root)
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="context")  # a client that stalls holds up nobody but itself
     unpacking = loop.run_in_executor(pool, unpack)
     try:
-        yield Context(root, await asyncio.shield(unpacking))
+        yield await asyncio.shield(unpacking)
     finally:
-        removing = loop.run_in_executor(pool, remove_tree, root)  # by the same thread: after what it is at now
+        removing = loop.run_in_executor(pool, remove)  # by the same thread: after what it is at now
         pool.shutdown(wait=False)
         if unpacking.done():
             await asyncio.shield(removing)

@@ -16,7 +16,7 @@ from wherry.build.model.patterns import NO_MATCH, PatternMatcher
 from wherry.build.model.session import Credentials, NoSession, Selection
 from wherry.build.sources.threads import in_thread
 from wherry.build.sources.tree_links import Judge, everything, link_tree
-from wherry.content.durable import disk_errors
+from wherry.content.durable import disk_errors, temporary_name
 from wherry.errors import NotFound
 from wherry.layers.compression import Compression, detect
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
@@ -30,12 +30,24 @@ from wherry.linux.files import keep_apart
 if TYPE_CHECKING:
     from wherry.layers.source import Reader
 
-__all__ = ["ArchiveSession", "unpack_context"]
+__all__ = ["ArchiveSession", "context_directory", "unpack_context"]
 
 _NAMES: Final = frozenset({"context", "dockerfile"})
 _DOCKERFILE: Final = 16 << 20  # bytes
 _SPECIAL: Final = frozenset("*?[\\")
 _MOST_PATHS: Final = 1000
+
+
+def context_directory(directory: Path) -> Path:
+    """Make a directory for a context, apart from others: else the disk looks for room among what has just gone."""
+    place = directory / "contexts"
+    with disk_errors("make a directory for a build context"):
+        place.mkdir(parents=True, mode=0o700, exist_ok=True)
+        with Fd(os.open(place, trees.DIRECTORY)) as fd:
+            keep_apart(fd)
+        root = temporary_name(place, "context")
+        root.mkdir(mode=0o700)
+    return root
 
 
 def unpack_context(stream: Reader, target: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
@@ -53,7 +65,6 @@ def unpack_context(stream: Reader, target: Path, limits: Limits = DEFAULT_LIMITS
     rest = _Rest(head, stream)
     if detect(head) is not Compression.PLAIN or is_header(head):
         with disk_errors("unpack a build context"), Fd(os.open(target, trees.DIRECTORY)) as root:
-            keep_apart(root)  # where contexts come and go, the disk would look for room among what has just gone
             unpack_files(rest, root.fileno(), limits, _of_this_user)
         _drain(rest)
         return True
