@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
 import signal
+import sqlite3
 import threading
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -221,13 +224,12 @@ SLOW = "FROM busybox\nRUN touch /done\nRUN trap '' TERM; (trap '' TERM; sleep 10
 
 def _sleepers(daemon: Daemon) -> list[str]:
     """Processes of steps."""
-    found = []
-    for group in Path("/sys/fs/cgroup").rglob(f"{daemon.cgroup}/*/cgroup.procs"):
-        try:
-            found += group.read_text().split()
-        except OSError:
-            continue
-    return sorted(set(found))
+    found = set()
+    for hierarchy in ("", "*/"):  # `glob` passes over what goes while it looks
+        for group in glob.glob(f"/sys/fs/cgroup/{hierarchy}{daemon.cgroup}/*/cgroup.procs"):
+            with suppress(OSError):
+                found.update(Path(group).read_text().split())
+    return sorted(found)
 
 
 def _until_none(daemon: Daemon) -> None:
@@ -237,6 +239,17 @@ def _until_none(daemon: Daemon) -> None:
             return
         waited.wait(0.02)
     raise AssertionError(_sleepers(daemon))
+
+
+def _until_recorded(daemon: Daemon, step: str) -> None:
+    """Until a step's result is in the database: a death may take away what was finished in the moment before."""
+    waited, query = threading.Event(), "SELECT 1 FROM build_records WHERE description LIKE ?"
+    for _ in range(3000):
+        with closing(sqlite3.connect(f"file:{daemon.data_root}/wherry.db?mode=ro", uri=True)) as database:
+            if database.execute(query, (f"%{step}",)).fetchall():
+                return
+        waited.wait(0.02)
+    raise AssertionError(f"no record of {step}")
 
 
 def test_a_client_that_leaves_ends_its_build_and_everything_of_it(busybox_archive: bytes) -> None:
@@ -252,6 +265,7 @@ def test_a_client_that_leaves_ends_its_build_and_everything_of_it(busybox_archiv
 def test_after_a_death_the_next_build_goes_on_from_what_was_finished(busybox_archive: bytes, victim: str) -> None:
     with busybox_daemon(busybox_archive) as daemon:
         connection = _begin(daemon, SLOW, "here")
+        _until_recorded(daemon, "RUN touch /done")
         if victim == "daemon":
             daemon.kill9()
             daemon.start()
