@@ -52,7 +52,7 @@ class Served:
     async def gone(self) -> None:
         """Wait until nothing of a build is left."""
         async with asyncio.timeout(60):
-            while self.builds.sessions or list(self.contexts.glob("contexts/*")):  # noqa: ASYNC110
+            while self.builds.sessions or list(self.contexts.iterdir()):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 

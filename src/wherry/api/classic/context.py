@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.http.bodies import BodyReader
-from wherry.build.sources.archive_session import context_directory, unpack_context
-from wherry.content.durable import remove_tree
+from wherry.build.sources.archive_session import context_directory, remove_context, unpack_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +50,7 @@ async def unpacked(body: StreamReader, directory: Path) -> AsyncIterator[Context
 
     def remove() -> None:
         for root in made:
-            remove_tree(root)
+            remove_context(root)
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="context")  # a client that stalls holds up nobody but itself
     unpacking = loop.run_in_executor(pool, unpack)

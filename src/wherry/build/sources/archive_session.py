@@ -9,6 +9,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ from wherry.build.model.patterns import NO_MATCH, PatternMatcher
 from wherry.build.model.session import Credentials, NoSession, Selection
 from wherry.build.sources.threads import in_thread
 from wherry.build.sources.tree_links import Judge, everything, link_tree
-from wherry.content.durable import disk_errors, temporary_name
+from wherry.content.durable import disk_errors, remove_tree, temporary_name
 from wherry.errors import NotFound
 from wherry.layers.compression import Compression, detect
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
@@ -30,8 +31,9 @@ from wherry.linux.files import keep_apart
 if TYPE_CHECKING:
     from wherry.layers.source import Reader
 
-__all__ = ["ArchiveSession", "context_directory", "unpack_context"]
+__all__ = ["ArchiveSession", "context_directory", "remove_context", "unpack_context"]
 
+_PLACE: Final = "contexts"
 _NAMES: Final = frozenset({"context", "dockerfile"})
 _DOCKERFILE: Final = 16 << 20  # bytes
 _SPECIAL: Final = frozenset("*?[\\")
@@ -40,14 +42,23 @@ _MOST_PATHS: Final = 1000
 
 def context_directory(directory: Path) -> Path:
     """Make a directory for a context, apart from others: else the disk looks for room among what has just gone."""
-    place = directory / "contexts"
+    place = directory / _PLACE
     with disk_errors("make a directory for a build context"):
-        place.mkdir(parents=True, mode=0o700, exist_ok=True)
-        with Fd(os.open(place, trees.DIRECTORY)) as fd:
-            keep_apart(fd)
-        root = temporary_name(place, "context")
-        root.mkdir(mode=0o700)
-    return root
+        while True:
+            with suppress(FileNotFoundError):  # the last one there has just gone, and the place with it
+                place.mkdir(parents=True, mode=0o700, exist_ok=True)
+                with Fd(os.open(place, trees.DIRECTORY)) as fd:
+                    keep_apart(fd)
+                root = temporary_name(place, "context")
+                root.mkdir(mode=0o700)
+                return root
+
+
+def remove_context(root: Path) -> None:
+    """Remove a context, and the place of all when it was the last."""
+    remove_tree(root)
+    with suppress(OSError):
+        root.parent.rmdir()
 
 
 def unpack_context(stream: Reader, target: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
