@@ -21,6 +21,7 @@ LEFT_OUT = (
     "tests/attack/test_mounts.py::test_a_full_disk_leaves_the_hosts_file_as_it_was",
     "tests/attack/test_mounts.py::test_no_container_fills_the_exec_root",
     "tests/attack/test_mounts.py::test_who_fills_its_hosts_file_fills_its_own_disk_and_nothing_else",
+    "tests/kernel/build/test_kill.py",
     "tests/kernel/images/test_full_disk.py",
     "tests/kernel/images/test_kill.py",
     "tests/kernel/images/test_machine.py",
