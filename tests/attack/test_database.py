@@ -17,10 +17,12 @@ import pytest
 from support.busybox import busybox_daemon
 from support.daemons import Daemon
 from support.needs import need
+from wherry.database.schema import MIGRATIONS
 
 pytestmark = [need("root", "busybox", "overlay")]
 
 RUN = ("run", "-d", "--network", "none")
+TABLES = r"SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
 
 
 @pytest.fixture
@@ -140,14 +142,14 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(lasting: Dae
     )
     assert done.returncode == 1
     assert "was written by a newer version" in done.stderr
-    change(lasting, "PRAGMA user_version = 1")
+    change(lasting, f"PRAGMA user_version = {MIGRATIONS[-1].number}")
     lasting.start()
 
 
 def test_a_column_that_was_added_does_not_keep_containers_from_being_made(lasting: Daemon) -> None:
     lasting.stop()
     with closing(sqlite3.connect(lasting.data_root / "wherry.db")) as connection:
-        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        names = [row[0] for row in connection.execute(TABLES)]
     for name in names:
         change(lasting, f"ALTER TABLE {name} ADD COLUMN of_tomorrow TEXT")
     lasting.start()

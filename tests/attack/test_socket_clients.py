@@ -63,7 +63,7 @@ def statuses(answered: bytes) -> list[int]:
 WRONG: dict[str, bytes] = {
     "noise": bytes(range(256)) * 8 + b"\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100 + b"\r\n\r\n",
-    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "half of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     "no version": b"GET /_ping\r\n\r\n",
     "an unknown version": b"GET /_ping HTTP/7.7\r\n\r\n",
     "no method": b" /_ping HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -53,7 +53,7 @@ def test_a_ping_tells_what_clients_negotiate_with(daemon: Daemon, method: str) -
     headers = {
         name: answer.headers[name] for name in ("api-version", "ostype", "docker-experimental", "builder-version")
     }
-    assert headers == {"api-version": "1.56", "ostype": "linux", "docker-experimental": "false", "builder-version": "1"}
+    assert headers == {"api-version": "1.56", "ostype": "linux", "docker-experimental": "false", "builder-version": "2"}
     assert answer.headers["cache-control"] == "no-cache, no-store, must-revalidate"
 
 
@@ -82,8 +82,8 @@ def test_an_unknown_page_is_not_found(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
-        ("POST", "/build", 501),
-        ("POST", "/session", 501),
+        ("POST", "/build", 400),
+        ("POST", "/session", 400),
         ("GET", "/containers/x/archive?path=/", 501),
         ("POST", "/volumes/create", 501),
         ("GET", "/swarm", 503),

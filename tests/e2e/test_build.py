@@ -22,7 +22,7 @@ from support.daemons import Daemon
 from support.needs import need
 from support.unixhttp import UnixConnection
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = need("root", "busybox", "overlay", "namespaces")
 
 DOCKERFILE = """
 FROM busybox:latest

@@ -15,7 +15,7 @@ from support.busybox import busybox_daemon
 from support.daemons import Daemon
 from support.needs import need
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = need("root", "busybox", "overlay", "namespaces")
 
 DOCKERFILE = """
 FROM busybox:latest AS tools

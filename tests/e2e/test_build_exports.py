@@ -14,7 +14,7 @@ from support.daemons import Daemon
 from support.needs import need
 from support.registries import Registry
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = need("root", "busybox", "overlay", "namespaces")
 
 DOCKERFILE = """
 FROM busybox:latest AS tool
