@@ -34,7 +34,7 @@ def dig(daemon: Daemon, name: str, thousands: int) -> None:
 def wait_until_gone(daemon: Daemon) -> None:
     """Nothing of what was removed is left."""
     deadline = time.monotonic() + 120
-    while os.listdir(daemon.data_root / "tmp") or os.listdir(daemon.data_root / "containers"):
+    while daemon.unfinished() or os.listdir(daemon.data_root / "containers"):
         assert time.monotonic() < deadline, daemon.log_tail()
         time.sleep(0.05)
 

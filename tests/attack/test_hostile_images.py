@@ -284,7 +284,7 @@ def test_an_archive_that_no_engine_made_is_refused_and_leaves_nothing(daemon: Da
     assert error
     assert "root:" not in error, "a file of the host's is shown"
     assert daemon.request("GET", "/images/json", all=True).json == before
-    assert [*map(str, (daemon.data_root / "tmp").iterdir())] == []
+    assert daemon.unfinished() == []
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_lie_is_an_error_with_a_sentence_and_leaves_nothing(daemon: Daemon, li
     assert len(error) < 5000
     assert "root:" not in error
     assert daemon.request("GET", "/images/json", all=True).json == before
-    assert [*map(str, (daemon.data_root / "tmp").iterdir())] == []
+    assert daemon.unfinished() == []
 
 
 def test_without_a_lie_it_is_a_registry(daemon: Daemon, liar: Any) -> None:

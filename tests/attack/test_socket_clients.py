@@ -163,7 +163,7 @@ def test_an_archive_that_never_ends_is_dropped_with_its_connection(daemon: Daemo
     head = b"POST /images/load HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connected(daemon, head + b"100000\r\n" + busybox_archive[:900_000]):
         assert daemon.request("GET", "/images/json").status == 200
-    until(lambda: not any((daemon.data_root / "tmp").iterdir()))
+    until(lambda: not daemon.unfinished())
 
 
 @pytest.fixture

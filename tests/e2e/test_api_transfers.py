@@ -29,7 +29,7 @@ def threads(daemon: Daemon) -> int:
 
 
 def unfinished(daemon: Daemon) -> list[Path]:
-    return list((daemon.data_root / "tmp").iterdir())
+    return [daemon.data_root / "tmp" / name for name in daemon.unfinished()]
 
 
 class Upload:

@@ -194,6 +194,11 @@ class Daemon:
         finally:
             self.destroy()
 
+    def unfinished(self) -> list[str]:
+        """What is in ``tmp/``, but for the one layer of mount points that all steps of builds share while it runs."""
+        names = [path.name for path in (self.data_root / "tmp").iterdir()]
+        return [name for name in names if not name.startswith("places-")]
+
     def leftovers(self) -> list[str]:
         """What of this daemon is still on the machine: mounts, cgroups, processes, files of the exec root."""
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line]
