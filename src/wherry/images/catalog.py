@@ -67,6 +67,7 @@ class Catalog:
         self._names: dict[Reference, Digest] = {}
         self._indexes: dict[Reference, Digest] = {}
         self.damaged: dict[str, str] = {}
+        self.removing_platforms: Final = threading.Lock()  #: held by who removes some platforms of an image
         self._unreadable: set[str] = set()  # owners of references whose rows are not understood
         self._read()
 

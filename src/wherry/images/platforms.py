@@ -77,6 +77,10 @@ class PlatformRemoval:
         :raises InvalidInput: others would stay, and it is not forced: all names of the image lose the platform.
         :raises Conflict: something else needs it.
         """
+        with self._catalog.removing_platforms:  # what one lets go of must not be what another one means to keep
+            return self._run(text, platforms, force=force)
+
+    def _run(self, text: str, platforms: Sequence[str], *, force: bool) -> list[Record]:
         image = self._catalog.resolve(text)
         choice = self._choose(image, text, [*map(Platform.parse, platforms)])
         if choice is None or not choice.left:

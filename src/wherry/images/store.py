@@ -11,7 +11,6 @@ at the next start by `reconcile`.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -85,7 +84,6 @@ class ImageStore:
         self.layers: Final = LayerStore(data_root / "layers", self._tmp, self._database, limits)
         self.references: Final = ReferenceCounts(self._database, self.content, self.layers)
         self._catalog = Catalog(self._database, self.content, self.layers, self.references)
-        self._removing_platforms = threading.Lock()
         self._importer = Importer(self._catalog, self.content, self.layers, self.references)
 
     def close(self) -> None:
@@ -248,8 +246,7 @@ class ImageStore:
                 from wherry.images import platforms as several  # noqa: PLC0415
 
                 parts = self._catalog, self.content, self.layers, self.references, removal
-                with self._removing_platforms:  # what one lets go of must not be what another one means to keep
-                    return several.PlatformRemoval(*parts).run(text, platforms, force=force)
+                return several.PlatformRemoval(*parts).run(text, platforms, force=force)
             finally:
                 if removal.records:
                     self._catalog.write_index()
