@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.build_fakes import ClientSession, Workshop, copy, image, logs, make_file, request, run
+from support.needs import need
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.executor import Output, Step
 from wherry.build.model.graph import (
@@ -75,6 +76,7 @@ def _files_with(root: Path, text: bytes) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
+@need("root")  # files of other users are made
 async def test_another_secret_is_the_same_step(shop: Workshop) -> None:
     edge = run(image("base"), "make", BuildMount("/run/secrets/a", Secret("a")))
     for value in (b"1", b"2"):
@@ -112,6 +114,7 @@ class Echo:
         self.closed = True
 
 
+@need("root")  # files of other users are made
 async def test_an_agents_socket_leads_to_the_client(shop: Workshop, tmp_path: Path) -> None:
     agents: list[Echo] = []
 
