@@ -13,7 +13,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,11 +47,15 @@ class Process:
             "started": self.started, "exited": self.exited, "log": None,
         }  # fmt: skip
 
+    def has_exited(self) -> bool:
+        """Whether it has; it is not reaped."""
+        return os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def end(self) -> None:
-        """Kill it and all that it has started."""
-        with suppress(ProcessLookupError):
+        """Kill it and all that it has started, and reap it."""
+        if self.popen.returncode is None:
             os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
+            self.popen.wait()
 
 
 def argv_of(plan: Plan) -> tuple[str, ...]:
@@ -101,9 +104,14 @@ class FakeKeeper:
         self.note_exit(process)
 
     def note_exit(self, process: Process) -> None:
-        """Reap, remember, and tell whoever listens."""
+        """Reap, remember, and tell whoever listens.
+
+        There is no PID namespace that would end what it has started: that is killed here, while its group's number is
+        still its own.
+        """
         if process.exited is None:
-            code = process.popen.wait()
+            process.end()
+            code = process.popen.returncode
             status = 255 if process.lost else 128 - code if code < 0 else code
             process.exited = {"status": status, "at": time.time_ns(), "oom": False}
             self.say({"event": "exited", "key": process.key, "container": process.container, "kind": process.kind}
@@ -117,7 +125,7 @@ class FakeKeeper:
     def look(self) -> None:
         """See which processes have ended while no loop was watching."""
         for process in self.processes.values():
-            if process.exited is None and process.popen.poll() is not None:
+            if process.exited is None and process.has_exited():
                 self.note_exit(process)
 
     def die(self) -> None:

@@ -52,14 +52,18 @@ def _children() -> list[str]:
 
 
 def _processes_at(base: Path) -> list[str]:
-    """Processes, whosever children they are, that were started with a path below the tests' directory."""
-    found = ((path.name, _words(path)) for path in Path("/proc").glob("[0-9]*"))
-    return [f"process {pid}: {text}" for pid, text in found if f"{base}/" in text]
+    """Processes, whosever children they are, that have a path below the tests' directory in command or environment.
+
+    All that the tests start inherits such a ``TMPDIR``.
+    """
+    found = ((path.name, _words(path), _words(path, "environ")) for path in Path("/proc").glob("[0-9]*"))
+    ours = (one for one in found if f"{base}/" in one[1] + one[2] and "multiprocessing" not in one[1])
+    return [f"process {pid}: {words}" for pid, words, _ in ours if int(pid) != os.getpid()]
 
 
-def _words(process: Path) -> str:
-    with suppress(OSError):  # it has just ended
-        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+def _words(process: Path, name: str = "cmdline") -> str:
+    with suppress(OSError):  # it has just ended, or is somebody else's
+        return (process / name).read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return ""
 
 
