@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,6 +34,8 @@ LONGEST_PART = 60 * 60
 """Seconds after which a part is ended; it has failed then. On a quiet machine the longest takes a tenth of it."""
 LONGEST_RUN = 80 * 60
 """Seconds after which whatever still runs is ended: CI gives 90 minutes, and is to learn what failed."""
+PATIENCE = 60
+"""Seconds that a part gets, when it has to end, to leave nothing behind: daemons, containers, networks."""
 UNIT_MEMORY = 6 << 30
 """Bytes of address space of the unit tests: one that grows without bound fails, instead of the machine."""
 SOURCES = ["src", "tests", "bench"]
@@ -79,6 +81,7 @@ class Result:
 
 def main(arguments: list[str]) -> int:
     """Run the parts named in ``arguments``; gives the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is to be left behind then, either
     if arguments == ["setup"]:
         prepare([])
         return 0
@@ -241,6 +244,7 @@ class Run:
             os.write(output.fileno() if output else 1, f"\nended after {seconds:.0f} s: {step.name}\n".encode())
             return 1
         finally:
+            interrupt([process])
             kill_group(process)
             process.wait()
             self._running.discard(process)
@@ -249,8 +253,10 @@ class Run:
         """End what runs and begin nothing more."""
         with self._lock:
             self._over = True
-            for process in self._running:
-                kill_group(process)
+            running = list(self._running)
+        interrupt(running)
+        for process in running:
+            kill_group(process)
 
     def repeated(self, result: Result) -> Iterator[Result]:
         """A result; and, where tests skipped themselves as the machine was not quiet, that of running these again."""
@@ -272,6 +278,17 @@ def show(result: Result, output: Path) -> None:
     with output.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
+
+
+def interrupt(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Interrupt processes as a terminal does, and give them time: tests end what they have started on the machine."""
+    deadline = time.monotonic() + PATIENCE
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    for process in running:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, deadline - time.monotonic()))
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -124,6 +124,14 @@ def test_what_takes_too_long_is_ended_with_all_it_started(
         time.sleep(0.01)  # its end was ordered; pytest's own patience is enough
 
 
+def test_what_has_to_end_may_tidy_up_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LONGEST_PART", 1)
+    step = run.Step("tidy", ["sh", "-c", f"trap 'echo tidy >{tmp_path}/said; exit 3' INT; while :; do sleep 0.1; done"])
+    result = run.Run(tmp_path).step(step)
+    assert (result.passed, result.failed) == (0, 1)
+    assert (tmp_path / "said").read_text() == "tidy\n"
+
+
 def process_state(pid: int) -> str:
     """One letter of proc(5); nothing when it is gone."""
     try:
