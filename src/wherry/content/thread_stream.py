@@ -66,6 +66,7 @@ async def pieces_of(produce: Callable[[Callable[[bytes], object]], None]) -> Asy
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="produce")
     task = asyncio.get_running_loop().run_in_executor(pool, work)
+    block: asyncio.Future[bytes] | None = None
     try:
         while True:
             block = asyncio.ensure_future(writer.blocks.get())
@@ -79,5 +80,8 @@ async def pieces_of(produce: Callable[[Callable[[bytes], object]], None]) -> Asy
             yield await block
     finally:
         writer.abandon()
-        await asyncio.wait({task})
         pool.shutdown(wait=False)
+        if block is not None:
+            block.cancel()
+        while not task.done():
+            await asyncio.wait({task})

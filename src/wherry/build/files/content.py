@@ -106,11 +106,17 @@ def copy_attributes(source: int | bytes, target: int | bytes) -> None:
     """
     try:
         names = os.listxattr(source, follow_symlinks=isinstance(source, int))
-        for name in names:
-            if name.startswith(OVERLAY_ATTRIBUTES) or name in _HOSTS_OWN:
-                continue
-            value = os.getxattr(source, name, follow_symlinks=isinstance(source, int))
-            os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
+    except OSError:
+        return
+    for name in names:
+        if not name.startswith(OVERLAY_ATTRIBUTES) and name not in _HOSTS_OWN:
+            _copy_attribute(source, target, name)
+
+
+def _copy_attribute(source: int | bytes, target: int | bytes, name: str) -> None:
+    try:
+        value = os.getxattr(source, name, follow_symlinks=isinstance(source, int))
+        os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

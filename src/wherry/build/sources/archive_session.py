@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wherry.build.model.patterns import NO_MATCH, PatternMatcher
 from wherry.build.model.session import Credentials, NoSession, Selection
-from wherry.build.sources.threads import in_thread
 from wherry.build.sources.tree_links import Judge, everything, link_tree
 from wherry.content.durable import disk_errors, remove_tree, temporary_name
+from wherry.content.threads import in_thread
 from wherry.errors import NotFound
 from wherry.layers.compression import Compression, detect
 from wherry.layers.limits import DEFAULT_LIMITS, Limits

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Final
 
 from wherry.build.model.graph import CacheSharing
@@ -20,6 +21,8 @@ from wherry.build.sources.git_checkout import Checkout
 from wherry.build.sources.git_program import GitProgram
 from wherry.build.sources.git_url import GitUrl
 from wherry.build.sources.ssh_agent import forwarded_agent
+from wherry.content.durable import disk_errors
+from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.oci.digest import Digest
 
@@ -110,6 +113,7 @@ class _GitFetch:
         )
         self._stack.callback(kept.release)
         repository = str(kept.path)
+        await in_thread(_tidy, kept.path)
         await program.run("init", "--bare", "--quiet", "--template=", repository)
         await program.run("config", "uploadpack.allowAnySHA1InWant", "true", directory=repository)
         await self._fetch(program, repository)
@@ -233,3 +237,14 @@ class _GitFetch:
 
 def _basic(username: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def _tidy(repository: Path) -> None:
+    """Remove what a git that was killed has left, and its successors would take for another one at work.
+
+    The directory is locked: nobody else is.
+    """
+    left = [*repository.glob("*.lock"), *repository.glob("index-*"), *repository.glob("objects/pack/tmp_*")]
+    with disk_errors("tidy a git repository"):
+        for path in left:
+            path.unlink(missing_ok=True)

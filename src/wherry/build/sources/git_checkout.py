@@ -10,8 +10,8 @@ from typing import Final
 
 from wherry.build.sources.git_program import GitProgram
 from wherry.build.sources.git_url import GitUrl
-from wherry.build.sources.threads import in_thread
 from wherry.content.durable import disk_errors
+from wherry.content.threads import in_thread
 from wherry.errors import NotFound, SystemCallError, WherryError
 from wherry.linux import trees
 from wherry.linux.fd import Fd

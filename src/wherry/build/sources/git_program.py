@@ -64,7 +64,9 @@ class GitProgram:
         known_hosts: str = "",
     ) -> None:
         self._transports = transports
-        self._configuration = [*_CONFIGURATION.items(), *configuration]
+        # Git goes on to send credentials of one host to another one that the first redirects to.
+        safe = [("http.followRedirects", "false")] if configuration else []
+        self._configuration = [*_CONFIGURATION.items(), *safe, *configuration]
         self._agent = agent
         self._known_hosts = known_hosts
 

@@ -23,8 +23,8 @@ from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.sources.contract import Fetch, Memory, SourceKey, SourceRequest
 from wherry.build.sources.drafts import Draft, Drafts
 from wherry.build.sources.received import Received
-from wherry.build.sources.threads import in_thread
 from wherry.content.durable import disk_errors
+from wherry.content.threads import in_thread
 from wherry.errors import CorruptData, InvalidInput, NotFound, SystemFault
 from wherry.oci.digest import Digest
 
@@ -139,7 +139,7 @@ class _HttpFetch:
         known = self._known
         if self._draft is None:
             await self._get({})
-            if known is not None and self._known is not None and self._known.digest != known.digest:
+            if known is not None and self._known is not None and _looks(self._known) != _looks(known):
                 raise CorruptData(f"{self._shown} has changed since the server was asked about it")
         assert self._draft is not None
         snapshot = await self._draft.commit()
@@ -235,6 +235,11 @@ class _HttpFetch:
         )
         if not wanted.is_upload and (etag or last_modified or wanted.checksum):
             self._source.memory.remember(wanted.memory, msgspec.json.encode(self._known).decode())
+
+
+def _looks(known: _Known) -> tuple[str, str, int]:
+    """What the key says of a file."""
+    return known.digest, known.name, known.modified
 
 
 def _dress(path: Path, wanted: _Wanted, modified: int) -> None:

@@ -17,10 +17,11 @@ from wherry.build.model.session import BuildSession, Credentials
 from wherry.build.model.snapshot import Snapshot, SnapshotLayer
 from wherry.build.sources.contract import Fetch, SourceKey, SourceRequest
 from wherry.build.sources.local_images import LocalImages
-from wherry.build.sources.threads import in_thread
 from wherry.build.sources.transfers import Transfers
+from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import (
+    CorruptData,
     Forbidden,
     InvalidInput,
     NotFound,
@@ -184,6 +185,7 @@ class _ImageFetch:
         self._limit = limit
         self._image: Image | None = None
         self._remote: RemoteImage | None = None
+        self._top: list[Digest] = []  # the chain ID of what is wanted, as the key says; empty: no layers
         self._stack = AsyncExitStack()
 
     async def key(self) -> SourceKey:
@@ -197,17 +199,23 @@ class _ImageFetch:
             self._remote = await self._source.remote(self._reference, self._platform, self._request.session)
             self._image = self._source.image(self._remote.id)
             digest, chain = self._remote.digest, chain_ids(self._remote.config)
-        top = chain[: self._limit][-1:]
+        self._top = chain[: self._limit][-1:]
         return SourceKey(
-            key=f"image {top[0] if top else 'without layers'}",
+            key=f"image {self._top[0] if self._top else 'without layers'}",
             description=f"pulled from {_pinned(self._reference, digest)}",
             pins=((_uri(self._reference, self._platform), str(digest)),),
         )
 
     async def snapshot(self) -> Snapshot:
-        """Its layers, which stay until `close`."""
+        """Its layers, which stay until `close`.
+
+        :raises CorruptData: a registry gives others than it said, when it was asked for the key: whoever has the same
+            key would get them.
+        """
         for _ in range(_ATTEMPTS):
             image = self._image or await self._pulled()
+            if [layer.chain_id for layer in image.layers[: self._limit]][-1:] != self._top:
+                raise CorruptData(f"{self._reference.familiar} has changed since its registry was asked about it")
             if await self._source.held(image, self._stack):
                 if self._platform.normalised() == Platform.host():
                     await self._source.name(image, self._reference)
@@ -221,9 +229,9 @@ class _ImageFetch:
         if self._platform.normalised() != Platform.host():  # the name shall not lead to what cannot run here
             name = Reference(name.domain, name.path, None, found.manifest)
         await self._source.pull(name, self._platform, self._request)
-        image = self._source.image(found.id) or self._source.local(self._reference, self._platform, "")
+        image = self._source.image(found.id)
         if image is None:
-            raise NotFound(f"{self._reference.familiar} was pulled, and removed at once")
+            raise NotFound(f"{self._reference.familiar} was pulled, and is another image by now, or removed")
         return image
 
     async def close(self) -> None:

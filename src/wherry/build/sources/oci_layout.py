@@ -16,8 +16,8 @@ from wherry.build.model.session import BuildSession, ClientContent
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.sources.contract import Fetch, SourceKey, SourceRequest
 from wherry.build.sources.image import ImageSource, chain_ids, layer_limit
-from wherry.build.sources.threads import in_thread
 from wherry.build.sources.transfers import Transfers
+from wherry.content.threads import in_thread
 from wherry.errors import CorruptData, InvalidInput, NotFound, TooLarge
 from wherry.images.image import Image
 from wherry.images.store import ImageStore

@@ -12,8 +12,8 @@ from typing import Final
 
 from wherry.build.model.progress import TransferProgress
 from wherry.build.sources.contract import SourceRequest
-from wherry.build.sources.threads import in_thread
 from wherry.content.durable import disk_errors, write_all
+from wherry.content.threads import in_thread
 from wherry.errors import TooLarge
 
 __all__ = ["Received"]

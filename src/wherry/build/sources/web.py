@@ -72,7 +72,10 @@ class Web:
             if response.status not in _REDIRECTS or "Location" not in response.headers:
                 return response
             response.close()
-            target = url.join(URL(response.headers["Location"], encoded=True))
+            try:
+                target = url.join(URL(response.headers["Location"], encoded=True))
+            except ValueError as exc:
+                raise SystemFault(f'Get "{shown(text)}": the server redirects to what is no address') from exc
             if target.scheme not in ("http", "https") or not target.host:
                 raise InvalidInput(f'Get "{shown(text)}": the server redirects to {str(target)[:200]!r}')
             if target.origin() != url.origin():
@@ -122,6 +125,9 @@ def parse_url(text: str) -> URL:
 
 
 def shown(text: str) -> str:
-    """An address for people: without a password."""
+    """An address for people: without the user, who may be a token, and without a password."""
     url = parse_url(text)
-    return str(url.with_password("xxxxx") if url.password else url)
+    if url.user is None and url.password is None:
+        return str(url)
+    hidden = url.with_user("xxxxx")
+    return str(hidden.with_password("xxxxx") if url.password else hidden)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+from wherry.content.threads import in_thread
 from wherry.distribution.client.credentials import ANONYMOUS
 from wherry.distribution.client.repository import Repository
 from wherry.distribution.client.retry import retry
@@ -62,5 +63,5 @@ async def _blob(store: ImageStore, source: Repository, digest: Digest) -> None:
     async with source.blob(digest) as response:
         with store.content.stage(digest.algorithm) as staged:
             async for piece in response.content.iter_chunked(_PIECE):
-                await asyncio.to_thread(staged.write, piece)
-            await asyncio.to_thread(staged.commit, digest)
+                await in_thread(staged.write, piece)
+            await in_thread(staged.commit, digest)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from wherry.content.store import MAX_DOCUMENT
+from wherry.content.threads import in_thread
 from wherry.distribution.client.repository import RemoteManifest, Repository
 from wherry.distribution.client.retry import retry
 from wherry.distribution.transfer.progress import Emit
@@ -66,10 +67,10 @@ class StoredContent:
         async with self._repository.blob(blob.digest) as response:
             with self._store.content.stage(blob.digest.algorithm) as staged:
                 async for piece in response.content.iter_chunked(_PIECE):
-                    await asyncio.to_thread(staged.write, piece)
+                    await in_thread(staged.write, piece)
                     if staged.size > blob.size:
                         raise CorruptData(f"blob {blob.digest} has more than the {blob.size} bytes that it should have")
-                await asyncio.to_thread(staged.commit, blob.digest, blob.size)
+                await in_thread(staged.commit, blob.digest, blob.size)
 
     async def push(self, blobs: Sequence[Descriptor], documents: Sequence[Descriptor], tag: str) -> None:
         """Send blobs that are not there, then documents, each after what it lists.
