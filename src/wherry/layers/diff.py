@@ -18,6 +18,7 @@ from wherry.layers.overlay_paths import OverlayMount
 from wherry.layers.overlay_view import MergedEntry, MergedTree
 from wherry.layers.pack import Packer
 from wherry.layers.tar.entry import MAX_NAME
+from wherry.layers.whiteouts import check_name
 from wherry.linux.trees import unrolled
 
 __all__ = ["Change", "ChangeKind", "changes", "write_layer"]
@@ -156,6 +157,7 @@ def _pack(packer: Packer, upper: MergedTree, image: MergedTree | None, prefix: b
             if image is not None and image.find(entry.name) is not None:
                 packer.add_whiteout((prefix + upper.path(b""))[:-1], entry.name)
             continue
+        check_name(prefix + upper.path(entry.name))
         packer.add(prefix + upper.path(entry.name), entry, upper.directory(entry))
         if entry.is_directory and upper.enter(entry.name):
             model = _enter_too(image, entry)

@@ -13,12 +13,16 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from wherry.errors import InvalidInput
+from wherry.layers.tar.entry import shown
+
 __all__ = [
     "META_PREFIX",
     "OPAQUE_ATTRIBUTE",
     "OPAQUE_WHITEOUT",
     "OVERLAY_ATTRIBUTES",
     "PREFIX",
+    "check_name",
     "is_opaque",
     "is_whiteout",
     "make_opaque",
@@ -33,6 +37,19 @@ META_PREFIX: Final = b".wh..wh."
 OPAQUE_ATTRIBUTE: Final = "trusted.overlay.opaque"
 #: Attributes through which overlayfs steers itself: none comes from an archive, none goes into one.
 OVERLAY_ATTRIBUTES: Final = ("trusted.overlay.", "user.overlay.")
+
+
+def check_name(path: bytes) -> None:
+    """Check that a file of a layer would not become a whiteout, or something in one, in the layer's archive.
+
+    :raises InvalidInput: it would.
+    """
+    name = path.rpartition(b"/")[2]
+    if name.startswith(PREFIX):
+        raise InvalidInput(
+            f"{shown(path)} cannot be in an image: the name would remove other files",
+            hint="in a layer's archive, .wh.NAME says that NAME was deleted",
+        )
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from wherry.build.files.content import attributes
@@ -37,20 +37,43 @@ def merge(store: SnapshotStore, inputs: Sequence[Snapshot], check: Check = lambd
 
     :raises InvalidInput: there are too many.
     """
-    layers = [layer for snapshot in inputs for layer in own(store, snapshot, check).layers]
+    count = len({layer for snapshot in inputs for layer in snapshot.layers})
+    if count > MAX_LAYERS:
+        raise InvalidInput(f"max depth exceeded: {count} layers, where {MAX_LAYERS} are allowed")
+    with _copies(store) as copies:
+        layers = [layer for snapshot in inputs for layer in _owned(store, snapshot, check, copies).layers]
+        copies.clear()  # they are parts of the result
     # A layer that is there twice is hidden the first time by all that it has the second time; overlayfs wants it once.
     last = {layer: position for position, layer in enumerate(layers)}
-    merged = tuple(layer for position, layer in enumerate(layers) if last[layer] == position)
-    if len(merged) > MAX_LAYERS:
-        raise InvalidInput(f"max depth exceeded: {len(merged)} layers, where {MAX_LAYERS} are allowed")
-    return Snapshot(merged)
+    return Snapshot(tuple(layer for position, layer in enumerate(layers) if last[layer] == position))
+
+
+@contextmanager
+def _copies(store: SnapshotStore) -> Iterator[list[Snapshot]]:
+    """Copies of clients' directories, which are removed at the end."""
+    made: list[Snapshot] = []
+    try:
+        yield made
+    finally:
+        store.remove([layer.number for snapshot in made for layer in snapshot.layers])
+
+
+def _owned(store: SnapshotStore, snapshot: Snapshot, check: Check, copies: list[Snapshot]) -> Snapshot:
+    found = own(store, snapshot, check)
+    if found is not snapshot:
+        copies.append(found)
+    return found
 
 
 def diff(store: SnapshotStore, lower: Snapshot, upper: Snapshot, check: Check = lambda: None) -> Snapshot:
     """What has to be laid on `lower` to have `upper`: layers, where it is some of these, else a new one."""
-    lower, upper = own(store, lower, check), own(store, upper, check)
     if upper.layers[: len(lower.layers)] == lower.layers:
-        return Snapshot(upper.layers[len(lower.layers) :])
+        return own(store, Snapshot(upper.layers[len(lower.layers) :]), check)
+    with _copies(store) as copies:
+        return _diff(store, _owned(store, lower, check, copies), _owned(store, upper, check, copies), check)
+
+
+def _diff(store: SnapshotStore, lower: Snapshot, upper: Snapshot, check: Check) -> Snapshot:
     draft = store.draft()
     try:
         with (

@@ -147,7 +147,10 @@ class Evaluation:
         if self._open is not None and action.input - len(self._inputs) == self._open.result:
             return self._open
         self._commit()
-        base = own(self._store, self._snapshot(action.input), self._check)
+        given = self._snapshot(action.input)
+        base = own(self._store, given, self._check)
+        if base is not given:
+            self._made.append(base)
         draft = self._store.draft(base)
         try:
             self._open = _Open(draft, DraftRoot(draft))

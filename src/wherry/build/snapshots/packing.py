@@ -14,6 +14,7 @@ from wherry.layers.overlay_view import MergedTree
 from wherry.layers.pack import Packer
 from wherry.layers.tar.entry import MAX_NAME
 from wherry.layers.tree_digest import TreeDigest
+from wherry.layers.whiteouts import check_name
 from wherry.linux.trees import unrolled
 from wherry.oci import media_types
 from wherry.oci.digest import Digest
@@ -62,6 +63,7 @@ def _pack(packer: Packer, tree: MergedTree, seal: TreeDigest) -> Generator[Any, 
             packer.add_whiteout(tree.path(b"")[:-1], entry.name)
             seal.add(tree.path(entry.name), entry.status, {})
             continue
+        check_name(tree.path(entry.name))
         packer.add(tree.path(entry.name), entry, tree.directory(entry))
         if entry.is_directory and tree.enter(entry.name):
             if tree.is_opaque:
