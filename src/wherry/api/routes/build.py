@@ -148,6 +148,7 @@ class BuildRoutes:
             exports=wanted.exports,
             cache=wanted.cache,
             entitlements=wanted.entitlements,
+            joins=wanted.joins,
             limits=wanted.limits,
         )
 

@@ -34,7 +34,7 @@ from wherry.build.solver.node import Node, Pass
 from wherry.build.solver.operations import ExitError, outputs_of
 from wherry.build.solver.vertex_work import VertexWork, identities_of, pures_of
 from wherry.build.sources.contract import SourceRequest
-from wherry.errors import NotFound, WherryError
+from wherry.errors import Forbidden, NotFound, WherryError
 from wherry.oci.digest import Digest
 
 __all__ = ["Resolution"]
@@ -158,8 +158,17 @@ class Resolution:
                 failed = next((one.error for one in inputs if one.error is not None), None)
                 if failed is not None:
                     node.error = failed
+                else:
+                    self._check(node)
             order.append(node)
         return order
+
+    def _check(self, node: Node) -> None:
+        """Refuse what the build may not do at once: also where its result is in the cache, as BuildKit does."""
+        try:
+            self._context.permissions.check(node.vertex.op)
+        except Forbidden as error:
+            self._fail(node, error)
 
     # --- tasks ------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, ExecOp, FileOp, MergeO
 from wherry.build.model.progress import STDERR, Cost, LogProgress, VertexProgress
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.context import BuildContext, Member, Solver
-from wherry.build.solver.entitlements import check
 from wherry.build.solver.jobs import Abandoned, Job, Outcome
 from wherry.build.solver.node import Node
 from wherry.build.solver.operations import Task, outputs_of
@@ -150,7 +149,6 @@ class VertexWork:
 
     async def carry_out(self, node: Node) -> None:
         """Realise it by doing it, or by waiting for somebody who does."""
-        check(node.vertex.op, self._context.entitlements)
         inputs = await self.inputs(node)
         node.held = await self._do(node, lambda job: self._work(node, inputs, job))
         if node.vertex.metadata.ignore_cache:
