@@ -16,6 +16,7 @@ from wherry.build.front.sources import http_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Copy, Edge, FileAction, FileOp, Metadata, SourceOp, Vertex
 from wherry.build.model.patterns import parse_ignore_file
+from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput, NotFound, TooLarge
 
 __all__ = ["BuildContext", "DockerfileText", "follow_paths", "ignore_patterns"]
@@ -148,7 +149,7 @@ class BuildContext:
                 _LOCAL, session=session, shared_key=f"{_LOCAL}-{DOCKERIGNORE}", follow=[DOCKERIGNORE], compare=False
             )
             data = await _read_or_nothing(self._gateway, _vertex(op, f"load {DOCKERIGNORE}").output())
-        self.excludes = ignore_patterns(data, name)
+        self.excludes = await in_thread(ignore_patterns, data, name)
 
     def source(self, paths: Callable[[], Iterable[str]]) -> Source:
         """The context's files.
@@ -176,9 +177,9 @@ def follow_paths(paths: Iterable[str]) -> list[str]:
 
 
 def ignore_patterns(data: bytes, name: str) -> tuple[str, ...]:
-    """The patterns of a .dockerignore.
+    """The patterns of a .dockerignore; to be called in a thread.
 
-    :raises InvalidInput: a line is too long; also `TooLarge`.
+    :raises InvalidInput: a line is too long, or there are too many; also `TooLarge`.
     """
     if len(data) > _DOCKERIGNORE_LIMIT:
         raise TooLarge(f"{name} is longer than {_DOCKERIGNORE_LIMIT >> 20} MiB")

@@ -283,7 +283,7 @@ def _place(work: Work, instruction: Copy | Add, actions: _Actions, title: str, n
     metadata = work.scope.metadata(title, instruction, ignore_cache=work.stage.ignore_cache)
     chown = chown_of(instruction.chown)
     named = chown is not None and any(owner is not None and owner.name for owner in (chown.user, chown.group))
-    if not instruction.link or named:  # names are those of the files below
+    if not instruction.link or instruction.chmod or named:  # names are those of the files below; chmod: as BuildKit
         work.stage.root = actions.draft(work.stage.root, work, metadata)
         return
     alone = actions.draft(None, work, replace(metadata, group=(title, title, True)))

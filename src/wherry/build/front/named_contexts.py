@@ -18,6 +18,7 @@ from wherry.build.front.options import FrontOptions
 from wherry.build.front.sources import http_source, image_source, layout_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Edge, Metadata, SourceOp, Vertex
+from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound
 from wherry.oci.platform import Platform
@@ -58,13 +59,14 @@ class NamedContexts:
         self._inputs = inputs
         self._gateway = gateway
         self._excludes: dict[str, tuple[str, ...]] = {}
+        self._has_any = any(key.startswith("context:") for key in options.raw)
 
     def find(self, name: str, platform: Platform) -> NamedContext | None:
         """The context that is meant by the name of an image or of a stage, if there is one.
 
         :raises InvalidInput: it is no name.
         """
-        if name.lower() in _NO_CONTEXTS or not any(key.startswith("context:") for key in self._options.raw):
+        if not self._has_any or name.lower() in _NO_CONTEXTS:
             return None
         try:
             familiar = Reference.parse(name).familiar.removesuffix(":latest")
@@ -169,7 +171,7 @@ class NamedContexts:
             data = await self._gateway.read_file(vertex.output(), DOCKERIGNORE, limit=_DOCKERIGNORE_LIMIT + 1)
         except NotFound:
             return ()
-        return ignore_patterns(data, DOCKERIGNORE)
+        return await in_thread(ignore_patterns, data, DOCKERIGNORE)
 
     def _input(self, context: NamedContext, name: str) -> LoadedContext:
         edge = self._inputs.get(name)
