@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from wherry.build.front.context import DOCKERIGNORE, follow_paths, ignore_patterns
+from wherry.build.front.context import DOCKERIGNORE, DOCKERIGNORE_LIMIT, follow_paths, ignore_patterns
 from wherry.build.front.drafts import Draft, Source
 from wherry.build.front.gateway import Gateway
 from wherry.build.front.git_reference import GitReference, git_source
@@ -28,7 +28,6 @@ __all__ = ["LoadedContext", "NamedContext", "NamedContexts"]
 _SCRATCH: Final = "scratch"
 _NO_CONTEXTS: Final = frozenset((_SCRATCH, "context"))
 _IMAGE_CONFIG: Final = "containerimage.config"
-_DOCKERIGNORE_LIMIT: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ class NamedContexts:
         )
         vertex = Vertex.of(op, metadata=Metadata(name=f"[context {context.name}] load {DOCKERIGNORE}"))
         try:
-            data = await self._gateway.read_file(vertex.output(), DOCKERIGNORE, limit=_DOCKERIGNORE_LIMIT + 1)
+            data = await self._gateway.read_file(vertex.output(), DOCKERIGNORE, limit=DOCKERIGNORE_LIMIT + 1)
         except NotFound:
             return ()
         return await in_thread(ignore_patterns, data, DOCKERIGNORE)
