@@ -32,6 +32,7 @@ from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.node import Node, Pass
 from wherry.build.solver.operations import ExitError, outputs_of
+from wherry.build.solver.shared_fetch import SharedFetch
 from wherry.build.solver.vertex_work import VertexWork, identities_of, pures_of
 from wherry.build.sources.contract import SourceRequest
 from wherry.errors import Forbidden, NotFound, WherryError
@@ -134,7 +135,7 @@ class Resolution:
         self._is_closed = True
         await self._stop()
         for fetch in self._work.fetches:
-            await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
+            await fetch.release()
         self._work.fetches.clear()
         helds = [held for node in self._nodes.values() for held in node.held.values()]
         helds += self._work.copies.values()
@@ -343,9 +344,9 @@ class Resolution:
                 progress=node.show,
                 name=node.progress.name,
             )
-            node.fetch = self._solver.sources.open(request)
+            node.fetch = SharedFetch(self._solver.sources.open(request))
             self._work.fetches.append(node.fetch)
-            node.source = await node.fetch.key()
+            node.source = await node.fetch.fetch.key()
             node.is_volatile = not node.source.keep
             if node.is_volatile:
                 node.complete()

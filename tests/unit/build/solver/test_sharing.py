@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from support.build_fakes import ClientSession, Workshop, copy, image, local, logs, request, run, states
+from support.build_fakes import ClientSession, Workshop, copy, image, local, logs, request, run, states, write
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.executor import Output, Step, StepResult
+from wherry.build.model.graph import BuildMount
+from wherry.build.model.service import PruneOptions
 from wherry.errors import NotFound, Unavailable
 
 
@@ -118,6 +121,46 @@ async def test_a_step_that_failed_with_another_clients_secrets_is_tried_with_one
         gate.open.set()
         await second
         assert shop.executor.ran["make"] == 2
+
+
+async def test_what_a_step_reads_stays_after_the_build_has_left_that_began_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        gate = shop.executor.commands["make"] = Gate()
+
+        async def play(step: Step, output: Output) -> StepResult:
+            write(step, "out", "the same in both")
+            return StepResult(0)
+
+        shop.executor.commands["one"] = shop.executor.commands["other"] = play
+        mounts = (BuildMount("/out", input=1, readonly=True), BuildMount("/context", input=2, readonly=True))
+        edges = [
+            run(image("base"), "make", *mounts, inputs=[run(image("base"), stage), local()])
+            for stage in ("one", "other")
+        ]
+        for name in ("a", "b"):
+            shop.builder.attach(ClientSession(name, context={"file": b"1"}))
+        first = asyncio.create_task(shop.builder.build(request("first", edges[0], session="a")))
+        await gate.begun.wait()
+        second = asyncio.create_task(shop.builder.build(request("second", edges[1], session="b")))
+        await joined(shop, 2)
+        await shop.builder.cancel("first")
+        with pytest.raises(Unavailable):
+            await first
+        _ = [entry async for entry in shop.builder.prune(PruneOptions(all=True))]
+        [make] = [step for step in shop.executor.steps if step.op.args[-1] == "make"]
+        out, context = (mount.overlay for mount in make.mounts)
+        assert out is not None
+        assert context is not None
+        assert os.listdir(out.lower[0]) == ["out"]  # of the first build's stage
+        [mine] = [fetch for fetch in shop.sources.fetches if str(fetch.directory) == context.lower[0]]
+        assert not mine.is_closed
+        gate.open.set()
+        await second
+        assert shop.executor.ran["make"] == 1
+        assert all(fetch.is_closed for fetch in shop.sources.fetches)
+        gone = [entry.description async for entry in shop.builder.prune(PruneOptions(all=True))]
+        assert {"RUN one", "RUN other", "RUN make"} <= {*gone}
 
 
 async def test_a_session_that_goes_takes_its_builds_with_it(tmp_path: Path) -> None:
