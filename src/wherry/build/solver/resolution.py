@@ -274,7 +274,8 @@ class Resolution:
         ignores = node.vertex.metadata.ignore_cache
         known = None if node.fast_key is None or ignores else self._cache.records.identity_of(node.fast_key)
         if known is None and not ignores and (pure := self._imported_by_key(node, node.pure_key)):
-            return self._set_identity(node, pure, pure)
+            assert node.fast_key is not None, "it has a pure one"
+            return self._set_identity(node, node.fast_key, pure)
         if known is None and node.uses:
             node.is_identifying = True
             is_quick = all(self._is_at_hand(node, number) for number in node.uses)
@@ -305,7 +306,7 @@ class Resolution:
         """The pure identity that a pure key has led to before, in a build that imported as well."""
         if node.pure_key is None or not node.uses:
             return node.pure_key
-        return self._cache.records.identity_of(imported_identity("pure", node.pure_key))
+        return self._cache.records.identity_of(_pure_link(node))
 
     def _is_at_hand(self, node: Node, number: int) -> bool:
         """Whether an input's content is there without carrying out anything."""
@@ -319,7 +320,10 @@ class Resolution:
         return hashlib.sha256(f"{key} {self._context.token} {node.vertex.digest}".encode()).hexdigest()
 
     def _set_identity(self, node: Node, identity: str, pure: str | None) -> Sequence[Node]:
-        """Note an identity; what is not here and can be imported gets one of its own."""
+        """Note an identity; what is not here and can be imported gets one of its own.
+
+        :param identity: found out here, and never an import's word.
+        """
         imports, outputs = self._context.imports, outputs_of(node.vertex)
         has_record = not node.is_source and not isinstance(node.vertex.op, MergeOp)
         if imports and pure is not None and has_record and not node.vertex.metadata.ignore_cache:
@@ -376,7 +380,7 @@ class Resolution:
                 if node.fast_key is not None:
                     self._cache.link(node.fast_key, identity)
                 if pures != identities and node.pure_key is not None and pure is not None:
-                    self._cache.link(imported_identity("pure", node.pure_key), pure)
+                    self._cache.link(_pure_link(node), pure)
             node.content_key, node.pure_content_key = key, pure
             linked = None
             is_wanted = bool(self._context.imports) and not node.vertex.metadata.ignore_cache
@@ -465,3 +469,8 @@ class Resolution:
             if one.error is not None:
                 return False
         return True
+
+
+def _pure_link(node: Node) -> str:
+    """The key that leads to a pure identity: it holds only for those who have the same, by their own identities."""
+    return imported_identity(f"pure {node.fast_key}", node.pure_key or "")
