@@ -91,7 +91,8 @@ COMMAND = Command(
     ),
     min_args=1,
     max_args=1,
-    aliases="wherry build, wherry image build, wherry builder build",
+    aliases="wherry build, wherry image build, wherry builder build\n\nBuilds of the past, and of now:\n"
+    "  wherry build logs [BUILD], wherry build ls, wherry build inspect [BUILD...]",
 )
 
 
