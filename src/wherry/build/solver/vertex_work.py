@@ -198,14 +198,18 @@ class VertexWork:
         )
 
     async def _do(self, node: Node, work: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> Outcome:
-        """Wait for a job that all builds share which need the same."""
+        """Wait for a job that all builds share which need the same; where another one's failed, it is tried anew."""
         assert node.identity is not None, "it was waited for"
         member = Member(node, self._context)
+        has_tried = False
         while True:
             try:
                 return await self._solver.jobs.do(node.identity, member, work)
-            except Abandoned:
-                continue
+            except Abandoned as error:
+                if error.error is not None:  # of a registry, which nobody reaches? Once more is enough
+                    if has_tried:
+                        raise error.error from None
+                    has_tried = True
 
     async def inputs(self, node: Node) -> list[Snapshot]:
         """The snapshots of its inputs, in layers that may be built upon."""

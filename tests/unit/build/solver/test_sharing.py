@@ -163,6 +163,50 @@ async def test_what_a_step_reads_stays_after_the_build_has_left_that_began_it(tm
         assert {"RUN one", "RUN other", "RUN make"} <= {*gone}
 
 
+async def test_what_fails_fails_once_for_all_who_wait_for_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        gate = Gate()
+
+        async def fail(step: Step, output: Output) -> StepResult:
+            await gate(step, output)
+            return StepResult(3)
+
+        shop.executor.commands["make"] = fail
+        edge = run(image("base"), "make")
+        builds = [asyncio.create_task(shop.builder.build(request(f"{n}", edge))) for n in range(5)]
+        await gate.begun.wait()
+        await joined(shop, 5)
+        gate.open.set()
+        errors = await asyncio.gather(*builds, return_exceptions=True)
+        assert [type(error) for error in errors] == [VertexFailed] * 5
+        assert shop.executor.ran["make"] == 1
+
+
+@pytest.mark.parametrize(("failures", "good", "runs"), [(1, 4, 2), (9, 0, 2)])
+async def test_what_fails_as_a_client_has_gone_is_tried_once_with_another_one(
+    tmp_path: Path, failures: int, good: int, runs: int
+) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        gate = Gate()
+
+        async def fail(step: Step, output: Output) -> None:
+            await gate(step, output)
+            if shop.executor.ran["make"] <= failures:
+                raise Unavailable("the client of the build has gone")
+
+        shop.executor.commands["make"] = fail
+        edge = run(image("base"), "make")
+        builds = [asyncio.create_task(shop.builder.build(request(f"{n}", edge))) for n in range(5)]
+        await gate.begun.wait()
+        await joined(shop, 5)
+        gate.open.set()
+        results = await asyncio.gather(*builds, return_exceptions=True)
+        assert len([one for one in results if not isinstance(one, VertexFailed)]) == good
+        assert shop.executor.ran["make"] == runs
+
+
 async def test_a_session_that_goes_takes_its_builds_with_it(tmp_path: Path) -> None:
     async with Workshop(tmp_path) as shop:
         shop.sources.images["base"] = {"file": b"1"}
