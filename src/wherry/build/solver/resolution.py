@@ -64,6 +64,7 @@ class Resolution:
         self._quick = 0
         self._eager: list[tuple[Node, Node]] = []
         self._work = VertexWork(solver, context)
+        self._stopping: asyncio.Task[None] | None = None
         self._is_closed = False
 
     # --- asking -----------------------------------------------------------------------------------
@@ -74,6 +75,8 @@ class Resolution:
         :param is_final: whether the snapshots are for an exporter: not a client's directory as it is.
         :raises VertexFailed: a vertex failed.
         """
+        while self._stopping is not None:  # what is being cancelled could not be begun again
+            await asyncio.wait([self._stopping])
         order = self._add(edges)
         targets = [self._nodes[edge.vertex.digest] for edge in edges]
         call = _Call({node for node in targets if not node.realised.is_open})
@@ -185,7 +188,20 @@ class Resolution:
             self._fail(node, error)
 
     async def _stop(self) -> None:
-        """Cancel what is under way, and wait for its end. It can be begun again."""
+        """Cancel what is under way, and wait for its end, whoever is being cancelled. It can be begun again."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop_now(), name="wherry-build-stop")
+        stopping = self._stopping
+        await finished(stopping)
+        stopping.result()
+
+    async def _stop_now(self) -> None:
+        try:
+            await self._cancel()
+        finally:
+            self._stopping = None
+
+    async def _cancel(self) -> None:
         self._eager.clear()
         while tasks := [task for node in self._nodes.values() for task in node.tasks if not task.done()]:
             for task in tasks:

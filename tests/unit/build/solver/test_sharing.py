@@ -12,6 +12,7 @@ from support.build_fakes import ClientSession, Workshop, copy, image, local, log
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.executor import Output, Step, StepResult
 from wherry.build.model.graph import BuildMount
+from wherry.build.model.request import FrontResult, Ref
 from wherry.build.model.service import PruneOptions
 from wherry.errors import NotFound, Unavailable
 
@@ -78,6 +79,37 @@ async def test_who_leaves_does_not_cancel_it_for_the_others(tmp_path: Path) -> N
         await second
         assert shop.executor.ran["make"] == 1
         assert logs(await shop.events("second")) == b"begun\ndone\n"
+
+
+async def test_who_asks_while_what_he_needs_is_being_cancelled_gets_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        begun, ending, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def play(_step: Step, _output: Output) -> None:
+            if not begun.is_set():
+                begun.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ending.set()
+                    await end.wait()
+
+        shop.executor.commands["make"] = play
+        build, edge = shop.builder.begin(request("b")), run(image("base"), "make")
+        first = asyncio.create_task(build.evaluate(edge))
+        await begun.wait()
+        first.cancel()
+        await ending.wait()
+        second = asyncio.create_task(build.evaluate(edge))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        end.set()
+        await asyncio.wait_for(second, 60)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert shop.executor.ran["make"] == 2
+        await build.finish(FrontResult(refs={"": Ref(edge=edge)}))
 
 
 async def test_the_last_one_who_leaves_ends_it(tmp_path: Path) -> None:
