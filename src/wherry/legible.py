@@ -7,7 +7,7 @@ reversed: a backslash that would read as such is doubled. This module imports no
 
 from __future__ import annotations
 
-__all__ = ["Legible", "bounded", "guarded", "in_json", "line", "lines", "steers"]
+__all__ = ["Legible", "bounded", "guarded", "in_json", "line", "lines", "steers", "without_user"]
 
 _STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats such as bidi and zero width, surrogates, line ends
 _JOINERS = "\u200c\u200d"  # they are part of ordinary words and of emoji
@@ -66,6 +66,13 @@ def line(text: str) -> Legible:
 def bounded(text: str, most: int) -> str:
     """Cut what is longer than somebody reads, and say so: making a text legible takes time for each letter."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
+
+
+def without_user(address: str) -> str:
+    """Hide the user and the password of an address, either of which may be a token; also of one that is wrong."""
+    scheme, mark, rest = address.partition("://")
+    _, at, place = rest.rpartition("@")
+    return f"{scheme}://xxxxx@{place}" if mark and at else address
 
 
 def lines(text: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from msgspec import Struct
 
 from wherry.errors import InvalidInput
+from wherry.legible import without_user
 
 __all__ = ["GitUrl", "check_ref", "is_commit", "parse"]
 
@@ -59,7 +60,7 @@ def parse(text: str) -> GitUrl:
     :raises InvalidInput: it is none, or of a transport that is not allowed.
     """
     if len(text) > _MAX or "\0" in text or "\n" in text or text.startswith("-"):
-        raise InvalidInput(f"invalid address of a git repository: {text[:200]!r}")
+        raise InvalidInput(f"invalid address of a git repository: {without_user(text)[:200]!r}")
     address, _, fragment = text.partition("#")
     ref, _, subdir = fragment.partition(":")
     subdir = posixpath.normpath(f"/{subdir}").lstrip("/")
@@ -70,9 +71,9 @@ def parse(text: str) -> GitUrl:
     if match := _SCP.fullmatch(address):
         user, host, path = match[1] or "", match[2], match[3]
         if host.startswith("-") or user.startswith("-") or path.startswith("-"):
-            raise InvalidInput(f"invalid address of a git repository: {address[:200]!r}")
+            raise InvalidInput(f"invalid address of a git repository: {without_user(address)[:200]!r}")
         return GitUrl("ssh", host, f"{user}@{host}:{path}" if user else f"{host}:{path}", ref, subdir, user)
-    raise InvalidInput(f"invalid address of a git repository: {address[:200]!r}")
+    raise InvalidInput(f"invalid address of a git repository: {without_user(address)[:200]!r}")
 
 
 def _from_url(address: str, scheme: str, ref: str, subdir: str) -> GitUrl:
@@ -84,15 +85,15 @@ def _from_url(address: str, scheme: str, ref: str, subdir: str) -> GitUrl:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
     except ValueError as exc:
-        raise InvalidInput(f"invalid address of a git repository: {address[:200]!r}", cause=str(exc)) from exc
+        raise InvalidInput(f"invalid address of a git repository: {without_user(address)[:200]!r}") from exc
     if host.startswith("-") or (not host and scheme != "file") or not parts.path.strip("/"):
-        raise InvalidInput(f"invalid address of a git repository: {address[:200]!r}")
+        raise InvalidInput(f"invalid address of a git repository: {without_user(address)[:200]!r}")
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
     place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     if scheme == "ssh" and username:
         place = f"{parts.username}@{place}"
         if username.startswith("-"):
-            raise InvalidInput(f"invalid address of a git repository: {address[:200]!r}")
+            raise InvalidInput(f"invalid address of a git repository: {without_user(address)[:200]!r}")
     remote = urlunsplit(SplitResult(scheme, place, parts.path, "", ""))
     return GitUrl(scheme, host, remote, ref, subdir, username, password)
 

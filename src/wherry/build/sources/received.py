@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import time
@@ -48,9 +47,11 @@ class Received:
         :raises OutOfSpace: the disk is full.
         :raises TooLarge: there are more bytes than any file here may have.
         """
-        with disk_errors("store a file"):
-            fd = await asyncio.to_thread(os.open, self._path, _NEW, 0o600)
+        opened: list[int] = []
         try:
+            with disk_errors("store a file"):
+                await in_thread(lambda: opened.append(os.open(self._path, _NEW, 0o600)))
+            fd = opened[0]
             waiting = bytearray()
             async for piece in body:
                 waiting += piece
@@ -59,7 +60,8 @@ class Received:
                     waiting.clear()
             await self._write(fd, bytes(waiting), total)
         finally:
-            os.close(fd)
+            for fd in opened:
+                os.close(fd)
         self._show(total, completed=time.time_ns())
         return f"{self._algorithm}:{self._hash.hexdigest()}"
 

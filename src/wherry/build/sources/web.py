@@ -5,7 +5,6 @@ An address with a user and a password is asked with them; they are in no error a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,6 +15,7 @@ from yarl import URL
 from wherry import __version__
 from wherry.distribution.client.proxies import Proxies
 from wherry.errors import CorruptData, InvalidInput, NotFound, SystemFault, TooLarge
+from wherry.legible import without_user
 
 __all__ = ["Web", "parse_url", "pieces", "shown"]
 
@@ -27,7 +27,8 @@ _BUFFER: Final = 1 << 20
 _LARGEST: Final = 64 << 30  # bytes
 _MAX_HEADER: Final = 64 << 10
 _MAX_URL: Final = 8192
-_BROKEN: Final = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+# The last one is what addresses with an impossible host are refused with, some of them not before they are used.
+_BROKEN: Final = (aiohttp.ClientError, OSError, ValueError)
 
 
 class Web:
@@ -57,13 +58,15 @@ class Web:
         """
         try:
             response = await self._follow(url, headers)
-            try:
-                _check(response, url)
-                yield response
-            finally:
-                response.close()
         except _BROKEN as exc:
-            raise SystemFault(f'Get "{shown(url)}": {str(exc) or type(exc).__name__}') from exc
+            raise _failed(url, exc) from exc
+        try:
+            _check(response, url)
+            yield response
+        except (aiohttp.ClientError, OSError) as exc:
+            raise _failed(url, exc) from exc
+        finally:
+            response.close()
 
     async def _follow(self, text: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         url, sent = parse_url(text), {"User-Agent": f"wherry/{__version__}", "Accept-Encoding": "identity", **headers}
@@ -72,16 +75,26 @@ class Web:
             if response.status not in _REDIRECTS or "Location" not in response.headers:
                 return response
             response.close()
-            try:
-                target = url.join(URL(response.headers["Location"], encoded=True))
-            except ValueError as exc:
-                raise SystemFault(f'Get "{shown(text)}": the server redirects to what is no address') from exc
-            if target.scheme not in ("http", "https") or not target.host:
-                raise InvalidInput(f'Get "{shown(text)}": the server redirects to {str(target)[:200]!r}')
+            target = _target(text, url, response.headers["Location"])
             if target.origin() != url.origin():
                 sent.pop("Authorization", None)
             url = target
         raise InvalidInput(f'Get "{shown(text)}": stopped after {_MAX_REDIRECTS} redirects')
+
+
+def _failed(url: str, cause: Exception) -> SystemFault:
+    return SystemFault(f'Get "{shown(url)}": {str(cause) or type(cause).__name__}')
+
+
+def _target(asked: str, url: URL, location: str) -> URL:
+    """Where a redirect leads."""
+    try:
+        target = url.join(URL(location, encoded=True))
+        if target.scheme in ("http", "https") and target.host and target.origin():  # read when they are asked for
+            return target
+    except ValueError as exc:
+        raise SystemFault(f'Get "{shown(asked)}": the server redirects to what is no address') from exc
+    raise InvalidInput(f'Get "{shown(asked)}": the server redirects to {without_user(str(target))[:200]!r}')
 
 
 def _check(response: aiohttp.ClientResponse, url: str) -> None:
@@ -118,9 +131,9 @@ def parse_url(text: str) -> URL:
     try:
         url = URL(text)
     except ValueError as exc:
-        raise InvalidInput(f"invalid URL {text[:200]!r}", cause=str(exc)) from exc
+        raise InvalidInput(f"invalid URL {without_user(text)[:200]!r}", cause=without_user(str(exc))) from exc
     if url.scheme not in ("http", "https") or not url.host or len(text) > _MAX_URL:
-        raise InvalidInput(f"invalid URL {text[:200]!r}")
+        raise InvalidInput(f"invalid URL {without_user(text)[:200]!r}")
     return url
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +34,7 @@ class Server:
         self.headers: dict[str, str] = {}
         self.asked: list[dict[str, str]] = []
         self.conditional = True
+        self.target = ""
         self.address = ""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -40,6 +43,8 @@ class Server:
             assert request.transport is not None
             request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
             request.transport.close()
+        if request.path == "/redirect":
+            return web.Response(status=302, headers={"Location": self.target})
         if request.path in ODD:
             status, target = ODD[request.path]
             return web.Response(status=status, headers={"Location": target} if target else {})
@@ -203,6 +208,51 @@ async def test_redirects_are_followed_within_http(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("http://host:99999/", SystemFault),
+        ("http://[::1", SystemFault),
+        ("http://[::1]:x/", SystemFault),
+        ("http://a..b/", SystemFault),
+        (f"http://{'a' * 70}.b/", SystemFault),
+        ("http://\xff/", SystemFault),
+        ("http://127.0.0.1:0/", SystemFault),
+        ("", InvalidInput),
+        ("//", InvalidInput),
+        ("ftp://me:secret@host/", InvalidInput),
+    ],
+)
+async def test_a_redirect_to_no_address_is_an_error_of_the_servers(
+    tmp_path: Path, target: str, kind: type[Exception]
+) -> None:
+    async with serving() as server, source_of(tmp_path) as source:
+        server.target = target
+        with pytest.raises(kind, match=r'Get "http://127.0.0.1') as caught:
+            await Fetched(source, f"{server.address}/redirect").key()
+        assert "secret" not in str(caught.value)
+
+
+async def test_a_file_that_changes_between_key_and_files_is_refused(tmp_path: Path) -> None:
+    """Its content, its name or its time: all are in the key."""
+    headers = {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
+    changes: list[tuple[bytes, dict[str, str]]] = [
+        (b"other", headers),
+        (b"content", {**headers, "Last-Modified": "Fri, 02 Jan 2015 00:00:00 GMT"}),
+        (b"content", {**headers, "Content-Disposition": "attachment; filename=other"}),
+    ]
+    for number, (data, changed) in enumerate(changes):
+        async with serving() as server, source_of(tmp_path / str(number)) as source:
+            server.headers = headers
+            await Fetched(source, f"{server.address}/file.txt").key()
+            fetch = source.open(request_for(f"{server.address}/file.txt", **MINE))
+            await fetch.key()
+            server.data, server.headers = data, changed
+            with pytest.raises(CorruptData, match="has changed since the server was asked about it"):
+                await fetch.snapshot()
+            await fetch.close()
+
+
+@pytest.mark.parametrize(
     ("path", "kind", "words"),
     [
         ("/nothing", NotFound, "with status 404 Not Found"),
@@ -228,6 +278,59 @@ async def test_a_password_of_an_address_is_sent_and_shown_to_nobody(tmp_path: Pa
         with pytest.raises(NotFound) as caught:
             await Fetched(source, f"{address}/nothing").key()
         assert "secret" not in str(caught.value)
+
+
+async def test_a_token_in_the_place_of_a_user_is_shown_to_nobody(tmp_path: Path) -> None:
+    async with serving() as server, source_of(tmp_path) as source:
+        address = server.address.replace("://", "://t0ken@")
+        fetch = source.open(request_for(f"{address}/file.txt", **MINE))
+        key = await fetch.key()
+        await fetch.close()
+        assert server.asked[-1]["Authorization"].startswith("Basic ")
+        assert "t0ken" not in repr(key)
+        for path in ("/nothing", "/broken", "/short", "/loop", "/elsewhere"):
+            with pytest.raises(WherryError) as caught:
+                await Fetched(source, address + path).key()
+            assert "t0ken" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://t0ken@h:99999/", "http://me:t0ken@[::1/", "http://me:t0/ken@h/", "http://t0ken@/"]
+)
+def test_a_token_of_a_wrong_address_is_shown_to_nobody(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        HttpSource(Drafts(tmp_path), Memory()).open(request_for(url))
+    assert not {"t0ken", "t0", "ken@"} & set(str(caught.value).replace(":", " ").replace("/", " ").split())
+    assert "t0" not in str(caught.value)
+
+
+async def test_a_file_whose_making_is_cancelled_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go, opened = threading.Event(), threading.Event(), list[int]()
+    really = os.open
+
+    def slow(path: Any, *arguments: Any, **more: Any) -> int:
+        fd = really(path, *arguments, **more)
+        if Path(os.fsdecode(path)).name == "file.txt":
+            opened.append(fd)
+            began.set()
+            go.wait(60)
+        return fd
+
+    monkeypatch.setattr(os, "open", slow)
+    async with serving() as server, source_of(tmp_path) as source:
+        task = asyncio.ensure_future(Fetched(source, f"{server.address}/file.txt").key())
+        await asyncio.to_thread(began.wait, 60)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert opened
+        for fd in opened:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(fd)
 
 
 async def test_a_secret_of_the_clients_authorizes(tmp_path: Path) -> None:

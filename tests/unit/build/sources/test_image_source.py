@@ -20,7 +20,7 @@ from wherry.build.sources.contract import SourceKey
 from wherry.build.sources.image import RemoteImage
 from wherry.build.sources.table import SourceTable
 from wherry.docker.reference import Reference
-from wherry.errors import InvalidInput, NotFound, Unsupported
+from wherry.errors import CorruptData, InvalidInput, NotFound, Unsupported
 from wherry.images.store import ImageStore
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
@@ -145,6 +145,29 @@ async def test_an_image_that_is_removed_between_key_and_files_is_fetched_again(i
     await fetch.key()
     images.store.remove("other:1", in_use=lambda _: [])
     assert content_of(await fetch.snapshot()) == {"other": "2"}
+    await fetch.close()
+
+
+async def test_a_tag_that_moves_between_key_and_files_gives_nothing_under_the_key(images: Images) -> None:
+    fetch = images.table.open(request_for("docker-image://docker.io/library/other:1", platform=AMD))
+    await fetch.key()
+    images.registry.layers[AMD] = [BASE]
+    with pytest.raises(NotFound, match="other:1 was pulled, and is another image by now"):
+        await fetch.snapshot()
+    await fetch.close()
+
+
+@pytest.mark.parametrize("layers", [[BASE], [BASE, OTHER], [OTHER, BASE], []])
+async def test_an_image_that_is_another_one_when_it_is_fetched_again_gives_nothing_under_the_key(
+    images: Images, layers: list[bytes]
+) -> None:
+    images.load([OTHER], "other:1")
+    fetch = images.table.open(request_for("docker-image://docker.io/library/other:1", platform=AMD))
+    await fetch.key()
+    images.store.remove("other:1", in_use=lambda _: [])
+    images.registry.layers[AMD] = layers
+    with pytest.raises(CorruptData, match="other:1 has changed since its registry was asked about it"):
+        await fetch.snapshot()
     await fetch.close()
 
 
