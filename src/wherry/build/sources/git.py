@@ -6,8 +6,11 @@ Its files have the time of the commit, so that the same commit is the same every
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
+import stat
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
@@ -17,13 +20,16 @@ from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.sources import git_url
 from wherry.build.sources.contract import Directories, Fetch, SourceKey, SourceRequest
 from wherry.build.sources.drafts import Draft, Drafts
+from wherry.build.sources.git_bounds import DiskBounds
 from wherry.build.sources.git_checkout import Checkout
 from wherry.build.sources.git_program import GitProgram
 from wherry.build.sources.git_url import GitUrl
 from wherry.build.sources.ssh_agent import forwarded_agent
 from wherry.content.durable import disk_errors
 from wherry.content.threads import in_thread
-from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.errors import InvalidInput, NotFound, SystemFault, TooLarge, WherryError
+from wherry.layers.limits import DEFAULT_LIMITS, Limits
+from wherry.linux import trees
 from wherry.oci.digest import Digest
 
 __all__ = ["GitSource"]
@@ -37,6 +43,10 @@ _PROTOCOLS: Final = {
     "git": ("git",),
     "file": ("file",),
 }
+_PATIENCE: Final = 3600.0  # seconds for all that has to be done for a commit
+# What git calls the files that it has not finished: locks, packs, objects; and what we call an index.
+_UNFINISHED_ENDS: Final = (".lock", ".temp")
+_UNFINISHED: Final = ("tmp_", "index-", "shallow_")
 _SUBMODULES: Final = ("http", "https", "ssh", "git")  # of any repository, but never of this machine's files
 
 
@@ -45,9 +55,11 @@ class GitSource:
 
     :param directories: where the bare ones are kept.
     :param drafts: makes layers.
+    :param limits: of a repository with what is checked out.
     """
 
-    def __init__(self, directories: Directories, drafts: Drafts) -> None:
+    def __init__(self, directories: Directories, drafts: Drafts, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.limits: Final = limits
         self.directories: Final = directories
         self.drafts: Final = drafts
 
@@ -112,18 +124,33 @@ class _GitFetch:
             _KIND, url.remote, f"shared git repo for {url.shown}", sharing=CacheSharing.LOCKED
         )
         self._stack.callback(kept.release)
-        repository = str(kept.path)
-        await in_thread(_tidy, kept.path)
-        await program.run("init", "--bare", "--quiet", "--template=", repository)
-        await program.run("config", "uploadpack.allowAnySHA1InWant", "true", directory=repository)
-        await self._fetch(program, repository)
-        self._draft = await self._source.drafts.draft(EMPTY)
-        checkout = Checkout(program, repository, self._commit, self._draft.overlay.upper, url)
-        attributes = self._request.op.attributes
-        await checkout.run(keep_git=self._keeps_git, submodules=not attributes.get("git.skipsubmodules"), ref=self._ref)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._take(program, kept.path)
+        except TooLarge:
+            await in_thread(_empty, kept.path)
+            raise
+        except TimeoutError:
+            raise SystemFault(f"{url.shown}: it takes more than {_PATIENCE:g} s") from None
+        assert self._draft is not None
         snapshot = await self._draft.commit()
         self._draft = None
         return snapshot
+
+    async def _take(self, program: GitProgram, kept: Path) -> None:
+        """Fetch into a repository, and check out of it into a draft."""
+        repository, bounds = str(kept), program.bounds
+        bounds.watch(kept)
+        await in_thread(_tidy, kept)
+        await program.run("init", "--bare", "--quiet", "--template=", repository)
+        await program.run("config", "uploadpack.allowAnySHA1InWant", "true", directory=repository)
+        await self._fetch(program, repository)
+        await in_thread(bounds.check)
+        self._draft = await self._source.drafts.draft(EMPTY)
+        bounds.watch(Path(self._draft.overlay.upper))
+        checkout = Checkout(program, repository, self._commit, self._draft.overlay.upper, self._url)
+        attributes = self._request.op.attributes
+        await checkout.run(keep_git=self._keeps_git, submodules=not attributes.get("git.skipsubmodules"), ref=self._ref)
 
     async def close(self) -> None:
         """Let go of the repository."""
@@ -145,11 +172,7 @@ class _GitFetch:
         ref = self._url.ref
         wanted = [ref, f"{ref}^{{}}"] if ref else ["HEAD"]
         output = await (await self._git()).run("ls-remote", "--quiet", "--", self._url.remote, *wanted)
-        found = {}
-        for line in output.decode(errors="replace").splitlines():
-            commit, _, name = line.partition("\t")
-            if git_url.is_commit(commit):
-                found[name] = commit
+        found = await in_thread(_references, output)
         for name in ("HEAD",) if not ref else (ref, f"refs/heads/{ref}", f"refs/tags/{ref}"):
             if name in found and (name == "HEAD" or name.startswith("refs/")):
                 return found.get(f"{name}^{{}}", found[name]), name
@@ -164,6 +187,7 @@ class _GitFetch:
                 configuration=await self._credentials(),
                 agent=agent,
                 known_hosts=known_hosts,
+                bounds=DiskBounds(self._source.limits),
             )
         return self._program
 
@@ -175,17 +199,25 @@ class _GitFetch:
         return await self._stack.enter_async_context(forwarded_agent(self._request.session, identifier, known_hosts))
 
     async def _credentials(self) -> list[tuple[str, str]]:
-        """Headers for this host only: those that the client has as a secret, or what the address says."""
+        """Headers for this host only: those that the client has as a secret, or what the address says.
+
+        A host that gets them must not redirect: git would go on to send them to where that leads.
+        """
         url, attributes = self._url, self._request.op.attributes
         if url.scheme not in ("http", "https"):
             return []
-        key = f"http.{url.origin}.extraHeader"
+        header = ""
         for name, is_token in (("git.authheadersecret", False), ("git.authtokensecret", True)):
             if value := await self._secret(attributes.get(name, "")):
-                return [(key, f"Authorization: {_basic('x-access-token', value) if is_token else value}")]
-        if url.username or url.password:
-            return [(key, f"Authorization: {_basic(url.username, url.password)}")]
-        return []
+                header = _basic("x-access-token", value) if is_token else value
+                break
+        else:
+            if url.username or url.password:
+                header = _basic(url.username, url.password)
+        own = f"http.{url.origin}"
+        return (
+            [(f"{own}.extraHeader", f"Authorization: {header}"), (f"{own}.followRedirects", "false")] if header else []
+        )
 
     async def _secret(self, name: str) -> str:
         """A secret for this host, or for all."""
@@ -204,11 +236,19 @@ class _GitFetch:
         if await self._is_there(program, repository):
             return
         for attempt in (self._fetch_commit, self._fetch_ref):  # servers may refuse either
-            with suppress(WherryError):
+            try:
                 await attempt(program, repository)
+            except TooLarge:
+                raise
+            except WherryError:
+                await in_thread(program.bounds.check)  # git does not always say what a limit has ended
             if await self._is_there(program, repository):
                 return
-        await self._fetch_all(program, repository)
+        try:
+            await self._fetch_all(program, repository)
+        except WherryError:
+            await in_thread(program.bounds.check)
+            raise
         if not await self._is_there(program, repository):
             raise NotFound(f"{self._url.shown} has no commit {self._commit}")
 
@@ -242,9 +282,23 @@ def _basic(username: str, password: str) -> str:
 def _tidy(repository: Path) -> None:
     """Remove what a git that was killed has left, and its successors would take for another one at work.
 
-    The directory is locked: nobody else is.
+    The directory is locked: nobody else is. No reference can be called ``x.lock`` (git-check-ref-format(1)).
     """
-    left = [*repository.glob("*.lock"), *repository.glob("index-*"), *repository.glob("objects/pack/tmp_*")]
+    files = trees.Files(repository)
+    found = ((files.path(name), name) for name, status in files if not stat.S_ISDIR(status.st_mode))
+    left = [path for path, name in found if name.endswith(_UNFINISHED_ENDS) or name.startswith(_UNFINISHED)]
     with disk_errors("tidy a git repository"):
         for path in left:
-            path.unlink(missing_ok=True)
+            (repository / path).unlink(missing_ok=True)
+
+
+def _empty(repository: Path) -> None:
+    with disk_errors("empty a git repository"):
+        for name in os.listdir(repository):
+            trees.remove(repository / name)
+
+
+def _references(output: bytes) -> dict[str, str]:
+    """The commits of references that git lists, by their names."""
+    pairs = (line.partition("\t") for line in output.decode(errors="replace").splitlines())
+    return {name: commit for commit, _, name in pairs if git_url.is_commit(commit)}

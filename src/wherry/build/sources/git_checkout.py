@@ -8,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from wherry.build.sources.git_bounds import Survey
 from wherry.build.sources.git_program import GitProgram
 from wherry.build.sources.git_url import GitUrl
 from wherry.content.durable import disk_errors
 from wherry.content.threads import in_thread
-from wherry.errors import NotFound, SystemCallError, WherryError
+from wherry.errors import NotFound, SystemCallError, TooLarge, WherryError
 from wherry.linux import trees
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, openat2
@@ -23,6 +24,8 @@ _PATH: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _GIT: Final = ".git"
 # What says when, and from where, this repository was made.
 _TRACES: Final = ("FETCH_HEAD", "ORIG_HEAD", "logs", "description", "hooks")
+_DEEPEST: Final = 16  # submodules in each other
+_MOST_SUBMODULES: Final = 2000
 _LATEST: Final = 1 << 40  # seconds; what file systems can store
 
 
@@ -48,6 +51,7 @@ class Checkout:
         :param ref: the whole name of what was asked for, where it is known.
         :raises NotFound: there is no such subdirectory.
         """
+        await self._survey()
         with disk_errors("check out a git repository"):
             self._where.mkdir(mode=0o755, exist_ok=True)
         wanted = submodules and await self._has_submodules()
@@ -59,6 +63,12 @@ class Checkout:
             await self._add_submodules()
         moment = int(await self._git("show", "--no-patch", "--format=%ct", self._commit) or b"0")
         await in_thread(self._finish, min(max(moment, 0), _LATEST), keep_git)
+
+    async def _survey(self) -> None:
+        """Have a look at everything before git puts it into memory and on the disk."""
+        survey = Survey(self._program.bounds.limits)
+        words = ("ls-tree", "-r", "-t", "-l", "-z", "--full-tree", self._commit)
+        await self._program.run(*words, directory=self._repository, take=survey.take)
 
     async def _git(self, *arguments: str) -> bytes:
         return await self._program.run(*arguments, directory=self._repository)
@@ -100,11 +110,39 @@ class Checkout:
         await run("read-tree", "--reset", "-u", self._commit, directory=here)
 
     async def _add_submodules(self) -> None:
-        here, words = str(self._where), ("submodule", "--quiet", "update", "--init", "--recursive")
-        try:
-            await self._program.run(*words, "--depth=1", directory=here, files=False)
-        except WherryError:  # not every server has every commit at hand
-            await self._program.run(*words, directory=here, files=False)
+        """Add submodules, and theirs; not by ``--recursive``, which a repository could keep busy with itself.
+
+        :raises TooLarge: they are too many, or too far down.
+        """
+        level, count = [self._where], 0
+        for _ in range(_DEEPEST):
+            found = [path for place in level for path in await self._submodules(place)]
+            count += len(found)
+            if count > _MOST_SUBMODULES:
+                raise TooLarge(f"the git repository has more than the {_MOST_SUBMODULES} submodules allowed")
+            level = [path for path in found if path.joinpath(_GIT).exists()]  # not one that is not to be updated
+            if not level:
+                return
+        if any([await self._gitlinks(place) for place in level]):
+            raise TooLarge(f"the git repository has submodules in each other, more than the {_DEEPEST} levels allowed")
+
+    async def _submodules(self, place: Path) -> list[Path]:
+        """Check out the submodules of a repository; where they are."""
+        found = await self._gitlinks(place)
+        if found:
+            here, words = str(place), ("submodule", "--quiet", "update", "--init")
+            try:
+                await self._program.run(*words, "--depth=1", directory=here, files=False)
+            except TooLarge:
+                raise
+            except WherryError:  # not every server has every commit at hand
+                await self._program.run(*words, directory=here, files=False)
+        return [place / os.fsdecode(path) for path in found]
+
+    async def _gitlinks(self, place: Path) -> list[bytes]:
+        survey = Survey(self._program.bounds.limits)
+        await self._program.run("ls-files", "--stage", "-z", directory=str(place), take=survey.take)
+        return survey.submodules
 
     # --- in a thread ------------------------------------------------------------------------------
 

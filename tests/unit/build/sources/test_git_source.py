@@ -2,90 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.build_sources import ClientSession, Directories, Drafts, content_of, request_for
-from wherry.build.model.snapshot import Snapshot
-from wherry.build.sources.contract import SourceKey
-from wherry.build.sources.git import GitSource
+from support.build_sources import ClientSession, content_of, request_for
+from support.git_repositories import MOMENT, Git, Repository, git, redirecting, served
 from wherry.errors import InvalidInput, NotFound, Unsupported, WherryError
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="the program git is not here")
-
-MOMENT = 1_400_000_000
-
-
-def git(directory: Path, *arguments: str) -> str:
-    """Run git, as somebody with a fixed clock."""
-    who = {f"GIT_{one}_{part}": "somebody" for one in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
-    when = {f"GIT_{one}_DATE": f"{MOMENT} +0000" for one in ("AUTHOR", "COMMITTER")}
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(directory), "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_ALLOW_PROTOCOL": "file:http", **who, **when,
-    }  # fmt: skip
-    done = subprocess.run(
-        ["git", *arguments], cwd=directory, env=environment, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
-
-
-class Repository:
-    """A repository with two commits, a tag and a branch."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir(parents=True)
-        git(path, "init", "--quiet", "--initial-branch=main")
-        (path / "sub").mkdir()
-        (path / "Dockerfile").write_text("FROM scratch\n")
-        (path / "sub" / "file").write_text("one")
-        self.first = self.commit()
-        git(path, "tag", "-a", "v1", "-m", "first")
-        (path / "sub" / "file").write_text("two")
-        self.second = self.commit()
-        git(path, "branch", "other", self.first)
-
-    def commit(self) -> str:
-        """Commit everything; its ID."""
-        git(self.path, "add", "--all")
-        git(self.path, "commit", "--quiet", "--message=x")
-        return git(self.path, "rev-parse", "HEAD")
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"file://{self.path}"
-
-
-class Git:
-    """A source, in a directory of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.drafts, self.directories = Drafts(root / "layers"), Directories(root / "kept")
-        self.source = GitSource(self.directories, self.drafts)
-
-    async def fetch(self, url: str, session: Any = None, **attributes: str) -> tuple[SourceKey, Snapshot]:
-        """The key and the files."""
-        address, mark, fragment = url.partition("#")
-        identifier = f"git://{address.partition('://')[2]}{mark}{fragment}"
-        fetch = self.source.open(request_for(identifier, session, git__fullurl=address, **attributes))
-        try:
-            return await fetch.key(), await fetch.snapshot()
-        finally:
-            await fetch.close()
-            assert not self.directories.used
-            assert not self.drafts.open
 
 
 @pytest.fixture
@@ -149,6 +75,24 @@ async def test_a_commit_that_is_known_needs_no_server(used: Git, repository: Rep
     assert content_of(snapshot)["sub/file"] == "two"
 
 
+async def test_what_a_killed_git_left_is_in_nobodys_way(used: Git, repository: Repository) -> None:
+    await used.fetch(repository.url)
+    [(_, kept)] = used.directories.paths("source.git.checkout")
+    (repository.path / "new").write_text("3")
+    repository.commit()
+    (kept / "refs/heads/deep").mkdir(parents=True)
+    left = (
+        "config.lock", "HEAD.lock", "shallow.lock", "packed-refs.lock", "shallow_a1b2", "index-0123",
+        "refs/heads/main.lock", "refs/heads/deep/x.lock", "objects/pack/tmp_pack_1", "objects/pack/tmp_idx_1",
+        "objects/tmp_obj_1", "objects/pack/pack-1.pack.temp",
+    )  # fmt: skip
+    for name in left:
+        (kept / name).write_text("")
+    _, snapshot = await used.fetch(repository.url)
+    assert content_of(snapshot)["new"] == "3"
+    assert [name for name in left if (kept / name).exists()] == []
+
+
 async def test_a_checksum_has_to_fit(used: Git, repository: Repository) -> None:
     await used.fetch(f"{repository.url}#main", git__checksum=repository.second[:12])
     with pytest.raises(InvalidInput, match=f"expected checksum to match {repository.first}, got {repository.second}"):
@@ -210,30 +154,6 @@ def test_transports_that_run_programs_are_refused(used: Git) -> None:
             used.source.open(request_for("git://x/y", git__fullurl=address))
 
 
-@contextmanager
-def served(root: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A plain web server over a directory, which is all that git needs to read, and the heads of its requests."""
-    asked: list[dict[str, str]] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(dict(self.headers))
-            super().do_GET()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 async def test_submodules_come_along_but_none_of_this_machines_files(
     used: Git, repository: Repository, tmp_path: Path
 ) -> None:
@@ -277,3 +197,21 @@ async def test_credentials_go_to_the_server_and_nowhere_else(used: Git, reposito
     ]
     assert snapshot.layers
     assert not [data for data in stored if b"t0ken" in data or b"secret" in data]
+
+
+async def test_credentials_do_not_follow_a_redirect(used: Git, repository: Repository, tmp_path: Path) -> None:
+    git(repository.path, "update-server-info")
+    with served(tmp_path) as (elsewhere, asked), redirecting(elsewhere) as address:
+        _, snapshot = await used.fetch(f"{address}/repository/.git#main")
+        assert content_of(snapshot)["sub/file"] == "two"
+        asked.clear()
+        with pytest.raises(WherryError, match="redirects are not followed: use the address"):
+            await used.fetch(f"{address.replace('://', '://me:secret@')}/repository/.git#main")
+        assert asked == []
+
+
+def test_a_wrong_address_does_not_show_its_token(used: Git) -> None:
+    for address in ("https://t0ken@h:99999/x", "https://me:t0ken@[::1/x", "https://me:t0/ken@h/x", "https://t0ken@h/"):
+        with pytest.raises(InvalidInput) as caught:
+            used.source.open(request_for("git://h/x", git__fullurl=address))
+        assert "t0" not in str(caught.value)
