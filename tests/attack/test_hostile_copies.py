@@ -16,12 +16,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.archives import directory, link, member, tar
 from support.needs import need
 from support.snapshots import World, world
+from wherry.build.files.content import Content
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.evaluate import Evaluation
 from wherry.build.files.operations import FileOperations
@@ -346,27 +348,103 @@ def test_odd_names_are_copied_and_removed(here: World, context: Path) -> None:
         assert list_directory(root.fileno(), "/") == []
 
 
-async def test_a_copy_of_many_files_that_is_not_wanted_any_more_leaves_nothing(
-    here: World, context: Path, tmp_path: Path
+class Held:
+    """Holds copies up at a file, until it is left.
+
+    :param at: how many files are copied before.
+    :ivar begun: set when it holds one up.
+    :ivar count: files that were copied, or begun.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int = 1) -> None:
+        self.begun, self._go = threading.Event(), threading.Event()
+        self.count = 0
+        really = Content.copy
+
+        def copy(content: Content, source: int, target: int, status: os.stat_result) -> None:
+            self.count += 1
+            if self.count > at:
+                self.begun.set()
+                assert self._go.wait(60)
+            really(content, source, target, status)
+
+        monkeypatch.setattr(Content, "copy", copy)
+
+    async def cancelled(self, task: asyncio.Future[Any]) -> None:
+        """Cancel a task while it is held up, and then let it go on."""
+        assert await asyncio.to_thread(self.begun.wait, 60)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        self._go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def layers_of(here: World) -> set[str]:
+    """What is left on the disk of layers and drafts."""
+    here.snapshots.wait_for_removals()
+    root = here.images.layers.root
+    return set(os.listdir(root)) | set(os.listdir(root.parent / "build/drafts"))
+
+
+async def test_a_copy_of_many_files_that_is_not_wanted_any_more_ends_soon_and_leaves_nothing(
+    here: World, context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (context / "many").mkdir()
     with Fd(os.open(context / "many", os.O_RDONLY)) as fd:
-        for number in range(20_000):
+        for number in range(1000):
             os.mknod(f"f{number}", stat.S_IFREG | 0o600, dir_fd=fd.fileno())
     operations = FileOperations(here.snapshots, tmp_path / "sums")
-    before = set(os.listdir(here.images.layers.root))
+    before = layers_of(here)
+    op = FileOp((FileAction(Copy("/many", "/o/", **COPY), 0, 1, 0),))
     try:
-        op = FileOp((FileAction(Copy("/many", "/o/", **COPY), 0, 1, 0),))
-        task = asyncio.ensure_future(operations.execute(op, [EMPTY, local(context)], None))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert set(os.listdir(here.images.layers.root)) == before
-        here.snapshots.wait_for_removals()
-        assert not os.listdir(here.images.layers.root.parent / "build/drafts")
+        with monkeypatch.context() as patched:
+            held = Held(patched, at=500)
+            task = asyncio.ensure_future(operations.execute(op, [EMPTY, local(context)], None))
+            await held.cancelled(task)
+        assert held.count == 501
+        assert layers_of(here) == before
         [result] = await operations.execute(op, [EMPTY, local(context)], None)
-        assert len(os.listdir(f"{result.layers[0].path}/o")) == 20_000
+        assert len(os.listdir(f"{result.layers[0].path}/o")) == 1000
+    finally:
+        operations.close()
+
+
+@pytest.mark.parametrize("what", ["execute", "diff", "merge", "own"])
+@pytest.mark.parametrize("at", [1, 4])
+async def test_copies_of_a_clients_directory_do_not_outlive_what_they_were_made_for(
+    here: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, at: int
+) -> None:
+    """Cancelled in the first copy, or at what comes after it."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            (tmp_path / name / f"f{number}").write_text(name)
+    one, other = local(tmp_path / "a"), local(tmp_path / "b")
+    operations = FileOperations(here.snapshots, tmp_path / "sums")
+    before = layers_of(here)
+
+    async def work() -> Any:
+        if what == "execute":
+            first = FileAction(MakeFile("/new", 0o600, b"1"), 0, output=0)
+            second = FileAction(Copy("/f0", "/again"), 1, 0, output=1)
+            return await operations.execute(FileOp((first, second)), [one, other], None)
+        if what == "diff":
+            return [await operations.diff(one, other)]
+        return [await (operations.merge([one, other]) if what == "merge" else operations.own(other))]
+
+    try:
+        if what != "own" or at == 1:
+            with monkeypatch.context() as patched:
+                held = Held(patched, at)
+                await held.cancelled(asyncio.ensure_future(work()))
+            assert layers_of(here) == before
+        made = await work()
+        wanted = {str(layer.number) for snapshot in made for layer in snapshot.layers}
+        assert layers_of(here) - before == wanted
+        here.snapshots.remove(int(number) for number in wanted)
+        assert layers_of(here) == before
     finally:
         operations.close()
 

@@ -43,8 +43,6 @@ class FakeBuilds:
         self.answer: dict[str, bytes] = {}
         self.secrets: list[str] = []
         self.secrets_found: dict[str, bytes] = {}
-        self.history: list[BuildRecord] = []
-        self.followed: list[bool] = []
         self._queues: dict[str, asyncio.Queue[Progress | None]] = {}
 
     async def ready(self) -> None:
@@ -108,18 +106,8 @@ class FakeBuilds:
         while (event := await queue.get()) is not None:
             yield event
 
-    async def log(self, ref: str, *, follow: bool = False) -> AsyncIterator[Progress]:
-        self.followed.append(follow)
-        for event in self.events:
-            if isinstance(event, asyncio.Event):
-                if not follow:
-                    return
-                await event.wait()
-            else:
-                yield event
-
     def records(self) -> Sequence[BuildRecord]:
-        return self.history
+        return []
 
     async def watch_records(self) -> AsyncIterator[BuildRecord]:
         for record in self.records():

@@ -12,7 +12,7 @@ from wherry.build.files.content import attributes
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.evaluate import own
 from wherry.build.files.rooted import check_length, locate
-from wherry.build.files.roots import open_root
+from wherry.build.files.roots import is_local, open_root
 from wherry.build.files.selection import TOP, Selection, States, Verdict
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.snapshots.mounts import mount_draft
@@ -37,7 +37,8 @@ def merge(store: SnapshotStore, inputs: Sequence[Snapshot], check: Check = lambd
 
     :raises InvalidInput: there are too many.
     """
-    count = len({layer for snapshot in inputs for layer in snapshot.layers})
+    clients = {snapshot for snapshot in inputs if is_local(snapshot)}  # each becomes one layer
+    count = len(clients) + len({layer for one in inputs if one not in clients for layer in one.layers})
     if count > MAX_LAYERS:
         raise InvalidInput(f"max depth exceeded: {count} layers, where {MAX_LAYERS} are allowed")
     with _copies(store) as copies:
@@ -49,20 +50,21 @@ def merge(store: SnapshotStore, inputs: Sequence[Snapshot], check: Check = lambd
 
 
 @contextmanager
-def _copies(store: SnapshotStore) -> Iterator[list[Snapshot]]:
-    """Copies of clients' directories, which are removed at the end."""
-    made: list[Snapshot] = []
+def _copies(store: SnapshotStore) -> Iterator[dict[Snapshot, Snapshot]]:
+    """Copies of clients' directories, by what they are copies of, which are removed at the end."""
+    made: dict[Snapshot, Snapshot] = {}
     try:
         yield made
     finally:
-        store.remove([layer.number for snapshot in made for layer in snapshot.layers])
+        store.remove([layer.number for snapshot in made.values() for layer in snapshot.layers])
 
 
-def _owned(store: SnapshotStore, snapshot: Snapshot, check: Check, copies: list[Snapshot]) -> Snapshot:
-    found = own(store, snapshot, check)
-    if found is not snapshot:
-        copies.append(found)
-    return found
+def _owned(store: SnapshotStore, snapshot: Snapshot, check: Check, copies: dict[Snapshot, Snapshot]) -> Snapshot:
+    if not is_local(snapshot):
+        return snapshot
+    if snapshot not in copies:
+        copies[snapshot] = own(store, snapshot, check)
+    return copies[snapshot]
 
 
 def diff(store: SnapshotStore, lower: Snapshot, upper: Snapshot, check: Check = lambda: None) -> Snapshot:

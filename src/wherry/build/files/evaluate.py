@@ -92,10 +92,13 @@ class Evaluation:
                     self._check()
                     self._act(position)
                 self._commit()
-            return self._outputs()
+            outputs = self._outputs()
         except BaseException:
             self._undo()
             raise
+        else:
+            self._forget(but=[*self._inputs, *outputs])
+            return outputs
         finally:
             self._mounted.clear()
             self._roots.close()
@@ -114,10 +117,13 @@ class Evaluation:
         if self._open is not None:
             self._open.root.close()
             self._store.discard(self._open.draft)
-        present = {layer.number for snapshot in self._inputs for layer in snapshot.layers}
-        self._store.remove(
-            layer.number for snapshot in self._made for layer in snapshot.layers if layer.number not in present
-        )
+        self._forget(but=self._inputs)
+
+    def _forget(self, but: Sequence[Snapshot]) -> None:
+        """Remove layers that were made, and are in none of some snapshots."""
+        wanted = {layer.number for snapshot in but for layer in snapshot.layers}
+        made = {layer.number for snapshot in self._made for layer in snapshot.layers}
+        self._store.remove(made - wanted)
 
     # --- actions ----------------------------------------------------------------------------------
 

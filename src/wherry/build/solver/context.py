@@ -13,7 +13,6 @@ from wherry.build.model.executor import Limits
 from wherry.build.model.progress import Progress
 from wherry.build.model.session import BuildSession
 from wherry.build.solver.contract import Files
-from wherry.build.solver.entitlements import Permissions
 from wherry.build.solver.jobs import Jobs
 from wherry.build.solver.node import Node
 from wherry.build.solver.operations import Operations
@@ -54,7 +53,7 @@ class BuildContext:
     show: Callable[[Progress], None]
     room: Callable[[], Coroutine[Any, Any, None]]
     limits: Limits = field(default_factory=Limits)
-    permissions: Permissions = field(default_factory=Permissions)
+    entitlements: frozenset[str] = frozenset()
     source_text: Callable[[str], bytes] = lambda name: b""
     imports: ImportedCache | None = None
     explain: Callable[[Node, bool], str] = lambda node, cached: ""

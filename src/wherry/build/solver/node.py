@@ -15,8 +15,7 @@ from wherry.build.model.graph import SourceOp, Vertex
 from wherry.build.model.progress import Cost, LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.names import name_of
-from wherry.build.solver.shared_fetch import SharedFetch
-from wherry.build.sources.contract import SourceKey
+from wherry.build.sources.contract import Fetch, SourceKey
 
 __all__ = ["Node", "Pass"]
 
@@ -44,7 +43,7 @@ class Node:
         self.is_imported = False
         self.is_volatile = False
         self.source: SourceKey | None = None
-        self.fetch: SharedFetch | None = None
+        self.fetch: Fetch | None = None
         self.uses: Mapping[int, Sequence[ContentUse]] = {}
         self.checksums: dict[int, list[str]] = {}
         # what comes out

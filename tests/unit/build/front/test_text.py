@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wherry.build.dockerfile.characters import quoted
-from wherry.build.front.text import duration, redacted, table
+from wherry.build.front.text import duration, quoted, redacted, table
 
 
 @pytest.mark.parametrize(
