@@ -6,7 +6,8 @@ many frames. What h2 does for them is done here: it keeps no windows for data th
 end by an empty frame.
 
 Windows: a stream's is `STREAM_WINDOW`. Of a client's streams, which we open ourselves and read, the connection's window
-is opened again as soon as data is there, so that none waits for another; of those that others open, when it was read.
+is opened again as soon as data is there, so that none waits for another; of those that others open, when it was read,
+or dropped with its stream.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ MOST_TASKS: Final = 400  #: answers under way, those of cancelled streams includ
 WRITE_LIMIT: Final = 1 << 20  #: bytes that may wait for the other side
 HARD_WRITE_LIMIT: Final = 8 << 20  #: with so many nothing more is read: answers to pings add to them
 BATCH: Final = 256 << 10  #: bytes of a stream that are sent at once
+CLOSING: Final = 5.0  #: seconds in which the other side may take what is still to be sent, when a connection is closed
 
 _PREFACE: Final = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _HEAD: Final = struct.Struct(">IBI")  #: length (3 bytes) and kind, flags, stream
@@ -49,6 +51,7 @@ _LONGEST_FRAME: Final = 16384  #: what we announce, which is the least there is
 _DATA: Final = 0
 _END_STREAM: Final = 1
 _PADDED: Final = 8
+_NUMBER: Final = 0x7FFFFFFF  #: the bit before a stream's number means nothing
 
 
 class Http2(asyncio.Protocol):
@@ -77,6 +80,7 @@ class Http2(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._tasks: dict[asyncio.Task[None], Stream] = {}
+        self._deadline: asyncio.TimerHandle | None = None  #: of closing
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def begin(self, transport: asyncio.Transport, early: bytes = b"") -> None:
@@ -102,11 +106,18 @@ class Http2(asyncio.Protocol):
             self.data_received(early)
 
     def close(self) -> None:
-        """End it, telling the other side."""
-        if self._transport is not None and not self._transport.is_closing():
-            if not self.closed.done():
-                self._goodbye(ErrorCodes.NO_ERROR)
-            self._transport.close()
+        """End it, telling the other side, which has `CLOSING` seconds to take what was said before."""
+        if self._transport is not None and not self._transport.is_closing() and not self.closed.done():
+            self._goodbye(ErrorCodes.NO_ERROR)
+        self._close()
+
+    def _close(self) -> None:
+        """Close the transport: it sends what it holds first, which some never take."""
+        if self._transport is None:
+            return
+        self._transport.close()
+        if self._deadline is None and not self.closed.done():
+            self._deadline = asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
 
     def abort(self) -> None:
         """End it at once."""
@@ -190,15 +201,22 @@ class Http2(asyncio.Protocol):
         self._forget_if_over(stream)
         return rest
 
-    def was_read(self, stream: Stream, size: int, unsaid: int) -> int:
-        """Data was read: open the windows again, a quarter at a time; returns what the stream was not told of yet."""
+    def was_read(self, stream: Stream, size: int) -> None:
+        """Data was read: open the windows again, a quarter at a time."""
+        self._release(size)
+        self._credit_stream(stream, size)
+
+    def _release(self, size: int) -> None:
+        """Data is held no more."""
         self._held -= size
         if not self._client:
             self._credit_connection(size)
-        if unsaid < STREAM_WINDOW // 4 or stream.ended or stream.number not in self._streams:
-            return unsaid
-        self._write(_WINDOW_UPDATE.pack(4 << 8 | 8, 0, stream.number, unsaid))
-        return 0
+
+    def _credit_stream(self, stream: Stream, size: int) -> None:
+        stream.unsaid += size
+        if stream.unsaid >= STREAM_WINDOW // 4 and not stream.ended and stream.number in self._streams:
+            self._write(_WINDOW_UPDATE.pack(4 << 8 | 8, 0, stream.number, stream.unsaid))
+            stream.unsaid = 0
 
     def _credit_connection(self, size: int) -> None:
         self._unsaid += size
@@ -216,6 +234,7 @@ class Http2(asyncio.Protocol):
             else:
                 self._flush()
         stream.fail("the stream was reset")
+        self._release(stream.drop())
 
     # --- from the transport
 
@@ -228,8 +247,7 @@ class Http2(asyncio.Protocol):
             _log.debug("HTTP/2 connection ended: %s", error)
             self._partial = b""
             self._flush()
-            if self._transport is not None:
-                self._transport.close()
+            self._close()
             return
         self._bound_output()
 
@@ -252,10 +270,11 @@ class Http2(asyncio.Protocol):
             stop = position + _HEAD_SIZE + (word >> 8)
             if stop > end:
                 break
-            if word & 0xFF == _DATA and not flags & _PADDED and 0 < number <= self._highest:
+            number &= _NUMBER
+            if word & 0xFF == _DATA and 0 < number <= self._highest:
                 if start < position:
                     self._to_h2(data[start:position])
-                self._data(number, data[position + _HEAD_SIZE : stop], flags & _END_STREAM)
+                self._data(number, data[position + _HEAD_SIZE : stop], flags)
                 start = stop
             elif number > self._highest:  # opened by what h2 is told now; its data may follow
                 self._to_h2(data[start:stop])
@@ -265,11 +284,16 @@ class Http2(asyncio.Protocol):
             self._to_h2(data[start:position])
         return data[position:]
 
-    def _data(self, number: int, data: bytes, end: int) -> None:
+    def _data(self, number: int, data: bytes, flags: int) -> None:
         stream = self._streams.get(number)
         if stream is None or stream.ended:  # one that was reset, or that is over
             self._credit_connection(len(data))
             return
+        if flags & _PADDED:  # padding counts for the windows (RFC 9113, 6.1), and is taken at once
+            size = len(data)
+            data = _unpadded(data)
+            self._credit_connection(size - len(data))
+            self._credit_stream(stream, size - len(data))
         if data:
             stream.take(data)
             self._held += len(data)
@@ -277,7 +301,7 @@ class Http2(asyncio.Protocol):
                 raise ProtocolError("the other side takes no notice of windows")
             if self._client:
                 self._credit_connection(len(data))
-        if end:
+        if flags & _END_STREAM:
             self._to_h2(_HEAD.pack(_DATA, _END_STREAM, number))
 
     def _to_h2(self, data: bytes) -> None:
@@ -289,12 +313,8 @@ class Http2(asyncio.Protocol):
     def _happened(self, event: events.Event) -> None:
         if isinstance(event, events.RequestReceived):
             self._request(event)
-        elif isinstance(event, events.DataReceived):  # padded
-            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            self._data(event.stream_id, event.data, 0)
         elif isinstance(event, events.ConnectionTerminated):
-            if self._transport is not None:
-                self._transport.close()
+            self._close()
         elif isinstance(event, (events.RemoteSettingsChanged, events.WindowUpdated)):
             self._windows_changed(event)
         elif (stream := self._streams.get(getattr(event, "stream_id", None) or 0)) is not None:
@@ -308,6 +328,7 @@ class Http2(asyncio.Protocol):
     def _of_stream(self, stream: Stream, event: events.Event) -> None:
         if isinstance(event, events.ResponseReceived):
             stream.headers = event.headers
+            self._unmeasured(stream)
         elif isinstance(event, events.TrailersReceived):
             stream.trailers = event.headers
         elif isinstance(event, events.StreamEnded):
@@ -324,6 +345,7 @@ class Http2(asyncio.Protocol):
             stream.fail(f"the stream was reset by the other side (error {int(event.error_code)})")
             for task, of in self._tasks.items():
                 if of is stream:
+                    self._release(stream.drop())
                     task.cancel()
 
     def _request(self, event: events.RequestReceived) -> None:
@@ -333,9 +355,15 @@ class Http2(asyncio.Protocol):
         stream = Stream(self, event.stream_id, event.headers)
         self._streams[stream.number] = stream
         self._highest = max(self._highest, stream.number)
+        self._unmeasured(stream)
         task = asyncio.get_running_loop().create_task(self._accept(stream))
         self._tasks[task] = stream
         task.add_done_callback(self._answered)
+
+    def _unmeasured(self, stream: Stream) -> None:
+        """Headers may have told a length: h2 would compare it with data that it never sees, and end the connection."""
+        if (known := self._h2.streams.get(stream.number)) is not None:
+            known._expected_content_length = None
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         stream = self._tasks.pop(task)
@@ -351,6 +379,7 @@ class Http2(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Nothing comes any more: what is under way cannot go on."""
+        self._close()
         return False
 
     def pause_writing(self) -> None:
@@ -365,6 +394,8 @@ class Http2(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Nothing of it goes on."""
+        if self._deadline is not None:
+            self._deadline.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
         self._may_write.set()
@@ -397,3 +428,13 @@ class Http2(asyncio.Protocol):
     def _bound_output(self) -> None:
         if self._transport is not None and self._transport.get_write_buffer_size() > HARD_WRITE_LIMIT:
             self._transport.pause_reading()
+
+
+def _unpadded(data: bytes) -> bytes:
+    """A padded frame's data: how much padding there is comes first.
+
+    :raises ProtocolError: it is longer than the frame.
+    """
+    if not data or data[0] >= len(data):
+        raise ProtocolError("a frame has more padding than it is long")
+    return data[1 : len(data) - data[0]]

@@ -31,8 +31,8 @@ class Carrier(Protocol):
     def send_headers(self, stream: Stream, headers: Iterable[Header], *, end: bool) -> None:
         """Send headers, or trailers."""
 
-    def was_read(self, stream: Stream, size: int, unsaid: int) -> int:
-        """Data was read; returns what the other side was not told of yet."""
+    def was_read(self, stream: Stream, size: int) -> None:
+        """Data was read: the other side may send as much again."""
 
     def reset(self, stream: Stream, code: ErrorCodes) -> None:
         """End a stream before its time."""
@@ -55,11 +55,11 @@ class Stream:
         self.ended = False  #: the other side sends nothing more
         self.error: StreamFailed | None = None
         self.held = 0  #: bytes that came and were not read
+        self.unsaid = 0  #: bytes that were read, and that the other side was not told of
         self._connection = connection
         self._chunks: deque[bytes] = deque()
         self._changed = asyncio.Event()
         self._sendable = asyncio.Event()
-        self._unsaid = 0  #: bytes that were read, and that the other side was not told of
 
     async def read(self) -> bytes:
         """What has come and was not read yet, about `PIECE` bytes at most; nothing at the end. Waits for some.
@@ -74,7 +74,7 @@ class Stream:
             await self._change()
         data = self._piece()
         self.held -= len(data)
-        self._unsaid = self._connection.was_read(self, len(data), self._unsaid + len(data))
+        self._connection.was_read(self, len(data))
         return data
 
     def _piece(self) -> bytes:
@@ -127,6 +127,12 @@ class Stream:
         self._chunks.append(data)
         self.held += len(data)
         self._changed.set()
+
+    def drop(self) -> int:
+        """Nobody will read what has come: forget it; how many bytes that were."""
+        self._chunks.clear()
+        size, self.held = self.held, 0
+        return size
 
     def notify(self) -> None:
         """Something has changed."""
