@@ -23,7 +23,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 
 from support.fake_builds import FakeBuilds
-from support.grpc_peers import CONTROL, GATEWAY, Client, SessionOffer, serving, session_of, transport_of
+from support.grpc_peers import CONTROL, GATEWAY, Client, SessionOffer, serving, session_of, transport_of, until
 from wherry.api.buildkit import http2
 from wherry.api.buildkit.definition import decode
 from wherry.api.buildkit.doors import Doors
@@ -212,11 +212,9 @@ async def test_streams_that_are_opened_and_reset_at_once_are_no_work_without_end
         assert ours._transport is not None
         while slow.count < 2 * http2.MOST_TASKS:
             numbers = [call(http, CONTROL + "Status", request) for _ in range(50)]
-            wanted = slow.count + 50
+            wanted = slow.count + len(numbers)
             await send(connection, http.data_to_send())
-            async with asyncio.timeout(PATIENCE):
-                while slow.count < wanted and not ours._transport.is_closing():
-                    await asyncio.sleep(0)
+            await until(lambda wanted=wanted: slow.count >= wanted or ours._transport.is_closing())
             if ours._transport.is_closing():
                 break
             for number in numbers:
@@ -255,9 +253,7 @@ async def test_pings_whose_answers_are_never_read_fill_no_memory(monkeypatch: py
         await send(connection, PREFACE)
         assert ours._transport is not None
         flooding = asyncio.create_task(flood(connection))
-        async with asyncio.timeout(PATIENCE):
-            while ours._transport.is_reading():
-                await asyncio.sleep(0)
+        await until(lambda: not ours._transport.is_reading())
         assert ours._transport.get_write_buffer_size() < 2 * http2.HARD_WRITE_LIMIT
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)

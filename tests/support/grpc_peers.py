@@ -25,7 +25,7 @@ from wherry.api.buildkit.gomode import to_go
 from wherry.api.buildkit.proto import common_pb2, control_pb2, fsutil_pb2, gateway_pb2, session_pb2
 from wherry.oci.platform import Platform
 
-__all__ = ["CONTROL", "GATEWAY", "Client", "SessionOffer", "serving", "session_of"]
+__all__ = ["CONTROL", "GATEWAY", "Client", "SessionOffer", "serving", "session_of", "transport_of", "until"]
 
 _CONTENT = "/containerd.services.content.v1.Content/"
 CONTROL = "/moby.buildkit.v1.Control/"
@@ -105,6 +105,13 @@ class Client:
     def close(self) -> None:
         """End the connection."""
         self.channel.close()
+
+
+async def until(condition: Callable[[], object], patience: float = 60) -> None:
+    """Wait for what nobody tells of, with patience for a machine that is busy."""
+    async with asyncio.timeout(patience):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0)
 
 
 async def transport_of(connected: socket.socket) -> asyncio.Transport:

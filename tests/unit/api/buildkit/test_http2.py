@@ -13,7 +13,7 @@ from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 
-from support.grpc_peers import transport_of
+from support.grpc_peers import transport_of, until
 from wherry.api.buildkit import http2
 from wherry.api.buildkit.grpc import ClientCall, GrpcError
 from wherry.api.buildkit.http2 import Http2, Stream, StreamFailed
@@ -97,8 +97,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_windows")
 async def test_what_a_request_sends_and_nobody_reads_keeps_no_later_one_waiting() -> None:
     async def refuse(stream: Stream) -> None:
-        while stream.held < WINDOW // 4:
-            await asyncio.sleep(0)
+        await until(lambda: stream.held >= WINDOW // 4)
         await stream.write_headers([(b":status", b"415")], end=True)
 
     async with connected(refuse) as (http, peer):
@@ -120,16 +119,14 @@ async def test_what_a_request_sent_before_it_was_reset_keeps_no_later_one_waitin
         await asyncio.get_running_loop().create_future()
 
     async with connected(wait) as (http, peer):
-        for count in range(1, 17):
+        for _ in range(16):
             number = await peer.request()
             async with asyncio.timeout(PATIENCE):
                 await peer.send(number, WINDOW // 4)
-                while len(answering) < count or answering[-1].held < WINDOW // 4:
-                    await asyncio.sleep(0)
-                peer.http.reset_stream(number)
-                await peer.flush()
-                while answering[-1].error is None:
-                    await asyncio.sleep(0)
+            await until(lambda number=number: len(answering) == number // 2 + 1 and answering[-1].held >= WINDOW // 4)
+            peer.http.reset_stream(number)
+            await peer.flush()
+            await until(lambda: answering[-1].error is not None)
         assert http._held == 0
 
 
@@ -142,9 +139,7 @@ async def test_answers_that_are_left_unread_are_not_held() -> None:
                 pass
             peer.http.send_headers(stream.number, [(":status", "200")])
             await peer.send(stream.number, 10_000)
-            async with asyncio.timeout(PATIENCE):
-                while stream.held < 10_000:
-                    await asyncio.sleep(0)
+            await until(lambda stream=stream: stream.held == 10_000)
             stream.reset()
             assert (http._held, stream.held) == (0, 0)
 
@@ -259,11 +254,8 @@ async def test_what_was_said_before_the_end_is_still_taken() -> None:
 
     async with connected(answer) as (http, peer):
         await peer.request()
-        async with asyncio.timeout(PATIENCE):
-            while not http._tasks:
-                await asyncio.sleep(0)
-            while http._tasks:
-                await asyncio.sleep(0)
+        await until(lambda: http._tasks)
+        await until(lambda: not http._tasks)
         http.close()
         size, gone = 0, False
         while happened := await peer.hear():
