@@ -366,6 +366,25 @@ def test_files_directories_and_links_are_made_with_their_owners_and_times(here: 
     assert status(here, result, "a/link").st_mtime_ns == 7
 
 
+def test_directories_in_a_set_group_id_directory_are_as_mkdir_makes_them(here: World, context: Path) -> None:
+    """As in BuildKit: alpine's adduser makes such homes, and WORKDIR is often below one."""
+    (context / "games").mkdir()
+    os.chown(context / "games", 5, 6)
+    os.chmod(context / "games", 0o2755)
+    (context / "a").write_text("1")
+    home = copy(here, EMPTY, local(context), Copy("/games", "/", **{**COPY, "contents_only": False}))
+    made = run(here, [home], FileAction(MakeDirectory("/games/x/y", 0o755, parents=True), 0, output=0))
+    owned = MakeDirectory("/games/z", 0o700, chown=Chown(Owner(7), Owner(8)))
+    made = run(here, [made], FileAction(owned, 0, output=0))
+    made = copy(here, made, local(context), Copy("/a", "/games/c/a", **COPY))
+    for path, expected in {
+        "games": (0o2755, 5, 6), "games/x": (0o2755, 0, 6), "games/x/y": (0o2755, 0, 6), "games/z": (0o2700, 7, 8),
+        "games/c": (0o2755, 0, 6), "games/c/a": (0o644, 0, 0),
+    }.items():  # fmt: skip
+        found = status(here, made, path)
+        assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == expected, path
+
+
 def test_what_is_there_stays_or_is_refused(here: World) -> None:
     base = here.layer({"d/f": b"old"})
     same = run(here, [base], FileAction(MakeDirectory("/d", 0o700), 0, output=0))

@@ -26,7 +26,10 @@ _PERMISSIONS: Final = 0o777
 
 
 class _Maker:
-    """Makes the directories on the way to a path, each with the same looks."""
+    """Makes the directories on the way to a path, each with the same looks.
+
+    In a set-group-ID directory they are so, too, and of its group unless an owner is given: as mkdir(2) makes them.
+    """
 
     def __init__(self, mode: int, owner: Ids | None, time: int | None) -> None:
         self._mode = mode & _PERMISSIONS
@@ -40,7 +43,8 @@ class _Maker:
         with Fd(os.open(name, _DIRECTORY, dir_fd=directory)) as fd:
             if self._owner is not None:
                 os.fchown(fd.fileno(), *self._owner)
-            os.fchmod(fd.fileno(), self._mode)
+            handed_down = os.fstat(fd.fileno()).st_mode & stat.S_ISGID
+            os.fchmod(fd.fileno(), self._mode | handed_down)
             if self._time is not None:
                 os.utime(fd.fileno(), ns=(self._time, self._time))
 
