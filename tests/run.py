@@ -354,7 +354,7 @@ def others(run: Run) -> Iterator[Step]:
 
 def kernel(run: Run) -> Iterator[Step]:
     """The tests on this machine's kernel."""
-    yield as_root(run, "kernel")
+    yield in_own_network(as_root(run, "kernel"))
 
 
 def e2e(run: Run) -> Iterator[Step]:
@@ -364,8 +364,7 @@ def e2e(run: Run) -> Iterator[Step]:
 
 def attack(run: Run) -> Iterator[Step]:
     """What a hostile container, image, registry or client would do."""
-    step = as_root(run, "attack")
-    yield replace(step, command=[*machine.OWN_NETWORK, *step.command]) if step.command else step
+    yield in_own_network(as_root(run, "attack"))
 
 
 def vm(run: Run) -> Iterator[Step]:
@@ -386,6 +385,11 @@ def as_root(run: Run, name: str) -> Step:
     if os.geteuid() != 0:
         return Step(name, refused="needs root")
     return pytest(run, name, python(), f"tests/{name}")
+
+
+def in_own_network(step: Step) -> Step:
+    """The same where no other part's engines are seen."""
+    return replace(step, command=[*machine.OWN_NETWORK, *step.command]) if step.command else step
 
 
 def as_user(run: Run, interpreter: str) -> Step:

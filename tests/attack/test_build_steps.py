@@ -89,7 +89,7 @@ def test_what_makes_a_root_powerful_is_missing(bench: StepBench) -> None:
             'mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk' 'chroot /proc/1/root true x' \
             'dmesg' 'unshare -m true' 'echo 1 > /proc/sys/kernel/sysrq' 'echo b > /proc/sysrq-trigger' \
             'echo x > /sys/fs/cgroup/cgroup.procs' 'mkdir /sys/fs/cgroup/memory/x' 'insmod /bin/sh' \
-            'ip link add d0 type dummy' 'swapoff -a x' 'head -c 1 /proc/kcore' 'head -c 1 /dev/mem'
+            'ip link add d0 type dummy' 'swapoff -a x' 'head -c 1 /proc/kcore | grep -q .' 'head -c 1 /dev/mem'
         do sh -c "$what" 2>/dev/null >/dev/null && echo "$what"; done; true
     """
     possible = bench.run(script).text.splitlines()

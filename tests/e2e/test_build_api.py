@@ -286,6 +286,26 @@ def test_contexts_come_from_git(daemon: Daemon, tmp_path: Path) -> None:
     assert said_by(daemon, "built:1", "cat", "/x") == "content"
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="the program git is not here")
+def test_a_context_from_elsewhere_has_a_date(daemon: Daemon, tmp_path: Path) -> None:
+    text = 'FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo "$SOURCE_DATE_EPOCH" > /x\n'
+    repository = context(tmp_path / "repository", text)
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    dated = {**os.environ, "GIT_COMMITTER_DATE": "1500000000 +0000"}
+    for words in (("init", "-q", "-b", "main"), ("add", "-A"), (*who, "commit", "-qm", "x"), ("update-server-info",)):
+        subprocess.run(["git", *words], cwd=repository, check=True, capture_output=True, env=dated)
+    (tmp_path / "file").write_text(text)
+    os.utime(tmp_path / "file", (1_400_000_000, 1_400_000_000))
+    arguments = json.dumps({"SOURCE_DATE_EPOCH": "context"})
+    with served(tmp_path) as address:
+        for remote, moment, year in (("repository/.git#main", 1_500_000_000, 2017), ("file", 1_400_000_000, 2014)):
+            built(daemon, b"", remote=f"{address}/{remote}", t="built:1", buildargs=arguments)
+            assert said_by(daemon, "built:1", "cat", "/x") == f"{moment}\n"
+            assert daemon.request("GET", "/images/built:1/json").json["Created"].startswith(str(year))
+    built(daemon, archive(text), t="built:1", buildargs=arguments)
+    assert said_by(daemon, "built:1", "cat", "/x") == "\n"
+
+
 def header(value: Any) -> str:
     """Credentials as clients send them."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()

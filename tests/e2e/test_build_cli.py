@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -115,3 +116,16 @@ def test_cache_is_listed_and_removed(daemon: Daemon, context: Path) -> None:
     done = daemon.cli("builder", "prune", "-a", "-f")
     assert done.returncode == 0, done.stderr
     assert "Total reclaimed space: " in done.stdout
+
+
+def test_system_prune_removes_cache_as_well(daemon: Daemon, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox:latest\nRUN echo 1 > /by-system-prune\n")
+    build, cached = ("build", "--progress", "plain", str(context)), r"/by-system-prune\n#\d+ CACHED"
+    assert daemon.cli(*build).returncode == 0
+    kept = daemon.cli("system", "prune", "-a", "-f", "--filter", "label=of-nothing", check=True)
+    assert "Deleted build cache objects:" not in kept.stdout
+    assert re.search(cached, daemon.cli(*build).stderr)
+    pruned = daemon.cli("system", "prune", "-f", check=True).stdout
+    assert "Deleted build cache objects:\n" in pruned
+    assert not pruned.endswith("Total reclaimed space: 0B\n")
+    assert not re.search(cached, daemon.cli(*build).stderr)

@@ -318,6 +318,9 @@ OTHERS = [
     Step("POST", "/build/prune", 200),
     Step("POST", "/build", 400),
     Step("POST", "/build/cancel", 400),
+    Step("GET", "/wherry/builds", 200),
+    Step("GET", "/wherry/builds/{id:path}/json", 404, {"id": "nothing"}, message="no such build: nothing"),
+    Step("GET", "/wherry/builds/{id:path}/logs", 404, {"id": "^99"}),
     Step("GET", "/swarm", 503, message="This node is not a swarm manager"),
 ]
 STEPS = [*SYSTEM, *BEFORE, *RUNNING, *ENDED, *WITHOUT_CONTAINER, *EXEC, *IMAGE_STEPS, *NETWORKS, *OTHERS]

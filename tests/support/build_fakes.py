@@ -171,7 +171,7 @@ class FakeFetch:
         self.sources = sources
         self.asked = asked
         self.is_closed = False
-        self._directory: Path | None = None
+        self.directory: Path | None = None
 
     async def key(self) -> SourceKey:
         """What the files are."""
@@ -181,7 +181,7 @@ class FakeFetch:
         if self.sources.key_hook is not None:
             await self.sources.key_hook()
         if scheme == "local":
-            self._directory = self.sources.synchronise(self.asked.session, name)
+            self.directory = self.sources.synchronise(self.asked.session, name)
             return SourceKey(key=f"local {self.asked.session.id} {name}", kind="source.local", keep=False)
         if name not in self.sources.images:
             raise NotFound(f"{name}: not found")
@@ -192,8 +192,8 @@ class FakeFetch:
         """The files."""
         name = self.asked.op.identifier.partition("://")[2]
         self.sources.fetched[name] += 1
-        if self._directory is not None:
-            return Snapshot((SnapshotLayer(-1, str(self._directory)),))
+        if self.directory is not None:
+            return Snapshot((SnapshotLayer(-1, str(self.directory)),))
         if self.sources.fetch_hook is not None:
             await self.sources.fetch_hook()
         return self.sources.world.layer(self.sources.images[name])

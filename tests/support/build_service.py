@@ -43,6 +43,8 @@ class FakeBuilds:
         self.answer: dict[str, bytes] = {}
         self.secrets: list[str] = []
         self.secrets_found: dict[str, bytes] = {}
+        self.history: list[BuildRecord] = []
+        self.followed: list[bool] = []
         self._queues: dict[str, asyncio.Queue[Progress | None]] = {}
 
     async def ready(self) -> None:
@@ -106,8 +108,18 @@ class FakeBuilds:
         while (event := await queue.get()) is not None:
             yield event
 
+    async def log(self, ref: str, *, follow: bool = False) -> AsyncIterator[Progress]:
+        self.followed.append(follow)
+        for event in self.events:
+            if isinstance(event, asyncio.Event):
+                if not follow:
+                    return
+                await event.wait()
+            else:
+                yield event
+
     def records(self) -> Sequence[BuildRecord]:
-        return []
+        return self.history
 
     async def watch_records(self) -> AsyncIterator[BuildRecord]:
         for record in self.records():

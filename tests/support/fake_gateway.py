@@ -48,6 +48,7 @@ class FakeGateway:
     :ivar images: configurations by whole names (``docker.io/library/busybox:latest``), all platforms alike.
     :ivar files: contents by the identifier of a source and a path: ``("local://dockerfile", "Dockerfile")``.
     :ivar reads: what was read: the source's operation and the path.
+    :ivar times: of sources, by their identifiers, in nanoseconds.
     :ivar resolved: the names of images that were asked for, with platform, mode and store.
     """
 
@@ -70,6 +71,7 @@ class FakeGateway:
         self.reads: list[tuple[SourceOp, str]] = []
         self.resolved: list[tuple[str, str, str, str]] = []
         self.titles: list[str] = []
+        self.times: dict[str, int] = {}
 
     async def resolve_image(
         self, reference: str, *, platform: Platform, mode: str = "default", name: str = "", store: str = ""
@@ -93,6 +95,11 @@ class FakeGateway:
         if content is None:
             raise NotFound(f"open {path}: no such file or directory")
         return content[:limit]
+
+    async def modified(self, edge: Edge) -> int:
+        """A time of `times`; of one that is not there, 0."""
+        assert isinstance(edge.vertex.op, SourceOp)
+        return self.times.get(edge.vertex.op.identifier, 0)
 
     def warn(self, warning: WarningProgress) -> None:
         """Remember a warning."""

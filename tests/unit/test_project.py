@@ -244,6 +244,14 @@ def test_the_index_of_attacks_names_every_file() -> None:
     assert sorted(named) == there, "a kind of attack is a file, and a row in tests/attack/README.md"
 
 
+def test_each_weakness_that_is_closed_has_a_test_that_is_there() -> None:
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", (ROOT / "SECURITY.md").read_text().partition("| test |")[2], re.MULTILINE)
+    named = [re.findall(r"`([^`]+)`", cell) for cell in rows if not cell.startswith("-")]
+    assert len(named) > 15
+    assert all(named), named
+    assert [path for paths in named for path in paths if not (ROOT / path).exists()] == []
+
+
 def documented_operations() -> set[tuple[str, str]]:
     """The operations that docs/api.md names; ``/stop`` after ``POST /x/start`` stands for ``POST /x/stop``."""
     found = set()
@@ -285,7 +293,7 @@ def test_the_page_about_the_database_names_every_table() -> None:
     made = {
         name
         for path in (ROOT / "src").rglob("*.py")
-        for name in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", path.read_text())
+        for name in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", path.read_text())
     }
     page = (ROOT / "docs/design/database.md").read_text()
     assert set(re.findall(r"(?m)^\| `(\w+)`", page)) == made

@@ -11,6 +11,7 @@ from wherry.api.http.routing import Route, Router
 from wherry.api.http.server import Api
 from wherry.api.routes.attach import AttachRoutes
 from wherry.api.routes.build_door import BuildDoor
+from wherry.api.routes.build_history import BuildHistoryRoutes
 from wherry.api.routes.commit import CommitRoutes
 from wherry.api.routes.containers import ContainerRoutes
 from wherry.api.routes.distribution import DistributionRoutes
@@ -76,6 +77,7 @@ def all_routes(
         VolumeRoutes(),
         CommitRoutes(engine.commits),
         BuildDoor(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway),
+        BuildHistoryRoutes(engine.builds, engine.images.id_of),
         StorageRoutes(engine.storage),
         UnsupportedRoutes(),
     )

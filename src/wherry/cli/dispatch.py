@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wherry.cli.console import write, write_error, write_error_page, write_page, write_raw
 from wherry.cli.flags.parser import UsageError, parse
-from wherry.cli.verbs import GLOBAL_FLAGS, GROUPS, HINT, VERBS, load
+from wherry.cli.verbs import BUILD_VERBS, GLOBAL_FLAGS, GROUPS, HINT, VERBS, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,16 @@ def _dispatch_verb(rest: list[str], options: Options) -> int:
         return _complete(rest[1:], options)
     if rest[0] not in VERBS:
         return _unknown_command(rest[0])
+    if rest[0] == "build" and len(rest) > 1 and rest[1] in BUILD_VERBS and not _is_context(rest[1]):
+        return execute(f"wherry build {rest[1]}", BUILD_VERBS[rest[1]], rest[2:], options)
     return execute(f"wherry {rest[0]}", VERBS[rest[0]], rest[1:], options)
+
+
+def _is_context(word: str) -> bool:
+    """Whether a word behind ``build`` that is a verb is a directory with a Dockerfile, which docker would build."""
+    import os
+
+    return any(os.path.lexists(f"{word}/{name}") for name in ("Dockerfile", "dockerfile"))
 
 
 def _group(rest: list[str], options: Options) -> int:
@@ -88,6 +97,8 @@ def _version() -> int:
 def _help(words: list[str]) -> int:
     if len(words) > 1 and words[0] in GROUPS and words[1] in GROUPS[words[0]]:
         return execute(f"wherry {words[0]} {words[1]}", GROUPS[words[0]][words[1]], ["--help"], None)
+    if words[:1] == ["build"] and words[1:2] and words[1] in BUILD_VERBS:
+        return execute(f"wherry build {words[1]}", BUILD_VERBS[words[1]], ["--help"], None)
     if words and words[0] in VERBS:
         return execute(f"wherry {words[0]}", VERBS[words[0]], ["--help"], None)
     from wherry.cli.help import overview

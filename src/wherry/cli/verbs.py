@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         def run(self, context: Context, options: Options, arguments: list[str]) -> int: ...
 
 
-__all__ = ["GLOBAL_FLAGS", "GROUPS", "HINT", "VERBS", "load"]
+__all__ = ["BUILD_VERBS", "GLOBAL_FLAGS", "GROUPS", "HINT", "VERBS", "load"]
 
 HINT = "See '{} --help'."
 
@@ -69,10 +69,18 @@ VERBS: dict[str, str] = {
     "version": "system.version",
 }
 
+#: What follows ``build`` and is a verb; :func:`wherry.cli.dispatch.dispatch` says when it is a directory.
+BUILD_VERBS: dict[str, str] = {
+    "inspect": "builder.inspect",
+    "logs": "builder.logs",
+    "ls": "builder.ls",
+}
+
 GROUPS: dict[str, dict[str, str]] = {
     "builder": {
         "build": "image.build",
         "du": "builder.du",
+        **BUILD_VERBS,
         "prune": "builder.prune",
     },
     "container": {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wherry.client.transport import escape
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,3 +38,17 @@ class Builds:
     def prune(self, query: Mapping[str, object]) -> dict[str, Any]:
         """Remove what the builder's cache has and no build uses."""
         return dict(self._requests.json("POST", "/build/prune", query))
+
+    # --- the builds of the past and of now --------------------------------------------------------
+
+    def list(self) -> list[dict[str, Any]]:
+        """All builds that are remembered, the last one first (wherry's addition to the API)."""
+        return list(self._requests.json("GET", "/wherry/builds"))
+
+    def inspect(self, ref: str) -> dict[str, Any]:
+        """One build; `ref` is its own, a unique part of that, an image, or ``^0`` for the last one."""
+        return dict(self._requests.json("GET", f"/wherry/builds/{escape(ref)}/json"))
+
+    def logs(self, ref: str, *, follow: bool = False) -> Iterator[dict[str, Any]]:
+        """All that happened in a build; with `follow` on until its end."""
+        return self._requests.call("GET", f"/wherry/builds/{escape(ref)}/logs", {"follow": follow}).json_values()

@@ -94,6 +94,9 @@ def test_the_rest_is_about_the_build_itself() -> None:
     )
     assert read(("networkmode", "host")).entitlements == {"network.host"}
     assert read().entitlements == frozenset()
+    assert read(("networkmode", "container:web")).joins == "web"
+    assert [read(("networkmode", mode)).joins for mode in ("host", "web", "")] == ["", "", ""]
+    assert read(("networkmode", "container:web"), ("version", "2")).joins == ""
 
 
 @pytest.mark.parametrize(

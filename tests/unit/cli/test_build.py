@@ -143,6 +143,7 @@ def test_flags_become_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "outputs"),
     [
+        ("--squash --layers stage", [{"Type": "moby", "Attrs": {"layers": "stage"}}]),
         ("--squash", [{"Type": "moby", "Attrs": {"layers": "stage"}}]),
         ("--layers none", [{"Type": "moby", "Attrs": {"layers": "none"}}]),
         ("--push", [{"Type": "moby", "Attrs": {"push": "true"}}]),
@@ -159,7 +160,7 @@ def test_outputs_say_what_becomes_of_the_image(words: str, outputs: list[Any]) -
     [
         "--ssh default", "--call nothing", "--call check,format=x", "--attest type=x", "-o out", "-o type=local,dest=x",
         "-o type=image -o type=image", "--cache-from type=local,src=x", "--cache-to type=local,dest=x",
-        "--build-context a=b", "--layers few",
+        "--build-context a=b", "--layers few", "--squash --layers none", "--layers all --squash",
     ],
 )  # fmt: skip
 def test_what_is_not_served_is_refused(words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,14 @@ def test_the_builder_is_configured_in_the_file_alone(config: Path) -> None:
         parse(config, builder=[])
     with pytest.raises(InvalidInput, match="unrecognized arguments"):
         parse(config, "--builder", "{}")
+
+
+def test_the_settings_that_the_documents_show_are_taken(config: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    examples = [json.loads(one) for one in re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    assert any("builder" in one for one in examples)
+    for example in examples:
+        config.write_text(json.dumps(example))
+        options.parse(["--config-file", str(config)])
+    settings = set(re.findall(r"^\| `(?:gc\.)?([a-zA-Z.]+)`", text, re.MULTILINE))
+    assert {"enabled", "policy", "entitlements", "history.maxEntries", "parallel"} <= settings

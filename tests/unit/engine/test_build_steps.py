@@ -49,6 +49,8 @@ def guest(**options: Any) -> Container:
         ("host", "host", ["host"]),
         ("network:n1", "n1", ["n1"]),
         ("network:container:web", "container:web", []),
+        ("network:host", "host", ["host"]),
+        ("network:network:host", "network:host", ["network:host"]),
     ],
 )
 def test_a_step_is_on_the_network_that_it_names(network: str, mode: str, joins: list[str]) -> None:

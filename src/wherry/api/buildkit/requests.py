@@ -74,7 +74,7 @@ def _exports(request: control_pb2.SolveRequest, options: Mapping[str, str]) -> I
         exporters = [(request.ExporterDeprecated, dict(request.ExporterAttrsDeprecated))]
     epoch = options.get("build-arg:SOURCE_DATE_EPOCH")
     for number, (kind, attributes) in enumerate(exporters):
-        if epoch:
+        if epoch and epoch.isdecimal():  # a name is the frontend's to resolve
             attributes.setdefault("source-date-epoch", epoch)
         yield Export(kind, attributes, str(number))
 

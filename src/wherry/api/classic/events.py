@@ -1,7 +1,7 @@
 """A build's progress as JSON, for wherry's own client (``version=3``): nothing is lost that the builder says.
 
 Each message is ``{"id": "wherry.build", "aux": {...}}``; the aux has a ``type``: ``vertex``, ``transfer``, ``log``,
-``warning``, and the members of `wherry.build.model.progress`.
+``warning``, and the members of `wherry.build.model.progress`; ``build``: the build itself, as `records` has it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
 from wherry.oci.digest import Digest
 
-__all__ = ["BuildEvents", "detail_of"]
+__all__ = ["BuildEvents", "detail_of", "message"]
 
 Json = dict[str, Any]
 
@@ -32,9 +32,9 @@ class BuildEvents:
     def take(self, event: Progress) -> Json:
         """The message of one event."""
         if isinstance(event, LogProgress):
-            return _message("log", vertex=str(event.vertex), stream=event.stream, data=self._text(event), at=event.at)
+            return message("log", vertex=str(event.vertex), stream=event.stream, data=self._text(event), at=event.at)
         if isinstance(event, WarningProgress):
-            return _message(
+            return message(
                 "warning",
                 vertex=str(event.vertex),
                 short=event.short,
@@ -44,7 +44,7 @@ class BuildEvents:
             )
         assert isinstance(event, VertexProgress | TransferProgress)
         kind = "vertex" if isinstance(event, VertexProgress) else "transfer"
-        return _message(kind, **msgspec.to_builtins(event, enc_hook=str))
+        return message(kind, **msgspec.to_builtins(event, enc_hook=str))
 
     def _text(self, event: LogProgress) -> str:
         """Output as text; a character may come in two pieces."""
@@ -54,7 +54,8 @@ class BuildEvents:
         return self._decoders[key].decode(event.data)
 
 
-def _message(kind: str, **members: object) -> Json:
+def message(kind: str, **members: object) -> Json:
+    """One message."""
     return {"id": _ID, "aux": {"type": kind, **members}}
 
 

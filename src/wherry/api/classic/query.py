@@ -13,6 +13,7 @@ from msgspec import Struct
 from wherry.api.http import gojson, query
 from wherry.build.model.executor import Limits
 from wherry.build.model.request import CacheOptions, CacheTarget, Export
+from wherry.docker.network_mode import joined_container
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput
 from wherry.images.checks import writable_name
@@ -30,6 +31,7 @@ _UPLOAD_OF: Final = "upload-request:"  # what the ID of that other request begin
 _HOST_GATEWAY: Final = "host-gateway"
 _ISOLATIONS: Final = ("", "default")
 _NO_LIMIT: Final = -1
+_BUILDKIT: Final = 2  #: the version that BuildKit answers
 _OWN: Final = 3  #: the version of the answer that wherry's client asks for
 
 
@@ -42,6 +44,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param remote: where the context is; empty: in the body.
     :param session: the client's; empty: it has none.
     :param tags: the names that the image gets.
+    :param joins: the container whose network the build's steps have; empty: none. BuildKit knows no such network.
     """
 
     version: int = 1
@@ -55,6 +58,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     exports: tuple[Export, ...] = ()
     cache: CacheOptions = CacheOptions()
     entitlements: frozenset[str] = frozenset()
+    joins: str = ""
     limits: Limits = Limits()
 
 
@@ -123,6 +127,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         entitlements=frozenset(
             [*(["network.host"] if network == "host" else []), *(_allowed(given.get("allow", "")) if own else [])]
         ),
+        joins=(joined_container(network) or "") if version != _BUILDKIT else "",
         limits=_limits(given),
     )
 

@@ -33,6 +33,11 @@ class Running:
         self._builds = builds
         self._request = request
 
+    @property
+    def ref(self) -> str:
+        """The build's ID."""
+        return self._request.ref
+
     async def events(self) -> AsyncGenerator[Progress, None]:
         """Build, and yield what happens; raises the build's error at the end. To be closed."""
         build = asyncio.ensure_future(self._build())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.api.classic import build_secrets, registry_config
 from wherry.api.classic.context import unpacked
-from wherry.api.classic.events import BuildEvents
+from wherry.api.classic.events import BuildEvents, message
 from wherry.api.classic.query import CLIENT_SESSION, UPLOAD_REQUEST, BuildQuery, parse
 from wherry.api.classic.running import Running
 from wherry.api.classic.text import ClassicText, failure, result
@@ -148,6 +148,7 @@ class BuildRoutes:
             exports=wanted.exports,
             cache=wanted.cache,
             entitlements=wanted.entitlements,
+            joins=wanted.joins,
             limits=wanted.limits,
         )
 
@@ -214,12 +215,15 @@ async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[J
 
 
 async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
-    """All that happens, for wherry's own client; last, what the exporters say."""
-    translated = BuildEvents()
+    """All that happens, for wherry's own client; first, the build's ID, last, what the exporters say."""
+    translated, is_named = BuildEvents(), False
     async with aclosing(running.events()) as events:
         async for event in events:
+            if not is_named:
+                is_named = True
+                yield message("build", Ref=running.ref)
             yield translated.take(event)
-    yield {"id": "wherry.build", "aux": {"type": "result", "response": running.response, "answer": running.answer}}
+    yield message("result", response=running.response, answer=running.answer)
     if identifier := running.response.get(_ID, ""):
         yield {"aux": {"ID": identifier}}
 

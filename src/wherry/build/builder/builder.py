@@ -226,6 +226,16 @@ class Builder:
         async for event in spool.read():
             yield event
 
+    async def log(self, ref: str, *, follow: bool = False) -> AsyncIterator[Progress]:
+        """Everything of a build from its beginning to what there is now; no build waits for who reads this.
+
+        :param follow: go on until the build ends.
+        :raises NotFound: there is no such build.
+        """
+        spool = await self._spool(ref)
+        async for event in spool.read(follow=follow, is_awaited=False):
+            yield event
+
     async def _spool(self, ref: str) -> Spool:
         build = self._known(ref)
         if build is None and not self._is_remembered(ref):

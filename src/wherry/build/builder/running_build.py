@@ -27,7 +27,7 @@ from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.remote_cache.remote_cache import RemoteCache
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.contract import Files
-from wherry.build.solver.entitlements import granted
+from wherry.build.solver.entitlements import Permissions, granted
 from wherry.build.solver.explain import Explainer
 from wherry.build.solver.resolution import Resolution
 from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -79,7 +79,7 @@ class Build:
         self._ended = ended
         self._token = Digest.from_bytes(f"{request.ref} {time.time_ns()}".encode()).hex
         self._shared = SharedCache(parts.remote_cache, request.cache, self._token)
-        self._entitlements = granted(request.entitlements, parts.allowed)
+        self._permissions = Permissions(granted(request.entitlements, parts.allowed), request.joins)
         self._resolution: Resolution | None = None
         self._session: BuildSession | None = None
         self._opening = asyncio.Lock()
@@ -137,7 +137,7 @@ class Build:
                     show=self.show,
                     room=self.spool.room,
                     limits=self.request.limits,
-                    entitlements=self._entitlements,
+                    permissions=self._permissions,
                     source_text=lambda name: self._texts.get(name, b""),
                     imports=self._shared.imports,
                     explain=self._explainer(self._session).explain,

@@ -2,7 +2,8 @@
 
 A registry's word is believed only by those who have named it. So what comes from elsewhere has an identity of its own
 (`imported_identity`): all that is built on top of it has other keys than what was built here, and nobody else finds it.
-The identities that go out, and that are looked up elsewhere, are the *pure* ones: as if nothing had been imported.
+The identities that go out, and that are looked up elsewhere, are the *pure* ones: as if nothing had been imported. They
+may be a registry's word, so no result is kept here under one unless it was also found out here.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class ImportedCache(Protocol):
 def imported_identity(namespace: str, identity: str) -> str:
     """The identity of what comes from elsewhere.
 
-    :param namespace: whose word it is.
+    :param namespace: whose word it is, and which layers he says that it has.
     :param identity: the pure one.
     """
     return hashlib.sha256(f"imported {namespace} {identity}".encode()).hexdigest()

@@ -22,7 +22,7 @@ from wherry.build.dockerfile.suggestions import nearest
 from wherry.build.model.graph import SourceRange
 from wherry.build.model.patterns import PatternMatcher
 from wherry.docker.reference import Reference
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, TooLarge
 from wherry.oci.platform import Platform
 
 __all__ = [
@@ -139,7 +139,7 @@ def invalid_default_bases(dockerfile: Dockerfile, predefined: Mapping[str, str],
     try:
         arguments = _default_arguments(dockerfile, predefined, lexer)
         bases = [lexer.word(stage.from_.image, arguments).text for stage in dockerfile.stages]
-    except InvalidInput:  # the build will say so
+    except (InvalidInput, TooLarge):  # the build will say so
         return []
     return [
         _found(

@@ -7,7 +7,7 @@ bounded: a word grows by a limit, nests to a depth, and a lexer's patterns share
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -39,13 +39,15 @@ class Expansion(Struct, frozen=True):
 
 
 class Lexer:
-    """Expands words. One is meant for a whole build: its bound on work is for all that it does.
+    """Expands words.
 
     :param escape: the escape character.
     :param raw_quotes: quotes stay in the result.
     :param raw_escapes: escape characters stay in the result.
     :param process_quotes: whether quotes mean anything (in heredocs they do not).
     :param skip_unset: variables that are not set stay as they were written.
+    :param work: bounds what patterns take, for all lexers of a build together; None: for this one alone.
+    :param spend: is told how many characters each variable has brought; what it raises ends the expansion.
     """
 
     def __init__(
@@ -56,13 +58,16 @@ class Lexer:
         raw_escapes: bool = False,
         process_quotes: bool = True,
         skip_unset: bool = False,
+        work: GlobWork | None = None,
+        spend: Callable[[int], None] | None = None,
     ) -> None:
         self.escape = escape
         self.raw_quotes = raw_quotes
         self.raw_escapes = raw_escapes
         self.process_quotes = process_quotes
         self.skip_unset = skip_unset
-        self.work = GlobWork()
+        self.work = work or GlobWork()
+        self.spend = spend
         special = re.escape("$<" + escape) + ("'\"" if process_quotes else "")
         self.plain = re.compile(f"[^{special}]+")
         self.plain_until = {end: re.compile(f"[^{special}{end}]+") for end in "/}"}
@@ -206,6 +211,8 @@ class _Reading:
         self.room -= len(piece)
         if self.room < 0:
             raise InvalidInput(f"the expansion is more than {GROWTH_LIMIT} characters longer than the word")
+        if self.lexer.spend is not None:
+            self.lexer.spend(len(piece))
         return piece
 
     def _escaped(self) -> str:

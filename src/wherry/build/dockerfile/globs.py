@@ -3,6 +3,7 @@ r"""Patterns within ``${}``: ``*`` and ``?``, and ``\`` before what is meant as 
 from __future__ import annotations
 
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final
 
 from wherry.errors import InvalidInput
@@ -15,10 +16,11 @@ _PATTERN_LIMIT: Final = 4096
 
 
 class GlobWork:
-    """Matches patterns, until all together would take too long."""
+    """Matches patterns, until all together would take too long. Several threads may share one."""
 
     def __init__(self) -> None:
         self._left = WORK_LIMIT
+        self._lock = Lock()
 
     def without(self, text: str, pattern: str, *, greedy: bool, suffix: bool) -> str:
         """A text without what a pattern matches at its beginning, or at its end.
@@ -56,8 +58,10 @@ class GlobWork:
         return b"".join(pieces).decode(errors="replace")
 
     def _spend(self, text: str, pattern: str) -> None:
-        self._left -= (len(text) + 64) * (len(pattern) + 1)  # with something for the compilation
-        if self._left < 0:
+        with self._lock:
+            self._left -= (len(text) + 64) * (len(pattern) + 1)  # with something for the compilation
+            left = self._left
+        if left < 0:
             raise InvalidInput("patterns in substitutions take too long")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from wherry.build.dockerfile.characters import quoted
 from wherry.build.dockerfile.instructions import (
     Arg,
     ArgPair,
@@ -24,14 +25,14 @@ from wherry.build.dockerfile.instructions import (
     Workdir,
 )
 from wherry.build.front.arguments import NOT_FOR_STEPS
-from wherry.build.front.copying import chown_of
+from wherry.build.front.copying import chown_of, looked_up
 from wherry.build.front.drafts import Draft
-from wherry.build.front.names import instruction_name, numbered
+from wherry.build.front.names import instruction_name
 from wherry.build.front.paths import absolute
 from wherry.build.front.ports import PortWord
 from wherry.build.front.scope import Work
-from wherry.build.front.text import bracketed, duration, quoted
-from wherry.build.model.graph import NO_INPUT, Chown, FileAction, FileOp, MakeDirectory, Owner
+from wherry.build.front.text import bracketed, duration
+from wherry.build.model.graph import NO_INPUT, FileAction, FileOp, MakeDirectory
 from wherry.errors import InvalidInput
 
 __all__ = [
@@ -114,31 +115,15 @@ def workdir(work: Work, instruction: Workdir) -> None:
 def _make(work: Work, instruction: Workdir, directory: str) -> None:
     base = work.stage.root
     onto = NO_INPUT if base is None else 0
-    chown = _looked_up(chown_of(work.image.user), onto)
+    chown = looked_up(chown_of(work.image.user), onto)
     action = MakeDirectory(directory, 0o755, parents=True, chown=chown, timestamp=work.scope.timestamp)
-    name = numbered(
-        work.stage,
-        instruction_name(instruction, work.scope.lexer, work.environment),
-        platform=work.platform if work.scope.options.multi_platform else None,
-        env=work.environment,
-        trigger=work.command.trigger,
-    )
+    name = work.title(instruction_name(instruction, work.scope.lexer, work.environment))
     work.stage.root = Draft(
         FileOp((FileAction(action, onto, output=0),)),
         () if base is None else (base,),
         platform=work.platform,
         metadata=work.scope.metadata(name, instruction),
     )
-
-
-def _looked_up(chown: Chown | None, onto: int) -> Chown | None:
-    if chown is None:
-        return None
-    owners = (
-        Owner(name=owner.name, input=onto) if owner is not None and owner.name else owner
-        for owner in (chown.user, chown.group)
-    )
-    return Chown(*owners)
 
 
 def cmd(work: Work, instruction: Cmd) -> None:

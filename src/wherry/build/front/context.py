@@ -8,21 +8,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from wherry.build.dockerfile.lines import SIZE_LIMIT
 from wherry.build.front.drafts import Draft, Source
 from wherry.build.front.gateway import Gateway
 from wherry.build.front.git_reference import GitReference, git_source
 from wherry.build.front.options import FrontOptions
+from wherry.build.front.paths import absolute
 from wherry.build.front.sources import http_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Copy, Edge, FileAction, FileOp, Metadata, SourceOp, Vertex
 from wherry.build.model.patterns import parse_ignore_file
+from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput, NotFound, TooLarge
 
 __all__ = ["BuildContext", "DockerfileText", "follow_paths", "ignore_patterns"]
 
 DOCKERIGNORE: Final = ".dockerignore"
-_DOCKERFILE_LIMIT: Final = 16 << 20
-_DOCKERIGNORE_LIMIT: Final = 4 << 20
+DOCKERIGNORE_LIMIT: Final = 4 << 20
 _HEAD: Final = 1024
 _LOCAL: Final = "context"
 _DOWNLOADED: Final = "context"
@@ -102,7 +104,7 @@ class BuildContext:
             raise InvalidInput("the Dockerfile cannot be empty")
         try:
             self._ignore = await self._gateway.read_file(
-                edge, f"{self._filename}{DOCKERIGNORE}", limit=_DOCKERIGNORE_LIMIT + 1
+                edge, f"{self._filename}{DOCKERIGNORE}", limit=DOCKERIGNORE_LIMIT + 1
             )
         except NotFound:
             self._ignore = None
@@ -123,11 +125,11 @@ class BuildContext:
     async def _read_dockerfile(self, edge: Edge) -> bytes:
         for name in (self._filename, *self._other_names()):
             try:
-                text = await self._gateway.read_file(edge, name, limit=_DOCKERFILE_LIMIT + 1)
+                text = await self._gateway.read_file(edge, name, limit=SIZE_LIMIT + 1)
             except NotFound:
                 continue
-            if len(text) > _DOCKERFILE_LIMIT:
-                raise TooLarge(f"the Dockerfile is longer than {_DOCKERFILE_LIMIT >> 20} MiB")
+            if len(text) > SIZE_LIMIT:
+                raise TooLarge(f"the Dockerfile is longer than {SIZE_LIMIT >> 20} MiB")
             return text
         raise InvalidInput(f"failed to read dockerfile: open {self._filename}: no such file or directory")
 
@@ -148,7 +150,7 @@ class BuildContext:
                 _LOCAL, session=session, shared_key=f"{_LOCAL}-{DOCKERIGNORE}", follow=[DOCKERIGNORE], compare=False
             )
             data = await _read_or_nothing(self._gateway, _vertex(op, f"load {DOCKERIGNORE}").output())
-        self.excludes = ignore_patterns(data, name)
+        self.excludes = await in_thread(ignore_patterns, data, name)
 
     def source(self, paths: Callable[[], Iterable[str]]) -> Source:
         """The context's files.
@@ -176,18 +178,18 @@ def follow_paths(paths: Iterable[str]) -> list[str]:
 
 
 def ignore_patterns(data: bytes, name: str) -> tuple[str, ...]:
-    """The patterns of a .dockerignore.
+    """The patterns of a .dockerignore; to be called in a thread.
 
-    :raises InvalidInput: a line is too long; also `TooLarge`.
+    :raises InvalidInput: a line is too long, or there are too many; also `TooLarge`.
     """
-    if len(data) > _DOCKERIGNORE_LIMIT:
-        raise TooLarge(f"{name} is longer than {_DOCKERIGNORE_LIMIT >> 20} MiB")
+    if len(data) > DOCKERIGNORE_LIMIT:
+        raise TooLarge(f"{name} is longer than {DOCKERIGNORE_LIMIT >> 20} MiB")
     return tuple(parse_ignore_file(data))
 
 
 async def _read_or_nothing(gateway: Gateway, edge: Edge) -> bytes:
     try:
-        return await gateway.read_file(edge, DOCKERIGNORE, limit=_DOCKERIGNORE_LIMIT + 1)
+        return await gateway.read_file(edge, DOCKERIGNORE, limit=DOCKERIGNORE_LIMIT + 1)
     except NotFound:
         return b""
 
@@ -202,7 +204,7 @@ def _unpacked(archive: Edge) -> Edge:
 
 
 def _subdirectory(source: Edge, path: str) -> Edge:
-    inside = posixpath.normpath("/" + path.lstrip("/"))
+    inside = absolute(path)
     copy = Copy(inside, "/", contents_only=True, create_destination=False, allow_wildcard=False)
     return _copied(source, copy, f"[internal] take {inside} as build context")
 

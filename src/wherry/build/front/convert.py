@@ -5,8 +5,6 @@ What asks the gateway is on the event loop; all else, whose length the Dockerfil
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -24,6 +22,7 @@ from wherry.build.front.context import BuildContext
 from wherry.build.front.copying import copy
 from wherry.build.front.drafts import Workshop
 from wherry.build.front.environment import Environment
+from wherry.build.front.epoch import epoch_of, with_epoch
 from wherry.build.front.image import DEFAULT_PATH, Image
 from wherry.build.front.lint import Lint
 from wherry.build.front.names import numbered
@@ -34,12 +33,12 @@ from wherry.build.front.run import run
 from wherry.build.front.scope import Scope, Work
 from wherry.build.front.stages import Command, Stage, Stages, reachable, refuse_cycles, triggers_of
 from wherry.build.model.request import Ref
+from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput
 from wherry.oci.platform import Platform
 
 __all__ = ["Conversion"]
 
-_EPOCH: Final = "SOURCE_DATE_EPOCH"
 _STEPS: Final = (ast.Add, ast.Copy, ast.Run, ast.Workdir)
 _CARRIED_OUT: Final[dict[type[ast.Instruction], Callable[[Work, Any], None]]] = {
     ast.Add: copy,
@@ -68,6 +67,7 @@ class Conversion:
     :ivar target: the stage that is asked for, after `run`.
     :ivar arguments: those before the first FROM.
 
+    :param budget: of all conversions of the Dockerfile.
     :param platform: to build for; None: not said, so this machine's.
     :param every_stage: also those that the target does not need: for checks.
     """
@@ -80,6 +80,7 @@ class Conversion:
         bases: Bases,
         lint: Lint,
         *,
+        budget: Budget,
         build: Platform,
         platform: Platform | None = None,
         every_stage: bool = False,
@@ -92,14 +93,15 @@ class Conversion:
         self._stages = Stages()
         self.arguments: dict[str, GlobalArgument] = {}
         paths: set[str] = set()
+        bounds: Any = {"work": budget.patterns, "spend": budget.spend}
         self._scope = Scope(
             file=dockerfile.file,
             options=options,
             lint=lint,
-            lexer=Lexer(dockerfile.escape),
-            raw_lexer=Lexer(process_quotes=False),
-            name_lexer=Lexer(dockerfile.escape, raw_quotes=True, skip_unset=True),
-            budget=Budget(),
+            lexer=Lexer(dockerfile.escape, **bounds),
+            raw_lexer=Lexer(process_quotes=False, **bounds),
+            name_lexer=Lexer(dockerfile.escape, raw_quotes=True, skip_unset=True, **bounds),
+            budget=budget,
             target=platform or build,
             build=build,
             context=context.source(lambda: paths),
@@ -119,14 +121,19 @@ class Conversion:
         :raises DockerfileError: the Dockerfile is wrong.
         :raises WherryError: of the gateway.
         """
-        self.target = await asyncio.to_thread(self._prepare)
+        await in_thread(self._read_arguments)
+        scope = self._scope
+        scope.epoch = await epoch_of(scope, self._bases)
+        scope.options, scope.arguments = with_epoch(scope.options, scope.arguments, scope.epoch)
+        self.target = await in_thread(self._prepare)
         while True:
-            needed = await asyncio.to_thread(self._unresolved)
+            needed = await in_thread(self._unresolved)
             if needed:
-                await all_of(self._resolve(stage) for stage in needed)
-            if not await asyncio.to_thread(self._add_triggers):
+                found = await all_of(self._look_up(stage) for stage in needed)
+                await in_thread(self._take_all, needed, found)
+            if not await in_thread(self._add_triggers):
                 break
-        await asyncio.to_thread(self._carry_out)
+        await in_thread(self._carry_out)
         return self.target
 
     def ref(self) -> Ref:
@@ -149,13 +156,15 @@ class Conversion:
 
     # --- stages ---------------------------------------------------------------------------------
 
-    def _prepare(self) -> Stage:
+    def _read_arguments(self) -> None:
         dockerfile, scope, given = self._dockerfile, self._scope, self._options.build_args
         name = self._options.target or dockerfile.stages[-1].from_.alias
         before = predefined(scope.build, scope.target, name, given)
         scope.lint.dockerfile(dockerfile, before, scope.lexer)
         scope.arguments, self.arguments = global_arguments(before, dockerfile.args, given, scope.lexer)
-        scope.epoch = _epoch(given.get(_EPOCH) or scope.arguments.get(_EPOCH, ""))
+
+    def _prepare(self) -> Stage:
+        dockerfile = self._dockerfile
         for number, one in enumerate(dockerfile.stages):
             with located(one.from_.ranges):
                 self._add_stage(number, one)
@@ -249,20 +258,25 @@ class Conversion:
                 found.append(stage)
         return found
 
-    async def _resolve(self, stage: Stage) -> None:
+    async def _look_up(self, stage: Stage) -> Base:
         with located(stage.ranges):
             platform = stage.platform or self._scope.target
             paths: Callable[[], Iterable[str]] = lambda: stage.paths  # noqa: E731
             if stage.context is not None:
-                self._take_context(stage, await self._bases.context(stage.context, platform, paths))
-                return
+                return await self._bases.context(stage.context, platform, paths)
             name = str(parsed_name(stage.base_name))
             context = self._bases.find(name, platform)
             if context is not None:
-                base = await self._bases.context(context, platform, paths)
-            else:
-                base = await self._bases.image(stage.base_name, name, platform, self._stages.names)
-            self._take_base(stage, base, platform)
+                return await self._bases.context(context, platform, paths)
+            return await self._bases.image(stage.base_name, name, platform, self._stages.names)
+
+    def _take_all(self, stages: Iterable[Stage], bases: Iterable[Base]) -> None:
+        for stage, base in zip(stages, bases, strict=True):
+            with located(stage.ranges):
+                if stage.context is not None:
+                    self._take_context(stage, base)
+                else:
+                    self._take_base(stage, base, stage.platform or self._scope.target)
 
     def _take_context(self, stage: Stage, base: Base) -> None:
         """A stage that is replaced by a named context: nothing of it is built."""
@@ -383,12 +397,3 @@ def _sketch(value: str) -> Mount:
         if key.lower() == "from":
             from_ = word
     return Mount(from_=from_)
-
-
-def _epoch(text: str) -> int | None:
-    """SOURCE_DATE_EPOCH: seconds. ``context`` is for contexts with a date; a directory of the client's has none."""
-    if not text or text == "context":
-        return None
-    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
-        raise InvalidInput(f"invalid SOURCE_DATE_EPOCH: {text}")
-    return int(text)

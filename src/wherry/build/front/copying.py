@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from wherry.build.dockerfile.instructions import Add, Copy, InlineFile
 from wherry.build.front.drafts import Draft, Source
 from wherry.build.front.git_reference import GitReference, git_source
-from wherry.build.front.names import instruction_name, numbered
+from wherry.build.front.names import instruction_name
 from wherry.build.front.paths import absolute, destination
 from wherry.build.front.scope import Work
 from wherry.build.front.sources import http_source
@@ -22,7 +22,7 @@ from wherry.build.model.graph import Chown, Edge, FileAction, FileOp, MakeFile, 
 from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
-__all__ = ["chown_of", "copy"]
+__all__ = ["chown_of", "copy", "looked_up"]
 
 _HIGHEST_MODE: Final = 0o7777
 _SYMBOLIC: Final = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+(?:,[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+)*")
@@ -54,18 +54,18 @@ class _Actions:
         for number, (source, one) in enumerate(self.copies):
             secondary = graph.NO_INPUT if source == graph.NO_INPUT else first + source
             last = number == len(self.copies) - 1
-            action = _looking_up(one, onto)
+            action = replace(one, chown=looked_up(one.chown, onto))
             actions.append(FileAction(action, onto, secondary, output=0 if last else graph.NO_OUTPUT))
             onto = len(inputs) + number
         return Draft(FileOp(tuple(actions)), tuple(inputs), platform=work.platform, metadata=metadata)
 
 
-def _looking_up(copy: graph.Copy, onto: int) -> graph.Copy:
-    """Names of owners are looked up where the files go to."""
-    if copy.chown is None:
-        return copy
-    user, group = (_at(owner, onto) for owner in (copy.chown.user, copy.chown.group))
-    return replace(copy, chown=Chown(user, group))
+def looked_up(chown: Chown | None, onto: int) -> Chown | None:
+    """Owners whose names are looked up in an input: where the files go to."""
+    if chown is None:
+        return None
+    user, group = (_at(owner, onto) for owner in (chown.user, chown.group))
+    return Chown(user, group)
 
 
 def _at(owner: Owner | None, onto: int) -> Owner | None:
@@ -78,7 +78,7 @@ def copy(work: Work, instruction: Copy | Add) -> None:
     _check_checksum(instruction)
     template = _template(work, instruction)
     name = instruction_name(instruction, work.scope.lexer, work.environment)
-    title = _title(work, name)
+    title = work.title(name)
     actions = _Actions()
     for path in instruction.sources:
         if isinstance(instruction, Add) and (git := GitReference.parse(path)) is not None and not git.like_a_path:
@@ -267,30 +267,19 @@ def _inline(file: InlineFile, template: graph.Copy, work: Work) -> tuple[Source,
 # --- all of them ----------------------------------------------------------------------------------
 
 
-def _title(work: Work, name: str, *, again: bool = False) -> str:
-    return numbered(
-        work.stage,
-        name,
-        platform=work.platform if work.scope.options.multi_platform else None,
-        env=work.environment,
-        trigger=work.command.trigger,
-        again=again,
-    )
-
-
 def _place(work: Work, instruction: Copy | Add, actions: _Actions, title: str, name: str) -> None:
     """Onto the stage's files: as one more step, or as a layer that does not depend on what is below."""
     metadata = work.scope.metadata(title, instruction, ignore_cache=work.stage.ignore_cache)
     chown = chown_of(instruction.chown)
     named = chown is not None and any(owner is not None and owner.name for owner in (chown.user, chown.group))
-    if not instruction.link or named:  # names are those of the files below
+    if not instruction.link or instruction.chmod or named:  # names are those of the files below; chmod: as BuildKit
         work.stage.root = actions.draft(work.stage.root, work, metadata)
         return
     alone = actions.draft(None, work, replace(metadata, group=(title, title, True)))
     if work.stage.root is None:
         work.stage.root = alone
         return
-    merged = replace(metadata, name=_title(work, f"LINK {name}", again=True), group=(title, title, False))
+    merged = replace(metadata, name=work.title(f"LINK {name}", again=True), group=(title, title, False))
     work.stage.root = Draft(MergeOp((0, 1)), (work.stage.root, alone), platform=work.platform, metadata=merged)
 
 

@@ -5,13 +5,13 @@ It runs nothing: it asks a `Gateway` for what it has to know.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from wherry.build.dockerfile.instructions import Dockerfile
 from wherry.build.dockerfile.parser import parse
 from wherry.build.front import requests
 from wherry.build.front.bases import Bases, all_of
+from wherry.build.front.budget import Budget
 from wherry.build.front.context import BuildContext, DockerfileText
 from wherry.build.front.convert import Conversion
 from wherry.build.front.gateway import Gateway
@@ -22,6 +22,7 @@ from wherry.build.front.problems import about, located
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import Edge
 from wherry.build.model.request import FrontResult, Ref
+from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, Unsupported
 from wherry.oci.platform import Platform
@@ -68,10 +69,11 @@ class _Build:
         self._context = context
         self._text = text
         self._named = NamedContexts(options, inputs, gateway)
+        self._budget = Budget()
         self.sources = {text.name: text.text}
 
     async def _parse(self) -> Dockerfile:
-        dockerfile = await asyncio.to_thread(parse, self._text.text, self._text.name)
+        dockerfile = await in_thread(parse, self._text.text, self._text.name)
         _check_frontend(self._options, dockerfile)
         return dockerfile
 
@@ -84,13 +86,14 @@ class _Build:
             self._context,
             Bases(self._options, self._named, self._gateway),
             lint,
+            budget=self._budget,
             build=self._gateway.build_platform,
             platform=platform,
             every_stage=every_stage,
         )
 
-    def _lint(self, dockerfile: Dockerfile) -> Lint:
-        return Lint.of(dockerfile, self._options.check, self._context.excludes)
+    async def _lint(self, dockerfile: Dockerfile) -> Lint:
+        return await in_thread(Lint.of, dockerfile, self._options.check, self._context.excludes)
 
     # --- builds ---------------------------------------------------------------------------------
 
@@ -99,7 +102,7 @@ class _Build:
         dockerfile = await self._parse()
         await self._context.read_excludes()
         platforms: tuple[Platform | None, ...] = self._options.platforms or (None,)
-        lint = self._lint(dockerfile)
+        lint = await self._lint(dockerfile)
         converted = [
             self._conversion(dockerfile, lint if number == 0 else lint.silent(), platform)
             for number, platform in enumerate(platforms)
@@ -112,7 +115,7 @@ class _Build:
         metadata: dict[str, bytes] = {}
         for one, platform in zip(converted, platforms, strict=True):
             named = str(platform or self._gateway.build_platform) if self._options.multi_platform else ""
-            refs[named] = await asyncio.to_thread(one.ref)
+            refs[named] = await in_thread(one.ref)
             if one.epoch is not None:
                 metadata[f"{_EPOCH}/{named}" if named else _EPOCH] = str(one.epoch).encode()
         return FrontResult(refs=refs, metadata=metadata, sources=self.sources)
@@ -127,7 +130,7 @@ class _Build:
         """What a subrequest asks for."""
         match self._options.request:
             case requests.TARGETS:
-                return await asyncio.to_thread(requests.targets, await self._parse())
+                return await in_thread(requests.targets, await self._parse())
             case requests.OUTLINE:
                 return await self._outline()
             case requests.LINT:
@@ -136,9 +139,9 @@ class _Build:
 
     async def _outline(self) -> dict[str, bytes]:
         dockerfile = await self._parse()
-        conversion = self._conversion(dockerfile, self._lint(dockerfile), self._first_platform)
+        conversion = self._conversion(dockerfile, await self._lint(dockerfile), self._first_platform)
         target = await conversion.run()
-        return await asyncio.to_thread(requests.outline, dockerfile, target, conversion.arguments)
+        return await in_thread(requests.outline, dockerfile, target, conversion.arguments)
 
     @property
     def _first_platform(self) -> Platform | None:
@@ -150,13 +153,13 @@ class _Build:
         try:
             dockerfile = await self._parse()
             await self._context.read_excludes()
-            lint = self._lint(dockerfile)
+            lint = await self._lint(dockerfile)
             every_stage = not self._options.target
             await self._conversion(dockerfile, lint, self._first_platform, every_stage=every_stage).run()
         except DockerfileError as exc:
             error = exc
         violations = lint.violations if lint is not None else ()
-        return await asyncio.to_thread(requests.lint, self._text.name, self._text.text, violations, error)
+        return await in_thread(requests.lint, self._text.name, self._text.text, violations, error)
 
 
 def _check_frontend(options: FrontOptions, dockerfile: Dockerfile) -> None:

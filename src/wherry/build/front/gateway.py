@@ -44,6 +44,13 @@ class Gateway(Protocol):
         """
         ...
 
+    async def modified(self, edge: Edge) -> int:
+        """The time of the newest file at the top of what an edge gives, in nanoseconds; 0: there is none.
+
+        Runs what gives the edge, and its progress is shown.
+        """
+        ...
+
     def warn(self, warning: WarningProgress) -> None:
         """Show a warning."""
         ...

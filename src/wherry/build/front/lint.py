@@ -31,6 +31,7 @@ _MOST_KNOWN: Final = 500
 """Names among which the one that was meant is looked for."""
 _SHOWN_SOURCE: Final = 64 << 10
 """Bytes of a Dockerfile that goes with each warning."""
+_SHOWN_ALTOGETHER: Final = 4 << 20
 
 
 class Violation(Struct, frozen=True):
@@ -88,7 +89,8 @@ class Lint:
 
     def warnings(self, vertex: Digest, file: str, source: bytes) -> list[WarningProgress]:
         """What was found, for those who show the build."""
-        shown = source if len(source) <= _SHOWN_SOURCE else b""
+        fits = len(source) <= _SHOWN_SOURCE and len(source) * len(self.violations) <= _SHOWN_ALTOGETHER
+        shown = source if fits else b""
         return [
             WarningProgress(
                 vertex=vertex,

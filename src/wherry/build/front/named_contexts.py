@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from wherry.build.front.context import DOCKERIGNORE, follow_paths, ignore_patterns
+from wherry.build.front.context import DOCKERIGNORE, DOCKERIGNORE_LIMIT, follow_paths, ignore_patterns
 from wherry.build.front.drafts import Draft, Source
 from wherry.build.front.gateway import Gateway
 from wherry.build.front.git_reference import GitReference, git_source
@@ -18,6 +18,7 @@ from wherry.build.front.options import FrontOptions
 from wherry.build.front.sources import http_source, image_source, layout_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Edge, Metadata, SourceOp, Vertex
+from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound
 from wherry.oci.platform import Platform
@@ -27,7 +28,6 @@ __all__ = ["LoadedContext", "NamedContext", "NamedContexts"]
 _SCRATCH: Final = "scratch"
 _NO_CONTEXTS: Final = frozenset((_SCRATCH, "context"))
 _IMAGE_CONFIG: Final = "containerimage.config"
-_DOCKERIGNORE_LIMIT: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,14 @@ class NamedContexts:
         self._inputs = inputs
         self._gateway = gateway
         self._excludes: dict[str, tuple[str, ...]] = {}
+        self._has_any = any(key.startswith("context:") for key in options.raw)
 
     def find(self, name: str, platform: Platform) -> NamedContext | None:
         """The context that is meant by the name of an image or of a stage, if there is one.
 
         :raises InvalidInput: it is no name.
         """
-        if name.lower() in _NO_CONTEXTS or not any(key.startswith("context:") for key in self._options.raw):
+        if not self._has_any or name.lower() in _NO_CONTEXTS:
             return None
         try:
             familiar = Reference.parse(name).familiar.removesuffix(":latest")
@@ -166,10 +167,10 @@ class NamedContexts:
         )
         vertex = Vertex.of(op, metadata=Metadata(name=f"[context {context.name}] load {DOCKERIGNORE}"))
         try:
-            data = await self._gateway.read_file(vertex.output(), DOCKERIGNORE, limit=_DOCKERIGNORE_LIMIT + 1)
+            data = await self._gateway.read_file(vertex.output(), DOCKERIGNORE, limit=DOCKERIGNORE_LIMIT + 1)
         except NotFound:
             return ()
-        return ignore_patterns(data, DOCKERIGNORE)
+        return await in_thread(ignore_patterns, data, DOCKERIGNORE)
 
     def _input(self, context: NamedContext, name: str) -> LoadedContext:
         edge = self._inputs.get(name)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from wherry.build.dockerfile.fields import comma_separated
 from wherry.build.dockerfile.fields import parse_bool as parse_go_bool
 from wherry.build.model.graph import HostEntry, NetworkMode, Ulimit
+from wherry.build.model.network import StepNetwork
 from wherry.errors import InvalidInput, Unsupported
 from wherry.oci.platform import Platform
 
@@ -235,13 +236,7 @@ def _ulimit(field: str) -> Ulimit:
 
 def _network(text: str) -> str:
     """A network mode. ``network:NAME`` is ours; the engine answers for the name."""
-    if text in ("", "sandbox", "default"):
-        return NetworkMode.DEFAULT
-    if text in (NetworkMode.NONE, NetworkMode.HOST):
-        return NetworkMode(text)
-    if text.startswith("network:") and len(text) > len("network:"):
-        return text
-    raise InvalidInput(f"invalid netmode {text}")
+    return str(StepNetwork.parse("" if text == "sandbox" else text))
 
 
 def _size(text: str) -> int:

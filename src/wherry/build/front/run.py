@@ -10,7 +10,8 @@ from wherry.build.dockerfile.instructions import Device, Heredoc, Run
 from wherry.build.dockerfile.lines import heredoc_of, without_tabs
 from wherry.build.dockerfile.mounts import Mount, MountType, run_mounts
 from wherry.build.front.drafts import Draft, Source
-from wherry.build.front.names import instruction_name, numbered, summary
+from wherry.build.front.names import instruction_name, summary
+from wherry.build.front.paths import absolute
 from wherry.build.front.scope import Work
 from wherry.build.model.graph import (
     NO_INPUT,
@@ -172,13 +173,7 @@ def _name(work: Work, instruction: Run, mounts: _Mounts, suffix: str) -> str:
     if mounts.secret_env:
         env = {**env, **{secret.name: "****" for secret in mounts.secret_env}}
     text = instruction_name(instruction, work.scope.name_lexer, env, suffix=suffix)
-    return numbered(
-        work.stage,
-        text,
-        platform=work.platform if work.scope.options.multi_platform else None,
-        env=work.environment,
-        trigger=work.command.trigger,
-    )
+    return work.title(text)
 
 
 def _history(work: Work, args: Iterable[str]) -> str:
@@ -207,20 +202,19 @@ def _add_mounts(work: Work, instruction: Run, mounts: _Mounts) -> None:
                             f'cannot mount from stage "{mount.from_}" to "{mount.target}", stage needs to be defined '
                             "before current command"
                         )
-                    source.paths.add(posixpath.normpath("/" + mount.source.lstrip("/")))
+                    source.paths.add(absolute(mount.source))
                     root = source.root
                 elif mount.type is MountType.BIND:
-                    work.scope.context_paths.add(posixpath.normpath("/" + mount.source.lstrip("/")))
+                    work.scope.context_paths.add(absolute(mount.source))
                     root = work.scope.context
                 _add_directory(work, mount, root, mounts)
 
 
 def _add_directory(work: Work, mount: Mount, root: Source, mounts: _Mounts) -> None:
-    target = posixpath.normpath(posixpath.join(work.directory, mount.target))
-    target = "/" + target.lstrip("/")
+    target = absolute(mount.target, work.directory)
     if target == "/":
         raise InvalidInput(f'invalid mount target "{mount.target or target}"')
-    selector = posixpath.normpath("/" + mount.source.lstrip("/"))
+    selector = absolute(mount.source)
     kind: Bind | Cache | Tmpfs = Bind()
     if mount.type is MountType.TMPFS:
         root, selector, kind = None, "/", Tmpfs(mount.size)
@@ -272,7 +266,7 @@ def _add_secret(work: Work, mount: Mount, mounts: _Mounts) -> None:
         mode=0o400 if mount.mode is None else mount.mode,
         optional=not mount.required,
     )
-    mounts.specials.append(BuildMount(_absolute(work, target), secret))
+    mounts.specials.append(BuildMount(absolute(target, work.directory), secret))
 
 
 def _add_agent(work: Work, mount: Mount, mounts: _Mounts) -> None:
@@ -280,7 +274,7 @@ def _add_agent(work: Work, mount: Mount, mounts: _Mounts) -> None:
         raise InvalidInput("ssh does not support source")
     identifier = mount.id or "default"
     work.stage.outline.ssh.setdefault(identifier, (mount.required, work.command.instruction.ranges))
-    target = _absolute(work, mount.target or f"/run/buildkit/ssh_agent.{len(mounts.agents)}")
+    target = absolute(mount.target or f"/run/buildkit/ssh_agent.{len(mounts.agents)}", work.directory)
     agent = Ssh(
         identifier,
         uid=mount.uid or 0,
@@ -290,7 +284,3 @@ def _add_agent(work: Work, mount: Mount, mounts: _Mounts) -> None:
     )
     mounts.agents.append(target)
     mounts.specials.append(BuildMount(target, agent))
-
-
-def _absolute(work: Work, path: str) -> str:
-    return "/" + posixpath.normpath(posixpath.join(work.directory, path)).lstrip("/")

@@ -11,6 +11,7 @@ from wherry.build.front.drafts import Source
 from wherry.build.front.environment import Environment
 from wherry.build.front.image import Image
 from wherry.build.front.lint import Lint
+from wherry.build.front.names import numbered
 from wherry.build.front.options import FrontOptions
 from wherry.build.front.stages import Command, Stage
 from wherry.build.model.graph import Metadata
@@ -97,6 +98,12 @@ class Work:
     def directory(self) -> str:
         """The working directory."""
         return self.image.working_directory or "/"
+
+    def title(self, name: str, *, again: bool = False) -> str:
+        """A step's name with its stage and its number there; `again`: the same number as the step before."""
+        platform = self.platform if self.scope.options.multi_platform else None
+        trigger = self.command.trigger
+        return numbered(self.stage, name, platform=platform, env=self.environment, trigger=trigger, again=again)
 
     def history(self, text: str, *, layer: bool = False) -> None:
         """What the image says about this instruction."""

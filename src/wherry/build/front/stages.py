@@ -118,13 +118,15 @@ class Stages:
         self._others: dict[str, Stage] = {}
 
     def add(self, stage: Stage, *, independent: bool = False) -> None:
-        """Add a stage; one with the name of its base before it comes from that one.
+        """Add a stage; one with the name of its base before it comes from that one, if it is written in lower case.
+
+        So it is in BuildKit: elsewhere, case makes no difference to the names of stages.
 
         :param independent: it does not, whatever the name.
         """
         self.all.append(stage)
         if not independent:
-            stage.base = self.named(stage.base_name)
+            stage.base = self._by_name.get(stage.base_name)
         if stage.name:
             self._by_name[stage.name.lower()] = stage
 

@@ -6,24 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-__all__ = ["bracketed", "duration", "quoted", "redacted", "table", "uppercase_first_word"]
+__all__ = ["bracketed", "duration", "redacted", "table", "uppercase_first_word"]
 
-_NAMED: Final = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", '"': '"', "\\": "\\"}
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]*@")
-
-
-def quoted(text: str) -> str:
-    """``%q`` of Go."""
-    return '"' + "".join(_escaped(character) for character in text) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in _NAMED:
-        return "\\" + _NAMED[character]
-    if character == " " or character.isprintable():
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def bracketed(words: Iterable[str]) -> str:

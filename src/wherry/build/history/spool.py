@@ -75,7 +75,7 @@ class Spool:
         """Add an event; never waits."""
         if self._is_closed:
             return
-        size = _FRAME + (len(event.data) if isinstance(event, LogProgress) else 0)
+        size = _size(event)
         self._recent.append(event)
         self._recent_size += size
         self._total += size
@@ -134,33 +134,45 @@ class Spool:
             self._spilling = asyncio.get_running_loop().create_task(self._spill(), name="wherry-build-spool")
 
     async def _spill(self) -> None:
-        count, size = len(self._recent), self._recent_size
-        events = self._recent[:count]
-        try:
-            written = await self._threads.run(_append, self.path, self._file_size, events)
-        except WherryError as error:
-            self._error = error
-        else:
-            del self._recent[:count]
-            self._recent_size -= size
-            self._base += count
-            self._file_size += written
-            self._marks.append((self._base, self._file_size))
-        self._stir()
+        """Write what is in memory, and what came meanwhile where that is much: who produces output may wait for it."""
+        while True:
+            count, size = len(self._recent), self._recent_size
+            try:
+                written = await self._threads.run(_append, self.path, self._file_size, self._recent[:count])
+            except WherryError as error:
+                self._error = error
+            else:
+                del self._recent[:count]
+                self._recent_size -= size
+                self._base += count
+                self._file_size += written
+                self._marks.append((self._base, self._file_size))
+            self._stir()
+            if self._error is not None or self._is_removed or self._recent_size <= self._in_memory:
+                return
 
     # --- reading ----------------------------------------------------------------------------------
 
-    async def read(self) -> AsyncIterator[Progress]:
-        """Everything from the beginning, and on until it is closed."""
+    async def read(self, *, follow: bool = True, is_awaited: bool = True) -> AsyncIterator[Progress]:
+        """Everything from the beginning, and on until it is closed.
+
+        :param follow: False: only to what there is now.
+        :param is_awaited: whether who writes waits for this reader when it is far behind.
+        """
         reader, number = object(), 0
-        self._readers[reader] = 0
+        last = None if follow else self._base + len(self._recent)
+        if is_awaited:
+            self._readers[reader] = 0
         try:
             while True:
                 for event in await self._from_file(number) if number < self._base else self._recent_from(number):
                     number += 1
-                    self._readers[reader] += _FRAME + (len(event.data) if isinstance(event, LogProgress) else 0)
+                    if is_awaited:
+                        self._readers[reader] += _size(event)
                     yield event
                 self._stir()
+                if last is not None and number >= last:
+                    return
                 if number >= self._base + len(self._recent):
                     if self._is_closed:
                         return
@@ -168,7 +180,7 @@ class Spool:
                 elif self._is_removed:
                     return
         finally:
-            del self._readers[reader]
+            self._readers.pop(reader, None)
             self._stir()
 
     def _recent_from(self, number: int) -> list[Progress]:
@@ -210,6 +222,11 @@ class Spool:
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
+
+
+def _size(event: Progress) -> int:
+    """About how many bytes an event takes."""
+    return _FRAME + (len(event.data) if isinstance(event, LogProgress) else 0)
 
 
 # --- the file -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from wherry.build.model.network import NetworkMode, StepNetwork
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
@@ -49,17 +50,6 @@ class SourceOp(Struct, frozen=True, tag="source"):
 
 
 # --- exec -----------------------------------------------------------------------------------------
-
-
-class NetworkMode(StrEnum):
-    """Where a step's network traffic goes.
-
-    As text beside these: ``network:NAME``, a network of the engine's; ``network:container:NAME``, a container's own.
-    """
-
-    DEFAULT = "default"
-    HOST = "host"
-    NONE = "none"
 
 
 class SecurityMode(StrEnum):
@@ -164,10 +154,11 @@ class ExecOp(Struct, frozen=True, tag="exec"):
     :param env: ``NAME=value``, in order.
     :param user: as in ``docker run --user``.
     :param proxy_env: of the proxies, not part of the digest.
-    :param network: a `NetworkMode`, or ``network:NAME`` for a network of the engine's.
+    :param network: as `StepNetwork` reads it; however it was written, it is kept in the one way that that has.
     :param valid_exit_codes: those that are a success; empty: only 0.
     :param devices: names of CDI devices; one that may be absent ends in ``?``.
-    :param binds: directories of the host (``-v``), ``SOURCE:TARGET[:ro]``; an extension of ours.
+    :param binds: directories of the host (``-v``), ``SOURCE:TARGET[:ro]``; an extension of ours, which no client's
+        definition may use.
     """
 
     args: tuple[str, ...]
@@ -187,6 +178,10 @@ class ExecOp(Struct, frozen=True, tag="exec"):
     devices: tuple[str, ...] = ()
     valid_exit_codes: tuple[int, ...] = ()
     binds: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Write the network in its one way: keys and entitlements must not depend on spellings."""
+        msgspec.structs.force_setattr(self, "network", str(StepNetwork.parse(self.network)))
 
 
 # --- files ----------------------------------------------------------------------------------------

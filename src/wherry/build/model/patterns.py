@@ -31,9 +31,9 @@ _DEEP: Final = 32  #: components of directories below which anything is held pos
 def parse_ignore_file(data: bytes) -> list[str]:
     """The patterns of a .dockerignore file.
 
-    :raises InvalidInput: a line is too long.
+    :raises InvalidInput: a line is too long, or there are more patterns than a `PatternMatcher` takes.
     """
-    patterns = []
+    patterns: list[str] = []
     for line in data.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").split("\n"):
         if len(line) >= _LINE_LIMIT:
             raise InvalidInput("a line of the .dockerignore file is too long")
@@ -45,6 +45,8 @@ def parse_ignore_file(data: bytes) -> list[str]:
         if text:
             text = _cleaned(text)
             text = text[1:] if text.startswith("/") and len(text) > 1 else text
+        if len(patterns) == _COUNT_LIMIT:
+            raise InvalidInput("too many patterns")
         patterns.append("!" * inverts + text)
     return patterns
 

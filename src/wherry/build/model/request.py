@@ -48,6 +48,7 @@ class BuildRequest:
     :param inputs: results of other builds, by the names that the frontend uses for them.
     :param definition: without a frontend, what to build.
     :param entitlements: what the client allows: ``network.host``, ``security.insecure``, ``device``.
+    :param joins: the container whose network steps may have (the classic ``--network container:NAME``); empty: none.
     """
 
     ref: str
@@ -59,6 +60,7 @@ class BuildRequest:
     exports: tuple[Export, ...] = ()
     cache: CacheOptions = field(default_factory=CacheOptions)
     entitlements: frozenset[str] = frozenset()
+    joins: str = ""
     limits: Limits = field(default_factory=Limits)
 
 

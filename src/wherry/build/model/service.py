@@ -202,6 +202,14 @@ class BuildService(Protocol):
         """
         ...
 
+    def log(self, ref: str, *, follow: bool = False) -> AsyncIterator[Progress]:
+        """Everything of a build from its beginning to what there is now; no build waits for who reads this.
+
+        :param follow: go on until the build ends.
+        :raises NotFound: there is no such build.
+        """
+        ...
+
     def records(self) -> Sequence[BuildRecord]:
         """The builds of the past that are remembered, and those of now, the oldest first."""
         ...

@@ -19,7 +19,7 @@ from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.remote_cache.config import CONFIG_TYPE, EMPTY, UNCOMPRESSED, Part, document_of, records_of
-from wherry.build.remote_cache.imports import Imports, registry_namespace
+from wherry.build.remote_cache.imports import Imports, registry_origin
 from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
@@ -164,13 +164,15 @@ class CacheExporter:
         """
         own = ""
         if target.type == "registry":
-            own = registry_namespace(Reference.parse(target.attributes.get("ref", "")).with_default_tag())
+            reference = Reference.parse(target.attributes.get("ref", "")).with_default_tag()
+            insecure = boolean(target.attributes, "registry.insecure", False)
+            own = registry_origin(reference, insecure=insecure).repository
         found: dict[int, tuple[bool, tuple[Part | None, ...]]] = {}
         for number, entry in enumerate(entries):
             chain = None if entry.snapshot is not None else imports.chain(entry.identity, entry.output)
             if chain is None:
                 continue
-            is_there = chain.namespace == own
+            is_there = chain.origin.repository == own
             for part in () if is_there else chain.layers:
                 if part is not None:
                     lease.blob(part.blob.digest)

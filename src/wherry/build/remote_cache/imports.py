@@ -38,7 +38,7 @@ from wherry.oci.codec import decode
 from wherry.oci.digest import Digest, chain_id_of
 from wherry.oci.manifest import Descriptor, Index, Manifest, parse_manifest_or_index
 
-__all__ = ["CacheImporter", "Imports", "Snapshots", "registry_namespace", "wanted_imports"]
+__all__ = ["CacheImporter", "Imports", "Origin", "Snapshots", "registry_origin", "wanted_imports"]
 
 _MANIFESTS: Final = 50
 _IMPORTS: Final = 100
@@ -70,13 +70,25 @@ class Snapshots(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """One configuration, and where its layers are.
+class Origin:
+    """Whose word a cache is: what one place says is not believed by builds that believe another one.
 
-    :param namespace: whose word it is.
+    :param repository: where its layers are, and how that is reached: without encryption others can speak for it.
+    :param name: which cache of there: a tag, as who may write one need not be who may write another; or a digest.
     """
 
-    namespace: str
+    repository: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.repository} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One configuration, and where its layers are."""
+
+    origin: Origin
     place: Place
     cache: FoundCache
 
@@ -85,7 +97,7 @@ class _Source:
 class Chain:
     """The layers of an imported result, bottom first; None for one of a step that changed nothing."""
 
-    namespace: str
+    origin: Origin
     place: Place
     layers: tuple[Part | None, ...]
 
@@ -107,9 +119,9 @@ class Imports:
         self._begun.append(target)
         return True
 
-    def add(self, namespace: str, place: Place, cache: FoundCache) -> None:
+    def add(self, origin: Origin, place: Place, cache: FoundCache) -> None:
         """Believe one more, after those before."""
-        self._sources.append(_Source(namespace, place, cache))
+        self._sources.append(_Source(origin, place, cache))
 
     def __bool__(self) -> bool:
         return bool(self._sources)
@@ -117,7 +129,11 @@ class Imports:
     def find(self, identity: str, outputs: Sequence[int]) -> str | None:
         """Whether there are all of some outputs; see `ImportedCache.find`."""
         source = self._source(identity, outputs)
-        return imported_identity(source.namespace, identity) if source else None
+        if source is None:
+            return None
+        chains = [source.cache.results[record_digest(identity, output)] for output in sorted(outputs)]
+        layers = [[str.__str__(part.diff_id) if part else "" for part in chain] for chain in chains]
+        return imported_identity(f"{source.origin} {layers}", identity)
 
     def identity_of(self, fast_key: str) -> str | None:
         """The identity that a fast key leads to there."""
@@ -135,7 +151,7 @@ class Imports:
         source = self._source(identity, [output])
         if source is None:
             return None
-        return Chain(source.namespace, source.place, source.cache.results[record_digest(identity, output)])
+        return Chain(source.origin, source.place, source.cache.results[record_digest(identity, output)])
 
     def _source(self, identity: str, outputs: Sequence[int]) -> _Source | None:
         digests = {record_digest(identity, output) for output in outputs}
@@ -195,9 +211,13 @@ class Imports:
         return made
 
 
-def registry_namespace(reference: Reference) -> str:
-    """Whose word is what a repository says."""
-    return f"registry {reference.name}"
+def registry_origin(reference: Reference, *, insecure: bool) -> Origin:
+    """Whose word is what a registry says under a name.
+
+    :param reference: with its default tag.
+    """
+    kind = "insecure registry" if insecure else "registry"
+    return Origin(f"{kind} {reference.name}", str(reference.digest or reference.tag))
 
 
 def wanted_imports(given: Sequence[CacheTarget], options: Mapping[str, str]) -> list[CacheTarget]:
@@ -246,24 +266,25 @@ class CacheImporter:
                 continue
             name = target.attributes.get("ref") or target.attributes.get("src") or target.type
             with _shown(f"importing cache manifest from {name}", progress) as vertex:
-                namespace, place = await self._place(target, session, progress, vertex)
+                origin, place = await self._place(target, session, progress, vertex)
                 for cache in await _caches(place):
-                    imports.add(namespace, place, cache)
+                    imports.add(origin, place, cache)
 
     async def _place(
         self, target: CacheTarget, session: BuildSession, progress: ProgressSink, vertex: Digest
-    ) -> tuple[str, Place]:
+    ) -> tuple[Origin, Place]:
         """Where a cache is, and whose word it is."""
         attributes = target.attributes
         if target.type == "registry":
             reference = Reference.parse(attributes.get("ref", "")).with_default_tag()
             insecure = boolean(attributes, "registry.insecure", False)
             remote = await self._registries.open(reference, session, progress, vertex, insecure=insecure)
-            return registry_namespace(reference), RegistryPlace(remote, str(reference.digest or reference.tag))
+            origin = registry_origin(reference, insecure=insecure)
+            return origin, RegistryPlace(remote, origin.name)
         if target.type == "local":
             digest = Digest(attributes.get("digest", ""))
             content = session.content(f"local:{attributes.get('src', '')}")
-            return f"local {digest}", ClientPlace(content, self._store.content, digest)
+            return Origin("local", str.__str__(digest)), ClientPlace(content, self._store.content, digest)
         raise InvalidInput(f"unknown cache importer: {target.type[:100]}", hint="use registry or local")
 
 

@@ -13,6 +13,7 @@ from wherry.build.model.executor import Limits
 from wherry.build.model.progress import Progress
 from wherry.build.model.session import BuildSession
 from wherry.build.solver.contract import Files
+from wherry.build.solver.entitlements import Permissions
 from wherry.build.solver.jobs import Jobs
 from wherry.build.solver.node import Node
 from wherry.build.solver.operations import Operations
@@ -53,7 +54,7 @@ class BuildContext:
     show: Callable[[Progress], None]
     room: Callable[[], Coroutine[Any, Any, None]]
     limits: Limits = field(default_factory=Limits)
-    entitlements: frozenset[str] = frozenset()
+    permissions: Permissions = field(default_factory=Permissions)
     source_text: Callable[[str], bytes] = lambda name: b""
     imports: ImportedCache | None = None
     explain: Callable[[Node, bool], str] = lambda node, cached: ""

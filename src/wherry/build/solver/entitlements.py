@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from wherry.build.model.graph import ExecOp, NetworkMode, Op, SecurityMode
+from wherry.build.model.graph import ExecOp, Op, SecurityMode
+from wherry.build.model.network import NetworkMode, StepNetwork
 from wherry.errors import Forbidden, InvalidInput
 
-__all__ = ["ENTITLEMENTS", "check", "granted"]
+__all__ = ["ENTITLEMENTS", "Permissions", "granted"]
 
 ENTITLEMENTS = ("network.host", "security.insecure", "device")
 
@@ -31,18 +33,34 @@ def granted(asked: Iterable[str], allowed: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def check(op: Op, entitlements: frozenset[str]) -> None:
-    """Whether a build may carry out an operation.
+@dataclass(frozen=True)
+class Permissions:
+    """What the steps of a build may do.
 
-    :raises Forbidden: it needs an entitlement that it does not have.
+    :param entitlements: as `granted` gives them.
+    :param joins: the container whose network they may have; empty: none.
     """
-    if not isinstance(op, ExecOp):
-        return
-    needed = {
-        "network.host": op.network == NetworkMode.HOST,
-        "security.insecure": op.security == SecurityMode.INSECURE,
-        "device": any(not device.endswith("?") for device in op.devices),
-    }
-    for name, is_needed in needed.items():
-        if is_needed and name not in entitlements:
-            raise Forbidden(f"{name} is not allowed")
+
+    entitlements: frozenset[str] = frozenset()
+    joins: str = ""
+
+    def check(self, op: Op) -> None:
+        """Whether an operation may be part of the build, whoever has carried it out.
+
+        :raises Forbidden: it needs what the build does not have.
+        """
+        if not isinstance(op, ExecOp):
+            return
+        network = StepNetwork.parse(op.network)
+        needed = {
+            "network.host": network.mode is NetworkMode.HOST,
+            "security.insecure": op.security == SecurityMode.INSECURE,
+            "device": any(not device.endswith("?") for device in op.devices),
+        }
+        for name, is_needed in needed.items():
+            if is_needed and name not in self.entitlements:
+                raise Forbidden(f"{name} is not allowed")
+        if network.mode is NetworkMode.CONTAINER and network.name != self.joins:
+            raise Forbidden("the network of a container is not allowed")
+        if op.binds:
+            raise Forbidden("directories of the host are not allowed")

@@ -22,7 +22,14 @@ Outcome = dict[int, Held]
 
 
 class Abandoned(Exception):
-    """Work failed that was begun for another build, which has left since: with one's own client it may not fail."""
+    """Work failed that was begun for another build: with one's own client it may not fail.
+
+    :param error: of work whose client could not be reached, and may have gone; None: the other build has left.
+    """
+
+    def __init__(self, error: Unavailable | None = None) -> None:
+        super().__init__()
+        self.error: Final = error
 
 
 class Member(Protocol):
@@ -47,6 +54,7 @@ class Job:
 
     :param leader: for whom it was begun.
     :param spool: for those who join late.
+    :ivar is_led: whether its leader waited for it to its end.
     """
 
     def __init__(self, key: str, leader: Member, work: Callable[[Job], Awaitable[Outcome]], spool: Spool) -> None:
@@ -56,6 +64,7 @@ class Job:
         self.members: dict[Member, asyncio.Future[None]] = {}
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
+        self.is_led = True
         self.left: Final = asyncio.Event()
         self.task: Final = asyncio.get_running_loop().create_task(self._run(work), name="wherry-build-job")
 
@@ -114,7 +123,7 @@ class Jobs:
 
         :param key: by which it is shared.
         :return: what it gave; held for the caller, who releases it.
-        :raises Abandoned: it failed, and was begun for another build, which has left.
+        :raises Abandoned: it failed, and was begun for another build, which has left, or whose client may have.
         :raises WherryError: it failed.
         """
         job = self._running.get(key)
@@ -133,7 +142,6 @@ class Jobs:
                 self._later(self._cache.release(job.outcome.values()))
             raise
         finally:
-            leader_has_left = job.leader not in job.members
             del job.members[member]
             if not job.members:
                 job.left.set()
@@ -142,7 +150,7 @@ class Jobs:
             if replaying is not None:
                 replaying.cancel()
                 await finished(replaying)
-        return _result(job, is_others=leader_has_left)
+        return _result(job, member)
 
     def _begin(self, key: str, member: Member, work: Callable[[Job], Awaitable[Outcome]]) -> Job:
         spool = Spool(temporary_name(self._directory, "job"), self._threads)
@@ -164,6 +172,7 @@ class Jobs:
         """A job is over: each of those who wait gets its outcome, held once for him."""
         self._forget(job)
         job.spool.close()
+        job.is_led = job.leader in job.members
         waiting = [done for done in job.members.values() if not done.done()]
         if job.outcome is not None:
             for held in job.outcome.values():
@@ -199,11 +208,13 @@ class Jobs:
             await asyncio.wait(list(self._removing))
 
 
-def _result(job: Job, *, is_others: bool) -> Outcome:
+def _result(job: Job, member: Member) -> Outcome:
     if job.outcome is not None:
         return dict(job.outcome)
-    if is_others:
+    if not job.is_led:
         raise Abandoned from job.error
+    if isinstance(job.error, Unavailable) and member is not job.leader:
+        raise Abandoned(job.error)
     if isinstance(job.error, Exception):
         raise job.error
     raise Unavailable("the step was cancelled")

@@ -15,7 +15,8 @@ from wherry.build.model.graph import SourceOp, Vertex
 from wherry.build.model.progress import Cost, LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.names import name_of
-from wherry.build.sources.contract import Fetch, SourceKey
+from wherry.build.solver.shared_fetch import SharedFetch
+from wherry.build.sources.contract import SourceKey
 
 __all__ = ["Node", "Pass"]
 
@@ -43,7 +44,7 @@ class Node:
         self.is_imported = False
         self.is_volatile = False
         self.source: SourceKey | None = None
-        self.fetch: Fetch | None = None
+        self.fetch: SharedFetch | None = None
         self.uses: Mapping[int, Sequence[ContentUse]] = {}
         self.checksums: dict[int, list[str]] = {}
         # what comes out

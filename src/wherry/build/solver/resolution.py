@@ -32,9 +32,10 @@ from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.node import Node, Pass
 from wherry.build.solver.operations import ExitError, outputs_of
+from wherry.build.solver.shared_fetch import SharedFetch
 from wherry.build.solver.vertex_work import VertexWork, identities_of, pures_of
 from wherry.build.sources.contract import SourceRequest
-from wherry.errors import NotFound, WherryError
+from wherry.errors import Forbidden, NotFound, WherryError
 from wherry.oci.digest import Digest
 
 __all__ = ["Resolution"]
@@ -63,6 +64,7 @@ class Resolution:
         self._quick = 0
         self._eager: list[tuple[Node, Node]] = []
         self._work = VertexWork(solver, context)
+        self._stopping: asyncio.Task[None] | None = None
         self._is_closed = False
 
     # --- asking -----------------------------------------------------------------------------------
@@ -73,6 +75,8 @@ class Resolution:
         :param is_final: whether the snapshots are for an exporter: not a client's directory as it is.
         :raises VertexFailed: a vertex failed.
         """
+        while self._stopping is not None:  # what is being cancelled could not be begun again
+            await asyncio.wait([self._stopping])
         order = self._add(edges)
         targets = [self._nodes[edge.vertex.digest] for edge in edges]
         call = _Call({node for node in targets if not node.realised.is_open})
@@ -134,7 +138,7 @@ class Resolution:
         self._is_closed = True
         await self._stop()
         for fetch in self._work.fetches:
-            await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
+            await fetch.release()
         self._work.fetches.clear()
         helds = [held for node in self._nodes.values() for held in node.held.values()]
         helds += self._work.copies.values()
@@ -158,8 +162,17 @@ class Resolution:
                 failed = next((one.error for one in inputs if one.error is not None), None)
                 if failed is not None:
                     node.error = failed
+                else:
+                    self._check(node)
             order.append(node)
         return order
+
+    def _check(self, node: Node) -> None:
+        """Refuse what the build may not do at once: also where its result is in the cache, as BuildKit does."""
+        try:
+            self._context.permissions.check(node.vertex.op)
+        except Forbidden as error:
+            self._fail(node, error)
 
     # --- tasks ------------------------------------------------------------------------------------
 
@@ -175,7 +188,20 @@ class Resolution:
             self._fail(node, error)
 
     async def _stop(self) -> None:
-        """Cancel what is under way, and wait for its end. It can be begun again."""
+        """Cancel what is under way, and wait for its end, whoever is being cancelled. It can be begun again."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop_now(), name="wherry-build-stop")
+        stopping = self._stopping
+        await finished(stopping)
+        stopping.result()
+
+    async def _stop_now(self) -> None:
+        try:
+            await self._cancel()
+        finally:
+            self._stopping = None
+
+    async def _cancel(self) -> None:
         self._eager.clear()
         while tasks := [task for node in self._nodes.values() for task in node.tasks if not task.done()]:
             for task in tasks:
@@ -264,7 +290,8 @@ class Resolution:
         ignores = node.vertex.metadata.ignore_cache
         known = None if node.fast_key is None or ignores else self._cache.records.identity_of(node.fast_key)
         if known is None and not ignores and (pure := self._imported_by_key(node, node.pure_key)):
-            return self._set_identity(node, pure, pure)
+            assert node.fast_key is not None, "it has a pure one"
+            return self._set_identity(node, node.fast_key, pure)
         if known is None and node.uses:
             node.is_identifying = True
             is_quick = all(self._is_at_hand(node, number) for number in node.uses)
@@ -295,7 +322,7 @@ class Resolution:
         """The pure identity that a pure key has led to before, in a build that imported as well."""
         if node.pure_key is None or not node.uses:
             return node.pure_key
-        return self._cache.records.identity_of(imported_identity("pure", node.pure_key))
+        return self._cache.records.identity_of(_pure_link(node))
 
     def _is_at_hand(self, node: Node, number: int) -> bool:
         """Whether an input's content is there without carrying out anything."""
@@ -309,7 +336,10 @@ class Resolution:
         return hashlib.sha256(f"{key} {self._context.token} {node.vertex.digest}".encode()).hexdigest()
 
     def _set_identity(self, node: Node, identity: str, pure: str | None) -> Sequence[Node]:
-        """Note an identity; what is not here and can be imported gets one of its own."""
+        """Note an identity; what is not here and can be imported gets one of its own.
+
+        :param identity: found out here, and never an import's word.
+        """
         imports, outputs = self._context.imports, outputs_of(node.vertex)
         has_record = not node.is_source and not isinstance(node.vertex.op, MergeOp)
         if imports and pure is not None and has_record and not node.vertex.metadata.ignore_cache:
@@ -334,9 +364,9 @@ class Resolution:
                 progress=node.show,
                 name=node.progress.name,
             )
-            node.fetch = self._solver.sources.open(request)
+            node.fetch = SharedFetch(self._solver.sources.open(request))
             self._work.fetches.append(node.fetch)
-            node.source = await node.fetch.key()
+            node.source = await node.fetch.fetch.key()
             node.is_volatile = not node.source.keep
             if node.is_volatile:
                 node.complete()
@@ -366,7 +396,7 @@ class Resolution:
                 if node.fast_key is not None:
                     self._cache.link(node.fast_key, identity)
                 if pures != identities and node.pure_key is not None and pure is not None:
-                    self._cache.link(imported_identity("pure", node.pure_key), pure)
+                    self._cache.link(_pure_link(node), pure)
             node.content_key, node.pure_content_key = key, pure
             linked = None
             is_wanted = bool(self._context.imports) and not node.vertex.metadata.ignore_cache
@@ -455,3 +485,8 @@ class Resolution:
             if one.error is not None:
                 return False
         return True
+
+
+def _pure_link(node: Node) -> str:
+    """The key that leads to a pure identity: it holds only for those who have the same, by their own identities."""
+    return imported_identity(f"pure {node.fast_key}", node.pure_key or "")

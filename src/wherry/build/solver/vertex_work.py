@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from wherry.build.cache.cache import Held
 from wherry.build.cache.keys import content_uses, source_identity
 from wherry.build.cache.remote import CacheEntry, ImportedCache
-from wherry.build.cache.threads import finished
 from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, ExecOp, FileOp, MergeOp
 from wherry.build.model.progress import STDERR, Cost, LogProgress, VertexProgress
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.context import BuildContext, Member, Solver
-from wherry.build.solver.entitlements import check
+from wherry.build.solver.grounds import Grounds
 from wherry.build.solver.jobs import Abandoned, Job, Outcome
 from wherry.build.solver.node import Node
 from wherry.build.solver.operations import Task, outputs_of
-from wherry.build.sources.contract import Fetch
+from wherry.build.solver.shared_fetch import SharedFetch
 from wherry.errors import WherryError
 
 __all__ = ["VertexWork", "identities_of", "pures_of"]
@@ -36,7 +34,7 @@ class VertexWork:
         self._solver = solver
         self._cache = solver.cache
         self._context = context
-        self.fetches: list[Fetch] = []
+        self.fetches: list[SharedFetch] = []
         self.copies: dict[Node, Held] = {}
 
     def take_from_cache(self, node: Node) -> bool:
@@ -122,7 +120,7 @@ class VertexWork:
         """Realise a source."""
         if node.is_volatile:
             assert node.fetch is not None, "it has a key"
-            node.snapshots = {0: await node.fetch.snapshot()}
+            node.snapshots = {0: await node.fetch.fetch.snapshot()}
             return
         if self.take_from_cache(node):
             return
@@ -137,11 +135,11 @@ class VertexWork:
         assert identity is not None, "it was waited for"
         self.fetches.remove(fetch)
         try:
-            snapshot = await fetch.snapshot()
+            snapshot = await fetch.fetch.snapshot()
             await self._solver.threads.run(self._cache.keep, snapshot)
             return {0: self._cache.add(identity, snapshot, kind=source.kind, description=source.description)}
         finally:
-            await finished(asyncio.get_running_loop().create_task(fetch.close(), name="wherry-build-close"))
+            await fetch.release()
 
     async def merge(self, node: Node, op: MergeOp) -> None:
         """Realise a merge, which has no record of its own."""
@@ -150,7 +148,6 @@ class VertexWork:
 
     async def carry_out(self, node: Node) -> None:
         """Realise it by doing it, or by waiting for somebody who does."""
-        check(node.vertex.op, self._context.entitlements)
         inputs = await self.inputs(node)
         node.held = await self._do(node, lambda job: self._work(node, inputs, job))
         if node.vertex.metadata.ignore_cache:
@@ -164,22 +161,25 @@ class VertexWork:
                 self._cache.link(key, node.identity)
 
     async def _work(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Outcome:
-        """The job that carries out a vertex."""
+        """The job that carries out a vertex; it holds what it reads, as the build that began it may end before it."""
         found = self._find(node)  # it may have come in this moment
         if found is not None:
             return found
+        grounds = Grounds.hold(self._cache, node.inputs, self.copies)
+        parents = _parents(node, self.copies)
+        try:
+            snapshots = await self._solver.operations.run(self._task(node, inputs, job), job)
+            return await self._record(node, snapshots, parents)
+        finally:
+            await grounds.release(self._cache)
+
+    async def _record(self, node: Node, snapshots: Mapping[int, Snapshot], parents: Sequence[str]) -> Outcome:
+        """The outputs become results of the cache."""
         identity = node.identity
         assert identity is not None, "it was waited for"
-        snapshots = await self._solver.operations.run(self._task(node, inputs, job), job)
         outcome: Outcome = {}
         for output, snapshot in snapshots.items():
-            held = self._cache.add(
-                identity,
-                snapshot,
-                output=output,
-                description=node.progress.name,
-                parents=_parents(node, self.copies),
-            )
+            held = self._cache.add(identity, snapshot, output=output, description=node.progress.name, parents=parents)
             outcome[output] = held
             if held.snapshot != snapshot:
                 await self._solver.threads.finish(self._cache.remove_unless_recorded, snapshot)
@@ -198,14 +198,18 @@ class VertexWork:
         )
 
     async def _do(self, node: Node, work: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> Outcome:
-        """Wait for a job that all builds share which need the same."""
+        """Wait for a job that all builds share which need the same; where another one's failed, it is tried anew."""
         assert node.identity is not None, "it was waited for"
         member = Member(node, self._context)
+        has_tried = False
         while True:
             try:
                 return await self._solver.jobs.do(node.identity, member, work)
-            except Abandoned:
-                continue
+            except Abandoned as error:
+                if error.error is not None:  # of a registry, which nobody reaches? Once more is enough
+                    if has_tried:
+                        raise error.error from None
+                    has_tried = True
 
     async def inputs(self, node: Node) -> list[Snapshot]:
         """The snapshots of its inputs, in layers that may be built upon."""

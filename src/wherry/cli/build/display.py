@@ -1,4 +1,8 @@
-"""How a build is shown: as lines, on a terminal as a table of steps that is redrawn, or as JSON; on standard error."""
+"""How a build is shown: as lines, on a terminal as a table of steps that is redrawn, or as JSON.
+
+All of it goes to standard error while something is built; the log of a build of the past is what was asked for, and
+goes to standard output.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,17 @@ import threading
 import time
 
 from wherry.cli.build.steps import Step, Steps, duration
-from wherry.cli.console import draw, flush, printable, write_error_page
+from wherry.cli.console import draw, flush, printable, write_error_page, write_page
 from wherry.docker.units import human_size
 from wherry.legible import in_json, line, lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
-__all__ = ["LiveDisplay", "PlainDisplay", "QuietDisplay", "RawDisplay", "display_of"]
+__all__ = ["LiveDisplay", "PlainDisplay", "QuietDisplay", "RawDisplay", "display_of", "log_display_of"]
 
 _REDRAW = 0.15  #: seconds
 _TAIL = 6  #: lines of output below a running step
@@ -47,21 +52,32 @@ class QuietDisplay:
 
 
 class RawDisplay(QuietDisplay):
-    """The messages as they come, for programs."""
+    """The messages as they come, for programs.
+
+    :param write: writes a page.
+    """
+
+    def __init__(self, write: Callable[[str], object] = write_error_page) -> None:
+        super().__init__()
+        self._write = write
 
     def take(self, message: dict[str, Any]) -> None:
         """Write a message."""
         from wherry.client.codec import encode
 
         super().take(message)
-        write_error_page(in_json(encode(message).decode()) + "\n")
+        self._write(in_json(encode(message).decode()) + "\n")
 
 
 class PlainDisplay(QuietDisplay):
-    """One line after the other: ``#3 [2/4] RUN make``, ``#3 0.512 its output``, ``#3 DONE 1.2s``."""
+    """One line after the other: ``#3 [2/4] RUN make``, ``#3 0.512 its output``, ``#3 DONE 1.2s``.
 
-    def __init__(self) -> None:
+    :param write: writes a page.
+    """
+
+    def __init__(self, write: Callable[[str], object] = write_error_page) -> None:
         super().__init__()
+        self._write = write
         self._shown: Step | None = None
         self._ended: set[int] = set()
 
@@ -71,10 +87,7 @@ class PlainDisplay(QuietDisplay):
         step, text = self.steps.take(aux)
         if step is None:
             return
-        if text:
-            self._turn_to(step)
-            at = _time_of(step, aux.get("at"))
-            write_error_page("".join(f"#{step.number} {at}{_bare(one)}\n" for one in text))
+        self._lines(step, text, _time_of(step, aux.get("at")))
         if aux.get("type") == "vertex":
             self._vertex(step)
 
@@ -92,7 +105,7 @@ class PlainDisplay(QuietDisplay):
             ending = f"ERROR: {line(step.error)}"
         else:
             ending = "CACHED" if step.is_cached else f"DONE {duration(step.time(0))}"
-        write_error_page(f"#{step.number} {ending}\n")
+        self._write(f"#{step.number} {ending}\n")
 
     def _turn_to(self, step: Step) -> None:
         """Name the step whose lines follow."""
@@ -100,13 +113,20 @@ class PlainDisplay(QuietDisplay):
             return
         before = self._shown
         if before is not None:
-            write_error_page(f"#{before.number} ...\n\n" if before.number not in self._ended else "\n")
+            self._write(f"#{before.number} ...\n\n" if before.number not in self._ended else "\n")
         self._shown = step
-        write_error_page(f"#{step.number} {step.name}\n")
+        self._write(f"#{step.number} {step.name}\n")
+
+    def _lines(self, step: Step, text: list[str], at: str = "") -> None:
+        if text:
+            self._turn_to(step)
+            self._write("".join(f"#{step.number} {at}{_bare(one)}\n" for one in text))
 
     def close(self) -> None:
-        """Show warnings."""
-        _write_warnings(self.steps)
+        """Show what steps that were cut off have begun to say, and warnings."""
+        for step in self.steps.all.values():
+            self._lines(step, step.rest())
+        _write_warnings(self.steps, self._write)
 
 
 def _time_of(step: Step, at: int | None) -> str:
@@ -183,13 +203,13 @@ def _bare(text: str) -> str:
     return line(_STEERING.sub("", text).rstrip("\r").rpartition("\r")[2])
 
 
-def _write_warnings(steps: Steps) -> None:
+def _write_warnings(steps: Steps, show: Callable[[str], object] = write_error_page) -> None:
     if not steps.warnings:
         return
     count = len(steps.warnings)
-    write_error_page(f"\n {count} warning{'s' if count > 1 else ''} found:\n")
+    show(f"\n {count} warning{'s' if count > 1 else ''} found:\n")
     for warning in steps.warnings:
-        write_error_page(f" - {printable(str(warning.get('short', '')))}\n")
+        show(f" - {printable(str(warning.get('short', '')))}\n")
 
 
 def write_failure(steps: Steps, message: str, excerpt: str) -> None:
@@ -198,6 +218,8 @@ def write_failure(steps: Steps, message: str, excerpt: str) -> None:
         if step.error and step.tail:
             text = "".join(f"{_bare(one)}\n" for one in step.tail)
             write_error_page(f"------\n > {step.name}:\n{text}------\n")
+            if steps.ref and step.lines > len(step.tail):
+                write_error_page(f"All of its output: wherry builder logs {line(steps.ref)}\n")
     if excerpt:
         write_error_page("".join(f"{line(one)}\n" for one in excerpt.splitlines()))
     write_error_page(f"ERROR: failed to build: {lines(message)}\n")
@@ -217,6 +239,18 @@ def write_explanations(steps: Steps) -> None:
         reason = step.explanation or ("from the cache" if step.is_cached else "run")
         costs = f" ({', '.join(took)})" if took else ""
         write_error_page(f"{step.name}\n    {reason}{costs}\n")
+
+
+def log_display_of(progress: str) -> QuietDisplay:
+    """The display of the log of a build, on standard output.
+
+    :raises ValueError: there is no such display.
+    """
+    if progress == "rawjson":
+        return RawDisplay(write_page)
+    if progress in ("auto", "plain", ""):
+        return PlainDisplay(write_page)
+    raise ValueError(f"invalid progress mode {progress!r}: it is plain or rawjson")
 
 
 def display_of(progress: str, *, quiet: bool) -> QuietDisplay:

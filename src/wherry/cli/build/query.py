@@ -196,7 +196,11 @@ def _outputs(options: Options) -> list[dict[str, Any]]:
         raise Exit(1, f"--output {options['output'][0]} is not supported by wherry build yet: use docker buildx build")
     if kind == "registry" or options["push"]:
         fields["push"] = "true"
-    layers = "stage" if options["squash"] else options["layers"]
+    layers = options["layers"]
+    if options["squash"]:
+        if "layers" in options.given and layers != "stage":
+            raise Exit(1, f"--squash is --layers=stage: it cannot be given with --layers={layers}")
+        layers = "stage"
     if layers not in ("all", "stage", "none"):
         raise Exit(1, f"invalid --layers {layers}: it is all, stage or none")
     if layers != "all":

@@ -26,6 +26,7 @@ class Step:
 
     :ivar number: from 1, in the order of appearance.
     :ivar tail: the last lines of its output.
+    :ivar lines: how many lines its output has, as far as they are complete.
     :ivar transfers: what it downloads or sends: name, bytes, bytes in all.
     """
 
@@ -40,6 +41,7 @@ class Step:
         self.explanation = ""
         self.cost: dict[str, Any] = {}
         self.tail: deque[str] = deque(maxlen=_TAIL)
+        self.lines = 0
         self.transfers: dict[str, tuple[str, int, int]] = {}
         self._partial: dict[int, str] = {}
 
@@ -63,15 +65,18 @@ class Step:
             whole, rest = [*whole, rest], ""
         if rest:
             self._partial[stream] = rest
-        self.tail.extend(whole)
-        return whole
+        return self._take(whole)
 
     def rest(self) -> list[str]:
         """The last lines, which have no end."""
         found = [text for text in self._partial.values() if text]
         self._partial.clear()
-        self.tail.extend(found)
-        return found
+        return self._take(found)
+
+    def _take(self, whole: list[str]) -> list[str]:
+        self.tail.extend(whole)
+        self.lines += len(whole)
+        return whole
 
     def time(self, now: int) -> int:
         """How long it has been running, or was."""
@@ -85,6 +90,8 @@ class Steps:
     :ivar response: what the exporters say.
     :ivar answer: what the frontend says to what was asked instead of a build: ``result.txt``.
     :ivar image: the image's ID; empty: none yet.
+    :ivar ref: the build's ID; empty: not known yet.
+    :ivar record: what is remembered of the build; empty where it is watched.
     """
 
     def __init__(self) -> None:
@@ -93,13 +100,17 @@ class Steps:
         self.response: dict[str, str] = {}
         self.answer: dict[str, str] = {}
         self.image = ""
+        self.ref = ""
+        self.record: dict[str, Any] = {}
 
     def take(self, aux: dict[str, Any]) -> tuple[Step | None, list[str]]:
         """Take a message; the step that it is about, and the lines of output that it completes."""
         if "ID" in aux:
             self.image = str(aux["ID"])
         kind = aux.get("type")
-        if kind == "warning":
+        if kind == "build":
+            self.ref, self.record = str(aux.get("Ref", "")), aux
+        elif kind == "warning":
             self.warnings.append(aux)
         elif kind == "result":
             self.response, self.answer = dict(aux.get("response") or {}), dict(aux.get("answer") or {})

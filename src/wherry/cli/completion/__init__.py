@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from wherry.cli.completion.words import PartialCommandLine, parse_partial
 from wherry.cli.flags.parser import UsageError, parse
-from wherry.cli.verbs import GLOBAL_FLAGS, GROUPS, VERBS, load
+from wherry.cli.verbs import BUILD_VERBS, GLOBAL_FLAGS, GROUPS, VERBS, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def candidates(words: Sequence[str], context: Context) -> list[str]:
         return _beginning(typed, current)
     context = _context(before, context)
     verb, *rest = typed.arguments
+    if verb == "build" and rest and rest[0] in BUILD_VERBS:
+        return _of_verb(BUILD_VERBS[rest[0]], rest[1:], current, context)
     if verb not in GROUPS:
         return _of_verb(VERBS[verb], rest, current, context) if verb in VERBS else []
     if not rest:

@@ -32,6 +32,10 @@ def _images(context: Context) -> Iterable[str]:
     return [name for one in context.client.images.list() for name in one.get("RepoTags") or ()]
 
 
+def _builds(context: Context) -> Iterable[str]:
+    return [str(one["Ref"]) for one in context.client.builds.list()]
+
+
 def _networks(context: Context) -> Iterable[str]:
     return [one["Name"] for one in context.client.networks.list()]
 
@@ -69,6 +73,8 @@ _ARGUMENTS: Mapping[str, Arguments] = {
     **_verbs("container", "port", (_ONE, _several(_ANY, ("audit",)))),
     **_verbs("container", "start", (_MANY, _containers("created", "exited", "dead"))),
     **_verbs("container", "unpause", (_MANY, _containers("paused"))),
+    **_verbs("builder", "logs", (_ONE, _several(_builds, _images))),
+    **_verbs("builder", "inspect", (_MANY, _several(_builds, _images))),
     **_verbs("image", "history layers ls pull push tag", (_ONE, _images)),
     **_verbs("image", "inspect rm save", (_MANY, _images)),
     **_verbs("image", "diff", (2, _images)),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from wherry.build.model.graph import NetworkMode, SecurityMode
+from wherry.build.model.graph import SecurityMode
+from wherry.build.model.network import NetworkMode, StepNetwork
 from wherry.docker.container_requests import ContainerConfig, HostConfig, Ulimit
 from wherry.docker.network_mode import HOST, NONE, joined_container
 from wherry.docker.networks import EndpointSettings
@@ -29,7 +30,6 @@ __all__ = ["environment", "guest_of"]
 
 _HOST_NAME: Final = "buildkitsandbox"  # BuildKit's
 _FEWEST_PROCESSES: Final = 1000  # of the bound
-_NAMED: Final = "network:"
 
 
 def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *, default_network: str) -> Container:
@@ -71,12 +71,12 @@ def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *
     return Container(f"build-{step.id[:12]}", definition, State(), directory, run_directory, log)
 
 
-def _network_of(mode: str, default: str) -> str:
-    if mode == NetworkMode.DEFAULT:
-        return default
-    if mode in (NetworkMode.HOST, NetworkMode.NONE):
-        return {NetworkMode.HOST: HOST, NetworkMode.NONE: NONE}[NetworkMode(mode)]
-    return mode.removeprefix(_NAMED)
+def _network_of(text: str, default: str) -> str:
+    """A step's network in the engine's words."""
+    network = StepNetwork.parse(text)
+    words = {NetworkMode.DEFAULT: default, NetworkMode.HOST: HOST, NetworkMode.NONE: NONE}
+    joined = f"container:{network.name}" if network.mode is NetworkMode.CONTAINER else network.name
+    return words.get(network.mode, joined)
 
 
 def _limited(step: Step) -> HostConfig:

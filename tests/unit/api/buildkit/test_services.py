@@ -61,6 +61,20 @@ async def test_health_is_answered_and_unknown_methods_are_refused() -> None:
         assert caught.value.status is Status.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(
+    ("epoch", "expected"), [("1700000000", {"source-date-epoch": "1700000000"}), ("context", {}), ("", {})]
+)
+async def test_exporters_are_told_a_date_and_no_name_of_one(epoch: str, expected: dict[str, str]) -> None:
+    builds = FakeBuilds()
+    builds.result = FrontResult(refs={"": Ref(edge=BASE)})
+    async with serving(builds) as (_, client):
+        attributes = {"build-arg:SOURCE_DATE_EPOCH": epoch}
+        solve = await begun(client, Exporters=[control_pb2.Exporter(Type="moby")], FrontendAttrs=attributes)
+        await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(result=gateway_pb2.Result()), "r1")
+        await solve
+    assert builds.builds["r1"].request.exports[0].attributes == expected
+
+
 async def test_a_client_drives_its_build() -> None:
     builds = FakeBuilds()
     builds.result = FrontResult(refs={"": Ref(edge=BASE, config=b'{"os":"linux"}')}, metadata={"version": b"1"})

@@ -158,6 +158,12 @@ async def test_a_link_whose_owner_has_a_name_needs_what_is_below() -> None:
     assert copied(await last("COPY --link --chown=app a /b")).chown == Chown(Owner(name="app", input=0))
 
 
+async def test_a_link_whose_mode_is_given_is_no_link() -> None:
+    vertex = await last("COPY --link --chmod=600 a /b")
+    assert isinstance(vertex.op, FileOp)
+    assert len(vertex.inputs) == 2  # what is below, and the context
+
+
 async def test_a_file_that_is_written_in_the_dockerfile_is_copied() -> None:
     vertex = await last('ARG V=1\nCOPY --chmod=600 <<EOF <<"RAW" /d/\nv=$V\nEOF\nv=$V\nRAW')
     assert vertex.op == FileOp((

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from support.fake_gateway import FakeGateway, config, image_config, solved, steps
-from wherry.build.front import convert
+from wherry.build.dockerfile import globs
+from wherry.build.front import bases, context, lint, named_contexts
+from wherry.build.front import dockerfile as front
 from wherry.build.front.budget import Budget
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import ExecOp, FileOp
@@ -47,19 +52,82 @@ async def test_a_fan_of_stages_is_one_graph() -> None:
         "FROM busybox AS s0\n" + numbered("ARG A{}=1", 300) + "\n" + numbered("FROM s{} AS s{}", 100),
         "FROM busybox AS s0\n" + numbered("LABEL A{}=1", 300) + "\n" + numbered("FROM s{} AS s{}", 100),
         "FROM busybox AS s0\n" + numbered("ARG A{}=1", 300) + "\n" + numbered("RUN {}", 100),
+        f"FROM busybox\nENV A={'x' * 9000}\n" + numbered("RUN {} $A$A$A$A$A$A$A$A", 30),
+        f"FROM busybox\nENV A={'x' * 9000}\n" + numbered("COPY a /{}$A", 60),
+        f"ARG A={'x' * 9000}\n" + numbered("FROM busybox$A AS s{}", 150),
+        f"ARG A={'x' * 9000}\n" + numbered("ARG B{}=$A", 150) + "\nFROM busybox",
     ],
-    ids=["variables", "steps", "ports", "inherited variables", "inherited arguments", "inherited labels", "history"],
+    ids=[
+        "variables",
+        "steps",
+        "ports",
+        "inherited variables",
+        "inherited arguments",
+        "inherited labels",
+        "history",
+        "names",
+        "paths",
+        "bases",
+        "global arguments",
+    ],
 )
 async def test_what_adds_up_is_bounded(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "Budget", partial(Budget, 1_000_000))
+    monkeypatch.setattr(front, "Budget", partial(Budget, 1_000_000))
     with pytest.raises(DockerfileError, match=TOO_MANY):
         await solved(text)
 
 
 async def test_what_people_write_is_far_from_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "Budget", partial(Budget, 1_000_000))
+    monkeypatch.setattr(front, "Budget", partial(Budget, 1_000_000))
     text = numbered("FROM busybox AS s{}\nENV A=1 B=2 C=3\nRUN 1\nRUN 2\nCOPY a b\nLABEL x=y\nEXPOSE 80-90", 50)
     await solved(text)
+
+
+async def test_all_platforms_of_a_build_share_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "Budget", partial(Budget, 1_000_000))
+    text = f"FROM busybox\nENV A={'x' * 9000}\n" + numbered("RUN {}", 30)
+    await solved(text)
+    with pytest.raises(DockerfileError, match=TOO_MANY):
+        await solved(text, {"platform": "linux/amd64,linux/arm64,linux/386,linux/s390x,linux/ppc64le"})
+
+
+async def test_patterns_of_all_platforms_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(globs, "WORK_LIMIT", 1_000_000)
+    text = f"FROM busybox\nENV A={'x' * 9000}\n" + numbered("LABEL a{}=${{A#*bcdefghijk}}", 6)
+    await solved(text)
+    with pytest.raises(DockerfileError, match="patterns in substitutions take too long"):
+        await solved(text, {"platform": "linux/amd64,linux/arm64,linux/386"})
+
+
+async def test_what_a_client_sends_is_read_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, found = threading.get_ident(), {}
+
+    def watched(module: ModuleType, name: str) -> None:
+        original = getattr(module, name)
+
+        def replacement(*arguments: Any) -> Any:
+            found[f"{module.__name__.rpartition('.')[2]}.{name}"] = threading.get_ident() != loop
+            return original(*arguments)
+
+        monkeypatch.setattr(module, name, replacement)
+
+    for module, name in (
+        (context, "parse_ignore_file"), (named_contexts, "ignore_patterns"), (lint, "PatternMatcher"),
+        (bases, "did_you_mean"), (front, "parse"),
+    ):  # fmt: skip
+        watched(module, name)
+    files = {("local://src", ".dockerignore"): b"*.o", ("local://context", ".dockerignore"): b"*.o"}
+    gateway = FakeGateway("FROM scratch\nCOPY --from=src a /\nCOPY --from=nothing a /", files=files)
+    with pytest.raises(DockerfileError):
+        await solved("", {"context:src": "local:src"}, gateway=gateway)
+    assert len(found) == 5
+    assert all(found.values()), found
+
+
+async def test_a_dockerignore_has_no_more_patterns_than_are_matched() -> None:
+    files = {("local://context", ".dockerignore"): b"a\n" * 10_001}
+    with pytest.raises(InvalidInput, match="too many patterns"):
+        await solved("", gateway=FakeGateway("FROM scratch\nCOPY . /", files=files))
 
 
 def test_a_budget_ends() -> None:

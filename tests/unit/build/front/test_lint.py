@@ -37,6 +37,13 @@ def test_a_warning_names_the_rule_and_the_line() -> None:
     assert warning.source == TEXT
 
 
+def test_what_goes_with_all_warnings_together_is_bounded() -> None:
+    text = b"FROM a\n" + b"run x\n" * 400 + b"RUN x\n" * 401 + b"#" * 20_000
+    warnings = linted(text).warnings(VERTEX, "Dockerfile", text)
+    assert len(warnings) > 200
+    assert not any(one.source for one in warnings)
+
+
 def test_a_large_dockerfile_does_not_go_with_each_warning() -> None:
     (warning,) = linted(TEXT).warnings(VERTEX, "Dockerfile", b" " * 100_000)
     assert warning.source == b""

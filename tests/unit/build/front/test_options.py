@@ -45,11 +45,31 @@ def test_a_network_of_the_engine_may_be_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("", "default"),
+        ("sandbox", "default"),
+        ("network:default", "default"),
+        ("network:host", "host"),
+        ("network:none", "none"),
+        ("network:sandbox", "network:sandbox"),
+        ("network:container:web", "network:container:web"),
+        ("container:web", "network:container:web"),
+        ("network:network:host", "network:network:host"),
+    ],
+)
+def test_a_network_has_one_name_however_it_is_written(written: str, meant: str) -> None:
+    assert FrontOptions.parse({"force-network-mode": written}).network == meant
+
+
+@pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("platform", "a/b/c/d", "failed to parse target platform a/b/c/d"),
         ("platform", ",".join(f"linux/a{number}" for number in range(99)), "more than 64 target platforms"),
         ("image-resolve-mode", "x", "invalid image-resolve-mode: x"),
+        ("force-network-mode", "mine", "invalid netmode mine"),
+        ("force-network-mode", "network:", "invalid netmode network:"),
         ("add-hosts", "a", "failed to parse additional hosts: invalid key-value pair a"),
         ("add-hosts", "a=b", "failed to parse additional hosts: failed to parse IP b"),
         ("add-hosts", '"a', "failed to parse additional hosts"),

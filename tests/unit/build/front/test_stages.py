@@ -36,6 +36,14 @@ async def test_a_target_is_found_by_its_name_in_any_case_and_by_number(target: s
     assert list(steps(found))[-1] == "[build 2/2] RUN make"
 
 
+async def test_the_base_is_a_stage_only_if_it_is_written_in_lower_case() -> None:
+    """As in BuildKit, where COPY, mounts and targets are not so particular."""
+    text = "FROM busybox AS Build\nRUN make\nFROM {}\nCOPY --from=BUILD a /\nRUN --mount=from=bUILD,target=/m true"
+    assert len(steps(await solved(text.format("build")))) == 4
+    with pytest.raises(DockerfileError, match=r"repository name \(library/Build\) must be lowercase"):
+        await solved(text.format("Build"))
+
+
 async def test_a_target_that_is_not_there_is_an_error_with_a_suggestion() -> None:
     with pytest.raises(InvalidInput, match=r'target stage "builder" could not be found \(did you mean build\?\)'):
         await solved("FROM busybox AS build", {"target": "builder"})

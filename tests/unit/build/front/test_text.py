@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wherry.build.front.text import duration, quoted, redacted, table
+from wherry.build.dockerfile.characters import quoted
+from wherry.build.front.text import duration, redacted, table
 
 
 @pytest.mark.parametrize(

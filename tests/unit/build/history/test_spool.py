@@ -128,3 +128,21 @@ async def test_what_is_removed_leaves_no_file(tmp_path: Path, threads: Threads) 
     assert spool.path.exists()
     await spool.remove()
     assert not spool.path.exists()
+
+
+async def test_who_only_wants_what_there_is_does_not_wait_for_more(tmp_path: Path, threads: Threads) -> None:
+    spool = Spool(tmp_path / "spool", threads, in_memory=500)
+    events = [log(number) for number in range(300)]
+    for event in events:
+        spool.append(event)
+        await asyncio.sleep(0)
+    assert [event async for event in spool.read(follow=False)] == events
+    following = spool.read(is_awaited=False)
+    assert await anext(following) == events[0]  # and no more for now
+    for number in range(100):
+        spool.append(log(number, 1 << 20))
+        async with asyncio.timeout(60):
+            await spool.room()
+    spool.close()
+    async with asyncio.timeout(60):
+        assert len([event async for event in following]) == 399

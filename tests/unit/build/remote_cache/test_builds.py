@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from support.build_fakes import Workshop, copy, image, logs, run, states, write
 from support.cache_shelf import Shelf
+from wherry.build.cache.remote import imported_identity
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import Progress
 from wherry.build.model.request import CacheOptions, CacheTarget, Export
+from wherry.build.model.service import PruneOptions
+from wherry.build.model.snapshot import Snapshot
+from wherry.errors import NotFound
 from wherry.oci.digest import Digest
 
 ATTRIBUTES = {"ref": "registry.example/cache:1"}
@@ -161,3 +167,97 @@ async def test_without_the_stage_a_copy_from_it_is_found_by_its_content(tmp_path
     async with Workshop(tmp_path / "there", registries=shelf) as shop:
         await built(shop, shelf, edge)
         assert shop.executor.ran == {}
+
+
+# --- what is believed -----------------------------------------------------------------------------
+
+
+class Told:
+    """What somebody says (`ImportedCache`), in words: results and keys.
+
+    :ivar asked: the identities that were asked for.
+    """
+
+    def __init__(self, shop: Workshop, name: str) -> None:
+        self.shop = shop
+        self.name = name
+        self.results: dict[str, dict[str, bytes]] = {}
+        self.keys: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    def __bool__(self) -> bool:
+        return True
+
+    def find(self, identity: str, _outputs: Sequence[int]) -> str | None:
+        self.asked.append(identity)
+        return imported_identity(self.name, identity) if identity in self.results else None
+
+    def identity_of(self, fast_key: str) -> str | None:
+        return self.keys.get(fast_key)
+
+    def begins(self, *_: object) -> int | None:
+        return None
+
+    @asynccontextmanager
+    async def load(self, identity: str, _output: int) -> AsyncIterator[Snapshot]:
+        if not self.results[identity]:
+            raise NotFound("blob unknown")
+        snapshot = self.shop.world.layer(self.results[identity])
+        self.shop.world.snapshots.hold(snapshot)
+        yield snapshot
+        self.shop.world.snapshots.release(snapshot)
+
+    async def build(self, edge: Edge) -> dict[str, Any]:
+        """Build what believes it; the files that come out."""
+
+        async def nothing(*_: object, **__: object) -> None:
+            pass
+
+        remote: Any = self.shop.remote
+        remote.imports, remote.open = lambda: self, nothing
+        await self.shop.build(edge, exports=(Export("moby"),))
+        return files(self.shop)
+
+
+def identity_of(shop: Workshop, name: str) -> str:
+    """Of the one result with a description."""
+    shop.cache.records.flush()
+    [found] = [record.identity for record in shop.cache.records.all() if record.description == name]
+    return found
+
+
+async def test_an_imported_key_leads_to_no_result_of_ones_own(tmp_path: Path) -> None:
+    async with Workshop(tmp_path, registries=Shelf()) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        await shop.build(run(image("base"), "mine"))
+        mine, told = identity_of(shop, "RUN mine"), Told(shop, "told")
+        edge = run(image("base"), "theirs")
+        await told.build(edge)
+        theirs = next(one for one in told.asked if one != mine)
+        _ = [entry async for entry in shop.builder.prune(PruneOptions(all=True))]
+        shop.executor.ran.clear()
+        await shop.build(run(image("base"), "mine"))
+        told.keys, told.results = {theirs: mine}, {mine: {}}  # it cannot be fetched, so it is carried out
+        await told.build(edge)
+        assert shop.executor.ran == {"mine": 1, "theirs": 1}
+        shop.builder._parts.solver.cache.records.flush()
+        assert shop.cache.find(theirs) is None
+
+
+async def test_what_one_registry_says_does_not_change_what_another_one_is_asked_for(tmp_path: Path) -> None:
+    async with Workshop(tmp_path, registries=Shelf()) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        honest, liar = Told(shop, "honest"), Told(shop, "liar")
+        stage = run(image("base"), "stage")
+        edge = copy(None, stage, "/", "/x")
+        await honest.build(edge)
+        known, copied = honest.asked[:2]
+        _ = [entry async for entry in shop.builder.prune(PruneOptions(all=True))]
+        honest.results = {known: {"good": b"good"}}
+        assert await honest.build(edge) == {"x/good": b"good"}
+        _ = [entry async for entry in shop.builder.prune(PruneOptions(all=True))]
+        liar.keys, liar.results = {known: known}, {known: {"evil": b"evil"}}
+        assert await liar.build(edge) == {"x/evil": b"evil"}
+        _ = [entry async for entry in shop.builder.prune(PruneOptions(all=True))]
+        honest.results |= {one: {"x/evil": b"evil"} for one in liar.asked if one not in (known, copied)}
+        assert await honest.build(edge) == {"x/good": b"good"}

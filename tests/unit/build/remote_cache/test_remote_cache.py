@@ -17,7 +17,7 @@ import pytest
 from support.archives import member, tar
 from support.build_products import ExportBench, TakingSession, config_of, product, ran
 from support.cache_shelf import Shelf
-from wherry.build.cache.remote import CacheEntry, imported_identity
+from wherry.build.cache.remote import CacheEntry
 from wherry.build.exporters.worker import Worker
 from wherry.build.model.progress import Progress, VertexProgress
 from wherry.build.model.request import CacheTarget
@@ -165,13 +165,35 @@ def test_what_one_builder_exports_another_one_imports(
     async def use(imports: Imports) -> None:
         identity = imports.identity_of(key("fast 3"))
         assert identity == key("step 3")
-        assert imports.find(identity, [0]) == imported_identity("registry registry.example/cache", identity)
+        assert imports.find(identity, [0]) is not None
         assert imports.find(identity, [0, 1]) is None
         assert imports.find(key("step 9"), [0]) is None
         assert imports.identity_of(key("nothing")) is None
         assert await files(imports, identity) == [["one"], [], ["two"]]
 
     imported(there, shelf, [REGISTRY], use)
+
+
+def test_what_is_believed_of_one_cache_is_believed_of_no_other(benches: tuple[ExportBench, ExportBench]) -> None:
+    here, there = benches
+    shelf = Shelf()
+    for tag, contents in (("1", [ONE]), ("2", [ONE]), ("3", [TWO])):
+        target = CacheTarget("registry", {**REGISTRY.attributes, "ref": f"registry.example/cache:{tag}"})
+        export(here, shelf, entries_of(here.layers.snapshot(*contents)), target)
+
+    def under(ref: str, **attributes: str) -> str:
+        async def use(imports: Imports) -> str | None:
+            return imports.find(key("step 1"), [0])
+
+        target = CacheTarget("registry", {"ref": f"registry.example/{ref}", **attributes})
+        found: str = imported(there, shelf, [target], use)
+        return found
+
+    first = under("cache:1")
+    assert first == under("cache:1")
+    others = [under("cache:2"), under("other:1"), under("cache:1", **{"registry.insecure": "true"})]
+    shelf.tags["1"] = shelf.tags["3"]  # other layers, by the same name
+    assert len({first, *others, under("cache:1")}) == 5
 
 
 def test_a_clients_directory_takes_and_gives_cache(benches: tuple[ExportBench, ExportBench]) -> None:

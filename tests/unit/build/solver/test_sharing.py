@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from support.build_fakes import ClientSession, Workshop, copy, image, local, logs, request, run, states
+from support.build_fakes import ClientSession, Workshop, copy, image, local, logs, request, run, states, write
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.executor import Output, Step, StepResult
+from wherry.build.model.graph import BuildMount
+from wherry.build.model.request import FrontResult, Ref
+from wherry.build.model.service import PruneOptions
 from wherry.errors import NotFound, Unavailable
 
 
@@ -77,6 +81,37 @@ async def test_who_leaves_does_not_cancel_it_for_the_others(tmp_path: Path) -> N
         assert logs(await shop.events("second")) == b"begun\ndone\n"
 
 
+async def test_who_asks_while_what_he_needs_is_being_cancelled_gets_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        begun, ending, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def play(_step: Step, _output: Output) -> None:
+            if not begun.is_set():
+                begun.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ending.set()
+                    await end.wait()
+
+        shop.executor.commands["make"] = play
+        build, edge = shop.builder.begin(request("b")), run(image("base"), "make")
+        first = asyncio.create_task(build.evaluate(edge))
+        await begun.wait()
+        first.cancel()
+        await ending.wait()
+        second = asyncio.create_task(build.evaluate(edge))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        end.set()
+        await asyncio.wait_for(second, 60)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert shop.executor.ran["make"] == 2
+        await build.finish(FrontResult(refs={"": Ref(edge=edge)}))
+
+
 async def test_the_last_one_who_leaves_ends_it(tmp_path: Path) -> None:
     async with Workshop(tmp_path) as shop:
         shop.sources.images["base"] = {"file": b"1"}
@@ -118,6 +153,90 @@ async def test_a_step_that_failed_with_another_clients_secrets_is_tried_with_one
         gate.open.set()
         await second
         assert shop.executor.ran["make"] == 2
+
+
+async def test_what_a_step_reads_stays_after_the_build_has_left_that_began_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        gate = shop.executor.commands["make"] = Gate()
+
+        async def play(step: Step, output: Output) -> StepResult:
+            write(step, "out", "the same in both")
+            return StepResult(0)
+
+        shop.executor.commands["one"] = shop.executor.commands["other"] = play
+        mounts = (BuildMount("/out", input=1, readonly=True), BuildMount("/context", input=2, readonly=True))
+        edges = [
+            run(image("base"), "make", *mounts, inputs=[run(image("base"), stage), local()])
+            for stage in ("one", "other")
+        ]
+        for name in ("a", "b"):
+            shop.builder.attach(ClientSession(name, context={"file": b"1"}))
+        first = asyncio.create_task(shop.builder.build(request("first", edges[0], session="a")))
+        await gate.begun.wait()
+        second = asyncio.create_task(shop.builder.build(request("second", edges[1], session="b")))
+        await joined(shop, 2)
+        await shop.builder.cancel("first")
+        with pytest.raises(Unavailable):
+            await first
+        _ = [entry async for entry in shop.builder.prune(PruneOptions(all=True))]
+        [make] = [step for step in shop.executor.steps if step.op.args[-1] == "make"]
+        out, context = (mount.overlay for mount in make.mounts)
+        assert out is not None
+        assert context is not None
+        assert os.listdir(out.lower[0]) == ["out"]  # of the first build's stage
+        [mine] = [fetch for fetch in shop.sources.fetches if str(fetch.directory) == context.lower[0]]
+        assert not mine.is_closed
+        gate.open.set()
+        await second
+        assert shop.executor.ran["make"] == 1
+        assert all(fetch.is_closed for fetch in shop.sources.fetches)
+        gone = [entry.description async for entry in shop.builder.prune(PruneOptions(all=True))]
+        assert {"RUN one", "RUN other", "RUN make"} <= {*gone}
+
+
+async def test_what_fails_fails_once_for_all_who_wait_for_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        gate = Gate()
+
+        async def fail(step: Step, output: Output) -> StepResult:
+            await gate(step, output)
+            return StepResult(3)
+
+        shop.executor.commands["make"] = fail
+        edge = run(image("base"), "make")
+        builds = [asyncio.create_task(shop.builder.build(request(f"{n}", edge))) for n in range(5)]
+        await gate.begun.wait()
+        await joined(shop, 5)
+        gate.open.set()
+        errors = await asyncio.gather(*builds, return_exceptions=True)
+        assert [type(error) for error in errors] == [VertexFailed] * 5
+        assert shop.executor.ran["make"] == 1
+
+
+@pytest.mark.parametrize(("failures", "good", "runs"), [(1, 4, 2), (9, 0, 2)])
+async def test_what_fails_as_a_client_has_gone_is_tried_once_with_another_one(
+    tmp_path: Path, failures: int, good: int, runs: int
+) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        gate = Gate()
+
+        async def fail(step: Step, output: Output) -> None:
+            await gate(step, output)
+            if shop.executor.ran["make"] <= failures:
+                raise Unavailable("the client of the build has gone")
+
+        shop.executor.commands["make"] = fail
+        edge = run(image("base"), "make")
+        builds = [asyncio.create_task(shop.builder.build(request(f"{n}", edge))) for n in range(5)]
+        await gate.begun.wait()
+        await joined(shop, 5)
+        gate.open.set()
+        results = await asyncio.gather(*builds, return_exceptions=True)
+        assert len([one for one in results if not isinstance(one, VertexFailed)]) == good
+        assert shop.executor.ran["make"] == runs
 
 
 async def test_a_session_that_goes_takes_its_builds_with_it(tmp_path: Path) -> None:

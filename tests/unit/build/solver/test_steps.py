@@ -202,6 +202,7 @@ async def test_environment_of_proxies_secrets_and_the_step(shop: Workshop) -> No
     ("options", "name"),
     [
         ({"network": NetworkMode.HOST}, "network.host"),
+        ({"network": "network:host"}, "network.host"),
         ({"security": SecurityMode.INSECURE}, "security.insecure"),
         ({"devices": ("x",)}, "device"),
     ],
@@ -218,6 +219,40 @@ async def test_what_needs_an_entitlement_is_refused_without_it(
         return
     await shop.build(edge, session="s", entitlements=frozenset({name}))
     assert shop.executor.ran["make"] == 1
+
+
+@pytest.mark.parametrize("network", ["host", "network:host"])
+async def test_what_another_build_was_allowed_is_not_given_to_one_that_was_not(shop: Workshop, network: str) -> None:
+    await shop.build(run(image("base"), "make", network="host"), session="s", entitlements=frozenset({"network.host"}))
+    assert shop.executor.ran["make"] == 1
+    edge = run(run(image("base"), "make", network=network), "more")
+    with pytest.raises(VertexFailed, match=r"^network\.host is not allowed$"):
+        await shop.build(edge, session="s")
+    assert shop.executor.ran["more"] == 0
+    await shop.build(edge, session="s", entitlements=frozenset({"network.host"}))
+    assert shop.executor.ran == {"make": 1, "more": 1}  # however it is written, it is the same step
+
+
+@pytest.mark.parametrize(
+    ("options", "joins", "message"),
+    [
+        ({"network": "network:container:web"}, "", "the network of a container is not allowed"),
+        ({"network": "network:container:web"}, "db", "the network of a container is not allowed"),
+        ({"network": "container:web"}, "", "the network of a container is not allowed"),
+        ({"binds": ("/etc:/etc",)}, "", "directories of the host are not allowed"),
+    ],
+)
+async def test_what_no_entitlement_allows(shop: Workshop, options: dict[str, object], joins: str, message: str) -> None:
+    edge = run(image("base"), "make", **options)
+    entitlements = frozenset({"network.host", "device"})
+    with pytest.raises(VertexFailed, match=f"^{message}$"):
+        await shop.build(edge, session="s", entitlements=entitlements, joins=joins)
+    assert not shop.executor.ran
+
+
+async def test_the_container_that_a_request_names_itself_may_be_joined(shop: Workshop) -> None:
+    await shop.build(run(image("base"), "make", network="network:container:web"), session="s", joins="web")
+    assert shop.executor.steps[0].op.network == "network:container:web"
 
 
 async def test_an_entitlement_that_there_is_not(shop: Workshop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wherry.cli.commands.builder.prune import deleted_cache
 from wherry.cli.commands.image.prune import deleted_images
 from wherry.cli.commands.network.prune import deleted_networks
 from wherry.cli.console import printable, write, write_page
@@ -12,6 +13,8 @@ from wherry.docker.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from wherry.cli.context import Context
     from wherry.cli.flags.parser import Options
 
@@ -19,9 +22,9 @@ __all__ = ["COMMAND", "run"]
 
 COMMAND = Command(
     "[OPTIONS]",
-    "Remove unused data: stopped containers, unused networks, dangling images",
+    "Remove unused data: stopped containers, unused networks, dangling images, unused build cache",
     (
-        Flag("all", "a", BOOL, "Remove all unused images, not just dangling ones"),
+        Flag("all", "a", BOOL, "Remove all unused images and all build cache, not just dangling images"),
         PRUNE_FILTER,
         PRUNE_FORCE,
     ),
@@ -33,7 +36,8 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove the data, after confirmation."""
     images = "all images without at least one container associated to them" if options["all"] else "all dangling images"
     networks = "all networks not used by at least one container"
-    warning = f"WARNING! This will remove:\n  - all stopped containers\n  - {networks}\n  - {images}\n"
+    cache = "all build cache" if options["all"] else "unused build cache"
+    warning = f"WARNING! This will remove:\n  - all stopped containers\n  - {networks}\n  - {images}\n  - {cache}\n"
     if not options["force"]:
         confirm(warning, "system prune")
     filters = filter_map(options["filter"])
@@ -44,6 +48,10 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     write_page(deleted_networks(context.client.networks.prune(filters)))
     done = context.client.images.prune({**filters, "dangling": ["false" if options["all"] else "true"]})
     write_page(deleted_images(done))
-    space = containers.get("SpaceReclaimed", 0) + done.get("SpaceReclaimed", 0)
+    cached: dict[str, Any] = {}
+    if "label" not in filters:  # cache has none
+        cached = context.client.builds.prune({"all": options["all"], "filters": filters})
+    write_page(deleted_cache(cached))
+    space = sum(one.get("SpaceReclaimed", 0) for one in (containers, done, cached))
     write("Total reclaimed space: {}\n", human_size(space))
     return 0
