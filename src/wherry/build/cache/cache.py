@@ -184,12 +184,18 @@ class BuildCache:
         if held is None:
             raise NotFound("a layer of a build's result has gone")
         self.records.add(record, before)
+        self._layers.want(record.layers)
         self._write_soon()
         return held
 
     def remove_unless_recorded(self, snapshot: Snapshot) -> None:
         """Remove layers of a snapshot that became no result. To be called in a thread."""
-        self._layers.remove([one.number for one in snapshot.layers if not self.records.has_layer(one.number)])
+        self._remove_layers([one.number for one in snapshot.layers])
+
+    def _remove_layers(self, numbers: Sequence[int]) -> None:
+        """Remove those of some layers that no record has: one may come at any moment, and wants its own back."""
+        self._layers.remove([number for number in numbers if not self.records.has_layer(number)])
+        self._layers.want([number for number in numbers if self.records.has_layer(number)])
 
     def link(self, fast_key: str, identity: str) -> None:
         """A fast key leads to an identity from now on."""
@@ -297,7 +303,7 @@ class BuildCache:
 
     def _remove_rows(self, record: Record, layers: Sequence[int]) -> None:
         self.records.delete([record.id])
-        self._layers.remove(layers)
+        self._remove_layers(layers)
 
     async def collect(self, limits: CacheLimits) -> int:
         """Prune by the policies; returns how many bytes that gave back."""

@@ -44,6 +44,10 @@ class Layers(Protocol):
         """The cache does not need these layers any more; those in use go when they are released."""
         ...
 
+    def want(self, numbers: Iterable[int]) -> None:
+        """The cache needs these layers after all: what is to go when it is released stays."""
+        ...
+
     def retain(self, numbers: Iterable[int]) -> int:
         """The cache needs these layers, and no others."""
         ...

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from wherry.errors import Unavailable
 
@@ -30,7 +30,7 @@ class Work:
     async def run(self, work: Callable[[Check], T], undo: Callable[[T], object] = lambda _: None) -> T:
         """Call a function in a thread. Being cancelled ends it at its next check, and waits for that.
 
-        :param undo: called, in the thread, with what came of it in spite of that.
+        :param undo: called, in a thread, with what came of it in spite of that.
         """
         unwanted = Event()
 
@@ -40,23 +40,28 @@ class Work:
 
         def whole() -> T:
             check()
-            result = work(check)
-            if unwanted.is_set():
-                undo(result)
-            return result
+            return work(check)
 
-        future = asyncio.get_running_loop().run_in_executor(self._pool, whole)
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, whole)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             unwanted.set()
-            while not future.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # looked at, so that asyncio does not complain
+            await _finished(future)
+            if not future.cancelled() and future.exception() is None:
+                await _finished(loop.run_in_executor(self._pool, undo, future.result()))
             raise
 
     def close(self) -> None:
         """End the threads; waits for what they are at."""
         self._pool.shutdown()
+
+
+async def _finished(future: asyncio.Future[Any]) -> None:
+    """Wait for its end, also while being cancelled again and again."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    if not future.cancelled():
+        future.exception()  # looked at, so that asyncio does not complain

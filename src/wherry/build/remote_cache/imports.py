@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from wherry.build.exporters.worker import Check, Worker
 from wherry.build.model.progress import ProgressSink, VertexProgress
 from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
-from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
 from wherry.build.remote_cache.config import CONFIG_TYPE, FoundCache, Part, found_in, record_digest
 from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
 from wherry.build.snapshots.draft import Draft
@@ -66,6 +66,10 @@ class Snapshots(Protocol):
 
     def release(self, snapshot: Snapshot) -> None:
         """Use it no longer."""
+        ...
+
+    def remove(self, numbers: Iterable[int]) -> int:
+        """Remove layers that nobody needs."""
         ...
 
 
@@ -171,7 +175,7 @@ class Imports:
             lease.layer(*(chain_id_of(ids[: count + 1]) for count in range(len(ids))))
             for part in parts:
                 await found.place.fetch(part.blob)
-            snapshot = await self._worker.run(partial(self._unpacked, chain), self._snapshots.release)
+            snapshot = await self._worker.run(partial(self._unpacked, chain), partial(self._undo, chain))
         try:
             yield snapshot
         finally:
@@ -190,25 +194,27 @@ class Imports:
                 found.append((layer, part.blob))
         full = self._snapshots.from_layers(found)
         pending = iter(full.layers)
-        held = [full]
+        layers: list[SnapshotLayer] = []
         try:
-            layers = []
             for part in chain:
-                if part is not None:
-                    layers.append(next(pending))
-                else:
-                    held.append(self._empty())
-                    layers += held[-1].layers
-            return Snapshot(tuple(layers))
+                layers += [next(pending)] if part is not None else self._empty().layers
         except BaseException:
-            for one in held:
-                self._snapshots.release(one)
+            self._let_go(Snapshot((*layers, *pending)), [one for one in layers if one not in full.layers])
             raise
+        return Snapshot(tuple(layers))
 
     def _empty(self) -> Snapshot:
         made = self._snapshots.commit(self._snapshots.draft())
         self._snapshots.hold(made)
         return made
+
+    def _undo(self, chain: Sequence[Part | None], made: Snapshot) -> None:
+        """Leave nothing of a snapshot that nobody wants; in a thread."""
+        self._let_go(made, [one for part, one in zip(chain, made.layers, strict=True) if part is None])
+
+    def _let_go(self, snapshot: Snapshot, empty: Sequence[SnapshotLayer]) -> None:
+        self._snapshots.release(snapshot)
+        self._snapshots.remove([layer.number for layer in empty])
 
 
 def registry_origin(reference: Reference, *, insecure: bool) -> Origin:

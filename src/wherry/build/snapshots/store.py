@@ -287,6 +287,11 @@ class SnapshotStore:
                 remove_tree(grave)
         return freed
 
+    def want(self, numbers: Iterable[int]) -> None:
+        """What was removed while it was in use, and is in use still, stays."""
+        with self._lock:
+            self._unwanted.difference_update(numbers)
+
     # --- layers of images -------------------------------------------------------------------------
 
     def prepare(self, snapshot: Snapshot) -> None:

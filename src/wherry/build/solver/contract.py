@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +35,10 @@ class Snapshots(Protocol):
 
     def keep(self, snapshot: Snapshot) -> None:
         """Keep the layers of images in a snapshot."""
+        ...
+
+    def remove(self, numbers: Iterable[int]) -> int:
+        """Remove layers that nobody needs; those in use go when they are released."""
         ...
 
 

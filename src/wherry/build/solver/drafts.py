@@ -39,7 +39,10 @@ class Draft:
 
     async def commit(self) -> Snapshot:
         """It becomes a layer, as it is."""
-        return await self._threads.run(self._snapshots.commit, self._draft)
+        return await self._threads.run(self._snapshots.commit, self._draft, undo=self._undo)
+
+    def _undo(self, made: Snapshot) -> None:
+        self._snapshots.remove([made.layers[-1].number])
 
     async def discard(self) -> None:
         """Remove it; does nothing after `commit`."""

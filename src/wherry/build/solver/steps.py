@@ -130,23 +130,33 @@ class PreparedStep:
         return await executor.run(self.step, output)
 
     async def commit(self) -> dict[int, Snapshot]:
-        """Its outputs, by their numbers; only where the step has succeeded."""
+        """Its outputs, by their numbers; only where the step has succeeded. Cancelled: nothing is left."""
         op = self.request.op
         targets = [mount.target for mount in op.mounts if mount.target != "/"]
         wanted = {number: mount for number, mount in enumerate(op.mounts) if mount.output != NO_OUTPUT}
-        return await self.maker.threads.run(self._commit, wanted, targets)
+        return await self.maker.threads.run(self._commit, wanted, targets, undo=self._undo)
 
     def _commit(self, wanted: Mapping[int, BuildMount], targets: Sequence[str]) -> dict[int, Snapshot]:
-        outputs = {}
-        for number, mount in wanted.items():
-            draft = self.drafts.pop(number, None)
-            if draft is None:  # it is read-only: the same comes out as went in
-                outputs[mount.output] = self._input(mount)
-                continue
-            if mount.target == "/" and targets:
-                remove_stubs(draft.upper, draft.parent.lower, targets)
-            outputs[mount.output] = self.maker.snapshots.commit(draft)
+        outputs: dict[int, Snapshot] = {}
+        try:
+            for number, mount in wanted.items():
+                draft = self.drafts.get(number)
+                if draft is None:  # it is read-only: the same comes out as went in
+                    outputs[mount.output] = self._input(mount)
+                    continue
+                if mount.target == "/" and targets:
+                    remove_stubs(draft.upper, draft.parent.lower, targets)
+                outputs[mount.output] = self.maker.snapshots.commit(draft)
+        except BaseException:
+            self._undo(outputs)
+            raise
         return outputs
+
+    def _undo(self, outputs: Mapping[int, Snapshot]) -> None:
+        """Remove the layers that were made; in a thread."""
+        before = {layer.number for snapshot in self.request.inputs for layer in snapshot.layers}
+        made = {layer.number for snapshot in outputs.values() for layer in snapshot.layers}
+        self.maker.snapshots.remove(made - before)
 
     async def close(self) -> None:
         """Leave nothing behind that was not committed; also while being cancelled."""

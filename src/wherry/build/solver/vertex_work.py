@@ -85,8 +85,9 @@ class VertexWork:
         try:
             for output in outputs_of(node.vertex):
                 async with imports.load(pure, output) as snapshot:
-                    await self._solver.threads.run(self._cache.keep, snapshot)
-                    outcome[output] = self._cache.add(identity, snapshot, output=output, description=node.progress.name)
+                    outcome[output] = await self._kept(
+                        identity, snapshot, output=output, description=node.progress.name
+                    )
         except BaseException:
             self._cache.release_soon(outcome.values())
             raise
@@ -136,8 +137,7 @@ class VertexWork:
         self.fetches.remove(fetch)
         try:
             snapshot = await fetch.fetch.snapshot()
-            await self._solver.threads.run(self._cache.keep, snapshot)
-            return {0: self._cache.add(identity, snapshot, kind=source.kind, description=source.description)}
+            return {0: await self._kept(identity, snapshot, kind=source.kind, description=source.description)}
         finally:
             await fetch.release()
 
@@ -178,12 +178,32 @@ class VertexWork:
         identity = node.identity
         assert identity is not None, "it was waited for"
         outcome: Outcome = {}
-        for output, snapshot in snapshots.items():
-            held = self._cache.add(identity, snapshot, output=output, description=node.progress.name, parents=parents)
-            outcome[output] = held
-            if held.snapshot != snapshot:
-                await self._solver.threads.finish(self._cache.remove_unless_recorded, snapshot)
+        try:
+            for output, snapshot in snapshots.items():
+                outcome[output] = self._cache.add(
+                    identity, snapshot, output=output, description=node.progress.name, parents=parents
+                )
+        except BaseException:
+            self._cache.release_soon(outcome.values())
+            raise
+        finally:
+            for output, snapshot in snapshots.items():
+                if output not in outcome or outcome[output].snapshot != snapshot:
+                    await self._solver.threads.finish(self._cache.remove_unless_recorded, snapshot)
         return outcome
+
+    async def _kept(
+        self, identity: str, snapshot: Snapshot, *, output: int = 0, kind: str = "regular", description: str = ""
+    ) -> Held:
+        """A snapshot from elsewhere becomes a result; its layers go where it does not, or there is one already."""
+        held: Held | None = None
+        try:
+            await self._solver.threads.run(self._cache.keep, snapshot)
+            held = self._cache.add(identity, snapshot, output=output, kind=kind, description=description)
+        finally:
+            if held is None or held.snapshot != snapshot:
+                await self._solver.threads.finish(self._cache.remove_unless_recorded, snapshot)
+        return held
 
     def _task(self, node: Node, inputs: Sequence[Snapshot], job: Job) -> Task:
         def start() -> None:
@@ -228,7 +248,7 @@ class VertexWork:
             held = self._cache.find(identity)
             if held is None:
                 copied = await self._solver.operations.copy_of(snapshot)
-                held = self._cache.add(identity, copied, kind="source.local", description=node.progress.name)
+                held = await self._kept(identity, copied, kind="source.local", description=node.progress.name)
             if node in self.copies:
                 await self._cache.release([held])
             else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
@@ -44,6 +46,25 @@ async def test_work_that_is_done_in_spite_of_being_cancelled_is_undone_before_on
     assert undone == [7]
     assert await work.run(lambda _: 8, undone.append) == 8
     assert undone == [7]
+    work.close()
+
+
+async def test_what_is_done_in_the_moment_of_the_cancellation_is_undone() -> None:
+    work, undone, jobs = Work(), list[str](), list[Future[Any]]()
+    submit = work._pool.submit
+
+    def note(*given: Any) -> Any:
+        jobs.append(submit(*given))
+        return jobs[-1]
+
+    work._pool.submit = note  # type: ignore[method-assign]
+    task = asyncio.create_task(work.run(lambda _: "made", undone.append))
+    while not (jobs and jobs[0].done()):  # noqa: ASYNC110  # each turn of the loop counts
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undone == ["made"]
     work.close()
 
 

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
 from wherry.build.remote_cache.config import found_in, record_digest
 from wherry.build.remote_cache.exports import CacheExporter, inline_cache, selected
 from wherry.build.remote_cache.imports import CacheImporter, Imports, wanted_imports
-from wherry.errors import CorruptData, InvalidInput, NotFound, WherryError
+from wherry.errors import CorruptData, InvalidInput, NotFound, OutOfSpace, WherryError
 from wherry.images.reference_counts import Lease
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor
@@ -47,6 +47,8 @@ class MadeSnapshots:
         self._bench = bench
         self._leases: list[Lease] = []
         self.held: list[int] = []
+        self.made: list[int] = []
+        self.most = 99
 
     def from_layers(self, layers: Any) -> Snapshot:
         root = self._bench.store.layers.root
@@ -60,7 +62,15 @@ class MadeSnapshots:
         return parent
 
     def commit(self, draft: Any) -> Snapshot:
-        return self._bench.layers.snapshot(NOTHING)
+        if len(self.made) >= self.most:
+            raise OutOfSpace("no space left on device")
+        found = self._bench.layers.snapshot(NOTHING)
+        self.made += [layer.number for layer in found.layers]
+        return found
+
+    def remove(self, numbers: Iterable[int]) -> int:
+        self.made = [number for number in self.made if number not in set(numbers)]
+        return 0
 
     def hold(self, snapshot: Snapshot) -> None:
         self.held += [layer.number for layer in snapshot.layers]
@@ -126,9 +136,10 @@ def imported(
     *,
     session: Any = None,
     events: list[Progress] | None = None,
+    snapshots: MadeSnapshots | None = None,
 ) -> Any:
     shelf.store = bench.store
-    snapshots = MadeSnapshots(bench)
+    snapshots = snapshots or MadeSnapshots(bench)
 
     async def work(worker: Worker) -> Any:
         importer = CacheImporter(bench.store, snapshots, shelf, worker)
@@ -283,6 +294,22 @@ def test_a_registry_that_lies_about_a_layer_is_found_out(benches: tuple[ExportBe
     imported(there, shelf, [REGISTRY], lambda imports: use(imports, CorruptData))
     assert [*there.store.layers] == []
     assert [*there.store.content.walk()] == []
+
+
+def test_layers_of_steps_that_changed_nothing_go_where_there_is_no_room_for_all(
+    benches: tuple[ExportBench, ExportBench],
+) -> None:
+    here, there = benches
+    shelf, snapshots = Shelf(), MadeSnapshots(there)
+    snapshots.most = 1
+    export(here, shelf, entries_of(here.layers.snapshot(ONE, NOTHING, NOTHING, TWO)), REGISTRY)
+
+    async def use(imports: Imports) -> None:
+        with pytest.raises(OutOfSpace):
+            await files(imports, key("step 4"))
+
+    imported(there, shelf, [REGISTRY], use, snapshots=snapshots)
+    assert snapshots.made == []
 
 
 @pytest.mark.parametrize("top", [b"", b"{}", b'{"schemaVersion":2,"manifests":[]}', b"[" * 10_000])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,10 @@ from wherry.build.model.executor import Output, Step, StepResult
 from wherry.build.model.graph import BuildMount
 from wherry.build.model.request import FrontResult, Ref
 from wherry.build.model.service import PruneOptions
-from wherry.errors import NotFound, Unavailable
+from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.snapshots.draft import Draft
+from wherry.build.solver.drafts import Drafts
+from wherry.errors import NotFound, OutOfSpace, Unavailable
 
 
 class Gate:
@@ -319,6 +324,78 @@ async def test_cancelled_in_each_phase_nothing_is_left(tmp_path: Path, phase: st
         shop.sources.key_hook = shop.sources.fetch_hook = shop.exporter.hook = None
         shop.executor.commands.clear()
         await shop.build(run(image("base"), "make"))
+
+
+def unrecorded(shop: Workshop) -> set[str]:
+    """The layers on the disk that belong to no result."""
+    shop.cache.records.flush()
+    return shop.layer_directories() - {str(number) for one in shop.cache.records.all() for number in one.layers}
+
+
+async def test_a_layer_that_is_made_while_its_build_is_cancelled_goes(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        loop, made, on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+        await shop.build(image("base"))
+        commit = shop.world.snapshots.commit
+
+        def slowly(draft: Draft) -> Snapshot:
+            found = commit(draft)
+            loop.call_soon_threadsafe(made.set)
+            on.wait(60)
+            return found
+
+        shop.world.snapshots.commit = slowly  # type: ignore[method-assign]
+        build = asyncio.create_task(shop.builder.build(request("b", run(image("base"), "make"))))
+        await made.wait()
+        ending = asyncio.create_task(shop.builder.cancel("b"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        on.set()
+        await ending
+        with pytest.raises(Unavailable):
+            await build
+        assert unrecorded(shop) == set()
+
+
+@pytest.mark.parametrize("kind", ["a step with two outputs", "a record that cannot be written", "a source"])
+async def test_layers_that_become_no_result_go(tmp_path: Path, kind: str) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        await shop.build(image("base"))
+        shop.sources.images["other"] = {"file": b"2"}
+        commit, add, count = shop.world.snapshots.commit, shop.cache.add, 0
+
+        def fail_the_second_time(*given: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == 2:
+                raise OutOfSpace("no space left on device")
+            return (commit if kind.startswith("a step") else add)(*given, **options)
+
+        out = BuildMount("/out", output=1)
+        edge = run(image("other" if kind == "a source" else "base"), "make", out)
+        if kind.startswith("a step"):
+            shop.world.snapshots.commit = fail_the_second_time  # type: ignore[method-assign]
+        else:
+            shop.cache.add = fail_the_second_time  # type: ignore[method-assign]
+            count = kind == "a source"
+        with pytest.raises(VertexFailed, match="no space left"):
+            await shop.build(edge)
+        assert unrecorded(shop) == set()
+        assert not any(entry.in_use for entry in await shop.builder.disk_usage())
+
+
+async def test_what_a_source_commits_while_it_is_not_wanted_any_more_goes(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        drafts = Drafts(shop.world.snapshots, shop.threads)
+        draft = await drafts.draft(EMPTY)
+        task = asyncio.create_task(draft.commit())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert shop.layer_directories() == set()
 
 
 async def test_a_failed_build_leaves_the_others_alone(tmp_path: Path) -> None:
