@@ -318,6 +318,7 @@ OTHERS = [
     Step("POST", "/build/prune", 200),
     Step("POST", "/build", 400),
     Step("POST", "/build/cancel", 400),
+    Step("POST", "/wherry/build/calls/{token}", 404, {"token": "guessed"}, message="no build asks for this"),
     Step("GET", "/wherry/builds", 200),
     Step("GET", "/wherry/builds/{id:path}/json", 404, {"id": "nothing"}, message="no such build: nothing"),
     Step("GET", "/wherry/builds/{id:path}/logs", 404, {"id": "^99"}),

@@ -22,7 +22,18 @@ SOURCE = ROOT / "src"
 
 ONLY_FROM = {
     "client": {"errors", "client"},
-    "cli": {"errors", "legible", "client", "cli", "docker.reference", "docker.units", "build.model.patterns"},
+    "cli": {
+        "errors",
+        "legible",
+        "client",
+        "cli",
+        "docker.reference",
+        "docker.units",
+        "build.model.patterns",
+        "layers.limits",
+        "layers.tar.entry",
+        "layers.unpack",
+    },
     "registry": {
         "errors",
         "legible",
@@ -35,7 +46,7 @@ ONLY_FROM = {
     },
 }
 """Packages that may know less than their height in the table allows: a client knows the API, not the daemon; a registry
-knows no images on this machine.
+knows no images on this machine. What a client unpacks here is unpacked as carefully as a layer is.
 
 A module of another package is named with its package: ``docker.units``, ``build.model.patterns``.
 """

@@ -6,10 +6,11 @@ from wherry.client.transport import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from typing import Any
 
     from wherry.client.requests import Requests
+    from wherry.client.transport import Response
 
 __all__ = ["Builds"]
 
@@ -26,14 +27,19 @@ class Builds:
         context: Iterable[bytes] | None,
         *,
         headers: Mapping[str, str] | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Build an image; yields what happens, in the form that the query's ``version`` asks for.
+    ) -> Generator[dict[str, Any], None, None]:
+        """Build an image; yields what happens, in the form that the query's ``version`` asks for. Closing ends it.
 
         :param context: an archive in chunks, or a Dockerfile; None: the query says where it is.
         :param headers: ``X-Registry-Config``: credentials.
         """
         sent = {"Content-Type": "application/x-tar", **(headers or {})}
-        return self._requests.call("POST", "/build", query, body=context, headers=sent).json_values()
+        with self._requests.call("POST", "/build", query, body=context, headers=sent) as response:
+            yield from response.json_values()
+
+    def answer(self, token: str, body: Iterable[bytes] | None = None) -> Response:
+        """Answer what a build asks for (``version=3``); the response's body is the daemon's."""
+        return self._requests.call("POST", f"/wherry/build/calls/{escape(token)}", body=body)
 
     def prune(self, query: Mapping[str, object]) -> dict[str, Any]:
         """Remove what the builder's cache has and no build uses."""

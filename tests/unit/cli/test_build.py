@@ -26,6 +26,7 @@ from wherry.build.model.graph import SourceRange
 from wherry.build.model.progress import Cost, LogProgress, Progress, VertexProgress, WarningProgress
 from wherry.cli.build.context import DirectoryContext, is_remote
 from wherry.cli.build.display import LiveDisplay, PlainDisplay, display_of
+from wherry.cli.build.outputs import outputs_of
 from wherry.cli.build.query import query_of, secrets_of
 from wherry.cli.commands.image.build import COMMAND
 from wherry.cli.context import Context
@@ -111,7 +112,11 @@ def test_an_address_is_no_directory(context: str, expected: bool) -> None:
 
 def query(*words: str) -> dict[str, object]:
     options, _ = parse(COMMAND.flags, words)
-    return {name: value for name, value in query_of(options, "", "").items() if value not in (None, False, [])}
+    return {
+        name: value
+        for name, value in query_of(options, "", "", outputs_of(options)).items()
+        if value not in (None, False, [])
+    }
 
 
 def test_flags_become_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +163,8 @@ def test_outputs_say_what_becomes_of_the_image(words: str, outputs: list[Any]) -
 @pytest.mark.parametrize(
     "words",
     [
-        "--ssh default", "--call nothing", "--call check,format=x", "--attest type=x", "-o out", "-o type=local,dest=x",
-        "-o type=image -o type=image", "--cache-from type=local,src=x", "--cache-to type=local,dest=x",
+        "--ssh default", "--call nothing", "--call check,format=x", "--attest type=x", "-o type=local",
+        "-o type=x,dest=x", "-o - -o -", "--cache-from type=local,src=x", "--cache-to type=local,dest=x",
         "--build-context a=b", "--layers few", "--squash --layers none", "--layers all --squash",
     ],
 )  # fmt: skip

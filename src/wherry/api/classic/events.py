@@ -16,7 +16,7 @@ from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
 from wherry.oci.digest import Digest
 
-__all__ = ["BuildEvents", "detail_of", "message"]
+__all__ = ["BuildEvents", "Json", "detail_of", "message"]
 
 Json = dict[str, Any]
 
@@ -54,7 +54,7 @@ class BuildEvents:
         return self._decoders[key].decode(event.data)
 
 
-def message(kind: str, **members: object) -> Json:
+def message(kind: str, /, **members: object) -> Json:
     """One message."""
     return {"id": _ID, "aux": {"type": kind, **members}}
 

@@ -61,6 +61,13 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     joins: str = ""
     limits: Limits = Limits()
 
+    @property
+    def takes(self) -> frozenset[str]:
+        """The numbers of the outputs that the client takes, when it is called."""
+        if self.version != _OWN:
+            return frozenset()
+        return frozenset(one.number for one in self.exports if one.type not in _IMAGES)
+
 
 class _Ulimit(Struct):
     Name: str = ""
@@ -73,6 +80,10 @@ class _Output(Struct):
     Attrs: dict[str, str] = {}
 
 
+_IMAGES: Final = ("moby", "image", "")  #: outputs that are images of this machine
+_NOWHERE: Final = "cacheonly"
+_FILES: Final = ("local", "tar")
+_MOST_OUTPUTS: Final = 16
 _OWN_OPTION: Final = re.compile(r"requestid|no-cache|attest:(?:provenance|sbom)|context:[^\0]+")
 _HERE: Final = ("local:", "input:")  #: contexts that come by a session
 
@@ -119,7 +130,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         options=options,
         exports=()
         if "requestid" in options
-        else _exports(given.get("outputs", ""), tags, squash=query.flag(given, "squash")),
+        else (_own_exports if own else _exports)(given.get("outputs", ""), tags, squash=query.flag(given, "squash")),
         cache=CacheOptions(
             imports=_cache_sources(given.get("cachefrom", "")),
             exports=_cache_targets(given.get("cacheto", "")) if own else (),
@@ -235,13 +246,36 @@ def _exports(text: str, tags: tuple[str, ...], *, squash: bool) -> tuple[Export,
     if len(outputs) > 1:
         raise InvalidInput("multiple outputs not supported")
     kind, attributes = (outputs[0].Type, dict(outputs[0].Attrs)) if outputs else ("moby", {})
-    if kind in ("", "moby", "image", "docker") and not attributes.get("dest"):
-        names = [name for name in (attributes.get("name", ""), *tags) if name]
-        more = {"name": _line(names)} if names else {}
-        return (Export("moby", {**attributes, **more, **({"layers": "stage"} if squash else {})}),)
-    if kind == "cacheonly":
+    if kind in (*_IMAGES, "docker") and not attributes.get("dest"):
+        return (Export("moby", _of_image(attributes, tags, squash=squash)),)
+    if kind == _NOWHERE:
         return ()
     return (Export(kind, attributes),)
+
+
+def _own_exports(text: str, tags: tuple[str, ...], *, squash: bool) -> tuple[Export, ...]:
+    """Several outputs, of which wherry's client takes those that are no images of this machine."""
+    outputs = _json(text, list[_Output], "error reading outputs") or [_Output()]
+    if len(outputs) > _MOST_OUTPUTS:
+        raise InvalidInput(f"there are {len(outputs)} outputs, where {_MOST_OUTPUTS} are allowed")
+    return tuple(
+        Export(
+            "moby" if one.Type in _IMAGES else one.Type,
+            one.Attrs if one.Type in _FILES else _of_image(one.Attrs, tags, squash=squash),
+            str(number),
+        )
+        for number, one in enumerate(outputs)
+        if one.Type != _NOWHERE
+    )
+
+
+def _of_image(attributes: Mapping[str, str], tags: tuple[str, ...], *, squash: bool) -> dict[str, str]:
+    names = [name for name in (attributes.get("name", ""), *tags) if name]
+    return {
+        **attributes,
+        **({"name": _line(names)} if names else {}),
+        **({"layers": "stage"} if squash else {}),
+    }
 
 
 def _limits(given: Mapping[str, str]) -> Limits:

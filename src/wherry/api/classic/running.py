@@ -24,12 +24,16 @@ class Running:
     """One build, which ends when nobody listens any more.
 
     :ivar response: the exporters' answer, once it is over.
+    :ivar messages: for the client, from others than the builder.
     :ivar answer: the frontend's answer to a subrequest: ``result.txt``.
     """
 
-    def __init__(self, builds: BuildService, request: BuildRequest) -> None:
+    def __init__(
+        self, builds: BuildService, request: BuildRequest, messages: asyncio.Queue[dict[str, Any]] | None = None
+    ) -> None:
         self.response: dict[str, str] = {}
         self.answer: dict[str, str] = {}
+        self.messages = messages or asyncio.Queue()
         self._builds = builds
         self._request = request
 

@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from wherry.api.classic import build_secrets, registry_config
+from wherry.api.classic.calling_session import CallingSession
+from wherry.api.classic.calls import Calls, ClientCalls, merged
 from wherry.api.classic.context import unpacked
 from wherry.api.classic.events import BuildEvents, message
 from wherry.api.classic.query import CLIENT_SESSION, UPLOAD_REQUEST, BuildQuery, parse
@@ -23,7 +25,6 @@ from wherry.api.http.progress import stream
 from wherry.api.http.routing import Route
 from wherry.build.model.request import BuildRequest
 from wherry.build.model.service import PruneOptions
-from wherry.build.sources.archive_session import ArchiveSession
 from wherry.docker.times import moment
 from wherry.errors import Conflict, InvalidInput, NotFound
 
@@ -59,6 +60,7 @@ class BuildRoutes:
         self._contexts = contexts
         self._host_gateway = host_gateway
         self._uploads: dict[str, asyncio.Future[_Upload]] = {}
+        self._calls = Calls()
 
     def routes(self) -> list[Route]:
         """Return the operations."""
@@ -66,6 +68,7 @@ class BuildRoutes:
             Route("POST", "/build", self.build, streaming=True),
             Route("POST", "/build/cancel", self.cancel),
             Route("POST", "/build/prune", self.prune),
+            Route("POST", "/wherry/build/calls/{token}", self.answer, streaming=True),
         ]
 
     async def build(self, request: ApiRequest) -> StreamResponse:
@@ -75,6 +78,10 @@ class BuildRoutes:
         if wanted.upload_of:
             return await self._give_upload(wanted.upload_of, request.http.content)
         return await stream(request, self._messages(request, wanted))
+
+    async def answer(self, request: ApiRequest) -> StreamResponse:
+        """What a build has asked its client for."""
+        return await self._calls.serve(request)
 
     async def _wanted(self, request: ApiRequest) -> BuildQuery:
         query = request.http.rel_url.query
@@ -104,10 +111,10 @@ class BuildRoutes:
 
     async def _messages(self, request: ApiRequest, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
         """A build's messages; what fails before the first of them is raised."""
-        has_begun = False
+        has_begun, calls = False, self._calls.of_build()
         async with AsyncExitStack() as stack:
             try:
-                running = Running(self._builds, await self._request(request, wanted, stack))
+                running = Running(self._builds, await self._request(request, wanted, stack, calls), calls.messages)
                 shown = _quietly if wanted.quiet and wanted.version == 1 else _SHOWN[wanted.version]
                 messages = await stack.enter_async_context(aclosing(shown(running, wanted)))
                 async for message in messages:
@@ -122,7 +129,9 @@ class BuildRoutes:
                 log.info("a build failed", extra={"error": sentence})
                 yield failure(error, sentence, wanted.version)
 
-    async def _request(self, request: ApiRequest, wanted: BuildQuery, stack: AsyncExitStack) -> BuildRequest:
+    async def _request(
+        self, request: ApiRequest, wanted: BuildQuery, stack: AsyncExitStack, calls: ClientCalls
+    ) -> BuildRequest:
         """What the builder is asked for; its session lasts as long as the stack."""
         options = dict(wanted.options)
         session = wanted.session
@@ -133,10 +142,12 @@ class BuildRoutes:
                 options["filename"] = "Dockerfile"
         if body is not None or not session:
             known = registry_config.parse(request.http.headers.get("X-Registry-Config", ""))
-            mine = ArchiveSession(
+            mine = CallingSession(
+                calls,
                 context.root if body is not None else None,
                 partial(registry_config.credentials_for, known),
                 build_secrets.parse(request.http.headers.get(build_secrets.HEADER, "")),
+                takes=wanted.takes,
             )
             self._builds.attach(mine)
             stack.push_async_callback(lambda: self._builds.detach(mine.id))
@@ -217,12 +228,12 @@ async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[J
 async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
     """All that happens, for wherry's own client; first, the build's ID, last, what the exporters say."""
     translated, is_named = BuildEvents(), False
-    async with aclosing(running.events()) as events:
+    async with aclosing(merged(running.events(), running.messages)) as events:
         async for event in events:
             if not is_named:
                 is_named = True
                 yield message("build", Ref=running.ref)
-            yield translated.take(event)
+            yield event if isinstance(event, dict) else translated.take(event)
     yield message("result", response=running.response, answer=running.answer)
     if identifier := running.response.get(_ID, ""):
         yield {"aux": {"ID": identifier}}

@@ -32,6 +32,7 @@ class BuildDoor:
             Route("POST", "/build", self.build, streaming=True),
             Route("POST", "/build/cancel", self.cancel),
             Route("POST", "/build/prune", self.prune),
+            Route("POST", "/wherry/build/calls/{token}", self.answer, streaming=True),
         ]
 
     async def build(self, request: ApiRequest) -> StreamResponse:
@@ -45,6 +46,10 @@ class BuildDoor:
     async def prune(self, request: ApiRequest) -> StreamResponse:
         """BuildPrune."""
         return await self._operations().prune(request)
+
+    async def answer(self, request: ApiRequest) -> StreamResponse:
+        """What a build has asked its client for."""
+        return await self._operations().answer(request)
 
     def _operations(self) -> BuildRoutes:
         if self._made is None:

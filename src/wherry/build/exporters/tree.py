@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Generator, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -21,10 +22,10 @@ from wherry.errors import InvalidInput
 from wherry.layers.overlay_view import MergedTree
 from wherry.layers.pack import Packer
 from wherry.linux.fd import Fd
-from wherry.linux.trees import unrolled
+from wherry.linux.trees import Descent, unrolled
 from wherry.oci.platform import Platform
 
-__all__ = ["LocalExporter", "Mount", "TarExporter"]
+__all__ = ["LocalExporter", "Mount", "TarExporter", "pack_directory"]
 
 #: Mounts a snapshot where nobody else sees it, to be read; gone when the descriptor is closed.
 Mount = Callable[[Snapshot], Fd]
@@ -117,10 +118,36 @@ def _write(write: Callable[[bytes], object], trees: Mapping[str, Snapshot], epoc
     packer.finish()
 
 
-def _pack(packer: Packer, tree: MergedTree, prefix: bytes) -> Generator[Any, None, None]:
-    """Pack the present directory; generators for subdirectories are yielded, for `unrolled`."""
+def pack_directory(write: Callable[[bytes], object], *, root: Path, prefix: bytes, modified: int | None) -> None:
+    """Write a directory's content as an archive, without devices and FIFOs; in a thread of its own.
+
+    :param root: may be a descriptor's name in ``/proc/self/fd``.
+    :param prefix: the name of a directory in the archive that it goes into; empty: the top.
+    :param modified: nanoseconds since the epoch, for all entries; None: as the files have it.
+    """
+    packer = Packer(write, modified=modified)
+    top = Fd(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))  # what is behind a name in /proc is no link
+    with disk_errors("pack a file system"), MergedTree([Descent(top)]) as tree:
+        if prefix:
+            packer.add_directory(prefix, tree.status)
+        for _ in unrolled(_pack(packer, tree, prefix and prefix + b"/", plain=True)):
+            pass
+    packer.finish()
+
+
+def _pack(packer: Packer, tree: MergedTree, prefix: bytes, *, plain: bool = False) -> Generator[Any, None, None]:
+    """Pack the present directory; generators for subdirectories are yielded, for `unrolled`.
+
+    :param plain: leave out what is no file, directory or link.
+    """
     for entry in tree.entries():
+        if plain and not _is_plain(entry.status.st_mode):
+            continue
         packer.add(prefix + tree.path(entry.name), entry, tree.directory(entry))
         if entry.is_directory and tree.enter(entry.name):
-            yield _pack(packer, tree, prefix)
+            yield _pack(packer, tree, prefix, plain=plain)
             tree.leave()
+
+
+def _is_plain(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 
+from wherry.cli.build.outputs import fields_of
 from wherry.cli.exit import Exit
 from wherry.client.codec import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from wherry.cli.build.outputs import Output
     from wherry.cli.flags.parser import Options
 
 __all__ = ["call_of", "query_of", "secrets_of"]
@@ -26,14 +28,14 @@ _CALLS = {
 }
 _ELSEWHERE = ("docker-image://", "https://", "http://", "git://", "git@", "ssh://")
 _MOST_SECRETS = 500 << 10
-_IMAGES = ("image", "docker", "moby", "registry")
 
 
-def query_of(options: Options, context: str, dockerfile: str) -> dict[str, object]:
+def query_of(options: Options, context: str, dockerfile: str, outputs: Sequence[Output]) -> dict[str, object]:
     """The query.
 
     :param context: an address that the daemon reads; empty: the body.
     :param dockerfile: its name in the context.
+    :param outputs: where the result goes.
     :raises wherry.cli.exit.Exit: a flag cannot be served.
     """
     _refuse(options)
@@ -54,7 +56,7 @@ def query_of(options: Options, context: str, dockerfile: str) -> dict[str, objec
         "cacheto": _json([_cache_target(text) for text in options["cache-to"]]),
         "allow": _json(list(options["allow"])),
         "frontend": encode(own).decode() if (own := _own_options(options)) else None,
-        "outputs": _json(_outputs(options)),
+        "outputs": _outputs(outputs),
         "ulimits": _json(list(options["ulimit"])),
         "shmsize": options["shm-size"] or None,
         "memory": options["memory"] or None,
@@ -103,7 +105,7 @@ def _own_options(options: Options) -> dict[str, str]:
             raise Exit(1, f"--build-context {text} is not supported by wherry build yet: only images and addresses are")
         found[f"context:{name.lower()}"] = value
     for text in options["attest"]:
-        fields = _fields(text)
+        fields = fields_of(text)
         kind = fields.pop("type", "") or fields.pop("", "")
         if kind not in ("provenance", "sbom"):
             raise Exit(1, f"invalid --attest {text}: the type is provenance or sbom")
@@ -127,7 +129,7 @@ def secrets_of(options: Options) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     for text in options["secret"]:
-        fields = _fields(text)
+        fields = fields_of(text)
         name = fields.get("id", "")
         if not name:
             raise Exit(1, f"invalid --secret {text}: an id is missing")
@@ -169,7 +171,7 @@ def _pairs(given: Iterable[str], *, from_environment: bool = False) -> str | Non
 
 
 def _cache_source(text: str) -> str:
-    fields = _fields(text)
+    fields = fields_of(text)
     if "" in fields:
         return fields[""]
     if fields.get("type") != "registry" or not fields.get("ref"):
@@ -178,7 +180,7 @@ def _cache_source(text: str) -> str:
 
 
 def _cache_target(text: str) -> dict[str, Any]:
-    fields = _fields(text)
+    fields = fields_of(text)
     if "" in fields:
         fields = {"type": "registry", "ref": fields[""]}
     kind = fields.pop("type", "registry")
@@ -187,30 +189,8 @@ def _cache_target(text: str) -> dict[str, Any]:
     return {"Type": kind, "Attrs": fields}
 
 
-def _outputs(options: Options) -> list[dict[str, Any]]:
-    if len(options["output"]) > 1:
-        raise Exit(1, "more than one --output is not supported by wherry build yet: use docker buildx build")
-    fields = _fields(options["output"][0]) if options["output"] else {}
-    kind = fields.pop("type", "moby")
-    if "" in fields or kind not in _IMAGES or fields.get("dest"):
-        raise Exit(1, f"--output {options['output'][0]} is not supported by wherry build yet: use docker buildx build")
-    if kind == "registry" or options["push"]:
-        fields["push"] = "true"
-    layers = options["layers"]
-    if options["squash"]:
-        if "layers" in options.given and layers != "stage":
-            raise Exit(1, f"--squash is --layers=stage: it cannot be given with --layers={layers}")
-        layers = "stage"
-    if layers not in ("all", "stage", "none"):
-        raise Exit(1, f"invalid --layers {layers}: it is all, stage or none")
-    if layers != "all":
-        fields["layers"] = layers
-    return [{"Type": "moby", "Attrs": fields}] if fields else []
-
-
-def _fields(text: str) -> dict[str, str]:
-    """``key=value,key=value``; a word alone has an empty key."""
-    if "=" not in text and "," not in text:
-        return {"": text}
-    pairs = (pair.partition("=") for pair in text.split(",") if pair)
-    return {key: value if equals else "true" for key, equals, value in pairs}
+def _outputs(outputs: Sequence[Output]) -> str | None:
+    """All outputs; none where the only one is an image without options, which needs no words."""
+    if [(one.kind, one.attributes) for one in outputs] == [("moby", {})]:
+        return None
+    return encode([one.as_query() for one in outputs]).decode()

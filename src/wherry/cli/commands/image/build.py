@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 
+from wherry.cli.build.calls import Calls
 from wherry.cli.build.context import OUTSIDE, DirectoryContext, is_remote
 from wherry.cli.build.display import display_of, write_explanations, write_failure
+from wherry.cli.build.outputs import outputs_of
 from wherry.cli.build.query import call_of, query_of, secrets_of
 from wherry.cli.console import write_page, write_raw
 from wherry.cli.exit import Exit
@@ -65,14 +68,19 @@ COMMAND = Command(
             "Layers of the image: all, stage (a single one upon the base's) or none (a single one)",
             "all",
         ),
-        Flag("load", "", BOOL, "Accepted for compatibility; the result is always among the images"),
+        Flag("load", "", BOOL, "Put the result among the images, also where --output names another place"),
         Flag("memory", "m", BYTES, "Limit the memory of a step"),
         Flag("memory-swap", "", BYTES_OR_MINUS_ONE, "Limit memory and swap; -1 is without a limit"),
         Flag("metadata-file", "", STRING, "Write what is known of the result to a file, as JSON"),
         Flag("network", "", STRING, "Network of the steps: none, host or a network's name", "default"),
         Flag("no-cache", "", BOOL, "Use no cache"),
         Flag("no-cache-filter", "", LIST, "Use no cache for these stages"),
-        Flag("output", "o", LIST, "Where the result goes: type=image or type=registry, and options (push=true)"),
+        Flag(
+            "output",
+            "o",
+            LIST,
+            "Where the result goes: a directory, - (tar), type=local|tar|oci|docker,dest=path, image",
+        ),
         Flag("platform", "", LIST, "Platforms to build for (linux/arm64)"),
         Flag("progress", "", STRING, "How progress is shown: auto, plain, tty, quiet or rawjson", "auto"),
         Flag("provenance", "", STRING, "Attest how the image was built"),
@@ -98,20 +106,25 @@ COMMAND = Command(
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Build, and show how it goes."""
+    outputs = outputs_of(options)
+    for one in outputs:
+        one.check()
     remote, dockerfile, body = _context(arguments[0], options["file"])
-    query = query_of(options, remote, dockerfile)
+    query = query_of(options, remote, dockerfile, outputs)
     headers = {**all_header(), **_secrets_header(secrets_of(options))}
     try:
         display = display_of(options["progress"], quiet=options["quiet"])
     except ValueError as error:
         raise Exit(1, str(error)) from error
     failure: dict[str, Any] | None = None
-    with display:
-        for message in context.client.builds.build(query, body, headers=headers):
+    build = context.client.builds.build(query, body, headers=headers)
+    with Calls(context.new_client, outputs) as calls, display, closing(build) as messages:
+        for message in messages:
             if message.get("error") or message.get("errorDetail"):
                 failure = message  # the last one
-            else:
+            elif not calls.take(message):
                 display.take(message)
+    calls.check(failed=failure is not None)
     if options["explain"]:
         write_explanations(display.steps)
     if failure is not None:
@@ -125,7 +138,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         return 1
     if form := call_of(options)[1]:
         return _write_answer(display.steps.answer, form)
-    _write_result(display, options)
+    _write_result(display, options, is_free=all(one.destination != "-" for one in outputs))
     return 0
 
 
@@ -169,9 +182,10 @@ def _context(given: str, dockerfile: str) -> tuple[str, str, Iterator[bytes] | N
     return "", directory.dockerfile, directory.archive()
 
 
-def _write_result(display: QuietDisplay, options: Options) -> None:
+def _write_result(display: QuietDisplay, options: Options, *, is_free: bool) -> None:
+    """Say what was made; standard output may be the result's."""
     identifier = display.steps.image
-    if options["quiet"]:
+    if options["quiet"] and identifier and is_free:
         write_raw(f"{identifier}\n")
     if options["iidfile"]:
         _write_file(options["iidfile"], identifier.encode())

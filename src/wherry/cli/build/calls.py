@@ -1,0 +1,83 @@
+"""What the daemon asks of the client while a build runs, and the answers: each one has a thread and a connection."""
+
+from __future__ import annotations
+
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from wherry.cli.build.outputs import Output
+    from wherry.client.client import Client
+
+__all__ = ["Calls"]
+
+_PATIENCE = 10.0  #: seconds for answers to end when the build was given up, unless something here holds them up
+
+
+class Calls:
+    """Answers calls. What is under way at the end of the block is waited for: the end of the build ends it, too.
+
+    :param connect: makes a client for one thread.
+    """
+
+    def __init__(self, connect: Callable[[], Client], outputs: Sequence[Output]) -> None:
+        self._connect = connect
+        self._outputs = outputs
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+
+    def __enter__(self) -> Calls:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for thread in self._threads:
+            thread.join(None if error is None else _PATIENCE)
+
+    def take(self, message: dict[str, Any]) -> bool:
+        """Answer a message, if it is a call. :returns: whether it is."""
+        aux = message.get("aux") or {}
+        if aux.get("type") != "call":
+            return False
+        thread = threading.Thread(target=self._answer, args=(aux,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return True
+
+    def check(self, *, failed: bool) -> None:
+        """Raise what went wrong here.
+
+        :param failed: whether the daemon has said that the build failed: then a lost connection is no news.
+        """
+        from wherry.errors import Unavailable
+
+        for error in self._errors:
+            if not (failed and isinstance(error, Unavailable | ConnectionError)):
+                raise error
+
+    def _answer(self, aux: dict[str, Any]) -> None:
+        try:
+            with self._connect() as client:
+                self._carry_out(client, aux)
+        except BaseException as error:
+            self._errors.append(error)  # raised by `check`
+
+    def _carry_out(self, client: Client, aux: dict[str, Any]) -> None:
+        token = str(aux.get("token", ""))
+        if aux.get("kind") == "output":
+            with client.builds.answer(token) as response:
+                self._output(aux).write(response)
+
+    def _output(self, aux: dict[str, Any]) -> Output:
+        number = str(aux.get("number", ""))
+        outputs = {str(at): one for at, one in enumerate(self._outputs) if one.destination}
+        if number not in outputs:
+            from wherry.errors import Unavailable
+
+            raise Unavailable(f"the daemon sends an output that nobody asked for: {number[:20]!r}")
+        return outputs[number]

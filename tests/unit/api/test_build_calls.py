@@ -1,0 +1,173 @@
+"""What a build asks of wherry's own client, over a real unix socket: outputs, answered by requests with a token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientError, ClientResponse, ClientSession, UnixConnector
+
+from support.archives import member, tar
+from support.build_service import FakeBuilds
+from wherry.api.classic import calls
+from wherry.api.http.hijack import HangupWatch
+from wherry.api.http.routing import Router
+from wherry.api.http.server import Api
+from wherry.api.routes.build import BuildRoutes
+from wherry.build.model.request import BuildRequest
+from wherry.build.model.session import BuildSession
+from wherry.errors import SystemFault
+
+CONTEXT = tar([member("Dockerfile", b"FROM scratch\n")])
+PIECES = [bytes([number]) * 300_000 for number in range(20)]
+OUTPUTS = json.dumps([{"Type": "tar"}, {"Type": "image"}, {"Type": "oci"}])
+
+
+class Exporting(FakeBuilds):
+    """Sends archives to the client.
+
+    :ivar numbers: of the outputs.
+    :ivar broken: whether there is an error in the middle of them.
+    """
+
+    numbers: tuple[str, ...] = ("0", "2")
+    broken = False
+
+    async def build(self, request: BuildRequest) -> dict[str, str]:
+        self.requests.append(request)
+        session = self.sessions[request.session]
+        try:
+            await self.work(session)
+        except asyncio.CancelledError:
+            self.cancelled.append(request.ref)
+            raise
+        finally:
+            self._queue(request.ref).put_nowait(None)
+        return {}
+
+    async def work(self, session: BuildSession) -> None:
+        """What this build does."""
+        for number in self.numbers:
+            await session.send_file(number, {}, self._pieces())
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for piece in PIECES:
+            yield piece
+        if self.broken:
+            raise SystemFault("the disk broke")
+
+
+class Served:
+    """A served builder and its client."""
+
+    def __init__(self, builds: Exporting, client: ClientSession) -> None:
+        self.builds, self.client = builds, client
+
+    @asynccontextmanager
+    async def building(self, **query: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """The messages of a build, as they come."""
+        params = {"version": "3", "outputs": OUTPUTS, **query}
+
+        async def lines(answer: ClientResponse) -> AsyncIterator[dict[str, Any]]:
+            async for line in answer.content:
+                yield json.loads(line)
+
+        async with self.client.post("http://x/build", data=CONTEXT, params=params) as answer:
+            yield lines(answer)
+
+    async def answer(self, token: str, data: Any = None) -> tuple[int, bytes]:
+        async with self.client.post(f"http://x/wherry/build/calls/{token}", data=data) as answer:
+            return answer.status, await answer.read()
+
+
+@asynccontextmanager
+async def serving(root: Path, builds: Exporting | None = None) -> AsyncIterator[Served]:
+    (root / "contexts").mkdir()
+    (root / "builds").mkdir()
+    builds, watch = builds or Exporting(root / "builds"), HangupWatch(asyncio.get_running_loop())
+    api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "").routes()), watch)
+    server = await asyncio.get_running_loop().create_unix_server(api.connection, root / "socket")
+    async with ClientSession(connector=UnixConnector(str(root / "socket"))) as client:
+        yield Served(builds, client)
+    server.close()
+    await api.close()
+
+
+async def test_outputs_are_answers_to_who_has_the_token(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.building() as messages:
+        got = []
+        async for message in messages:
+            assert "error" not in message
+            if message["aux"].get("type") == "call":
+                assert message["aux"]["kind"] == "output"
+                token = message["aux"]["token"]
+                assert len(token) >= 43  # 256 bits
+                answers = await asyncio.gather(served.answer(token), served.answer(token))
+                assert sorted(status for status, _ in answers) == [200, 404]
+                got.append((message["aux"]["number"], max(body for _, body in answers if len(body) > 200)))
+        assert got == [("0", b"".join(PIECES)), ("2", b"".join(PIECES))]
+        assert (await served.answer(token))[0] == 404
+        assert [one.type for one in served.builds.requests[0].exports] == ["tar", "moby", "oci"]
+
+
+async def test_nobody_is_asked_for_an_output_that_he_does_not_take(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        served.builds.numbers = ("1",)
+        for query in ({}, {"version": "1", "outputs": '[{"Type": "tar"}]'}):
+            async with served.building(**query) as messages:
+                said = [message async for message in messages]
+            assert "the client takes no files" in str(said)
+
+
+async def test_an_output_that_breaks_off_looks_broken_off(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.building() as messages:
+        served.builds.broken = True
+        async for message in messages:
+            if message.get("aux", {}).get("type") == "call":
+                with pytest.raises(ClientError):
+                    await served.answer(message["aux"]["token"])
+        assert message["error"] == "the disk broke"
+
+
+async def test_a_client_that_leaves_an_output_fails_its_build(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.building() as messages:
+        async for message in messages:
+            if message.get("aux", {}).get("type") == "call":
+                url = f"http://x/wherry/build/calls/{message['aux']['token']}"
+                answer = await served.client.post(url)
+                await answer.content.readexactly(1000)
+                answer.close()
+        assert message["error"] == "the client of the build has gone"
+
+
+async def test_a_build_that_ends_answers_nobody_any_more(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        async with served.building() as messages:
+            async for message in messages:
+                if message["aux"].get("type") == "call":
+                    break
+        async with asyncio.timeout(60):
+            while not served.builds.cancelled:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await served.answer(message["aux"]["token"]))[0] == 404
+
+
+async def test_a_client_that_does_not_answer_fails_its_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_PATIENCE", 0.01)
+    async with serving(tmp_path) as served, served.building() as messages:
+        said = [message async for message in messages]
+        assert said[-1]["error"] == "the client of the build does not answer"
+        token = next(one["aux"]["token"] for one in said if one.get("aux", {}).get("type") == "call")
+        assert (await served.answer(token))[0] == 404
+
+
+async def test_outputs_have_a_bound(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        query = {"version": "3", "outputs": json.dumps([{"Type": "tar"}] * 17)}
+        async with served.client.post("http://x/build", data=CONTEXT, params=query) as answer:
+            assert answer.status == 400
