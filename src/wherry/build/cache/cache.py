@@ -18,7 +18,7 @@ from wherry.build.cache.filters import fits_any
 from wherry.build.cache.memory import Memory
 from wherry.build.cache.policy import CacheLimits, Disk, keep_bytes
 from wherry.build.cache.records import Record, Records, new_id
-from wherry.build.cache.threads import Threads
+from wherry.build.cache.threads import Threads, finished
 from wherry.build.model.service import CacheRecord, PruneOptions
 from wherry.build.model.snapshot import Snapshot
 from wherry.database.database import Database
@@ -70,6 +70,7 @@ class BuildCache:
         self._writing: asyncio.Task[None] | None = None
         self._releasing: set[asyncio.Task[None]] = set()
         self._pruning = asyncio.Lock()
+        self._prunings: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
         """Make rows and disk agree. To be called in a thread, after the snapshots', before anything else."""
@@ -82,7 +83,11 @@ class BuildCache:
         self.records.forget_keys(_KEYS)
 
     async def close(self) -> None:
-        """Write what waits."""
+        """End what removes entries, and write what waits."""
+        for task in (prunings := list(self._prunings)):
+            task.cancel()
+        for task in prunings:
+            await finished(task)
         while pending := [task for task in (*self._releasing, self._writing) if task is not None and not task.done()]:
             await asyncio.wait(pending)
         try:
@@ -271,11 +276,29 @@ class BuildCache:
     async def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:
         """Remove entries that are not in use, the least recently used first; yields each one that went.
 
-        An entry that others lie upon goes after these.
+        An entry that others lie upon goes after these. Who takes none of them, or is slow, keeps nobody waiting.
 
         :raises InvalidInput: a filter is wrong.
+        :raises OutOfSpace: the disk is full; what has not gone is there as before.
         """
-        fits = fits_any(options.filters)
+        gone: asyncio.Queue[CacheRecord | None] = asyncio.Queue()
+        pruning = self._prune(options, fits_any(options.filters), gone.put_nowait)
+        task = asyncio.get_running_loop().create_task(pruning, name="wherry-build-prune")
+        self._prunings.add(task)
+        task.add_done_callback(self._prunings.discard)
+        task.add_done_callback(lambda _: gone.put_nowait(None))
+        try:
+            while (entry := await gone.get()) is not None:
+                yield entry
+            if not task.cancelled():
+                task.result()
+        finally:
+            task.cancel()
+            await finished(task)
+
+    async def _prune(
+        self, options: PruneOptions, fits: Callable[[CacheRecord], bool], went: Callable[[CacheRecord], object]
+    ) -> None:
         async with self._pruning:
             entries = await self._entries()
             records = await self._threads.run(self._by_id)
@@ -286,12 +309,12 @@ class BuildCache:
                 if keep is not None and total <= keep:
                     return
                 if entry.id in directories:
-                    went = await self.directories.remove(directories[entry.id].number)
+                    has_gone = await self.directories.remove(directories[entry.id].number)
                 else:
-                    went = entry.id in records and await self._remove(records[entry.id])
-                if went:
+                    has_gone = entry.id in records and await self._remove(records[entry.id])
+                if has_gone:
                     total -= entry.size if not entry.shared else 0
-                    yield entry
+                    went(entry)
 
     async def _remove(self, record: Record) -> bool:
         """Remove a record, and the layers that no other one has."""
@@ -302,11 +325,15 @@ class BuildCache:
         return True
 
     def _remove_rows(self, record: Record, layers: Sequence[int]) -> None:
-        self.records.delete([record.id])
+        try:
+            self.records.delete([record.id])
+        except BaseException:
+            self.records.put_back(record)
+            raise
         self._remove_layers(layers)
 
     async def collect(self, limits: CacheLimits) -> int:
-        """Prune by the policies; returns how many bytes that gave back."""
+        """Prune by the policies; returns how many bytes that gave back, without what images have as well."""
         freed = 0
         disk = await self._threads.run(self._disk)
         total = sum(entry.size for entry in (await self._entries()).values() if not entry.shared)
@@ -314,7 +341,7 @@ class BuildCache:
             keep = keep_bytes(total - freed, disk, options)
             if keep is None or total - freed > keep:
                 async for entry in self.prune(options):
-                    freed += entry.size
+                    freed += entry.size if not entry.shared else 0
         return freed
 
 

@@ -21,6 +21,7 @@ from wherry.build.cache.threads import Threads
 from wherry.build.model.graph import CacheSharing
 from wherry.content.durable import disk_errors, remove_tree
 from wherry.database.database import Database
+from wherry.errors import WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
 from wherry.linux.trees import Files
@@ -278,11 +279,28 @@ class KeptDirectories:
         return size
 
     async def remove(self, number: int) -> bool:
-        """Remove a directory, unless it is in use; returns whether it went."""
+        """Remove a directory, unless it is in use; returns whether it went.
+
+        :raises OutOfSpace: the disk is full; it is there as before.
+        """
         if number not in self._rows or self.in_use(number):
             return False
-        del self._rows[number]
-        await self._threads.run(self._remove_directory, number)
+        row = self._rows.pop(number)
+        failed: list[WherryError] = []
+
+        def work() -> None:
+            try:
+                self._remove_directory(number)
+            except WherryError as error:
+                failed.append(error)
+                raise
+
+        try:
+            await self._threads.run(work)
+        finally:
+            if failed:
+                self._rows[number] = row
+                self._stir()
         return True
 
     def _remove_directory(self, number: int) -> None:

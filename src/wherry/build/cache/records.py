@@ -158,6 +158,13 @@ class Records:
             self._gone.add(record.id)
             return self._discount(record)
 
+    def put_back(self, record: Record) -> None:
+        """A record that was taken out and could not be deleted is found again."""
+        with self._lock:
+            if record.id in self._gone:
+                self._gone.discard(record.id)
+                self._count(record)
+
     def _discount(self, record: Record) -> list[int]:
         for parent in record.parents:
             _count_down(self._children, parent)

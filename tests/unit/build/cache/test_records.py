@@ -12,7 +12,7 @@ from support.build_fakes import ClientSession, Workshop, copy, local, make_file,
 from wherry.build.cache.policy import BuilderSettings, CacheLimits, Disk, Space, keep_bytes, parse_settings
 from wherry.build.model.graph import BuildMount, Cache, CacheSharing
 from wherry.build.model.service import CacheRecord, PruneOptions
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, OutOfSpace
 
 
 async def pruned(shop: Workshop, **options: object) -> list[CacheRecord]:
@@ -93,6 +93,70 @@ async def test_what_a_build_uses_does_not_go(tmp_path: Path) -> None:
         shop.executor.commands["make"] = prune_meanwhile
         await shop.build(run(base, "make"))
         assert "mkfile /a" in names(await pruned(shop, all=True))
+
+
+@pytest.mark.parametrize("kind", ["a result", "a cache mount"])
+async def test_what_cannot_be_removed_is_there_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    async with Workshop(tmp_path) as shop:
+        edge = run(None, "make", BuildMount("/c", Cache("c")))
+        await shop.build(edge)
+        if kind == "a cache mount":
+            await pruned(shop, filters=("type==regular",))
+
+        def full(*_: object) -> None:
+            raise OutOfSpace("no space left on device")
+
+        before = await shop.builder.disk_usage()
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.world.database, "write", full)
+            for _ in range(2):
+                with pytest.raises(OutOfSpace):
+                    await pruned(shop, all=True)
+        assert await shop.builder.disk_usage() == before
+        await shop.build(edge)
+        assert shop.executor.ran["make"] == (1 if kind == "a result" else 2)
+        gone = await pruned(shop, all=True)
+        assert {one.id for one in before} <= {one.id for one in gone}
+        assert shop.layer_directories() == set()
+        assert os.listdir(tmp_path / "build" / "directories") == []
+
+
+async def test_who_does_not_take_what_went_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        for number in range(3):
+            await shop.build(make_file(f"/{number}", b"1"))
+        slow = shop.builder.prune(PruneOptions(filters=("description==mkfile /0",)))
+        first = await anext(slow)
+        rest = await asyncio.wait_for(pruned(shop, all=True), 60)
+        assert (first.description, names(rest)) == ("mkfile /0", ["mkfile /1", "mkfile /2"])
+        assert [one async for one in slow] == []
+
+
+async def test_a_layer_that_a_new_result_has_stays_when_the_old_one_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Workshop(tmp_path) as shop:
+        snapshot = shop.world.layer({"file": b"1"})
+        await shop.cache.release([shop.cache.add("old", snapshot)])
+        delete, loop = shop.cache.records.delete, asyncio.get_running_loop()
+
+        def add_meanwhile(identifiers: list[str]) -> None:
+            delete(identifiers)
+
+            async def add() -> None:
+                await shop.cache.release([shop.cache.add("new", snapshot)])
+
+            asyncio.run_coroutine_threadsafe(add(), loop).result(60)
+
+        monkeypatch.setattr(shop.cache.records, "delete", add_meanwhile)
+        assert len(await pruned(shop, all=True)) == 1
+        monkeypatch.undo()
+        held = shop.cache.find("new")
+        assert held is not None
+        await shop.cache.release([held])
+        assert len(shop.layer_directories()) == 1
 
 
 async def test_a_removed_image_takes_no_layer_from_the_cache_nor_the_reverse(tmp_path: Path) -> None:
