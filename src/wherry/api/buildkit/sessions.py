@@ -34,17 +34,23 @@ class Sessions:
     async def serve(self, http: Http2, headers: Mapping[str, Sequence[str]]) -> None:
         """Let builds use a session until its connection ends; then nothing of these builds is left.
 
-        A second one with the same ID is ended at once.
+        A second one with the same ID is ended at once: who has guessed it shall not get what builds ask the other one.
 
         :param headers: what the client says of it; names in lower case.
         :raises InvalidInput: it has no ID.
+        :raises TooLarge: there are too many.
         """
         identifier = _first(headers, "uuid")
-        if not identifier:
-            raise InvalidInput("no session ID in the request")
-        if identifier in self._open:
-            http.close()  # whoever has guessed it shall not get what builds ask the other one for
-            return
+        try:
+            if not identifier:
+                raise InvalidInput("no session ID in the request")
+            if identifier in self._open:
+                return
+            await self._serve(http, identifier, headers)
+        finally:
+            http.close()
+
+    async def _serve(self, http: Http2, identifier: str, headers: Mapping[str, Sequence[str]]) -> None:
         session = ClientSession(
             http,
             identifier,
@@ -52,8 +58,8 @@ class Sessions:
             methods=headers.get(_HEADER + "grpc-method", ()),
             find=self._find,
         )
-        self._open[identifier] = session
         self._service.attach(session)
+        self._open[identifier] = session
         self._changed.set()
         self._changed = asyncio.Event()
         try:
@@ -78,6 +84,7 @@ class Sessions:
             for task in pumps:
                 task.cancel()
             await _shielded(asyncio.gather(serving, *pumps, return_exceptions=True))
+        serving.result()
 
     async def _find(self, identifier: str) -> ClientSession:
         try:

@@ -262,14 +262,17 @@ def upgrade(request: BaseRequest, protocol: str) -> tuple[asyncio.Transport, byt
 
     Whoever takes it sets a protocol object of its own, and tells that of the request when the connection has ended.
 
-    :raises ConnectionResetError: the client has left already.
+    :raises ConnectionResetError: the client has left already, or half-closed: nothing of its protocol can come any
+        more, and asyncio does not tell of that again.
     """
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client has left")
     request.protocol.keep_alive(False)
     first = transport.get_protocol()
-    early = first.take_kept()[0] if isinstance(first, FirstRequest) else b""
+    early, ended = first.take_kept() if isinstance(first, FirstRequest) else (b"", False)
+    if ended:
+        raise ConnectionResetError("the client has half-closed")
     transport.write(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode())
     return transport, early
 

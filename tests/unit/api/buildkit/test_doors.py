@@ -20,15 +20,17 @@ from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
 from wherry.api.routes.grpc import GrpcRoutes
+from wherry.build.model.session import BuildSession
+from wherry.errors import TooLarge
 
 UPGRADE = b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n%s\r\n"
 
 
 @asynccontextmanager
-async def connected(builds: FakeBuilds) -> AsyncIterator[socket.socket]:
+async def connected(builds: FakeBuilds, doors: Doors | None = None) -> AsyncIterator[socket.socket]:
     """A client's socket to the API."""
     loop = asyncio.get_running_loop()
-    doors = Doors(builds, list, lambda: "")
+    doors = doors or Doors(builds, list, lambda: "")
     watch = HangupWatch(loop)
     api = Api(Router(GrpcRoutes(doors).routes()), watch, doors)
     ours, theirs = socket.socketpair()
@@ -99,6 +101,45 @@ async def test_a_session_comes_by_an_upgrade() -> None:
         assert await session.credentials("docker.io") is None, "it does not offer any"
         for handler in server._handlers:
             handler.close()
+    assert builds.detached == ["me"]
+
+
+@pytest.mark.parametrize("door", [b"/session", b"/grpc"])
+async def test_a_client_that_half_closes_behind_its_request_is_let_go(door: bytes) -> None:
+    builds = FakeBuilds()
+    headers = b"X-Docker-Expose-Session-Uuid: me\r\n"
+    async with connected(builds) as connection:
+        await asyncio.get_running_loop().sock_sendall(connection, UPGRADE % (door, headers))
+        connection.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(60):
+            while await asyncio.get_running_loop().sock_recv(connection, 1000):
+                pass
+    assert builds.sessions == {}
+
+
+async def test_a_session_that_the_builder_does_not_take_is_let_go_and_forgotten() -> None:
+    class Full(FakeBuilds):
+        full = True
+
+        def attach(self, session: BuildSession) -> None:
+            if self.full:
+                raise TooLarge("there are too many sessions")
+            super().attach(session)
+
+    builds = Full()
+    loop = asyncio.get_running_loop()
+    request = UPGRADE % (b"/session", b"X-Docker-Expose-Session-Uuid: me\r\n")
+    doors = Doors(builds, list, lambda: "")
+    async with connected(builds, doors) as connection:
+        await loop.sock_sendall(connection, request)
+        async with asyncio.timeout(60):
+            while await loop.sock_recv(connection, 1000):
+                pass
+    builds.full = False
+    async with connected(builds, doors) as connection:
+        await loop.sock_sendall(connection, request)
+        async with asyncio.timeout(60):
+            await builds.session_there.wait()
     assert builds.detached == ["me"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError
 from grpclib.server import Server
 
 from support.fake_builds import FakeBuilds
@@ -226,6 +227,13 @@ async def test_a_session_inside_of_a_call_is_one_as_well(tmp_path: Path, context
         await session.sync("context", there, Selection(), lambda _: None)
     assert tree_of(there) == tree_of(context)
     assert builds.detached == ["s9"]
+
+
+async def test_a_session_inside_of_a_call_without_an_id_is_refused() -> None:
+    async with serving(FakeBuilds()) as (_, client):
+        async with asyncio.timeout(60):
+            with pytest.raises(GRPCError, match="no session ID in the request"):
+                await client.listen(CONTROL + "Session", common_pb2.BytesMessage())
 
 
 class Tunnel:
