@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,15 +14,30 @@ from pathlib import Path
 import pytest
 
 from support.needs import need
-from support.steps import Ran, StepBench, step_bench
+from support.steps import Ran, StepBench, left_by_a_killed_daemon, step_bench
 from wherry.build.model.executor import StepMount
 from wherry.build.model.graph import SecurityMode
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.layers.overlay_paths import OverlayMount
+from wherry.runtime import cgroups
 
 pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
 
 MARK = "the-engines-own-secret"
+
+#: What an interpreter needs, and it.
+INTERPRETER = f"{sys.base_prefix}/bin/python3 -I -S"
+ITS_FILES = tuple(f"{path}:{path}:ro" for path in dict.fromkeys((sys.base_prefix, "/lib", "/lib64")))
+
+#: Traces the first process of its PID namespace, and does not let it end (ptrace(2), PTRACE_O_TRACEEXIT).
+TRACER = """
+import ctypes, os, time
+if ctypes.CDLL(None).ptrace(0x4206, 1, None, ctypes.c_void_p(0x40)) == 0:
+    print("here", flush=True)
+while True:
+    time.sleep(1000)
+"""
+HELD_BY_ITS_CHILD = f"{INTERPRETER} -c '{TRACER}' & sleep 1000"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +110,24 @@ def test_what_makes_a_root_powerful_is_missing(bench: StepBench) -> None:
     """
     possible = bench.run(script).text.splitlines()
     assert set(possible) <= {"chroot /proc/1/root true x"}, "its own root"
+
+
+def test_who_traces_the_first_process_of_a_step_does_not_keep_it(bench: StepBench) -> None:
+    """The kernel ends the others of a PID namespace with its first process, which one of them may hold at its end."""
+    ran, running = bench.launch_and_await(b"here", HELD_BY_ITS_CHILD, binds=ITS_FILES)
+    bench.cancel(running)
+    assert bench.remains(ran.step) == []
+    assert bench.run("echo next").text == "next\n"
+
+
+def test_who_traces_the_first_process_of_a_step_does_not_outlive_its_daemon() -> None:
+    with step_bench(begin=False) as bench:
+        identifier = left_by_a_killed_daemon(bench, HELD_BY_ITS_CHILD, binds=ITS_FILES)
+        group = cgroups.open(f"/{bench.base.name}/{identifier}")
+        assert len(group.pids()) > 1
+        bench.start()
+        assert not group.exists()
+        assert bench.run("echo next").text == "next\n"
 
 
 def test_privileges_end_with_an_insecure_step(bench: StepBench) -> None:

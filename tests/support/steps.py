@@ -6,17 +6,21 @@ import asyncio
 import io
 import os
 import secrets
+import signal
+import subprocess
 import sys
 import tarfile
 import tempfile
 import threading
-from collections.abc import Awaitable, Coroutine, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from machine import static_busybox
 from support.busybox import root_file_system
+from support.network_objects import remove_network_objects
 from wherry.build.model.executor import Limits, Output, Step, StepMount, StepResult
 from wherry.build.model.graph import ExecOp
 from wherry.content.durable import remove_tree
@@ -26,10 +30,18 @@ from wherry.layers.overlay_paths import OverlayMount
 from wherry.oci.platform import Platform
 from wherry.runtime import cgroups
 
-__all__ = ["Ran", "StepBench", "step_bench"]
+__all__ = ["PATIENCE", "Ran", "StepBench", "eventually", "left_by_a_killed_daemon", "step_bench"]
 
 T = TypeVar("T")
 PATIENCE = 120.0  # seconds
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; fails when it takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 class Ran:
@@ -72,7 +84,7 @@ class StepBench:
         self.root = base / "root"
         self.settings = Settings(data_root=base / "data", exec_root=base / "run", cgroup_parent=base.name)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="engine")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self.engine: Engine
         if self.root.exists():
             return
@@ -91,11 +103,31 @@ class StepBench:
         self.engine = self.call(Engine.open(self.settings))
 
     def stop(self) -> None:
-        """End it, and everything of it."""
-        self.call(self.engine.shutdown(kill=True))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        """End it, and everything of it; fails if that takes too long, or leaves something."""
+        if not self._thread.is_alive():
+            return
+        try:
+            self.call(self.engine.shutdown(kill=True))
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the engine's event loop does not end"
         self._loop.close()
+        assert not os.listdir(self.base / "data/tmp"), "something is left of steps"
+        assert not cgroups.open(f"/{self.base.name}").exists(), "processes are left of steps"
+
+    def destroy(self) -> None:
+        """Whatever happened: leave nothing behind."""
+        group = cgroups.open(f"/{self.base.name}")
+        if group.exists():
+            group.kill_all()
+            group.destroy()
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words = Path(f"/proc/{self.keeper_pid}/cmdline").read_bytes()
+            if os.fsencode(self.settings.exec_root) in words:
+                os.kill(self.keeper_pid, signal.SIGKILL)
+        remove_network_objects(self.settings.exec_root)
+        remove_tree(self.base)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Begin something on the engine's loop; the future is to be used with `call` and there only."""
@@ -180,7 +212,8 @@ class StepBench:
                 said.set()
 
         running = self.launch(ran.step, output)
-        assert said.wait(PATIENCE), ran.streams
+        eventually(lambda: said.is_set() or running.done())
+        assert said.is_set(), (ran.streams, running)
         return ran, running
 
     def cgroup(self, step: Step) -> cgroups.Cgroup:
@@ -206,28 +239,45 @@ def step_bench(*, begin: bool = True) -> Iterator[StepBench]:
 
     :param begin: whether to start the engine; else the block does.
     """
-    base = Path(tempfile.mkdtemp(prefix="wherry-steps-"))
-    bench = StepBench(base)
-    if begin:
-        bench.start()
+    bench = StepBench(Path(tempfile.mkdtemp(prefix="wherry-steps-")))
     try:
+        if begin:
+            bench.start()
         yield bench
     finally:
         try:
             bench.stop()
-            assert not os.listdir(base / "data/tmp"), "something is left of steps"
-            assert not cgroups.open(f"/{base.name}").exists()
         finally:
-            remove_tree(base)
+            bench.destroy()
+
+
+def left_by_a_killed_daemon(bench: StepBench, script: str, network: str = "none", binds: tuple[str, ...] = ()) -> str:
+    """The ID of a step whose daemon was killed when the step had said "here".
+
+    :param bench: one whose own engine was not started.
+    """
+    command = [sys.executable, "-m", "support.steps", str(bench.base), network, *binds, script]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) as daemon:
+        timer = threading.Timer(PATIENCE, daemon.kill)
+        timer.start()
+        assert daemon.stdout is not None
+        identifier = daemon.stdout.readline().strip()
+        timer.cancel()
+        daemon.kill()
+    assert identifier, "it did not come so far"
+    return identifier
 
 
 def main() -> None:
-    """Open an engine, start a step, and say when it has said something: to be killed then."""
-    bench = StepBench(Path(sys.argv[1]))
+    """Open an engine, start a step, and say when it has said something: to be killed then, or to end with its input."""
+    base, network, *binds, script = sys.argv[1:]
+    bench = StepBench(Path(base))
     bench.start()
-    ran, _ = bench.launch_and_await(b"here", *sys.argv[3:], network=sys.argv[2])
-    print(ran.step.id, ran.step.root.upper, flush=True)
-    threading.Event().wait()
+    ran, _ = bench.launch_and_await(b"here", script, network=network, binds=tuple(binds))
+    print(ran.step.id, flush=True)
+    sys.stdin.read()
+    bench.stop()
 
 
 if __name__ == "__main__":

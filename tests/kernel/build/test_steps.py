@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,18 +15,17 @@ import msgspec
 import pytest
 
 from support.needs import need
-from support.steps import Ran, StepBench, step_bench
+from support.steps import PATIENCE, Ran, StepBench, eventually, left_by_a_killed_daemon, step_bench
 from wherry.build.model.executor import Limits, StepMount
 from wherry.build.model.graph import HostEntry, SecurityMode, Ulimit
 from wherry.errors import CommandNotExecutable, CommandNotFound, InvalidInput, NotFound, Unavailable, Unsupported
+from wherry.keeper.process import Description, Files
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.oci.platform import Platform
 from wherry.runtime import cgroups
+from wherry.runtime.cgroups import Resources
 
 pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
-
-TESTS = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])}
 
 
 @pytest.fixture(scope="module")
@@ -422,6 +420,39 @@ def test_a_step_that_closes_its_output_runs_on(bench: StepBench) -> None:
     assert ran.result.exit_code == 5
 
 
+@pytest.mark.parametrize("script", ["touch /ready; sleep 1000", "exec >&- 2>&-; touch /ready; sleep 1000"])
+def test_a_step_can_be_cancelled_while_the_keeper_stands_still(bench: StepBench, script: str) -> None:
+    step = bench.step(f"trap '' TERM; {script}")
+    running = bench.launch(step, Ran(step).take)
+    eventually((Path(step.root.upper) / "ready").exists)
+    os.kill(bench.keeper_pid, signal.SIGSTOP)
+    try:
+        bench.cancel(running)
+        assert bench.remains(step) == []
+    finally:
+        os.kill(bench.keeper_pid, signal.SIGCONT)
+    assert bench.run("echo next").text == "next\n"
+    eventually(lambda: not bench.cgroup(step).exists())
+
+
+def test_of_a_step_that_nobody_waits_for_all_is_ended_when_the_keeper_tells_of_its_exit(bench: StepBench) -> None:
+    step = bench.step("true")
+    directory, group = bench.settings.exec_root / "containers" / step.id, bench.cgroup(step)
+    directory.mkdir()
+    group.create(Resources())
+    with subprocess.Popen(["sleep", "1000"]) as left:
+        group.add(left.pid)
+        described = Description(step.id, step.id, "step", False, None, left.pid, 0, 0, group.path)
+        Files(str(directory), step.id, "step").write_process(described)
+
+        async def exited() -> None:
+            bench.engine._running_steps.exited({"key": step.id})
+
+        bench.call(exited())
+        assert left.wait(PATIENCE) == -signal.SIGKILL
+    eventually(lambda: not group.exists() and not directory.exists())
+
+
 def test_steps_run_side_by_side(bench: StepBench) -> None:
     started = [bench.launch_and_await(b"here", "echo here; sleep 1000") for _ in range(5)]
     for ran, running in started:
@@ -442,11 +473,7 @@ def test_a_step_fails_when_the_keeper_dies_and_the_next_one_runs(bench: StepBenc
 def test_a_step_of_a_daemon_that_was_killed_is_ended_by_the_next_one(network: str) -> None:
     with step_bench(begin=False) as bench:
         script = "trap '' TERM; setsid sleep 1000 & echo here; sleep 1000"
-        command = [sys.executable, "-m", "support.steps", str(bench.base), network, script]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True) as killed:
-            assert killed.stdout is not None
-            identifier = killed.stdout.readline().split()[0]
-            killed.kill()
+        identifier = left_by_a_killed_daemon(bench, script, network=network)
         group = cgroups.open(f"/{bench.base.name}/{identifier}")
         processes = group.pids()
         assert len(processes) > 1
@@ -454,5 +481,4 @@ def test_a_step_of_a_daemon_that_was_killed_is_ended_by_the_next_one(network: st
         assert not group.exists()
         assert not [pid for pid in processes if Path(f"/proc/{pid}").exists()]
         assert bench.run("echo next").text == "next\n"
-        while (bench.settings.exec_root / "containers" / identifier).exists():
-            bench.call(_moments(1))
+        eventually(lambda: not (bench.settings.exec_root / "containers" / identifier).exists())

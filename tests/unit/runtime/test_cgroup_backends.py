@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import subprocess
+import sys
+import time
 
 import pytest
 
 from support.cgroup_conformance import Child, Conformance, child, limited  # noqa: F401  a fixture
 from support.fake_cgroups import V2_FILES, FakeFiles
 from wherry.errors import InvalidInput, Unsupported
+from wherry.linux.proc import read_stat
 from wherry.runtime import cgroups
-from wherry.runtime.cgroups import Cgroup, Resources
+from wherry.runtime.cgroups import Cgroup, Resources, removal
 from wherry.runtime.cgroups.directory import Files, KernelFiles
 
 
@@ -189,6 +192,38 @@ class TestVersion2:
         files._check = check  # type: ignore[method-assign]
         ground.group("a").create(limited(pids={"limit": 5}))
         assert files._members("/cg/v2/init") == {child.pid}
+
+
+#: Has two children, and does not let them end (ptrace(2), PTRACE_O_TRACEEXIT).
+TRACER = """
+import ctypes, os, time
+children = []
+while len(children) < 2 and 0 not in children:
+    children.append(os.fork())
+if 0 not in children:
+    assert not any(ctypes.CDLL(None).ptrace(0x4206, child, None, ctypes.c_void_p(0x40)) for child in children)
+    print(*children, flush=True)
+while True:
+    time.sleep(1000)
+"""
+
+
+def test_all_get_the_signal_before_any_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "_BATCH", 2)
+    with subprocess.Popen([sys.executable, "-c", TRACER], stdout=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stdout is not None
+        everybody = [*map(int, tracer.stdout.readline().split()), tracer.pid]
+        assert len(everybody) == 3, "ptrace(2) is not allowed here"
+
+        def alive() -> list[int]:
+            states = {pid: read_stat(pid) for pid in everybody}
+            return [pid for pid, stat in states.items() if stat is not None and stat.state not in "ZX"]
+
+        try:
+            removal.kill(alive, lambda: None, time.monotonic() + 60, "/x")
+            assert alive() == []
+        finally:
+            tracer.kill()
 
 
 @pytest.mark.parametrize("path", ["", "/", "relative", "/a/../../b", "/..", "/a\0b"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -62,33 +63,48 @@ _END_PATIENCE: Final = 60.0  # seconds that a step's processes get to end once t
 
 @dataclass(eq=False)
 class _Run:
-    """One step, from its beginning to its end."""
+    """One step, from its beginning to its end.
+
+    :ivar exited: the keeper's report.
+    :ivar unwanted: done as soon as nobody wants it any more.
+    :ivar over: it has ended; what a thread still makes for it goes at once.
+    """
 
     step: Step
     container: Container
     cgroup: str
     pipes: OutputPipes
     exited: asyncio.Future[dict[str, Any]]
+    unwanted: asyncio.Future[None]
     mounts: Mounts | None = None
     pidfd: Fd | None = None
     root: Fd | None = None
     launched: bool = False
+    is_known: bool = False  #: the keeper has started it, and tells of its exit
     is_fresh: bool = False  #: nothing was in its writable directory
-    unwanted: bool = False
+    over: bool = False
     forwarding: asyncio.Task[None] | None = None
 
     def end(self) -> None:
-        """Nobody wants it any more: kill what runs, and give its output to nobody."""
-        self.unwanted = True
-        if self.pidfd is not None and not self.pidfd.closed:
-            remains.kill(self.pidfd)
-        if self.forwarding is not None:
-            self.forwarding.cancel()
+        """Nobody wants it any more: who carries it out goes on to its end at once."""
+        if not self.unwanted.done():
+            self.unwanted.set_result(None)
 
     def check_wanted(self) -> None:
-        """Go no further with a step that nobody wants."""
-        if self.unwanted:
+        """Go no further with a step that nobody wants.
+
+        :raises Unavailable: nobody does.
+        """
+        if self.unwanted.done():
             raise Unavailable("the step was cancelled")
+
+    async def until(self, *ends: asyncio.Future[Any]) -> None:
+        """Wait for the first of some ends.
+
+        :raises Unavailable: nobody wants the step any more.
+        """
+        await asyncio.wait([self.unwanted, *ends], return_when=asyncio.FIRST_COMPLETED)
+        self.check_wanted()
 
 
 class StepExecutor:
@@ -148,8 +164,8 @@ class StepExecutor:
             step, self._directory(step.id), self._running.directory(step.id), self._keeper.try_request,
             default_network=self._attachments.default,
         )  # fmt: skip
-        group = cgroup_path(container, self._settings)
-        return _Run(step, container, group, OutputPipes(), self._running.expect(step.id))
+        group, unwanted = cgroup_path(container, self._settings), asyncio.get_running_loop().create_future()
+        return _Run(step, container, group, OutputPipes(), self._running.expect(step.id), unwanted)
 
     def _directory(self, identifier: str) -> Path:
         """For its files in /etc: emptied at the next start, like all that is unfinished."""
@@ -175,7 +191,7 @@ class StepExecutor:
     # --- the start --------------------------------------------------------------------------------
 
     async def _begin(self, run: _Run) -> None:
-        await self._keeper.reconciled.wait()
+        await self._keeper_is_ready(run)
         self._effects.admit(run.container)
         attachment = await self._attachments.attach(run.container)
         run.container.definition.config = attachment.config
@@ -186,19 +202,30 @@ class StepExecutor:
             run.mounts = await call_bounded(what, partial(self._prepare, run, texts), _PATIENCE)
             devices = await on_the_host(run.container)
         run.check_wanted()
+        await self._launch(run, self._plan(run, run.mounts, attachment.namespace, devices))
+        run.mounts.close()
+        run.pipes.close_theirs()
+
+    async def _keeper_is_ready(self, run: _Run) -> None:
+        """Wait for a keeper that is just being started, which may take long."""
+        waiting = asyncio.create_task(self._keeper.reconciled.wait())
         try:
-            await self._launch(run, self._plan(run, run.mounts, attachment.namespace, devices))
+            await run.until(waiting)
         finally:
-            run.mounts.close()
-            run.pipes.close_theirs()
+            waiting.cancel()
 
     def _prepare(self, run: _Run, texts: Mapping[str, str]) -> Mounts:
         """In a thread: what the step is going to see of the disk."""
         directory = run.container.directory
         directory.mkdir(mode=0o700)
-        etc_files.write_new(directory, texts)
-        run.is_fresh = not os.listdir(run.step.root.upper)
-        return make_mounts(run.step, directory, self._places, run.container.definition.mounts)
+        try:
+            etc_files.write_new(directory, texts)
+            with os.scandir(run.step.root.upper) as entries:
+                run.is_fresh = next(entries, None) is None
+            return make_mounts(run.step, directory, self._places, run.container.definition.mounts)
+        finally:
+            if run.over:  # it took too long, and nobody waits for it
+                remove_tree(directory)
 
     def _plan(self, run: _Run, mounts: Mounts, network: str | None, devices: HostDevices) -> Plan:
         run.container.definition.mounts += mounts.points
@@ -219,47 +246,54 @@ class StepExecutor:
         owned = [Fd(fd) for fd in message.fds]
         run.root = owned.pop() if message.fields.get("root") else None
         run.pidfd = owned[0]
+        run.is_known = True
 
     # --- while it runs ----------------------------------------------------------------------------
 
     async def _follow(self, run: _Run, output: Output) -> dict[str, Any]:
-        """Forward its output until it has exited, and what it has left in its pipes."""
+        """Forward its output until it has exited, and what it has left in its pipes.
+
+        It may close them and go on, or not take notice of anything: being unwanted ends each wait.
+        """
         run.forwarding = asyncio.create_task(run.pipes.forward(output))
-        if run.unwanted:
-            run.end()
-        first: list[asyncio.Future[Any]] = [run.forwarding, run.exited]
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if run.forwarding.done() and not run.forwarding.cancelled() and (error := run.forwarding.exception()):
-            raise error
-        if run.unwanted and run.pidfd is not None:
-            remains.kill(run.pidfd)
-            await self._keeper.wait_for_exit(run.exited)
-        report = await run.exited
-        run.pipes.has_ended()
-        await asyncio.wait([run.forwarding])
-        if not run.forwarding.cancelled():
+        await run.until(run.forwarding, run.exited)
+        if run.forwarding.done():
             run.forwarding.result()
+        await run.until(run.exited)
+        report = run.exited.result()
+        run.pipes.has_ended()
+        await run.until(run.forwarding)
+        run.forwarding.result()
         return report
 
     # --- the end ----------------------------------------------------------------------------------
 
     async def _finish(self, run: _Run) -> Cost:
         """See that nothing runs and nothing is mounted; what else there is of it goes in the background."""
+        run.over = True
         if run.forwarding is not None:
             run.forwarding.cancel()
+        if run.mounts is not None:
+            run.mounts.close()
         try:
-            if not run.launched:
-                return Cost()
-            if run.pidfd is None:
-                await self._end_unanswered(run)
-            pidfd, root, run.pidfd, run.root = run.pidfd, run.root, None, None
-            end = partial(_end, run, pidfd, root)
-            return await call_bounded(f"end the step {run.step.id[:12]}", end, _END_PATIENCE)
+            return await self._end_processes(run)
         finally:
+            if run.forwarding is not None:
+                await asyncio.wait([run.forwarding])
             run.pipes.close()
             self._runs.pop(run.step.id, None)
-            self._running.forget(run.step.id)
             self._tasks.start(self._clean_up(run), "clean up a build step", run.container)
+
+    async def _end_processes(self, run: _Run) -> Cost:
+        if not run.launched:
+            return Cost()
+        if run.pidfd is None:
+            await self._end_unanswered(run)
+        else:
+            remains.kill(run.pidfd)  # at once, however long the rest has to wait for a thread
+        pidfd, root, run.pidfd, run.root = run.pidfd, run.root, None, None
+        end = partial(_end, run, pidfd, root)
+        return await call_bounded(f"end the step {run.step.id[:12]}", end, _END_PATIENCE)
 
     async def _end_unanswered(self, run: _Run) -> None:
         """The launch failed, or the keeper died over it: then the child may still be on its way, and nobody knows it.
@@ -278,11 +312,17 @@ class StepExecutor:
 
         Their removal takes locks in the kernel that the next start needs.
         """
-        await self._attachments.release(run.container)
-        self._effects.dismiss(run.container)
-        self._rubbish.append(run)
-        if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().call_later(_DELAY, self._sweep)
+        try:
+            await self._attachments.release(run.container)
+        finally:
+            self._effects.dismiss(run.container)
+            if run.is_known:
+                with suppress(WherryError):  # else the keeper tells later, and what is left goes then
+                    await self._keeper.wait_for_exit(run.exited)
+            self._running.forget(run.step.id)
+            self._rubbish.append(run)
+            if self._sweeping is None:
+                self._sweeping = asyncio.get_running_loop().call_later(_DELAY, self._sweep)
 
     def _sweep(self) -> None:
         if self._sweeping is not None:
@@ -293,11 +333,15 @@ class StepExecutor:
             self._tasks.start(self._remove(runs), "remove what is left of build steps")
 
     async def _remove(self, runs: list[_Run]) -> None:
+        """Remove it; what the keeper is not told to forget, the next daemon ends."""
         try:
-            await call_bounded("remove what is left of build steps", partial(_remove_remains, runs), _END_PATIENCE)
+            gone = await call_bounded(
+                "remove what is left of build steps", partial(_remove_remains, runs), _END_PATIENCE
+            )
         except WherryError as error:
             _log.warning("something is left of build steps steps=%d error=%s", len(runs), error)
-        for run in runs:
+            return
+        for run in gone:
             if run.launched:
                 await self._keeper.forget(run.step.id)
 
@@ -314,13 +358,15 @@ class StepExecutor:
         await asyncio.to_thread(self._places.remove)
 
 
-def _remove_remains(runs: Sequence[_Run]) -> None:
-    """In a thread."""
+def _remove_remains(runs: Sequence[_Run]) -> list[_Run]:
+    """In a thread; those of which nothing is left."""
+    gone = []
     for run in runs:
-        if run.launched:
-            remains.remove_group(run.cgroup)
-            remove_tree(run.container.run_directory)
         remove_tree(run.container.directory)
+        if not run.launched or remains.remove_group(run.cgroup):
+            remove_tree(run.container.run_directory)
+            gone.append(run)
+    return gone
 
 
 def _end(run: _Run, pidfd: Fd | None, root: Fd | None) -> Cost:
@@ -343,8 +389,8 @@ def _work_of(step: Step) -> list[str]:
 
 async def _ended(run: _Run, work: asyncio.Task[StepResult]) -> None:
     """End a step, and wait until it has ended, whoever is impatient."""
+    run.end()
     while not work.done():
-        run.end()
         try:
             await asyncio.wait([work])
         except asyncio.CancelledError:

@@ -6,8 +6,9 @@ import logging
 import os
 import select
 import signal
+import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from wherry.runtime import cgroups
 __all__ = ["bar", "end_left_over", "end_processes", "kill", "remove_group"]
 
 _log: Final = logging.getLogger(__name__)
-_PATIENCE: Final = 15_000  # milliseconds that a killed process gets to end
+_PATIENCE: Final = 25.0  # seconds that killed processes get to end
 
 
 def kill(pidfd: Fd) -> None:
@@ -36,35 +37,55 @@ def end_processes(pidfd: Fd | None, root: Fd | None, cgroup: str, work: Iterable
     :param cgroup: where it is in the hierarchies.
     :param work: the work directories of its overlays; what the kernel has in there goes, they stay.
     :raises SystemFault: a process that was killed does not end.
+    :raises Unavailable: the same.
     """
     group = cgroups.open(cgroup)
     try:
-        if pidfd is not None:
-            kill(pidfd)
-            _await_end(pidfd)
-        if group.exists():
-            group.kill_all()
-        return _statistics(group)
+        _end_all(pidfd, group)
+        used = _statistics(group)
     finally:
         for fd in (pidfd, root):
             if fd is not None:
                 fd.close()
-        _empty(work)
+    _empty(work)
+    return used
 
 
 def bar(cgroup: str) -> None:
-    """Remove the cgroup of a step that was not started, whatever gets into it meanwhile; to be called in a thread."""
+    """Remove the cgroup of a step that was not started, whatever gets into it meanwhile; to be called in a thread.
+
+    :raises Conflict: it cannot be removed.
+    :raises Unavailable: a process that was killed does not end.
+    """
     group = cgroups.open(cgroup)
+    deadline = time.monotonic() + _PATIENCE
     while group.exists():
-        group.kill_all()
-        with suppress(Conflict):  # something has entered it just now
+        group.kill_all(_PATIENCE)
+        try:
             group.destroy()
+        except Conflict:  # something has entered it just now
+            if time.monotonic() > deadline:
+                raise
+
+
+def _end_all(pidfd: Fd | None, group: cgroups.Cgroup) -> None:
+    """Kill the first process and all others, and only then wait for its end.
+
+    Killing the first one ends the others of its PID namespace, but not before it ends itself; and one of them may hold
+    it just there, by tracing it (ptrace(2), ``PTRACE_O_TRACEEXIT``).
+    """
+    if pidfd is not None:
+        kill(pidfd)
+    if group.exists():
+        group.kill_all(_PATIENCE)
+    if pidfd is not None:
+        _await_end(pidfd)
 
 
 def _await_end(pidfd: Fd) -> None:
     poll = select.poll()
     poll.register(pidfd.fileno(), select.POLLIN)
-    if not poll.poll(_PATIENCE):
+    if not poll.poll(_PATIENCE * 1000):
         raise SystemFault("a process of a build step was killed, and does not end: it waits in the kernel")
 
 
@@ -75,12 +96,14 @@ def _statistics(group: cgroups.Cgroup) -> cgroups.Statistics | None:
         return None
 
 
-def remove_group(cgroup: str) -> None:
-    """Remove a step's cgroup; to be called in a thread."""
+def remove_group(cgroup: str) -> bool:
+    """Remove a step's cgroup; whether it is gone. To be called in a thread."""
     try:
         cgroups.open(cgroup).destroy()
     except (WherryError, OSError) as error:
         _log.warning("cannot remove the cgroup of a build step path=%s error=%s", cgroup, error)
+        return False
+    return True
 
 
 def _empty(work: Iterable[str]) -> None:
@@ -92,20 +115,20 @@ def _empty(work: Iterable[str]) -> None:
 
 
 def end_left_over(run_directory: Path) -> None:
-    """End a step that an earlier daemon has begun, and remove its cgroup; to be called in a thread.
+    """End a step that nobody waits for, and remove its cgroup; to be called in a thread.
 
-    :param run_directory: the keeper's, for it; it stays.
+    :param run_directory: the keeper's, for it; it stays. Where there is none, nothing is left of the step.
+    :raises SystemFault: a process that was killed does not end.
+    :raises Unavailable: the same.
     """
     from wherry.keeper.process import described_in, pidfd_of  # noqa: PLC0415 - after a crash only
 
-    for described in described_in(str(run_directory)):
-        pidfd = pidfd_of(described)
-        if pidfd is not None:
-            with pidfd:
-                kill(pidfd)
-                _await_end(pidfd)
-        if described.cgroup is not None:
-            group = cgroups.open(described.cgroup)
-            if group.exists():
-                group.kill_all()
-                remove_group(described.cgroup)
+    with suppress(FileNotFoundError):
+        for described in described_in(str(run_directory)):
+            with pidfd_of(described) or nullcontext() as pidfd:
+                if described.cgroup is not None:
+                    _end_all(pidfd, cgroups.open(described.cgroup))
+                    remove_group(described.cgroup)
+                elif pidfd is not None:
+                    kill(pidfd)
+                    _await_end(pidfd)

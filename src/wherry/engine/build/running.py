@@ -56,10 +56,10 @@ class RunningSteps:
     # --- what the keeper says -----------------------------------------------------------------------
 
     def exited(self, fields: Mapping[str, Any]) -> None:
-        """The keeper reports the exit of a step."""
+        """The keeper reports the exit of a step; of one that nobody waits for, the rest is ended."""
         found = self._exits.get(fields["key"])
         if found is None:
-            self._tasks.start(self._forget_left_over(fields["key"]), "forget a build step")
+            self._tasks.start(self._remove_left_over(fields["key"]), "remove a build step that was left over")
         elif not found.done():
             found.set_result(dict(fields))
 
@@ -72,14 +72,21 @@ class RunningSteps:
 
     # --- what an earlier daemon has left ----------------------------------------------------------
 
-    async def end_left_over(self, identifier: str) -> None:
-        """A step runs, or has run, that an earlier daemon has begun: nobody wants its result any more."""
+    async def end_left_over(self, identifier: str) -> bool:
+        """A step runs, or has run, that nobody wants the result of: an earlier daemon has begun it, or it was given up.
+
+        :returns: whether it has ended. Else it may do so later, and the keeper tells.
+        """
         what = f"end the step {identifier[:12]} that was left over"
         try:
             await call_bounded(what, partial(remains.end_left_over, self.directory(identifier)), _PATIENCE)
         except (WherryError, OSError) as error:
             _log.warning("a build step is left over step=%s error=%s", identifier, error)
+            return False
+        return True
 
-    async def _forget_left_over(self, identifier: str) -> None:
-        await self._keeper.forget(identifier)
-        await asyncio.to_thread(remove_tree, self.directory(identifier))
+    async def _remove_left_over(self, identifier: str) -> None:
+        """Its first process has ended, and the keeper has told so; its cgroup may still be there."""
+        if await self.end_left_over(identifier):
+            await self._keeper.forget(identifier)
+            await asyncio.to_thread(remove_tree, self.directory(identifier))

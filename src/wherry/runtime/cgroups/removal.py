@@ -16,7 +16,7 @@ from wherry.runtime.cgroups.directory import Directory
 
 __all__ = ["kill", "remove", "try_remove", "wait_until"]
 
-#: How many processes are killed at once: each takes a descriptor.
+#: How many processes are waited for at once: each takes a descriptor.
 _BATCH: Final = 256
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
 
@@ -39,15 +39,18 @@ def wait_until(satisfied: Callable[[], bool], deadline: float) -> bool:
 def kill(pids: Callable[[], list[int]], release: Callable[[], None], deadline: float, path: str) -> None:
     """Kill processes until there are none.
 
+    All get the signal before any is waited for: one may hold another at its end, by tracing it.
+
     :param pids: lists those that are there. A number must not be used again between being listed and being opened,
         which a frozen cgroup guarantees.
     :param release: called after each round of signals, to thaw what was frozen.
     :raises Unavailable: some are left at the deadline.
     """
     while found := pids():
-        targets = [target for target in map(_open, found[:_BATCH]) if target is not None]
-        for target in targets:
-            _signal(target)
+        targets = [target for target in map(_killed, found[:_BATCH]) if target is not None]
+        for pid in found[_BATCH:]:
+            if (target := _killed(pid)) is not None:
+                target.close()
         release()
         gone = _await(targets, deadline)
         for target in targets:
@@ -57,21 +60,20 @@ def kill(pids: Callable[[], list[int]], release: Callable[[], None], deadline: f
             raise Unavailable(f"a process of cgroup {path!r} does not end", hint=hint)
 
 
-def _open(pid: int) -> Fd | None:
+def _killed(pid: int) -> Fd | None:
+    """Kill a process; what stands for it, unless it has ended already."""
     try:
-        return pidfd_open(pid)
+        target = pidfd_open(pid)
     except SystemCallError as error:
         if error.errno in (errno.ESRCH, errno.EINVAL):  # it has ended; or 0, a process of another PID namespace
             return None
         raise
-
-
-def _signal(target: Fd) -> None:
     try:
         pidfd_send_signal(target, signal.SIGKILL)
     except SystemCallError as error:
         if error.errno != errno.ESRCH:
             raise
+    return target
 
 
 def _await(targets: Iterable[Fd], deadline: float) -> bool:
