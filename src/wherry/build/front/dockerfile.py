@@ -41,7 +41,7 @@ async def solve(options: Mapping[str, str], inputs: Mapping[str, Edge], gateway:
     :raises DockerfileError: the Dockerfile is wrong.
     :raises WherryError: an option, a context or a base image is; or of the gateway.
     """
-    front = FrontOptions.parse(options)
+    front = await in_thread(FrontOptions.parse, options)
     context = await BuildContext.load(front, inputs, gateway)
     if front.request == requests.DESCRIBE:
         return FrontResult(refs={}, metadata=requests.describe())

@@ -84,6 +84,7 @@ def run(work: Work, instruction: Run) -> None:
     env = _env(work, mounts)
     if any("\0" in one for one in (*args, *env)):
         raise InvalidInput("a NUL character is in the command or in a variable")
+    _count_options(work)
     op = ExecOp(
         args=args,
         mounts=mounts.all(),
@@ -105,6 +106,13 @@ def run(work: Work, instruction: Run) -> None:
     metadata = work.scope.metadata(name, instruction, ignore_cache=work.stage.ignore_cache)
     work.stage.root = Draft(op, tuple(mounts.inputs), platform=work.platform, metadata=metadata)
     work.history(f"RUN {_history(work, args)} # buildkit", layer=True)
+
+
+def _count_options(work: Work) -> None:
+    """The client's options are in each step, however long they are."""
+    options, proxies = work.scope.options, work.scope.proxies
+    characters = len(options.cgroup_parent) + len(work.stage.hostname) + sum(map(len, proxies))
+    work.scope.budget.spend(characters, len(options.hosts) + len(options.ulimits))
 
 
 def _arguments(work: Work, instruction: Run, mounts: _Mounts) -> tuple[tuple[str, ...], str]:
@@ -235,8 +243,9 @@ def _add_directory(work: Work, mount: Mount, root: Source, mounts: _Mounts) -> N
 
 
 def _cache_id(work: Work, mount: Mount, target: str) -> str:
-    identifier = mount.id or target
-    return f"{work.scope.options.cache_namespace}/{identifier}" if work.scope.options.cache_namespace else identifier
+    identifier, namespace = mount.id or target, work.scope.options.cache_namespace
+    work.scope.budget.spend(len(namespace))
+    return f"{namespace}/{identifier}" if namespace else identifier
 
 
 def _owned(mount: Mount, root: Source, platform: Platform) -> Source:

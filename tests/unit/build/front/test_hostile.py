@@ -11,7 +11,7 @@ import pytest
 
 from support.fake_gateway import FakeGateway, config, image_config, solved, steps
 from wherry.build.dockerfile import globs
-from wherry.build.front import bases, context, lint, named_contexts
+from wherry.build.front import bases, context, lint, named_contexts, options
 from wherry.build.front import dockerfile as front
 from wherry.build.front.budget import Budget
 from wherry.build.model.errors import DockerfileError
@@ -83,6 +83,28 @@ async def test_what_people_write_is_far_from_the_bound(monkeypatch: pytest.Monke
     await solved(text)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"add-hosts": ",".join(f"h{number}=10.0.0.1" for number in range(1000))},
+        {"ulimit": ",".join(["nofile=1:2"] * 1000)},
+        {"cgroup-parent": "/" + "x" * 30_000},
+        {"hostname": "x" * 30_000},
+        {"build-arg:http_proxy": "x" * 30_000},
+        {"build-arg:BUILDKIT_CACHE_MOUNT_NS": "x" * 30_000},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+async def test_options_that_are_in_each_step_count_in_each(
+    options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "Budget", partial(Budget, 1_000_000))
+    text = "FROM busybox\n" + numbered("RUN --mount=type=cache,target=/c {}", 40)
+    await solved(text)
+    with pytest.raises(DockerfileError, match=TOO_MANY):
+        await solved(text, options)
+
+
 async def test_all_platforms_of_a_build_share_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "Budget", partial(Budget, 1_000_000))
     text = f"FROM busybox\nENV A={'x' * 9000}\n" + numbered("RUN {}", 30)
@@ -113,14 +135,14 @@ async def test_what_a_client_sends_is_read_in_threads(monkeypatch: pytest.Monkey
 
     for module, name in (
         (context, "parse_ignore_file"), (named_contexts, "ignore_patterns"), (lint, "PatternMatcher"),
-        (bases, "did_you_mean"), (front, "parse"),
+        (bases, "did_you_mean"), (front, "parse"), (options, "_hosts"),
     ):  # fmt: skip
         watched(module, name)
     files = {("local://src", ".dockerignore"): b"*.o", ("local://context", ".dockerignore"): b"*.o"}
     gateway = FakeGateway("FROM scratch\nCOPY --from=src a /\nCOPY --from=nothing a /", files=files)
     with pytest.raises(DockerfileError):
         await solved("", {"context:src": "local:src"}, gateway=gateway)
-    assert len(found) == 5
+    assert len(found) == 6
     assert all(found.values()), found
 
 
