@@ -96,6 +96,26 @@ def test_cache_goes_to_a_registry_and_comes_back(
     assert "ran step 1" not in said
 
 
+def test_cache_mounts_go_to_a_registry_and_come_back(
+    daemon: Daemon, busybox: str, registry: Registry, context: Path
+) -> None:
+    place = f"type=registry,ref={registry.host}/team/mounts:1,mounts=true"
+    mount = "--mount=type=cache,target=/c,uid=7,gid=8,mode=0711"
+    fill = "echo kept > /c/file; ln -s file /c/link; chown 5:6 /c/file; chmod 4750 /c/file; mkfifo /c/fifo"
+    (context / "Dockerfile").write_text(f"FROM busybox\nRUN {mount} {fill}\n")
+    build(daemon, context, "--no-cache", "--cache-to", f"{place},mode=max")
+    daemon.cli("builder", "prune", "-af", check=True)
+    look = "stat -c '%n %a %u %g' /c /c/file; cat /c/link; test -p /c/fifo && echo fifo"
+    (context / "Dockerfile").write_text(f"FROM busybox\nRUN {mount} {look}\n")
+    done = daemon.cli("build", "--progress", "plain", "--network", "none", str(context))
+    assert done.returncode == 1
+    assert "No such file" in done.stderr  # the directory is a new one
+    daemon.cli("builder", "prune", "-af", check=True)
+    said = build(daemon, context, "--cache-from", place)
+    for line in ("/c 711 7 8", "/c/file 4750 5 6", "kept", "fifo"):
+        assert f" {line}\n" in said
+
+
 def test_the_cache_in_an_image_comes_back_with_it(
     daemon: Daemon, busybox: str, registry: Registry, context: Path
 ) -> None:

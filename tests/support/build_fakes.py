@@ -320,6 +320,10 @@ class FakeFiles:
         self.summed[path] += 1
         return _sum(self._taken(snapshot, path))
 
+    async def own(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot with layers of its own."""
+        return self.world.layer(self.view(snapshot), EMPTY)
+
     async def copy_out(self, snapshot: Snapshot, destination: Path) -> None:
         """Copy everything."""
         for layer in snapshot.layers:
@@ -394,11 +398,18 @@ class Workshop:
         self.exporter = FakeExporter()
         build = self.root / "build"
         self.remote: RemoteCache | None = None
-        if self.registries is not None:
-            self.remote = RemoteCache(self.world.images, self.world.snapshots, self, self.registries)
         self.cache = BuildCache(
             build, self.root / "tmp", self.world.database, self.world.snapshots, self.threads, disk=lambda: self.disk
         )
+        if self.registries is not None:
+            self.remote = RemoteCache(
+                self.world.images,
+                self.world.snapshots,
+                self,
+                self.registries,
+                directories=self.cache.directories,
+                own=self.files.own,
+            )
         self.builder = Builder(
             build,
             self.root / "private",

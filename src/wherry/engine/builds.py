@@ -239,7 +239,14 @@ class _Workshop:
         self._sources: SourceTable = SourceTable(images, parts.distribution, cache.directories, drafts, cache.memory)
         sources = _Sources(self._sources, images, self._snapshots, self._threads)
         layers = _Layers(self._snapshots, self._patient)
-        self._remote_cache: RemoteCache = RemoteCache(images, self._snapshots, layers, parts.distribution)
+        self._remote_cache: RemoteCache = RemoteCache(
+            images,
+            self._snapshots,
+            layers,
+            parts.distribution,
+            directories=cache.directories,
+            own=self._files.own,
+        )
         self._exporters: Exporters = Exporters(
             images,
             layers=layers,

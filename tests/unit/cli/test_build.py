@@ -145,6 +145,13 @@ def test_flags_become_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_a_cache_with_options_is_imported_by_an_option_of_the_frontend() -> None:
+    found = query("--cache-from", "type=registry,ref=j,mounts=true", "--cache-from", "i")
+    assert found["cachefrom"] == '["i"]'
+    [imported] = json.loads(json.loads(found["frontend"])["cache-imports"])
+    assert imported == {"Type": "registry", "Attrs": {"ref": "j", "mounts": "true"}}
+
+
 @pytest.mark.parametrize(
     ("words", "outputs"),
     [

@@ -84,7 +84,7 @@ _IMAGES: Final = ("moby", "image", "")  #: outputs that are images of this machi
 _NOWHERE: Final = "cacheonly"
 _FILES: Final = ("local", "tar")
 _MOST_OUTPUTS: Final = 16
-_OWN_OPTION: Final = re.compile(r"requestid|no-cache|attest:(?:provenance|sbom)|context:[^\0]+")
+_OWN_OPTION: Final = re.compile(r"requestid|no-cache|cache-imports|attest:(?:provenance|sbom)|context:[^\0]+")
 _HERE: Final = ("local:", "input:")  #: contexts that come by a session
 
 

@@ -73,6 +73,7 @@ class SharedCache:
                     resolution.entries(),
                     results,
                     self._imports,
+                    mounts=resolution.cache_mounts(),
                     session=session,
                     progress=show,
                     vertex=digest,

@@ -117,6 +117,10 @@ class KeptDirectories:
         """Whether somebody uses a directory."""
         return self._users[number] > 0
 
+    def has(self, kind: str, key: str) -> bool:
+        """Whether there is a directory with a key, in use or not."""
+        return bool(self._of(kind, key))
+
     def paths(self, kind: str) -> Sequence[tuple[str, Path]]:
         """The keys and paths of all directories of a kind."""
         return [(row.key, self._path(row.number)) for row in self._rows.values() if row.kind == kind]

@@ -70,6 +70,20 @@ class ImportedCache(Protocol):
         """
         ...
 
+    def has_mount(self, key: str) -> bool:
+        """Whether there is the content of a cache mount.
+
+        :param key: the pure one (`cache.mounts`).
+        """
+        ...
+
+    def load_mount(self, key: str) -> AbstractAsyncContextManager[Snapshot]:
+        """Bring the content of a cache mount here; the snapshot is in use inside the block.
+
+        :raises WherryError: it cannot be had, or is not what it should be.
+        """
+        ...
+
 
 def imported_identity(namespace: str, identity: str) -> str:
     """The identity of what comes from elsewhere.

@@ -1,14 +1,16 @@
 """BuildKit's cache configuration: layers, and records that say which key leads to which of them. No I/O.
 
-Ours has two things more, which BuildKit passes over. Steps that changed nothing have no layer there; a record's
+Ours has three things more, which BuildKit passes over. Steps that changed nothing have no layer there; a record's
 ``wherry.chain`` lists a result's layers with -1 for each of these. And a record whose input has the selector
-`FAST_KEY` is no result, but a key that leads to another record's.
+`FAST_KEY` is no result, but a key that leads to another record's. ``wherry.mounts`` are cache mounts, by their keys
+(`cache.mounts`), each with the number of a layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as field_of
 from typing import Final
 
 from msgspec import Struct, field
@@ -64,9 +66,15 @@ class _Record(Struct, omit_defaults=True):
     chain: list[int] | None = field(name="wherry.chain", default=None)
 
 
+class _Mount(Struct):
+    key: str = ""
+    layer: int = 0
+
+
 class _Config(Struct, omit_defaults=True):
     layers: list[_Layer] | None = None
     records: list[_Record] | None = None
+    mounts: list[_Mount] | None = field(name="wherry.mounts", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,12 @@ class FoundCache:
 
     :param results: the layers of each result, bottom first, by the digests of its record; None for an empty layer.
     :param keys: the identity that a fast key leads to.
+    :param mounts: cache mounts, by their keys.
     """
 
     results: Mapping[str, tuple[Part | None, ...]]
     keys: Mapping[str, str]
+    mounts: Mapping[str, Part] = field_of(default_factory=dict)
 
 
 def record_digest(identity: str, output: int) -> str:
@@ -97,32 +107,45 @@ def record_digest(identity: str, output: int) -> str:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def document_of(entries: Sequence[CacheEntry], chains: Sequence[Sequence[Part | None]]) -> tuple[bytes, list[Part]]:
+def document_of(
+    entries: Sequence[CacheEntry], chains: Sequence[Sequence[Part | None]], mounts: Mapping[str, Part] | None = None
+) -> tuple[bytes, list[Part]]:
     """A configuration, and the layers that it speaks of.
 
     :param chains: the layers of each entry, bottom first.
+    :param mounts: cache mounts, by their keys.
     """
-    numbers: dict[tuple[Digest, ...], int] = {}
-    layers: list[_Layer] = []
-    parts: dict[Digest, Part] = {}
-    found: list[list[int]] = []
-    for chain in chains:
+    listed = _Layers()
+    found = [listed.chain(chain) for chain in chains]
+    kept = [_Mount(key, listed.chain([part])[0]) for key, part in sorted((mounts or {}).items())]
+    config = _Config(listed.layers, _records(entries, found), kept or None)
+    return encode(config), list(listed.parts.values())
+
+
+class _Layers:
+    """The layers of a configuration, each under the one that it lies upon."""
+
+    def __init__(self) -> None:
+        self.layers: list[_Layer] = []
+        self.parts: dict[Digest, Part] = {}
+        self._numbers: dict[tuple[Digest, ...], int] = {}
+
+    def chain(self, chain: Sequence[Part | None]) -> list[int]:
+        """The numbers of some layers that lie upon each other."""
         below: tuple[Digest, ...] = ()
         indexes = []
         for part in chain:
             if part is None:
                 indexes.append(EMPTY)
                 continue
-            parent, below = numbers.get(below, EMPTY), (*below, part.blob.digest)
-            parts.setdefault(part.blob.digest, part)
-            if below not in numbers:
-                numbers[below] = len(layers)
+            parent, below = self._numbers.get(below, EMPTY), (*below, part.blob.digest)
+            self.parts.setdefault(part.blob.digest, part)
+            if below not in self._numbers:
+                self._numbers[below] = len(self.layers)
                 notes = _Annotations(part.blob.media_type, str.__str__(part.diff_id), part.blob.size)
-                layers.append(_Layer(str.__str__(part.blob.digest), parent, notes))
-            indexes.append(numbers[below])
-        found.append(indexes)
-    config = _Config(layers, _records(entries, found))
-    return encode(config), list(parts.values())
+                self.layers.append(_Layer(str.__str__(part.blob.digest), parent, notes))
+            indexes.append(self._numbers[below])
+        return indexes
 
 
 def records_of(entries: Sequence[CacheEntry], chains: Sequence[Sequence[int]]) -> bytes:
@@ -164,8 +187,8 @@ def found_in(data: bytes, blobs: Mapping[Digest, Descriptor], *, inline: Sequenc
     else:
         config = _Config(records=decode(data, list[_Record], "cache configuration"))
         parts = list(inline)
-    records = config.records or []
-    if len(records) > _MOST or len(parts) > _MOST:
+    records, kept = config.records or [], config.mounts or []
+    if len(records) > _MOST or len(parts) > _MOST or len(kept) > _MOST:
         raise InvalidInput("the cache configuration has too many records")
     results: dict[str, tuple[Part | None, ...]] = {}
     keys: dict[str, str] = {}
@@ -176,7 +199,8 @@ def found_in(data: bytes, blobs: Mapping[Digest, Descriptor], *, inline: Sequenc
                 results.setdefault(record.digest, chain)
         elif (target := _target(record, records)) is not None:
             keys.setdefault(record.digest.removeprefix("sha256:"), target)
-    return FoundCache(results, keys)
+    mounts = {one.key: part for one in kept if (part := _part(one.layer, parts)) is not None}
+    return FoundCache(results, keys, mounts)
 
 
 def _parts(layers: Sequence[_Layer], blobs: Mapping[Digest, Descriptor]) -> Iterator[Part | None]:
@@ -198,11 +222,15 @@ def _chain(indexes: Sequence[int], parts: Sequence[Part | None]) -> tuple[Part |
     for index in indexes:
         if index == EMPTY:
             chain.append(None)
-        elif 0 <= index < len(parts) and (part := parts[index]) is not None:
+        elif (part := _part(index, parts)) is not None:
             chain.append(part)
         else:
             return None
     return tuple(chain)
+
+
+def _part(index: int, parts: Sequence[Part | None]) -> Part | None:
+    return parts[index] if 0 <= index < len(parts) else None
 
 
 def _target(record: _Record, records: Sequence[_Record]) -> str | None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import msgspec
 
+from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import CacheEntry
 from wherry.build.exporters.contract import LayerBlob, Layers, Registries
 from wherry.build.exporters.documents import Document, index
 from wherry.build.exporters.layer_blobs import LayerForms, compression_of, typed
-from wherry.build.exporters.options import boolean, image_options
+from wherry.build.exporters.options import CompressionOptions, boolean, image_options
 from wherry.build.exporters.worker import Check, Worker
-from wherry.build.model.progress import ProgressSink
+from wherry.build.model.progress import STDERR, LogProgress, ProgressSink
 from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.remote_cache.config import CONFIG_TYPE, EMPTY, UNCOMPRESSED, Part, document_of, records_of
 from wherry.build.remote_cache.imports import Imports, registry_origin
+from wherry.build.remote_cache.mounts import MountContents
 from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
@@ -77,10 +82,59 @@ def _is_empty(directory: str) -> bool:
         return next(entries, None) is None
 
 
+@dataclass
+class _Taken:
+    """What an export takes.
+
+    :param chains: the blobs of each entry's layers; None for those of steps that changed nothing.
+    :param mounts: cache mounts, by their keys.
+    :param passed: the layers of entries that are not here, by their numbers, and whether the target has them already.
+    :param passed_mounts: the same for cache mounts that are not here.
+    """
+
+    entries: Sequence[CacheEntry]
+    chains: Sequence[Sequence[LayerBlob | None]]
+    mounts: Mapping[str, LayerBlob]
+    passed: Mapping[int, tuple[bool, tuple[Part | None, ...]]] = field(default_factory=dict)
+    passed_mounts: Mapping[str, tuple[bool, Part]] = field(default_factory=dict)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is no layer at all."""
+        return not any(self.chains) and not self.passed and not self.mounts and not self.passed_mounts
+
+    def there(self) -> set[Digest]:
+        """The blobs that the target has already."""
+        found = {part.blob.digest for is_there, chain in self.passed.values() if is_there for part in chain if part}
+        return found | {part.blob.digest for is_there, part in self.passed_mounts.values() if is_there}
+
+    def document(self, forms: LayerForms, wanted: CompressionOptions, *, oci: bool) -> tuple[bytes, list[Part]]:
+        """The configuration, and the layers that it speaks of, compressed as wanted; in a thread."""
+        parts: dict[Digest, Part] = {}
+        own = [*(one for chain in self.chains for one in chain if one), *self.mounts.values()]
+        for one in {one.digest: one for one in own}.values():
+            blob = Descriptor(one.media_type, one.digest, one.size)
+            is_other = wanted.kind is not None and compression_of(blob.media_type) is not wanted.kind
+            if is_other and (wanted.force or compression_of(blob.media_type) is Compression.PLAIN):
+                assert wanted.kind is not None
+                blob = forms.recompressed(blob, wanted.kind, wanted.level)
+            parts[one.digest] = Part(typed(blob, oci=oci), one.diff_id)
+        full: list[Sequence[Part | None]] = [
+            [parts[one.digest] if one else None for one in chain] for chain in self.chains
+        ]
+        for number, (_, chain) in self.passed.items():
+            full[number] = chain
+        mounts = {key: parts[one.digest] for key, one in self.mounts.items()}
+        return document_of(self.entries, full, mounts | {key: part for key, (_, part) in self.passed_mounts.items()})
+
+
 class CacheExporter:
     """Exports cache. To be used on one event loop."""
 
-    def __init__(self, store: ImageStore, layers: Layers, registries: Registries, worker: Worker) -> None:
+    def __init__(
+        self, store: ImageStore, layers: Layers, registries: Registries, worker: Worker, mounts: MountContents
+    ) -> None:
+        self._mounts = mounts
         self._store = store
         self._layers = layers
         self._registries = registries
@@ -92,6 +146,7 @@ class CacheExporter:
         entries: Sequence[CacheEntry],
         imports: Imports,
         *,
+        mounts: Sequence[CacheMount] = (),
         session: BuildSession,
         progress: ProgressSink,
         vertex: Digest,
@@ -99,6 +154,7 @@ class CacheExporter:
         """Export to one target; what the client is told: ``cache.manifest``.
 
         :param entries: those that the target's mode takes.
+        :param mounts: the cache mounts that it takes.
         :param imports: where those are that are not here.
         :param vertex: under which it is shown.
         :raises InvalidInput: there is no such target, or an option makes no sense.
@@ -112,33 +168,23 @@ class CacheExporter:
             raise InvalidInput("OCI mediatypes are required for image-manifest cache format")
         entries = [one for one in entries if one.snapshot is not None or imports.chain(one.identity, one.output)]
         async with with_lease(self._store) as lease:
-            chains = [await self._blobs(entry, lease) for entry in entries]
-            passed = await self._passed(target, entries, imports, lease)
-            if not any(chains) and not passed:
+            taken = _Taken(
+                entries,
+                [await self._blobs(entry, lease) for entry in entries],
+                await self._mounts.blobs(mounts, lease, partial(_say, progress, vertex)),
+            )
+            taken.passed = await self._passed(target, entries, imports, lease)
+            taken.passed_mounts = await self._passed_mounts(target, mounts, taken.mounts, imports, lease)
+            if taken.is_nothing:
                 return {}
 
             def work(check: Check) -> tuple[list[Descriptor], Descriptor]:
                 forms = LayerForms(self._store.content, self._store.blob_sources, lease, check)
-                parts: dict[Digest, Part] = {}
-                for one in {one.digest: one for chain in chains for one in chain if one}.values():
-                    blob = Descriptor(one.media_type, one.digest, one.size)
-                    wanted = options.compression
-                    is_other = wanted.kind is not None and compression_of(blob.media_type) is not wanted.kind
-                    if is_other and (wanted.force or compression_of(blob.media_type) is Compression.PLAIN):
-                        assert wanted.kind is not None
-                        blob = forms.recompressed(blob, wanted.kind, wanted.level)
-                    parts[one.digest] = Part(typed(blob, oci=oci), one.diff_id)
-                full: list[Sequence[Part | None]] = [
-                    [parts[one.digest] if one else None for one in chain] for chain in chains
-                ]
-                for number, (_, chain) in passed.items():
-                    full[number] = chain
-                data, listed = document_of(entries, full)
+                data, listed = taken.document(forms, options.compression, oci=oci)
                 return self._write(data, listed, lease, as_image=as_image, oci=oci)
 
             blobs, top = await self._worker.run(work)
-            there = {part.blob.digest for is_there, chain in passed.values() if is_there for part in chain if part}
-            await place.put([blob for blob in blobs if blob.digest not in there], [top])
+            await place.put([blob for blob in blobs if blob.digest not in taken.there()], [top])
         shown = {"mediaType": top.media_type, "digest": str.__str__(top.digest), "size": top.size}
         return {"cache.manifest": msgspec.json.encode(shown).decode()}
 
@@ -162,11 +208,7 @@ class CacheExporter:
 
         What it has not is fetched.
         """
-        own = ""
-        if target.type == "registry":
-            reference = Reference.parse(target.attributes.get("ref", "")).with_default_tag()
-            insecure = boolean(target.attributes, "registry.insecure", False)
-            own = registry_origin(reference, insecure=insecure).repository
+        own = _repository_of(target)
         found: dict[int, tuple[bool, tuple[Part | None, ...]]] = {}
         for number, entry in enumerate(entries):
             chain = None if entry.snapshot is not None else imports.chain(entry.identity, entry.output)
@@ -178,6 +220,29 @@ class CacheExporter:
                     lease.blob(part.blob.digest)
                     await chain.place.fetch(part.blob)
             found[number] = is_there, chain.layers
+        return found
+
+    async def _passed_mounts(
+        self,
+        target: CacheTarget,
+        mounts: Sequence[CacheMount],
+        present: Mapping[str, LayerBlob],
+        imports: Imports,
+        lease: Lease,
+    ) -> dict[str, tuple[bool, Part]]:
+        """The same for cache mounts that were not needed: as they came, so they go on."""
+        own = _repository_of(target)
+        found: dict[str, tuple[bool, Part]] = {}
+        for mount in mounts:
+            chain = imports.mount(mount.pure) if mount.pure not in present else None
+            for part in chain.layers if chain is not None else ():
+                assert chain is not None, "it has layers"
+                assert part is not None, "a cache mount is one layer"
+                is_there = chain.origin.repository == own
+                if not is_there:
+                    lease.blob(part.blob.digest)
+                    await chain.place.fetch(part.blob)
+                found[mount.pure] = is_there, part
         return found
 
     async def _blobs(self, entry: CacheEntry, lease: Lease) -> list[LayerBlob | None]:
@@ -205,3 +270,15 @@ class CacheExporter:
         for one in (config, top):
             self._store.content.put(one.data)
         return [*(part.blob for part in parts), config.descriptor], top.descriptor
+
+
+def _repository_of(target: CacheTarget) -> str:
+    """Where an export goes, as `Origin.repository` has it; empty: no registry."""
+    if target.type != "registry":
+        return ""
+    reference = Reference.parse(target.attributes.get("ref", "")).with_default_tag()
+    return registry_origin(reference, insecure=boolean(target.attributes, "registry.insecure", False)).repository
+
+
+def _say(progress: ProgressSink, vertex: Digest, text: str) -> None:
+    progress(LogProgress(vertex=vertex, stream=STDERR, data=f"{text}\n".encode(), at=time.time_ns()))

@@ -11,7 +11,7 @@ import binascii
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -27,6 +27,7 @@ from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
 from wherry.build.remote_cache.config import CONFIG_TYPE, FoundCache, Part, found_in, record_digest
+from wherry.build.remote_cache.mounts import MOUNTS
 from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
 from wherry.build.snapshots.draft import Draft
 from wherry.distribution.transfer.lease import with_lease
@@ -167,6 +168,31 @@ class Imports:
         found = self.chain(identity, output)
         if found is None:
             raise InvalidInput("the imported cache has no such result")
+        async with self._loaded(found) as snapshot:
+            yield snapshot
+
+    def has_mount(self, key: str) -> bool:
+        """Whether there is the content of a cache mount; see `ImportedCache.has_mount`."""
+        return self.mount(key) is not None
+
+    def mount(self, key: str) -> Chain | None:
+        """The one layer that is a cache mount, and where it is."""
+        for source in self._sources:
+            if (part := source.cache.mounts.get(key)) is not None:
+                return Chain(source.origin, source.place, (part,))
+        return None
+
+    @asynccontextmanager
+    async def load_mount(self, key: str) -> AsyncIterator[Snapshot]:
+        """Bring the content of a cache mount here; see `ImportedCache.load_mount`."""
+        found = self.mount(key)
+        if found is None:
+            raise InvalidInput("the imported cache has no such mount")
+        async with self._loaded(found) as snapshot:
+            yield snapshot
+
+    @asynccontextmanager
+    async def _loaded(self, found: Chain) -> AsyncIterator[Snapshot]:
         chain = found.layers
         parts = [part for part in chain if part is not None]
         ids = [part.diff_id for part in parts]
@@ -273,8 +299,9 @@ class CacheImporter:
             name = target.attributes.get("ref") or target.attributes.get("src") or target.type
             with _shown(f"importing cache manifest from {name}", progress) as vertex:
                 origin, place = await self._place(target, session, progress, vertex)
+                with_mounts = boolean(target.attributes, MOUNTS, False)
                 for cache in await _caches(place):
-                    imports.add(origin, place, cache)
+                    imports.add(origin, place, cache if with_mounts else replace(cache, mounts={}))
 
     async def _place(
         self, target: CacheTarget, session: BuildSession, progress: ProgressSink, vertex: Digest

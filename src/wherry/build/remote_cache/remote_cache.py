@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from wherry.build.cache.directories import KeptDirectories
+from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import CacheEntry
 from wherry.build.exporters.contract import Layers, Registries
 from wherry.build.exporters.options import boolean
@@ -16,7 +18,8 @@ from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.remote_cache.exports import CacheExporter, inline_cache, selected
 from wherry.build.remote_cache.imports import CacheImporter, Imports, Snapshots, wanted_imports
-from wherry.errors import WherryError
+from wherry.build.remote_cache.mounts import MOUNTS, MountContents
+from wherry.errors import InvalidInput, WherryError
 from wherry.images.store import ImageStore
 from wherry.oci.digest import Digest
 
@@ -36,12 +39,24 @@ class RemoteCache:
 
     :param snapshots: makes snapshots of what comes.
     :param layers: gives snapshots' blobs.
+    :param directories: the cache mounts.
+    :param own: copies a directory into layers.
     """
 
-    def __init__(self, store: ImageStore, snapshots: Snapshots, layers: Layers, registries: Registries) -> None:
+    def __init__(
+        self,
+        store: ImageStore,
+        snapshots: Snapshots,
+        layers: Layers,
+        registries: Registries,
+        *,
+        directories: KeptDirectories,
+        own: Callable[[Snapshot], Awaitable[Snapshot]],
+    ) -> None:
         self._worker = Worker()
         self._importer = CacheImporter(store, snapshots, registries, self._worker)
-        self._exporter = CacheExporter(store, layers, registries, self._worker)
+        self.mounts: Final = MountContents(directories, own, layers, snapshots, self._worker)
+        self._exporter = CacheExporter(store, layers, registries, self._worker, self.mounts)
 
     def imports(self) -> Imports:
         """What one build imports: nothing as yet."""
@@ -66,8 +81,14 @@ class RemoteCache:
     def inline(
         targets: Sequence[CacheTarget], entries: Callable[[], Sequence[CacheEntry]]
     ) -> Callable[[Snapshot], bytes | None] | None:
-        """What makes the cache that goes into an image; None where none is wanted."""
-        if any(target.type == _INLINE for target in targets):
+        """What makes the cache that goes into an image; None where none is wanted.
+
+        :raises InvalidInput: an option makes no sense.
+        """
+        inline = [target for target in targets if target.type == _INLINE]
+        if any(boolean(target.attributes, MOUNTS, False) for target in inline):
+            raise InvalidInput("cache mounts cannot be in an image", hint="export to type=registry or type=local")
+        if inline:
             return partial(inline_cache, list(entries()))
         return None
 
@@ -83,6 +104,7 @@ class RemoteCache:
         results: Sequence[Snapshot],
         imports: Imports,
         *,
+        mounts: Sequence[CacheMount],
         session: BuildSession,
         progress: ProgressSink,
         vertex: Digest,
@@ -91,12 +113,16 @@ class RemoteCache:
 
         :param results: of the build.
         :param imports: of the build.
+        :param mounts: the cache mounts of the build, which go along where the target says so.
         :raises WherryError: it cannot be had, and ``ignore-error`` is not set.
         """
         ignores = boolean(target.attributes, "ignore-error", False)
         try:
             some = selected(target, entries, results)
-            return await self._exporter.export(target, some, imports, session=session, progress=progress, vertex=vertex)
+            taken = mounts if boolean(target.attributes, MOUNTS, False) else ()
+            return await self._exporter.export(
+                target, some, imports, mounts=taken, session=session, progress=progress, vertex=vertex
+            )
         except WherryError:
             if not ignores:
                 raise

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from wherry.build.cache.mounts import CacheMount
+from wherry.build.cache.remote import ImportedCache
 from wherry.build.cache.threads import Threads
 from wherry.build.model.executor import Executor, Limits, StepResult
 from wherry.build.model.graph import NO_OUTPUT, Copy, DiffOp, ExecOp, FileAction, FileOp, MergeOp, Vertex
@@ -39,14 +41,16 @@ class Task:
     """A vertex to be carried out.
 
     :param inputs: what its edges give.
-    :param identities: of its inputs.
+    :param caches: its cache mounts, by the numbers of its mounts.
+    :param imports: has the first content of cache mounts; None: nobody has.
     :param start: called when it begins, after it has waited for its turn.
     :param note_cost: called with what a step has cost.
     """
 
     vertex: Vertex
     inputs: Sequence[Snapshot]
-    identities: Sequence[str]
+    caches: Mapping[int, CacheMount] = field(default_factory=dict)
+    imports: ImportedCache | None = None
     limits: Limits = field(default_factory=Limits)
     start: Callable[[], object] = lambda: None
     note_cost: Callable[[Cost], object] = lambda cost: None
@@ -114,7 +118,8 @@ class Operations:
             op=op,
             platform=task.vertex.platform,
             inputs=task.inputs,
-            identities=task.identities,
+            caches=task.caches,
+            imports=task.imports,
             session=session,
             limits=task.limits,
             waits=waits,

@@ -24,11 +24,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from wherry.build.cache.keys import ContentUse, content_key, content_uses, fast_key, source_identity
+from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import CacheEntry, imported_identity
 from wherry.build.cache.threads import finished
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.graph import Edge, MergeOp, SourceOp, topological
 from wherry.build.model.snapshot import Snapshot
+from wherry.build.solver.cache_mounts import all_cache_mounts
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.node import Node, Pass
 from wherry.build.solver.operations import ExitError, outputs_of
@@ -128,6 +130,10 @@ class Resolution:
                 snapshot = Snapshot(whole.snapshot.layers[:count])
                 return dataclasses.replace(entry, snapshot=snapshot, created=whole.created)
         return entry
+
+    def cache_mounts(self) -> list[CacheMount]:
+        """The cache mounts of all steps, whether these were run or not."""
+        return all_cache_mounts(self._nodes.values())
 
     def pins(self) -> dict[Digest, tuple[tuple[str, str], ...]]:
         """By the digest of a source's vertex: the URI and digest of each thing that was fetched for it."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import posixpath
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from wherry.build.cache.directories import KeptDirectories, KeptDirectory
+from wherry.build.cache.mounts import MOUNT_KIND, CacheMount
+from wherry.build.cache.remote import ImportedCache
 from wherry.build.cache.threads import Threads
 from wherry.build.model.executor import Executor, Limits, Output, Step, StepMount, StepResult
 from wherry.build.model.graph import (
@@ -29,15 +32,11 @@ from wherry.build.snapshots.draft import Draft
 from wherry.build.solver.contract import Files, Snapshots
 from wherry.build.solver.private_files import PrivateFiles
 from wherry.build.solver.stubs import remove_stubs
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, WherryError
 from wherry.layers.overlay_paths import OverlayMount
-from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
 __all__ = ["PreparedStep", "StepMaker", "StepRequest"]
-
-_KIND: Final = "exec.cachemount"
-_LONGEST_KEY: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,8 @@ class StepRequest:
     """What a step is made of.
 
     :param inputs: the snapshots of the vertex's inputs; those of cache mounts are only used the first time.
-    :param identities: of the inputs.
+    :param caches: its cache mounts, by the numbers of its mounts.
+    :param imports: has the first content of cache mounts; None: nobody has.
     :param session: gives the session of a client that waits for it.
     :param waits: called with a sentence when the step has to wait for a cache mount.
     """
@@ -53,9 +53,10 @@ class StepRequest:
     op: ExecOp
     platform: Platform | None
     inputs: Sequence[Snapshot]
-    identities: Sequence[str]
+    caches: Mapping[int, CacheMount]
     session: Callable[[], BuildSession]
     limits: Limits = field(default_factory=Limits)
+    imports: ImportedCache | None = None
     waits: Callable[[str], object] = lambda text: None
 
 
@@ -211,39 +212,43 @@ class PreparedStep:
         """All cache mounts, in an order that all steps have: no two wait for each other."""
         found: dict[int, KeptDirectory] = {}
         by_key: dict[str, KeptDirectory] = {}
-        for key, number, mount, kind in sorted(self._caches(), key=lambda one: one[:2]):
-            if key not in by_key:
-                by_key[key] = await self._acquire(key, mount, kind)
-            found[number] = by_key[key]
+        for number, cache in sorted(self.request.caches.items(), key=lambda one: (one[1].key, one[0])):
+            if cache.key not in by_key:
+                by_key[cache.key] = await self._acquire(cache, self.request.op.mounts[number])
+            found[number] = by_key[cache.key]
         return found
 
-    def _caches(self) -> list[tuple[str, int, BuildMount, Cache]]:
-        platform = str(self.request.platform or Platform.host())
-        found = []
-        for number, mount in enumerate(self.request.op.mounts):
-            if isinstance(mount.kind, Cache):
-                content = self.request.identities[mount.input] if mount.input != NO_INPUT else ""
-                key = f"{mount.kind.id} {platform} {content}".rstrip()
-                if len(key) > _LONGEST_KEY:
-                    key = Digest.from_bytes(key.encode(errors="surrogatepass"))
-                found.append((key, number, mount, mount.kind))
-        return found
+    async def _acquire(self, cache: CacheMount, mount: BuildMount) -> KeptDirectory:
+        assert isinstance(mount.kind, Cache), "it is a cache mount"
 
-    async def _acquire(self, key: str, mount: BuildMount, kind: Cache) -> KeptDirectory:
         async def fill(path: Path) -> None:
-            if mount.input != NO_INPUT:
+            if not await self._import(cache, path) and mount.input != NO_INPUT:
                 await self.maker.files.copy_out(self.request.inputs[mount.input], path)
 
         kept = await self.maker.directories.acquire(
-            _KIND,
-            key,
-            f"cached mount {mount.target} from exec {' '.join(self.request.op.args)[:200]} with id {kind.id[:200]!r}",
-            sharing=kind.sharing,
-            waits=lambda: self.request.waits(f"waiting for the cache mount {kind.id}"),
+            MOUNT_KIND,
+            cache.key,
+            f"cached mount {mount.target} from exec {' '.join(self.request.op.args)[:200]} with id {cache.id[:200]!r}",
+            sharing=mount.kind.sharing,
+            waits=lambda: self.request.waits(f"waiting for the cache mount {cache.id}"),
             fill=fill,
         )
         self.kept.append(kept)
         return kept
+
+    async def _import(self, cache: CacheMount, path: Path) -> bool:
+        """Fill a new cache mount with what somebody else has exported; whether there is any."""
+        imports = self.request.imports
+        if imports is None or not imports.has_mount(cache.pure):
+            return False
+        async with AsyncExitStack() as stack:
+            try:
+                snapshot = await stack.enter_async_context(imports.load_mount(cache.pure))
+            except WherryError as error:
+                self.request.waits(f"cannot import the cache mount {cache.id}: {error}")
+                return False
+            await self.maker.files.copy_out(snapshot, path)
+        return True
 
 
 def _root_of(op: ExecOp) -> int:

@@ -12,6 +12,7 @@ from wherry.build.cache.remote import CacheEntry, ImportedCache
 from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, ExecOp, FileOp, MergeOp
 from wherry.build.model.progress import STDERR, Cost, LogProgress, VertexProgress
 from wherry.build.model.snapshot import Snapshot
+from wherry.build.solver.cache_mounts import cache_mounts
 from wherry.build.solver.context import BuildContext, Member, Solver
 from wherry.build.solver.grounds import Grounds
 from wherry.build.solver.jobs import Abandoned, Job, Outcome
@@ -212,9 +213,14 @@ class VertexWork:
         def note(cost: Cost) -> None:
             job.show(VertexProgress(digest=node.vertex.digest, name="", cost=cost))
 
-        limits, identities = self._context.limits, identities_of(node)
         return Task(
-            vertex=node.vertex, inputs=inputs, identities=identities, limits=limits, start=start, note_cost=note
+            vertex=node.vertex,
+            inputs=inputs,
+            caches=cache_mounts(node),
+            imports=self._context.imports,
+            limits=self._context.limits,
+            start=start,
+            note_cost=note,
         )
 
     async def _do(self, node: Node, work: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> Outcome:

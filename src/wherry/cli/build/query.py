@@ -52,7 +52,7 @@ def query_of(options: Options, context: str, dockerfile: str, outputs: Sequence[
         "pull": options["pull"],
         "networkmode": options["network"] if options["network"] != "default" else None,
         "extrahosts": list(options["add-host"]),
-        "cachefrom": _json([_cache_source(text) for text in options["cache-from"]]),
+        "cachefrom": _json([one["ref"] for one in _cache_sources(options) if one.keys() == {"ref"}]),
         "cacheto": _json([_cache_target(text) for text in options["cache-to"]]),
         "allow": _json(list(options["allow"])),
         "frontend": encode(own).decode() if (own := _own_options(options)) else None,
@@ -99,6 +99,8 @@ def _own_options(options: Options) -> dict[str, str]:
         found["requestid"] = request
     if options["no-cache-filter"]:
         found["no-cache"] = ",".join(options["no-cache-filter"])
+    if imports := [{"Type": "registry", "Attrs": one} for one in _cache_sources(options) if one.keys() != {"ref"}]:
+        found["cache-imports"] = encode(imports).decode()
     for text in options["build-context"]:
         name, equals, value = text.partition("=")
         if not equals or not value.startswith(_ELSEWHERE):
@@ -170,13 +172,17 @@ def _pairs(given: Iterable[str], *, from_environment: bool = False) -> str | Non
     return encode(found).decode() if found else None
 
 
-def _cache_source(text: str) -> str:
-    fields = fields_of(text)
-    if "" in fields:
-        return fields[""]
-    if fields.get("type") != "registry" or not fields.get("ref"):
-        raise Exit(1, f"--cache-from {text} is not supported by wherry build yet: only images and type=registry are")
-    return fields["ref"]
+def _cache_sources(options: Options) -> list[dict[str, str]]:
+    """The attributes of each cache that is imported."""
+    found = []
+    for text in options["cache-from"]:
+        fields = fields_of(text)
+        if "" in fields:
+            fields = {"ref": fields[""]}
+        elif fields.pop("type", "") != "registry" or not fields.get("ref"):
+            raise Exit(1, f"--cache-from {text} is not supported by wherry build: only images and type=registry are")
+        found.append(fields)
+    return found
 
 
 def _cache_target(text: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
 from wherry.build.remote_cache.config import found_in, record_digest
 from wherry.build.remote_cache.exports import CacheExporter, inline_cache, selected
 from wherry.build.remote_cache.imports import CacheImporter, Imports, wanted_imports
+from wherry.build.remote_cache.mounts import MountContents
 from wherry.errors import CorruptData, InvalidInput, NotFound, OutOfSpace, WherryError
 from wherry.images.reference_counts import Lease
 from wherry.oci.digest import Digest
@@ -34,6 +35,13 @@ ONE = tar([member("one", b"1")])
 TWO = tar([member("two", b"22")])
 NOTHING = bytes(1024)
 VERTEX = Digest.from_bytes(b"export")
+
+
+class NoMounts(MountContents):
+    """A builder without cache mounts."""
+
+    def __init__(self) -> None:
+        """Without anything to find them with."""
 
 
 def key(text: str) -> str:
@@ -118,7 +126,7 @@ def export(
     shelf.store = bench.store
 
     async def work(worker: Worker) -> dict[str, str]:
-        exporter = CacheExporter(bench.store, bench.layers, shelf, worker)
+        exporter = CacheExporter(bench.store, bench.layers, shelf, worker, NoMounts())
         imports = Imports(bench.store, MadeSnapshots(bench), worker)
         there = session or TakingSession()
         return await exporter.export(target, entries, imports, session=there, progress=lambda _: None, vertex=VERTEX)
