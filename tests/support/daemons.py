@@ -195,9 +195,8 @@ class Daemon:
             self.destroy()
 
     def unfinished(self) -> list[str]:
-        """What is in ``tmp/``, but for the one layer of mount points that all steps of builds share while it runs."""
-        names = [path.name for path in (self.data_root / "tmp").iterdir()]
-        return [name for name in names if not name.startswith("places-")]
+        """What is in ``tmp/``."""
+        return os.listdir(self.data_root / "tmp")
 
     def leftovers(self) -> list[str]:
         """What of this daemon is still on the machine: mounts, cgroups, processes, files of the exec root."""

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from support.needs import need
 from support.steps import PATIENCE, Ran, StepBench, eventually, left_by_a_killed_daemon, step_bench
 from wherry.build.model.executor import Limits, StepMount
 from wherry.build.model.graph import HostEntry, SecurityMode, Ulimit
+from wherry.engine.build import executor
 from wherry.errors import CommandNotExecutable, CommandNotFound, InvalidInput, NotFound, Unavailable, Unsupported
 from wherry.keeper.process import Description, Files
 from wherry.layers.overlay_paths import OverlayMount
@@ -180,6 +182,26 @@ def test_a_step_without_any_layer_below_can_run(bench: StepBench) -> None:
 
 
 # --- mounts ---------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_step_that_was_not_launched_stays_open(bench: StepBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(container: object) -> None:
+        raise Unavailable("no devices today")
+
+    mount = _directory(bench, "/x")
+    monkeypatch.setattr(executor, "on_the_host", refused)
+    with pytest.raises(Unavailable, match="no devices today"):
+        bench.run("true", mounts=(mount,))
+    assert not _is_open(mount.source)
+
+
+def _is_open(path: str) -> bool:
+    """Whether this process has a file open, by whatever mount."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.append(os.fstat(int(name)))
+    return any(os.path.samestat(status, os.stat(path)) for status in found)
 
 
 def _tmpfs(target: str, *options: str) -> StepMount:

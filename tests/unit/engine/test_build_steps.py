@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from wherry.build.model.executor import Limits, Step
 from wherry.build.model.graph import ExecOp, HostEntry, SecurityMode, Ulimit
+from wherry.engine.build import mount_places
 from wherry.engine.build.emulation import emulated, explained
 from wherry.engine.build.guest import environment, guest_of
 from wherry.engine.build.mount_places import PlaceLayers, places_of, remove_places
@@ -156,7 +159,7 @@ def test_places_are_those_in_the_root_and_not_in_what_is_mounted_there() -> None
 
 
 def test_steps_with_the_same_places_share_a_layer(tmp_path: Path) -> None:
-    layers = PlaceLayers(tmp_path)
+    layers = PlaceLayers(tmp_path / "places")
     places = {"/a/b": True, "/c/file": False, "/unknown/x": None}
     made = Path(layers.layer(places, tmp_path / "own"))
     assert layers.layer(dict(places), tmp_path / "own") == str(made)
@@ -165,6 +168,39 @@ def test_steps_with_the_same_places_share_a_layer(tmp_path: Path) -> None:
     assert (made / "c/file").read_bytes() == b""
     layers.remove()
     assert os.listdir(tmp_path) == []
+
+
+def test_steps_that_begin_together_share_a_layer(tmp_path: Path) -> None:
+    layers, together = PlaceLayers(tmp_path / "places"), threading.Barrier(8, timeout=60)
+    many = {f"/a/{number}": True for number in range(300)}
+
+    def begin(number: int) -> str:
+        together.wait()
+        return layers.layer(many, tmp_path / f"own-{number}")
+
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(begin, range(8)))
+    assert [Path(path).name for path in found] == os.listdir(tmp_path / "places")
+    assert os.listdir(tmp_path) == ["places"]
+
+
+def test_layers_that_an_earlier_daemon_has_left_go_with_the_first_one(tmp_path: Path) -> None:
+    directory = tmp_path / "build" / "places"
+    (directory / "left/etc").mkdir(parents=True)
+    layers = PlaceLayers(directory)
+    assert os.listdir(directory) == ["left"], "nothing is removed before a step runs"
+    first = layers.layer({"/a": True}, tmp_path / "own")
+    second = layers.layer({"/b": True}, tmp_path / "own")
+    assert sorted(os.listdir(directory)) == sorted(Path(path).name for path in (first, second))
+
+
+def test_a_step_has_its_own_layer_when_there_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mount_places, "_MOST", 1)
+    layers = PlaceLayers(tmp_path / "places")
+    layers.layer({"/a": True}, tmp_path / "first")
+    assert layers.layer({"/b": True}, tmp_path / "own") == str(tmp_path / "own")
+    assert os.listdir(tmp_path / "own") == ["b"]
+    assert len(os.listdir(tmp_path / "places")) == 1
 
 
 def test_only_what_the_runtime_made_is_removed_from_a_layer(tmp_path: Path) -> None:

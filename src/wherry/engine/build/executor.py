@@ -135,7 +135,7 @@ class StepExecutor:
         self._attachments = attachments
         self._effects = effects
         self._tasks = tasks
-        self._places = PlaceLayers(settings.data_root / "tmp")
+        self._places = PlaceLayers(settings.data_root / "build" / "places")
         self._runs: dict[str, _Run] = {}
         self._carrying_out: set[asyncio.Task[StepResult]] = set()
         self._rubbish: list[_Run] = []  # steps that have ended, of which there still is something

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -48,13 +49,13 @@ def places_of(targets: Iterable[tuple[str, bool | None]]) -> dict[str, bool | No
 class PlaceLayers:
     """Layers of places, shared by the steps that need the same ones; used from several threads.
 
-    :param directory: where they are made; emptied at the next start.
+    :param directory: where they are made, and nothing else is: what an earlier daemon has left there goes.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._prefix = f"places-{secrets.token_hex(8)}"
         self._made: dict[frozenset[tuple[str, bool | None]], str] = {}
+        self._making = threading.Lock()
 
     def layer(self, places: Places, own: Path) -> str:
         """The directory of a layer with these places.
@@ -66,23 +67,31 @@ class PlaceLayers:
         known = self._made.get(key)
         if known is not None:
             return known
-        if len(self._made) >= _MOST:
+        with self._making:
+            if key not in self._made and len(self._made) < _MOST:
+                self._made[key] = self._new(places)
+        if key not in self._made:
             _make(own, places)
             return str(own)
-        name = f"{self._prefix}-{secrets.token_hex(8)}"
-        made = self._directory / name
+        return self._made[key]
+
+    def _new(self, places: Places) -> str:
+        if not self._made:
+            remove_tree(self._directory)
+            self._directory.mkdir(parents=True, mode=0o700)
+        made = self._directory / secrets.token_hex(8)
         try:
             _make(made, places)
         except BaseException:
             remove_tree(made)
             raise
-        return self._made.setdefault(key, str(made))
+        return str(made)
 
     def remove(self) -> None:
         """Remove all of them; no step runs any more."""
-        made, self._made = self._made, {}
-        for directory in made.values():
-            remove_tree(Path(directory))
+        with self._making:
+            self._made.clear()
+            remove_tree(self._directory)
 
 
 def remove_places(upper: str, lower: Iterable[str], places: Iterable[str]) -> None:
