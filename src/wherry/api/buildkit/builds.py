@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wherry.api.buildkit.grpc import Code, GrpcError
 from wherry.api.buildkit.results import Results
 from wherry.api.buildkit.status_errors import as_status
+from wherry.content.threads import finished
 from wherry.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
@@ -146,12 +147,5 @@ class Bridges:
 
 
 async def _to_its_end(ending: Coroutine[Any, Any, None]) -> None:
-    """Wait for something also when cancelled once more."""
-    task = asyncio.ensure_future(ending)
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            continue
-        except Exception:  # it is the end of a build that fails already: its own error is the one to be told
-            return
+    """Wait for the end of a build that fails already, also when cancelled once more; its error is told already."""
+    await finished(asyncio.ensure_future(ending))

@@ -11,8 +11,8 @@ from wherry.api.buildkit.proto import common_pb2
 from wherry.api.buildkit.proto import control_pb2 as pb
 from wherry.api.buildkit.requests import build_request
 from wherry.api.buildkit.status import batches, timestamp
-from wherry.api.buildkit.threads import in_thread
 from wherry.build.model.service import PruneOptions
+from wherry.content.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

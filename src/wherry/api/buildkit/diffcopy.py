@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from wherry.api.buildkit.grpc import GrpcError
 from wherry.api.buildkit.http2 import StreamFailed
 from wherry.api.buildkit.proto.fsutil_pb2 import Packet
 from wherry.api.buildkit.receive_tree import ERR, FIN, REQ
-from wherry.api.buildkit.threads import in_thread
+from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput, SystemFault, TooLarge, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from wherry.api.buildkit.grpc import ClientCall
     from wherry.api.buildkit.receive_tree import TreeReceiver
@@ -91,9 +91,10 @@ async def _write_tree(call: ClientCall[Packet], sender: TreeSender, wanted: asyn
         await _write_all(call, sender.content(number))
 
 
-async def _write_all(call: ClientCall[Packet], pieces: Iterator[bytes]) -> None:
-    while data := await in_thread(next, pieces, b""):
-        await call.write(data)
+async def _write_all(call: ClientCall[Packet], pieces: Generator[bytes]) -> None:
+    with closing(pieces):  # the file that it reads
+        while data := await in_thread(next, pieces, b""):
+            await call.write(data)
 
 
 async def _read_requests(call: ClientCall[Packet], wanted: asyncio.Queue[int | None]) -> None:

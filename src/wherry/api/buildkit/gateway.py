@@ -16,8 +16,8 @@ from wherry.api.buildkit.proto import fsutil_pb2
 from wherry.api.buildkit.proto import gateway_pb2 as pb
 from wherry.api.buildkit.requests import decoded_inputs, frontend_of
 from wherry.api.buildkit.status_errors import status_of
-from wherry.api.buildkit.threads import in_thread
 from wherry.build.model.progress import WarningProgress
+from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput, Unsupported
 from wherry.oci.digest import Digest
 

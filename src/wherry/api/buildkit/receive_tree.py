@@ -111,8 +111,9 @@ class TreeReceiver:
         self.received = 0  #: bytes of files
         self._messages = Messages()
         self._wants = wants
+        there = set(map(os.fsencode, os.listdir(root)))
         self._root = os.open(root, trees.DIRECTORY)
-        top = _Directory(b"", self._root, set(map(os.fsencode, os.listdir(self._root))))
+        top = _Directory(b"", self._root, there)
         self._way = [top]
         self._top = top
         self._count = 0
@@ -286,10 +287,10 @@ class TreeReceiver:
             self._plan.changed.add(top.path)
             self._plan.changed.add(entry.path)
         fd = os.open(name, trees.DIRECTORY, dir_fd=top.fd)
-        directory = _Directory(entry.path, fd, set(map(os.fsencode, os.listdir(fd))) if is_there else set())
         try:
-            self._push(directory, entry.path)
-        except TooLarge:
+            there = set(map(os.fsencode, os.listdir(fd))) if is_there else set()
+            self._push(_Directory(entry.path, fd, there), entry.path)
+        except BaseException:
             os.close(fd)
             raise
         if stat.S_IMODE(os.fstat(fd).st_mode) != mode:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
 from wherry.api.buildkit.gomode import to_go
@@ -48,7 +48,7 @@ class TreeSender:
         """Close what is open."""
         self._root.close()
 
-    def entries(self) -> Iterator[bytes]:
+    def entries(self) -> Generator[bytes]:
         """All STAT packets, in batches."""
         batch: list[bytes] = []
         size = 0
@@ -62,7 +62,7 @@ class TreeSender:
         batch.append(framed(Packet().SerializeToString()))
         yield b"".join(batch)
 
-    def content(self, number: int) -> Iterator[bytes]:
+    def content(self, number: int) -> Generator[bytes]:
         """All DATA packets of a file, in batches.
 
         :raises InvalidInput: it was asked for already, or is none.

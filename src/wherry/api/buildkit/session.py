@@ -25,10 +25,10 @@ from wherry.api.buildkit.proto.session_pb2 import (
 )
 from wherry.api.buildkit.receive_tree import TreeReceiver
 from wherry.api.buildkit.send_tree import TreeSender
-from wherry.api.buildkit.threads import in_thread
 from wherry.build.files.selection import TOP
 from wherry.build.files.selection import Selection as Patterns
 from wherry.build.model.session import Credentials, Selection
+from wherry.content.threads import in_thread
 from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable, WherryError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ClientSession:
         self._need(_SYNC, "no local sources enabled")
         headers, wants = _selected(name, selection)
         async with self._call(_SYNC, Packet, headers) as call:
-            receiver = await in_thread(TreeReceiver, destination, wants)
+            receiver = await in_thread(TreeReceiver, destination, wants, undo=TreeReceiver.close)
             try:
                 await receive(call, receiver, progress)
             finally:
@@ -109,7 +109,7 @@ class ClientSession:
         """Send a directory's content to the client."""
         self._need(_SEND, "the client takes no files")
         async with self._call(_SEND, Packet, headers_of({"buildkit-attachable-exporter-id": [exporter]})) as call:
-            sender = await in_thread(TreeSender, root, prefix, modified)
+            sender = await in_thread(TreeSender, root, prefix, modified, undo=TreeSender.close)
             try:
                 await send(call, sender)
             finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wherry.api.buildkit.http2 import Http2
 from wherry.api.buildkit.proto.common_pb2 import BytesMessage
 from wherry.api.buildkit.session import ClientSession
+from wherry.content.threads import finished
 from wherry.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -103,17 +104,11 @@ def _first(headers: Mapping[str, Sequence[str]], name: str) -> str:
 async def _shielded(ending: Any) -> None:
     """Wait for an end also when cancelled meanwhile."""
     task = asyncio.ensure_future(ending)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.done():
-                break
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-    task.result()
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await finished(task)
+        raise
 
 
 class _CallTransport(asyncio.Transport):

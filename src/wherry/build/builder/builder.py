@@ -13,7 +13,7 @@ from wherry.build.builder.running_build import Build, Parts
 from wherry.build.builder.sessions import Sessions
 from wherry.build.cache.cache import BuildCache
 from wherry.build.cache.policy import BuilderSettings
-from wherry.build.cache.threads import Threads, finished
+from wherry.build.cache.threads import Threads
 from wherry.build.exporters.contract import Exporter
 from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
@@ -30,6 +30,7 @@ from wherry.build.solver.operations import Operations
 from wherry.build.solver.steps import StepMaker
 from wherry.build.sources.contract import Sources
 from wherry.content.durable import disk_errors, remove_tree
+from wherry.content.threads import finished
 from wherry.database.database import Database
 from wherry.errors import Conflict, NotFound, TooLarge, Unavailable, WherryError
 

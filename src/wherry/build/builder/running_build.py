@@ -14,7 +14,6 @@ import msgspec
 from wherry.build.builder.gateway import Gateway
 from wherry.build.builder.sessions import Sessions
 from wherry.build.builder.shared_cache import SharedCache
-from wherry.build.cache.threads import finished
 from wherry.build.exporters.contract import Exporter, Product
 from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
@@ -30,6 +29,7 @@ from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import Permissions, granted
 from wherry.build.solver.explain import Explainer
 from wherry.build.solver.resolution import Resolution
+from wherry.content.threads import finished
 from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform

@@ -18,9 +18,10 @@ from wherry.build.cache.filters import fits_any
 from wherry.build.cache.memory import Memory
 from wherry.build.cache.policy import CacheLimits, Disk, keep_bytes
 from wherry.build.cache.records import Record, Records, new_id
-from wherry.build.cache.threads import Threads, finished
+from wherry.build.cache.threads import Threads
 from wherry.build.model.service import CacheRecord, PruneOptions
 from wherry.build.model.snapshot import Snapshot
+from wherry.content.threads import finished
 from wherry.database.database import Database
 from wherry.errors import NotFound, WherryError
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-__all__ = ["Threads", "finished"]
+from wherry.content.threads import finished
+
+__all__ = ["Threads"]
 
 T = TypeVar("T")
 
@@ -47,15 +48,3 @@ class Threads:
     def close(self) -> None:
         """End them, after what they do."""
         self._pool.shutdown(wait=True)
-
-
-async def finished(future: asyncio.Future[Any]) -> None:
-    """Wait for the end of something, also while being cancelled again and again; what it gave does not matter.
-
-    A cancellation that came meanwhile is taken note of by whoever called: it is being cancelled already.
-    """
-    while not future.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
-    if not future.cancelled():
-        future.exception()  # it is looked at, so that asyncio does not complain

@@ -20,9 +20,9 @@ from wherry.build.exporters.layer_blobs import LayerForms
 from wherry.build.exporters.layer_shape import ImageLayer, first_squashed, shaped
 from wherry.build.exporters.options import ImageOptions, epoch_of
 from wherry.build.exporters.steps import step
-from wherry.build.exporters.worker import Check, Worker
 from wherry.build.model.request import Ref
 from wherry.build.model.snapshot import Snapshot
+from wherry.content.threads import Check, Worker
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput
 from wherry.images.reference_counts import Lease

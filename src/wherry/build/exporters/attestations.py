@@ -15,8 +15,8 @@ from wherry.build.exporters.options import epoch_of
 from wherry.build.exporters.packages import Package, System, find_packages
 from wherry.build.exporters.provenance import predicate, predicate_type
 from wherry.build.exporters.steps import step
-from wherry.build.exporters.worker import Worker
 from wherry.build.model.snapshot import Snapshot
+from wherry.content.threads import Worker
 from wherry.docker.reference import Reference
 from wherry.errors import TooLarge
 from wherry.oci.digest import Digest

@@ -11,8 +11,8 @@ from wherry.build.exporters.attestations import Attestations
 from wherry.build.exporters.contract import Exporter, Layers, Registries
 from wherry.build.exporters.image import ImageExporter
 from wherry.build.exporters.tree import LocalExporter, Mount, TarExporter
-from wherry.build.exporters.worker import Worker
 from wherry.build.model.request import Export
+from wherry.content.threads import Worker
 from wherry.errors import InvalidInput
 from wherry.images.store import ImageStore
 
@@ -47,7 +47,7 @@ class Exporters:
         registries: Registries,
         tagged: Callable[[str, str], None],
     ) -> None:
-        self._worker = Worker()
+        self._worker = Worker(name="export")
         attest = Attestations(self._worker)
         assembler = Assembler(store, layers, self._worker)
         image = ImageExporter(assembler, registries, attest, tagged)

@@ -10,8 +10,8 @@ from wherry.build.exporters.contract import Product, Registries
 from wherry.build.exporters.documents import answer_of
 from wherry.build.exporters.options import ImageOptions, image_options
 from wherry.build.exporters.steps import step
-from wherry.build.exporters.worker import Check
 from wherry.build.model.request import Export
+from wherry.content.threads import Check
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
 from wherry.images.reference_counts import Lease

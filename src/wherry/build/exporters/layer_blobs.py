@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 
 import zstandard
 
-from wherry.build.exporters.worker import Check
 from wherry.content.durable import disk_errors
 from wherry.content.store import ContentStore, Staged
+from wherry.content.threads import Check
 from wherry.distribution.transfer.compress import INPUT, compressor
 from wherry.errors import CorruptData
 from wherry.images.blob_sources import BlobSources, Packed

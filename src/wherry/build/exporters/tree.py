@@ -13,11 +13,11 @@ from typing import Any, Final
 from wherry.build.exporters.contract import Product
 from wherry.build.exporters.options import boolean, epoch_of
 from wherry.build.exporters.steps import step
-from wherry.build.exporters.worker import Check, Worker
 from wherry.build.model.request import Export
 from wherry.build.model.snapshot import Snapshot
 from wherry.content.durable import disk_errors
 from wherry.content.thread_stream import pieces_of
+from wherry.content.threads import Check, Worker
 from wherry.errors import InvalidInput
 from wherry.layers.overlay_view import MergedTree
 from wherry.layers.pack import Packer

@@ -14,11 +14,11 @@ from wherry.build.files import checksum, difference, read
 from wherry.build.files.content_sums import ContentSums, Sums
 from wherry.build.files.evaluate import Evaluation, copy_all, own
 from wherry.build.files.roots import is_local, open_root
-from wherry.build.files.work import Check, Work
 from wherry.build.model.graph import Copy, FileOp
 from wherry.build.model.service import FileInfo
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.snapshots.store import SnapshotStore
+from wherry.content.threads import Check, Worker
 from wherry.linux.fd import Fd
 from wherry.oci.platform import Platform
 
@@ -45,7 +45,7 @@ class FileOperations:
     def __init__(self, store: SnapshotStore, directory: Path) -> None:
         self._store = store
         self._sums = ContentSums(directory)
-        self._work = Work()
+        self._work = Worker(4, "build files")
         self._lock = threading.Lock()
         self._checksums: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._listings: OrderedDict[str, dict[bytes, bytes]] = OrderedDict()

@@ -17,7 +17,6 @@ from wherry.build.exporters.contract import LayerBlob, Layers, Registries
 from wherry.build.exporters.documents import Document, index
 from wherry.build.exporters.layer_blobs import LayerForms, compression_of, typed
 from wherry.build.exporters.options import CompressionOptions, boolean, image_options
-from wherry.build.exporters.worker import Check, Worker
 from wherry.build.model.progress import STDERR, LogProgress, ProgressSink
 from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
@@ -26,6 +25,7 @@ from wherry.build.remote_cache.config import CONFIG_TYPE, EMPTY, UNCOMPRESSED, P
 from wherry.build.remote_cache.imports import Imports, registry_origin
 from wherry.build.remote_cache.mounts import MountContents
 from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
+from wherry.content.threads import Check, Worker
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput

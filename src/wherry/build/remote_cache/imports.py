@@ -21,7 +21,6 @@ from msgspec import Struct, field
 from wherry.build.cache.remote import imported_identity
 from wherry.build.exporters.contract import Registries
 from wherry.build.exporters.options import boolean
-from wherry.build.exporters.worker import Check, Worker
 from wherry.build.model.progress import ProgressSink, VertexProgress
 from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
@@ -30,6 +29,7 @@ from wherry.build.remote_cache.config import CONFIG_TYPE, FoundCache, Part, foun
 from wherry.build.remote_cache.mounts import MOUNTS
 from wherry.build.remote_cache.places import ClientPlace, Place, RegistryPlace
 from wherry.build.snapshots.draft import Draft
+from wherry.content.threads import Check, Worker
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, WherryError

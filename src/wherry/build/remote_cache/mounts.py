@@ -11,10 +11,10 @@ from typing import Final, Protocol
 from wherry.build.cache.directories import KeptDirectories
 from wherry.build.cache.mounts import MOUNT_KIND, CacheMount
 from wherry.build.exporters.contract import LayerBlob, Layers
-from wherry.build.exporters.worker import Worker
 from wherry.build.model.graph import CacheSharing
 from wherry.build.model.snapshot import Snapshot, SnapshotLayer
 from wherry.build.sources.local import KEPT
+from wherry.content.threads import Worker
 from wherry.errors import InvalidInput
 from wherry.images.reference_counts import Lease
 

@@ -11,7 +11,6 @@ from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import CacheEntry
 from wherry.build.exporters.contract import Layers, Registries
 from wherry.build.exporters.options import boolean
-from wherry.build.exporters.worker import Worker
 from wherry.build.model.progress import ProgressSink
 from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
@@ -19,6 +18,7 @@ from wherry.build.model.snapshot import Snapshot
 from wherry.build.remote_cache.exports import CacheExporter, inline_cache, selected
 from wherry.build.remote_cache.imports import CacheImporter, Imports, Snapshots, wanted_imports
 from wherry.build.remote_cache.mounts import MOUNTS, MountContents
+from wherry.content.threads import Worker
 from wherry.errors import InvalidInput, WherryError
 from wherry.images.store import ImageStore
 from wherry.oci.digest import Digest
@@ -53,7 +53,7 @@ class RemoteCache:
         directories: KeptDirectories,
         own: Callable[[Snapshot], Awaitable[Snapshot]],
     ) -> None:
-        self._worker = Worker()
+        self._worker = Worker(name="build cache")
         self._importer = CacheImporter(store, snapshots, registries, self._worker)
         self.mounts: Final = MountContents(directories, own, layers, snapshots, self._worker)
         self._exporter = CacheExporter(store, layers, registries, self._worker, self.mounts)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from wherry.build.cache.cache import BuildCache, Held
-from wherry.build.cache.threads import Threads, finished
+from wherry.build.cache.threads import Threads
 from wherry.build.history.spool import Spool
 from wherry.build.model.progress import LogProgress, Progress
 from wherry.build.model.session import BuildSession
 from wherry.content.durable import temporary_name
+from wherry.content.threads import finished
 from wherry.errors import Unavailable
 
 __all__ = ["Abandoned", "Job", "Jobs", "Member", "Outcome"]

@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from wherry.build.cache.threads import Threads, finished
+from wherry.build.cache.threads import Threads
 from wherry.build.model.executor import StepMount
 from wherry.build.model.graph import BuildMount, Secret, SecretEnv, Ssh
 from wherry.build.model.session import BuildSession, Connection
 from wherry.content.durable import disk_errors, remove_tree, temporary_name, write_all
+from wherry.content.threads import finished
 from wherry.errors import InvalidInput, NotFound, WherryError
 
 __all__ = ["PrivateFiles"]

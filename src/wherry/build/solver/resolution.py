@@ -26,7 +26,6 @@ from typing import Any, Final
 from wherry.build.cache.keys import ContentUse, content_key, content_uses, fast_key, source_identity
 from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import CacheEntry, imported_identity
-from wherry.build.cache.threads import finished
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.graph import Edge, MergeOp, SourceOp, topological
 from wherry.build.model.snapshot import Snapshot
@@ -37,6 +36,7 @@ from wherry.build.solver.operations import ExitError, outputs_of
 from wherry.build.solver.shared_fetch import SharedFetch
 from wherry.build.solver.vertex_work import VertexWork, identities_of, pures_of
 from wherry.build.sources.contract import SourceRequest
+from wherry.content.threads import finished
 from wherry.errors import Forbidden, NotFound, WherryError
 from wherry.oci.digest import Digest
 

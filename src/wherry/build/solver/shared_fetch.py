@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from wherry.build.cache.threads import finished
 from wherry.build.sources.contract import Fetch
+from wherry.content.threads import finished
 
 __all__ = ["SharedFetch"]
 

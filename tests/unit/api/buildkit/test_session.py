@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpclib.const import Cardinality
@@ -15,6 +17,7 @@ from grpclib.server import Server
 
 from support.fake_builds import FakeBuilds
 from support.grpc_peers import CONTROL, Client, SessionOffer, serving, session_of
+from wherry.api.buildkit import session as client_session
 from wherry.api.buildkit.client_calls import headers_of
 from wherry.api.buildkit.proto import common_pb2
 from wherry.api.buildkit.session import MOST_VALUES
@@ -227,6 +230,41 @@ async def test_a_session_inside_of_a_call_is_one_as_well(tmp_path: Path, context
         await session.sync("context", there, Selection(), lambda _: None)
     assert tree_of(there) == tree_of(context)
     assert builds.detached == ["s9"]
+
+
+@pytest.mark.parametrize("way", ["sync", "send_tree"])
+async def test_a_directory_that_is_opened_while_its_build_is_cancelled_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    closed: list[object] = []
+    name = {"sync": "TreeReceiver", "send_tree": "TreeSender"}[way]
+
+    class Slow(getattr(client_session, name)):  # type: ignore[misc]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            begun.set()
+            gate.wait()
+
+        def close(self) -> None:
+            super().close()
+            closed.append(self)
+
+    monkeypatch.setattr(client_session, name, Slow)
+    async with session_of(FakeBuilds(), SessionOffer()) as session:
+        if way == "sync":
+            work = session.sync("context", tmp_path, Selection(), lambda _: None)
+        else:
+            work = session.send_tree("0", tmp_path)
+        task = asyncio.create_task(work)
+        await asyncio.to_thread(begun.wait)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert len(closed) == 1
 
 
 async def test_a_session_inside_of_a_call_without_an_id_is_refused() -> None:

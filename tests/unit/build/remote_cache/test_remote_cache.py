@@ -18,7 +18,6 @@ from support.archives import member, tar
 from support.build_products import ExportBench, TakingSession, config_of, product, ran
 from support.cache_shelf import Shelf
 from wherry.build.cache.remote import CacheEntry
-from wherry.build.exporters.worker import Worker
 from wherry.build.model.progress import Progress, VertexProgress
 from wherry.build.model.request import CacheTarget
 from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
@@ -26,6 +25,7 @@ from wherry.build.remote_cache.config import found_in, record_digest
 from wherry.build.remote_cache.exports import CacheExporter, inline_cache, selected
 from wherry.build.remote_cache.imports import CacheImporter, Imports, wanted_imports
 from wherry.build.remote_cache.mounts import MountContents
+from wherry.content.threads import Worker
 from wherry.errors import CorruptData, InvalidInput, NotFound, OutOfSpace, WherryError
 from wherry.images.reference_counts import Lease
 from wherry.oci.digest import Digest
