@@ -20,7 +20,7 @@ from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
 from wherry.api.routes.build import BuildRoutes
 from wherry.build.model.request import BuildRequest
-from wherry.build.model.session import BuildSession
+from wherry.build.model.session import BuildSession, Selection
 from wherry.errors import SystemFault
 
 CONTEXT = tar([member("Dockerfile", b"FROM scratch\n")])
@@ -171,3 +171,110 @@ async def test_outputs_have_a_bound(tmp_path: Path) -> None:
         query = {"version": "3", "outputs": json.dumps([{"Type": "tar"}] * 17)}
         async with served.client.post("http://x/build", data=CONTEXT, params=query) as answer:
             assert answer.status == 400
+
+
+# --- directories ----------------------------------------------------------------------------------
+
+
+class Syncing(Exporting):
+    """Wants directories of the client's, several times at once.
+
+    :ivar wanted: their names, as the frontend has them.
+    :ivar got: what was in them.
+    """
+
+    wanted: tuple[str, ...] = ("context:lib", "context:lib")
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.got: list[set[str]] = []
+
+    async def work(self, session: BuildSession) -> None:
+        await asyncio.gather(*(self._take(session, number, name) for number, name in enumerate(self.wanted)))
+
+    async def _take(self, session: BuildSession, number: int, name: str) -> None:
+        target = self.root / f"{number}"
+        target.mkdir()
+        await session.sync(name, target, Selection(), lambda _: None)
+        self.got.append({path.name for path in target.iterdir()})
+
+
+@pytest.fixture
+def syncing(tmp_path: Path) -> Syncing:
+    return Syncing(tmp_path / "builds")
+
+
+async def gone(root: Path) -> None:
+    """Wait until nothing of contexts is left."""
+    async with asyncio.timeout(60):
+        while list((root / "contexts").iterdir()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_directory_is_sent_once_and_goes_with_its_build(tmp_path: Path, syncing: Syncing) -> None:
+    async with serving(tmp_path, syncing) as served:
+        async with served.building(directories='["lib"]', outputs="") as messages:
+            said = []
+            async for message in messages:
+                said.append(message)
+                if message["aux"].get("type") == "call":
+                    assert (message["aux"]["kind"], message["aux"]["name"]) == ("directory", "lib")
+                    assert (await served.answer(message["aux"]["token"], tar([member("a", b"1")])))[0] == 204
+        assert [one["aux"]["type"] for one in said].count("call") == 1
+        assert syncing.got == [{"a"}, {"a"}]
+        assert syncing.requests[0].options == {"context:lib": "local:context:lib"}
+        await gone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [tar([member("../a", b"1"), member("b", b"2")])[:700], tar([member("a", b"1")])[:600]]
+)
+async def test_a_directory_that_is_damaged_fails_the_build(tmp_path: Path, syncing: Syncing, content: bytes) -> None:
+    async with serving(tmp_path, syncing) as served:
+        async with served.building(directories='["lib"]') as messages:
+            async for message in messages:
+                if message.get("aux", {}).get("type") == "call":
+                    with pytest.raises(ClientError):
+                        await served.answer(message["aux"]["token"], content)
+        assert "ends too early" in message["error"]
+        await gone(tmp_path)
+
+
+async def test_a_client_that_goes_while_it_sends_a_directory_leaves_nothing(tmp_path: Path, syncing: Syncing) -> None:
+    async with serving(tmp_path, syncing) as served:
+        stalls = asyncio.Event()
+
+        async def half() -> AsyncIterator[bytes]:
+            yield tar([member("a", b"1" * 1000)])[:700]
+            async with asyncio.timeout(60):
+                while len(list((tmp_path / "contexts/contexts").iterdir())) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            stalls.set()
+            await asyncio.Event().wait()
+
+        async with served.building(directories='["lib"]') as messages:
+            async for message in messages:
+                if message["aux"].get("type") == "call":
+                    sending = asyncio.create_task(served.answer(message["aux"]["token"], half()))
+                    await stalls.wait()
+                    break
+        with pytest.raises(ClientError):  # the build went first, and its calls with it
+            await sending
+        await gone(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["context:other", "other", "context:", "dockerfile:lib"])
+async def test_nobody_is_asked_for_a_directory_that_he_has_not(tmp_path: Path, syncing: Syncing, name: str) -> None:
+    syncing.wanted = (name,)
+    async with serving(tmp_path, syncing) as served, served.building(directories='["lib"]') as messages:
+        said = [message async for message in messages]
+        assert "no local sources enabled" in str(said)
+
+
+@pytest.mark.parametrize("given", ['["a"', '[""]', '["a\\u0000"]', json.dumps(["a"] * 65), json.dumps(["a" * 5000])])
+async def test_names_of_directories_have_bounds(tmp_path: Path, given: str) -> None:
+    async with (
+        serving(tmp_path) as served,
+        served.client.post("http://x/build", data=CONTEXT, params={"version": "3", "directories": given}) as answer,
+    ):
+        assert answer.status == 400

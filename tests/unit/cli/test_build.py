@@ -172,7 +172,7 @@ def test_outputs_say_what_becomes_of_the_image(words: str, outputs: list[Any]) -
     [
         "--ssh default", "--call nothing", "--call check,format=x", "--attest type=x", "-o type=local",
         "-o type=x,dest=x", "-o - -o -", "--cache-from type=local,src=x", "--cache-to type=local,dest=x",
-        "--build-context a=b", "--layers few", "--squash --layers none", "--layers all --squash",
+        "--build-context a", "--layers few", "--squash --layers none", "--layers all --squash",
     ],
 )  # fmt: skip
 def test_what_is_not_served_is_refused(words: str) -> None:

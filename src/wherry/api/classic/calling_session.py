@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wherry.api.classic.context import unpacked
+from wherry.api.classic.query import NAMED
 from wherry.build.exporters.tree import pack_directory
 from wherry.build.sources.archive_session import ArchiveSession
 from wherry.content.thread_stream import pieces_of
+from wherry.content.threads import in_thread
 
 if TYPE_CHECKING:
     from wherry.api.classic.calls import ClientCalls
-    from wherry.build.model.session import Credentials
+    from wherry.build.model.session import Credentials, Selection
 
 __all__ = ["CallingSession"]
 
@@ -23,25 +27,61 @@ _ARCHIVE: Final = "application/x-tar"
 
 
 class CallingSession(ArchiveSession):
-    """A session over an unpacked context, whose client takes outputs.
+    """A session over an unpacked context, whose client takes outputs and has further directories. To be closed.
 
     :param calls: of the build.
+    :param place: for directories that come.
     :param takes: the numbers of the outputs that the client takes.
+    :param directories: the names of the directories that the client has.
     :param root: see `ArchiveSession`, for this and what follows.
     """
 
     def __init__(
         self,
         calls: ClientCalls,
+        place: Path,
         root: Path | None,
         credentials: Callable[[str], Credentials | None],
         secret_values: Mapping[str, bytes],
         *,
         takes: frozenset[str] = frozenset(),
+        directories: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(root, credentials, secret_values)
         self._calls = calls
+        self._place = place
         self._takes = takes
+        self._directories = directories
+        self._received: dict[str, asyncio.Task[Path]] = {}
+        self._kept = AsyncExitStack()
+
+    async def close(self) -> None:
+        """Remove what has come; nobody may use the session any more."""
+        for task in self._received.values():
+            task.cancel()
+        if self._received:
+            await asyncio.wait(self._received.values())
+            for task in self._received.values():
+                if not task.cancelled():
+                    task.exception()  # the build was told
+        await self._kept.aclose()
+
+    async def sync(
+        self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""
+    ) -> None:
+        """Link what is wanted of the context, or of another directory, which the client sends for that, once."""
+        called = name.removeprefix(NAMED)
+        if called == name or called not in self._directories:
+            await super().sync(name, destination, selection, progress)
+            return
+        if called not in self._received:
+            self._received[called] = asyncio.get_running_loop().create_task(self._receive(called))
+        root = await asyncio.shield(self._received[called])
+        progress(await in_thread(self._link, root, destination, selection))
+
+    async def _receive(self, name: str) -> Path:
+        async with self._calls.call("directory", name=name) as answer:
+            return (await self._kept.enter_async_context(unpacked(answer.arrived.http.content, self._place))).root
 
     async def send_file(self, exporter: str, attributes: dict[str, str], pieces: AsyncIterator[bytes]) -> None:
         """Send an archive to the client."""

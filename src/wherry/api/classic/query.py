@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-__all__ = ["CLIENT_SESSION", "UPLOAD_REQUEST", "BuildQuery", "parse"]
+__all__ = ["CLIENT_SESSION", "NAMED", "UPLOAD_REQUEST", "BuildQuery", "parse"]
 
 CLIENT_SESSION: Final = "client-session"  #: as ``remote``: the context comes by the session
+NAMED: Final = "context:"  #: what names of directories begin with that are contexts beside the main one
 UPLOAD_REQUEST: Final = "upload-request"  #: as ``remote``: the context comes with another request
 _UPLOAD_OF: Final = "upload-request:"  # what the ID of that other request begins with
 _HOST_GATEWAY: Final = "host-gateway"
@@ -44,6 +45,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param remote: where the context is; empty: in the body.
     :param session: the client's; empty: it has none.
     :param tags: the names that the image gets.
+    :param directories: contexts beside the main one that the client sends when it is called.
     :param joins: the container whose network the build's steps have; empty: none. BuildKit knows no such network.
     """
 
@@ -54,6 +56,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     session: str = ""
     quiet: bool = False
     tags: tuple[str, ...] = ()
+    directories: frozenset[str] = frozenset()
     options: dict[str, str] = {}
     exports: tuple[Export, ...] = ()
     cache: CacheOptions = CacheOptions()
@@ -84,6 +87,8 @@ _IMAGES: Final = ("moby", "image", "")  #: outputs that are images of this machi
 _NOWHERE: Final = "cacheonly"
 _FILES: Final = ("local", "tar")
 _MOST_OUTPUTS: Final = 16
+_MOST_DIRECTORIES: Final = 64
+_LONGEST_NAME: Final = 4096
 _OWN_OPTION: Final = re.compile(r"requestid|no-cache|cache-imports|attest:(?:provenance|sbom)|context:[^\0]+")
 _HERE: Final = ("local:", "input:")  #: contexts that come by a session
 
@@ -114,9 +119,11 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
     options = {name: value for name, value in options.items() if value}
     if query.flag(given, "nocache"):
         options["no-cache"] = ""  # of no stage in particular: of all
-    own = version == _OWN
+    own, directories = version == _OWN, frozenset[str]()
     if own:
         options |= _own_options(given.get("frontend", ""))
+        directories = _directories(given.get("directories", ""))
+        options |= {f"context:{name}": f"local:{NAMED}{name}" for name in directories}
     options |= {f"build-arg:{name}": value for name, value in _arguments(given.get("buildargs", "")).items()}
     options |= {f"label:{name}": value for name, value in _labels(given.get("labels", "")).items()}
     return BuildQuery(
@@ -127,6 +134,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         session=given.get("session", ""),
         quiet=query.flag(given, "q"),
         tags=tags,
+        directories=directories,
         options=options,
         exports=()
         if "requestid" in options
@@ -229,6 +237,15 @@ def _cache_targets(text: str) -> tuple[CacheTarget, ...]:
 
 def _allowed(text: str) -> list[str]:
     return _json(text, list[str], "error reading entitlements") or []
+
+
+def _directories(text: str) -> frozenset[str]:
+    found = _json(text, list[str], "error reading directories") or []
+    if len(found) > _MOST_DIRECTORIES:
+        raise InvalidInput(f"there are {len(found)} directories, where {_MOST_DIRECTORIES} are allowed")
+    if any("\0" in name or not 0 < len(name) <= _LONGEST_NAME for name in found):
+        raise InvalidInput("a directory has an invalid name")
+    return frozenset(found)
 
 
 def _own_options(text: str) -> dict[str, str]:

@@ -144,11 +144,14 @@ class BuildRoutes:
             known = registry_config.parse(request.http.headers.get("X-Registry-Config", ""))
             mine = CallingSession(
                 calls,
+                self._contexts,
                 context.root if body is not None else None,
                 partial(registry_config.credentials_for, known),
                 build_secrets.parse(request.http.headers.get(build_secrets.HEADER, "")),
                 takes=wanted.takes,
+                directories=wanted.directories,
             )
+            stack.push_async_callback(mine.close)
             self._builds.attach(mine)
             stack.push_async_callback(lambda: self._builds.detach(mine.id))
             session = mine.id

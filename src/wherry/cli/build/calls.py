@@ -6,10 +6,11 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
+    from wherry.cli.build.context import DirectoryArchive
     from wherry.cli.build.outputs import Output
     from wherry.client.client import Client
 
@@ -22,11 +23,16 @@ class Calls:
     """Answers calls. What is under way at the end of the block is waited for: the end of the build ends it, too.
 
     :param connect: makes a client for one thread.
+    :param outputs: where the result goes.
+    :param directories: contexts beside the main one, by their names.
     """
 
-    def __init__(self, connect: Callable[[], Client], outputs: Sequence[Output]) -> None:
+    def __init__(
+        self, connect: Callable[[], Client], outputs: Sequence[Output], directories: Mapping[str, DirectoryArchive]
+    ) -> None:
         self._connect = connect
         self._outputs = outputs
+        self._directories = directories
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
 
@@ -72,6 +78,8 @@ class Calls:
         if aux.get("kind") == "output":
             with client.builds.answer(token) as response:
                 self._output(aux).write(response)
+        elif aux.get("kind") == "directory":
+            client.builds.answer(token, self._directory(aux).archive()).read()
 
     def _output(self, aux: dict[str, Any]) -> Output:
         number = str(aux.get("number", ""))
@@ -81,3 +89,11 @@ class Calls:
 
             raise Unavailable(f"the daemon sends an output that nobody asked for: {number[:20]!r}")
         return outputs[number]
+
+    def _directory(self, aux: dict[str, Any]) -> DirectoryArchive:
+        name = str(aux.get("name", ""))
+        if name not in self._directories:
+            from wherry.errors import Unavailable
+
+            raise Unavailable(f"the daemon asks for a directory that nobody offered: {name[:80]!r}")
+        return self._directories[name]

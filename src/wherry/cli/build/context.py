@@ -11,9 +11,9 @@ from wherry.cli.exit import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["OUTSIDE", "DirectoryContext", "is_remote"]
+__all__ = ["OUTSIDE", "DirectoryArchive", "DirectoryContext", "is_remote", "named_context"]
 
 OUTSIDE = ".dockerfile."  #: what the names of Dockerfiles that are not in the context begin with
 _CHUNK = 1 << 18
@@ -29,51 +29,18 @@ def is_remote(context: str) -> bool:
     return context.startswith(_REMOTE)
 
 
-class DirectoryContext:
-    """A directory, and the Dockerfile in it or elsewhere.
+class DirectoryArchive:
+    """A directory without what is ignored of it.
 
-    :ivar dockerfile: the Dockerfile's name in the archive.
-    :param dockerfile: its path; empty: ``Dockerfile`` in the directory; ``-``: standard input.
-    :raises wherry.cli.exit.Exit: there is no such directory or file.
+    :param ignored: what .dockerignore has.
+    :param more: files that are not in the directory.
+    :param kept: names in it that are never ignored.
     """
 
-    def __init__(self, root: str, dockerfile: str) -> None:
-        if not os.path.isdir(root):
-            raise Exit(1, f'unable to prepare context: path "{root}" not found')
-        self.root = os.path.realpath(root)
-        self._more: dict[str, bytes] = {}  # files that are not in the directory
-        ignored = b""
-        if dockerfile == "-":
-            self._take_elsewhere(_read_descriptor(0))
-        else:
-            path = os.path.abspath(dockerfile) if dockerfile else self._default()
-            content = _read(path)
-            if content is None:
-                raise Exit(1, f"unable to prepare context: the Dockerfile {path} does not exist")
-            ignored = _read(f"{path}.dockerignore") or b""
-            self._name(path, content, ignored)
-        if not ignored:
-            ignored = _read(os.path.join(self.root, _IGNORE)) or b""
-        kept = [f"!{_literal(name)}" for name in (_IGNORE, self.dockerfile, f"{self.dockerfile}.dockerignore")]
-        self._matcher = PatternMatcher([*parse_ignore_file(ignored), *kept])
-
-    def _default(self) -> str:
-        names = [os.path.join(self.root, name) for name in ("Dockerfile", "dockerfile")]
-        return next(filter(os.path.exists, names), names[0])
-
-    def _name(self, path: str, content: bytes, ignored: bytes) -> None:
-        directory = os.path.realpath(os.path.dirname(path))
-        inside = os.path.relpath(os.path.join(directory, os.path.basename(path)), self.root)
-        if inside.startswith("../"):
-            self._take_elsewhere(content, ignored)
-        else:
-            self.dockerfile = inside
-
-    def _take_elsewhere(self, content: bytes, ignored: bytes = b"") -> None:
-        self.dockerfile = f"{OUTSIDE}{os.urandom(10).hex()}"
-        self._more[self.dockerfile] = content
-        if ignored:
-            self._more[f"{self.dockerfile}.dockerignore"] = ignored
+    def __init__(self, root: str, ignored: bytes, more: Mapping[str, bytes], kept: Iterable[str]) -> None:
+        self.root = root
+        self._more = more
+        self._matcher = PatternMatcher([*parse_ignore_file(ignored), *(f"!{_literal(name)}" for name in kept)])
 
     def archive(self) -> Iterator[bytes]:
         """The archive, in chunks. Owners are root's, as docker has them; devices and sockets are left out.
@@ -120,6 +87,68 @@ class DirectoryContext:
                 continue
             if is_directory:
                 levels.append(_Level(entry, path, state, _entries(entry.path), is_sent=not matcher.is_match(state)))
+
+
+class DirectoryContext(DirectoryArchive):
+    """A directory, and the Dockerfile in it or elsewhere.
+
+    :ivar dockerfile: the Dockerfile's name in the archive.
+    :param dockerfile: its path; empty: ``Dockerfile`` in the directory; ``-``: standard input.
+    :raises wherry.cli.exit.Exit: there is no such directory or file.
+    """
+
+    def __init__(self, root: str, dockerfile: str) -> None:
+        top = _directory(root)
+        more: dict[str, bytes] = {}
+        ignored = b""
+        if dockerfile == "-":
+            self.dockerfile = _take_elsewhere(more, _read_descriptor(0))
+        else:
+            path = os.path.abspath(dockerfile) if dockerfile else _default(top)
+            content = _read(path)
+            if content is None:
+                raise Exit(1, f"unable to prepare context: the Dockerfile {path} does not exist")
+            ignored = _read(f"{path}.dockerignore") or b""
+            self.dockerfile = _inside(top, path) or _take_elsewhere(more, content, ignored)
+        if not ignored:
+            ignored = _read(os.path.join(top, _IGNORE)) or b""
+        super().__init__(top, ignored, more, (_IGNORE, self.dockerfile, f"{self.dockerfile}.dockerignore"))
+
+
+def named_context(root: str) -> DirectoryArchive:
+    """A directory beside the context, with a .dockerignore of its own.
+
+    :raises wherry.cli.exit.Exit: there is no such directory.
+    """
+    top = _directory(root)
+    return DirectoryArchive(top, _read(os.path.join(top, _IGNORE)) or b"", {}, (_IGNORE,))
+
+
+def _directory(path: str) -> str:
+    if not os.path.isdir(path):
+        raise Exit(1, f'unable to prepare context: path "{path}" not found')
+    return os.path.realpath(path)
+
+
+def _default(root: str) -> str:
+    names = [os.path.join(root, name) for name in ("Dockerfile", "dockerfile")]
+    return next(filter(os.path.exists, names), names[0])
+
+
+def _inside(root: str, path: str) -> str:
+    """A Dockerfile's name in the directory; empty: it is elsewhere."""
+    directory = os.path.realpath(os.path.dirname(path))
+    inside = os.path.relpath(os.path.join(directory, os.path.basename(path)), root)
+    return "" if inside.startswith("../") else inside
+
+
+def _take_elsewhere(more: dict[str, bytes], content: bytes, ignored: bytes = b"") -> str:
+    """Send a Dockerfile from elsewhere along, under a name that nothing else has."""
+    name = f"{OUTSIDE}{os.urandom(10).hex()}"
+    more[name] = content
+    if ignored:
+        more[f"{name}.dockerignore"] = ignored
+    return name
 
 
 def _literal(name: str) -> str:

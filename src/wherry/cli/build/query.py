@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 
+from wherry.cli.build.context import named_context
 from wherry.cli.build.outputs import fields_of
 from wherry.cli.exit import Exit
 from wherry.client.codec import encode
+from wherry.docker.reference import Reference
+from wherry.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from wherry.cli.build.context import DirectoryArchive
     from wherry.cli.build.outputs import Output
     from wherry.cli.flags.parser import Options
 
-__all__ = ["call_of", "query_of", "secrets_of"]
+__all__ = ["call_of", "directories_of", "query_of", "secrets_of"]
 
 #: Flags of buildx whose work needs a session between the daemon and the client, which `wherry build` has not.
 _NOT_YET = ("ssh",)
@@ -26,16 +30,21 @@ _CALLS = {
     "outline": "frontend.outline",
     "targets": "frontend.targets",
 }
-_ELSEWHERE = ("docker-image://", "https://", "http://", "git://", "git@", "ssh://")
+_ELSEWHERE = ("docker-image://", "https://", "http://", "git://", "git@", "ssh://", "github.com/")
+_LAYOUT = "oci-layout://"
+_MOST_DIRECTORIES = 64
 _MOST_SECRETS = 500 << 10
 
 
-def query_of(options: Options, context: str, dockerfile: str, outputs: Sequence[Output]) -> dict[str, object]:
+def query_of(
+    options: Options, context: str, dockerfile: str, outputs: Sequence[Output], directories: Iterable[str] = ()
+) -> dict[str, object]:
     """The query.
 
     :param context: an address that the daemon reads; empty: the body.
     :param dockerfile: its name in the context.
     :param outputs: where the result goes.
+    :param directories: the names of contexts that the daemon can ask for.
     :raises wherry.cli.exit.Exit: a flag cannot be served.
     """
     _refuse(options)
@@ -54,6 +63,7 @@ def query_of(options: Options, context: str, dockerfile: str, outputs: Sequence[
         "extrahosts": list(options["add-host"]),
         "cachefrom": _json([one["ref"] for one in _cache_sources(options) if one.keys() == {"ref"}]),
         "cacheto": _json([_cache_target(text) for text in options["cache-to"]]),
+        "directories": _json(list(directories)),
         "allow": _json(list(options["allow"])),
         "frontend": encode(own).decode() if (own := _own_options(options)) else None,
         "outputs": _outputs(outputs),
@@ -92,6 +102,41 @@ def call_of(options: Options) -> tuple[str, str]:
     return _CALLS[name], form
 
 
+def directories_of(options: Options) -> dict[str, DirectoryArchive]:
+    """Directories of this side that are contexts beside the main one, by their names.
+
+    :raises wherry.cli.exit.Exit: there is no such directory.
+    """
+    found = {name: value for name, value in _named(options) if not _is_elsewhere(value)}
+    if len(found) > _MOST_DIRECTORIES:
+        raise Exit(1, f"there are {len(found)} directories as --build-context, where {_MOST_DIRECTORIES} are allowed")
+    for name, value in found.items():
+        if value.startswith(_LAYOUT):
+            raise Exit(
+                1, f"--build-context {name}={value} is not supported by wherry build: docker buildx build has it"
+            )
+    return {name: named_context(value) for name, value in found.items()}
+
+
+def _named(options: Options) -> list[tuple[str, str]]:
+    """All named contexts; a name is one of an image, or of a stage."""
+    found = []
+    for text in options["build-context"]:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise Exit(1, f"invalid --build-context {text}: it is name=directory, or name=address")
+        try:
+            name = Reference.parse(name.lower()).familiar.removesuffix(":latest")
+        except InvalidInput as error:
+            raise Exit(1, f"invalid --build-context {text}: {error}") from error
+        found.append((name, value))
+    return found
+
+
+def _is_elsewhere(value: str) -> bool:
+    return value.startswith(_ELSEWHERE)
+
+
 def _own_options(options: Options) -> dict[str, str]:
     """Options of the frontend that the classic builder's query has no names for."""
     found: dict[str, str] = {}
@@ -101,11 +146,7 @@ def _own_options(options: Options) -> dict[str, str]:
         found["no-cache"] = ",".join(options["no-cache-filter"])
     if imports := [{"Type": "registry", "Attrs": one} for one in _cache_sources(options) if one.keys() != {"ref"}]:
         found["cache-imports"] = encode(imports).decode()
-    for text in options["build-context"]:
-        name, equals, value = text.partition("=")
-        if not equals or not value.startswith(_ELSEWHERE):
-            raise Exit(1, f"--build-context {text} is not supported by wherry build yet: only images and addresses are")
-        found[f"context:{name.lower()}"] = value
+    found |= {f"context:{name}": value for name, value in _named(options) if _is_elsewhere(value)}
     for text in options["attest"]:
         fields = fields_of(text)
         kind = fields.pop("type", "") or fields.pop("", "")

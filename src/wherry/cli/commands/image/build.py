@@ -9,7 +9,7 @@ from wherry.cli.build.calls import Calls
 from wherry.cli.build.context import OUTSIDE, DirectoryContext, is_remote
 from wherry.cli.build.display import display_of, write_explanations, write_failure
 from wherry.cli.build.outputs import outputs_of
-from wherry.cli.build.query import call_of, query_of, secrets_of
+from wherry.cli.build.query import call_of, directories_of, query_of, secrets_of
 from wherry.cli.console import write_page, write_raw
 from wherry.cli.exit import Exit
 from wherry.cli.flags.kinds import BYTES, BYTES_OR_MINUS_ONE, ULIMIT
@@ -43,7 +43,7 @@ COMMAND = Command(
             "build-context",
             "",
             LIST,
-            "Further contexts: images and addresses, no directories yet (name=docker-image://alpine)",
+            "Further contexts: directories, images and addresses (name=path, name=docker-image://alpine)",
         ),
         Flag("cache-from", "", LIST, "Images whose cache may be used (name, or type=registry,ref=name)"),
         Flag("cache-to", "", LIST, "Where cache goes (type=registry,ref=name or type=inline)"),
@@ -110,7 +110,8 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     for one in outputs:
         one.check()
     remote, dockerfile, body = _context(arguments[0], options["file"])
-    query = query_of(options, remote, dockerfile, outputs)
+    directories = directories_of(options)
+    query = query_of(options, remote, dockerfile, outputs, directories)
     headers = {**all_header(), **_secrets_header(secrets_of(options))}
     try:
         display = display_of(options["progress"], quiet=options["quiet"])
@@ -118,7 +119,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         raise Exit(1, str(error)) from error
     failure: dict[str, Any] | None = None
     build = context.client.builds.build(query, body, headers=headers)
-    with Calls(context.new_client, outputs) as calls, display, closing(build) as messages:
+    with Calls(context.new_client, outputs, directories) as calls, display, closing(build) as messages:
         for message in messages:
             if message.get("error") or message.get("errorDetail"):
                 failure = message  # the last one
