@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from wherry.content.threads import finished
 from wherry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -45,6 +47,13 @@ __all__ = ["BuilderParts", "Builds"]
 
 _DIRECTORY: Final = "build"  # below the data root, and below the exec root
 _UNFINISHED: Final = ("drafts", "jobs")  # directories of the builder in which a killed daemon leaves something
+
+
+class _Closeable(Protocol):
+    def close(self) -> None: ...
+
+
+_P = TypeVar("_P", bound=_Closeable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +96,7 @@ class Builds:
                 raise Unavailable("the daemon ends")
             if self._workshop is None:
                 await asyncio.to_thread(_import)
-                workshop = _Workshop(self._parts)
-                try:
-                    await workshop.open()
-                except BaseException:
-                    await workshop.close()
-                    raise
-                self._workshop = workshop
+                self._workshop = await _Workshop.opened(self._parts)
 
     def has_unfinished(self) -> bool:
         """Whether a builder that was killed has left something, which takes up room until the next one is open."""
@@ -189,9 +192,14 @@ class Builds:
     async def prune(self, options: PruneOptions) -> AsyncIterator[CacheRecord]:
         """Remove entries that are not in use, the least recently used first; yields each one that went."""
         freed = 0
-        async for record in self._builder.prune(options):
-            freed += record.size
-            yield record
+        try:
+            async for record in self._builder.prune(options):
+                freed += record.size
+                yield record
+        except BaseException:  # also where nobody wants the others: some have gone all the same
+            if freed:
+                self._parts.pruned(freed)
+            raise
         self._parts.pruned(freed)
 
 
@@ -207,9 +215,12 @@ def _import() -> None:
 
 
 class _Workshop:
-    """The builder and its parts; made on the event loop, after the import."""
+    """The builder and its parts; made on the event loop, after the import.
 
-    def __init__(self, parts: BuilderParts) -> None:
+    :param ends: gets what closes each part, as soon as there is that part.
+    """
+
+    def __init__(self, parts: BuilderParts, ends: AsyncExitStack) -> None:
         from wherry.build.builder.builder import Builder  # noqa: PLC0415
         from wherry.build.cache.cache import BuildCache  # noqa: PLC0415
         from wherry.build.cache.policy import parse_settings  # noqa: PLC0415
@@ -223,79 +234,82 @@ class _Workshop:
 
         settings, images = parts.settings, parts.images
         root = settings.data_root / _DIRECTORY
-        self._database, self._snapshots = _snapshots(parts, root)
-        self._threads, self._patient = Threads(), Threads(4)
-        self._lookups: Database = Database(settings.data_root / "wherry.db", parts.reserve)
-        cache = BuildCache(
-            root,
-            settings.data_root / "tmp",
-            self._database,
-            self._snapshots,
-            self._threads,
-            lookups=self._lookups,
+        self._ends = ends
+        database: Database = self._closed_at_the_end(Database(settings.data_root / "wherry.db", parts.reserve))
+        lookups: Database = self._closed_at_the_end(Database(settings.data_root / "wherry.db", parts.reserve))
+        self._threads: Threads = self._closed_at_the_end(Threads())
+        patient: Threads = self._closed_at_the_end(Threads(4))
+        self._snapshots: SnapshotStore = self._closed_at_the_end(_snapshots(parts, root, database))
+        files: FileOperations = self._closed_at_the_end(FileOperations(self._snapshots, root / "sums"))
+        cache = BuildCache(root, settings.data_root / "tmp", database, self._snapshots, self._threads, lookups=lookups)
+        layers = _Layers(self._snapshots, patient)
+        remote_cache: RemoteCache = self._closed_at_the_end(
+            RemoteCache(
+                images, self._snapshots, layers, parts.distribution, directories=cache.directories, own=files.own
+            )
+        )
+        exporters: Exporters = self._closed_at_the_end(
+            Exporters(
+                images,
+                layers=layers,
+                mount=lambda snapshot: mount_snapshot(snapshot, self._snapshots.bottom),
+                registries=parts.distribution,
+                tagged=parts.tagged,
+            )
         )
         drafts = _Drafts(self._snapshots, self._threads)
-        self._files: FileOperations = FileOperations(self._snapshots, root / "sums")
-        self._sources: SourceTable = SourceTable(images, parts.distribution, cache.directories, drafts, cache.memory)
-        sources = _Sources(self._sources, images, self._snapshots, self._threads)
-        layers = _Layers(self._snapshots, self._patient)
-        self._remote_cache: RemoteCache = RemoteCache(
-            images,
-            self._snapshots,
-            layers,
-            parts.distribution,
-            directories=cache.directories,
-            own=self._files.own,
-        )
-        self._exporters: Exporters = Exporters(
-            images,
-            layers=layers,
-            mount=lambda snapshot: mount_snapshot(snapshot, self._snapshots.bottom),
-            registries=parts.distribution,
-            tagged=parts.tagged,
-        )
+        table: SourceTable = SourceTable(images, parts.distribution, cache.directories, drafts, cache.memory)
+        ends.push_async_callback(table.close)
         self.builder: Builder = Builder(
             root,
             settings.exec_root / _DIRECTORY,
-            self._database,
+            database,
             cache=cache,
             snapshots=self._snapshots,
-            files=self._files,
-            sources=sources,
+            files=files,
+            sources=_Sources(table, images, self._snapshots, self._threads),
             executor=parts.executor(),
-            exporters=self._exporters.by_type,
+            exporters=exporters.by_type,
             threads=self._threads,
             settings=parse_settings(dict(settings.builder)),
-            remote_cache=self._remote_cache,
+            remote_cache=remote_cache,
         )
+        ends.push_async_callback(self.builder.close)
 
-    async def open(self) -> None:
-        """Make the disk and the database agree, and remove what a killed daemon has left."""
-        await self._threads.run(self._snapshots.reconcile)
-        await self.builder.start()
+    @classmethod
+    async def opened(cls, parts: BuilderParts) -> _Workshop:
+        """Make it, make the disk and the database agree, and remove what a killed daemon has left.
+
+        Where that fails, all that was made is closed.
+        """
+        async with AsyncExitStack() as ends:
+            workshop = cls(parts, ends)
+            await workshop._threads.run(workshop._snapshots.reconcile)
+            await workshop.builder.start()
+            workshop._ends = ends.pop_all()
+            return workshop
+
+    def _closed_at_the_end(self, part: _P) -> _P:
+        self._ends.push_async_callback(_closed, part)
+        return part
 
     async def close(self) -> None:
-        """End all builds, and let go of everything."""
-        await self.builder.close()
-        await self._sources.close()
-        self._exporters.close()
-        self._remote_cache.close()
-        self._files.close()
-        self._snapshots.close()
-        for threads in (self._threads, self._patient):
-            threads.close()
-        self._lookups.close()
-        self._database.close()
+        """End all builds, and close all parts, the last one first; an error of one keeps none of the others open."""
+        await self._ends.aclose()
 
 
-def _snapshots(parts: BuilderParts, root: Path) -> tuple[Database, SnapshotStore]:
+async def _closed(part: _Closeable) -> None:
+    """Close a part in a thread, for it waits for its own threads, or for the disk; to the end, whoever is cancelled."""
+    closing = asyncio.ensure_future(asyncio.to_thread(part.close))
+    await finished(closing)
+    closing.result()
+
+
+def _snapshots(parts: BuilderParts, root: Path, database: Database) -> SnapshotStore:
     from wherry.build.snapshots.store import SnapshotStore  # noqa: PLC0415
-    from wherry.database.database import Database  # noqa: PLC0415
 
     images = parts.images
-    database = Database(parts.settings.data_root / "wherry.db", parts.reserve)
-    store = SnapshotStore(root, database, layers=images.layers, content=images.content, references=images.references)
-    return database, store
+    return SnapshotStore(root, database, layers=images.layers, content=images.content, references=images.references)
 
 
 class _Layers:
@@ -337,7 +351,7 @@ class _Sources:
 
     def _hold(self, snapshot: Snapshot) -> Snapshot:
         numbers = [layer.number for layer in snapshot.layers]
-        for image in self._images.list():
+        for image in self._images.list() if numbers else ():
             if [layer.number for layer in image.layers][: len(numbers)] == numbers:
                 return self._store.from_image(image)
         self._store.hold(snapshot)
