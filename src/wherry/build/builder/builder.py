@@ -144,13 +144,15 @@ class Builder:
     def begin(self, request: BuildRequest) -> Build:
         """Begin a build.
 
-        :raises Conflict: there is one with that ID.
+        :raises Conflict: there is one with that ID, or a record of one that is to be kept.
         :raises Forbidden: it asks for an entitlement that the daemon does not allow.
         """
         if self._is_closed:
             raise Unavailable("the builder is being shut down")
         if request.ref in self._builds or request.ref in self._storing:
             raise Conflict(f"a build with the ID {request.ref} is under way")
+        if self._history.is_pinned(request.ref):
+            raise Conflict(f"a build with the ID {request.ref} is remembered, and pinned")
         if len(self._builds) >= _BUILDS:
             raise TooLarge("there are too many builds")
         spool = Spool(self._history.path(request.ref), self._threads)
@@ -194,7 +196,10 @@ class Builder:
         task.add_done_callback(lambda _: self._storing.pop(build.ref))
 
     async def _store(self, build: Build) -> None:
-        await build.store()
+        try:
+            await build.store()
+        except Exception as error:
+            _log.error("a build cannot be remembered", extra={"ref": build.ref}, exc_info=error)
         self._wants_collection = True
         if not self._is_closed and (self._collecting is None or self._collecting.done()):
             self._collecting = asyncio.get_running_loop().create_task(self._collect(), name="wherry-build-gc")
@@ -234,7 +239,7 @@ class Builder:
         :raises NotFound: there is no such build.
         """
         spool = await self._spool(ref)
-        async for event in spool.read(follow=follow, is_awaited=False):
+        async for event in spool.read(follow=follow):
             yield event
 
     async def _spool(self, ref: str) -> Spool:

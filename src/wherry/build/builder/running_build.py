@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from wherry.build.exporters.contract import Exporter, Product
 from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
 from wherry.build.model.graph import Edge
-from wherry.build.model.progress import Progress, VertexProgress, WarningProgress
+from wherry.build.model.progress import Progress, VertexProgress, WarningProgress, legal_text
 from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
 from wherry.build.model.service import BuildRecord, FileInfo, ResolvedImage
 from wherry.build.model.session import BuildSession
@@ -38,6 +39,7 @@ __all__ = ["Build", "Parts"]
 
 T = TypeVar("T")
 
+_log: Final = logging.getLogger(__name__)
 _FRONTEND: Final = "dockerfile.v0"
 _FORWARDED: Final = "gateway.v0"
 _EXPORTING: Final = {
@@ -347,30 +349,34 @@ class Build:
             work = self._end(error, dict(response or {}))
             self._ending = asyncio.get_running_loop().create_task(work, name="wherry-build-end")
         await finished(self._ending)
+        self._ending.result()
 
     async def store(self) -> None:
         """Remember it, once it is over."""
         if self._explains is not None:
             await self._parts.solver.threads.finish(self._explains.store)
-        await self._parts.history.end(self.record, self.spool)
+        await self._parts.history.end(self.ref, self.spool)
 
     async def _end(self, error: str, response: dict[str, str]) -> None:
         for task in (calls := list(self._calls)):
             task.cancel()
         for task in calls:
             await finished(task)
-        if self._resolution is not None:
-            await self._resolution.close()
+        try:
+            if self._resolution is not None:
+                await self._resolution.close()
+        except Exception as failure:  # the build is over all the same, and nobody may wait for it
+            _log.error("a build did not end in order", extra={"ref": self.ref}, exc_info=failure)
+            error = error or f"internal error: {type(failure).__name__}: {failure}"
         steps = self._vertices.values()
         self.record = msgspec.structs.replace(
             self.record,
             completed=time.time_ns(),
-            error=error,
+            error=legal_text(error),
             exporter_response=response,
             steps=len(steps),
             cached=sum(one.cached for one in steps),
             completed_steps=sum(one.completed is not None for one in steps),
-            generation=self.record.generation + 1,
         )
         self._vertices.clear()
         self._texts.clear()

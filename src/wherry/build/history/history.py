@@ -74,19 +74,29 @@ class History:
             raise NotFound(f"no such build: {ref}")
         return record
 
+    def is_pinned(self, ref: str) -> bool:
+        """Whether there is a record that is to be kept."""
+        return ref in self._records and self._records[ref].pinned
+
     def set(self, record: BuildRecord) -> None:
-        """A build has begun, or goes on; not stored before `end`."""
+        """A build has begun, or goes on; not stored before `end`. What was said of its record meanwhile stays."""
+        before = self._records.get(record.ref)
+        if before is not None and before.created == record.created:
+            record = msgspec.structs.replace(record, pinned=before.pinned, generation=before.generation + 1)
+        self._put(record)
+
+    def _put(self, record: BuildRecord) -> None:
         self._records[record.ref] = record
         self._publish(record)
 
-    async def end(self, record: BuildRecord, spool: Spool) -> None:
+    async def end(self, ref: str, spool: Spool) -> None:
         """A build is over, and its record is set: store what happened, and forget the oldest ones.
 
         What cannot be stored is forgotten with the end of this process.
         """
         try:
             await spool.store()
-            await self._threads.run(self._write, record)
+            await self._threads.run(self._write, self.get(ref))
         except WherryError as error:
             _log.warning("a build cannot be remembered: %s", error)
         past = [one for one in self.records() if one.completed is not None and not one.pinned]
@@ -111,7 +121,7 @@ class History:
             return
         if pinned is not None and pinned != record.pinned:
             record = msgspec.structs.replace(record, pinned=pinned, generation=record.generation + 1)
-            self.set(record)
+            self._put(record)
             if record.completed is not None:
                 await self._threads.run(self._write, record)
 
@@ -120,8 +130,7 @@ class History:
             await self._threads.finish(self._remove, ref)
 
     def _remove(self, ref: str) -> None:
-        with suppress(WherryError):
-            self._database.write("DELETE FROM build_history WHERE ref = ?", ref)
+        self._database.write_soon(("build_history", ref), "DELETE FROM build_history WHERE ref = ?", ref)
         with suppress(OSError):
             self.path(ref).unlink()
 

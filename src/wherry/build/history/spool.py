@@ -1,7 +1,7 @@
 """Everything that happens in a build, from its beginning: kept for whoever reads it late, or twice.
 
 The last of it is in memory, the rest in a file: frames of four bytes of length (big-endian) and MessagePack, a pair of
-the kind and the event. Nothing is ever left out.
+the kind and the event. Nothing is ever left out, however slow a reader is: it keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from typing import Any, Final
 import msgspec
 
 from wherry.build.cache.threads import Threads
-from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
+from wherry.build.model.progress import (
+    LogProgress,
+    Progress,
+    TransferProgress,
+    VertexProgress,
+    WarningProgress,
+    legal_text,
+)
 from wherry.content.durable import disk_errors, write_all
 from wherry.errors import TooLarge, WherryError
 from wherry.oci.digest import Digest
@@ -27,7 +34,6 @@ __all__ = ["Spool"]
 _KINDS: Final = (VertexProgress, TransferProgress, LogProgress, WarningProgress)
 _IN_MEMORY: Final = 512 << 10  # bytes; what is more goes into the file
 _WAITING: Final = 4 << 20  # bytes in memory, from which on who writes has to wait
-_UNREAD: Final = 32 << 20  # bytes that the slowest reader may be behind
 _MOST: Final = 1 << 30  # bytes of output of one build
 _CHUNK: Final = 256 << 10  # bytes that are read at once
 _FRAME: Final = 64  # bytes that an event takes beside its output, about
@@ -54,7 +60,6 @@ class Spool:
         self._error: WherryError | None = None
         self._is_closed = self._is_removed = False
         self._waiting: list[asyncio.Future[None]] = []
-        self._readers: dict[object, int] = {}
 
     @classmethod
     async def stored(cls, path: Path, threads: Threads) -> Spool:
@@ -84,7 +89,7 @@ class Spool:
         self._stir()
 
     async def room(self) -> None:
-        """Wait while there is much that nobody has taken yet. For whoever produces output.
+        """Wait while there is much that is not on the disk yet. For whoever produces output; no reader is waited for.
 
         :raises TooLarge: it is more than a build may give.
         :raises OutOfSpace: the disk is full.
@@ -94,12 +99,9 @@ class Spool:
                 raise self._error
             if self._total > self._most:
                 raise TooLarge(f"the output of the build is more than {self._most >> 20} MiB")
-            if self._is_closed or not (self._recent_size > _WAITING or self._unread() > _UNREAD):
+            if self._is_closed or self._recent_size <= _WAITING:
                 return
             await self._change()
-
-    def _unread(self) -> int:
-        return self._total - min(self._readers.values(), default=self._total)
 
     def close(self) -> None:
         """Nothing is added any more: who reads comes to the end."""
@@ -107,10 +109,12 @@ class Spool:
         self._stir()
 
     async def store(self) -> None:
-        """Write all of it into the file.
+        """Write all of it into the file, which is there from now on, and has nothing else in it.
 
         :raises OutOfSpace: the disk is full.
         """
+        if not self.has_file and not self._recent:
+            await self._threads.run(_append, self.path, 0, [])
         while self._recent and self._error is None and not self._is_removed:
             self._spill_soon()
             if self._spilling is not None:
@@ -153,35 +157,25 @@ class Spool:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    async def read(self, *, follow: bool = True, is_awaited: bool = True) -> AsyncIterator[Progress]:
+    async def read(self, *, follow: bool = True) -> AsyncIterator[Progress]:
         """Everything from the beginning, and on until it is closed.
 
         :param follow: False: only to what there is now.
-        :param is_awaited: whether who writes waits for this reader when it is far behind.
         """
-        reader, number = object(), 0
+        number = 0
         last = None if follow else self._base + len(self._recent)
-        if is_awaited:
-            self._readers[reader] = 0
-        try:
-            while True:
-                for event in await self._from_file(number) if number < self._base else self._recent_from(number):
-                    number += 1
-                    if is_awaited:
-                        self._readers[reader] += _size(event)
-                    yield event
-                self._stir()
-                if last is not None and number >= last:
+        while True:
+            for event in await self._from_file(number) if number < self._base else self._recent_from(number):
+                number += 1
+                yield event
+            if last is not None and number >= last:
+                return
+            if number >= self._base + len(self._recent):
+                if self._is_closed:
                     return
-                if number >= self._base + len(self._recent):
-                    if self._is_closed:
-                        return
-                    await self._change()
-                elif self._is_removed:
-                    return
-        finally:
-            self._readers.pop(reader, None)
-            self._stir()
+                await self._change()
+            elif self._is_removed:
+                return
 
     def _recent_from(self, number: int) -> list[Progress]:
         return self._recent[number - self._base :]
@@ -237,7 +231,7 @@ def _append(path: Path, size: int, events: list[Progress]) -> int:
     encoder = msgspec.msgpack.Encoder(enc_hook=str)
     pieces: list[bytes] = []
     for event in events:
-        body = encoder.encode((_KINDS.index(type(event)), event))
+        body = _encoded(encoder, event)
         pieces += (len(body).to_bytes(4), body)
     data = b"".join(pieces)
     with disk_errors("write what happens in a build"):
@@ -249,6 +243,21 @@ def _append(path: Path, size: int, events: list[Progress]) -> int:
         finally:
             os.close(fd)
     return len(data)
+
+
+def _encoded(encoder: msgspec.msgpack.Encoder, event: Progress) -> bytes:
+    kind = _KINDS.index(type(event))
+    try:
+        return encoder.encode((kind, event))
+    except UnicodeEncodeError:  # a name of a file that is no text
+        legal = {name: _legal(getattr(event, name)) for name in event.__struct_fields__}
+        return encoder.encode((kind, msgspec.structs.replace(event, **legal)))
+
+
+def _legal(value: Any) -> Any:
+    if type(value) is tuple:
+        return tuple(map(_legal, value))
+    return legal_text(value) if type(value) is str else value
 
 
 def _read(path: Path, offset: int, end: int) -> tuple[list[Progress], int]:
@@ -287,9 +296,12 @@ def _hook(kind: type, value: Any) -> Any:
 
 
 def _counted(path: Path) -> tuple[int, int]:
-    """How many events a file has, and how many bytes these take: a crash may have left half a one at its end."""
+    """How many events a file has, and how many bytes these take: a crash may have left half a one at its end.
+
+    There is none where it could not be written.
+    """
     count = used = 0
-    with disk_errors("read what happened in a build"), path.open("rb") as file:
+    with disk_errors("read what happened in a build"), suppress(FileNotFoundError), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while len(head := file.read(4)) == 4:
             length = int.from_bytes(head)

@@ -13,7 +13,10 @@ from msgspec import Struct
 from wherry.build.model.graph import SourceRange
 from wherry.oci.digest import Digest
 
-__all__ = ["Cost", "LogProgress", "Progress", "ProgressSink", "TransferProgress", "VertexProgress", "WarningProgress"]
+__all__ = [
+    "Cost", "LogProgress", "Progress", "ProgressSink", "TransferProgress", "VertexProgress", "WarningProgress",
+    "legal_text",
+]  # fmt: skip
 
 STDOUT: Final = 1
 STDERR: Final = 2
@@ -94,3 +97,8 @@ class WarningProgress(Struct, frozen=True, kw_only=True):
 Progress = VertexProgress | TransferProgress | LogProgress | WarningProgress
 ProgressSink = Callable[[Progress], None]
 """Takes events in their order, on the event loop; it must not wait."""
+
+
+def legal_text(text: str) -> str:
+    r"""A text that can be written as UTF-8: bytes of a file's name that are none (surrogates here) as ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()

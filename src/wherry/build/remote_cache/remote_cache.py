@@ -11,7 +11,7 @@ from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import CacheEntry
 from wherry.build.exporters.contract import Layers, Registries
 from wherry.build.exporters.options import boolean
-from wherry.build.model.progress import ProgressSink
+from wherry.build.model.progress import ProgressSink, WarningProgress, legal_text
 from wherry.build.model.request import CacheTarget
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import Snapshot
@@ -114,7 +114,7 @@ class RemoteCache:
         :param results: of the build.
         :param imports: of the build.
         :param mounts: the cache mounts of the build, which go along where the target says so.
-        :raises WherryError: it cannot be had, and ``ignore-error`` is not set.
+        :raises WherryError: it cannot be had, and ``ignore-error`` is not set: with that it is a warning.
         """
         ignores = boolean(target.attributes, "ignore-error", False)
         try:
@@ -123,9 +123,10 @@ class RemoteCache:
             return await self._exporter.export(
                 target, some, imports, mounts=taken, session=session, progress=progress, vertex=vertex
             )
-        except WherryError:
+        except WherryError as error:
             if not ignores:
                 raise
+            progress(WarningProgress(vertex=vertex, level=1, short=legal_text(f"failed to export cache: {error}")))
             return {}
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import CacheEntry, imported_identity
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.graph import Edge, MergeOp, SourceOp, topological
+from wherry.build.model.progress import legal_text
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.cache_mounts import all_cache_mounts
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
@@ -255,7 +256,7 @@ class Resolution:
             error = WherryError(f"internal error: {type(error).__name__}: {error}")
         metadata = node.vertex.metadata
         failure = VertexFailed(
-            str(error),
+            legal_text(str(error)),
             vertex=node.vertex.digest,
             exit_code=error.exit_code if isinstance(error, ExitError) else None,
             file=metadata.file,

@@ -15,6 +15,7 @@ from wherry.build.model.graph import Metadata, SourceRange, Vertex
 from wherry.build.model.progress import WarningProgress
 from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
 from wherry.build.model.service import BuildRecord
+from wherry.build.solver.resolution import Resolution
 from wherry.errors import Conflict, InvalidInput, NotFound
 from wherry.oci.digest import Digest
 
@@ -179,6 +180,51 @@ async def test_only_so_many_builds_are_remembered_beside_those_that_are_pinned(t
             await shop.builder.update_record("2", pinned=True)
     async with Workshop(tmp_path, settings) as shop:
         assert [(record.ref, record.pinned) for record in shop.builder.records()] == [("pinned", True), ("3", False)]
+
+
+async def test_a_build_that_goes_on_may_be_pinned_and_stays_so(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        build = shop.builder.begin(request("b", make_file("/a", b"")))
+        await shop.builder.update_record("b", pinned=True)
+        before = shop.builder.records()[0].generation
+        await build.finish(FrontResult(refs={"": Ref(edge=make_file("/a", b""))}))
+        await shop.builder.collected()
+        [record] = shop.builder.records()
+        assert record.pinned
+        assert record.generation > before
+        with pytest.raises(Conflict, match="pinned"):
+            await shop.build(make_file("/a", b""), "b")
+    async with Workshop(tmp_path) as shop:
+        assert [record.pinned for record in shop.builder.records()] == [True]
+
+
+async def test_a_build_in_which_nothing_happened_has_an_empty_log(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with Workshop(tmp_path) as shop:
+            if not shop.builder.records():
+                await shop.builder.begin(request("b")).fail(InvalidInput("no"))
+                await shop.builder.collected()
+            assert await shop.events("b") == []
+            assert [event async for event in shop.builder.log("b")] == []
+
+
+async def test_a_build_whose_end_fails_is_over_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Workshop(tmp_path) as shop:
+        close = Resolution.close
+
+        async def fail(resolution: Resolution) -> None:
+            await close(resolution)
+            raise RuntimeError("nobody thought of this")
+
+        monkeypatch.setattr(Resolution, "close", fail)
+        await shop.build(make_file("/a", b""), "b")
+        with pytest.raises(NotFound):
+            shop.builder.running("b")
+        [record] = shop.builder.records()
+        assert record.error == "internal error: RuntimeError: nobody thought of this"
+        assert "a build did not end in order" in caplog.text
 
 
 async def test_changes_of_records_can_be_watched(tmp_path: Path) -> None:

@@ -81,22 +81,40 @@ async def test_half_an_event_at_the_end_of_a_file_is_passed_over(tmp_path: Path,
     assert await everything(await Spool.stored(spool.path, threads)) == [log(0), log(1)]
 
 
-async def test_a_writer_waits_for_the_slowest_reader(tmp_path: Path, threads: Threads) -> None:
+async def test_a_reader_that_does_not_go_on_keeps_no_writer_waiting(tmp_path: Path, threads: Threads) -> None:
     spool = Spool(tmp_path / "spool", threads)
     reader = spool.read()
-    spool.append(log(0))
-    await anext(reader)
-    for number in range(1, 40):
-        spool.append(log(number, 1 << 18))
-    waiting = asyncio.create_task(spool.room())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    for number in range(1, 40):
-        assert await anext(reader) == log(number, 1 << 18)
-    spool.append(log(40))
-    await anext(reader)
-    await waiting
-    await reader.aclose()
+    events = [log(number, 1 << 18) for number in range(200)]
+    for number, event in enumerate(events):
+        spool.append(event)
+        if not number:
+            await anext(reader)
+        async with asyncio.timeout(60):
+            await spool.room()
+    spool.close()
+    assert [event async for event in reader] == events[1:]
+
+
+async def test_a_build_without_events_has_a_log_and_not_that_of_an_earlier_one(
+    tmp_path: Path, threads: Threads
+) -> None:
+    earlier = Spool(tmp_path / "spool", threads)
+    earlier.append(log(0))
+    await earlier.store()
+    await Spool(tmp_path / "spool", threads).store()
+    assert await everything(await Spool.stored(tmp_path / "spool", threads)) == []
+    assert await everything(await Spool.stored(tmp_path / "none", threads)) == []
+
+
+async def test_a_name_that_is_no_text_can_be_written(tmp_path: Path, threads: Threads) -> None:
+    spool = Spool(tmp_path / "spool", threads)
+    spool.append(
+        VertexProgress(digest=DIGEST, name="COPY a\udcff", error="/a\udcff: not found", group=("i", "\udcff", False))
+    )
+    await spool.store()
+    [event] = await everything(await Spool.stored(spool.path, threads))
+    assert isinstance(event, VertexProgress)
+    assert (event.name, event.error, event.group) == (r"COPY a\udcff", r"/a\udcff: not found", ("i", r"\udcff", False))
 
 
 async def test_more_than_a_build_may_say_is_an_error_and_nothing_is_left_out(tmp_path: Path, threads: Threads) -> None:
@@ -137,7 +155,7 @@ async def test_who_only_wants_what_there_is_does_not_wait_for_more(tmp_path: Pat
         spool.append(event)
         await asyncio.sleep(0)
     assert [event async for event in spool.read(follow=False)] == events
-    following = spool.read(is_awaited=False)
+    following = spool.read()
     assert await anext(following) == events[0]  # and no more for now
     for number in range(100):
         spool.append(log(number, 1 << 20))

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.build_fakes import Workshop, copy, image, logs, run, states, write
 from support.cache_shelf import Shelf
 from wherry.build.cache.remote import imported_identity
 from wherry.build.model.graph import Edge
-from wherry.build.model.progress import Progress
+from wherry.build.model.progress import Progress, WarningProgress
 from wherry.build.model.request import CacheOptions, CacheTarget, Export
 from wherry.build.model.service import PruneOptions
 from wherry.build.model.snapshot import Snapshot
@@ -167,6 +169,21 @@ async def test_without_the_stage_a_copy_from_it_is_found_by_its_content(tmp_path
     async with Workshop(tmp_path / "there", registries=shelf) as shop:
         await built(shop, shelf, edge)
         assert shop.executor.ran == {}
+
+
+async def test_an_export_whose_errors_are_ignored_shows_them(tmp_path: Path) -> None:
+    class Full(Shelf):
+        async def push(self, *_: Any) -> None:
+            raise NotFound("no such repository")
+
+    ignoring = CacheOptions(exports=(CacheTarget("registry", {**ATTRIBUTES, "ignore-error": "true"}),))
+    async with Workshop(tmp_path, registries=(shelf := Full())) as shop:
+        events = await built(shop, shelf, run(image("base"), "make"), ignoring)
+        [warning] = [event for event in events if isinstance(event, WarningProgress)]
+        assert warning.short == "failed to export cache: no such repository"
+        assert states(events)["exporting cache to registry"].digest == warning.vertex
+        with pytest.raises(NotFound, match="no such repository"):
+            await built(shop, shelf, run(image("base"), "make"), TO)
 
 
 # --- what is believed -----------------------------------------------------------------------------
