@@ -48,7 +48,17 @@ __all__ = [
     "Unavailable",
     "Unsupported",
     "WherryError",
+    "encodable",
 ]
+
+
+def encodable(text: str) -> str:
+    """Return a text that JSON, protobuf and SQLite take: a file's name may be no UTF-8, such a byte becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class WherryError(Exception):
@@ -71,7 +81,7 @@ class WherryError(Exception):
             text += f": {self.cause}"
         if self.hint:
             text += f" ({self.hint})"
-        return text
+        return encodable(text)
 
 
 class InvalidInput(WherryError):

@@ -465,6 +465,10 @@ async def _fails(stream: Any) -> None:
     await stream.send_message(Packet(type=4, data=b"x" * 1_000_000))
 
 
+async def _has_names_that_are_no_utf_8(stream: Any) -> None:
+    await stream.send_message(Packet(stat=Stat(path=b"\xff" * 300, mode=DIRECTORY | 0o755)))
+
+
 async def _goes_too_deep(stream: Any) -> None:
     for depth in range(1, 600):
         await stream.send_message(Packet(stat=Stat(path=b"/".join([b"d"] * depth), mode=DIRECTORY | 0o755)))
@@ -473,7 +477,7 @@ async def _goes_too_deep(stream: Any) -> None:
 @pytest.mark.parametrize(
     "sender",
     [_escapes, _never_ends, _sends_what_nobody_wants, _ends_at_once, _ends_in_a_file, _says_goodbye_first, _fails,
-     _goes_too_deep],
+     _has_names_that_are_no_utf_8, _goes_too_deep],
 )  # fmt: skip
 async def test_a_directory_that_lies_is_refused_and_the_session_goes_on(
     tmp_path: Path, sender: Callable[[Any], Any]

@@ -46,6 +46,8 @@ STAT, REQ, DATA, FIN, ERR = range(5)
 MOST_ENTRIES: Final = 2_000_000
 DEEPEST: Final = 500
 MOST_OPEN: Final = 64  #: files that come at once; clients send four
+MOST_HELD: Final = 512 << 20  #: bytes of names, links and attributes that wait for the end of their file, or of all
+MOST_ATTRIBUTES: Final = 64 << 10  #: bytes of one file's (XATTR_SIZE_MAX, XATTR_LIST_MAX)
 EXCESS: Final = 1 << 30  #: bytes that may come beyond what a file had when it was looked at: it may have grown
 _ZEROS: Final = bytes(32 << 10)
 _BENEATH: Final = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS
@@ -73,7 +75,11 @@ class _File:
 
     parent: bytes
     name: bytes
-    stat: Stat
+    mode: int
+    modified: int
+    expected: int
+    attributes: dict[str, bytes] | None
+    held: int
     fd: int = -1
     size: int = 0
     ends_with_hole: bool = False
@@ -120,6 +126,7 @@ class TreeReceiver:
         self._all_seen = False
         self._wanted: dict[int, _File] = {}
         self._open = 0
+        self._held = 0
         self._plan = _Plan()
         self._parent: tuple[bytes, Fd] | None = None  #: of the last file
         self._requests: list[bytes] = []
@@ -128,6 +135,7 @@ class TreeReceiver:
         """Take bytes of the stream; what is to be sent then.
 
         :raises InvalidInput: they are not what they should be.
+        :raises TooLarge: there is more of them than anybody needs.
         :raises SystemFault: a file could not be written.
         """
         requests = self._requests = []
@@ -267,35 +275,46 @@ class TreeReceiver:
             ):
                 return
             self._remove(top, name)
-        if entry.linkname:
-            self._plan.links.append(_Link(top.path, name, entry.linkname))
+        if target := entry.linkname:
+            self._check_link(entry.path, target)
+            self._hold(len(name) + len(target))
+            self._plan.links.append(_Link(top.path, name, target))
             return
-        self._wanted[number] = _File(top.path, name, entry)
+        attributes, size = _attributes(entry) if entry.xattrs else (None, 0)
+        held = len(name) + size
+        self._hold(held)
+        self._wanted[number] = _File(top.path, name, entry.mode, entry.modTime, entry.size, attributes, held)
         self._requests.append(framed(Packet(type=REQ, ID=number).SerializeToString()))
 
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > MOST_HELD:
+            raise TooLarge(f"the names, links and attributes of the files are more than {MOST_HELD} bytes")
+
     def _directory(self, top: _Directory, name: bytes, entry: Stat, is_there: bool) -> None:
-        mode = from_go(entry.mode)
+        path, mode = entry.path, from_go(entry.mode)
+        self._hold(len(path))
         if is_there:
             now = os.stat(name, dir_fd=top.fd, follow_symlinks=False)
             if not stat.S_ISDIR(now.st_mode):
                 self._remove(top, name)
                 is_there = False
             elif stat.S_IMODE(now.st_mode) != mode or now.st_mtime_ns != entry.modTime:
-                self._plan.changed.add(entry.path)
+                self._plan.changed.add(path)
         if not is_there:
             os.mkdir(name, 0o700, dir_fd=top.fd)
             self._plan.changed.add(top.path)
-            self._plan.changed.add(entry.path)
+            self._plan.changed.add(path)
         fd = os.open(name, trees.DIRECTORY, dir_fd=top.fd)
         try:
             there = set(map(os.fsencode, os.listdir(fd))) if is_there else set()
-            self._push(_Directory(entry.path, fd, there), entry.path)
+            self._push(_Directory(path, fd, there), path)
         except BaseException:
             os.close(fd)
             raise
         if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
             os.fchmod(fd, mode | 0o700 if os.geteuid() else mode)
-        self._plan.times[entry.path] = entry.modTime
+        self._plan.times[path] = entry.modTime
 
     def _symlink(self, top: _Directory, name: bytes, entry: Stat, is_there: bool) -> None:
         target = entry.linkname
@@ -306,11 +325,15 @@ class TreeReceiver:
                     os.utime(name, ns=(entry.modTime, entry.modTime), dir_fd=top.fd, follow_symlinks=False)
                 return
             self._remove(top, name)
-        if not target or len(target) > 4095 or b"\0" in target:
-            raise InvalidInput(f"invalid link from the client: {os.fsdecode(entry.path[:200])!r}")
+        self._check_link(entry.path, target)
         os.symlink(target, name, dir_fd=top.fd)
         os.utime(name, ns=(entry.modTime, entry.modTime), dir_fd=top.fd, follow_symlinks=False)
         self._plan.changed.add(top.path)
+
+    @staticmethod
+    def _check_link(path: bytes, target: bytes) -> None:
+        if not target or len(target) > 4095 or b"\0" in target:
+            raise InvalidInput(f"invalid link from the client: {os.fsdecode(path[:200])!r}")
 
     # --- data
 
@@ -325,7 +348,7 @@ class TreeReceiver:
             return
         self.received += len(data)
         file.size += len(data)
-        if file.size > file.stat.size + EXCESS:
+        if file.size > file.expected + EXCESS:
             raise TooLarge(f"{os.fsdecode(file.name)!r} is larger than the client said")
         if data == _ZEROS[: len(data)]:
             os.lseek(file.fd, len(data), os.SEEK_CUR)
@@ -347,14 +370,15 @@ class TreeReceiver:
         fd, file.fd = file.fd, -1
         del self._wanted[number]
         self._open -= 1
+        self._held -= file.held
         try:
             if file.ends_with_hole:
                 os.truncate(fd, file.size)
-            if file.stat.xattrs:
-                for name, value in file.stat.xattrs.items():
-                    _set_attribute(fd, name, value)
-            os.fchmod(fd, from_go(file.stat.mode))
-            os.utime(fd, ns=(file.stat.modTime, file.stat.modTime))
+            for name, value in (file.attributes or {}).items():
+                with suppress(OSError):  # where the file system knows none, there are none
+                    os.setxattr(fd, name, value)
+            os.fchmod(fd, from_go(file.mode))
+            os.utime(fd, ns=(file.modified, file.modified))
         finally:
             os.close(fd)
 
@@ -397,8 +421,17 @@ class TreeReceiver:
         self._plan.changed.add(link.parent)
 
 
-def _set_attribute(fd: int, name: str, value: bytes) -> None:
-    """Attributes that mean something in an image; where the file system knows none, there are none."""
-    if name.startswith("user.") or name == "security.capability":
-        with suppress(OSError, ValueError):
-            os.setxattr(fd, name, value)
+def _attributes(entry: Stat) -> tuple[dict[str, bytes], int]:
+    """The attributes that mean something in an image, and how many bytes they are.
+
+    :raises InvalidInput: there are more than a file can have.
+    """
+    kept = {
+        name: value
+        for name, value in entry.xattrs.items()
+        if (name.startswith("user.") or name == "security.capability") and "\0" not in name
+    }
+    size = sum(len(name) + len(value) for name, value in kept.items())
+    if size > MOST_ATTRIBUTES:
+        raise InvalidInput(f"too many attributes: {os.fsdecode(entry.path[:200])!r}")
+    return kept, size

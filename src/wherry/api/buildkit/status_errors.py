@@ -23,6 +23,7 @@ from wherry.errors import (
     Unauthenticated,
     Unavailable,
     WherryError,
+    encodable,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def as_status(error: Exception, sources: Mapping[str, bytes]) -> common_pb2.Stat
     """
     if not isinstance(error, WherryError):
         log.error("unexpected error in a request", exc_info=error, extra={"request": "gRPC"})
-        text = f"internal error: {type(error).__name__}: {error}"
+        text = encodable(f"internal error: {type(error).__name__}: {error}")
         return common_pb2.Status(code=Code.INTERNAL, message=text)
     status = common_pb2.Status(code=_code(error), message=str(error))
     if isinstance(error, (DockerfileError, VertexFailed)):

@@ -12,6 +12,7 @@ from aiohttp.web import Response, StreamResponse
 
 from wherry import __version__
 from wherry.api.http import versions
+from wherry.errors import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +37,6 @@ def _plain(value: object) -> str:
 
 
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
@@ -58,7 +58,7 @@ def encode(value: Any) -> bytes:
 
 def _utf8(value: Any) -> Any:
     if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
+        return encodable(value)
     if isinstance(value, dict):
         return {_utf8(key): _utf8(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

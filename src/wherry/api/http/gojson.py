@@ -20,7 +20,7 @@ import msgspec
 
 from wherry.api.http import gosyntax
 from wherry.docker.container_requests import EMPTY_STRUCT, IntegerRange
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, encodable
 
 __all__ = ["decode"]
 
@@ -94,19 +94,10 @@ def _reader(kind: Any) -> _Reader:
 
 def _text(value: Any) -> str:
     if isinstance(value, str) and not isinstance(value, _Number):
-        return value if value.isascii() else _whole(value)
+        return value if value.isascii() else encodable(value)
     if value is None:
         return ""
     raise _Mismatch(value, "string")
-
-
-def _whole(text: str) -> str:
-    """Half a surrogate pair, which JSON's escapes can name, is in no encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def _boolean(value: Any) -> bool:

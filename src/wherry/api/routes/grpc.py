@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from wherry.api.http.hijack import HijackedResponse, upgrade
 from wherry.api.http.routing import Route
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, encodable
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,7 +72,8 @@ class GrpcRoutes:
     async def session(self, request: ApiRequest) -> StreamResponse:
         """Take the connection as a client's session."""
         _check(request)
-        headers = {name.lower(): request.http.headers.getall(name) for name in set(request.http.headers)}
+        given = request.http.headers  # aiohttp has bytes that are no UTF-8 in it as halves of surrogate pairs
+        headers = {name.lower(): [encodable(value) for value in given.getall(name)] for name in set(given)}
         if not headers.get("x-docker-expose-session-uuid", [""])[0]:
             raise InvalidInput("no session ID in the request")
         transport, early = upgrade(request.http, _PROTOCOL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -287,3 +287,38 @@ def test_everything_is_closed(root: Path) -> None:
     receiver.close()
     receiver.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_links_and_attributes_that_nothing_can_have_are_refused(root: Path, receiver: TreeReceiver) -> None:
+    with pytest.raises(InvalidInput, match="invalid link from the client: 'a'"):
+        feed(receiver, file("a", linkname=b"x" * 5000))
+    with pytest.raises(InvalidInput, match="too many attributes: 'b'"):
+        feed(receiver, file("b", xattrs={"user.a": bytes(60_000), "user.b": bytes(6_000)}))
+
+
+def test_what_waits_for_the_end_has_a_bound(receiver: TreeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.api.buildkit.receive_tree.MOST_HELD", 100_000)
+    attributes = {"user.a": bytes(60_000), "trusted.b": bytes(1_000_000)}
+    for number in range(3):  # what is complete waits no more
+        feed(receiver, file(f"a{number}", xattrs=attributes), *data(number, b"x"))
+    feed(receiver, file("b", xattrs=attributes))
+    with pytest.raises(TooLarge, match="names, links and attributes"):
+        feed(receiver, file("c", xattrs=attributes))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda name: file(name, linkname=b"b" * 4000), lambda name: directory(name + "d" * 200)],
+    ids=["links", "directories"],
+)  # fmt: skip
+def test_links_and_directories_without_end_are_refused(
+    receiver: TreeReceiver, monkeypatch: pytest.MonkeyPatch, make: Callable[[str], Packet]
+) -> None:
+    monkeypatch.setattr("wherry.api.buildkit.receive_tree.MOST_HELD", 10_000)
+    with pytest.raises(TooLarge, match="names, links and attributes"):
+        feed(receiver, *(make(f"a{number:02}") for number in range(60)))
+
+
+def test_a_name_that_is_no_utf_8_may_be_told_of(receiver: TreeReceiver) -> None:
+    with pytest.raises(SystemFault, match=r"\ufffd{256}: file name too long") as caught:
+        feed(receiver, Packet(stat=Stat(path=b"\xff" * 256, mode=DIRECTORY | 0o755)))
+    assert str(caught.value).encode()

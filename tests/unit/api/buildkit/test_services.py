@@ -383,3 +383,16 @@ async def test_a_large_message_goes_both_ways() -> None:
         answer = await client.ask(CONTROL + "Solve", request)
     assert len(answer.ExporterResponse["x"]) == 3_000_000
     assert len(builds.whole[0].options["build-arg:A"]) == 3_000_000
+
+
+async def test_a_name_that_is_no_utf_8_is_in_an_errors_text_and_in_its_details() -> None:
+    builds = FakeBuilds()
+    ranges = (SourceRange(2, 0, 2, 1),)
+    builds.failure = VertexFailed(
+        "lstat /\udcff: no such file", vertex=Digest.from_bytes(b""), file="Dockerfile", source=b"a\nb\n", ranges=ranges
+    )
+    async with serving(builds) as (_, client):
+        with pytest.raises(GRPCError) as caught:
+            await client.ask(CONTROL + "Solve", control_pb2.SolveRequest(Ref="r", Frontend="dockerfile.v0"))
+    assert caught.value.message == "lstat /\ufffd: no such file"
+    assert len(caught.value.details) == 2
