@@ -336,6 +336,11 @@ def test_without_a_network_there_is_the_loopback_alone(bench: StepBench) -> None
     assert bench.run("ls /sys/class/net").text.split() == ["lo"]
 
 
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_a_step_finds_its_own_name_where_it_has_no_address(bench: StepBench, network: str) -> None:
+    assert "127.0.0.1\tbuildkitsandbox\n" in bench.run("cat /etc/hosts", network=network).text
+
+
 def test_the_default_network_is_the_default_bridge(bench: StepBench) -> None:
     added = (HostEntry("elsewhere", "192.0.2.7"),)
     ran = bench.run("ls /sys/class/net; cat /etc/hosts; cat /etc/resolv.conf", network="default", extra_hosts=added)

@@ -75,6 +75,16 @@ def test_what_a_step_asks_for_becomes_a_containers_configuration() -> None:
     assert [(point.source, point.target, point.writable) for point in found.definition.mounts] == [("/s", "/t", False)]
 
 
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [("none", ["a:::1", "h:127.0.0.1"]), ("host", ["a:::1", "h:127.0.0.1"]), ("default", ["a:::1"])],
+)
+def test_a_step_knows_its_own_name_without_asking_anybody(network: str, expected: list[str]) -> None:
+    """On a network it has an address, which its name means."""
+    found = guest(network=network, hostname="h", extra_hosts=(HostEntry("a", "::1"),))
+    assert found.host.extra_hosts == expected
+
+
 def test_an_environment_without_a_search_path_gets_one() -> None:
     assert environment(step(env=("PATH=/x", "A=b"))) == ("PATH=/x", "A=b")
     assert environment(step(env=("A=b",)))[0].startswith("PATH=/usr/local/sbin:")

@@ -46,6 +46,9 @@ def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *
         raise Unsupported(f'the device "{needed[0]}" cannot be used in a build: CDI devices are not supported yet')
     network = _network_of(op.network, default_network)
     shared = joined_container(network) is not None
+    name = op.hostname or _HOST_NAME
+    # Without an address of its own, its name is the loopback's, as in BuildKit: who looks it up must not wait for DNS.
+    own_host = [f"{name}:127.0.0.1"] if network in (NONE, HOST) else []
     host = replace(
         _limited(step),
         binds=list(op.binds),
@@ -55,13 +58,11 @@ def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *
         cgroup_parent=op.cgroup_parent or None,
         shm_size=op.shm_size or None,
         ulimits=[Ulimit(limit.name, limit.soft, limit.hard) for limit in op.ulimits],
-        extra_hosts=[f"{entry.host}:{entry.ip}" for entry in op.extra_hosts],
+        extra_hosts=[f"{entry.host}:{entry.ip}" for entry in op.extra_hosts] + own_host,
         init=False,
         pids_limit=_most_processes(),
     )
-    config = ContainerConfig(
-        hostname=None if shared else op.hostname or _HOST_NAME, user=op.user, working_dir=op.cwd, env=list(step.env)
-    )
+    config = ContainerConfig(hostname=None if shared else name, user=op.user, working_dir=op.cwd, env=list(step.env))
     validate_create(config, host)
     definition = Definition(
         id=step.id, created="", image="", image_id="", argv=list(op.args), config=config, host=host,
