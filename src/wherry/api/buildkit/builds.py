@@ -52,7 +52,12 @@ class Bridge:
 
     @property
     def running(self) -> RunningBuild:
-        """The build."""
+        """The build; of one that is internal, it begins when it is asked for.
+
+        :raises Unavailable: it has ended.
+        """
+        if self.ended.is_set():
+            raise Unavailable(f"the build {self.request.ref[:100]} has ended")
         if self._running is None:
             self._running = self._service.begin(self.request)
         return self._running

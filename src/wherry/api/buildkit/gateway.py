@@ -15,6 +15,7 @@ from wherry.api.buildkit.grpc import Call, Code, GrpcError, Method
 from wherry.api.buildkit.proto import fsutil_pb2
 from wherry.api.buildkit.proto import gateway_pb2 as pb
 from wherry.api.buildkit.requests import decoded_inputs, frontend_of
+from wherry.api.buildkit.results import CALL
 from wherry.api.buildkit.status_errors import status_of
 from wherry.build.model.progress import WarningProgress
 from wherry.content.threads import in_thread
@@ -86,6 +87,7 @@ class Gateway:
 
     async def solve(self, request: pb.SolveRequest, bridge: Bridge) -> pb.SolveResponse:
         """Ask a frontend, or hand in a graph."""
+        bridge.results.spend(CALL + request.ByteSize())
         options = dict(request.FrontendOpt)
         decoded = await in_thread(decode, request.Definition)
         bridge.results.sources |= decoded.sources
@@ -99,6 +101,7 @@ class Gateway:
             await _evaluate(bridge, result)
         as_array = request.allowResultArrayRef or not request.allowResultReturn
         message = await in_thread(lambda: bridge.results.give(result, as_array=as_array))
+        bridge.results.spend(message.ByteSize())
         if not request.allowResultReturn and message.WhichOneof("result") == "ref":
             return pb.SolveResponse(ref=message.ref.id, result=message)
         return pb.SolveResponse(result=message)
@@ -171,6 +174,7 @@ class Gateway:
 
     async def warn(self, request: pb.WarnRequest, bridge: Bridge) -> pb.WarnResponse:
         """Show a warning."""
+        bridge.results.spend(CALL + request.ByteSize())
         bridge.running.warn(
             WarningProgress(
                 vertex=Digest(request.digest) if request.digest else Digest.from_bytes(b""),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Results"]
 
 MOST_REFS: Final = 100_000
+MOST_HELD: Final = 128 << 20  #: bytes that a client sends to drive one build, and of what it is given
+CALL: Final = 4 << 10  #: bytes that each call of it counts for, at least
 DEFINITION_LIMIT: Final = 3 << 20  #: bytes of all definitions in one answer: clients take 4 MB
 _CONFIG: Final = "containerimage.config"
 _BASE_CONFIG: Final = "containerimage.base.config"
@@ -33,7 +35,17 @@ class Results:
     def __init__(self) -> None:
         self._edges: dict[str, Edge | None] = {}
         self._config_of: dict[str, Ref] = {}
+        self._spent = 0
         self.sources: dict[str, bytes] = {}  #: texts of the files that vertices were written in
+
+    def spend(self, size: int) -> None:
+        """Count bytes of what stays with the build to its end.
+
+        :raises TooLarge: it is more than any client needs.
+        """
+        self._spent += size
+        if self._spent > MOST_HELD:
+            raise TooLarge("the client asks too much of its build")
 
     def edge(self, identifier: str) -> Edge | None:
         """What an ID means.

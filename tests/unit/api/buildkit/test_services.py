@@ -11,14 +11,15 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from support.fake_builds import FakeBuilds
 from support.grpc_peers import CONTROL, GATEWAY, Client, serving
+from wherry.api.buildkit.builds import Bridges
 from wherry.api.buildkit.encode_definition import encode
-from wherry.api.buildkit.proto import common_pb2, control_pb2, gateway_pb2
+from wherry.api.buildkit.proto import common_pb2, control_pb2, gateway_pb2, llb_pb2
 from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.graph import Edge, SourceOp, SourceRange, Vertex
 from wherry.build.model.progress import Cost, LogProgress, TransferProgress, VertexProgress, WarningProgress
-from wherry.build.model.request import FrontResult, Ref
+from wherry.build.model.request import BuildRequest, FrontResult, Ref
 from wherry.build.model.service import BuildRecord, CacheRecord
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, Unavailable
 from wherry.oci.digest import Digest
 
 BASE = Edge(Vertex.of(SourceOp("docker-image://docker.io/library/busybox:latest")))
@@ -396,3 +397,32 @@ async def test_a_name_that_is_no_utf_8_is_in_an_errors_text_and_in_its_details()
             await client.ask(CONTROL + "Solve", control_pb2.SolveRequest(Ref="r", Frontend="dockerfile.v0"))
     assert caught.value.message == "lstat /\ufffd: no such file"
     assert len(caught.value.details) == 2
+
+
+async def test_a_call_that_comes_late_begins_no_build() -> None:
+    builds = FakeBuilds()
+    bridges = Bridges(builds)
+    async with bridges.opened(BuildRequest(ref="r1"), {}, internal=True) as bridge:
+        pass
+    with pytest.raises(Unavailable, match="the build r1 has ended"):
+        _ = bridge.running
+    assert builds.builds == {}
+
+
+async def test_a_client_may_not_ask_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.api.buildkit.results.MOST_HELD", 100_000)
+    builds = FakeBuilds()
+    text = llb_pb2.SourceInfo(filename="a", data=bytes(60_000))
+    calls = {
+        "Solve": gateway_pb2.SolveRequest(Definition=llb_pb2.Definition(Source=llb_pb2.Source(infos=[text]))),
+        "Warn": gateway_pb2.WarnRequest(info=text),
+    }
+    async with serving(builds) as (_, client):
+        for name, request in calls.items():
+            solve = await begun(client, name)
+            await client.ask(GATEWAY + name, request, name)
+            with pytest.raises(GRPCError, match="the client asks too much of its build"):
+                await client.ask(GATEWAY + name, request, name)
+            await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(result=gateway_pb2.Result()), name)
+            await solve
+    assert [len(builds.builds[name].asked) for name in calls] == [1, 1]
