@@ -198,6 +198,28 @@ def test_an_overlays_own_marks_cannot_be_copied_in(here: World, context: Path) -
     assert not any(name.startswith("trusted.overlay.redirect") for name in os.listxattr(f"{result.layers[-1].path}/d"))
 
 
+@pytest.mark.parametrize(
+    "base", [{}, {"d/other": b"1"}, {"d/name": b"1", "top": b"2"}], ids=["empty", "beside", "there"]
+)
+def test_an_archive_cannot_delete_what_other_layers_have(here: World, context: Path, base: dict[str, bytes]) -> None:
+    """A character device 0:0 in a layer is overlayfs' mark of something deleted."""
+    with tarfile.open(context / "archive.tar", "w") as archive:
+        for name in ("d/name", "top"):
+            info = tarfile.TarInfo(name)
+            info.type, info.devmajor, info.devminor = tarfile.CHRTYPE, 0, 0
+            archive.addfile(info)
+        archive.addfile(tarfile.TarInfo("d/kept"))
+    below = [here.layer(base)] if base else [EMPTY]
+    action = FileAction(Copy("/archive.tar", "/", unpack_archive=True), 0, 1, 0)
+    result = run(here, [*below, local(context)], action)
+    with here.mount(result) as root:
+        top = Path(f"/proc/self/fd/{root.fileno()}")
+        found = {str(path.relative_to(top)) for path in top.rglob("*")}
+    assert found == {"d", "d/kept", *base}
+    layer = Path(result.layers[-1].path)
+    assert not [path for path in layer.rglob("*") if stat.S_ISCHR(path.lstat().st_mode)]
+
+
 # --- exchanged meanwhile --------------------------------------------------------------------------
 
 

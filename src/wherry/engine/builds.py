@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from wherry.content.threads import finished
+from wherry.content.threads import in_thread
 from wherry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -290,19 +290,13 @@ class _Workshop:
             return workshop
 
     def _closed_at_the_end(self, part: _P) -> _P:
-        self._ends.push_async_callback(_closed, part)
+        """Note a part that waits for its threads, or for the disk, when it is closed."""
+        self._ends.push_async_callback(in_thread, part.close)
         return part
 
     async def close(self) -> None:
         """End all builds, and close all parts, the last one first; an error of one keeps none of the others open."""
         await self._ends.aclose()
-
-
-async def _closed(part: _Closeable) -> None:
-    """Close a part in a thread, for it waits for its own threads, or for the disk; to the end, whoever is cancelled."""
-    closing = asyncio.ensure_future(asyncio.to_thread(part.close))
-    await finished(closing)
-    closing.result()
 
 
 def _snapshots(parts: BuilderParts, root: Path, database: Database) -> SnapshotStore:

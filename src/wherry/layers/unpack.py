@@ -267,6 +267,8 @@ class _Unpacker:
 
     def _make_other(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
         """Links, devices, FIFOs: they have no content, and mustn't be opened."""
+        if self._prepare is not None and entry.kind is Kind.CHARACTER and entry.device == (0, 0):
+            return  # overlayfs' own mark of something deleted: as a file it cannot be
         try:
             self._make_node(here, name, entry)
         except FileExistsError:
