@@ -153,7 +153,10 @@ class BuildCache:
 
     def _release(self, snapshots: Sequence[Snapshot]) -> None:
         for snapshot in snapshots:
-            self._layers.release(snapshot)
+            try:
+                self._layers.release(snapshot)
+            except WherryError as error:  # it is released; what was to go with it goes at the next start
+                _log.warning("layers of the build cache cannot be removed: %s", error)
 
     def add(
         self,

@@ -82,10 +82,16 @@ class BlobMaker:
             self._store(packed_files)
             return self._register(layers, lease)
 
-    def drop(self, numbers: Iterable[int]) -> None:
-        """Forget what was packed of layers, and nobody asked for."""
+    def forget(self, numbers: Iterable[int]) -> list[Future[PackedFile]]:
+        """Forget what was packed of layers that nobody holds: who holds them from now on begins anew. Never waits.
+
+        :return: for `drop`.
+        """
         with self._lock:
-            futures = [future for number in numbers if (future := self._packing.pop(number, None))]
+            return [future for number in numbers if (future := self._packing.pop(number, None))]
+
+    def drop(self, futures: Iterable[Future[PackedFile]]) -> None:
+        """End what was forgotten, and remove its files."""
         for future in futures:
             if not future.cancel():
                 future.add_done_callback(_remove_file)
@@ -93,7 +99,7 @@ class BlobMaker:
     def close(self) -> None:
         """End the threads; waits for what they are at."""
         self._pool.shutdown(cancel_futures=True)
-        self.drop(list(self._packing))
+        self.drop(self.forget(list(self._packing)))
 
     def _has_blob(self, number: int) -> bool:
         row = self._rows.get(number)

@@ -217,11 +217,12 @@ class SnapshotStore:
                     free.append(number)
             unwanted = [number for number in free if number in self._unwanted]
             of_images = [number for number in free if (row := self._rows.get(number)) and not row.kept]
-        self._blobs.drop(free)
+            packed = self._blobs.forget(free)
+        self._blobs.drop(packed)
         for number in of_images:
             self._forget_unless_kept(number)
         if unwanted:
-            self.remove(unwanted)
+            self._remove(unwanted, is_marked=True)
 
     def is_shared(self, number: int) -> bool:
         """Whether an image has a layer as well."""
@@ -272,13 +273,22 @@ class SnapshotStore:
 
         :return: the bytes that this gave back at once.
         """
+        return self._remove(numbers)
+
+    def _remove(self, numbers: Iterable[int], *, is_marked: bool = False) -> int:
+        """Remove layers.
+
+        :param is_marked: only those that were to go with their last user, and are not wanted again.
+        """
         with self._lock:
-            known = [row for number in numbers if (row := self._rows.get(number)) and row.kept]
+            chosen = [number for number in numbers if number in self._unwanted] if is_marked else numbers
+            known = [row for number in chosen if (row := self._rows.get(number)) and row.kept]
             self._unwanted |= {row.number for row in known if self._held[row.number]}
             gone = [row for row in known if not self._held[row.number]]
             self._unwanted -= {row.number for row in gone}
             self._rows.remove([row.number for row in gone])
-        self._blobs.drop([row.number for row in gone])
+            packed = self._blobs.forget([row.number for row in gone])
+        self._blobs.drop(packed)
         freed = self._references.let_go([_owner(row.number) for row in gone])
         for row in gone:
             grave = self._layers.displace(row.number)

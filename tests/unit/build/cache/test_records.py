@@ -12,6 +12,7 @@ from support.build_fakes import ClientSession, Workshop, copy, local, make_file,
 from wherry.build.cache.policy import BuilderSettings, CacheLimits, Disk, Space, keep_bytes, parse_settings
 from wherry.build.model.graph import BuildMount, Cache, CacheSharing
 from wherry.build.model.service import CacheRecord, PruneOptions
+from wherry.build.model.snapshot import Snapshot
 from wherry.errors import InvalidInput, OutOfSpace
 
 
@@ -121,6 +122,23 @@ async def test_what_cannot_be_removed_is_there_as_before(
         assert {one.id for one in before} <= {one.id for one in gone}
         assert shop.layer_directories() == set()
         assert os.listdir(tmp_path / "build" / "directories") == []
+
+
+async def test_all_results_are_released_although_one_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Workshop(tmp_path) as shop:
+        held = [shop.cache.add(f"{number}", shop.world.layer({"a": b"1"})) for number in range(3)]
+        release = shop.world.snapshots.release
+
+        def full(snapshot: Snapshot) -> None:
+            release(snapshot)
+            raise OutOfSpace("no space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.world.snapshots, "release", full)
+            await shop.cache.release(held)
+        assert not any(shop.world.snapshots.in_use(layer.number) for one in held for layer in one.snapshot.layers)
 
 
 async def test_who_does_not_take_what_went_keeps_nobody_waiting(tmp_path: Path) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.needs import need
 from support.snapshots import World, fill, world
 from wherry.build.model.snapshot import Snapshot, SnapshotLayer
+from wherry.build.snapshots import blobs
 from wherry.build.snapshots.store import MAX_LAYERS
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.store import ImageStore
@@ -208,6 +211,65 @@ def test_what_was_prepared_and_not_asked_for_goes_with_the_release(here: World) 
     here.snapshots.release(snapshot)
     here.snapshots.close()
     assert not [name for name in os.listdir(here.images.layers.root.parent / "tmp") if name.startswith("blob-")]
+
+
+def test_who_asks_while_another_one_lets_go_gets_the_blob(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = here.layer({"a": b"1"})
+    go, asked = threading.Event(), threading.Event()
+    maker = here.snapshots._blobs
+    begin, drop, pack = maker._begin, maker.drop, blobs.pack
+
+    def slowly(*given: Any) -> Any:
+        assert go.wait(60)
+        return pack(*given)
+
+    def note(one: SnapshotLayer) -> Any:
+        found = begin(one)
+        asked.set()
+        return found
+
+    monkeypatch.setattr(blobs, "pack", slowly)
+    here.snapshots.hold(snapshot)
+    here.snapshots.prepare(snapshot)
+    with here.images.lease() as lease, ThreadPoolExecutor(1) as pool:
+        asking: list[Future[Any]] = []
+
+        def ask_meanwhile(given: Any) -> None:
+            here.snapshots.hold(snapshot)
+            monkeypatch.setattr(maker, "_begin", note)
+            asking.append(pool.submit(here.snapshots.blobs, snapshot, lease))
+            assert asked.wait(60)
+            drop(given)
+            go.set()
+
+        monkeypatch.setattr(maker, "drop", ask_meanwhile)
+        here.snapshots.release(snapshot)
+        monkeypatch.setattr(maker, "drop", drop)
+        assert len(asking[0].result(60)) == 1
+        here.snapshots.release(snapshot)
+    here.snapshots.close()
+    assert not [name for name in os.listdir(here.images.layers.root.parent / "tmp") if name.startswith("blob-")]
+
+
+def test_a_layer_that_is_wanted_again_does_not_go_with_its_last_user(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = here.layer({"a": b"1"})
+    drop = here.snapshots._blobs.drop
+
+    def want_meanwhile(given: Any) -> None:
+        monkeypatch.undo()
+        here.snapshots.hold(snapshot)
+        here.snapshots.want(numbers(snapshot))
+        drop(given)
+
+    here.snapshots.hold(snapshot)
+    here.snapshots.remove(numbers(snapshot))
+    monkeypatch.setattr(here.snapshots._blobs, "drop", want_meanwhile)
+    here.snapshots.release(snapshot)
+    assert here.snapshots.snapshot(numbers(snapshot)) == snapshot
+    here.snapshots.release(snapshot)
+    assert here.snapshots.snapshot(numbers(snapshot)) == snapshot
 
 
 def test_the_blobs_of_an_images_layers_are_those_it_came_with(here: World) -> None:
