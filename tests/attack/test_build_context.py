@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import socket
@@ -107,10 +106,20 @@ def test_a_context_has_no_devices(daemon: Daemon) -> None:
 
 
 def test_owners_and_attributes_of_a_context_do_not_come_along(daemon: Daemon) -> None:
-    attributes = {"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.trusted.overlay.redirect": "/etc"}
-    odd = member("a", b"1", uid=4242, gid=4242, pax_headers=attributes)
-    answer = build(daemon, odd, dockerfile=b"FROM busybox\nCOPY a /a\nRUN stat -c '%u:%g' /a\n")
-    assert "0:0" in shown(answer)
+    attributes = {"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.trusted.overlay.redirect": "/bin"}
+    odd = {"uid": 4242, "gid": 4242, "pax_headers": attributes}
+    answer = build(
+        daemon,
+        directory("d", **odd),
+        member("d/a", b"1", **odd),
+        dockerfile=b"FROM busybox\nRUN mkdir /d && touch /d/below\nCOPY d /d\nRUN stat -c 'owner %u:%g' /d/a; ls /d\n",
+    )
+    lines = shown(answer).splitlines()
+    assert lines[lines.index("owner 0:0") :][:3] == ["owner 0:0", "a", "below"]
+    made = [path for path in (daemon.data_root / "layers").rglob("d") if (path / "a").exists()]
+    assert made
+    found = {name for path in made for file in (path, path / "a") for name in os.listxattr(file)}
+    assert not found & {"trusted.overlay.opaque", "trusted.overlay.redirect"}
 
 
 @pytest.mark.parametrize("name", [".wh.busybox", ".wh..wh..opq"])
@@ -129,10 +138,11 @@ def test_a_name_that_removes_others_in_a_layer_is_refused_where_it_would_become_
 def test_odd_names_are_names(daemon: Daemon, name: str) -> None:
     answer = build(
         daemon,
-        member(name, b"odd"),
-        dockerfile=b"FROM busybox\nCOPY . /all/\nRUN ls -A /all | wc -l; cat /all/*dd /all/* || true\n",
+        member(name, b"what is in it\n"),
+        dockerfile=b"FROM busybox\nCOPY . /all/\nRUN find /all -type f ! -name Dockerfile -exec cat {} +\n",
     )
     assert answer.status == 200, answer.body
+    assert "what is in it" in shown(answer).splitlines()
     assert "Successfully built" in shown(answer)
 
 
@@ -149,18 +159,10 @@ def huge_hole() -> bytes:
 
 
 def bomb() -> bytes:
-    """An archive that is a thousand times its size."""
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb") as file:
-        header = tar([member("a", b"")])[:512]
-        info = tarfile.TarInfo("zeros")
-        info.size = 2 << 30
-        file.write(info.tobuf())
-        zeros = bytes(1 << 20)
-        for _ in range(2 << 10):
-            file.write(zeros)
-        file.write(header)
-    return packed.getvalue()
+    """An archive that is a thousand times its size: one compressed block of zeros, over and over."""
+    info = tarfile.TarInfo("zeros")
+    info.size = 300 << 20  # bytes; fewer are taken for harmless
+    return gzip.compress(info.tobuf()) + gzip.compress(bytes(1 << 20)) * 300 + gzip.compress(bytes(1024))
 
 
 @pytest.mark.parametrize(("make", "status"), [(huge_hole, 400), (bomb, 413)])
@@ -170,11 +172,13 @@ def test_a_small_archive_does_not_become_a_large_one(daemon: Daemon, make: Calla
     assert not unfinished(daemon)
 
 
-def test_a_hundred_thousand_files_hold_up_nobody(daemon: Daemon) -> None:
+def test_many_files_hold_up_nobody(daemon: Daemon) -> None:
+    count = 15_000
     answers: list[Answer] = []
-    members = [directory("d"), *(member(f"d/{number}", b"") for number in range(100_000))]
+    members = [directory("d"), *(member(f"d/{number}", b"") for number in range(count))]
     dockerfile = b"FROM busybox\nCOPY d /d\nRUN ls /d | wc -l\n"
     thread = threading.Thread(target=lambda: answers.append(build(daemon, *members, dockerfile=dockerfile)))
+    start = time.monotonic()
     thread.start()
     slowest = 0.0
     while thread.is_alive():
@@ -182,8 +186,8 @@ def test_a_hundred_thousand_files_hold_up_nobody(daemon: Daemon) -> None:
         assert daemon.request("GET", "/_ping").status == 200
         slowest = max(slowest, time.monotonic() - began)
         thread.join(0.1)
-    assert "100000" in shown(answers[0])
-    assert slowest < 10, "seconds for a ping"
+    assert str(count) in shown(answers[0]).splitlines()
+    assert slowest < (time.monotonic() - start) / 3, "a ping waits for the files"
 
 
 def test_deep_directories_are_copied(daemon: Daemon) -> None:
