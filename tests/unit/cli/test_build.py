@@ -78,6 +78,17 @@ def test_members_are_roots_and_keep_what_else_they_have(tmp_path: Path) -> None:
     assert {long, odd} <= set(found)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("[a", 'syntax error in pattern "[a"'), ("a\n" * 10_001, "too many patterns: 10000 are the most")],
+)
+def test_patterns_that_cannot_be_are_refused_in_a_sentence(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch")
+    (tmp_path / ".dockerignore").write_text(text)
+    with pytest.raises(Exit, match=re.escape(f"failed to read .dockerignore: {reason}")):
+        DirectoryContext(str(tmp_path), "")
+
+
 def test_a_dockerfile_may_be_elsewhere_with_an_ignore_file_of_its_own(tmp_path: Path) -> None:
     root = tmp_path / "context"
     write(root, "a", "b", "sub/Dockerfile[x]")

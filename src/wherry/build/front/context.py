@@ -17,7 +17,7 @@ from wherry.build.front.paths import absolute
 from wherry.build.front.sources import http_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Copy, Edge, FileAction, FileOp, Metadata, SourceOp, Vertex
-from wherry.build.model.patterns import parse_ignore_file
+from wherry.build.model.patterns import PatternMatcher, parse_ignore_file
 from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput, NotFound, TooLarge
 
@@ -178,13 +178,18 @@ def follow_paths(paths: Iterable[str]) -> list[str]:
 
 
 def ignore_patterns(data: bytes, name: str) -> tuple[str, ...]:
-    """The patterns of a .dockerignore; to be called in a thread.
+    """The patterns of a .dockerignore, checked; to be called in a thread.
 
-    :raises InvalidInput: a line is too long, or there are too many; also `TooLarge`.
+    :raises InvalidInput: one is wrong, or they are too many; also `TooLarge`.
     """
     if len(data) > DOCKERIGNORE_LIMIT:
         raise TooLarge(f"{name} is longer than {DOCKERIGNORE_LIMIT >> 20} MiB")
-    return tuple(parse_ignore_file(data))
+    try:
+        patterns = parse_ignore_file(data)
+        PatternMatcher(patterns)
+    except InvalidInput as exc:
+        raise InvalidInput(f"failed to read {name}: {exc.message}") from exc
+    return tuple(patterns)
 
 
 async def _read_or_nothing(gateway: Gateway, edge: Edge) -> bytes:

@@ -25,6 +25,7 @@ _WILDCARDS_EACH: Final = 64
 _WILDCARDS_LIMIT: Final = 30_000
 _LINE_LIMIT: Final = 65_536
 _EXPRESSION_LIMIT: Final = 16_384  #: characters of patterns that are compiled as one
+_SHOWN: Final = 200  #: characters of one that is wrong
 _DEEP: Final = 32  #: components of directories below which anything is held possible
 
 
@@ -46,7 +47,7 @@ def parse_ignore_file(data: bytes) -> list[str]:
             text = _cleaned(text)
             text = text[1:] if text.startswith("/") and len(text) > 1 else text
         if len(patterns) == _COUNT_LIMIT:
-            raise InvalidInput("too many patterns")
+            raise InvalidInput(f"too many patterns: {_COUNT_LIMIT} are the most")
         patterns.append("!" * inverts + text)
     return patterns
 
@@ -207,9 +208,12 @@ def _pattern(text: str) -> Pattern | None:
     text = text[inverts:].strip()
     if not text:
         raise InvalidInput('illegal exclusion pattern: "!"')
-    text = _cleaned(text)
-    _check(text)
-    return Pattern(text, inverts)
+    cleaned = _cleaned(text)
+    try:
+        _check(cleaned)
+    except InvalidInput as exc:
+        raise InvalidInput(f'{exc.message} "{text[:_SHOWN]}"') from exc
+    return Pattern(cleaned, inverts)
 
 
 def _wildcards(text: str) -> int:

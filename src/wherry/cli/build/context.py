@@ -8,6 +8,7 @@ import tarfile
 
 from wherry.build.model.patterns import NO_MATCH, PatternMatcher, parse_ignore_file
 from wherry.cli.exit import Exit
+from wherry.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ class DirectoryArchive:
     def __init__(self, root: str, ignored: bytes, more: Mapping[str, bytes], kept: Iterable[str]) -> None:
         self.root = root
         self._more = more
-        self._matcher = PatternMatcher([*parse_ignore_file(ignored), *(f"!{_literal(name)}" for name in kept)])
+        try:
+            self._matcher = PatternMatcher([*parse_ignore_file(ignored), *(f"!{_literal(name)}" for name in kept)])
+        except InvalidInput as error:
+            raise Exit(1, f"failed to read .dockerignore: {error.message}") from error
 
     def archive(self) -> Iterator[bytes]:
         """The archive, in chunks. Owners are root's, as docker has them; devices and sockets are left out.

@@ -84,6 +84,12 @@ async def test_patterns_of_dockerignore_are_for_the_client() -> None:
     }
 
 
+async def test_a_pattern_that_is_none_is_an_error_that_names_it_and_its_file() -> None:
+    files = {("local://dockerfile", "Dockerfile.dockerignore"): b"a\n[b\n"}
+    with pytest.raises(InvalidInput, match=r'^failed to read Dockerfile\.dockerignore: syntax error in pattern "\[b"$'):
+        await solved("", gateway=FakeGateway(COPY_ALL, files=files))
+
+
 async def test_a_dockerignore_for_the_dockerfile_alone_comes_first() -> None:
     files = {
         ("local://context", ".dockerignore"): b"a",

@@ -121,6 +121,8 @@ def test_a_directory_below_which_nothing_can_differ_is_known(
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidInput, match="syntax error in pattern"):
         PatternMatcher([pattern])
+    with pytest.raises(InvalidInput, match=r'^syntax error in pattern "x/\[a"$'):
+        PatternMatcher(["x", " !x/[a "])
 
 
 def test_an_exclamation_mark_alone_is_refused() -> None:
