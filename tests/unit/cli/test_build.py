@@ -7,6 +7,7 @@ import io
 import json
 import os
 import posix
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
