@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.needs import need
 from support.steps import Ran, StepBench, left_by_a_killed_daemon, step_bench
 from wherry.build.model.executor import StepMount
+from wherry.build.model.failure import Console, StepStreams
 from wherry.build.model.graph import SecurityMode
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.layers.overlay_paths import OverlayMount
@@ -135,6 +137,41 @@ def test_privileges_end_with_an_insecure_step(bench: StepBench) -> None:
     ran = bench.run(script, security=SecurityMode.INSECURE)
     assert ran.text == "ready\n"
     assert bench.remains(ran.step) == []
+
+
+def test_a_shell_in_it_reaches_no_more_than_it_did(bench: StepBench, canary: Path) -> None:
+    """What may be in the way of another start: devices and links that a failed step has left where the engine works."""
+    ran = bench.run(
+        f"rm -rf /dev /tmp; mkdir /dev; mknod /dev/ptmx c 5 2; ln -s {canary} /dev/pts; ln -s {canary} /tmp; "
+        f"rm -f /etc/hosts; ln -s {canary}/shadow /etc/hosts; exit 1"
+    )
+    before = looks(canary)
+    op = msgspec.structs.replace(ran.step.op, args=("/bin/sh", "-c", _LOOK_AROUND))
+    for console in (Console(terminal=True), Console()):
+        shell = msgspec.structs.replace(ran.step, id=bench.step("true").id, op=op)
+        seen = bytearray()
+
+        async def attend(streams: StepStreams, seen: bytearray = seen) -> None:
+            async for chunk in streams.output():
+                seen.extend(chunk.data)
+
+        bench.call(bench.engine.steps.interact(shell, console, attend))
+        text = seen.decode()
+        assert "end\n" in text.replace("\r", "")
+        assert MARK not in text
+        assert "mounted" not in text
+        assert "the host's" not in text
+        held = [line.split()[-1] for line in text.splitlines() if "->" in line]
+        streams = ["/dev/pts/0"] if console.terminal else ["pipe:"]
+        assert [path for path in held if not path.startswith(("/proc/", *streams))] == []
+        assert bench.remains(shell) == []
+    assert looks(canary) == before
+
+
+_LOOK_AROUND = """
+    ls -l /proc/self/fd; cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; mount -t tmpfs x /mnt && echo moun''ted
+    cat /tmp/shadow; cat /etc/hosts; kill -9 -1; chmod 0 /proc/self/fd/0; rm -rf /dev/pts/* /tmp/*; echo end
+"""
 
 
 # --- paths ----------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from wherry.build.cache.policy import BuilderSettings, Disk
 from wherry.build.cache.threads import Threads
 from wherry.build.exporters.contract import Product
 from wherry.build.model.executor import Output, Step, StepResult
+from wherry.build.model.failure import Attend, Console
 from wherry.build.model.graph import (
     NO_INPUT,
     BuildMount,
@@ -137,6 +138,7 @@ class FakeExecutor:
 
     :ivar ran: the commands, as often as each was run.
     :ivar running: those that run now.
+    :ivar attended: the steps that somebody attends to, or did, and what they were given.
     """
 
     def __init__(self) -> None:
@@ -144,6 +146,7 @@ class FakeExecutor:
         self.ran: Counter[str] = Counter()
         self.running: list[str] = []
         self.steps: list[Step] = []
+        self.attended: list[tuple[Step, Console]] = []
 
     async def run(self, step: Step, output: Output) -> StepResult:
         """Run a step."""
@@ -162,6 +165,13 @@ class FakeExecutor:
             return StepResult(0)
         finally:
             self.running.remove(command)
+
+    async def interact(self, step: Step, console: Console, attend: Attend) -> StepResult:
+        """Let somebody attend to a step that does nothing, and has no streams."""
+        self.attended.append((step, console))
+        streams: Any = None
+        await attend(streams)
+        return StepResult(0)
 
 
 class FakeFetch:

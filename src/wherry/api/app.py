@@ -76,7 +76,7 @@ def all_routes(
         NetworkRoutes(engine.networks),
         VolumeRoutes(),
         CommitRoutes(engine.commits),
-        BuildDoor(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway),
+        BuildDoor(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway, watch),
         BuildHistoryRoutes(engine.builds, engine.images.id_of),
         StorageRoutes(engine.storage),
         UnsupportedRoutes(),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.client.requests import Requests
-    from wherry.client.transport import Response
+    from wherry.client.transport import Response, Stream
 
 __all__ = ["Builds"]
 
@@ -40,6 +40,21 @@ class Builds:
     def answer(self, token: str, body: Iterable[bytes] | None = None) -> Response:
         """Answer what a build asks for (``version=3``); the response's body is the daemon's."""
         return self._requests.call("POST", f"/wherry/build/calls/{escape(token)}", body=body)
+
+    def shell(self, token: str, *, tty: bool, size: tuple[int, int] | None) -> Stream:
+        """Open the shell in a step that has failed, of which a build has told (``onfailure=shell``).
+
+        :param size: height and width of the terminal, in characters.
+        :raises wherry.errors.NotFound: it does not wait any more.
+        """
+        query: dict[str, object] = {"token": token, "tty": tty}
+        if size is not None:
+            query |= {"h": size[0], "w": size[1]}
+        return self._requests.hijack("/wherry/build/shell", query)
+
+    def resize_shell(self, token: str, height: int, width: int) -> None:
+        """Tell the shell's terminal its size, in characters."""
+        self._requests.do("POST", "/wherry/build/shell/resize", {"token": token, "h": height, "w": width})
 
     def prune(self, query: Mapping[str, object]) -> dict[str, Any]:
         """Remove what the builder's cache has and no build uses."""

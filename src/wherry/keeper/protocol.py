@@ -202,13 +202,13 @@ def _check_process(op: str, fields: Mapping[str, object], fds: int) -> None:
             raise InvalidInput(f"{op!r}: a container needs a log")
         if fields["key"] != fields["container"]:
             raise InvalidInput(f"{op!r}: the key of a container is its ID")
-    if fields["kind"] == "step" and (fields["key"] != fields["container"] or fields.get("terminal", False)):
-        raise InvalidInput(f"{op!r}: a step is a container of its own, and has no terminal")
+    if fields["kind"] == "step" and fields["key"] != fields["container"]:
+        raise InvalidInput(f"{op!r}: a step is a container of its own")
     if op == "launch":
         has_own_streams = fields["kind"] in ("exec", "step") and not fields.get("terminal", False)
         if (fds == 4) != has_own_streams:
             raise InvalidInput(
-                "'launch': three stream descriptors belong to an exec without terminal or a step, and only there"
+                "'launch': three stream descriptors belong to an exec or a step without terminal, and only there"
             )
 
 

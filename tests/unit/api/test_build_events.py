@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from multidict import MultiDict
 
+from wherry.api.buildkit.status import batches
 from wherry.api.classic.build_secrets import parse as parse_secrets
 from wherry.api.classic.events import BuildEvents, detail_of
 from wherry.api.classic.query import BuildQuery, parse
+from wherry.api.classic.text import ClassicText
 from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.graph import SourceRange
-from wherry.build.model.progress import Cost, LogProgress, TransferProgress, VertexProgress, WarningProgress
+from wherry.build.model.progress import (
+    Cost,
+    LogProgress,
+    Progress,
+    ShellProgress,
+    TransferProgress,
+    VertexProgress,
+    WarningProgress,
+)
 from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
@@ -35,6 +46,24 @@ def test_steps_and_transfers_have_all_their_members() -> None:
     assert (step["explanation"], step["cost"]) == ("why", {"cpu": 1, "memory": 2, "written": None})
     moved = aux(TransferProgress(id="t", vertex=RUN, current=1, total=2))
     assert (moved["type"], moved["vertex"], moved["current"], moved["total"]) == ("transfer", str(RUN), 1, 2)
+
+
+def test_a_shell_that_waits_has_a_token_for_the_builds_own_client_alone() -> None:
+    event = ShellProgress(RUN, "exit code: 1", 1)
+    shown = BuildEvents({RUN: "secret"}).take(event)["aux"]
+    assert shown == {"type": "shell", "vertex": str(RUN), "error": "exit code: 1", "token": "secret"}
+    assert aux(event)["token"] == ""
+    assert ClassicText().take(event) == []
+
+
+async def test_buildkits_clients_hear_of_no_shell() -> None:
+    async def events() -> AsyncIterator[Progress]:
+        yield ShellProgress(RUN, "exit code: 1", 1)
+        yield LogProgress(vertex=RUN, stream=1, data=b"x", at=2)
+
+    found = [batch async for batch in batches(events())]
+    assert [(len(one.vertices), len(one.statuses), len(one.warnings)) for one in found] == [(0, 0, 0)]
+    assert [log.msg for one in found for log in one.logs] == [b"x"]
 
 
 def test_characters_may_come_in_pieces() -> None:

@@ -61,7 +61,7 @@ async def serving(root: Path) -> AsyncIterator[Served]:
     (root / "contexts").mkdir()
     (root / "builds").mkdir()
     builds, watch = FakeBuilds(root / "builds"), HangupWatch(asyncio.get_running_loop())
-    api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "172.17.0.1").routes()), watch)
+    api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "172.17.0.1", watch).routes()), watch)
     server = await asyncio.get_running_loop().create_unix_server(api.connection, root / "socket")
     async with ClientSession(connector=UnixConnector(str(root / "socket"))) as client:
         yield Served(builds, client, root / "contexts")

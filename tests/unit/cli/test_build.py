@@ -10,6 +10,7 @@ import posix
 import re
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +27,10 @@ from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.graph import SourceRange
 from wherry.build.model.progress import Cost, LogProgress, Progress, VertexProgress, WarningProgress
 from wherry.cli.build.context import DirectoryContext, is_remote
-from wherry.cli.build.display import LiveDisplay, PlainDisplay, display_of
+from wherry.cli.build.display import LiveDisplay, PlainDisplay, QuietDisplay, display_of
 from wherry.cli.build.outputs import outputs_of
 from wherry.cli.build.query import query_of, secrets_of
+from wherry.cli.build.shell import attend, shell_query
 from wherry.cli.commands.image.build import COMMAND
 from wherry.cli.context import Context
 from wherry.cli.exit import Exit
@@ -129,6 +131,55 @@ def query(*words: str) -> dict[str, object]:
         for name, value in query_of(options, "", "", outputs_of(options)).items()
         if value not in (None, False, [])
     }
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("fail", {}),
+        ("shell", {"onfailure": "shell", "shell": None}),
+        ("shell=bash -l", {"onfailure": "shell", "shell": '["bash","-l"]'}),
+        ("shell=sh -c 'echo \"a b\"'", {"onfailure": "shell", "shell": '["sh","-c","echo \\"a b\\""]'}),
+    ],
+)
+def test_a_failed_step_may_be_good_for_a_shell(word: str, expected: dict[str, object]) -> None:
+    options, _ = parse(COMMAND.flags, ["--on-failure", word])
+    assert shell_query(options, ".") == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "context", "why"),
+    [
+        ("--on-failure dance", ".", "it is fail, shell or shell=COMMAND"),
+        ("--on-failure fail=x", ".", "it is fail, shell or shell=COMMAND"),
+        ("--on-failure shell=", ".", "a command is missing"),
+        ("--on-failure shell='", ".", "no closing quotation"),
+        ("--on-failure shell", "-", "needs standard input"),
+        ("--on-failure shell -f -", ".", "needs standard input"),
+    ],
+)
+def test_a_shell_needs_a_command_and_standard_input(words: str, context: str, why: str) -> None:
+    options, _ = parse(COMMAND.flags, words.split())
+    with pytest.raises(Exit, match=why):
+        shell_query(options, context)
+
+
+def test_a_table_makes_room_and_begins_again_below(capsys: pytest.CaptureFixture[str]) -> None:
+    display = LiveDisplay()
+    display.take(message("vertex", digest="b", name="[2/2] RUN x", started=time.time_ns()))
+    display.pause()
+    assert "RUN x" in capsys.readouterr().err
+    display.resume()
+    display.close()
+    written = capsys.readouterr().err
+    assert "FINISHED" in written
+    assert not written.startswith("\x1b[2A"), "what was shown meanwhile is not drawn over"
+
+
+def test_a_shell_that_is_over_already_is_not_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing: Any = None
+    attend(nothing, QuietDisplay(), {"type": "shell", "token": "", "vertex": "b"})
+    assert capsys.readouterr().err == ""
 
 
 def test_flags_become_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +335,8 @@ def builder(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBuilds]
     over = asyncio.Event()
 
     async def serve() -> None:
-        api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "").routes()), HangupWatch(loop))
+        watch = HangupWatch(loop)
+        api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "", watch).routes()), watch)
         server = await loop.create_unix_server(api.connection, socket)
         ready.set()
         await over.wait()

@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 
 from wherry.build.model.executor import Limits, Step
+from wherry.build.model.failure import Console, StepStreams
 from wherry.build.model.graph import ExecOp, HostEntry, SecurityMode, Ulimit
 from wherry.engine.build import mount_places
 from wherry.engine.build.emulation import emulated, explained
 from wherry.engine.build.guest import environment, guest_of
+from wherry.engine.build.interactive import AttendedStreams
 from wherry.engine.build.mount_places import PlaceLayers, places_of, remove_places
 from wherry.engine.build.output import OutputPipes
 from wherry.engine.container.container import Container
-from wherry.errors import CommandNotExecutable, InvalidInput, Unsupported
+from wherry.errors import CommandNotExecutable, InvalidInput, Unavailable, Unsupported
 from wherry.layers.overlay_paths import OverlayMount
+from wherry.linux.fd import Fd
 from wherry.oci.platform import Platform
 
 ETC = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
@@ -88,6 +91,9 @@ def test_a_step_knows_its_own_name_without_asking_anybody(network: str, expected
 def test_an_environment_without_a_search_path_gets_one() -> None:
     assert environment(step(env=("PATH=/x", "A=b"))) == ("PATH=/x", "A=b")
     assert environment(step(env=("A=b",)))[0].startswith("PATH=/usr/local/sbin:")
+    assert "TERM=xterm" not in environment(step())
+    assert environment(step(env=("PATH=/x",)), terminal=True) == ("TERM=xterm", "PATH=/x")
+    assert environment(step(env=("TERM=vt100", "PATH=/x")), terminal=True) == ("TERM=vt100", "PATH=/x")
 
 
 def test_what_cannot_be_is_refused_before_anything_is_begun() -> None:
@@ -156,6 +162,62 @@ async def test_who_holds_a_pipe_open_after_the_end_is_not_waited_for() -> None:
     finally:
         os.close(held)
         pipes.close()
+
+
+# --- somebody at the streams ----------------------------------------------------------------------
+
+
+async def test_who_attends_has_three_pipes_and_all_that_came_before_the_end() -> None:
+    streams, seen = AttendedStreams(Console()), []
+    stdin, *outputs = [os.dup(fd.fileno()) for fd in streams.theirs]
+    assert (streams.terminal, streams.size, streams.has_input) == (False, None, True)
+    streams.close_theirs()
+
+    async def attend(given: StepStreams) -> None:
+        given.resize(1, 1)  # there is no terminal
+        await given.write(b"typed")
+        await given.close_stdin()
+        assert os.read(stdin, 100) + os.read(stdin, 100) == b"typed"
+        for stream, fd in enumerate(outputs, 1):
+            os.write(fd, b"%d" % stream)
+        streams.has_ended()  # others may hold the pipes open
+        seen.extend([chunk async for chunk in given.output()])
+
+    await asyncio.wait_for(streams.attended(attend), 60)
+    assert seen == [(1, b"1"), (2, b"2")]
+    streams.close()
+    for fd in (stdin, *outputs):
+        os.close(fd)
+
+
+async def test_who_leaves_before_the_end_has_left() -> None:
+    async def attend(given: StepStreams) -> None:
+        """Leaves at once."""
+
+    for console in (Console(), Console(terminal=True, size=(24, 80))):
+        streams = AttendedStreams(console)
+        assert len(streams.theirs) == (0 if console.terminal else 3)
+        if console.terminal:
+            assert streams.size == [24, 80]
+            master, slave = os.openpty()
+            os.close(slave)
+            streams.take_terminal([Fd(master)])
+        with pytest.raises(Unavailable, match="nobody attends"):
+            await streams.attended(attend)
+        streams.close()
+
+
+async def test_a_step_that_nobody_answered_for_is_gone_when_its_pipes_are() -> None:
+    streams = AttendedStreams(Console())
+    held = os.dup(streams.theirs[1].fileno())
+    streams.close_theirs()
+    os.write(held, b"nobody wants it")
+    gone = asyncio.create_task(streams.drained())
+    await asyncio.sleep(0)
+    assert not gone.done()
+    os.close(held)
+    await asyncio.wait_for(gone, 60)
+    streams.close()
 
 
 # --- places ---------------------------------------------------------------------------------------

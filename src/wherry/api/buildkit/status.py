@@ -12,7 +12,14 @@ from wherry.api.buildkit.encode_definition import put_ranges
 from wherry.api.buildkit.proto import control_pb2 as pb
 from wherry.api.buildkit.proto.common_pb2 import Timestamp
 from wherry.api.buildkit.status_errors import shorter
-from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
+from wherry.build.model.progress import (
+    LogProgress,
+    Progress,
+    ShellProgress,
+    TransferProgress,
+    VertexProgress,
+    WarningProgress,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -92,6 +99,8 @@ class _Waiting:
 
 
 def _pieces(event: Progress) -> list[Progress]:
+    if isinstance(event, ShellProgress):
+        return []  # BuildKit has no such thing
     if isinstance(event, LogProgress) and len(event.data) > LOG_PIECE:
         starts = range(0, len(event.data), LOG_PIECE)
         return [structs.replace(event, data=event.data[start : start + LOG_PIECE]) for start in starts]
@@ -107,7 +116,7 @@ def put(message: pb.StatusResponse, event: Progress) -> int:
         return 100 + len(event.data)
     if isinstance(event, TransferProgress):
         return _transfer(message.statuses.add(), event)
-    return _warning(message.warnings.add(), event)
+    return _warning(message.warnings.add(), event) if isinstance(event, WarningProgress) else 0
 
 
 def _vertex(vertex: pb.Vertex, event: VertexProgress) -> int:

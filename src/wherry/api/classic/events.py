@@ -1,19 +1,28 @@
 """A build's progress as JSON, for wherry's own client (``version=3``): nothing is lost that the builder says.
 
 Each message is ``{"id": "wherry.build", "aux": {...}}``; the aux has a ``type``: ``vertex``, ``transfer``, ``log``,
-``warning``, and the members of `wherry.build.model.progress`; ``build``: the build itself, as `records` has it.
+``warning``, ``shell`` (with the token of one that waits), and the members of `wherry.build.model.progress`; ``build``:
+the build itself, as `records` has it.
 """
 
 from __future__ import annotations
 
 import codecs
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from wherry.build.dockerfile.excerpt import excerpt
 from wherry.build.model.errors import DockerfileError, VertexFailed
-from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
+from wherry.build.model.progress import (
+    LogProgress,
+    Progress,
+    ShellProgress,
+    TransferProgress,
+    VertexProgress,
+    WarningProgress,
+)
 from wherry.oci.digest import Digest
 
 __all__ = ["BuildEvents", "Json", "detail_of", "message"]
@@ -24,9 +33,13 @@ _ID: Final = "wherry.build"
 
 
 class BuildEvents:
-    """Translates events, in their order, into messages."""
+    """Translates events, in their order, into messages.
 
-    def __init__(self) -> None:
+    :param tokens: of shells, by the vertices that they are in.
+    """
+
+    def __init__(self, tokens: Mapping[Digest, str] | None = None) -> None:
+        self._tokens = {} if tokens is None else tokens
         self._decoders: dict[tuple[Digest, int], codecs.IncrementalDecoder] = {}
 
     def take(self, event: Progress) -> Json:
@@ -42,6 +55,9 @@ class BuildEvents:
                 url=event.url,
                 excerpt=excerpt(event.file, event.source, event.ranges),
             )
+        if isinstance(event, ShellProgress):
+            token = self._tokens.get(event.vertex, "")
+            return message("shell", vertex=str(event.vertex), error=event.error, token=token)
         assert isinstance(event, VertexProgress | TransferProgress)
         kind = "vertex" if isinstance(event, VertexProgress) else "transfer"
         return message(kind, **msgspec.to_builtins(event, enc_hook=str))

@@ -47,6 +47,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param tags: the names that the image gets.
     :param directories: contexts beside the main one that the client sends when it is called.
     :param joins: the container whose network the build's steps have; empty: none. BuildKit knows no such network.
+    :param shell: what is to be run in a step that has failed; empty: the step's shell; None: nothing.
     """
 
     version: int = 1
@@ -62,6 +63,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     cache: CacheOptions = CacheOptions()
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
+    shell: tuple[str, ...] | None = None
     limits: Limits = Limits()
 
     @property
@@ -147,6 +149,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
             [*(["network.host"] if network == "host" else []), *(_allowed(given.get("allow", "")) if own else [])]
         ),
         joins=(joined_container(network) or "") if version != _BUILDKIT else "",
+        shell=_shell(given) if own else None,
         limits=_limits(given),
     )
 
@@ -246,6 +249,16 @@ def _directories(text: str) -> frozenset[str]:
     if any("\0" in name or not 0 < len(name) <= _LONGEST_NAME for name in found):
         raise InvalidInput("a directory has an invalid name")
     return frozenset(found)
+
+
+def _shell(given: Mapping[str, str]) -> tuple[str, ...] | None:
+    """What a step that has failed is good for: ``onfailure=shell``, and as ``shell`` a command of the client's."""
+    action = given.get("onfailure", "")
+    if action in ("", "fail"):
+        return None
+    if action != "shell":
+        raise InvalidInput(f"invalid onfailure {action[:40]!r}: it is fail or shell")
+    return tuple(_json(given.get("shell", ""), list[str], "error reading the shell's command") or ())
 
 
 def _own_options(text: str) -> dict[str, str]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from wherry.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from wherry.build.model.progress import Progress
     from wherry.build.model.request import BuildRequest
     from wherry.build.model.service import BuildService
+    from wherry.oci.digest import Digest
 
 __all__ = ["Running"]
 
@@ -23,14 +24,20 @@ _PATIENCE: Final = 10.0  # seconds in which the progress of a build that has end
 class Running:
     """One build, which ends when nobody listens any more.
 
+    :ivar tokens: of shells in steps that have failed, by the steps' vertices.
     :ivar response: the exporters' answer, once it is over.
     :ivar messages: for the client, from others than the builder.
     :ivar answer: the frontend's answer to a subrequest: ``result.txt``.
     """
 
     def __init__(
-        self, builds: BuildService, request: BuildRequest, messages: asyncio.Queue[dict[str, Any]] | None = None
+        self,
+        builds: BuildService,
+        request: BuildRequest,
+        messages: asyncio.Queue[dict[str, Any]] | None = None,
+        tokens: Mapping[Digest, str] | None = None,
     ) -> None:
+        self.tokens = {} if tokens is None else tokens
         self.response: dict[str, str] = {}
         self.answer: dict[str, str] = {}
         self.messages = messages or asyncio.Queue()

@@ -23,6 +23,7 @@ from wherry.api.http import errors
 from wherry.api.http.answers import empty, reply
 from wherry.api.http.progress import stream
 from wherry.api.http.routing import Route
+from wherry.api.routes.build_shell import BuildShell, Shells
 from wherry.build.model.request import BuildRequest
 from wherry.build.model.service import PruneOptions
 from wherry.docker.times import moment
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
     from aiohttp.web import StreamResponse
 
+    from wherry.api.http.hijack import HangupWatch
     from wherry.api.http.request import ApiRequest, Json
     from wherry.build.model.service import BuildService
 
@@ -53,9 +55,13 @@ class BuildRoutes:
 
     :param contexts: a directory for contexts, on the same file system as the builder's.
     :param host_gateway: gives the address that ``host-gateway`` means.
+    :ivar shells: in steps that have failed.
     """
 
-    def __init__(self, builds: BuildService, contexts: Path, host_gateway: Callable[[], str]) -> None:
+    def __init__(
+        self, builds: BuildService, contexts: Path, host_gateway: Callable[[], str], watch: HangupWatch
+    ) -> None:
+        self.shells: Final = Shells(watch)
         self._builds = builds
         self._contexts = contexts
         self._host_gateway = host_gateway
@@ -69,6 +75,7 @@ class BuildRoutes:
             Route("POST", "/build/cancel", self.cancel),
             Route("POST", "/build/prune", self.prune),
             Route("POST", "/wherry/build/calls/{token}", self.answer, streaming=True),
+            *self.shells.routes(),
         ]
 
     async def build(self, request: ApiRequest) -> StreamResponse:
@@ -114,7 +121,9 @@ class BuildRoutes:
         has_begun, calls = False, self._calls.of_build()
         async with AsyncExitStack() as stack:
             try:
-                running = Running(self._builds, await self._request(request, wanted, stack, calls), calls.messages)
+                shell = BuildShell(self.shells, wanted.shell) if wanted.shell is not None else None
+                asked = await self._request(request, wanted, stack, calls, shell)
+                running = Running(self._builds, asked, calls.messages, shell.tokens if shell is not None else None)
                 shown = _quietly if wanted.quiet and wanted.version == 1 else _SHOWN[wanted.version]
                 messages = await stack.enter_async_context(aclosing(shown(running, wanted)))
                 async for message in messages:
@@ -130,7 +139,12 @@ class BuildRoutes:
                 yield failure(error, sentence, wanted.version)
 
     async def _request(
-        self, request: ApiRequest, wanted: BuildQuery, stack: AsyncExitStack, calls: ClientCalls
+        self,
+        request: ApiRequest,
+        wanted: BuildQuery,
+        stack: AsyncExitStack,
+        calls: ClientCalls,
+        shell: BuildShell | None,
     ) -> BuildRequest:
         """What the builder is asked for; its session lasts as long as the stack."""
         options = dict(wanted.options)
@@ -163,6 +177,7 @@ class BuildRoutes:
             cache=wanted.cache,
             entitlements=wanted.entitlements,
             joins=wanted.joins,
+            on_failure=shell.offer if shell is not None else None,
             limits=wanted.limits,
         )
 
@@ -230,7 +245,7 @@ async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[J
 
 async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
     """All that happens, for wherry's own client; first, the build's ID, last, what the exporters say."""
-    translated, is_named = BuildEvents(), False
+    translated, is_named = BuildEvents(running.tokens), False
     async with aclosing(merged(running.events(), running.messages)) as events:
         async for event in events:
             if not is_named:

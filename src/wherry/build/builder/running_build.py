@@ -143,6 +143,7 @@ class Build:
                     source_text=lambda name: self._texts.get(name, b""),
                     imports=self._shared.imports,
                     explain=self._explainer(self._session).explain,
+                    on_failure=self.request.on_failure,
                 )
                 self._resolution = Resolution(self._parts.solver, context)
             return self._resolution

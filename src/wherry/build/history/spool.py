@@ -20,6 +20,7 @@ from wherry.build.cache.threads import Threads
 from wherry.build.model.progress import (
     LogProgress,
     Progress,
+    ShellProgress,
     TransferProgress,
     VertexProgress,
     WarningProgress,
@@ -31,7 +32,7 @@ from wherry.oci.digest import Digest
 
 __all__ = ["Spool"]
 
-_KINDS: Final = (VertexProgress, TransferProgress, LogProgress, WarningProgress)
+_KINDS: Final = (VertexProgress, TransferProgress, LogProgress, WarningProgress, ShellProgress)
 _IN_MEMORY: Final = 512 << 10  # bytes; what is more goes into the file
 _WAITING: Final = 4 << 20  # bytes in memory, from which on who writes has to wait
 _MOST: Final = 1 << 30  # bytes of output of one build

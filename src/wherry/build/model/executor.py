@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from wherry.build.model.failure import Attend, Console
 from wherry.build.model.graph import ExecOp
 from wherry.build.model.progress import Cost
 from wherry.layers.overlay_paths import OverlayMount
@@ -94,5 +95,12 @@ class Executor(Protocol):
         :raises CommandNotFound: there is no such program in its root.
         :raises CommandNotExecutable: it cannot be executed.
         :raises WherryError: the machine refused.
+        """
+        ...
+
+    async def interact(self, step: Step, console: Console, attend: Attend) -> StepResult:
+        """The same, with somebody at its standard streams.
+
+        :raises Unavailable: he left before the step had ended.
         """
         ...

@@ -14,8 +14,8 @@ from wherry.build.model.graph import SourceRange
 from wherry.oci.digest import Digest
 
 __all__ = [
-    "Cost", "LogProgress", "Progress", "ProgressSink", "TransferProgress", "VertexProgress", "WarningProgress",
-    "legal_text",
+    "Cost", "LogProgress", "Progress", "ProgressSink", "ShellProgress", "TransferProgress", "VertexProgress",
+    "WarningProgress", "legal_text",
 ]  # fmt: skip
 
 STDOUT: Final = 1
@@ -94,7 +94,18 @@ class WarningProgress(Struct, frozen=True, kw_only=True):
     ranges: tuple[SourceRange, ...] = ()
 
 
-Progress = VertexProgress | TransferProgress | LogProgress | WarningProgress
+class ShellProgress(Struct, frozen=True):
+    """A step has failed, and a shell in it waits for the client that has asked for one.
+
+    :param error: why it failed.
+    """
+
+    vertex: Digest
+    error: str
+    at: int
+
+
+Progress = VertexProgress | TransferProgress | LogProgress | WarningProgress | ShellProgress
 ProgressSink = Callable[[Progress], None]
 """Takes events in their order, on the event loop; it must not wait."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from wherry.build.model.executor import Limits
+from wherry.build.model.failure import OnFailure
 from wherry.build.model.graph import Edge
 
 __all__ = ["BuildRequest", "CacheOptions", "CacheTarget", "Export", "FrontResult", "Ref"]
@@ -49,6 +50,7 @@ class BuildRequest:
     :param definition: without a frontend, what to build.
     :param entitlements: what the client allows: ``network.host``, ``security.insecure``, ``device``.
     :param joins: the container whose network steps may have (the classic ``--network container:NAME``); empty: none.
+    :param on_failure: told of steps that fail, before the build does; None: nobody is.
     """
 
     ref: str
@@ -61,6 +63,7 @@ class BuildRequest:
     cache: CacheOptions = field(default_factory=CacheOptions)
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
+    on_failure: OnFailure | None = None
     limits: Limits = field(default_factory=Limits)
 
 

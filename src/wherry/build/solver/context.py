@@ -10,6 +10,7 @@ from wherry.build.cache.cache import BuildCache
 from wherry.build.cache.remote import ImportedCache
 from wherry.build.cache.threads import Threads
 from wherry.build.model.executor import Limits
+from wherry.build.model.failure import OnFailure
 from wherry.build.model.progress import Progress
 from wherry.build.model.session import BuildSession
 from wherry.build.solver.contract import Files
@@ -47,6 +48,7 @@ class BuildContext:
     :param source_text: of a file, as the client has sent it, by its name.
     :param imports: the cache of others that is believed; None: of nobody.
     :param explain: why a vertex was carried out, or taken from the cache.
+    :param on_failure: told of steps that fail, before the build does.
     """
 
     token: str
@@ -58,6 +60,7 @@ class BuildContext:
     source_text: Callable[[str], bytes] = lambda name: b""
     imports: ImportedCache | None = None
     explain: Callable[[Node, bool], str] = lambda node, cached: ""
+    on_failure: OnFailure | None = None
 
 
 @dataclass(eq=False)

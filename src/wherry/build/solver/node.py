@@ -12,7 +12,7 @@ import msgspec
 from wherry.build.cache.cache import Held
 from wherry.build.cache.keys import ContentUse
 from wherry.build.model.graph import SourceOp, Vertex
-from wherry.build.model.progress import Cost, LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
+from wherry.build.model.progress import Cost, Progress, VertexProgress
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.names import name_of
 from wherry.build.solver.shared_fetch import SharedFetch
@@ -111,7 +111,7 @@ class Node:
     def show(self, event: Progress) -> None:
         """Show something of its work, which may be another build's vertex that does the same."""
         digest = self.vertex.digest
-        if isinstance(event, LogProgress | TransferProgress | WarningProgress):
+        if not isinstance(event, VertexProgress):
             if event.vertex != digest:
                 event = msgspec.structs.replace(event, vertex=digest)
             self._show(event)

@@ -12,14 +12,16 @@ from typing import Final
 from wherry.build.cache.mounts import CacheMount
 from wherry.build.cache.remote import ImportedCache
 from wherry.build.cache.threads import Threads
-from wherry.build.model.executor import Executor, Limits, StepResult
+from wherry.build.model.executor import Executor, Limits, Output, StepResult
+from wherry.build.model.failure import OnFailure
 from wherry.build.model.graph import NO_OUTPUT, Copy, DiffOp, ExecOp, FileAction, FileOp, MergeOp, Vertex
 from wherry.build.model.progress import STDERR, Cost, LogProgress
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.solver.contract import Files
+from wherry.build.solver.failed_run import FailedRun
 from wherry.build.solver.jobs import Job
-from wherry.build.solver.steps import StepMaker, StepRequest
+from wherry.build.solver.steps import PreparedStep, StepMaker, StepRequest
 from wherry.errors import CommandNotExecutable, CommandNotFound, InvalidInput, WherryError
 
 __all__ = ["ExitError", "Operations", "Task", "outputs_of"]
@@ -45,6 +47,7 @@ class Task:
     :param imports: has the first content of cache mounts; None: nobody has.
     :param start: called when it begins, after it has waited for its turn.
     :param note_cost: called with what a step has cost.
+    :param on_failure: called when its command ended with an error, while all of it is still there.
     """
 
     vertex: Vertex
@@ -54,6 +57,7 @@ class Task:
     limits: Limits = field(default_factory=Limits)
     start: Callable[[], object] = lambda: None
     note_cost: Callable[[Cost], object] = lambda cost: None
+    on_failure: OnFailure | None = None
 
 
 class Operations:
@@ -127,18 +131,26 @@ class Operations:
         # its cache mounts first: who waits for one of another step must not keep that step from running
         prepared = await self._steps.prepare(request)
         try:
-            async with self._running:
-                task.start()
-                try:
-                    result = await prepared.run(self._executor, output)
-                except (CommandNotFound, CommandNotExecutable) as error:
-                    code = 127 if isinstance(error, CommandNotFound) else 126
-                    raise ExitError(f"{_process(op)} did not complete successfully: {error}", code) from error
-                task.note_cost(result.cost)
-                _check(op, result)
+            try:
+                async with self._running:
+                    task.start()
+                    await self._run(prepared, op, task, output)
+            except ExitError as error:
+                if task.on_failure is not None:  # the next step may have its turn meanwhile
+                    await task.on_failure(FailedRun(prepared, self._executor, digest, str(error), job.show))
+                raise
             return await prepared.commit()
         finally:
             await prepared.close()
+
+    async def _run(self, prepared: PreparedStep, op: ExecOp, task: Task, output: Output) -> None:
+        try:
+            result = await prepared.run(self._executor, output)
+        except (CommandNotFound, CommandNotExecutable) as error:
+            code = 127 if isinstance(error, CommandNotFound) else 126
+            raise ExitError(f"{_process(op)} did not complete successfully: {error}", code) from error
+        task.note_cost(result.cost)
+        _check(op, result)
 
 
 def outputs_of(vertex: Vertex) -> list[int]:

@@ -221,16 +221,22 @@ class VertexWork:
             limits=self._context.limits,
             start=start,
             note_cost=note,
+            on_failure=self._context.on_failure,
         )
 
     async def _do(self, node: Node, work: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> Outcome:
-        """Wait for a job that all builds share which need the same; where another one's failed, it is tried anew."""
+        """Wait for a job that all builds share which need the same; where another one's failed, it is tried anew.
+
+        A build with a person who looks at what has failed shares with nobody: neither shall another build wait for him,
+        nor shall he see the secrets of another build's client.
+        """
         assert node.identity is not None, "it was waited for"
         member = Member(node, self._context)
+        key = node.identity if self._context.on_failure is None else f"{node.identity} {self._context.token}"
         has_tried = False
         while True:
             try:
-                return await self._solver.jobs.do(node.identity, member, work)
+                return await self._solver.jobs.do(key, member, work)
             except Abandoned as error:
                 if error.error is not None:  # of a registry, which nobody reaches? Once more is enough
                     if has_tried:

@@ -47,6 +47,12 @@ class QuietDisplay:
         """Show a message."""
         self.steps.take(message.get("aux") or {})
 
+    def pause(self) -> None:
+        """Something else is shown for a while, below."""
+
+    def resume(self) -> None:
+        """It is over."""
+
     def close(self) -> None:
         """Show what there is to say at the end."""
 
@@ -140,6 +146,8 @@ class LiveDisplay(QuietDisplay):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
+        self._drawing = threading.Lock()
+        self._is_paused = False
         self._over = threading.Event()
         self._drawn = 0
         self._began = time.time_ns()
@@ -151,6 +159,17 @@ class LiveDisplay(QuietDisplay):
         with self._lock:
             self.steps.take(message.get("aux") or {})
 
+    def pause(self) -> None:
+        """Draw as it is, and leave it there."""
+        with self._drawing:
+            self._draw()
+            self._is_paused, self._drawn = True, 0
+
+    def resume(self) -> None:
+        """Draw again, below what was shown meanwhile."""
+        with self._drawing:
+            self._is_paused = False
+
     def close(self) -> None:
         """Draw the last time, with all steps, and show warnings."""
         self._over.set()
@@ -160,7 +179,9 @@ class LiveDisplay(QuietDisplay):
 
     def _redraw(self) -> None:
         while not self._over.wait(_REDRAW):
-            self._draw()
+            with self._drawing:
+                if not self._is_paused:
+                    self._draw()
 
     def _draw(self, *, is_last: bool = False) -> None:
         from wherry.cli.terminal.terminal import terminal_size

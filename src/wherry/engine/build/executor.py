@@ -23,6 +23,7 @@ from wherry.content.durable import disk_errors, remove_tree
 from wherry.engine.build import remains
 from wherry.engine.build.emulation import explained
 from wherry.engine.build.guest import environment, guest_of
+from wherry.engine.build.interactive import AttendedStreams
 from wherry.engine.build.mount_places import PlaceLayers, remove_places
 from wherry.engine.build.mounting import Mounts, make_mounts
 from wherry.engine.build.output import OutputPipes
@@ -38,10 +39,11 @@ from wherry.linux.fd import Fd
 from wherry.runtime.compile.spec import compile_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from wherry.build.model.executor import Output, Step
+    from wherry.build.model.failure import Attend, Console
     from wherry.engine.build.running import RunningSteps
     from wherry.engine.container.container import Container
     from wherry.engine.keeper.connection import KeeperConnection
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from wherry.engine.settings import Settings
     from wherry.runtime.cgroups import Statistics
     from wherry.runtime.plan import Plan
+
+    Forward = Callable[[], Coroutine[Any, Any, None]]
 
 __all__ = ["StepExecutor"]
 
@@ -73,7 +77,7 @@ class _Run:
     step: Step
     container: Container
     cgroup: str
-    pipes: OutputPipes
+    pipes: OutputPipes | AttendedStreams
     exited: asyncio.Future[dict[str, Any]]
     unwanted: asyncio.Future[None]
     mounts: Mounts | None = None
@@ -144,13 +148,22 @@ class StepExecutor:
 
     async def run(self, step: Step, output: Output) -> StepResult:
         """Run a step to its end; see `wherry.build.model.executor.Executor`."""
-        if self._closed:
-            raise Unavailable("the daemon ends")
-        if step.id in self._runs:
-            raise Conflict(f"a step {step.id} is running")
-        run = self._new(step)
+        pipes = OutputPipes()
+        return await self._run(step, pipes, partial(pipes.forward, output))
+
+    async def interact(self, step: Step, console: Console, attend: Attend) -> StepResult:
+        """The same, with somebody at its standard streams."""
+        streams = AttendedStreams(console)
+        return await self._run(step, streams, partial(streams.attended, attend))
+
+    async def _run(self, step: Step, pipes: OutputPipes | AttendedStreams, forward: Forward) -> StepResult:
+        try:
+            run = self._new(step, pipes)
+        except BaseException:
+            pipes.close()
+            raise
         self._runs[step.id] = run
-        work = asyncio.create_task(self._carry_out(run, output))
+        work = asyncio.create_task(self._carry_out(run, forward))
         self._carrying_out.add(work)
         work.add_done_callback(self._carrying_out.discard)
         try:
@@ -159,23 +172,27 @@ class StepExecutor:
             await _ended(run, work)
             raise
 
-    def _new(self, step: Step) -> _Run:
+    def _new(self, step: Step, pipes: OutputPipes | AttendedStreams) -> _Run:
+        if self._closed:
+            raise Unavailable("the daemon ends")
+        if step.id in self._runs:
+            raise Conflict(f"a step {step.id} is running")
         container = guest_of(
             step, self._directory(step.id), self._running.directory(step.id), self._keeper.try_request,
-            default_network=self._attachments.default,
+            default_network=self._attachments.default, terminal=pipes.terminal,
         )  # fmt: skip
         group, unwanted = cgroup_path(container, self._settings), asyncio.get_running_loop().create_future()
-        return _Run(step, container, group, OutputPipes(), self._running.expect(step.id), unwanted)
+        return _Run(step, container, group, pipes, self._running.expect(step.id), unwanted)
 
     def _directory(self, identifier: str) -> Path:
         """For its files in /etc: emptied at the next start, like all that is unfinished."""
         return self._settings.data_root / "tmp" / f"step-{identifier}"
 
-    async def _carry_out(self, run: _Run, output: Output) -> StepResult:
+    async def _carry_out(self, run: _Run, forward: Forward) -> StepResult:
         """The whole of it; never cancelled, but hurried by `_Run.end`."""
         try:
             await self._begin(run)
-            report = await self._follow(run, output)
+            report = await self._follow(run, forward)
         except WherryError as error:
             await self._finish(run)
             explanation = explained(error, run.step.platform)
@@ -232,30 +249,33 @@ class StepExecutor:
         context = SpecContext(self._settings, [mounts.root], self._starter.joined, network, devices, volatile=True)
         spec = build_spec(run.container, context)
         assert spec.process is not None
-        process = msgspec.structs.replace(spec.process, env=environment(run.step))
+        process = msgspec.structs.replace(spec.process, env=environment(run.step, terminal=run.pipes.terminal))
         return compile_spec(msgspec.structs.replace(spec, process=process), container_id=run.step.id)
 
     async def _launch(self, run: _Run, plan: Plan) -> None:
         run.launched = True
         with plan_memfd(run.step.id, plan) as descriptor, Fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) as null:
-            streams = [null.fileno(), *(fd.fileno() for fd in run.pipes.theirs)]
+            given = [] if run.pipes.has_input else [null.fileno()]
+            given += [fd.fileno() for fd in run.pipes.theirs]
             message = await self._keeper.request(
-                "launch", [descriptor.fileno(), *streams],
-                key=run.step.id, container=run.step.id, kind="step", terminal=False,
+                "launch", [descriptor.fileno(), *given],
+                key=run.step.id, container=run.step.id, kind="step",
+                terminal=run.pipes.terminal, size=run.pipes.size,
             )  # fmt: skip
         owned = [Fd(fd) for fd in message.fds]
         run.root = owned.pop() if message.fields.get("root") else None
-        run.pidfd = owned[0]
+        run.pidfd, *masters = owned
+        run.pipes.take_terminal(masters)
         run.is_known = True
 
     # --- while it runs ----------------------------------------------------------------------------
 
-    async def _follow(self, run: _Run, output: Output) -> dict[str, Any]:
+    async def _follow(self, run: _Run, forward: Forward) -> dict[str, Any]:
         """Forward its output until it has exited, and what it has left in its pipes.
 
         It may close them and go on, or not take notice of anything: being unwanted ends each wait.
         """
-        run.forwarding = asyncio.create_task(run.pipes.forward(output))
+        run.forwarding = asyncio.create_task(forward())
         await run.until(run.forwarding, run.exited)
         if run.forwarding.done():
             run.forwarding.result()

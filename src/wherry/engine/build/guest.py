@@ -32,12 +32,15 @@ _HOST_NAME: Final = "buildkitsandbox"  # BuildKit's
 _FEWEST_PROCESSES: Final = 1000  # of the bound
 
 
-def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *, default_network: str) -> Container:
+def guest_of(
+    step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *, default_network: str, terminal: bool = False
+) -> Container:
     """A container that is a step. Its mounts are those of the host that it names; the others come when they are made.
 
     :param directory: for its files in /etc.
     :param run_directory: the keeper's, for it.
     :param default_network: the engine's.
+    :param terminal: whether it has one.
     :raises InvalidInput: the step asks for what cannot be, in Docker's words.
     :raises Unsupported: it cannot do without a device.
     """
@@ -62,7 +65,9 @@ def guest_of(step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *
         init=False,
         pids_limit=_most_processes(),
     )
-    config = ContainerConfig(hostname=None if shared else name, user=op.user, working_dir=op.cwd, env=list(step.env))
+    config = ContainerConfig(
+        hostname=None if shared else name, user=op.user, working_dir=op.cwd, env=list(step.env), tty=terminal
+    )
     validate_create(config, host)
     definition = Definition(
         id=step.id, created="", image="", image_id="", argv=list(op.args), config=config, host=host,
@@ -105,8 +110,11 @@ def _most_processes() -> int | None:
     return max(min(bounds) * 15 // 100, _FEWEST_PROCESSES)
 
 
-def environment(step: Step) -> tuple[str, ...]:
-    """A step's environment: what it says itself, and a search path where it says none (as BuildKit)."""
-    if any(entry.startswith("PATH=") for entry in step.env):
-        return step.env
-    return (f"PATH={DEFAULT_PATH}", *step.env)
+def environment(step: Step, *, terminal: bool = False) -> tuple[str, ...]:
+    """A step's environment: what it says itself, and a search path where it says none (as BuildKit).
+
+    :param terminal: whether it has one; then it knows of which kind, as a container's process does.
+    """
+    defaults = {"PATH": DEFAULT_PATH, **({"TERM": "xterm"} if terminal else {})}
+    named = {entry.partition("=")[0] for entry in step.env}
+    return (*(f"{name}={value}" for name, value in defaults.items() if name not in named), *step.env)

@@ -25,6 +25,10 @@ class OutputPipes:
     :ivar theirs: the step's ends: standard output and standard error.
     """
 
+    has_input: Final = False
+    terminal: Final = False
+    size: Final = None
+
     def __init__(self) -> None:
         self._ours: dict[int, Fd] = {}
         self.theirs: list[Fd] = []
@@ -35,6 +39,9 @@ class OutputPipes:
             os.set_blocking(reading, False)
             self._ours[stream] = Fd(reading)
             self.theirs.append(Fd(writing))
+
+    def take_terminal(self, masters: list[Fd]) -> None:
+        """It has none."""
 
     def close_theirs(self) -> None:
         """The step has its own."""

@@ -15,6 +15,7 @@ from wherry.build.model.progress import (
     Cost,
     LogProgress,
     Progress,
+    ShellProgress,
     TransferProgress,
     VertexProgress,
     WarningProgress,
@@ -62,6 +63,7 @@ async def test_all_kinds_of_events_come_back_from_the_file_as_they_were(tmp_path
         TransferProgress(id="layer", vertex=DIGEST, current=5, total=10),
         LogProgress(vertex=DIGEST, stream=2, data=b"\xff\x00", at=1),
         WarningProgress(vertex=DIGEST, level=1, short="s", detail=("d",), ranges=(SourceRange(1, 0, 1, 2),)),
+        ShellProgress(DIGEST, "exit code: 1", 5),
     ]
     spool = Spool(tmp_path / "spool", threads)
     for event in events:

@@ -10,6 +10,7 @@ from wherry.cli.build.context import OUTSIDE, DirectoryContext, is_remote
 from wherry.cli.build.display import display_of, write_explanations, write_failure
 from wherry.cli.build.outputs import outputs_of
 from wherry.cli.build.query import call_of, directories_of, query_of, secrets_of
+from wherry.cli.build.shell import attend, shell_query
 from wherry.cli.console import write_page, write_raw
 from wherry.cli.exit import Exit
 from wherry.cli.flags.kinds import BYTES, BYTES_OR_MINUS_ONE, ULIMIT
@@ -76,6 +77,9 @@ COMMAND = Command(
         Flag("no-cache", "", BOOL, "Use no cache"),
         Flag("no-cache-filter", "", LIST, "Use no cache for these stages"),
         Flag(
+            "on-failure", "", STRING, "What a failed step is good for: fail, or shell (or shell=COMMAND) in it", "fail"
+        ),
+        Flag(
             "output",
             "o",
             LIST,
@@ -106,12 +110,13 @@ COMMAND = Command(
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Build, and show how it goes."""
+    shell = shell_query(options, arguments[0])
     outputs = outputs_of(options)
     for one in outputs:
         one.check()
     remote, dockerfile, body = _context(arguments[0], options["file"])
     directories = directories_of(options)
-    query = query_of(options, remote, dockerfile, outputs, directories)
+    query = {**query_of(options, remote, dockerfile, outputs, directories), **shell}
     headers = {**all_header(), **_secrets_header(secrets_of(options))}
     try:
         display = display_of(options["progress"], quiet=options["quiet"])
@@ -123,6 +128,8 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         for message in messages:
             if message.get("error") or message.get("errorDetail"):
                 failure = message  # the last one
+            elif (aux := message.get("aux") or {}).get("type") == "shell":
+                attend(context, display, aux)
             elif not calls.take(message):
                 display.take(message)
     calls.check(failed=failure is not None)
