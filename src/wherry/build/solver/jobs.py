@@ -14,7 +14,7 @@ from wherry.build.model.progress import LogProgress, Progress
 from wherry.build.model.session import BuildSession
 from wherry.content.durable import temporary_name
 from wherry.content.threads import finished
-from wherry.errors import Unavailable
+from wherry.errors import Unavailable, WherryError
 
 __all__ = ["Abandoned", "Job", "Jobs", "Member", "Outcome"]
 
@@ -89,20 +89,29 @@ class Job:
             self.leader.show(event)
 
     async def output(self, event: LogProgress) -> None:
-        """Show output; waits while one of those who wait does not take it.
+        """Show output; waits while much of it is not on the disk yet.
 
         :raises TooLarge: it is more than a build may give.
         """
         self.show(event)
         await self.spool.room()
         if self.leader in self.members:
-            await self.leader.room()
+            await self._room(self.leader)
 
     async def replay(self, member: Member) -> None:
         """Show one who has joined late all that was and comes."""
         async for event in self.spool.read():
             member.show(event)
+            await self._room(member)
+
+    async def _room(self, member: Member) -> None:
+        """Wait for one who waits; a build that may say no more fails alone, whoever else needs the same."""
+        try:
             await member.room()
+        except WherryError as error:
+            done = self.members.get(member)
+            if done is not None and not done.done():
+                done.set_exception(error)
 
 
 class Jobs:

@@ -148,9 +148,10 @@ class Resolution:
             await fetch.release()
         self._work.fetches.clear()
         helds = [held for node in self._nodes.values() for held in node.held.values()]
-        helds += self._work.copies.values()
+        helds += [*self._work.copies.values(), *self._work.exported.values()]
         self._nodes.clear()
         self._work.copies.clear()
+        self._work.exported.clear()
         await self._cache.release(helds)
         await self._solver.jobs.drain()
 

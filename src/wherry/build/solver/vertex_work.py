@@ -29,6 +29,7 @@ class VertexWork:
 
     :ivar fetches: the uses of sources that end with the build.
     :ivar copies: of clients' directories, in layers.
+    :ivar exported: results that an export needs, and nothing else.
     """
 
     def __init__(self, solver: Solver, context: BuildContext) -> None:
@@ -37,6 +38,7 @@ class VertexWork:
         self._context = context
         self.fetches: list[SharedFetch] = []
         self.copies: dict[Node, Held] = {}
+        self.exported: dict[tuple[Node, int], Held] = {}
 
     def take_from_cache(self, node: Node) -> bool:
         """Realise it from the cache, where all its outputs are."""
@@ -96,15 +98,12 @@ class VertexWork:
 
     def entries(self, node: Node) -> list[CacheEntry]:
         """The results of a vertex that are here; they are in use until the end of the build."""
-        assert node.identity is not None, "it has a pure one"
         assert node.pure is not None, "who asks knows it"
         imports = self._context.imports
         found = []
         for output in outputs_of(node.vertex):
-            held = node.held.get(output) or self._cache.find(node.identity, output)
-            if held is not None:
-                node.held[output] = held
-            elif imports is None or not node.is_imported or imports.find(node.pure, [output]) is None:
+            held = self._exported(node, output)
+            if held is None and (imports is None or not node.is_imported or imports.find(node.pure, [output]) is None):
                 continue
             found.append(
                 CacheEntry(
@@ -117,6 +116,15 @@ class VertexWork:
                 )
             )
         return found
+
+    def _exported(self, node: Node, output: int) -> Held | None:
+        """An output that is here, in use until the end of the build."""
+        held = node.held.get(output) or self.exported.get((node, output))
+        if held is None and node.identity is not None:
+            held = self._cache.find(node.identity, output)
+            if held is not None:
+                self.exported[node, output] = held
+        return held
 
     async def fetch(self, node: Node) -> None:
         """Realise a source."""

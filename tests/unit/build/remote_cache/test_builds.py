@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from support.build_fakes import Workshop, copy, image, logs, run, states, write
+from support.build_fakes import Workshop, copy, image, logs, request, run, states, write
 from support.cache_shelf import Shelf
 from wherry.build.cache.remote import imported_identity
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import Progress, WarningProgress
-from wherry.build.model.request import CacheOptions, CacheTarget, Export
+from wherry.build.model.request import CacheOptions, CacheTarget, Export, FrontResult, Ref
 from wherry.build.model.service import PruneOptions
 from wherry.build.model.snapshot import Snapshot
 from wherry.errors import NotFound
@@ -184,6 +184,21 @@ async def test_an_export_whose_errors_are_ignored_shows_them(tmp_path: Path) -> 
         assert states(events)["exporting cache to registry"].digest == warning.vertex
         with pytest.raises(NotFound, match="no such repository"):
             await built(shop, shelf, run(image("base"), "make"), TO)
+
+
+async def test_what_an_export_uses_is_given_back_although_the_build_goes_on(tmp_path: Path) -> None:
+    async with Workshop(tmp_path, registries=Shelf()) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        below = run(image("base"), "below")
+        above = run(below, "above")
+        await shop.build(above)
+        build = shop.builder.begin(request("b"))
+        await build.evaluate(above)
+        assert build._resolution is not None
+        assert len(build._resolution.entries()) == 2
+        await build.evaluate(below)
+        await build.finish(FrontResult(refs={"": Ref(edge=above)}))
+        assert not any(entry.in_use for entry in await shop.builder.disk_usage())
 
 
 # --- what is believed -----------------------------------------------------------------------------

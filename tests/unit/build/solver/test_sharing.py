@@ -398,6 +398,24 @@ async def test_what_a_source_commits_while_it_is_not_wanted_any_more_goes(tmp_pa
         assert shop.layer_directories() == set()
 
 
+async def test_a_build_that_may_say_no_more_fails_alone(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        gate = shop.executor.commands["make"] = Gate()
+        edge = run(image("base"), "make")
+        builds = [asyncio.create_task(shop.builder.build(request("0", edge)))]
+        await gate.begun.wait()
+        builds += [asyncio.create_task(shop.builder.build(request(f"{n}", edge))) for n in (1, 2)]
+        await joined(shop, 3)
+        shop.builder.running("0").spool._most = 10
+        gate.open.set()
+        results = await asyncio.gather(*builds, return_exceptions=True)
+        assert "the output of the build is more than" in str(results[0])
+        assert not any(isinstance(one, BaseException) for one in results[1:])
+        assert shop.executor.ran["make"] == 1
+        assert logs(await shop.events("2")) == b"begun\ndone\n"
+
+
 async def test_a_failed_build_leaves_the_others_alone(tmp_path: Path) -> None:
     async with Workshop(tmp_path) as shop:
         shop.sources.images["base"] = {"file": b"1"}
