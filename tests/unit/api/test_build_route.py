@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import gzip
+import io
 import json
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -199,6 +202,61 @@ async def test_a_context_may_come_with_a_request_of_its_own(tmp_path: Path) -> N
         assert (status, given) == (200, 200)
         assert served.builds.contexts == [{"Dockerfile": b"FROM scratch\n", "a": b"1"}]
         await served.gone()
+
+
+async def test_a_context_whose_client_goes_half_way_fails_its_build_and_leaves_nothing(tmp_path: Path) -> None:
+    async def half() -> AsyncGenerator[bytes, None]:
+        yield CONTEXT[:700]
+        async with asyncio.timeout(60):
+            while not list(served.contexts.glob("contexts/*")):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        raise RuntimeError("gone")
+
+    async with serving(tmp_path) as served:
+        build, upload = await asyncio.gather(
+            served.post("/build", remote="upload-request", buildid="x"),
+            served.post("/build", half(), buildid="upload-request:x"),
+            return_exceptions=True,
+        )
+        assert isinstance(upload, Exception)
+        assert build == (400, [{"message": "the client went before it had sent its context"}])
+        await served.gone()
+        assert served.builds.requests == []
+
+
+async def test_a_build_whose_client_goes_lets_its_context_go(tmp_path: Path) -> None:
+    async def stalled() -> AsyncGenerator[bytes, None]:
+        yield CONTEXT[:700]
+        async with asyncio.timeout(60):
+            while not list(served.contexts.glob("contexts/*")):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        building.cancel()
+        await asyncio.get_running_loop().create_future()
+
+    async with serving(tmp_path) as served:
+        building = asyncio.create_task(served.post("/build", remote="upload-request", buildid="x"))
+        async with asyncio.timeout(60):
+            await asyncio.gather(
+                served.post("/build", stalled(), buildid="upload-request:x"), building, return_exceptions=True
+            )
+        await served.gone()
+
+
+async def test_a_context_that_the_disk_does_not_hold_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    large = tar([member("Dockerfile", b"FROM scratch\n"), member("a", os.urandom(4 << 20))])
+    async with serving(tmp_path) as served:
+        with monkeypatch.context() as patched:
+            for call in ("write", "pwrite", "writev", "pwritev"):
+                patched.setattr(os, call, full)
+            status, lines = await served.post("/build", io.BytesIO(large))
+        assert (status, "no space left on device" in lines[0]["message"]) == (500, True)
+        await served.gone()
+        assert (await served.post("/build", CONTEXT))[0] == 200
 
 
 async def test_a_context_of_the_clients_session_is_the_sessions(tmp_path: Path) -> None:

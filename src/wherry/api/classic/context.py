@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.http.bodies import BodyReader
 from wherry.build.sources.archive_session import context_directory, remove_context, unpack_context
+from wherry.content.threads import finished
+from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,13 +37,13 @@ async def unpacked(body: StreamReader, directory: Path) -> AsyncIterator[Context
     """Unpack a request's body; the files are there as long as the block lasts.
 
     :param directory: for what is unfinished.
-    :raises InvalidInput: the archive wants something that no honest archive wants.
+    :raises InvalidInput: the archive wants something that no honest archive wants, or its client has gone.
     :raises CorruptData: it is damaged, or ends too early.
     :raises TooLarge: it goes beyond the limits.
     """
     loop = asyncio.get_running_loop()
-    reader = io.BufferedReader(BodyReader(body), buffer_size=1 << 20)
-
+    raw = _ContextReader(body)
+    reader = io.BufferedReader(raw, buffer_size=1 << 20)
     made: list[Path] = []
 
     def unpack() -> Context:
@@ -57,9 +59,18 @@ async def unpacked(body: StreamReader, directory: Path) -> AsyncIterator[Context
     try:
         yield await asyncio.shield(unpacking)
     finally:
+        raw.abandon()
         removing = loop.run_in_executor(pool, remove)  # by the same thread: after what it is at now
         pool.shutdown(wait=False)
-        if unpacking.done():
-            await asyncio.shield(removing)
-        else:
-            unpacking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await finished(removing)
+        unpacking.exception()  # it is looked at, so that asyncio does not complain
+
+
+class _ContextReader(BodyReader):
+    """A context's body; it may be another client's than that of its build."""
+
+    def _next(self) -> bytes:
+        try:
+            return super()._next()
+        except OSError as error:
+            raise InvalidInput("the client went before it had sent its context") from error

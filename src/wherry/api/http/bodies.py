@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ class BodyReader(io.RawIOBase):
         self._body = body
         self._loop = asyncio.get_running_loop()
         self._rest = memoryview(b"")
+        self._pending: Future[bytes] | None = None
+        self._is_abandoned = False
+
+    def abandon(self) -> None:
+        """Let nobody read on: a read that waits for the client ends. From the event loop."""
+        self._is_abandoned = True
+        if self._pending is not None:
+            self._pending.cancel()
 
     def readable(self) -> bool:
         """It is."""
@@ -41,7 +49,7 @@ class BodyReader(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill the buffer with what there is; 0 at the end.
 
-        :raises OSError: the client has left.
+        :raises OSError: the client has left, or the body was abandoned.
         """
         if not self._rest:
             self._rest = memoryview(self._next())
@@ -51,7 +59,13 @@ class BodyReader(io.RawIOBase):
         return count
 
     def _next(self) -> bytes:
-        return asyncio.run_coroutine_threadsafe(self._body.readany(), self._loop).result()
+        pending = self._pending = asyncio.run_coroutine_threadsafe(self._body.readany(), self._loop)
+        if self._is_abandoned:  # looked at behind the line above, as `abandon` does it the other way round
+            pending.cancel()
+        try:
+            return pending.result()
+        except CancelledError:
+            raise ConnectionAbortedError("nobody wants the rest of the body") from None
 
 
 class AnswerWriter:

@@ -19,6 +19,7 @@ from wherry.api.classic.events import BuildEvents, message
 from wherry.api.classic.query import CLIENT_SESSION, UPLOAD_REQUEST, BuildQuery, parse
 from wherry.api.classic.running import Running
 from wherry.api.classic.text import ClassicText, failure, result
+from wherry.api.classic.uploads import Uploads
 from wherry.api.http import errors
 from wherry.api.http.answers import empty, reply
 from wherry.api.http.progress import stream
@@ -27,7 +28,7 @@ from wherry.api.routes.build_shell import BuildShell, Shells
 from wherry.build.model.request import BuildRequest
 from wherry.build.model.service import PruneOptions
 from wherry.docker.times import moment
-from wherry.errors import Conflict, InvalidInput, NotFound
+from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_UPLOAD_PATIENCE: Final = 60.0  # seconds for the other one of two requests that belong together
 _SHORT: Final = 16 << 10  # characters of a query that is read on the event loop
 _KEPT: Final = 1000  # messages of a quiet build, which are only shown when it fails
 _FIELDS: Final = ("description", "id", "inuse", "parent", "private", "shared", "type")
@@ -65,7 +65,7 @@ class BuildRoutes:
         self._builds = builds
         self._contexts = contexts
         self._host_gateway = host_gateway
-        self._uploads: dict[str, asyncio.Future[_Upload]] = {}
+        self._uploads = Uploads()
         self._calls = Calls()
 
     def routes(self) -> list[Route]:
@@ -83,7 +83,8 @@ class BuildRoutes:
         await self._builds.ready()
         wanted = await self._wanted(request)
         if wanted.upload_of:
-            return await self._give_upload(wanted.upload_of, request.http.content)
+            await self._uploads.give(wanted.upload_of, request.http.content)
+            return empty(200)
         return await stream(request, self._messages(request, wanted))
 
     async def answer(self, request: ApiRequest) -> StreamResponse:
@@ -186,47 +187,8 @@ class BuildRoutes:
         if wanted.remote == CLIENT_SESSION and not wanted.session:
             raise InvalidInput("a context from the client's session needs a session")
         if wanted.remote == UPLOAD_REQUEST:
-            upload = await self._take_upload(wanted.identifier)
-            stack.callback(upload.over.set)
-            return upload.body
+            return await stack.enter_async_context(self._uploads.taken(wanted.identifier))
         return None if wanted.remote else request.http.content
-
-    # --- contexts that come with a request of their own -------------------------------------------
-
-    async def _give_upload(self, identifier: str, body: StreamReader) -> StreamResponse:
-        """The context of a build that another request asks for; stays until that has taken it."""
-        place = self._place(identifier)
-        if place.done():
-            raise Conflict(f"there is a context for the build {identifier[:80]!r} already")
-        upload = _Upload(body)
-        place.set_result(upload)
-        try:
-            await upload.over.wait()
-        finally:
-            self._uploads.pop(identifier, None)
-        return empty(200)
-
-    async def _take_upload(self, identifier: str) -> _Upload:
-        if not identifier:
-            raise InvalidInput("a context from another request needs a build ID")
-        try:
-            async with asyncio.timeout(_UPLOAD_PATIENCE):
-                return await asyncio.shield(self._place(identifier))
-        except TimeoutError:
-            raise NotFound(f"no context came for the build {identifier[:80]!r}") from None
-        finally:
-            self._uploads.pop(identifier, None)
-
-    def _place(self, identifier: str) -> asyncio.Future[_Upload]:
-        return self._uploads.setdefault(identifier, asyncio.get_running_loop().create_future())
-
-
-class _Upload:
-    """A body, and the event that says that it is not needed any more."""
-
-    def __init__(self, body: StreamReader) -> None:
-        self.body = body
-        self.over = asyncio.Event()
 
 
 # --- how a build is shown -------------------------------------------------------------------------
