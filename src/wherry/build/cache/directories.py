@@ -201,9 +201,8 @@ class KeptDirectories:
         if exclusive:
             self._exclusive.add(number)
         try:
-            await self._threads.run(self._make_directory, row, undo=lambda _: self._remove_directory(number))
-            if fill is not None:
-                await self._fill(number, fill)
+            await self._threads.run(self._make_directory, number, undo=lambda _: self._remove_directory(number))
+            await self._complete(row, fill)
         except BaseException:
             del self._rows[number]
             self._unfilled.discard(number)
@@ -213,28 +212,29 @@ class KeptDirectories:
         self._stir()
         return KeptDirectory(self, row, self._path(number), is_new=True)
 
-    async def _fill(self, number: int, fill: Callable[[Path], Awaitable[None]]) -> None:
+    async def _complete(self, row: DirectoryRow, fill: Callable[[Path], Awaitable[None]] | None) -> None:
+        """Fill a directory, and write its row then: after a crash there is none that is half full."""
         try:
-            await fill(self._path(number))
+            if fill is not None:
+                await fill(self._path(row.number))
+            await self._threads.run(self._write_row, row)
         except BaseException:
-            await self._threads.finish(self._remove_directory, number)
+            await self._threads.finish(self._remove_directory, row.number)
             raise
 
-    def _make_directory(self, row: DirectoryRow) -> None:
-        own = self._root / str(row.number)
+    def _make_directory(self, number: int) -> None:
+        own = self._root / str(number)
         with disk_errors("make a cache mount"):
             own.mkdir(mode=0o700)
             (own / _DATA).mkdir()
             (own / _DATA).chmod(0o755)
-        try:
-            self._database.write(
-                "INSERT INTO build_directories (number, id, kind, key, description, created, last_used, uses, size) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                *(row.number, row.id, row.kind, row.key, row.description, row.created, row.last_used, 1),
-            )
-        except BaseException:
-            remove_tree(own)
-            raise
+
+    def _write_row(self, row: DirectoryRow) -> None:
+        self._database.write(
+            "INSERT INTO build_directories (number, id, kind, key, description, created, last_used, uses, size) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            *(row.number, row.id, row.kind, row.key, row.description, row.created, row.last_used, 1),
+        )
 
     def _use(self, row: DirectoryRow, sharing: CacheSharing) -> KeptDirectory:
         self._users[row.number] += 1
@@ -308,6 +308,7 @@ class KeptDirectories:
         return True
 
     def _remove_directory(self, number: int) -> None:
+        """Remove the row, and then what it stands for: a directory without a row goes at the next start."""
         self._database.write("DELETE FROM build_directories WHERE number = ?", number)
         remove_tree(self._root / str(number))
 

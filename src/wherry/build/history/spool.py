@@ -27,7 +27,7 @@ from wherry.build.model.progress import (
     legal_text,
 )
 from wherry.content.durable import disk_errors, write_all
-from wherry.errors import TooLarge, WherryError
+from wherry.errors import SystemFault, TooLarge, WherryError
 from wherry.oci.digest import Digest
 
 __all__ = ["Spool"]
@@ -144,8 +144,9 @@ class Spool:
             count, size = len(self._recent), self._recent_size
             try:
                 written = await self._threads.run(_append, self.path, self._file_size, self._recent[:count])
-            except WherryError as error:
-                self._error = error
+            except Exception as error:  # who produces output must not wait for what will never be written
+                whole = SystemFault("cannot write what happens in a build", cause=f"{type(error).__name__}: {error}")
+                self._error = error if isinstance(error, WherryError) else whole
             else:
                 del self._recent[:count]
                 self._recent_size -= size

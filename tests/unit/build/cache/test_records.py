@@ -338,6 +338,31 @@ async def test_the_first_content_of_a_cache_mount_is_its_input(tmp_path: Path) -
         assert found == [b"content"]
 
 
+async def test_a_cache_mount_that_a_kill_left_half_full_is_not_there_afterwards(tmp_path: Path) -> None:
+    async def fill(path: Path) -> None:
+        _write(path, "half")
+        begun.set()
+        await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    async with Workshop(tmp_path) as shop:
+        filling = asyncio.create_task(shop.cache.directories.acquire("exec.cachemount", "a", "a", fill=fill))
+        await begun.wait()
+        async with Workshop(tmp_path) as after:  # as if the first one had been killed
+            assert after.cache.directories.rows() == []
+            kept = await after.cache.directories.acquire("exec.cachemount", "a", "a")
+            assert kept.is_new
+            assert os.listdir(kept.path) == []
+            kept.release()
+        filling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await filling
+
+
+def _write(directory: Path, name: str) -> None:
+    (directory / name).write_text(name)
+
+
 def _bytes_of(directory: str, name: str) -> bytes:
     return Path(directory, name).read_bytes()
 

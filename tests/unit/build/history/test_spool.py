@@ -20,7 +20,7 @@ from wherry.build.model.progress import (
     VertexProgress,
     WarningProgress,
 )
-from wherry.errors import OutOfSpace, TooLarge
+from wherry.errors import OutOfSpace, SystemFault, TooLarge
 from wherry.oci.digest import Digest
 
 DIGEST = Digest.from_bytes(b"vertex")
@@ -139,6 +139,20 @@ async def test_a_full_disk_is_an_error_for_who_writes(
         await spool.store()
     with pytest.raises(OutOfSpace):
         await spool.room()
+
+
+async def test_a_write_that_fails_for_a_reason_of_our_own_is_an_error_for_who_writes(
+    tmp_path: Path, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr("wherry.build.history.spool._append", fail)
+    spool = Spool(tmp_path / "spool", threads, in_memory=10)
+    spool.append(log(0, 5 << 20))
+    with pytest.raises(SystemFault, match="cannot write what happens in a build"):
+        async with asyncio.timeout(60):
+            await spool.room()
 
 
 async def test_what_is_removed_leaves_no_file(tmp_path: Path, threads: Threads) -> None:
