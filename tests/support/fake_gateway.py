@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,6 +12,7 @@ from wherry.build.model.graph import Edge, FileOp, SourceOp, Vertex, topological
 from wherry.build.model.progress import WarningProgress
 from wherry.build.model.request import FrontResult
 from wherry.build.model.service import ResolvedImage
+from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import NotFound
 from wherry.oci.digest import Digest
@@ -19,6 +20,7 @@ from wherry.oci.platform import Platform
 
 __all__ = ["AMD64", "FakeGateway", "config", "digest_of", "history", "image_config", "solved", "steps"]
 
+T = TypeVar("T")
 AMD64 = Platform("linux", "amd64")
 
 
@@ -100,6 +102,10 @@ class FakeGateway:
         """A time of `times`; of one that is not there, 0."""
         assert isinstance(edge.vertex.op, SourceOp)
         return self.times.get(edge.vertex.op.identifier, 0)
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do it in a thread of anybody's."""
+        return await in_thread(work, *arguments)
 
     def warn(self, warning: WarningProgress) -> None:
         """Remember a warning."""

@@ -41,6 +41,8 @@ _BUILDS: Final = 500
 """Builds at a time; each waits for its turn at what is scarce."""
 _PATIENCE: Final = 3.0
 """Seconds for which progress of a build that is to come is waited for."""
+_FRONT_THREADS: Final = 4
+"""Dockerfiles that are worked on at a time."""
 
 
 class Builder:
@@ -93,6 +95,7 @@ class Builder:
             history=self._history,
             remote_cache=remote_cache,
             allowed=self._settings.entitlements,
+            front_threads=Threads(_FRONT_THREADS),
         )
         self._builds: dict[str, Build] = {}
         self._expected: dict[str, list[asyncio.Future[None]]] = {}
@@ -123,6 +126,7 @@ class Builder:
             await finished(self._collecting)
         while storing := [task for _, task in self._storing.values() if not task.done()]:
             await asyncio.wait(storing)
+        self._parts.front_threads.close()
         await self._parts.solver.jobs.close()
         await self._cache.close()
 

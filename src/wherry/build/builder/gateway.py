@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import WarningProgress
@@ -13,6 +14,8 @@ from wherry.build.solver.contract import Files
 from wherry.oci.platform import Platform
 
 __all__ = ["Asked", "Gateway"]
+
+T = TypeVar("T")
 
 
 class Asked(Protocol):
@@ -34,6 +37,10 @@ class Asked(Protocol):
 
     async def resolve(self, reference: str, platform: Platform | None, mode: str, name: str) -> ResolvedImage:
         """What an image's name means."""
+        ...
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do the front's work in a thread, one at a time."""
         ...
 
     def warn(self, warning: WarningProgress) -> None:
@@ -81,6 +88,10 @@ class Gateway:
         """The time of the newest file at the top of what an edge gives, in nanoseconds; 0: there is none."""
         found = await self._build.files.list_directory(await self._build.snapshot(edge), "/", "")
         return max((info.modified for info in found), default=0)
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do work whose length the client decides: in a thread, one at a time for each build, few for all of them."""
+        return await self._build.in_thread(work, *arguments)
 
     def warn(self, warning: WarningProgress) -> None:
         """Show a warning."""

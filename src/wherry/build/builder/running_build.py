@@ -15,6 +15,7 @@ import msgspec
 from wherry.build.builder.gateway import Gateway
 from wherry.build.builder.sessions import Sessions
 from wherry.build.builder.shared_cache import SharedCache
+from wherry.build.cache.threads import Threads
 from wherry.build.exporters.contract import Exporter, Product
 from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
@@ -55,13 +56,17 @@ _EXPORTING: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What builds need of the builder."""
+    """What builds need of the builder.
+
+    :param front_threads: for Dockerfiles.
+    """
 
     solver: Solver
     sessions: Sessions
     exporters: Mapping[str, Exporter]
     history: History
     allowed: frozenset[str]
+    front_threads: Threads
     remote_cache: RemoteCache | None = None
 
 
@@ -85,6 +90,7 @@ class Build:
         self._resolution: Resolution | None = None
         self._session: BuildSession | None = None
         self._opening = asyncio.Lock()
+        self._front_work = asyncio.Lock()
         self._explains: Explainer | None = None
         self._texts: dict[str, bytes] = {}
         self._calls: set[asyncio.Task[Any]] = set()
@@ -253,6 +259,11 @@ class Build:
             raise
         self._complete(vertex)
         return found
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do the front's work in a thread: one at a time, so that no Dockerfile keeps others waiting for long."""
+        async with self._front_work:
+            return await self._parts.front_threads.run(work, *arguments)
 
     def _shown_under(self, vertex: VertexProgress) -> Callable[[Progress], None]:
         def show(event: Progress) -> None:

@@ -15,9 +15,8 @@ from wherry.build.front.named_contexts import NamedContext, NamedContexts
 from wherry.build.front.options import FrontOptions
 from wherry.build.front.sources import image_source
 from wherry.build.model.errors import DockerfileError
-from wherry.build.model.graph import Edge, Metadata
+from wherry.build.model.graph import Metadata
 from wherry.build.model.service import ResolvedImage
-from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.oci.image_config import parse_config
@@ -68,10 +67,6 @@ class Bases:
         self._images: dict[tuple[str, Platform], Base] = {}
         self._busy: dict[tuple[str, Platform], asyncio.Lock] = {}
 
-    async def modified(self, edge: Edge) -> int:
-        """The time of the newest file at the top of a source, in nanoseconds; 0: it is not known."""
-        return await self._gateway.modified(edge)
-
     def find(self, name: str, platform: Platform) -> NamedContext | None:
         """The named context that an image's or a stage's name means.
 
@@ -83,7 +78,7 @@ class Bases:
         """What a named context is."""
         async with self._limit:
             loaded = await self._named.load(context, platform, paths)
-        image = await in_thread(Image.of_base, loaded.config) if loaded.config else None
+        image = await self._gateway.in_thread(Image.of_base, loaded.config) if loaded.config else None
         return Base(source=loaded.source, image=image, config=loaded.config, named=True)
 
     async def image(self, written: str, name: str, platform: Platform, known: Callable[[], list[str]]) -> Base:
@@ -108,9 +103,9 @@ class Bases:
         except WherryError as exc:
             message = f"{written}: {exc}"
             if isinstance(exc, NotFound):
-                message = await in_thread(_suggesting, message, written, known)
+                message = await self._gateway.in_thread(_suggesting, message, written, known)
             raise DockerfileError(message) from exc
-        return await in_thread(_base, resolved, name)
+        return await self._gateway.in_thread(_base, resolved, name)
 
     def _title(self, name: str, platform: Platform) -> str:
         where = f"{platform} " if self._options.multi_platform else ""

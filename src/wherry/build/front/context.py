@@ -18,7 +18,6 @@ from wherry.build.front.sources import http_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Copy, Edge, FileAction, FileOp, Metadata, SourceOp, Vertex
 from wherry.build.model.patterns import PatternMatcher, parse_ignore_file
-from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput, NotFound, TooLarge
 
 __all__ = ["BuildContext", "DockerfileText", "follow_paths", "ignore_patterns"]
@@ -150,7 +149,7 @@ class BuildContext:
                 _LOCAL, session=session, shared_key=f"{_LOCAL}-{DOCKERIGNORE}", follow=[DOCKERIGNORE], compare=False
             )
             data = await _read_or_nothing(self._gateway, _vertex(op, f"load {DOCKERIGNORE}").output())
-        self.excludes = await in_thread(ignore_patterns, data, name)
+        self.excludes = await self._gateway.in_thread(ignore_patterns, data, name)
 
     def source(self, paths: Callable[[], Iterable[str]]) -> Source:
         """The context's files.

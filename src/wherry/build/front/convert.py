@@ -23,6 +23,7 @@ from wherry.build.front.copying import copy
 from wherry.build.front.drafts import Workshop
 from wherry.build.front.environment import Environment
 from wherry.build.front.epoch import epoch_of, with_epoch
+from wherry.build.front.gateway import Gateway
 from wherry.build.front.image import DEFAULT_PATH, Image
 from wherry.build.front.lint import Lint
 from wherry.build.front.names import numbered
@@ -33,7 +34,6 @@ from wherry.build.front.run import run
 from wherry.build.front.scope import Scope, Work
 from wherry.build.front.stages import Command, Stage, Stages, reachable, refuse_cycles, triggers_of
 from wherry.build.model.request import Ref
-from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput
 from wherry.oci.platform import Platform
 
@@ -81,13 +81,14 @@ class Conversion:
         lint: Lint,
         *,
         budget: Budget,
-        build: Platform,
+        gateway: Gateway,
         platform: Platform | None = None,
         every_stage: bool = False,
     ) -> None:
         self._dockerfile = dockerfile
         self._options = options
         self._bases = bases
+        self._gateway = gateway
         self._explicit = platform is not None
         self._every_stage = every_stage
         self._stages = Stages()
@@ -102,8 +103,8 @@ class Conversion:
             raw_lexer=Lexer(process_quotes=False, **bounds),
             name_lexer=Lexer(dockerfile.escape, raw_quotes=True, skip_unset=True, **bounds),
             budget=budget,
-            target=platform or build,
-            build=build,
+            target=platform or gateway.build_platform,
+            build=gateway.build_platform,
             context=context.source(lambda: paths),
             context_paths=paths,
             arguments={},
@@ -121,19 +122,19 @@ class Conversion:
         :raises DockerfileError: the Dockerfile is wrong.
         :raises WherryError: of the gateway.
         """
-        await in_thread(self._read_arguments)
+        await self._gateway.in_thread(self._read_arguments)
         scope = self._scope
-        scope.epoch = await epoch_of(scope, self._bases)
+        scope.epoch = await epoch_of(scope, self._bases, self._gateway)
         scope.options, scope.arguments = with_epoch(scope.options, scope.arguments, scope.epoch)
-        self.target = await in_thread(self._prepare)
+        self.target = await self._gateway.in_thread(self._prepare)
         while True:
-            needed = await in_thread(self._unresolved)
+            needed = await self._gateway.in_thread(self._unresolved)
             if needed:
                 found = await all_of(self._look_up(stage) for stage in needed)
-                await in_thread(self._take_all, needed, found)
-            if not await in_thread(self._add_triggers):
+                await self._gateway.in_thread(self._take_all, needed, found)
+            if not await self._gateway.in_thread(self._add_triggers):
                 break
-        await in_thread(self._carry_out)
+        await self._gateway.in_thread(self._carry_out)
         return self.target
 
     def ref(self) -> Ref:

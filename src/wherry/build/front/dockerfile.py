@@ -22,7 +22,6 @@ from wherry.build.front.problems import about, located
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import Edge
 from wherry.build.model.request import FrontResult, Ref
-from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, Unsupported
 from wherry.oci.platform import Platform
@@ -41,7 +40,7 @@ async def solve(options: Mapping[str, str], inputs: Mapping[str, Edge], gateway:
     :raises DockerfileError: the Dockerfile is wrong.
     :raises WherryError: an option, a context or a base image is; or of the gateway.
     """
-    front = await in_thread(FrontOptions.parse, options)
+    front = await gateway.in_thread(FrontOptions.parse, options)
     context = await BuildContext.load(front, inputs, gateway)
     if front.request == requests.DESCRIBE:
         return FrontResult(refs={}, metadata=requests.describe())
@@ -73,7 +72,7 @@ class _Build:
         self.sources = {text.name: text.text}
 
     async def _parse(self) -> Dockerfile:
-        dockerfile = await in_thread(parse, self._text.text, self._text.name)
+        dockerfile = await self._gateway.in_thread(parse, self._text.text, self._text.name)
         _check_frontend(self._options, dockerfile)
         return dockerfile
 
@@ -87,13 +86,13 @@ class _Build:
             Bases(self._options, self._named, self._gateway),
             lint,
             budget=self._budget,
-            build=self._gateway.build_platform,
+            gateway=self._gateway,
             platform=platform,
             every_stage=every_stage,
         )
 
     async def _lint(self, dockerfile: Dockerfile) -> Lint:
-        return await in_thread(Lint.of, dockerfile, self._options.check, self._context.excludes)
+        return await self._gateway.in_thread(Lint.of, dockerfile, self._options.check, self._context.excludes)
 
     # --- builds ---------------------------------------------------------------------------------
 
@@ -115,7 +114,7 @@ class _Build:
         metadata: dict[str, bytes] = {}
         for one, platform in zip(converted, platforms, strict=True):
             named = str(platform or self._gateway.build_platform) if self._options.multi_platform else ""
-            refs[named] = await in_thread(one.ref)
+            refs[named] = await self._gateway.in_thread(one.ref)
             if one.epoch is not None:
                 metadata[f"{_EPOCH}/{named}" if named else _EPOCH] = str(one.epoch).encode()
         return FrontResult(refs=refs, metadata=metadata, sources=self.sources)
@@ -130,7 +129,7 @@ class _Build:
         """What a subrequest asks for."""
         match self._options.request:
             case requests.TARGETS:
-                return await in_thread(requests.targets, await self._parse())
+                return await self._gateway.in_thread(requests.targets, await self._parse())
             case requests.OUTLINE:
                 return await self._outline()
             case requests.LINT:
@@ -141,7 +140,7 @@ class _Build:
         dockerfile = await self._parse()
         conversion = self._conversion(dockerfile, await self._lint(dockerfile), self._first_platform)
         target = await conversion.run()
-        return await in_thread(requests.outline, dockerfile, target, conversion.arguments)
+        return await self._gateway.in_thread(requests.outline, dockerfile, target, conversion.arguments)
 
     @property
     def _first_platform(self) -> Platform | None:
@@ -159,7 +158,7 @@ class _Build:
         except DockerfileError as exc:
             error = exc
         violations = lint.violations if lint is not None else ()
-        return await in_thread(requests.lint, self._text.name, self._text.text, violations, error)
+        return await self._gateway.in_thread(requests.lint, self._text.name, self._text.text, violations, error)
 
 
 def _check_frontend(options: FrontOptions, dockerfile: Dockerfile) -> None:

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from wherry.build.front.bases import Bases
 from wherry.build.front.drafts import Draft, Source, Workshop
+from wherry.build.front.gateway import Gateway
 from wherry.build.front.options import FrontOptions
 from wherry.build.front.scope import Scope
 from wherry.build.model.graph import Edge, SourceOp, topological
-from wherry.content.threads import in_thread
 from wherry.errors import InvalidInput
 
 __all__ = ["epoch_of", "with_epoch"]
@@ -26,7 +26,7 @@ _DATED: Final = ("git://", "http://", "https://")
 """Sources with a date: of the commit, or ``Last-Modified``. A directory of the client's has none."""
 
 
-async def epoch_of(scope: Scope, bases: Bases) -> int | None:
+async def epoch_of(scope: Scope, bases: Bases, gateway: Gateway) -> int | None:
     """The date that was asked for, in seconds; None: none was, or what was named has none.
 
     ``context`` is the build's context, other names are those of named contexts.
@@ -39,19 +39,19 @@ async def epoch_of(scope: Scope, bases: Bases) -> int | None:
     if re.fullmatch(r"[+-]?[0-9]{1,12}", text):
         return int(text)
     if text == _CONTEXT:
-        return await _date_of(scope.context, bases)
+        return await _date_of(scope.context, gateway)
     try:
         named = bases.find(text, scope.target)
     except InvalidInput:
         named = None
     if named is None:
         raise InvalidInput(f"invalid {_NAME}: {text[:_SHOWN]}")
-    return await _date_of((await bases.context(named, scope.target, tuple)).source, bases)
+    return await _date_of((await bases.context(named, scope.target, tuple)).source, gateway)
 
 
-async def _date_of(source: Source, bases: Bases) -> int | None:
-    edge = await in_thread(_dated, source)
-    return await bases.modified(edge) // _SECOND or None if edge is not None else None
+async def _date_of(source: Source, gateway: Gateway) -> int | None:
+    edge = await gateway.in_thread(_dated, source)
+    return await gateway.modified(edge) // _SECOND or None if edge is not None else None
 
 
 def _dated(source: Source) -> Edge | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import WarningProgress
@@ -10,6 +11,8 @@ from wherry.build.model.service import ResolvedImage
 from wherry.oci.platform import Platform
 
 __all__ = ["Gateway"]
+
+T = TypeVar("T")
 
 
 class Gateway(Protocol):
@@ -48,6 +51,13 @@ class Gateway(Protocol):
         """The time of the newest file at the top of what an edge gives, in nanoseconds; 0: there is none.
 
         Runs what gives the edge, and its progress is shown.
+        """
+        ...
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do work whose length the client decides: in a thread, one at a time for each build, few for all of them.
+
+        It has ended when this returns, also when this is cancelled.
         """
         ...
 

@@ -18,7 +18,6 @@ from wherry.build.front.options import FrontOptions
 from wherry.build.front.sources import http_source, image_source, layout_source, local_source
 from wherry.build.front.text import redacted
 from wherry.build.model.graph import Edge, Metadata, SourceOp, Vertex
-from wherry.content.threads import in_thread
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound
 from wherry.oci.platform import Platform
@@ -170,7 +169,7 @@ class NamedContexts:
             data = await self._gateway.read_file(vertex.output(), DOCKERIGNORE, limit=DOCKERIGNORE_LIMIT + 1)
         except NotFound:
             return ()
-        return await in_thread(ignore_patterns, data, DOCKERIGNORE)
+        return await self._gateway.in_thread(ignore_patterns, data, DOCKERIGNORE)
 
     def _input(self, context: NamedContext, name: str) -> LoadedContext:
         edge = self._inputs.get(name)

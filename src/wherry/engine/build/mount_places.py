@@ -20,7 +20,7 @@ from typing import Final
 from wherry.content.durable import remove_tree
 from wherry.engine.container import etc_files
 from wherry.engine.container.mount_point import normal_path
-from wherry.errors import SystemCallError
+from wherry.errors import InvalidInput, SystemCallError
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, openat2_if_there
 
@@ -32,18 +32,30 @@ Places = Mapping[str, bool | None]
 _EVERYWHERE: Final = {"/dev": True, "/proc": True, "/sys": True} | {f"/etc/{name}": False for name in etc_files.NAMES}
 _NO_LINKS: Final = int(RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS)
 _MOST: Final = 64  # layers that are kept
+_LONGEST_NAME: Final = 255  # bytes, NAME_MAX
+_LONGEST_PATH: Final = 4095 - 256  # bytes, PATH_MAX without what is before it on the host
 
 
 def places_of(targets: Iterable[tuple[str, bool | None]]) -> dict[str, bool | None]:
     """The places that a step needs in its root, and not in what is mounted there.
 
     :param targets: of its own mounts, and whether a directory is mounted on each.
+    :raises InvalidInput: there can be no such path.
     """
     wanted: dict[str, bool | None] = dict(_EVERYWHERE)
     for target, is_directory in targets:
         wanted.setdefault(normal_path(target), is_directory)
     covers = [f"{place}/" for place in wanted]
-    return {place: kind for place, kind in wanted.items() if place != "/" and not place.startswith(tuple(covers))}
+    found = {place: kind for place, kind in wanted.items() if place != "/" and not place.startswith(tuple(covers))}
+    for place in found:
+        _check_length(place)
+    return found
+
+
+def _check_length(place: str) -> None:
+    """Check that there can be such a path, below a directory of the engine's as well."""
+    if len(os.fsencode(place)) > _LONGEST_PATH or max(map(len, map(os.fsencode, place.split("/")))) > _LONGEST_NAME:
+        raise InvalidInput(f"cannot mount anything on {place[:64]!r}...: the path is too long")
 
 
 class PlaceLayers:
@@ -155,18 +167,24 @@ def _is_copy(lower: Sequence[str], path: str, status: os.stat_result) -> bool:
 
 
 def _make(directory: Path, places: Places) -> None:
-    directory.mkdir()
-    os.chmod(directory, 0o755)
+    """Make a layer with these places, as deep as they may be."""
+    _make_directory(str(directory))
     for place, is_directory in sorted(places.items()):
-        path = directory / place.lstrip("/")
-        if is_directory is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if is_directory is None:
+            continue
+        *above, name = place.strip("/").split("/")
+        path = str(directory)
+        for each in above:
+            path = f"{path}/{each}"
+            _make_directory(path)
         if is_directory:
-            path.mkdir(exist_ok=True)
-        elif is_directory is not None:
-            path.touch(mode=0o644)
-    for folder, folders, files in os.walk(directory):
-        for name in folders:
-            os.chmod(os.path.join(folder, name), 0o755)
-        for name in files:
-            os.chmod(os.path.join(folder, name), 0o644)
+            _make_directory(f"{path}/{name}")
+        else:
+            with Fd(os.open(f"{path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)) as file:
+                os.fchmod(file.fileno(), 0o644)
+
+
+def _make_directory(path: str) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(path)
+        os.chmod(path, 0o755)

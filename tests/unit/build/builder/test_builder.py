@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,47 @@ async def test_a_dockerfile_is_read_from_the_client_and_its_errors_have_their_pl
             await shop.builder.build(BuildRequest(ref="c", session="t"))
         with pytest.raises(NotFound, match="unsupported frontend"):
             await shop.builder.build(BuildRequest(ref="d", frontend="other"))
+
+
+async def test_a_build_has_one_thread_for_its_dockerfile_and_other_builds_do_not_wait_for_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        one, other = (shop.builder.begin(BuildRequest(ref=ref, frontend="dockerfile.v0")) for ref in ("a", "b"))
+        names, begun, end = [], asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def work(name: str) -> None:
+            names.append((name, threading.current_thread() is not threading.main_thread()))
+            loop.call_soon_threadsafe(begun.set)
+            if name == "first":
+                end.wait()
+
+        first = asyncio.create_task(one.in_thread(work, "first"))
+        await begun.wait()
+        second = asyncio.create_task(one.in_thread(work, "second"))
+        await other.in_thread(work, "other")
+        assert names == [("first", True), ("other", True)]
+        end.set()
+        await asyncio.gather(first, second)
+        assert names[-1] == ("second", True)
+        for build in (one, other):
+            await build.fail(InvalidInput("over"))
+
+
+async def test_what_the_frontend_does_for_a_client_is_in_threads_of_its_own(tmp_path: Path) -> None:
+    """The event loop's threads are the whole daemon's."""
+    loop = asyncio.get_running_loop()
+    async with Workshop(tmp_path) as shop:
+        shop.builder.attach(ClientSession("s", dockerfile={"Dockerfile": b"FROM scratch\nLABEL a=b\n"}))
+        usual = ThreadPoolExecutor(1)
+        loop.set_default_executor(usual)
+        submitted = []
+        usual.submit = lambda *work: submitted.append(work)  # type: ignore[method-assign, assignment]
+        running = shop.builder.begin(BuildRequest(ref="b", session="s", frontend="dockerfile.v0"))
+        result = await running.solve("dockerfile.v0", {"platform": "linux/amd64,linux/arm64"})
+        assert set(result.refs) == {"linux/amd64", "linux/arm64"}
+        assert submitted == []
+        del usual.submit
+        await running.fail(InvalidInput("over"))
 
 
 async def test_a_client_drives_a_build_itself(tmp_path: Path) -> None:
