@@ -86,6 +86,11 @@ class FakeBuilds:
         for name in self.secrets:
             with suppress(NotFound):
                 self.secrets_found[name] = await session.secret(name)
+        used = await session.directory("context", Selection(), lambda _: None)
+        if used is not None:
+            self.contexts.append(await asyncio.to_thread(_files, used.path))
+            used.release()
+            return
         target = self.root / f"context-{len(self.requests)}"
         os.mkdir(target)
         try:

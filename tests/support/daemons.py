@@ -195,8 +195,10 @@ class Daemon:
             self.destroy()
 
     def unfinished(self) -> list[str]:
-        """What is in ``tmp/``."""
-        return os.listdir(self.data_root / "tmp")
+        """What is in ``tmp/``, but for the context of the last build, which stays a while for the next one."""
+        names = os.listdir(self.data_root / "tmp")
+        contexts = [path.name for path in (self.data_root / "tmp/contexts").glob("*")]
+        return [name for name in (*names, *contexts) if name != "contexts" and not name.startswith("spare-")]
 
     def leftovers(self) -> list[str]:
         """What of this daemon is still on the machine: mounts, cgroups, processes, files of the exec root."""

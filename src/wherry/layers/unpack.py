@@ -18,6 +18,7 @@ from wherry.content.durable import disk_errors, write_all
 from wherry.errors import InvalidInput
 from wherry.layers import whiteouts
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
+from wherry.layers.reuse import Reuse, rewrite
 from wherry.layers.source import Reader, Source
 from wherry.layers.tar.entry import Entry, Kind, clean_name, shown
 from wherry.layers.tar.reader import TarReader
@@ -96,17 +97,20 @@ def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limi
         os.close(root)
 
 
-def unpack_files(stream: Reader, root: int, limits: Limits, prepare: Callable[[Entry], object]) -> None:
+def unpack_files(
+    stream: Reader, root: int, limits: Limits, prepare: Callable[[Entry], object], reuse: Reuse | None = None
+) -> None:
     """Unpack an archive of files, that is no layer's, among what is there; whiteouts are names like others.
 
     :param root: a descriptor of the directory; what is in the way is replaced.
     :param prepare: called with each entry before it is unpacked; may change its owner. False: it is left out.
+    :param reuse: where files are taken from, rather than new ones made.
     :raises CorruptData: the archive is damaged, or ends too early.
     :raises InvalidInput: it wants something that no honest archive wants.
     :raises TooLarge: it goes beyond the limits.
     """
     with Source(stream, limits, hashed=False) as source:
-        unpacker = _Unpacker(root, TarReader(source, limits), (), limits, prepare)
+        unpacker = _Unpacker(root, TarReader(source, limits), (), limits, prepare, reuse)
         try:
             unpacker.run()
         finally:
@@ -117,16 +121,19 @@ class _Unpacker:
     """Unpacks one archive into one directory.
 
     :param prepare: for an archive that is no layer's: called with each entry.
+    :param reuse: where files are taken from.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         root: int,
         archive: TarReader,
         below: Sequence[str],
         limits: Limits,
         prepare: Callable[[Entry], object] | None = None,
+        reuse: Reuse | None = None,
     ) -> None:
+        self._reuse = reuse
         self.tree: Final = Tree(root, below)
         self._prepare = prepare
         self.size = 0
@@ -218,18 +225,27 @@ class _Unpacker:
     def _make_file(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
         if max(entry.full_size, entry.size) > self._limits.max_bytes:
             raise InvalidInput(f"the archive has a file of {entry.full_size} bytes")
+        fd = self._reuse.take(path, here, name) if self._reuse is not None and entry.sparse is None else None
+        is_reused = fd is not None
+        if fd is None:
+            fd = self._new_file(here, path, name)
         try:
-            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=here)
-        except FileExistsError:
-            self._clear(here, path)
-            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=here)
-        try:
-            self._write(fd, entry)
+            if is_reused:
+                rewrite(fd, self._archive.body())
+            else:
+                self._write(fd, entry)
             _dress(fd, entry)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(fd)
         self.size += entry.full_size
+
+    def _new_file(self, here: int, path: bytes, name: bytes) -> int:
+        try:
+            return os.open(name, _NEW_FILE, 0o600, dir_fd=here)
+        except FileExistsError:
+            self._clear(here, path)
+            return os.open(name, _NEW_FILE, 0o600, dir_fd=here)
 
     def _write(self, fd: int, entry: Entry) -> None:
         if entry.sparse is None:

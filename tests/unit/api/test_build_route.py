@@ -20,12 +20,14 @@ from aiohttp import ClientSession, UnixConnector
 from support.archives import member, tar
 from support.build_service import FakeBuilds
 from wherry.api.buildkit.proto.control_pb2 import StatusResponse
+from wherry.api.classic import context
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
 from wherry.api.routes.build import BuildRoutes
 from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.progress import LogProgress, VertexProgress
+from wherry.layers.reuse import Reuse
 from wherry.oci.digest import Digest
 
 RUN = Digest.from_bytes(b"run")
@@ -72,6 +74,12 @@ async def serving(root: Path) -> AsyncIterator[Served]:
     await api.close()
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last context goes at once."""
+    monkeypatch.setattr(context, "_KEPT", 0.0)
+
+
 async def test_a_context_becomes_an_image_and_leaves_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         served.builds.events = [STEP, OUTPUT]
@@ -89,6 +97,31 @@ async def test_a_context_becomes_an_image_and_leaves_nothing(tmp_path: Path) -> 
         [request] = served.builds.requests
         assert served.builds.contexts == [{"Dockerfile": b"FROM scratch\n", "a": b"1"}]
         assert (request.options, request.limits.memory) == ({"build-arg:X": "1"}, 7)
+        await served.gone()
+
+
+async def test_the_next_context_takes_the_files_of_the_last_one_which_go_some_time_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "_KEPT", 3600.0)
+    taken: list[bool] = []
+    really = Reuse.take
+
+    def take(reuse: Reuse, *arguments: Any) -> int | None:
+        taken.append((found := really(reuse, *arguments)) is not None)
+        return found
+
+    monkeypatch.setattr(Reuse, "take", take)
+    async with serving(tmp_path) as served:
+        for files in ({"a": b"1", "b": b"2"}, {"a": b"1", "c": b"3"}, {"a": b"4"}):
+            await served.post("/build", tar([member(name, data) for name, data in files.items()]))
+            assert served.builds.contexts[-1] == files
+            assert len(list(served.contexts.glob("contexts/*"))) == 1
+        assert taken == [True, False, True]
+        assert (await served.post("/build", CONTEXT[:700]))[0] != 200
+        await served.gone()
+        monkeypatch.setattr(context, "_KEPT", 0.0)
+        await served.post("/build", CONTEXT)
         await served.gone()
 
 

@@ -88,6 +88,9 @@ class ClientSession:
 
     # --- directories
 
+    async def directory(self, name: str, selection: Selection, progress: Callable[[int], None]) -> None:
+        """None: a client's directories are the client's."""
+
     async def sync(
         self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""
     ) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wherry.api.classic.context import unpacked
 from wherry.api.classic.query import NAMED
 from wherry.build.exporters.tree import pack_directory
 from wherry.build.sources.archive_session import ArchiveSession
@@ -19,7 +18,9 @@ from wherry.content.threads import in_thread
 
 if TYPE_CHECKING:
     from wherry.api.classic.calls import ClientCalls
+    from wherry.api.classic.context import Contexts
     from wherry.build.model.session import Credentials, Selection
+    from wherry.build.sources.contexts import ContextInUse
 
 __all__ = ["CallingSession"]
 
@@ -30,26 +31,26 @@ class CallingSession(ArchiveSession):
     """A session over an unpacked context, whose client takes outputs and has further directories. To be closed.
 
     :param calls: of the build.
-    :param place: for directories that come.
+    :param contexts: where directories that come are unpacked.
     :param takes: the numbers of the outputs that the client takes.
     :param directories: the names of the directories that the client has.
-    :param root: see `ArchiveSession`, for this and what follows.
+    :param context: see `ArchiveSession`, for this and what follows.
     """
 
     def __init__(
         self,
         calls: ClientCalls,
-        place: Path,
-        root: Path | None,
+        contexts: Contexts,
+        context: ContextInUse | None,
         credentials: Callable[[str], Credentials | None],
         secret_values: Mapping[str, bytes],
         *,
         takes: frozenset[str] = frozenset(),
         directories: frozenset[str] = frozenset(),
     ) -> None:
-        super().__init__(root, credentials, secret_values)
+        super().__init__(context, credentials, secret_values)
         self._calls = calls
-        self._place = place
+        self._contexts = contexts
         self._takes = takes
         self._directories = directories
         self._received: dict[str, asyncio.Task[Path]] = {}
@@ -81,7 +82,9 @@ class CallingSession(ArchiveSession):
 
     async def _receive(self, name: str) -> Path:
         async with self._calls.call("directory", name=name) as answer:
-            return (await self._kept.enter_async_context(unpacked(answer.arrived.http.content, self._place))).root
+            return (
+                await self._kept.enter_async_context(self._contexts.unpacked(answer.arrived.http.content))
+            ).used.root
 
     async def send_file(self, exporter: str, attributes: dict[str, str], pieces: AsyncIterator[bytes]) -> None:
         """Send an archive to the client."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from wherry.api.classic import build_secrets, registry_config
 from wherry.api.classic.calling_session import CallingSession
 from wherry.api.classic.calls import Calls, ClientCalls, merged
-from wherry.api.classic.context import unpacked
+from wherry.api.classic.context import Contexts
 from wherry.api.classic.events import BuildEvents, message
 from wherry.api.classic.query import CLIENT_SESSION, UPLOAD_REQUEST, BuildQuery, parse
 from wherry.api.classic.running import Running
@@ -63,7 +63,7 @@ class BuildRoutes:
     ) -> None:
         self.shells: Final = Shells(watch)
         self._builds = builds
-        self._contexts = contexts
+        self._contexts = Contexts(contexts)
         self._host_gateway = host_gateway
         self._uploads = Uploads()
         self._calls = Calls()
@@ -152,7 +152,7 @@ class BuildRoutes:
         session = wanted.session
         body = await self._body(request, wanted, stack)
         if body is not None:
-            context = await stack.enter_async_context(unpacked(body, self._contexts))
+            context = await stack.enter_async_context(self._contexts.unpacked(body))
             if not context.is_archive:
                 options["filename"] = "Dockerfile"
         if body is not None or not session:
@@ -160,7 +160,7 @@ class BuildRoutes:
             mine = CallingSession(
                 calls,
                 self._contexts,
-                context.root if body is not None else None,
+                context.used if body is not None else None,
                 partial(registry_config.credentials_for, known),
                 build_secrets.parse(request.http.headers.get(build_secrets.HEADER, "")),
                 takes=wanted.takes,

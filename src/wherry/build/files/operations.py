@@ -16,7 +16,7 @@ from wherry.build.files.evaluate import Evaluation, copy_all, own
 from wherry.build.files.roots import is_local, open_root
 from wherry.build.model.graph import Copy, FileOp
 from wherry.build.model.service import FileInfo
-from wherry.build.model.snapshot import Snapshot
+from wherry.build.model.snapshot import PASSING, Snapshot
 from wherry.build.snapshots.store import SnapshotStore
 from wherry.content.threads import Check, Worker
 from wherry.linux.fd import Fd
@@ -168,6 +168,9 @@ class FileOperations:
     def _local_checksum(self, snapshot: Snapshot, compute: Callable[[int, Sums, Check], str], check: Check) -> str:
         """Of a client's directory: files that look as they did at the last build are not read again."""
         path = snapshot.layers[0].path
+        if snapshot.layers[0].number == PASSING:  # there is no next time
+            with open_root(snapshot, self._store.bottom) as root:
+                return compute(root.fileno(), Sums(), check)
         sums = self._sums.take(path)
         changed = False
         try:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from wherry.errors import NotFound
 from wherry.oci.digest import Digest
 
-__all__ = ["BuildSession", "ClientContent", "Connection", "Credentials", "NoSession", "Selection"]
+__all__ = ["BuildSession", "ClientContent", "Connection", "Credentials", "NoSession", "Selection", "UsedDirectory"]
 
 
 class Selection(Struct, frozen=True):
@@ -70,6 +70,19 @@ class ClientContent(Protocol):
         ...
 
 
+class UsedDirectory(Protocol):
+    """A directory of this machine, in use: nobody changes it until it is released."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    def release(self) -> None:
+        """It is not in use any more; safe to call twice."""
+        ...
+
+
 class BuildSession(Protocol):
     """What a client offers. Everything here raises `Unavailable` once the client has gone."""
 
@@ -84,6 +97,10 @@ class BuildSession(Protocol):
 
         A directory that was sent is kept under it, so that a later build sends what has changed only.
         """
+        ...
+
+    async def directory(self, name: str, selection: Selection, progress: Callable[[int], None]) -> UsedDirectory | None:
+        """A directory that is what `sync` would make of one; None: there is none, and `sync` is to be asked."""
         ...
 
     async def sync(
@@ -155,6 +172,10 @@ class NoSession:
 
     id = ""
     shared_key = ""
+
+    async def directory(self, name: str, selection: Selection, progress: Callable[[int], None]) -> UsedDirectory | None:
+        """There is none."""
+        return None
 
     async def sync(
         self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""

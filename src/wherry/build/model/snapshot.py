@@ -9,8 +9,12 @@ the next steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["EMPTY", "Snapshot", "SnapshotLayer"]
+__all__ = ["EMPTY", "PASSING", "Snapshot", "SnapshotLayer"]
+
+#: The number of a layer that is none, but a directory that goes with its build.
+PASSING: Final = -2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A client that sends its files in one archive, and nothing more: the session of ``POST /build``.
 
-The archive is unpacked into a directory; what a build asks for is linked from there, as nobody changes it.
+The archive is unpacked into a directory, and used where it is; where a build asks for a part of it, that is linked from
+there, as nobody changes it.
 """
 
 from __future__ import annotations
@@ -9,61 +10,41 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry.build.model.patterns import NO_MATCH, PatternMatcher
-from wherry.build.model.session import Credentials, NoSession, Selection
-from wherry.build.sources.tree_links import Judge, everything, link_tree
-from wherry.content.durable import disk_errors, remove_tree, temporary_name
+from wherry.build.model.session import Credentials, NoSession, Selection, UsedDirectory
+from wherry.build.sources.contexts import ContextInUse
+from wherry.build.sources.tree_links import Judge, everything, link_tree, size_of_all
+from wherry.content.durable import disk_errors
 from wherry.content.threads import in_thread
 from wherry.errors import NotFound
 from wherry.layers.compression import Compression, detect
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
+from wherry.layers.reuse import Reuse
 from wherry.layers.tar.entry import Entry, Kind
 from wherry.layers.tar.reader import BLOCK, is_header
 from wherry.layers.unpack import unpack_files
 from wherry.linux import trees
 from wherry.linux.fd import Fd
-from wherry.linux.files import keep_apart
 
 if TYPE_CHECKING:
     from wherry.layers.source import Reader
 
-__all__ = ["ArchiveSession", "context_directory", "remove_context", "unpack_context"]
+__all__ = ["ArchiveSession", "unpack_context"]
 
-_PLACE: Final = "contexts"
 _NAMES: Final = frozenset({"context", "dockerfile"})
 _DOCKERFILE: Final = 16 << 20  # bytes
 _SPECIAL: Final = frozenset("*?[\\")
 _MOST_PATHS: Final = 1000
 
 
-def context_directory(directory: Path) -> Path:
-    """Make a directory for a context, apart from others: else the disk looks for room among what has just gone."""
-    place = directory / _PLACE
-    with disk_errors("make a directory for a build context"):
-        while True:
-            with suppress(FileNotFoundError):  # the last one there has just gone, and the place with it
-                place.mkdir(parents=True, mode=0o700, exist_ok=True)
-                with Fd(os.open(place, trees.DIRECTORY)) as fd:
-                    keep_apart(fd)
-                root = temporary_name(place, "context")
-                root.mkdir(mode=0o700)
-                return root
-
-
-def remove_context(root: Path) -> None:
-    """Remove a context, and the place of all when it was the last."""
-    remove_tree(root)
-    with suppress(OSError):
-        root.parent.rmdir()
-
-
-def unpack_context(stream: Reader, target: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
+def unpack_context(stream: Reader, target: Path, limits: Limits = DEFAULT_LIMITS, former: Path | None = None) -> bool:
     """Unpack a context into an empty directory; what is no archive is taken for a Dockerfile. In a thread.
 
+    :param former: a context that nobody needs any more, whose files are used again; the caller removes what is left.
     :return: whether it was an archive.
     :raises InvalidInput: it wants something that no honest archive wants.
     :raises TooLarge: it goes beyond the limits.
@@ -75,8 +56,11 @@ def unpack_context(stream: Reader, target: Path, limits: Limits = DEFAULT_LIMITS
         return True
     rest = _Rest(head, stream)
     if detect(head) is not Compression.PLAIN or is_header(head):
-        with disk_errors("unpack a build context"), Fd(os.open(target, trees.DIRECTORY)) as root:
-            unpack_files(rest, root.fileno(), limits, _of_this_user)
+        with ExitStack() as stack:
+            stack.enter_context(disk_errors("unpack a build context"))
+            root = stack.enter_context(Fd(os.open(target, trees.DIRECTORY)))
+            reuse = stack.enter_context(Reuse(Fd(os.open(former, trees.DIRECTORY)))) if former is not None else None
+            unpack_files(rest, root.fileno(), limits, _of_this_user, reuse)
         _drain(rest)
         return True
     with disk_errors("store a Dockerfile"):
@@ -123,7 +107,7 @@ class _Rest:
 class ArchiveSession(NoSession):
     """A session over an unpacked context.
 
-    :param root: the directory; None where the context is elsewhere.
+    :param context: the unpacked one; None where it is elsewhere.
     :param credentials: gives those for a registry.
     :param secret_values: secrets by their IDs.
     """
@@ -132,12 +116,13 @@ class ArchiveSession(NoSession):
 
     def __init__(
         self,
-        root: Path | None,
+        context: ContextInUse | None,
         credentials: Callable[[str], Credentials | None] = lambda host: None,
         secret_values: Mapping[str, bytes] | None = None,
     ) -> None:
         self.id = secrets.token_hex(16)
-        self._root = root
+        self._context = context
+        self._root = context.root if context is not None else None
         self._credentials = credentials
         self._secrets = dict(secret_values or {})
 
@@ -146,6 +131,17 @@ class ArchiveSession(NoSession):
         if identifier in self._secrets:
             return self._secrets[identifier]
         return await super().secret(identifier)
+
+    async def directory(self, name: str, selection: Selection, progress: Callable[[int], None]) -> UsedDirectory | None:
+        """The context itself, where nothing in it is excluded."""
+        if self._context is None or name != "context":
+            return None
+        judge = _without(selection.exclude) if selection.exclude else everything
+        size = await in_thread(size_of_all, self._context.root, judge)
+        if size is None:
+            return None
+        progress(size)
+        return self._context.use()
 
     async def sync(
         self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""

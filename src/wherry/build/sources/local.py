@@ -11,15 +11,15 @@ import time
 from typing import Any, Final
 
 from wherry.build.model.progress import TransferProgress
-from wherry.build.model.session import Selection
-from wherry.build.model.snapshot import Snapshot, SnapshotLayer
-from wherry.build.sources.contract import Directories, Fetch, KeptDirectory, SourceKey, SourceRequest
+from wherry.build.model.session import Selection, UsedDirectory
+from wherry.build.model.snapshot import PASSING, Snapshot, SnapshotLayer
+from wherry.build.sources.contract import Directories, Fetch, SourceKey, SourceRequest
 from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
 __all__ = ["LocalSource"]
 
-#: The number of a layer that is a client's directory, and none of `LayerStore`.
+# The number of a layer that is a client's directory, which is kept, and none of `LayerStore`.
 KEPT: Final = -1
 _KIND: Final = "source.local"
 _MAX_PATTERNS: Final = 100_000
@@ -58,14 +58,14 @@ class _LocalFetch:
         self._request = request
         self._name = name
         self._selection = selection
-        self._kept: KeptDirectory | None = None
+        self._used: UsedDirectory | None = None
+        self._number = KEPT
         self._transfer = _Transfer(request, name)
 
     async def key(self) -> SourceKey:
         """Nothing is known of the files but where they are: what is taken of them counts, by its content."""
-        if self._kept is None:
+        if self._used is None:
             await self._synchronise()
-        assert self._kept is not None
         return SourceKey(
             key=f"local {self._request.session.id} {self._name} {self._digest()}",
             kind=_KIND,
@@ -76,17 +76,17 @@ class _LocalFetch:
     async def _synchronise(self) -> None:
         session, attributes = self._request.session, self._request.op.attributes
         hint = attributes.get("local.sharedkeyhint", "")
-        place = json.dumps([session.shared_key or f"session {session.id}", hint, self._name])
-        self._kept = await self._directories.acquire(_KIND, place, f"local source for {self._name}")
+        other = attributes.get("local.session", "")
         self._transfer.begin()
         try:
-            await session.sync(
-                self._name,
-                self._kept.path,
-                self._selection,
-                self._transfer.moved,
-                session=attributes.get("local.session", ""),
-            )
+            if other in ("", session.id):
+                self._used = await session.directory(self._name, self._selection, self._transfer.moved)
+            if self._used is not None:
+                self._number = PASSING
+                return
+            place = json.dumps([session.shared_key or f"session {session.id}", hint, self._name])
+            self._used = await self._directories.acquire(_KIND, place, f"local source for {self._name}")
+            await session.sync(self._name, self._used.path, self._selection, self._transfer.moved, session=other)
         finally:
             self._transfer.end()
 
@@ -97,13 +97,13 @@ class _LocalFetch:
 
     async def snapshot(self) -> Snapshot:
         """The directory itself."""
-        assert self._kept is not None, "the key comes first"
-        return Snapshot((SnapshotLayer(KEPT, str(self._kept.path)),))
+        assert self._used is not None, "the key comes first"
+        return Snapshot((SnapshotLayer(self._number, str(self._used.path)),))
 
     async def close(self) -> None:
         """From now on another build may have the directory."""
-        if self._kept is not None:
-            self._kept.release()
+        if self._used is not None:
+            self._used.release()
 
 
 class _Transfer:

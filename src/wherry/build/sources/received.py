@@ -47,11 +47,9 @@ class Received:
         :raises OutOfSpace: the disk is full.
         :raises TooLarge: there are more bytes than any file here may have.
         """
-        opened: list[int] = []
+        with disk_errors("store a file"):
+            fd = await in_thread(os.open, self._path, _NEW, 0o600, undo=os.close)
         try:
-            with disk_errors("store a file"):
-                await in_thread(lambda: opened.append(os.open(self._path, _NEW, 0o600)))
-            fd = opened[0]
             waiting = bytearray()
             async for piece in body:
                 waiting += piece
@@ -60,8 +58,7 @@ class Received:
                     waiting.clear()
             await self._write(fd, bytes(waiting), total)
         finally:
-            for fd in opened:
-                os.close(fd)
+            os.close(fd)
         self._show(total, completed=time.time_ns())
         return f"{self._algorithm}:{self._hash.hexdigest()}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from wherry.content.durable import disk_errors
 from wherry.linux import trees
 
-__all__ = ["Judge", "everything", "link_tree"]
+__all__ = ["Judge", "everything", "link_tree", "size_of_all"]
 
 Judge = Callable[[bytes, Any], tuple[bool, bool, Any]]
 """Whether a path is taken; whether, of a directory, something below may be; and what to give for what is in it."""
@@ -36,6 +36,35 @@ def link_tree(source: Path, destination: Path, judge: Judge = everything, above:
             trees.remove(destination / name)
         with trees.Descent.open(source) as there, trees.Descent.open(destination) as here:
             return _Linking(there, here, judge).run(above)
+
+
+def size_of_all(source: Path, judge: Judge = everything) -> int | None:
+    """The sum of the sizes of all files of a directory, in bytes; None where one of them is not taken. In a thread."""
+    with disk_errors("look through a build context"), trees.Descent.open(source) as way:
+        size = 0
+        for one in trees.unrolled(_sizes(way, b"", judge, None)):
+            if one is None:
+                return None
+            size += one
+        return size
+
+
+def _sizes(way: trees.Descent, prefix: bytes, judge: Judge, above: Any) -> Generator[Any, None, None]:
+    folders = []
+    with os.scandir(way.fileno()) as scan:
+        for entry in scan:
+            name = os.fsencode(entry.name)
+            taken, _, below = judge(prefix + name, above)
+            if not taken:
+                yield None
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append((name, below))
+            else:
+                yield entry.stat(follow_symlinks=False).st_size
+    for name, below in folders:
+        way.enter(name)
+        yield _sizes(way, prefix + name + b"/", judge, below)
+        way.leave()
 
 
 class _Folder(NamedTuple):

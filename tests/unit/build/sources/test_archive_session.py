@@ -18,6 +18,7 @@ import zstandard
 from support.archives import directory, link, member, tar
 from wherry.build.model.session import Credentials, Selection
 from wherry.build.sources.archive_session import ArchiveSession, unpack_context
+from wherry.build.sources.contexts import ContextInUse
 from wherry.errors import CorruptData, InvalidInput, NotFound, TooLarge
 from wherry.layers.limits import Limits
 from wherry.linux import trees
@@ -111,7 +112,8 @@ class Asked:
         self.target = root.parent / "target"
         self.target.mkdir()
         unpack_context(io.BytesIO(tar(members)), root)
-        self.session = ArchiveSession(root)
+        self.ends: list[int] = []
+        self.session = ArchiveSession(ContextInUse(root, lambda: self.ends.append(1)))
         self.sizes: list[int] = []
 
     async def sync(self, name: str = "context", **selection: tuple[str, ...]) -> set[str]:
@@ -146,6 +148,28 @@ async def test_wanted_paths_come_alone_unless_links_have_to_be_followed(root: Pa
         assert await asked.sync(follow=paths) == everything
 
 
+async def test_a_whole_context_is_used_where_it_is(root: Path) -> None:
+    asked = Asked(root, [*FILES, member("e/f/g", b"123")])
+    for selection in (Selection(), Selection(exclude=("*.md", "e/x")), Selection(follow=("e",))):
+        used = await asked.session.directory("context", selection, asked.sizes.append)
+        assert used is not None
+        assert used.path == root
+        assert asked.ends == []
+        used.release()
+    assert asked.sizes == [len(b"1FROM scratch\n123") + len("/etc")] * 3
+    assert asked.ends == []
+
+
+async def test_a_context_of_which_something_is_excluded_is_not_used_where_it_is(root: Path) -> None:
+    asked = Asked(root, [*FILES, member("e/f/g", b"123"), member("e/f/h", b"123")])
+    for excluded in (("Dockerfile",), ("e",), ("e/f/h",), ("**/g",), ("l",), ("e", "!e/f/g"), ("*", "!e")):
+        selection = Selection(exclude=excluded)
+        assert await asked.session.directory("context", selection, asked.sizes.append) is None, excluded
+    assert await asked.session.directory("dockerfile", Selection(), asked.sizes.append) is None
+    assert await ArchiveSession(None).directory("context", Selection(), asked.sizes.append) is None
+    assert (asked.sizes, asked.ends) == ([], [])
+
+
 async def test_what_is_excluded_is_left_out(root: Path) -> None:
     asked = Asked(root, [member("a/b/c"), member("a/d"), member("e")])
     assert await asked.sync(exclude=("a",)) == {"e"}
@@ -171,7 +195,7 @@ async def test_a_deep_tree_is_linked(root: Path) -> None:
 
 
 async def test_there_is_nothing_but_a_context_and_credentials(root: Path) -> None:
-    session = ArchiveSession(root, {"docker.io": Credentials("me", "secret")}.get)
+    session = ArchiveSession(ContextInUse(root, lambda: None), {"docker.io": Credentials("me", "secret")}.get)
     assert await session.credentials("docker.io") == Credentials("me", "secret")
     assert await session.credentials("localhost:5000") is None
     with pytest.raises(NotFound, match="no local sources enabled: other"):

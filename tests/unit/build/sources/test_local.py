@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support.build_sources import ClientSession, Directories, content_of, request_for
 from wherry.build.model.progress import Progress, TransferProgress
+from wherry.build.model.session import Selection
+from wherry.build.model.snapshot import PASSING
 from wherry.build.sources.local import LocalSource
 from wherry.errors import InvalidInput, NotFound
 
@@ -99,3 +102,51 @@ async def test_a_client_without_the_directory_leaves_none_in_use(tmp_path: Path)
     await fetch.close()
     await fetch.close()
     assert not directories.used
+
+
+class _Placed:
+    """A directory of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.releases = path, 0
+
+    def release(self) -> None:
+        self.releases += 1
+
+
+class _Local(ClientSession):
+    """A client whose directory is on this machine."""
+
+    def __init__(self, placed: _Placed) -> None:
+        super().__init__(context={"a": b"sent"})
+        self.placed = placed
+
+    async def directory(self, name: str, selection: Selection, progress: Callable[[int], None]) -> _Placed:
+        progress(7)
+        return self.placed
+
+
+@pytest.mark.parametrize("attribute", [{}, {"local__session": "session-1"}])
+async def test_a_directory_of_this_machine_is_used_where_it_is_until_the_build_is_over(
+    tmp_path: Path, attribute: dict[str, str]
+) -> None:
+    (tmp_path / "a").write_text("here")
+    directories, placed, progress = Directories(tmp_path / "kept"), _Placed(tmp_path), list[Progress]()
+    fetch = LocalSource(directories).open(request_for("local://context", _Local(placed), progress, **attribute))
+    await fetch.key()
+    snapshot = await fetch.snapshot()
+    assert [(layer.number, layer.path) for layer in snapshot.layers] == [(PASSING, str(tmp_path))]
+    assert (placed.releases, directories.paths("source.local")) == (0, [])
+    assert [one.current for one in progress if isinstance(one, TransferProgress)][-1] == 7
+    await fetch.close()
+    assert placed.releases == 1
+
+
+async def test_a_directory_of_another_session_is_asked_of_that(tmp_path: Path) -> None:
+    placed = _Placed(tmp_path / "none")
+    request = request_for("local://context", _Local(placed), local__session="other")
+    fetch = LocalSource(Directories(tmp_path)).open(request)
+    await fetch.key()
+    assert content_of(await fetch.snapshot()) == {"a": "sent"}
+    await fetch.close()
+    assert placed.releases == 0
