@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import socket
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from support.needs import need
-from support.steps import Ran, StepBench, left_by_a_killed_daemon, step_bench
+from support.steps import PATIENCE, Ran, StepBench, eventually, left_by_a_killed_daemon, step_bench
 from wherry.build.model.executor import StepMount
 from wherry.build.model.failure import Console, StepStreams
 from wherry.build.model.graph import SecurityMode
+from wherry.content.durable import remove_tree
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.runtime import cgroups
@@ -29,7 +33,7 @@ MARK = "the-engines-own-secret"
 
 #: What an interpreter needs, and it.
 INTERPRETER = f"{sys.base_prefix}/bin/python3 -I -S"
-ITS_FILES = tuple(f"{path}:{path}:ro" for path in dict.fromkeys((sys.base_prefix, "/lib", "/lib64")))
+ITS_FILES = tuple(f"{path}:{path}:ro" for path in (sys.base_prefix, "/lib", "/lib64") if os.path.isdir(path))
 
 #: Traces the first process of its PID namespace, and does not let it end (ptrace(2), PTRACE_O_TRACEEXIT).
 TRACER = """
@@ -88,30 +92,56 @@ def test_it_sees_no_process_but_its_own(bench: StepBench) -> None:
     assert MARK not in ran.text
     assert int(ran.text.split()[-1]) < 8
     assert "wherry" not in ran.text
+    keeper = Path(f"/proc/{bench.keeper_pid}")
+    assert MARK in (keeper / "environ").read_text(), "there is something to be seen"
+    assert "wherry" in (keeper / "cmdline").read_text()
 
 
 def test_the_first_process_is_not_a_copy_of_the_keeper(bench: StepBench) -> None:
-    ran = bench.run("grep -c . /proc/1/maps; cat /proc/1/maps; cat /proc/1/comm")
+    ran = bench.run("cat /proc/1/maps; cat /proc/1/comm")
+    assert "r-xp" in ran.text
     assert "python" not in ran.text.lower()
+    assert "python" in Path(f"/proc/{bench.keeper_pid}/maps").read_text().lower()
 
 
 def test_the_keeper_cannot_be_killed_or_named(bench: StepBench) -> None:
     keeper = bench.keeper_pid
-    bench.run(f"kill -9 {keeper} {os.getpid()}; kill -9 -1; true")
+    ran = bench.run(f"kill -9 {keeper} {os.getpid()}; sleep 1000 & kill -9 -1; wait $!; echo $?")
+    assert ran.text.split()[-1] == "137", "what is its own can be killed"
     os.kill(keeper, 0)
+    assert bench.run("echo next").text == "next\n"
+    assert bench.keeper_pid == keeper
+
+
+#: What nobody but the host's root may, and what a step with all privileges can do without harm.
+POWERS = (
+    "mount -t tmpfs x /tmp", "mount -o remount,rw /sys", "umount /etc/hosts", "hostname changed", "dmesg",
+    "unshare -m true", "mkdir /sys/fs/cgroup/x", "echo 1 > /proc/sys/net/ipv4/ip_forward",
+)  # fmt: skip
+HARMFUL = (
+    "mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk", "echo 1 > /proc/sys/kernel/sysrq", "insmod /bin/sh",
+    "echo b > /proc/sysrq-trigger", "echo x > /sys/fs/cgroup/cgroup.procs", "ip link add d0 type dummy",
+    "head -c 1 /proc/kcore", "head -c 1 /dev/mem",
+)  # fmt: skip
+
+
+def _possible(bench: StepBench, attempts: tuple[str, ...], **options: Any) -> set[str]:
+    tried = "\n".join(f"( {what} ) >/dev/null 2>&1 && echo {shlex.quote(what)}" for what in attempts)
+    return set(bench.run(f"{tried}\ntrue", **options).text.splitlines())
 
 
 def test_what_makes_a_root_powerful_is_missing(bench: StepBench) -> None:
-    script = """
-        for what in 'mount -t tmpfs x /tmp' 'mount -o remount,rw /sys' 'umount /etc/hosts' 'hostname changed' \
-            'mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk' 'chroot /proc/1/root true x' \
-            'dmesg' 'unshare -m true' 'echo 1 > /proc/sys/kernel/sysrq' 'echo b > /proc/sysrq-trigger' \
-            'echo x > /sys/fs/cgroup/cgroup.procs' 'mkdir /sys/fs/cgroup/memory/x' 'insmod /bin/sh' \
-            'ip link add d0 type dummy' 'swapoff -a x' 'head -c 1 /proc/kcore | grep -q .' 'head -c 1 /dev/mem'
-        do sh -c "$what" 2>/dev/null >/dev/null && echo "$what"; done; true
-    """
-    possible = bench.run(script).text.splitlines()
-    assert set(possible) <= {"chroot /proc/1/root true x"}, "its own root"
+    if Path("/sys/fs/cgroup/pids").exists():  # of version 1
+        powers = tuple(what.replace("cgroup/x", "cgroup/pids/x") for what in POWERS)
+    else:
+        powers = POWERS
+    assert _possible(bench, (*powers, *HARMFUL)) == set()
+    assert _possible(bench, powers, security=SecurityMode.INSECURE) == set(powers), "where it is permitted"
+
+
+def test_a_step_sees_its_own_root_as_that_of_its_first_process(bench: StepBench) -> None:
+    ran = bench.run("echo mine > /here; cat /proc/1/root/here /proc/1/cwd/here; chroot /proc/1/root cat /here")
+    assert ran.text.split() == ["mine"] * 3
 
 
 def test_who_traces_the_first_process_of_a_step_does_not_keep_it(bench: StepBench) -> None:
@@ -174,6 +204,29 @@ _LOOK_AROUND = """
 """
 
 
+def test_what_an_insecure_step_mounts_does_not_come_to_the_host(bench: StepBench, canary: Path) -> None:
+    mount = StepMount(target="/m", kind="bind", source=str(canary))
+    script = "mount --make-rshared /m; mount -t tmpfs x /m/x && touch /m/x/inside && mount --bind / /m/x && ls /m/x"
+    ran = bench.run(script, security=SecurityMode.INSECURE, mounts=(mount,))
+    assert "etc" in ran.text.split()
+    assert os.listdir(canary / "x") == []
+    assert bench.remains(ran.step) == []
+    assert str(canary) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_an_insecure_step_cannot_freeze_what_is_to_end(bench: StepBench) -> None:
+    """Frozen processes do not end, and those of a PID namespace keep its first one from ending."""
+    script = """
+        cd /sys/fs/cgroup/freezer 2>/dev/null || cd /sys/fs/cgroup; mkdir f; sleep 1000 & echo $! > f/cgroup.procs
+        echo FROZEN > f/freezer.state 2>/dev/null || echo 1 > f/cgroup.freeze; cat f/freezer.state f/cgroup.freeze
+        sleep 1000 & echo here; wait
+    """
+    ran, running = bench.launch_and_await(b"here", script, security=SecurityMode.INSECURE)
+    assert ran.text.split()[0] in ("FROZEN", "FREEZING", "1"), ran.errors
+    bench.cancel(running)
+    assert bench.remains(ran.step) == []
+
+
 # --- paths ----------------------------------------------------------------------------------------
 
 
@@ -184,8 +237,13 @@ def test_links_where_the_engine_mounts_lead_nowhere(bench: StepBench, canary: Pa
     (layer / "etc").mkdir()
     (layer / "etc" / name).symlink_to(goal.format(canary=canary))
     before = looks(canary)
-    with suppress(WherryError):
-        bench.run(f"echo overwritten > /etc/{name}; true", lower=(str(layer), str(bench.root)))
+    lower = (str(layer), str(bench.root))
+    if "canary" in goal:
+        ran = bench.run(f"echo overwritten > /etc/{name}; cat {canary}/*", lower=lower)
+        assert ran.text == "overwritten\n", "the place is inside"
+    else:
+        with pytest.raises(WherryError, match=f"/etc/{name}"):
+            bench.run("true", lower=lower)
     assert looks(canary) == before
     assert (canary / "shadow").read_text() == "the host's\n"
 
@@ -200,8 +258,8 @@ def test_links_in_the_way_of_a_mount_stay_inside(bench: StepBench, canary: Path,
     overlay = OverlayMount(target, (str(source),), "", "")
     mount = StepMount(target=target, kind=kind, source=str(source), overlay=overlay if kind == "overlay" else None)
     before = looks(canary)
-    with suppress(WherryError):
-        bench.run(f"echo x > {target}/x; true", lower=(str(layer), str(bench.root)), mounts=(mount,))
+    ran = bench.run(f"echo x > {target}/x; ls {target}", lower=(str(layer), str(bench.root)), mounts=(mount,))
+    assert ran.text.split() == {"bind": ["mounted", "x"], "tmpfs": ["x"], "overlay": ["mounted"]}[kind]
     assert looks(canary) == before
 
 
@@ -244,25 +302,39 @@ def test_a_part_that_is_exchanged_while_it_is_mounted_never_leads_out(bench: Ste
 
     thread = threading.Thread(target=exchange)
     thread.start()
-    seen = set()
+    mount = StepMount(target="/m", kind="bind", source=str(shared), selector="part/shadow")
+    seen: list[str] = []
+
+    def attempt() -> bool:
+        try:
+            seen.append(bench.run("cat /m", mounts=(mount,)).text)
+        except NotFound:
+            seen.append("led out")
+        return len(seen) >= 25 and len(set(seen)) > 1
+
     try:
-        for _ in range(25):
-            mount = StepMount(target="/m", kind="bind", source=str(shared), selector="part/shadow")
-            with suppress(NotFound):
-                seen.add(bench.run("cat /m", mounts=(mount,)).text)
+        eventually((shared / "part").is_symlink)
+        eventually(attempt)
     finally:
         ended.set()
         thread.join()
-    assert seen <= {"inside\n"}
+    assert set(seen) == {"inside\n", "led out"}
 
 
 @pytest.mark.parametrize(
     "target", ["relative", "/x\0y", "/" + "a" * 300, "/a/" * 3000 + "b", "/proc/self", "/proc/1/root"]
 )
 def test_odd_targets_are_refused(bench: StepBench, target: str) -> None:
-    with pytest.raises(WherryError):
+    with pytest.raises(InvalidInput):
         bench.run("true", mounts=(StepMount(target=target, kind="tmpfs"),))
     assert bench.run("true").result.exit_code == 0
+
+
+def test_places_may_be_as_deep_as_a_path(bench: StepBench) -> None:
+    deep = "/a" * 1900
+    ran = bench.run("cat /proc/mounts", mounts=(StepMount(target=deep, kind="tmpfs"),), cwd=deep + "/b")
+    assert deep in ran.text
+    assert ran.changes() == []
 
 
 @pytest.mark.parametrize(
@@ -283,8 +355,10 @@ def test_a_selector_with_a_null_byte_is_refused(bench: StepBench) -> None:
 
 def test_another_steps_root_cannot_be_found(bench: StepBench) -> None:
     secret, running = bench.launch_and_await(b"here", "echo secret > /hidden; echo here; sleep 1000")
-    ran = bench.run(f"cat {secret.step.root.upper}/hidden; find / -xdev -name hidden; ls /proc/*/root/hidden; true")
-    assert ran.text == ""
+    hidden, search = f"{secret.step.root.upper}/hidden", "find / -xdev -name hidden; ls /proc/*/root/hidden; true"
+    assert bench.run(f"cat {hidden}; {search}").text == ""
+    assert Path(hidden).read_text() == "secret\n", "it is there"
+    assert "/hidden" in bench.run(f"touch /hidden; {search}").text, "it would be found"
     bench.cancel(running)
 
 
@@ -294,7 +368,11 @@ def test_another_steps_root_cannot_be_found(bench: StepBench) -> None:
 def test_a_step_that_forks_for_ever_is_bounded_and_ends(bench: StepBench) -> None:
     ran, running = bench.launch_and_await(b"here", "echo here; f() { while true; do f & done; }; f; sleep 1000")
     group = bench.cgroup(ran.step)
-    assert group.statistics().pids.limit or not Path("/sys/fs/cgroup/pids").exists()
+    if cgroups.features().pids:
+        limit = group.statistics().pids.limit
+        assert limit is not None
+        assert 0 < limit < int(Path("/proc/sys/kernel/threads-max").read_text()) // 2
+    eventually(lambda: len(group.pids()) > 500)
     bench.cancel(running)
     assert bench.remains(ran.step) == []
     assert bench.run("echo fine").text == "fine\n"
@@ -318,11 +396,75 @@ def test_a_step_that_stops_itself_can_be_ended(bench: StepBench) -> None:
     assert bench.remains(ran.step) == []
 
 
-def test_files_that_cannot_be_removed_are_no_hindrance(bench: StepBench) -> None:
-    ran = Ran(bench.step("cd /tmp; i=0; while [ $i -lt 1500 ]; do mkdir d && cd d; i=$((i+1)); done; echo deep"))
-    ran.result = bench.call(bench.engine.steps.run(ran.step, ran.take))
+def test_directories_deeper_than_any_path_can_be_removed(bench: StepBench) -> None:
+    ran = bench.run("cd /tmp; i=0; while [ $i -lt 3000 ]; do mkdir d && cd d; i=$((i+1)); done; echo deep")
     assert ran.text == "deep\n"
+    assert remove_tree(ran.layer)
     assert bench.run("echo fine").text == "fine\n"
+
+
+#: Makes a file that nobody may change, remove or give another name (FS_IOC_SETFLAGS, FS_IMMUTABLE_FL).
+IMMUTABLE = """
+import fcntl, os, sys
+for path in sys.argv[1:]:
+    with open(path, "w") as file:
+        try:
+            fcntl.ioctl(file, 0x40086602, (0x10).to_bytes(8, "little"))
+        except OSError as error:
+            print(error.strerror)
+            continue
+    try:
+        os.unlink(path)
+    except PermissionError:
+        print("immutable")
+"""
+
+
+def test_files_that_a_step_has_made_immutable_can_be_removed(bench: StepBench) -> None:
+    """In its own layer, and in a directory that it shares, such as a cache mount's."""
+    shared = bench.directory()
+    mount = StepMount(target="/m", kind="bind", source=str(shared))
+    script = f"{INTERPRETER} -c '{IMMUTABLE}' /own /m/shared"
+    assert "immutable" not in bench.run(script, binds=ITS_FILES, mounts=(mount,)).text
+    ran = bench.run(script, binds=ITS_FILES, mounts=(mount,), security=SecurityMode.INSECURE)
+    command = [sys.executable, "-c", IMMUTABLE, str(shared / "ours")]
+    here = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ran.text == here * 2, "what the file system offers"
+    assert remove_tree(ran.layer)
+    assert remove_tree(shared)
+
+
+def test_a_step_may_hold_more_processes_than_are_ended_at_once(bench: StepBench) -> None:
+    """One of them, whichever it is, holds the first process at its end."""
+    script = f"i=0; while [ $i -lt 300 ]; do sleep 1000 & i=$((i+1)); done; {HELD_BY_ITS_CHILD}"
+    ran, running = bench.launch_and_await(b"here", script, binds=ITS_FILES)
+    assert len(bench.cgroup(ran.step).pids()) > 300
+    bench.cancel(running)
+    assert bench.remains(ran.step) == []
+
+
+def test_whoever_got_a_steps_output_from_it_is_not_waited_for(bench: StepBench) -> None:
+    """Through a socket of the host's, an agent's for one (unix(7), SCM_RIGHTS)."""
+    path = bench.directory() / "agent"
+    give = (
+        'import socket; agent = socket.socket(socket.AF_UNIX); agent.connect("/agent"); '
+        'socket.send_fds(agent, [b"x"], [1, 2]); print("given")'
+    )
+    mount = StepMount(target="/agent", kind="bind", source=str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        step = bench.step(f"{INTERPRETER} -c '{give}'", binds=ITS_FILES, mounts=(mount,))
+        ran = Ran(step)
+        running = bench.launch(step, ran.take)
+        listener.settimeout(PATIENCE)
+        with listener.accept()[0] as agent:
+            _, held, _, _ = socket.recv_fds(agent, 1, 2)
+            assert bench.wait(running).exit_code == 0
+            assert ran.text == "given\n"
+            for descriptor in held:
+                os.close(descriptor)
+        assert len(held) == 2
 
 
 # --- deaths ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from wherry.build.model.executor import Limits, Step
 from wherry.build.model.failure import Console, StepStreams
 from wherry.build.model.graph import ExecOp, HostEntry, SecurityMode, Ulimit
+from wherry.content.durable import remove_tree
 from wherry.engine.build import mount_places
 from wherry.engine.build.emulation import emulated, explained
 from wherry.engine.build.guest import environment, guest_of
@@ -228,6 +229,19 @@ def test_places_are_those_in_the_root_and_not_in_what_is_mounted_there() -> None
     assert found == {**dict.fromkeys(ETC, False), "/dev": True, "/proc": True, "/sys": True} | {
         "/a/b": True, "/f": False, "/u": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["/" + "a" * 256, "/a" * 2000, "/ä" * 1500])
+def test_a_place_that_is_no_path_is_refused(place: str) -> None:
+    with pytest.raises(InvalidInput, match="too long"):
+        places_of([(place, True)])
+
+
+def test_a_layer_may_be_as_deep_as_a_path(tmp_path: Path) -> None:
+    deep = "/a" * 1500
+    made = PlaceLayers(tmp_path / "places").layer(places_of([(deep + "/b", True), (deep + "/c", False)]), tmp_path)
+    assert sorted(os.listdir(made + deep)) == ["b", "c"]
+    assert remove_tree(tmp_path / "places")
 
 
 def test_steps_with_the_same_places_share_a_layer(tmp_path: Path) -> None:
