@@ -6,7 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from wherry.errors import NotFound
+from wherry.content.threads import finished
+from wherry.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -50,17 +51,22 @@ class Running:
         return self._request.ref
 
     async def events(self) -> AsyncGenerator[Progress, None]:
-        """Build, and yield what happens; raises the build's error at the end. To be closed."""
+        """Build, and yield what happens; raises the build's error at the end. To be closed.
+
+        :raises Conflict: another build has that ID; what happens in that one is not to be seen here.
+        """
         build = asyncio.ensure_future(self._build())
         progress = self._builds.progress(self._request.ref)
         try:
+            await asyncio.sleep(0)  # it has begun, or has no ID of its own
+            if build.done() and isinstance(build.exception(), Conflict):
+                build.result()
             while (event := await _next(progress, build)) is not None:
                 yield event
             self.response = await build
         finally:
-            if not build.done():
-                build.cancel()
-                await asyncio.wait({build})
+            build.cancel()
+            await finished(build)
             with suppress(AttributeError):
                 await progress.aclose()  # type: ignore[attr-defined]
 
@@ -74,7 +80,7 @@ class Running:
             self.answer = {name: value.decode(errors="replace") for name, value in result.metadata.items()}
             return await build.finish(result)
         except BaseException:
-            await self._builds.cancel(request.ref)
+            await finished(asyncio.ensure_future(self._builds.cancel(request.ref)))
             raise
 
 
@@ -91,6 +97,5 @@ async def _next(progress: AsyncIterator[Progress], build: asyncio.Future[Any]) -
             raise
         return None  # it failed before there was anything to tell
     finally:
-        if not event.done():
-            event.cancel()
-            await asyncio.wait({event})
+        event.cancel()
+        await finished(event)
