@@ -19,6 +19,7 @@ import pytest
 from support.archives import directory, link, member, tar
 from support.daemons import Daemon
 from support.needs import need
+from support.processes import wait_for
 from support.unixhttp import Answer
 
 pytestmark = [need("root", "busybox"), pytest.mark.usefixtures("clean", "busybox", "unharmed")]
@@ -35,14 +36,6 @@ def shown(answer: Answer) -> str:
     """What a build said."""
     lines = [json.loads(line) for line in answer.body.splitlines()]
     return "".join(line.get("stream", "") + line.get("error", "") + line.get("message", "") for line in lines)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait, with patience for a loaded machine."""
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.05)
 
 
 def unfinished(daemon: Daemon) -> list[str]:

@@ -13,7 +13,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,6 +29,7 @@ from support import unixhttp
 from support.archives import member, tar
 from support.daemons import Daemon
 from support.needs import need
+from support.processes import processes, wait_for
 from support.registry_process import Registry, running
 
 pytestmark = [
@@ -340,26 +340,6 @@ def test_a_base_comes_from_a_registry_with_the_clients_credentials(daemon: Daemo
     built(daemon, archive("FROM busybox\nRUN echo local > /where\n"), t=name)
     assert b"local" in request("/build", body, nocache=1).body
     assert b"remote" in request("/build", body, headers=told, nocache=1, pull=1).body
-
-
-def processes(command: str) -> list[str]:
-    """Processes with a command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().replace(b"\0", b" ").strip() == command.encode():
-                found.append(str(path))
-        except OSError:
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait, with patience for a loaded machine."""
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.05)
 
 
 @contextmanager

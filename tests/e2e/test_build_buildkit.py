@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from support.daemons import Daemon, docker_environment
 from support.needs import compose_program, need
+from support.processes import processes, wait_for
 
 pytestmark = need("root", "busybox", "overlay", "namespaces", "compose")
 
@@ -128,21 +128,7 @@ def test_a_build_ends_with_its_client(daemon: Daemon, busybox: str, project: Pat
     with client:
         try:
             assert any("begun" in line and "RUN" not in line for line in client.stdout)
-            assert sleepers() == 1
+            wait_for(lambda: processes("sleep 7654"))
         finally:
             client.kill()
-    deadline = time.monotonic() + 60
-    while sleepers() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert sleepers() == 0
-
-
-def sleepers() -> int:
-    """How many processes of the step there are."""
-    count = 0
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            count += path.read_bytes() == b"sleep\x007654\x00"
-        except OSError:
-            continue
-    return count
+    wait_for(lambda: not processes("sleep 7654"))
