@@ -125,6 +125,18 @@ while True:
 """
 
 
+def test_a_container_cannot_keep_itself_by_tracing_its_first_process(
+    own_daemon: Daemon, busybox_archive: bytes
+) -> None:
+    """The kernel ends the others of a PID namespace only when its first process has ended."""
+    for ending in (("rm", "-f"), ("kill",), ("stop", "-t", "0")):
+        started(own_daemon, "target", *RUN, "host", "sh", "-c", f"{INTERPRETER[0]} -I -S -c '{TRACER}' & sleep 1000")
+        with own_daemon.following("logs", "-f", "target") as lines:
+            assert "traced\n" in lines
+        own_daemon.docker(*ending, "target", check=True)
+        own_daemon.docker("rm", "-f", "target", check=True)
+
+
 def test_who_cannot_be_ended_because_a_neighbour_traces_it_is_told_and_not_waited_for(
     own_daemon: Daemon, busybox_archive: bytes
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal as signals
+from contextlib import suppress
 from typing import Any, Final
 
 from wherry.content.durable import disk_errors
@@ -49,6 +50,7 @@ __all__ = ["Lifecycle"]
 
 _log: Final = logging.getLogger(__name__)
 _DEFAULT_STOP_TIMEOUT: Final = 10
+_AT_ONCE: Final = 1.0  # seconds in which a process that was killed has ended, unless something holds it
 _END_PATIENCE: Final = 60.0  # seconds that a container's processes get to stop, or to end, when they have to
 _FAILED_START: Final = 128  # the exit code of a container whose process could not be started at all
 
@@ -249,7 +251,7 @@ class Lifecycle:
             await asyncio.wait_for(asyncio.shield(gone), None if timeout < 0 else timeout)
         except TimeoutError:
             self._kill(container, signals.SIGKILL)
-            await self._keeper.wait_for_exit(gone)
+            await self._await_end(container, gone)
 
     async def restart(self, container: Container, signal: str | None, timeout: int | None) -> None:
         """Stop it if it runs, and start it."""
@@ -290,7 +292,7 @@ class Lifecycle:
             container.end_requested = container.state.stopped_by_hand = True
         self._kill(container, number)
         if number == signals.SIGKILL:
-            await self._keeper.wait_for_exit(gone)
+            await self._await_end(container, gone)
 
     def _kill(self, container: Container, number: int) -> None:
         """Send a signal, and tell; whatever the reason, as Docker's event ``kill`` does."""
@@ -305,6 +307,25 @@ class Lifecycle:
             cgroups.open(self._starter.cgroup_path(container)).thaw()
             container.state.status = Status.RUNNING
             self._containers.save_state(container)
+
+    async def _await_end(self, container: Container, gone: asyncio.Future[int]) -> None:
+        """Wait for the exit of a container that was killed.
+
+        The kernel ends the others of a PID namespace when its first process has ended, and one of them may trace that
+        one and hold it just before (ptrace(2), ``PTRACE_O_TRACEEXIT``): so all are killed that are in the container's
+        cgroup, if the exit does not come at once.
+
+        :raises Unavailable: the keeper stands still.
+        :raises SystemFault: it does not end, for what holds it is no process of its own.
+        """
+        if not (await asyncio.wait([gone], timeout=_AT_ONCE))[0]:
+            self._tasks.start(self._kill_all(container), "kill", container)
+        await self._keeper.wait_for_exit(gone)
+
+    async def _kill_all(self, container: Container) -> None:
+        group = cgroups.open(self._starter.cgroup_path(container))
+        with suppress(WherryError):  # who waits for the exit is told
+            await call_bounded(f"kill {container.name}", group.kill_all, _END_PATIENCE)
 
     async def pause(self, container: Container) -> None:
         """Freeze all its processes.
@@ -365,7 +386,7 @@ class Lifecycle:
         container.end_requested = container.state.stopped_by_hand = True
         gone = container.exit_code()
         self._kill(container, signals.SIGKILL)
-        await self._keeper.wait_for_exit(gone)
+        await self._await_end(container, gone)
 
     async def remove_rest(self, container: Container) -> None:
         """Finish a removal that was cut short."""
