@@ -479,6 +479,24 @@ def test_a_sparse_file_of_a_terabyte_costs_nothing(here: World, context: Path) -
     assert (found.st_size, found.st_blocks) == (1 << 40, 0)
 
 
+def test_parents_of_what_is_copied_lead_nowhere(here: World, trap: Snapshot, outside: Path) -> None:
+    for name in (*NAMES, "to_file", "fd", "loop"):
+        for source in (
+            f"/{name}/secret", f"/./{name}/secret", f"/{name}/./secret", f"/deep/{name}/secret", f"/deep/./{name}/*",
+            f"/{name}/./dir/..", f"/*/./{name}/secret", f"/{name}/*/./x", f"/**/{name}/secret",
+        ):  # fmt: skip
+            for follow in (False, True):
+                action = Copy(source, "/to/", parents=True, follow_symlink=follow, allow_empty_wildcard=True)
+                with suppress(NotFound, InvalidInput):
+                    result = run(here, [EMPTY, trap], FileAction(action, 0, 1, 0))
+                    files = [path for path in Path(result.layers[-1].path).rglob("*") if not path.is_symlink()]
+                    assert not [path for path in files if path.is_file()], (source, files)
+                with suppress(NotFound, InvalidInput):
+                    run(here, [trap, here.layer({f"{name}/secret": b"overwritten"})],
+                        FileAction(Copy(f"/./{name}/secret", "/", parents=True), 0, 1, 0))  # fmt: skip
+                assert unchanged(outside), source
+
+
 def test_too_much_is_not_read_at_once(here: World) -> None:
     with here.change() as change, (change.path / "huge").open("wb") as file:
         file.truncate(1 << 40)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from wherry.content.durable import disk_errors, publish, replace_file, sync_directory, temporary_name, write_all
-from wherry.errors import CorruptData, InvalidInput, NotFound, TooLarge
+from wherry.errors import CorruptData, InvalidInput, NotFound, OutOfSpace, TooLarge
 from wherry.oci.codec import encode
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor, Index
@@ -54,6 +54,17 @@ class Staged:
         self.size += len(data)
         with disk_errors("write a blob"):
             write_all(self._fd, data)
+
+    def need(self, size: int) -> None:
+        """Ask for room, before a lot is written; nothing is set aside.
+
+        :param size: bytes.
+        :raises OutOfSpace: the disk has less: better nobody else has to do without what is left of it.
+        """
+        with disk_errors("ask for room"):
+            found = os.fstatvfs(self._descriptor())
+        if found.f_bfree * found.f_frsize < size:
+            raise OutOfSpace(f"{size} bytes are wanted, and the disk has {found.f_bfree * found.f_frsize} left")
 
     @property
     def digest(self) -> Digest:

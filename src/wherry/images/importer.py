@@ -31,8 +31,8 @@ from wherry.oci.platform import Platform
 __all__ = ["Commit", "Importer", "WriteLayer"]
 
 Json = dict[str, Any]
-#: Writes a layer's archive to the function that it is given.
-WriteLayer = Callable[[Callable[[bytes], object]], None]
+#: Writes a layer's archive to the first function that it is given; asks the second whether there is room for as much.
+WriteLayer = Callable[[Callable[[bytes], object], Callable[[int], object]], None]
 
 _PIECE: Final = 1 << 20
 
@@ -90,7 +90,7 @@ class Importer:
         with self._references.lease() as lease, self._content.stage(hashed=False) as staged:
             lease.layer(*(layer.chain_id for layer in base.layers))
             lease.blob(*(layer.digest for layer in base.manifest.layers))
-            write(staged.write)
+            write(staged.write, staged.need)
             layers = [*zip(base.document.rootfs.diff_ids, base.manifest.layers, strict=True)]
             is_empty = staged.size == len(END)  # a layer with nothing in it is none, as in Docker
             if not is_empty:

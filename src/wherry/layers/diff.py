@@ -135,14 +135,18 @@ def _differs(one: os.stat_result, other: os.stat_result) -> bool:
     return any(getattr(one, name) != getattr(other, name) for name in wanted)
 
 
-def write_layer(mounts: Sequence[OverlayMount], write: Callable[[bytes], object]) -> None:
+def write_layer(
+    mounts: Sequence[OverlayMount], write: Callable[[bytes], object], room: Callable[[int], object] = lambda size: None
+) -> None:
     """Write the archive of a layer that turns the image into the container as it is now.
 
     :param mounts: the container's overlay mounts.
     :param write: takes the archive's bytes, piece by piece.
+    :param room: asked whether there is room for a large file.
+    :raises InvalidInput: a file is called as an archive calls what was deleted.
     :raises TooLarge: a name is longer than an image's may be.
     """
-    packer = Packer(write, MAX_NAME)
+    packer = Packer(write, MAX_NAME, room=room)
     with disk_errors("pack a container's changes"):
         for mount in mounts:
             with MergedTree.open([mount.upper]) as upper, MergedTree.open(mount.lower) as image:

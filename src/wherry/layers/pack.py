@@ -16,6 +16,7 @@ from wherry.layers.tree_digest import TreeDigest, content_line, crc32
 __all__ = ["Packer"]
 
 _READ = 1024 * 1024
+_LARGE = 64 * 1024 * 1024
 # The longest that readers of archives take for an extended header, with some room for what else is in it.
 _MAX_NAME = 1024 * 1024 - 65536
 # Not the content's, but the host's own: labels of its security module.
@@ -29,6 +30,7 @@ class Packer:
     :param longest: how many bytes a name may have.
     :param seal: takes what is packed, for the digest of the tree.
     :param modified: nanoseconds since the epoch, for all entries; None: as the files have it.
+    :param room: asked whether there is room for so many bytes, before a large file is written; it may be one big hole.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class Packer:
         seal: TreeDigest | None = None,
         *,
         modified: int | None = None,
+        room: Callable[[int], object] = lambda size: None,
     ) -> None:
+        self._room = room
         self._modified = modified
         self._write = write
         self._longest = longest
@@ -121,6 +125,8 @@ class Packer:
             attributes = _attributes(fd)
             if attributes:
                 entry.xattrs = _wanted(attributes)
+            if entry.size >= _LARGE:
+                self._room(entry.size)
             self._write(writer.header(entry))
             left, total = entry.size, 0
             while left and (piece := os.read(fd, min(left, _READ))):

@@ -48,7 +48,7 @@ def commit_one(store: ImageStore) -> None:
     base = store.resolve("base")
     mounts = store.overlay(str(base.id), store.content.root.parent / "c")
     (Path(mounts[0].upper) / "written").write_bytes(b"w")
-    store.commit(str(base.id), lambda write: write_layer(mounts, write), Commit({}, "c" * 64, name="new"))
+    store.commit(str(base.id), lambda write, room: write_layer(mounts, write, room), Commit({}, "c" * 64, name="new"))
 
 
 def remove_one(store: ImageStore) -> None:

@@ -166,7 +166,8 @@ class _Running:
         more = b""
         if kind == stat.S_IFREG:  # what is remembered of it covers its attributes as well
             return b"%d %d %d %d\n%s%s" % (
-                len(path), mode, status.st_uid, status.st_gid, path, self._sums.digest(directory, name, status),
+                len(path), mode, status.st_uid, status.st_gid, path,
+                self._sums.digest(directory, name, status, self._check),
             )  # fmt: skip
         if kind == stat.S_IFLNK:
             more = os.readlink(name, dir_fd=directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from typing import Final
 
 from wherry.layers.whiteouts import OVERLAY_ATTRIBUTES
@@ -22,9 +23,13 @@ _CANNOT_SHARE: Final = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTT
 
 
 class Content:
-    """Copies files' content in the cheapest way that the two file systems know; holes stay holes."""
+    """Copies files' content in the cheapest way that the two file systems know; holes stay holes.
 
-    def __init__(self) -> None:
+    :param check: called now and then: raises where the work is not wanted any more.
+    """
+
+    def __init__(self, check: Callable[[], object] = lambda: None) -> None:
+        self._check = check
         self._can_share = True
         self._can_copy = True
 
@@ -78,6 +83,7 @@ class Content:
 
     def _copy_range(self, source: int, target: int, start: int, end: int) -> None:
         while start < end and self._can_copy:
+            self._check()
             try:
                 count = os.copy_file_range(source, target, min(end - start, _PIECE), start, start)
             except OSError as error:
@@ -89,6 +95,7 @@ class Content:
                 return
             start += count
         while start < end:
+            self._check()
             piece = memoryview(os.pread(source, min(end - start, _READ), start))
             if not piece:
                 return

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -66,10 +67,13 @@ class Sums:
         self._seen = {}
         return changed or len(self._known) != before
 
-    def digest(self, directory: int, name: bytes, status: os.stat_result) -> bytes:
+    def digest(
+        self, directory: int, name: bytes, status: os.stat_result, check: Callable[[], object] = lambda: None
+    ) -> bytes:
         """The digest of a regular file's content and extended attributes; these cannot change unseen by its times.
 
         :param directory: a descriptor of what it is in.
+        :param check: called now and then: a file may be one hole that takes an hour to read.
         :raises SystemFault: it is no regular file any more.
         """
         looks = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -79,7 +83,7 @@ class Sums:
         if known is not None and known[0] == looks:
             self._seen[status.st_ino] = known
             return known[1]
-        found = _read(directory, name)
+        found = _read(directory, name, check)
         is_old = status.st_ctime_ns < self._newest
         if is_old and status.st_dev == self._device and len(self._seen) < _MOST_FILES:
             self._seen[status.st_ino] = (looks, found)
@@ -107,12 +111,14 @@ class Sums:
         return sums
 
 
-def _read(directory: int, name: bytes) -> bytes:
+def _read(directory: int, name: bytes, check: Callable[[], object]) -> bytes:
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         running = hashlib.sha256()
         while piece := os.read(fd, _READ):
             running.update(piece)
+            if len(piece) == _READ:
+                check()
         if found := attributes(fd):
             return hashlib.sha256(running.digest() + found).digest()
         return running.digest()

@@ -78,7 +78,7 @@ class Copier:
         self._selection = selection
         self._replace = replace
         self._check = check
-        self._content = Content()
+        self._content = Content(check)
         self._links: dict[tuple[int, int], bytes] = {}
         self.wrote_directly = False
 

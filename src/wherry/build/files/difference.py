@@ -177,13 +177,12 @@ class _Difference:
             if before.st_size != now.st_size or before.st_mtime_ns != now.st_mtime_ns:
                 return True
         first, second = (attributes(b"/proc/self/fd/%d/%s" % (directory, name)) for directory in (one, other))
-        return first != second or _has_other_content(one, other, name, now)
+        return first != second or self._has_other_content(one, other, name, now)
 
-
-def _has_other_content(old: int, new: int, name: bytes, status: os.stat_result) -> bool:
-    if stat.S_ISLNK(status.st_mode):
-        return os.readlink(name, dir_fd=old) != os.readlink(name, dir_fd=new)
-    return stat.S_ISREG(status.st_mode) and not _has_same_content(old, new, name)
+    def _has_other_content(self, old: int, new: int, name: bytes, status: os.stat_result) -> bool:
+        if stat.S_ISLNK(status.st_mode):
+            return os.readlink(name, dir_fd=old) != os.readlink(name, dir_fd=new)
+        return stat.S_ISREG(status.st_mode) and not _has_same_content(old, new, name, self._check)
 
 
 def _statuses(way: Descent) -> dict[bytes, os.stat_result]:
@@ -195,9 +194,10 @@ def _statuses(way: Descent) -> dict[bytes, os.stat_result]:
     return found
 
 
-def _has_same_content(old: int, new: int, name: bytes) -> bool:
+def _has_same_content(old: int, new: int, name: bytes, check: Check) -> bool:
     with Fd(os.open(name, _OPEN, dir_fd=old)) as one, Fd(os.open(name, _OPEN, dir_fd=new)) as other:
         while True:
+            check()
             piece = os.read(one.fileno(), _READ)
             if piece != os.read(other.fileno(), _READ):
                 return False

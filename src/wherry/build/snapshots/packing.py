@@ -46,7 +46,7 @@ def pack(directory: str, content: ContentStore) -> PackedFile:
         gathering = _Gathering(staged.write)
         with MergedTree.open([directory]) as tree:
             seal = TreeDigest(tree.status)
-            packer = Packer(gathering.write, MAX_NAME, seal)
+            packer = Packer(gathering.write, MAX_NAME, seal, room=staged.need)
             for _ in unrolled(_pack(packer, tree, seal)):
                 pass
         packer.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -81,8 +81,8 @@ class CommitService:
         async with self._paused(container, pause=request.pause):
             mounts = self._images.overlay(container)
 
-            def write(sink: Any) -> None:
-                write_layer(mounts, sink)
+            def write(sink: Callable[[bytes], object], room: Callable[[int], object]) -> None:
+                write_layer(mounts, sink, room)
                 self._check_there(container)  # a removal meanwhile would have made an incomplete layer
 
             identifier = await self._images.commit(container.definition.image_id, write, wanted)
