@@ -30,6 +30,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "runc": lambda: shutil.which("runc", path=search_path()) is not None,
     "nftables": lambda: shutil.which("nft", path=search_path()) is not None,
     "skopeo": lambda: shutil.which("skopeo") is not None,
+    "openssh-client": lambda: shutil.which("ssh-agent") is not None,
 }
 VM_PACKAGES: dict[str, Callable[[], bool]] = {
     "qemu-system-x86": lambda: shutil.which("qemu-system-x86_64") is not None,

@@ -41,6 +41,10 @@ class Builds:
         """Answer what a build asks for (``version=3``); the response's body is the daemon's."""
         return self._requests.call("POST", f"/wherry/build/calls/{escape(token)}", body=body)
 
+    def connect(self, token: str) -> Stream:
+        """Answer by a connection that carries bytes both ways."""
+        return self._requests.hijack(f"/wherry/build/calls/{escape(token)}")
+
     def shell(self, token: str, *, tty: bool, size: tuple[int, int] | None) -> Stream:
         """Open the shell in a step that has failed, of which a build has told (``onfailure=shell``).
 

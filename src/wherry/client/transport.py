@@ -86,6 +86,10 @@ class Stream:
             return initial
         return self.sock.recv(size)
 
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        self.sock.sendall(data)
+
     @property
     def buffered(self) -> bool:
         """Whether there are buffered bytes, which poll(2) does not report."""

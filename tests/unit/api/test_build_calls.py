@@ -1,10 +1,10 @@
-"""What a build asks of wherry's own client, over a real unix socket: outputs, answered by requests with a token."""
+"""What a build asks of wherry's own client, over a real unix socket: outputs, directories, agents, for a token."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from aiohttp import ClientError, ClientResponse, ClientSession, UnixConnector
 
 from support.archives import member, tar
 from support.build_service import FakeBuilds
-from wherry.api.classic import calls
+from wherry.api.classic import calling_session, calls
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
 from wherry.api.routes.build import BuildRoutes
 from wherry.build.model.request import BuildRequest
-from wherry.build.model.session import BuildSession, Selection
-from wherry.errors import SystemFault
+from wherry.build.model.session import BuildSession, Connection, Selection
+from wherry.errors import NotFound, SystemFault, TooLarge, Unavailable
 
 CONTEXT = tar([member("Dockerfile", b"FROM scratch\n")])
 PIECES = [bytes([number]) * 300_000 for number in range(20)]
@@ -90,7 +90,7 @@ async def serving(root: Path, builds: Exporting | None = None) -> AsyncIterator[
     (root / "contexts").mkdir()
     (root / "builds").mkdir()
     builds, watch = builds or Exporting(root / "builds"), HangupWatch(asyncio.get_running_loop())
-    api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "").routes()), watch)
+    api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "", watch).routes()), watch)
     server = await asyncio.get_running_loop().create_unix_server(api.connection, root / "socket")
     async with ClientSession(connector=UnixConnector(str(root / "socket"))) as client:
         yield Served(builds, client)
@@ -278,3 +278,117 @@ async def test_names_of_directories_have_bounds(tmp_path: Path, given: str) -> N
         served.client.post("http://x/build", data=CONTEXT, params={"version": "3", "directories": given}) as answer,
     ):
         assert answer.status == 400
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+class Asking(Exporting):
+    """Asks an agent of the client's.
+
+    :ivar talk: what is done with a session.
+    """
+
+    talk: Callable[[BuildSession], Coroutine[Any, Any, None]]
+
+    async def work(self, session: BuildSession) -> None:
+        await self.talk(session)
+
+
+async def raw(root: Path, token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the daemon that carries bytes, after the head of its answer."""
+    reader, writer = await asyncio.open_unix_connection(root / "socket")
+    writer.write(
+        f"POST /wherry/build/calls/{token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        "Content-Length: 0\r\n\r\n".encode()
+    )
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    return reader, writer
+
+
+async def test_bytes_go_both_ways_between_a_step_and_the_clients_agent(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def talk(session: BuildSession) -> None:
+        connection = await session.ssh("")
+        await connection.write(b"question")
+        heard.append(await connection.read())
+        connection.close()
+        connection.close()
+
+    builds = Asking(tmp_path / "builds")
+    builds.talk = talk
+    async with serving(tmp_path, builds) as served, served.building(agents='["default"]') as messages:
+        async for message in messages:
+            if message["aux"].get("type") == "call":
+                assert (message["aux"]["kind"], message["aux"]["id"]) == ("agent", "default")
+                reader, writer = await raw(tmp_path, message["aux"]["token"])
+                assert await reader.readexactly(8) == b"question"
+                writer.write(b"answer")
+                assert await reader.read() == b""  # closed
+                writer.close()
+        assert heard == [b"answer"]
+
+
+async def without_end(connection: Connection) -> None:
+    while True:
+        await connection.write(b"x" * 65536)
+
+
+async def test_a_client_that_goes_is_the_end_of_its_agent(tmp_path: Path) -> None:
+    async def talk(session: BuildSession) -> None:
+        connection = await session.ssh("a")
+        assert await connection.read() == b""
+        with pytest.raises(Unavailable, match="has gone"):
+            await without_end(connection)
+
+    builds = Asking(tmp_path / "builds")
+    builds.talk = talk
+    async with serving(tmp_path, builds) as served, served.building(agents='["a"]') as messages:
+        async for message in messages:
+            assert "error" not in message, message
+            if message["aux"].get("type") == "call":
+                _, writer = await raw(tmp_path, message["aux"]["token"])
+                writer.close()
+
+
+async def test_connections_to_agents_end_with_the_build(tmp_path: Path) -> None:
+    async def talk(session: BuildSession) -> None:
+        await session.ssh("a")  # and leave it open
+
+    builds = Asking(tmp_path / "builds")
+    builds.talk = talk
+    async with serving(tmp_path, builds) as served, served.building(agents='["a"]') as messages:
+        async for message in messages:
+            if message["aux"].get("type") == "call":
+                reader, writer = await raw(tmp_path, message["aux"]["token"])
+        async with asyncio.timeout(60):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_connections_to_agents_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling_session, "_MOST_CONNECTIONS", 2)
+
+    async def talk(session: BuildSession) -> None:
+        with pytest.raises(NotFound, match="unset ssh forward key other"):
+            await session.ssh("other")
+        first, _ = await session.ssh("a"), await session.ssh("a")
+        with pytest.raises(TooLarge):
+            await session.ssh("a")
+        first.close()
+        (await session.ssh("a")).close()
+
+    builds = Asking(tmp_path / "builds")
+    builds.talk = talk
+    async with serving(tmp_path, builds) as served, served.building(agents='["a"]') as messages:
+        writers, calls_seen = [], 0
+        async for message in messages:
+            assert "error" not in message, message
+            if message["aux"].get("type") == "call":
+                calls_seen += 1
+                writers.append((await raw(tmp_path, message["aux"]["token"]))[1])
+        for writer in writers:
+            writer.close()
+        assert calls_seen == 3

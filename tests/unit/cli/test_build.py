@@ -8,10 +8,11 @@ import json
 import os
 import posix
 import re
+import socket
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from wherry.api.routes.build import BuildRoutes
 from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.graph import SourceRange
 from wherry.build.model.progress import Cost, LogProgress, Progress, VertexProgress, WarningProgress
+from wherry.build.model.request import BuildRequest
 from wherry.cli.build.context import DirectoryContext, is_remote
 from wherry.cli.build.display import LiveDisplay, PlainDisplay, QuietDisplay, display_of
 from wherry.cli.build.outputs import outputs_of
@@ -233,7 +235,7 @@ def test_outputs_say_what_becomes_of_the_image(words: str, outputs: list[Any]) -
 @pytest.mark.parametrize(
     "words",
     [
-        "--ssh default", "--call nothing", "--call check,format=x", "--attest type=x", "-o type=local",
+        "--call nothing", "--call check,format=x", "--attest type=x", "-o type=local",
         "-o type=x,dest=x", "-o - -o -", "--cache-from type=local,src=x", "--cache-to type=local,dest=x",
         "--build-context a", "--layers few", "--squash --layers none", "--layers all --squash",
     ],
@@ -326,18 +328,20 @@ def test_a_display_has_to_be_known() -> None:
 
 
 @contextmanager
-def builder(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBuilds]:
+def builder(
+    root: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], FakeBuilds] = FakeBuilds
+) -> Iterator[FakeBuilds]:
     """A served builder, in a thread of its own."""
     (root / "contexts").mkdir()
     (root / "builds").mkdir()
-    builds, socket = FakeBuilds(root / "builds"), root / "socket"
+    builds, place = make(root / "builds"), root / "socket"
     ready, loop = threading.Event(), asyncio.new_event_loop()
     over = asyncio.Event()
 
     async def serve() -> None:
         watch = HangupWatch(loop)
         api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "", watch).routes()), watch)
-        server = await loop.create_unix_server(api.connection, socket)
+        server = await loop.create_unix_server(api.connection, place)
         ready.set()
         await over.wait()
         server.close()
@@ -347,7 +351,7 @@ def builder(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBuilds]
     thread.start()
     try:
         assert ready.wait(60)
-        monkeypatch.setitem(posix.environ, b"WHERRY_HOST", f"unix://{socket}".encode())
+        monkeypatch.setitem(posix.environ, b"WHERRY_HOST", f"unix://{place}".encode())
         monkeypatch.setenv("DOCKER_CONFIG", str(root / "none"))
         yield builds
     finally:
@@ -472,6 +476,44 @@ def test_a_dockerfile_from_elsewhere_is_shown_under_its_own_name(
         words = ["-f", str(tmp_path / "Other"), "--progress", "plain", str(tmp_path / "context")]
         assert wherry("image.build", *words) == 1
     assert f"{tmp_path}/Other:1\n" in capsys.readouterr().err
+
+
+class _WithAgent(FakeBuilds):
+    """Asks the client's agent for its keys, and then for what no step may ask."""
+
+    heard: tuple[bytes, ...] = ()
+
+    async def build(self, request: BuildRequest) -> dict[str, str]:
+        connection = await self.sessions[request.session].ssh("mine")
+        for question in (b"\0\0\0\x01\x0b", b"\0\0\0\x01\x13"):
+            await connection.write(question)
+            self.heard += (await connection.read(),)
+        connection.close()
+        return await super().build(request)
+
+
+def test_a_build_asks_the_clients_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "context", "Dockerfile")
+    asked: list[bytes] = []
+
+    def answer() -> None:
+        listener.accept()[0].close()  # whether there is one
+        taken, _ = listener.accept()
+        with taken:
+            while question := taken.recv(100):
+                asked.append(question)
+                taken.sendall(b"\0\0\0\x05\x0c\0\0\0\0")
+
+    with socket.socket(socket.AF_UNIX) as listener, builder(tmp_path, monkeypatch, _WithAgent) as builds:
+        listener.bind(str(tmp_path / "agent"))
+        listener.listen()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert wherry("image.build", "-q", "--ssh", f"mine={tmp_path}/agent", str(tmp_path / "context")) == 0
+        thread.join(60)
+    assert asked == [b"\0\0\0\x01\x0b"]
+    assert isinstance(builds, _WithAgent)
+    assert builds.heard == (b"\0\0\0\x05\x0c\0\0\0\0", b"\0\0\0\x01\x05")
 
 
 def test_unused_cache_is_removed(

@@ -11,53 +11,68 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wherry.api.classic.query import NAMED
+from wherry.api.http.hijack import RAW_STREAM, HijackedResponse, hijack
 from wherry.build.exporters.tree import pack_directory
 from wherry.build.sources.archive_session import ArchiveSession
 from wherry.content.thread_stream import pieces_of
 from wherry.content.threads import in_thread
+from wherry.errors import NotFound, TooLarge, Unavailable
 
 if TYPE_CHECKING:
-    from wherry.api.classic.calls import ClientCalls
+    from wherry.api.classic.calls import Answer, ClientCalls
     from wherry.api.classic.context import Contexts
+    from wherry.api.http.hijack import HangupWatch, Hijacked
     from wherry.build.model.session import Credentials, Selection
     from wherry.build.sources.contexts import ContextInUse
 
 __all__ = ["CallingSession"]
 
 _ARCHIVE: Final = "application/x-tar"
+_AGENT: Final = "default"
+_MOST_CONNECTIONS: Final = 200
+_GONE: Final = "the client of the build has gone"
 
 
 class CallingSession(ArchiveSession):
-    """A session over an unpacked context, whose client takes outputs and has further directories. To be closed.
+    """A session over an unpacked context, whose client takes outputs, and has directories and agents. To be closed.
 
     :param calls: of the build.
     :param contexts: where directories that come are unpacked.
+    :param watch: notices clients that have gone.
+    :param context: see `ArchiveSession`, for this and the next two.
     :param takes: the numbers of the outputs that the client takes.
     :param directories: the names of the directories that the client has.
-    :param context: see `ArchiveSession`, for this and what follows.
+    :param agents: the IDs of the SSH agents that the client has.
     """
 
     def __init__(
         self,
         calls: ClientCalls,
         contexts: Contexts,
+        watch: HangupWatch,
+        *,
         context: ContextInUse | None,
         credentials: Callable[[str], Credentials | None],
         secret_values: Mapping[str, bytes],
-        *,
         takes: frozenset[str] = frozenset(),
         directories: frozenset[str] = frozenset(),
+        agents: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(context, credentials, secret_values)
         self._calls = calls
         self._contexts = contexts
         self._takes = takes
         self._directories = directories
+        self._agents = agents
+        self._watch = watch
+        self._connections: set[AgentConnection] = set()
         self._received: dict[str, asyncio.Task[Path]] = {}
         self._kept = AsyncExitStack()
 
     async def close(self) -> None:
-        """Remove what has come; nobody may use the session any more."""
+        """Remove what has come, and end connections; nobody may use the session any more."""
+        for connection in list(self._connections):
+            connection.close()
         for task in self._received.values():
             task.cancel()
         if self._received:
@@ -100,3 +115,55 @@ class CallingSession(ArchiveSession):
         pack = partial(pack_directory, root=root, prefix=os.fsencode(prefix), modified=modified)
         async with self._calls.call("output", number=exporter) as answer, aclosing(pieces_of(pack)) as pieces:
             await answer.send(pieces, _ARCHIVE)
+
+    async def ssh(self, identifier: str) -> AgentConnection:
+        """A new connection to one of the client's agents.
+
+        :raises TooLarge: there are too many.
+        """
+        identifier = identifier or _AGENT
+        if identifier not in self._agents:
+            raise NotFound(f"unset ssh forward key {identifier}")
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            raise TooLarge("the build has too many connections to its client's SSH agents")
+        answer = await self._calls.ask("agent", id=identifier)
+        try:
+            connection = AgentConnection(hijack(answer.arrived.http, self._watch, content_type=RAW_STREAM), answer)
+        except ConnectionError as error:
+            answer.close()
+            raise Unavailable(_GONE) from error
+        self._connections.add(connection)
+        connection.ended = lambda: self._connections.discard(connection)
+        return connection
+
+
+class AgentConnection:
+    """A connection to an agent at the client's; `wherry.build.model.session.Connection`.
+
+    :ivar ended: called once, when it is closed.
+    """
+
+    def __init__(self, connection: Hijacked, answer: Answer) -> None:
+        self._connection = connection
+        self._answer = answer
+        self._is_closed = False
+        self.ended: Callable[[], object] = lambda: None
+
+    async def read(self) -> bytes:
+        """The next bytes; none at the end."""
+        return await self._connection.read()
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes."""
+        try:
+            await self._connection.write(data)
+        except ConnectionError as error:
+            raise Unavailable(_GONE) from error
+
+    def close(self) -> None:
+        """End it."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._connection.close()
+            self._answer.respond(HijackedResponse())
+            self.ended()

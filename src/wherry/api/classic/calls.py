@@ -111,9 +111,8 @@ class ClientCalls:
         self.messages: asyncio.Queue[Json] = asyncio.Queue()
         self._waiting = waiting
 
-    @asynccontextmanager
-    async def call(self, kind: str, **members: Any) -> AsyncIterator[Answer]:
-        """Ask for something; the block has the answer, and ends it.
+    async def ask(self, kind: str, **members: Any) -> Answer:
+        """Ask for something; whoever asks ends the answer by `Answer.respond`, or closes it.
 
         :raises Unavailable: no answer comes.
         """
@@ -121,15 +120,29 @@ class ClientCalls:
         self._waiting[token] = answer
         self.messages.put_nowait(message("call", kind=kind, token=token, **members))
         try:
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    await answer.request
-            except TimeoutError:
-                raise Unavailable("the client of the build does not answer") from None
+            async with asyncio.timeout(_PATIENCE):
+                await answer.request
+        except TimeoutError:
+            answer.close()
+            raise Unavailable("the client of the build does not answer") from None
+        except BaseException:
+            answer.close()
+            raise
+        finally:
+            self._waiting.pop(token, None)
+        return answer
+
+    @asynccontextmanager
+    async def call(self, kind: str, **members: Any) -> AsyncIterator[Answer]:
+        """Ask for something; the block has the answer, and its end is the answer's.
+
+        :raises Unavailable: no answer comes.
+        """
+        answer = await self.ask(kind, **members)
+        try:
             yield answer
             answer.respond()
         finally:
-            self._waiting.pop(token, None)
             answer.close()
 
 

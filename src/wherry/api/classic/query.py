@@ -46,6 +46,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param session: the client's; empty: it has none.
     :param tags: the names that the image gets.
     :param directories: contexts beside the main one that the client sends when it is called.
+    :param agents: the IDs of SSH agents that the client connects when it is called.
     :param joins: the container whose network the build's steps have; empty: none. BuildKit knows no such network.
     :param shell: what is to be run in a step that has failed; empty: the step's shell; None: nothing.
     """
@@ -58,6 +59,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     quiet: bool = False
     tags: tuple[str, ...] = ()
     directories: frozenset[str] = frozenset()
+    agents: frozenset[str] = frozenset()
     options: dict[str, str] = {}
     exports: tuple[Export, ...] = ()
     cache: CacheOptions = CacheOptions()
@@ -89,7 +91,7 @@ _IMAGES: Final = ("moby", "image", "")  #: outputs that are images of this machi
 _NOWHERE: Final = "cacheonly"
 _FILES: Final = ("local", "tar")
 _MOST_OUTPUTS: Final = 16
-_MOST_DIRECTORIES: Final = 64
+_MOST_OFFERED: Final = 64
 _LONGEST_NAME: Final = 4096
 _OWN_OPTION: Final = re.compile(r"requestid|no-cache|cache-imports|attest:(?:provenance|sbom)|context:[^\0]+")
 _HERE: Final = ("local:", "input:")  #: contexts that come by a session
@@ -121,10 +123,11 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
     options = {name: value for name, value in options.items() if value}
     if query.flag(given, "nocache"):
         options["no-cache"] = ""  # of no stage in particular: of all
-    own, directories = version == _OWN, frozenset[str]()
+    own, directories, agents = version == _OWN, frozenset[str](), frozenset[str]()
     if own:
         options |= _own_options(given.get("frontend", ""))
-        directories = _directories(given.get("directories", ""))
+        directories = _offered(given.get("directories", ""), "directories")
+        agents = _offered(given.get("agents", ""), "agents")
         options |= {f"context:{name}": f"local:{NAMED}{name}" for name in directories}
     options |= {f"build-arg:{name}": value for name, value in _arguments(given.get("buildargs", "")).items()}
     options |= {f"label:{name}": value for name, value in _labels(given.get("labels", "")).items()}
@@ -137,6 +140,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         quiet=query.flag(given, "q"),
         tags=tags,
         directories=directories,
+        agents=agents,
         options=options,
         exports=()
         if "requestid" in options
@@ -242,12 +246,13 @@ def _allowed(text: str) -> list[str]:
     return _json(text, list[str], "error reading entitlements") or []
 
 
-def _directories(text: str) -> frozenset[str]:
-    found = _json(text, list[str], "error reading directories") or []
-    if len(found) > _MOST_DIRECTORIES:
-        raise InvalidInput(f"there are {len(found)} directories, where {_MOST_DIRECTORIES} are allowed")
+def _offered(text: str, what: str) -> frozenset[str]:
+    """Names of what the client has, and can be called for."""
+    found = _json(text, list[str], f"error reading {what}") or []
+    if len(found) > _MOST_OFFERED:
+        raise InvalidInput(f"there are {len(found)} {what}, where {_MOST_OFFERED} are allowed")
     if any("\0" in name or not 0 < len(name) <= _LONGEST_NAME for name in found):
-        raise InvalidInput("a directory has an invalid name")
+        raise InvalidInput(f"one of the {what} has an invalid name")
     return frozenset(found)
 
 

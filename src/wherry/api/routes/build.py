@@ -55,6 +55,7 @@ class BuildRoutes:
 
     :param contexts: a directory for contexts, on the same file system as the builder's.
     :param host_gateway: gives the address that ``host-gateway`` means.
+    :param watch: notices clients that have gone.
     :ivar shells: in steps that have failed.
     """
 
@@ -65,6 +66,7 @@ class BuildRoutes:
         self._builds = builds
         self._contexts = Contexts(contexts)
         self._host_gateway = host_gateway
+        self._watch = watch
         self._uploads = Uploads()
         self._calls = Calls()
 
@@ -160,11 +162,13 @@ class BuildRoutes:
             mine = CallingSession(
                 calls,
                 self._contexts,
-                context.used if body is not None else None,
-                partial(registry_config.credentials_for, known),
-                build_secrets.parse(request.http.headers.get(build_secrets.HEADER, "")),
+                self._watch,
+                context=context.used if body is not None else None,
+                credentials=partial(registry_config.credentials_for, known),
+                secret_values=build_secrets.parse(request.http.headers.get(build_secrets.HEADER, "")),
                 takes=wanted.takes,
                 directories=wanted.directories,
+                agents=wanted.agents,
             )
             stack.push_async_callback(mine.close)
             self._builds.attach(mine)

@@ -25,14 +25,20 @@ class Calls:
     :param connect: makes a client for one thread.
     :param outputs: where the result goes.
     :param directories: contexts beside the main one, by their names.
+    :param agents: sockets of SSH agents, by their IDs.
     """
 
     def __init__(
-        self, connect: Callable[[], Client], outputs: Sequence[Output], directories: Mapping[str, DirectoryArchive]
+        self,
+        connect: Callable[[], Client],
+        outputs: Sequence[Output],
+        directories: Mapping[str, DirectoryArchive],
+        agents: Mapping[str, str],
     ) -> None:
         self._connect = connect
         self._outputs = outputs
         self._directories = directories
+        self._agents = agents
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
 
@@ -51,19 +57,22 @@ class Calls:
         if aux.get("type") != "call":
             return False
         thread = threading.Thread(target=self._answer, args=(aux,), daemon=True)
-        self._threads.append(thread)
+        if aux.get("kind") != "agent":  # which may wait for somebody's finger, and nobody for it
+            self._threads.append(thread)
         thread.start()
         return True
 
     def check(self, *, failed: bool) -> None:
         """Raise what went wrong here.
 
-        :param failed: whether the daemon has said that the build failed: then a lost connection is no news.
+        :param failed: whether the daemon has said that the build failed: then what it said to a call is no news.
         """
+        from wherry.client.error_response import ErrorResponse
         from wherry.errors import Unavailable
 
         for error in self._errors:
-            if not (failed and isinstance(error, Unavailable | ConnectionError)):
+            is_daemons = isinstance(error, Unavailable | ConnectionError) or isinstance(error.__cause__, ErrorResponse)
+            if not (failed and is_daemons):
                 raise error
 
     def _answer(self, aux: dict[str, Any]) -> None:
@@ -80,6 +89,8 @@ class Calls:
                 self._output(aux).write(response)
         elif aux.get("kind") == "directory":
             client.builds.answer(token, self._directory(aux).archive()).read()
+        elif aux.get("kind") == "agent":
+            self._forward(client, token, self._agent(aux))
 
     def _output(self, aux: dict[str, Any]) -> Output:
         number = str(aux.get("number", ""))
@@ -97,3 +108,26 @@ class Calls:
 
             raise Unavailable(f"the daemon asks for a directory that nobody offered: {name[:80]!r}")
         return self._directories[name]
+
+    def _agent(self, aux: dict[str, Any]) -> str:
+        name = str(aux.get("id", ""))
+        if name not in self._agents:
+            from wherry.errors import Unavailable
+
+            raise Unavailable(f"the daemon asks for an SSH agent that nobody offered: {name[:80]!r}")
+        return self._agents[name]
+
+    @staticmethod
+    def _forward(client: Client, token: str, path: str) -> None:
+        """One connection to an agent; that it ends is for who asked it to notice."""
+        from contextlib import closing, suppress
+
+        from wherry.cli.build.agents import connect, forward
+        from wherry.errors import WherryError
+
+        with (
+            suppress(WherryError, OSError),
+            closing(client.builds.connect(token)) as stream,
+            closing(connect(path)) as agent,
+        ):
+            forward(stream, agent)

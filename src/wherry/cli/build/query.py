@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["call_of", "directories_of", "query_of", "secrets_of"]
 
-#: Flags of buildx whose work needs a session between the daemon and the client, which `wherry build` has not.
-_NOT_YET = ("ssh",)
 _CALLS = {
     "check": "frontend.lint",
     "lint": "frontend.lint",
@@ -37,7 +35,13 @@ _MOST_SECRETS = 500 << 10
 
 
 def query_of(
-    options: Options, context: str, dockerfile: str, outputs: Sequence[Output], directories: Iterable[str] = ()
+    options: Options,
+    context: str,
+    dockerfile: str,
+    outputs: Sequence[Output],
+    *,
+    directories: Iterable[str] = (),
+    agents: Iterable[str] = (),
 ) -> dict[str, object]:
     """The query.
 
@@ -45,9 +49,9 @@ def query_of(
     :param dockerfile: its name in the context.
     :param outputs: where the result goes.
     :param directories: the names of contexts that the daemon can ask for.
+    :param agents: the IDs of SSH agents that it can ask for.
     :raises wherry.cli.exit.Exit: a flag cannot be served.
     """
-    _refuse(options)
     return {
         "version": "3",
         "t": list(options["tag"]),
@@ -63,6 +67,7 @@ def query_of(
         "extrahosts": list(options["add-host"]),
         "cachefrom": _json([one["ref"] for one in _cache_sources(options) if one.keys() == {"ref"}]),
         "cacheto": _json([_cache_target(text) for text in options["cache-to"]]),
+        "agents": _json(list(agents)),
         "directories": _json(list(directories)),
         "allow": _json(list(options["allow"])),
         "frontend": encode(own).decode() if (own := _own_options(options)) else None,
@@ -78,12 +83,6 @@ def query_of(
         "cpusetmems": options["cpuset-mems"] or None,
         "cgroupparent": options["cgroup-parent"] or None,
     }
-
-
-def _refuse(options: Options) -> None:
-    for name in _NOT_YET:
-        if name in options.given and options[name]:
-            raise Exit(1, f"--{name} is not supported by wherry build yet: use docker buildx build")
 
 
 def call_of(options: Options) -> tuple[str, str]:

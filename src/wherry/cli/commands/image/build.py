@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 
+from wherry.cli.build.agents import agents_of
 from wherry.cli.build.calls import Calls
 from wherry.cli.build.context import OUTSIDE, DirectoryContext, is_remote
 from wherry.cli.build.display import display_of, write_explanations, write_failure
@@ -96,7 +97,7 @@ COMMAND = Command(
         Flag("secret", "", LIST, "Secrets for the steps (id=name,src=file or id=name,env=variable)"),
         Flag("shm-size", "", BYTES, "Size of /dev/shm of the steps"),
         Flag("squash", "", BOOL, "A single layer upon those of the base, as --layers=stage"),
-        Flag("ssh", "", LIST, "SSH agents for the steps; not yet: docker buildx build has them"),
+        Flag("ssh", "", LIST, "SSH agents for the steps (default, or id=socket)"),
         Flag("tag", "t", LIST, "Name of the image (name:tag)"),
         Flag("target", "", STRING, "The stage to build"),
         Flag("ulimit", "", ULIMIT, "Limits of the steps' processes"),
@@ -115,8 +116,11 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     for one in outputs:
         one.check()
     remote, dockerfile, body = _context(arguments[0], options["file"])
-    directories = directories_of(options)
-    query = {**query_of(options, remote, dockerfile, outputs, directories), **shell}
+    directories, agents = directories_of(options), agents_of(options)
+    query = {
+        **query_of(options, remote, dockerfile, outputs, directories=directories, agents=agents),
+        **shell,
+    }
     headers = {**all_header(), **_secrets_header(secrets_of(options))}
     try:
         display = display_of(options["progress"], quiet=options["quiet"])
@@ -124,7 +128,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         raise Exit(1, str(error)) from error
     failure: dict[str, Any] | None = None
     build = context.client.builds.build(query, body, headers=headers)
-    with Calls(context.new_client, outputs, directories) as calls, display, closing(build) as messages:
+    with Calls(context.new_client, outputs, directories, agents) as calls, display, closing(build) as messages:
         for message in messages:
             if message.get("error") or message.get("errorDetail"):
                 failure = message  # the last one
