@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
+from wherry.build.front import drafts
 from wherry.build.front.bases import Bases
-from wherry.build.front.drafts import Draft, Source, Workshop
 from wherry.build.front.gateway import Gateway
 from wherry.build.front.options import FrontOptions
 from wherry.build.front.scope import Scope
 from wherry.build.model.graph import Edge, SourceOp, topological
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, WherryError
+from wherry.layers.limits import Limits
+from wherry.layers.source import Source
+from wherry.layers.tar.entry import Kind
+from wherry.layers.tar.reader import TarReader
 
 __all__ = ["epoch_of", "with_epoch"]
 
@@ -22,6 +27,9 @@ _NAME: Final = "SOURCE_DATE_EPOCH"
 _CONTEXT: Final = "context"
 _SECOND: Final = 1_000_000_000
 _SHOWN: Final = 200
+_ARCHIVE_LIMIT: Final = 16 << 20
+"""Bytes of an archive that is looked into; of larger ones no date is known."""
+_LIMITS: Final = Limits(max_bytes=1 << 30, max_entries=1_000_000)
 _DATED: Final = ("git://", "http://", "https://")
 """Sources with a date: of the commit, or ``Last-Modified``. A directory of the client's has none."""
 
@@ -49,16 +57,38 @@ async def epoch_of(scope: Scope, bases: Bases, gateway: Gateway) -> int | None:
     return await _date_of((await bases.context(named, scope.target, tuple)).source, gateway)
 
 
-async def _date_of(source: Source, gateway: Gateway) -> int | None:
+async def _date_of(source: drafts.Source, gateway: Gateway) -> int | None:
     edge = await gateway.in_thread(_dated, source)
-    return await gateway.modified(edge) // _SECOND or None if edge is not None else None
-
-
-def _dated(source: Source) -> Edge | None:
-    """The one source that everything comes from, if it has a date."""
-    if isinstance(source, Draft) and callable(source.op):
+    if edge is None:
         return None
-    edge = Workshop().edge(source)
+    moment = await gateway.modified(edge) or await _newest_entry(edge, gateway)
+    return moment // _SECOND or None
+
+
+async def _newest_entry(edge: Edge, gateway: Gateway) -> int:
+    """Of an archive whose server says no date: when the newest file in it was changed, in nanoseconds; 0: unknown."""
+    op = edge.vertex.op
+    assert isinstance(op, SourceOp)
+    if not (name := op.attributes.get("http.filename", "")):
+        return 0
+    data = await gateway.read_file(edge, name, limit=_ARCHIVE_LIMIT + 1)
+    return await gateway.in_thread(_newest_of, data) if len(data) <= _ARCHIVE_LIMIT else 0
+
+
+def _newest_of(data: bytes) -> int:
+    try:
+        with Source(io.BytesIO(data), _LIMITS, hashed=False) as stream:
+            times = (entry.mtime for entry in TarReader(stream, _LIMITS) if entry.kind is Kind.FILE)
+            return max(times, default=0)
+    except WherryError:  # it is no archive
+        return 0
+
+
+def _dated(source: drafts.Source) -> Edge | None:
+    """The one source that everything comes from, if it has a date."""
+    if isinstance(source, drafts.Draft) and callable(source.op):
+        return None
+    edge = drafts.Workshop().edge(source)
     vertices = topological([edge]) if edge is not None else []
     sources = [(vertex, vertex.op) for vertex in vertices if isinstance(vertex.op, SourceOp)]
     if len(sources) != 1 or not sources[0][1].identifier.startswith(_DATED):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
+from support.archives import directory, link, member, tar
 from support.fake_gateway import FakeGateway, config, solved, steps
 from wherry.build.model.graph import ExecOp
 from wherry.errors import InvalidInput
@@ -39,6 +42,32 @@ async def test_the_context_has_a_date(context: str, where: str) -> None:
         [f"SOURCE_DATE_EPOCH={MOMENT}"],
         str(MOMENT),
     )
+
+
+def archive(packed: bool) -> bytes:
+    """One whose newest file is of `MOMENT`; its directories and links are newer."""
+    newer = {"mtime": MOMENT + 100}
+    members = [directory("d", **newer), member("d/a", b"a", mtime=MOMENT), member("b", b"b", mtime=5), link("l", "b")]
+    return gzip.compress(tar(members)) if packed else tar(members)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+async def test_an_archive_without_a_date_has_that_of_its_newest_file(packed: bool) -> None:
+    silent = gateway(URL)
+    silent.times.clear()
+    silent.files[URL, "context"] = archive(packed)
+    assert await environment({EPOCH: "context", "context": URL}, silent) == (
+        [f"SOURCE_DATE_EPOCH={MOMENT}"],
+        str(MOMENT),
+    )
+
+
+async def test_of_what_is_no_archive_or_a_large_one_no_date_is_known() -> None:
+    silent = gateway(URL)
+    silent.times.clear()
+    for content in (b"\x1f\x8b\x08 damaged", archive(packed=False) + bytes(16 << 20)):
+        silent.files[URL, "context"] = content
+        assert await environment({EPOCH: "context", "context": URL}, silent) == ([], None)
 
 
 async def test_a_context_without_a_date_is_as_if_nothing_were_said() -> None:
