@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from wherry.build.dockerfile.flags import Kind
+from typing import Any
+
+from wherry.build.dockerfile.flags import Flags, Kind
 from wherry.build.dockerfile.instructions import Add, Copy, Heredoc, InlineFile
 from wherry.build.dockerfile.lines import heredoc_of, without_tabs
 from wherry.build.dockerfile.written import Written
@@ -16,19 +18,7 @@ def parse_copy(written: Written) -> Copy:
     flags = written.flags(
         chown=Kind.TEXT, from_=Kind.TEXT, chmod=Kind.TEXT, link=Kind.BOOL, exclude=Kind.TEXTS, parents=Kind.BOOL
     )
-    sources, files = _sources(written, words)
-    return Copy(
-        sources=sources,
-        destination=words[-1],
-        files=files,
-        chown=flags.text("chown"),
-        chmod=flags.text("chmod"),
-        link=flags.true("link"),
-        exclude=flags.texts("exclude"),
-        from_=flags.text("from"),
-        parents=flags.true("parents"),
-        **written.origin,
-    )
+    return Copy(from_=flags.text("from"), parents=flags.true("parents"), **_common(written, words, flags))
 
 
 def parse_add(written: Written) -> Add:
@@ -42,20 +32,27 @@ def parse_add(written: Written) -> Add:
         unpack=Kind.BOOL,
         exclude=Kind.TEXTS,
     )
-    sources, files = _sources(written, words)
     return Add(
-        sources=sources,
-        destination=words[-1],
-        files=files,
-        chown=flags.text("chown"),
-        chmod=flags.text("chmod"),
-        link=flags.true("link"),
-        exclude=flags.texts("exclude"),
         checksum=flags.text("checksum"),
         keep_git_dir=flags.maybe("keep-git-dir"),
         unpack=flags.maybe("unpack"),
-        **written.origin,
+        **_common(written, words, flags),
     )
+
+
+def _common(written: Written, words: list[str], flags: Flags) -> dict[str, Any]:
+    """What COPY and ADD have in common."""
+    sources, files = _sources(written, words)
+    return {
+        "sources": sources,
+        "destination": words[-1],
+        "files": files,
+        "chown": flags.text("chown"),
+        "chmod": flags.text("chmod"),
+        "link": flags.true("link"),
+        "exclude": flags.texts("exclude"),
+        **written.origin,
+    }
 
 
 def _paths(written: Written) -> list[str]:

@@ -165,10 +165,9 @@ class Entrypoint(Instruction, frozen=True, kw_only=True):
     command: CommandLine
 
 
-class Copy(Instruction, frozen=True, kw_only=True):
-    """COPY.
+class Transfer(Instruction, frozen=True, kw_only=True):
+    """What COPY and ADD have in common.
 
-    :param from_: a stage's name or number, an image or a named context; empty: the build's context.
     :param chown: ``user[:group]``; empty: root.
     :param chmod: octal or symbolic.
     """
@@ -180,24 +179,25 @@ class Copy(Instruction, frozen=True, kw_only=True):
     chmod: str = ""
     link: bool = False
     exclude: tuple[str, ...] = ()
+
+
+class Copy(Transfer, frozen=True, kw_only=True):
+    """COPY.
+
+    :param from_: a stage's name or number, an image or a named context; empty: the build's context.
+    """
+
     from_: str = ""
     parents: bool = False
 
 
-class Add(Instruction, frozen=True, kw_only=True):
+class Add(Transfer, frozen=True, kw_only=True):
     """ADD.
 
     :param checksum: ``algorithm:hex``, or a git commit.
     :param keep_git_dir: None: not given; `unpack` too.
     """
 
-    sources: tuple[str, ...]
-    destination: str
-    files: tuple[InlineFile, ...] = ()
-    chown: str = ""
-    chmod: str = ""
-    link: bool = False
-    exclude: tuple[str, ...] = ()
     checksum: str = ""
     keep_git_dir: bool | None = None
     unpack: bool | None = None
