@@ -33,7 +33,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 def build(daemon: Daemon, dockerfile: str, *words: str) -> subprocess.CompletedProcess[str]:
     done = daemon.cli("build", "--progress", "plain", *words, "-", input=dockerfile)
-    wait_for(lambda: not [name for name in daemon.unfinished() if name.startswith("contexts")])
+    wait_for(lambda: not [name for name in daemon.unfinished() if name.startswith("context-")])
     return done
 
 

@@ -14,7 +14,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, UnixConnector
 
 from support.archives import member, tar
 from support.build_service import FakeBuilds
-from wherry.api.classic import calling_session, calls
+from wherry.api.classic import calling_session, calls, context
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
@@ -26,6 +26,12 @@ from wherry.errors import NotFound, SystemFault, TooLarge, Unavailable
 CONTEXT = tar([member("Dockerfile", b"FROM scratch\n")])
 PIECES = [bytes([number]) * 300_000 for number in range(20)]
 OUTPUTS = json.dumps([{"Type": "tar"}, {"Type": "image"}, {"Type": "oci"}])
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contexts go with their builds."""
+    monkeypatch.setattr(context, "_KEPT", 0.0)
 
 
 class Exporting(FakeBuilds):
