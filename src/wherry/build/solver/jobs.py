@@ -148,7 +148,8 @@ class Jobs:
             if replaying is not None:
                 await asyncio.wait([replaying])  # it ends soon, as the job has
         except BaseException:
-            if not done.cancelled() and done.done() and job.outcome is not None:
+            was_given = done.done() and not done.cancelled() and done.exception() is None
+            if was_given and job.outcome is not None:
                 self._later(self._cache.release(job.outcome.values()))
             raise
         finally:

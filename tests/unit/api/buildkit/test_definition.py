@@ -127,6 +127,20 @@ def test_a_graph_comes_back_as_it_went() -> None:
     assert encode(decoded.edge).ops == definition.ops
 
 
+@pytest.mark.parametrize(
+    ("name", "network"), [("host", "host"), ("none", "none"), ("default", "default"), ("n", "network:n")]
+)
+def test_what_the_engine_takes_for_a_mode_is_that_mode_also_as_a_name(name: str, network: str) -> None:
+    op = pb.Op.FromString(encode(Vertex.of(ExecOp(("a",), (BuildMount("/", output=0),))).output()).ops[0])
+    op.exec.network_name = name
+    data = op.SerializeToString()
+    end = pb.Op(inputs=[pb.Input(digest=str(Digest.from_bytes(data)))]).SerializeToString()
+    edge = decode(pb.Definition(ops=[data, end])).edge
+    assert edge is not None
+    assert isinstance(edge.vertex.op, ExecOp)
+    assert edge.vertex.op.network == network
+
+
 def test_an_empty_directory_is_an_empty_definition() -> None:
     assert encode(None) == pb.Definition()
     assert decode(pb.Definition()).edge is None

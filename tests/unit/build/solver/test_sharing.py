@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.build_fakes import ClientSession, Workshop, copy, image, local, logs, request, run, states, write
+from wherry.build.cache.cache import Held
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.executor import Output, Step, StepResult
 from wherry.build.model.graph import BuildMount
+from wherry.build.model.progress import LogProgress, Progress
 from wherry.build.model.request import FrontResult, Ref
 from wherry.build.model.service import PruneOptions
+from wherry.build.model.session import NoSession
 from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.snapshots.draft import Draft
 from wherry.build.solver.drafts import Drafts
-from wherry.errors import NotFound, OutOfSpace, Unavailable
+from wherry.build.solver.jobs import Job, Outcome
+from wherry.errors import NotFound, OutOfSpace, TooLarge, Unavailable
+from wherry.oci.digest import Digest
 
 
 class Gate:
@@ -414,6 +420,41 @@ async def test_a_build_that_may_say_no_more_fails_alone(tmp_path: Path) -> None:
         assert not any(isinstance(one, BaseException) for one in results[1:])
         assert shop.executor.ran["make"] == 1
         assert logs(await shop.events("2")) == b"begun\ndone\n"
+
+
+class Full:
+    """A build that may say no more."""
+
+    session = NoSession()
+
+    def show(self, event: Progress) -> None:
+        pass
+
+    async def room(self) -> None:
+        raise TooLarge("the output of the build is more than 1 MiB")
+
+
+async def test_what_comes_of_work_whose_build_fails_in_that_moment_is_given_back_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Workshop(tmp_path) as shop:
+        held, released = shop.cache.add("identity", shop.world.layer({"a": b"1"})), list[Held]()
+        jobs, release = shop.builder._parts.solver.jobs, shop.cache.release
+
+        async def note(helds: Iterable[Held]) -> None:
+            released.extend(some := list(helds))
+            await release(some)
+
+        async def work(job: Job) -> Outcome:
+            await job.output(LogProgress(vertex=Digest.from_bytes(b""), stream=1, data=b"1", at=0))
+            return {0: held}
+
+        monkeypatch.setattr(shop.cache, "release", note)
+        with pytest.raises(TooLarge):
+            await jobs.do("key", Full(), work)
+        await asyncio.sleep(0)
+        await jobs.drain()
+        assert released == [held]
 
 
 async def test_a_failed_build_leaves_the_others_alone(tmp_path: Path) -> None:
