@@ -26,6 +26,7 @@ from wherry.content.durable import remove_tree
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.runtime import cgroups
+from wherry.runtime.cgroups.resources import Cpu, Resources
 
 pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
 
@@ -439,6 +440,16 @@ def test_a_step_may_hold_more_processes_than_are_ended_at_once(bench: StepBench)
     script = f"i=0; while [ $i -lt 300 ]; do sleep 1000 & i=$((i+1)); done; {HELD_BY_ITS_CHILD}"
     ran, running = bench.launch_and_await(b"here", script, binds=ITS_FILES)
     assert len(bench.cgroup(ran.step).pids()) > 300
+    bench.cancel(running)
+    assert bench.remains(ran.step) == []
+
+
+def test_a_step_without_processor_time_ends_all_the_same(bench: StepBench) -> None:
+    """A process needs some to end, and a thousand need more than a limit gives them in minutes."""
+    script = "i=0; while [ $i -lt 1000 ]; do sleep 1000 & i=$((i+1)); done; echo here; wait"
+    ran, running = bench.launch_and_await(b"here", script)
+    if cgroups.features().cpu_quota:
+        bench.cgroup(ran.step).apply(Resources(cpu=Cpu(quota=1000, period=1_000_000)))
     bench.cancel(running)
     assert bench.remains(ran.step) == []
 

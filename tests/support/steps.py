@@ -118,16 +118,18 @@ class StepBench:
 
     def destroy(self) -> None:
         """Whatever happened: leave nothing behind."""
-        group = cgroups.open(f"/{self.base.name}")
-        if group.exists():
-            group.kill_all()
-            group.destroy()
-        with suppress(FileNotFoundError, ProcessLookupError):
-            words = Path(f"/proc/{self.keeper_pid}/cmdline").read_bytes()
-            if os.fsencode(self.settings.exec_root) in words:
-                os.kill(self.keeper_pid, signal.SIGKILL)
-        remove_network_objects(self.settings.exec_root)
-        remove_tree(self.base)
+        try:
+            group = cgroups.open(f"/{self.base.name}")
+            if group.exists():
+                group.kill_all(PATIENCE)
+                group.destroy()
+        finally:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                words = Path(f"/proc/{self.keeper_pid}/cmdline").read_bytes()
+                if os.fsencode(self.settings.exec_root) in words:
+                    os.kill(self.keeper_pid, signal.SIGKILL)
+            remove_network_objects(self.settings.exec_root)
+            remove_tree(self.base)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Begin something on the engine's loop; the future is to be used with `call` and there only."""

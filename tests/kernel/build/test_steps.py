@@ -372,15 +372,17 @@ def test_only_an_insecure_step_may_mount(bench: StepBench) -> None:
 
 
 def test_a_step_waits_while_nobody_takes_its_output(bench: StepBench) -> None:
-    go_on, taken = threading.Event(), [0]
+    begun, go_on, taken = threading.Event(), threading.Event(), [0]
 
     async def output(stream: int, data: bytes) -> None:
+        begun.set()
         while not go_on.is_set():
             await _moment()
         taken[0] += len(data)
 
     step = bench.step("head -c 10000000 /dev/zero; echo done > /done")
     running = bench.launch(step, output)
+    eventually(begun.is_set)
     bench.call(_moments(20))
     assert not (Path(step.root.upper) / "done").exists()
     go_on.set()
