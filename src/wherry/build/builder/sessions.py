@@ -65,4 +65,7 @@ class Sessions:
                     waiting.remove(future)
                 if not self._waiting.get(identifier, waiting):
                     self._waiting.pop(identifier, None)
-        return self._sessions[identifier]
+        session = self._sessions.get(identifier)
+        if session is None:  # it came, and went in the same moment
+            raise NotFound(f"no active session for {identifier}: it has ended")
+        return session

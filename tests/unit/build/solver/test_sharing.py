@@ -277,6 +277,19 @@ async def test_a_session_that_is_to_come_is_waited_for(tmp_path: Path) -> None:
         await build
 
 
+async def test_a_session_that_comes_and_goes_in_a_moment_is_an_error(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        build = asyncio.create_task(
+            shop.builder.build(request("b", copy(None, local(), "file", "/file"), session="brief"))
+        )
+        while "brief" not in shop.builder._sessions._waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        shop.builder.attach(ClientSession("brief"))
+        await shop.builder.detach("brief")
+        with pytest.raises((NotFound, Unavailable)):
+            await build
+
+
 async def test_a_session_that_does_not_come_is_an_error(tmp_path: Path) -> None:
     async with Workshop(tmp_path, patience=0.01) as shop:
         with pytest.raises(NotFound, match="no active session for never"):
