@@ -34,6 +34,7 @@ FAST_KEY: Final = "wherry.key"
 #: Stands for the layer of a step that changed nothing.
 EMPTY: Final = -1
 _MOST: Final = 100_000
+_MOST_LAYERS: Final = 1_000_000  # of all results, each as often as results have it
 
 
 class _Annotations(Struct, rename="camel", omit_defaults=True):
@@ -97,6 +98,11 @@ class FoundCache:
     results: Mapping[str, tuple[Part | None, ...]]
     keys: Mapping[str, str]
     mounts: Mapping[str, Part] = field_of(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """What it takes of memory, in entries of lists and tables."""
+        return sum(1 + len(chain) for chain in self.results.values()) + len(self.keys) + len(self.mounts)
 
 
 def record_digest(identity: str, output: int) -> str:
@@ -175,7 +181,7 @@ def _records(entries: Sequence[CacheEntry], chains: Sequence[Sequence[int]]) -> 
 
 
 def found_in(data: bytes, blobs: Mapping[Digest, Descriptor], *, inline: Sequence[Part] | None = None) -> FoundCache:
-    """Read a configuration; what is not understood, and what has layers that are not there, is left out.
+    """Read a configuration; what is not understood, and what has layers that are not there, is left out. Takes a while.
 
     :param blobs: the layers that the manifest lists.
     :param inline: the layers of the image whose configuration has only the records.
@@ -190,6 +196,8 @@ def found_in(data: bytes, blobs: Mapping[Digest, Descriptor], *, inline: Sequenc
     records, kept = config.records or [], config.mounts or []
     if len(records) > _MOST or len(parts) > _MOST or len(kept) > _MOST:
         raise InvalidInput("the cache configuration has too many records")
+    if sum(len(record.chain or ()) for record in records) > _MOST_LAYERS:
+        raise InvalidInput("the results of the cache configuration have too many layers")
     results: dict[str, tuple[Part | None, ...]] = {}
     keys: dict[str, str] = {}
     for record in records:

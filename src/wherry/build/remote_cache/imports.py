@@ -32,7 +32,7 @@ from wherry.build.snapshots.draft import Draft
 from wherry.content.threads import Check, Worker
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
-from wherry.errors import InvalidInput, WherryError
+from wherry.errors import InvalidInput, TooLarge, WherryError
 from wherry.images.store import ImageStore
 from wherry.layers.store import Layer
 from wherry.oci.codec import decode
@@ -43,6 +43,8 @@ __all__ = ["CacheImporter", "Imports", "Origin", "Snapshots", "registry_origin",
 
 _MANIFESTS: Final = 50
 _IMPORTS: Final = 100
+_SOURCES: Final = 200  # configurations in all
+_MOST: Final = 2_000_000  # entries of all of them
 _INLINE: Final = "moby.buildkit.cache.v0"
 
 
@@ -116,6 +118,7 @@ class Imports:
         self._worker = worker
         self._sources: list[_Source] = []
         self._begun: list[CacheTarget] = []
+        self._size = 0
 
     def begin(self, target: CacheTarget) -> bool:
         """Whether a cache was not looked at before."""
@@ -125,7 +128,14 @@ class Imports:
         return True
 
     def add(self, origin: Origin, place: Place, cache: FoundCache) -> None:
-        """Believe one more, after those before."""
+        """Believe one more, after those before.
+
+        :raises TooLarge: there are too many, or they say too much.
+        """
+        self._size += cache.size
+        if self._size > _MOST or len(self._sources) >= _SOURCES:
+            self._size -= cache.size
+            raise TooLarge("the caches that the build imports are too large")
         self._sources.append(_Source(origin, place, cache))
 
     def __bool__(self) -> bool:
@@ -300,7 +310,7 @@ class CacheImporter:
             with _shown(f"importing cache manifest from {name}", progress) as vertex:
                 origin, place = await self._place(target, session, progress, vertex)
                 with_mounts = boolean(target.attributes, MOUNTS, False)
-                for cache in await _caches(place):
+                for cache in await _caches(place, self._worker):
                     imports.add(origin, place, cache if with_mounts else replace(cache, mounts={}))
 
     async def _place(
@@ -340,16 +350,18 @@ class _shown:
         return is_ours
 
 
-async def _caches(place: Place) -> list[FoundCache]:
+async def _caches(place: Place, worker: Worker) -> list[FoundCache]:
     """The configurations behind a name: one of its own, or those in the configurations of images."""
     top = parse_manifest_or_index(await place.top())
     listed = top.manifests if isinstance(top, Index) else [top.config, *top.layers]
     config = next((one for one in listed if one.media_type == CONFIG_TYPE), None)
     if config is not None:
-        return [found_in(await place.read(config), {one.digest: one for one in listed})]
+        data, blobs = await place.read(config), {one.digest: one for one in listed}
+        return [await worker.run(lambda _: found_in(data, blobs))]
     found = []
     for manifest in [top] if isinstance(top, Manifest) else [one async for one in _manifests(place, top)]:
-        cache = await _inline(place, manifest)
+        image = await place.read(manifest.config)
+        cache = await worker.run(partial(_inline, manifest, image))
         if cache is not None:
             found.append(cache)
     return found
@@ -371,8 +383,9 @@ class _Image(Struct):
     cache: str = field(name=_INLINE, default="")
 
 
-async def _inline(place: Place, manifest: Manifest) -> FoundCache | None:
-    image = decode(await place.read(manifest.config), _Image, "image configuration")
+def _inline(manifest: Manifest, config: bytes, _check: Check) -> FoundCache | None:
+    """The cache in an image's configuration; in a thread."""
+    image = decode(config, _Image, "image configuration")
     if not image.cache or len(image.rootfs.diff_ids) != len(manifest.layers):
         return None
     try:

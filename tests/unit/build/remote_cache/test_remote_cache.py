@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -335,6 +336,34 @@ def test_a_cache_that_cannot_be_read_is_shown_and_left_out(
     [first, second] = [one for one in events if isinstance(one, VertexProgress) and one.completed]
     assert first.name == "importing cache manifest from registry.example/cache:1"
     assert "unknown cache importer: gha" in second.error
+
+
+def test_configurations_are_read_in_threads_and_have_bounds(
+    benches: tuple[ExportBench, ExportBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = benches
+    shelf = Shelf()
+    export(here, shelf, entries_of(here.layers.snapshot(ONE, TWO)), REGISTRY)
+    threads: list[threading.Thread] = []
+
+    def note(*given: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return found_in(*given, **options)
+
+    async def use(imports: Imports) -> str | None:
+        return imports.find(key("step 1"), [0])
+
+    monkeypatch.setattr("wherry.build.remote_cache.imports.found_in", note)
+    assert imported(there, shelf, [REGISTRY], use) is not None
+    assert threads
+    assert threading.main_thread() not in threads
+    events: list[Progress] = []
+    monkeypatch.setattr("wherry.build.remote_cache.imports._MOST", 2)
+    assert imported(there, shelf, [REGISTRY], use, events=events) is None
+    assert any("too large" in event.error for event in events if isinstance(event, VertexProgress))
+    monkeypatch.setattr("wherry.build.remote_cache.config._MOST_LAYERS", 2)
+    with pytest.raises(InvalidInput, match="too many layers"):
+        found_in(b'{"records": [{"wherry.chain": [-1, -1]}, {"wherry.chain": [-1]}]}', {})
 
 
 def test_odd_records_are_passed_over() -> None:
