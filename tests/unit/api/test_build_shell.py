@@ -285,8 +285,11 @@ async def test_a_token_opens_one_shell_once(tmp_path: Path) -> None:
             assert await served.status(f"/wherry/build/shell?token={wrong}") == 404
         _, writer = await served.shell(first)
         assert await served.status(f"/wherry/build/shell?token={first}") == 404
-        await served.builds.steps[0].running.wait()
-        assert not served.builds.steps[1].ran
+        async with asyncio.timeout(PATIENCE):
+            while not (running := [step for step in served.builds.steps if step.running.is_set()]):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # whose step that is, only its build knows
+        assert [step for step in served.builds.steps if step.ran] == running
+        assert len(running) == 1
         writer.close()
         await one.fails()
         assert await served.status(f"/wherry/build/shell?token={first}") == 404
