@@ -88,7 +88,7 @@ class FakeBuilds:
                 self.secrets_found[name] = await session.secret(name)
         used = await session.directory("context", Selection(), lambda _: None)
         if used is not None:
-            self.contexts.append(await asyncio.to_thread(_files, used.path))
+            self.contexts.append(await asyncio.to_thread(_files, used.places[0]))
             used.release()
             return
         target = self.root / f"context-{len(self.requests)}"

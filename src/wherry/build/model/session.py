@@ -74,8 +74,8 @@ class UsedDirectory(Protocol):
     """A directory of this machine, in use: nobody changes it until it is released."""
 
     @property
-    def path(self) -> Path:
-        """Where it is."""
+    def places(self) -> tuple[Path, ...]:
+        """Where it is: a directory, and what has to be laid on it, in overlayfs' form."""
         ...
 
     def release(self) -> None:

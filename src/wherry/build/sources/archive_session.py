@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wherry.build.model.patterns import NO_MATCH, PatternMatcher
 from wherry.build.model.session import Credentials, NoSession, Selection, UsedDirectory
 from wherry.build.sources.contexts import ContextInUse
-from wherry.build.sources.tree_links import Judge, everything, link_tree, size_of_all
+from wherry.build.sources.tree_links import Judge, everything, excluded, link_tree
 from wherry.content.durable import disk_errors
 from wherry.content.threads import in_thread
 from wherry.errors import NotFound
@@ -133,15 +133,19 @@ class ArchiveSession(NoSession):
         return await super().secret(identifier)
 
     async def directory(self, name: str, selection: Selection, progress: Callable[[int], None]) -> UsedDirectory | None:
-        """The context itself, where nothing in it is excluded."""
+        """The context itself; what is excluded of it is hidden, unless that is too much."""
         if self._context is None or name != "context":
             return None
         judge = _without(selection.exclude) if selection.exclude else everything
-        size = await in_thread(size_of_all, self._context.root, judge)
-        if size is None:
+        found = await in_thread(excluded, self._context.root, judge, _MOST_PATHS)
+        if found is None:
+            return None
+        size, paths = found
+        over = await in_thread(self._context.hide, paths) if paths else ()
+        if over is None:
             return None
         progress(size)
-        return self._context.use()
+        return self._context.use(over)
 
     async def sync(
         self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from wherry.content.durable import disk_errors, remove_tree, temporary_name
+from wherry.layers.whiteouts import make_whiteout
 from wherry.linux import trees
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
@@ -17,6 +19,7 @@ from wherry.linux.files import keep_apart
 __all__ = ["ContextInUse", "Spare", "context_directory", "remove_context"]
 
 _PLACE: Final = "contexts"
+_LONGEST: Final = 3072  # bytes of a path that is hidden; with what is before it, the kernel takes it (PATH_MAX)
 _MOST_FILES: Final = 100_000
 _MOST_BYTES: Final = 512 << 20
 
@@ -37,9 +40,15 @@ def context_directory(directory: Path) -> Path:
 
 def remove_context(root: Path) -> None:
     """Remove a context, and the place of all when it was the last."""
+    remove_tree(_over(root))
     remove_tree(root)
     with suppress(OSError):
         root.parent.rmdir()
+
+
+def _over(root: Path) -> Path:
+    """Where that is which is laid on a context."""
+    return root.with_name(f"over-{root.name}")
 
 
 class ContextInUse:
@@ -53,10 +62,30 @@ class ContextInUse:
         self._over = over
         self._count = 1
 
-    def use(self) -> _Use:
-        """Use it."""
+    def use(self, over: tuple[Path, ...] = ()) -> _Use:
+        """Use it.
+
+        :param over: what `hide` gave.
+        """
         self._count += 1
-        return _Use(self)
+        return _Use(self, (self.root, *over))
+
+    def hide(self, paths: Sequence[bytes]) -> tuple[Path, ...] | None:
+        """Make a layer that hides files of the context when it is laid on it; in a thread.
+
+        :param paths: of files, or of whole directories.
+        :return: None: a path is too long, or the kernel lets nobody make whiteouts.
+        """
+        if any(len(path) > _LONGEST for path in paths):
+            return None
+        with disk_errors("hide files of a build context"):
+            _over(self.root).mkdir(mode=0o700, exist_ok=True)
+            layer = temporary_name(_over(self.root), "layer")
+            try:
+                _hide(self.root, layer, paths)
+            except PermissionError:
+                return None
+        return (layer,)
 
     def let_go(self) -> None:
         """Whoever has made it needs it no more."""
@@ -66,14 +95,10 @@ class ContextInUse:
 
 
 class _Use:
-    def __init__(self, context: ContextInUse) -> None:
+    def __init__(self, context: ContextInUse, places: tuple[Path, ...]) -> None:
+        self.places: Final = places
         self._context = context
         self._is_over = False
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        return self._context.root
 
     def release(self) -> None:
         """It is not in use any more; safe to call twice."""
@@ -104,6 +129,7 @@ class Spare:
         if kept is None:
             remove_context(root)
             return None
+        remove_tree(_over(root))
         with disk_errors("keep a build context"):
             root.rename(kept)
         with self._lock:
@@ -119,6 +145,25 @@ class Spare:
                 return
             self._root = None
         remove_context(root)
+
+
+def _hide(root: Path, layer: Path, paths: Sequence[bytes]) -> None:
+    """Make whiteouts, in directories that look like the context's: those are what one sees."""
+    made = [b""]
+    layer.mkdir(mode=0o700)
+    for path in paths:
+        names = path.split(b"/")[:-1]
+        for count in range(1, len(names) + 1):
+            directory = b"/".join(names[:count])
+            with suppress(FileExistsError):
+                os.mkdir(os.path.join(os.fsencode(layer), directory), 0o700)
+                made.append(directory)
+        with Fd(os.open(os.path.join(os.fsencode(layer), *names), trees.DIRECTORY)) as fd:
+            make_whiteout(fd.fileno(), path.rpartition(b"/")[2])
+    for directory in made[::-1]:
+        status, here = os.lstat(os.path.join(os.fsencode(root), directory)), os.path.join(os.fsencode(layer), directory)
+        os.chmod(here, stat.S_IMODE(status.st_mode))
+        os.utime(here, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _is_small(root: Path) -> bool:

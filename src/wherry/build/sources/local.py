@@ -13,7 +13,7 @@ from typing import Any, Final
 from wherry.build.model.progress import TransferProgress
 from wherry.build.model.session import Selection, UsedDirectory
 from wherry.build.model.snapshot import PASSING, Snapshot, SnapshotLayer
-from wherry.build.sources.contract import Directories, Fetch, SourceKey, SourceRequest
+from wherry.build.sources.contract import Directories, Fetch, KeptDirectory, SourceKey, SourceRequest
 from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
@@ -58,8 +58,8 @@ class _LocalFetch:
         self._request = request
         self._name = name
         self._selection = selection
-        self._used: UsedDirectory | None = None
-        self._number = KEPT
+        self._used: KeptDirectory | UsedDirectory | None = None
+        self._layers: tuple[SnapshotLayer, ...] = ()
         self._transfer = _Transfer(request, name)
 
     async def key(self) -> SourceKey:
@@ -80,13 +80,15 @@ class _LocalFetch:
         self._transfer.begin()
         try:
             if other in ("", session.id):
-                self._used = await session.directory(self._name, self._selection, self._transfer.moved)
-            if self._used is not None:
-                self._number = PASSING
-                return
+                used = await session.directory(self._name, self._selection, self._transfer.moved)
+                if used is not None:
+                    self._used = used
+                    self._layers = tuple(SnapshotLayer(PASSING, str(place)) for place in used.places)
+                    return
             place = json.dumps([session.shared_key or f"session {session.id}", hint, self._name])
-            self._used = await self._directories.acquire(_KIND, place, f"local source for {self._name}")
-            await session.sync(self._name, self._used.path, self._selection, self._transfer.moved, session=other)
+            kept = self._used = await self._directories.acquire(_KIND, place, f"local source for {self._name}")
+            self._layers = (SnapshotLayer(KEPT, str(kept.path)),)
+            await session.sync(self._name, kept.path, self._selection, self._transfer.moved, session=other)
         finally:
             self._transfer.end()
 
@@ -98,7 +100,7 @@ class _LocalFetch:
     async def snapshot(self) -> Snapshot:
         """The directory itself."""
         assert self._used is not None, "the key comes first"
-        return Snapshot((SnapshotLayer(self._number, str(self._used.path)),))
+        return Snapshot(self._layers)
 
     async def close(self) -> None:
         """From now on another build may have the directory."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from wherry.content.durable import disk_errors
 from wherry.linux import trees
 
-__all__ = ["Judge", "everything", "link_tree", "size_of_all"]
+__all__ = ["Judge", "everything", "excluded", "link_tree"]
 
 Judge = Callable[[bytes, Any], tuple[bool, bool, Any]]
 """Whether a path is taken; whether, of a directory, something below may be; and what to give for what is in it."""
@@ -38,15 +38,23 @@ def link_tree(source: Path, destination: Path, judge: Judge = everything, above:
             return _Linking(there, here, judge).run(above)
 
 
-def size_of_all(source: Path, judge: Judge = everything) -> int | None:
-    """The sum of the sizes of all files of a directory, in bytes; None where one of them is not taken. In a thread."""
+def excluded(source: Path, judge: Judge, most: int) -> tuple[int, list[bytes]] | None:
+    """What of a directory is not taken: whole directories, and files in others. In a thread.
+
+    :param most: how many of these there may be.
+    :return: the sum of the sizes of all files that are taken, in bytes, and the paths. None: there are more, or
+        something may be taken of a directory that is not.
+    """
     with disk_errors("look through a build context"), trees.Descent.open(source) as way:
-        size = 0
+        size, paths = 0, list[bytes]()
         for one in trees.unrolled(_sizes(way, b"", judge, None)):
-            if one is None:
+            if isinstance(one, int):
+                size += one
+                continue
+            if one is None or len(paths) == most:
                 return None
-            size += one
-        return size
+            paths.append(one)
+        return size, paths
 
 
 def _sizes(way: trees.Descent, prefix: bytes, judge: Judge, above: Any) -> Generator[Any, None, None]:
@@ -54,10 +62,11 @@ def _sizes(way: trees.Descent, prefix: bytes, judge: Judge, above: Any) -> Gener
     with os.scandir(way.fileno()) as scan:
         for entry in scan:
             name = os.fsencode(entry.name)
-            taken, _, below = judge(prefix + name, above)
+            taken, entered, below = judge(prefix + name, above)
+            is_directory = entry.is_dir(follow_symlinks=False)
             if not taken:
-                yield None
-            elif entry.is_dir(follow_symlinks=False):
+                yield None if is_directory and entered else prefix + name
+            elif is_directory:
                 folders.append((name, below))
             else:
                 yield entry.stat(follow_symlinks=False).st_size

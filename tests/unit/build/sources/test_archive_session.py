@@ -17,6 +17,7 @@ import zstandard
 
 from support.archives import directory, link, member, tar
 from wherry.build.model.session import Credentials, Selection
+from wherry.build.sources import archive_session, tree_links
 from wherry.build.sources.archive_session import ArchiveSession, unpack_context
 from wherry.build.sources.contexts import ContextInUse
 from wherry.errors import CorruptData, InvalidInput, NotFound, TooLarge
@@ -153,21 +154,39 @@ async def test_a_whole_context_is_used_where_it_is(root: Path) -> None:
     for selection in (Selection(), Selection(exclude=("*.md", "e/x")), Selection(follow=("e",))):
         used = await asked.session.directory("context", selection, asked.sizes.append)
         assert used is not None
-        assert used.path == root
+        assert used.places == (root,)
         assert asked.ends == []
         used.release()
     assert asked.sizes == [len(b"1FROM scratch\n123") + len("/etc")] * 3
     assert asked.ends == []
 
 
-async def test_a_context_of_which_something_is_excluded_is_not_used_where_it_is(root: Path) -> None:
+async def test_too_much_that_is_excluded_or_parts_of_what_is_are_linked_instead(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = Asked(root, [*FILES, member("e/f/g", b"123"), member("e/f/h", b"123")])
-    for excluded in (("Dockerfile",), ("e",), ("e/f/h",), ("**/g",), ("l",), ("e", "!e/f/g"), ("*", "!e")):
-        selection = Selection(exclude=excluded)
-        assert await asked.session.directory("context", selection, asked.sizes.append) is None, excluded
+    for patterns in (("e", "!e/f/g"), ("*", "!e/f/h")):
+        selection = Selection(exclude=patterns)
+        assert await asked.session.directory("context", selection, asked.sizes.append) is None, patterns
     assert await asked.session.directory("dockerfile", Selection(), asked.sizes.append) is None
     assert await ArchiveSession(None).directory("context", Selection(), asked.sizes.append) is None
+    monkeypatch.setattr(archive_session, "_MOST_PATHS", 1)
+    assert await asked.session.directory("context", Selection(exclude=("e/f/*",)), asked.sizes.append) is None
     assert (asked.sizes, asked.ends) == ([], [])
+
+
+def test_what_is_excluded_is_named_as_high_up_as_it_can_be(root: Path) -> None:
+    unpack_context(io.BytesIO(tar([*FILES, member("e/f/g", b"123"), member("e/f/h", b"4567")])), root)
+    for patterns, found in (
+        ((), (25, [])),
+        (("e",), (18, [b"e"])),
+        (("e/f/h", "l"), (17, [b"l", b"e/f/h"])),
+        (("**/g", "Dockerfile"), (9, [b"Dockerfile", b"e/f/g"])),
+        (("*",), (0, [b"Dockerfile", b"d", b"e", b"l"])),
+        (("e", "!e/f/g"), None),
+    ):
+        judged = tree_links.excluded(root, archive_session._without(patterns), 10)
+        assert (judged and (judged[0], sorted(judged[1]))) == (found and (found[0], sorted(found[1]))), patterns
 
 
 async def test_what_is_excluded_is_left_out(root: Path) -> None:

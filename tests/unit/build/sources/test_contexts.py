@@ -22,7 +22,7 @@ def test_a_context_stays_until_the_last_one_has_let_go_of_it(tmp_path: Path) -> 
     ends: list[int] = []
     context = ContextInUse(tmp_path, lambda: ends.append(1))
     first, second = context.use(), context.use()
-    assert first.path == tmp_path
+    assert first.places == (tmp_path,)
     first.release()
     first.release()
     context.let_go()

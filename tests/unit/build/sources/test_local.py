@@ -108,7 +108,7 @@ class _Placed:
     """A directory of this machine."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.releases = path, 0
+        self.places, self.releases = (path,), 0
 
     def release(self) -> None:
         self.releases += 1
