@@ -308,7 +308,7 @@ class FakeFiles:
 
     async def merge(self, inputs: Sequence[Snapshot]) -> Snapshot:
         """Lay snapshots upon each other."""
-        return Snapshot(tuple(layer for one in inputs for layer in one.layers))
+        return Snapshot(tuple(dict.fromkeys(layer for one in inputs for layer in one.layers)))
 
     async def diff(self, lower: Snapshot, upper: Snapshot) -> Snapshot:
         """The layers on top."""

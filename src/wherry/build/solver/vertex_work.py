@@ -298,8 +298,12 @@ def _parents(node: Node, copies: dict[Node, Held]) -> list[str]:
         bases = set(range(len(node.inputs)))
     pending = [node.inputs[number] for number in sorted(bases) if number != NO_INPUT]
     found: dict[str, None] = {}
+    seen: set[Node] = set()  # merges of merges have more ways to one than can be gone
     while pending:
         one = pending.pop()
+        if one in seen:
+            continue
+        seen.add(one)
         if one in copies:
             found[copies[one].record.id] = None
         elif one.held:

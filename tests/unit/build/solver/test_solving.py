@@ -154,6 +154,18 @@ async def test_ten_thousand_vertices_upon_each_other(tmp_path: Path) -> None:
         assert not shop.drafts()
 
 
+async def test_merges_of_merges_are_looked_through_once(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        edge = run(image("base"), "below")
+        for _ in range(60):
+            edge = Vertex.of(MergeOp((0, 1)), (edge, edge)).output()
+        await shop.build(run(edge, "above"))
+        [above] = [one for one in await shop.builder.disk_usage() if one.description == "RUN above"]
+        [below] = [one for one in await shop.builder.disk_usage() if one.description == "RUN below"]
+        assert above.parents == (below.id,)
+
+
 async def test_a_directory_of_the_clients_can_be_a_root(tmp_path: Path) -> None:
     async with Workshop(tmp_path) as shop:
         for number, files in enumerate([{"a": b"1"}, {"a": b"1"}, {"a": b"2"}]):
