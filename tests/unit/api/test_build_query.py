@@ -49,6 +49,8 @@ def read(*pairs: tuple[str, Any]) -> BuildQuery:
          {"ulimit": "a=1:2,b=3:3"}),
         ([("cgroupparent", "/x")], {"cgroup-parent": "/x"}),
         ([("remote", "https://example.com/a.git#main")], {"context": "https://example.com/a.git#main"}),
+        ([("remote", "git@example.com:a/b.git")], {"context": "git@example.com:a/b.git"}),
+        ([("remote", "a"), ("session", "s")], {"context": "a"}),
         ([("remote", "client-session")], {}),
         ([("remote", "upload-request")], {}),
         ([("rm", "1"), ("forcerm", "1"), ("isolation", "default")], {}),
@@ -114,6 +116,8 @@ def test_the_rest_is_about_the_build_itself() -> None:
         ("extrahosts", "nothing", "invalid host nothing"),
         ("isolation", "hyperv", 'Unsupported isolation: "hyperv"'),
         ("platform", "{", "failed to parse platform"),
+        ("remote", "nonsense", r"remoteURL \(nonsense\) could not be recognized as URL"),
+        ("remote", "ftp://localhost/x", "could not be recognized as URL"),
     ],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: str, words: str) -> None:

@@ -118,7 +118,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         "shm-size": _size(given, "shmsize"),
         "ulimit": _ulimits(given.get("ulimits", "")),
         "cgroup-parent": given.get("cgroupparent", ""),
-        "context": "" if remote in (CLIENT_SESSION, UPLOAD_REQUEST) else remote,
+        "context": "" if remote in (CLIENT_SESSION, UPLOAD_REQUEST) else _place(remote, given.get("session", "")),
     }
     options = {name: value for name, value in options.items() if value}
     if query.flag(given, "nocache"):
@@ -156,6 +156,17 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         shell=_shell(given) if own else None,
         limits=_limits(given),
     )
+
+
+def _place(remote: str, session: str) -> str:
+    """Where a context is. Without a session it has to be an address: there is nobody to ask for a directory."""
+    if not remote or session or remote.startswith(("http://", "https://")):
+        return remote
+    from wherry.build.front.git_reference import GitReference  # noqa: PLC0415 - few builds have such a context
+
+    if GitReference.parse(remote, local=True) is None:
+        raise InvalidInput(f"remoteURL ({remote[:200]}) could not be recognized as URL")
+    return remote
 
 
 def _refuse_what_is_not_there(given: Mapping[str, str]) -> None:
