@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -277,8 +277,11 @@ async def test_older_answers_have_no_shell_and_odd_actions_are_refused(tmp_path:
 
 
 async def test_a_token_opens_one_shell_once(tmp_path: Path) -> None:
-    async with serving(tmp_path) as served, building(served) as one, building(served) as other:
-        first, second = await one.token(), await other.token()
+    async with serving(tmp_path) as served, AsyncExitStack() as stack:
+        one = await stack.enter_async_context(building(served))
+        first = await one.token()  # its step is the first of all
+        other = await stack.enter_async_context(building(served))
+        second = await other.token()
         assert first != second
         assert len(bytes.fromhex(first)) == 32
         for wrong in ("", "x", first[:-1], first.upper()):
