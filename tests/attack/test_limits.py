@@ -74,6 +74,21 @@ def test_a_fork_bomb_stays_within_its_number_and_is_killed_at_once(daemon: Daemo
     assert processes_in(group) == ""
 
 
+def test_a_thousand_processes_end_however_little_time_of_the_processors_they_may_have(
+    daemon: Daemon, busybox: str, name: str
+) -> None:
+    script = "i=0; while [ $i -lt 1000 ]; do sleep 1000 & i=$((i+1)); done; wait"
+    group = groups(running(daemon, name, busybox, script))["pids"]
+    deadline = time.monotonic() + 60
+    while int((group / "pids.current").read_text()) < 1000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    update = {"CpuPeriod": 1_000_000, "CpuQuota": 1000}
+    assert daemon.request("POST", f"/containers/{name}/update", update).status == 200
+    assert daemon.request("POST", f"/containers/{name}/kill").status == 204
+    assert daemon.request("POST", f"/containers/{name}/wait").json["StatusCode"] == 137
+
+
 def test_who_has_used_up_its_processes_can_still_be_stopped_paused_and_looked_at(
     daemon: Daemon, busybox: str, name: str
 ) -> None:

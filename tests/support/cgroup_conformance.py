@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from wherry.errors import Conflict, InvalidInput, NotFound, Unsupported
+from wherry.runtime import cgroups
 from wherry.runtime.cgroups import Cgroup, Resources
 
 MIB = 1 << 20
@@ -162,6 +163,17 @@ class Conformance:
         group.kill_all()
         assert child.wait() == -signal.SIGKILL
         group.destroy()
+
+    def test_ending_all_leaves_no_limit_of_the_time_that_it_takes(self, ground: Ground, child: Child) -> None:
+        group = ground.group("a")
+        cgroups.end_all(group)
+        group.create(limited(cpu={"quota": 1_000, "period": 1_000_000}))
+        cgroups.end_all(group)  # nobody is there
+        assert ground.value(group, ("cpu", "cpu.cfs_quota_us"), "cpu.max") in ("1000", "1000 1000000")
+        group.add(child.pid)
+        cgroups.end_all(group)
+        assert child.wait() == -signal.SIGKILL
+        assert ground.value(group, ("cpu", "cpu.cfs_quota_us"), "cpu.max") in ("-1", "max 1000000")
 
     def test_killing_nobody_is_no_error(self, ground: Ground) -> None:
         group = ground.group("a")

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from wherry.content.durable import remove_tree
-from wherry.errors import Conflict, NotFound, SystemFault, WherryError
+from wherry.errors import Conflict, SystemFault, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_send_signal
 from wherry.runtime import cgroups
-from wherry.runtime.cgroups.resources import Cpu
 
 __all__ = ["bar", "end_left_over", "end_processes", "kill", "remove_group"]
 
@@ -61,7 +60,7 @@ def bar(cgroup: str) -> None:
     group = cgroups.open(cgroup)
     deadline = time.monotonic() + _PATIENCE
     while group.exists():
-        _kill_all(group)
+        cgroups.end_all(group, _PATIENCE)
         try:
             group.destroy()
         except Conflict:  # something has entered it just now
@@ -77,21 +76,9 @@ def _end_all(pidfd: Fd | None, group: cgroups.Cgroup) -> None:
     """
     if pidfd is not None:
         kill(pidfd)
-    _kill_all(group)
+    cgroups.end_all(group, _PATIENCE)
     if pidfd is not None:
         _await_end(pidfd)
-
-
-def _kill_all(group: cgroups.Cgroup) -> None:
-    """Kill all in a cgroup, and wait for their ends; these take processor time, so no limit of that holds any more."""
-    try:
-        if not group.pids():
-            return
-    except NotFound:
-        return
-    with suppress(WherryError):  # there is no such limit on this machine
-        group.apply(cgroups.Resources(cpu=Cpu(quota=-1)))
-    group.kill_all(_PATIENCE)
 
 
 def _await_end(pidfd: Fd) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal as signals
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from wherry.content.durable import disk_errors
@@ -312,8 +313,8 @@ class Lifecycle:
         """Wait for the exit of a container that was killed.
 
         The kernel ends the others of a PID namespace when its first process has ended, and one of them may trace that
-        one and hold it just before (ptrace(2), ``PTRACE_O_TRACEEXIT``): so all are killed that are in the container's
-        cgroup, if the exit does not come at once.
+        one and hold it just before (ptrace(2), ``PTRACE_O_TRACEEXIT``); or there is too little processor time for so
+        many ends. So all are killed that are in the container's cgroup, if the exit does not come at once.
 
         :raises Unavailable: the keeper stands still.
         :raises SystemFault: it does not end, for what holds it is no process of its own.
@@ -325,7 +326,7 @@ class Lifecycle:
     async def _kill_all(self, container: Container) -> None:
         group = cgroups.open(self._starter.cgroup_path(container))
         with suppress(WherryError):  # who waits for the exit is told
-            await call_bounded(f"kill {container.name}", group.kill_all, _END_PATIENCE)
+            await call_bounded(f"kill {container.name}", partial(cgroups.end_all, group), _END_PATIENCE)
 
     async def pause(self, container: Container) -> None:
         """Freeze all its processes.

@@ -76,7 +76,7 @@ class Removal:
     def _remove_remains(self, container: Container) -> None:
         group = cgroups.open(self._cgroup_of(container))
         try:
-            group.kill_all()
+            cgroups.end_all(group)
             group.destroy()
         except (WherryError, OSError) as exc:
             _log.warning("cannot remove a cgroup container=%s error=%s", container.id, exc)

@@ -187,7 +187,7 @@ def remove_cgroup(path: str) -> None:
     """End what is in a cgroup and remove it; a missing one is no error."""
     group = cgroups.open(path)
     try:
-        group.kill_all()
+        cgroups.end_all(group)
         group.destroy()
     except (WherryError, OSError) as exc:
         _log.warning("cannot remove a cgroup path=%s error=%s", path, exc)

@@ -13,14 +13,15 @@ What a container *should* be limited to does not belong here.
 from __future__ import annotations
 
 import builtins
+from contextlib import suppress
 from typing import Final
 
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput, NotFound, Unsupported, WherryError
 from wherry.runtime.cgroups.contract import Cgroup, Statistics, Watch
 from wherry.runtime.cgroups.directory import Files, KernelFiles
 from wherry.runtime.cgroups.features import Features, look
 from wherry.runtime.cgroups.hierarchies import Hierarchies, find
-from wherry.runtime.cgroups.resources import Resources
+from wherry.runtime.cgroups.resources import Cpu, Resources
 from wherry.runtime.cgroups.v1 import CgroupV1
 from wherry.runtime.cgroups.v2 import CgroupV2
 
@@ -32,6 +33,7 @@ __all__ = [
     "Statistics",
     "Watch",
     "bind",
+    "end_all",
     "features",
     "hierarchies",
     "open",
@@ -69,6 +71,24 @@ def open(path: str) -> Cgroup:
     :raises Unsupported: no cgroup file system is mounted.
     """
     return bind(path, hierarchies(), _FILES)
+
+
+def end_all(group: Cgroup, timeout: float = 10.0) -> None:
+    """Kill every process of a cgroup, which need not exist, and wait for their ends; to be called in a thread.
+
+    An end takes processor time, and many take more than a limit gives in minutes: so that limit goes.
+
+    :param timeout: seconds.
+    :raises Unavailable: some process did not end in time.
+    """
+    try:
+        if not group.pids():
+            return
+    except NotFound:
+        return
+    with suppress(WherryError):  # there is no such limit on this machine
+        group.apply(Resources(cpu=Cpu(quota=-1)))
+    group.kill_all(timeout)
 
 
 def bind(path: str, found: Hierarchies, files: Files) -> Cgroup:
