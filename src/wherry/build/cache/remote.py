@@ -55,10 +55,12 @@ class ImportedCache(Protocol):
         """The pure identity that a pure fast key leads to there."""
         ...
 
-    def begins(self, identity: str, output: int, whole: tuple[str, int]) -> int | None:
-        """How many layers a result has, where these are the lowest of another one's; None: they are not.
+    def beginnings(
+        self, parts: Sequence[tuple[str, int]], wholes: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], tuple[int, int]]:
+        """Which results are the lowest layers of other ones; all of them by identity and output.
 
-        :param whole: identity and output of the other one.
+        :return: of each part that is one: the position of such a whole, and how many layers the part has.
         """
         ...
 

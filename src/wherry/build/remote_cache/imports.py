@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -154,12 +155,21 @@ class Imports:
         """The identity that a fast key leads to there."""
         return next((found for source in self._sources if (found := source.cache.keys.get(fast_key))), None)
 
-    def begins(self, identity: str, output: int, whole: tuple[str, int]) -> int | None:
-        """How many layers a result has that is the beginning of another one; see `ImportedCache.begins`."""
-        part, full = self.chain(identity, output), self.chain(*whole)
-        if part is None or full is None or part.layers != full.layers[: len(part.layers)]:
-            return None
-        return len(part.layers)
+    def beginnings(
+        self, parts: Sequence[tuple[str, int]], wholes: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], tuple[int, int]]:
+        """Which results are the lowest layers of other ones; see `ImportedCache.beginnings`."""
+        wanted: dict[bytes, list[tuple[str, int]]] = {}
+        for part in parts:
+            if (chain := self.chain(*part)) is not None:
+                *_, whole = _prefixes(chain.layers)
+                wanted.setdefault(whole, []).append(part)
+        found: dict[tuple[str, int], tuple[int, int]] = {}
+        for position, one in enumerate(wholes):
+            chain = self.chain(*one)
+            for count, prefix in enumerate(_prefixes(chain.layers) if chain and wanted else ()):
+                found |= dict.fromkeys(wanted.pop(prefix, ()), (position, count))
+        return found
 
     def chain(self, identity: str, output: int) -> Chain | None:
         """The layers of a result, and where they are."""
@@ -251,6 +261,15 @@ class Imports:
     def _let_go(self, snapshot: Snapshot, empty: Sequence[SnapshotLayer]) -> None:
         self._snapshots.release(snapshot)
         self._snapshots.remove([layer.number for layer in empty])
+
+
+def _prefixes(layers: Iterable[Part | None]) -> Iterator[bytes]:
+    """A digest of the lowest layers, for each number of them from 0 on."""
+    running = hashlib.sha256()
+    yield running.digest()
+    for part in layers:
+        running.update(f"{part.blob.digest} {part.diff_id}\n".encode() if part else b"\n")
+        yield running.digest()
 
 
 def registry_origin(reference: Reference, *, insecure: bool) -> Origin:

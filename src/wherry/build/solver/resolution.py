@@ -15,7 +15,6 @@ cancelled.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import logging
 from collections import deque
@@ -118,19 +117,7 @@ class Resolution:
                 some = self._work.entries(node)
                 found += some
                 imported += [entry for entry in some if node.is_imported and entry.snapshot is not None]
-        return [entry if entry.snapshot is not None else self._as_part(entry, imported) for entry in found]
-
-    def _as_part(self, entry: CacheEntry, imported: Sequence[CacheEntry]) -> CacheEntry:
-        """An imported result that is here as a part of another one: an earlier step of those that were taken."""
-        imports = self._context.imports
-        for whole in imported if imports is not None else ():
-            assert imports is not None, "it was looked at"
-            assert whole.snapshot is not None, "it is here"
-            count = imports.begins(entry.identity, entry.output, (whole.identity, whole.output))
-            if count is not None:
-                snapshot = Snapshot(whole.snapshot.layers[:count])
-                return dataclasses.replace(entry, snapshot=snapshot, created=whole.created)
-        return entry
+        return self._work.with_parts(found, imported)
 
     def cache_mounts(self) -> list[CacheMount]:
         """The cache mounts of all steps, whether these were run or not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -116,6 +117,23 @@ class VertexWork:
                 )
             )
         return found
+
+    def with_parts(self, found: Sequence[CacheEntry], imported: Sequence[CacheEntry]) -> list[CacheEntry]:
+        """Imported results that are here as a part of another one, an earlier step of those taken, have its layers.
+
+        :param imported: those that are here.
+        """
+        imports = self._context.imports
+        missing = [(entry.identity, entry.output) for entry in found if entry.snapshot is None]
+        if imports is None or not missing:
+            return list(found)
+        parts = imports.beginnings(missing, [(entry.identity, entry.output) for entry in imported])
+        return [
+            _part_of(entry, imported[place[0]], place[1])
+            if entry.snapshot is None and (place := parts.get((entry.identity, entry.output))) is not None
+            else entry
+            for entry in found
+        ]
 
     def _exported(self, node: Node, output: int) -> Held | None:
         """An output that is here, in use until the end of the build."""
@@ -285,6 +303,11 @@ def pures_of(node: Node) -> list[str] | None:
     """The pure identities of its inputs; None where one is not known."""
     pures = [one.pure for one in node.inputs if one.pure is not None]
     return pures if len(pures) == len(node.inputs) else None
+
+
+def _part_of(entry: CacheEntry, whole: CacheEntry, count: int) -> CacheEntry:
+    assert whole.snapshot is not None, "it is here"
+    return dataclasses.replace(entry, snapshot=Snapshot(whole.snapshot.layers[:count]), created=whole.created)
 
 
 def _parents(node: Node, copies: dict[Node, Held]) -> list[str]:

@@ -227,8 +227,8 @@ class Told:
     def identity_of(self, fast_key: str) -> str | None:
         return self.keys.get(fast_key)
 
-    def begins(self, *_: object) -> int | None:
-        return None
+    def beginnings(self, *_: object) -> dict[tuple[str, int], tuple[int, int]]:
+        return {}
 
     @asynccontextmanager
     async def load(self, identity: str, _output: int) -> AsyncIterator[Snapshot]:

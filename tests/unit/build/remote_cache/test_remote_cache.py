@@ -338,6 +338,32 @@ def test_a_cache_that_cannot_be_read_is_shown_and_left_out(
     assert "unknown cache importer: gha" in second.error
 
 
+def test_results_that_others_begin_with_are_found_in_one_walk(
+    benches: tuple[ExportBench, ExportBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = benches
+    shelf = Shelf()
+    entries = entries_of(here.layers.snapshot(ONE, NOTHING, TWO))
+    other = CacheEntry(identity=key("other"), output=0, snapshot=here.layers.snapshot(TWO))
+    export(here, shelf, [*entries, other], REGISTRY)
+
+    async def use(imports: Imports) -> None:
+        count, chain = 0, imports.chain
+
+        def note(identity: str, output: int) -> Any:
+            nonlocal count
+            count += 1
+            return chain(identity, output)
+
+        monkeypatch.setattr(imports, "chain", note)
+        step = [(key(f"step {number}"), 0) for number in range(5)]
+        parts, wholes = [step[1], step[2], (key("other"), 0), step[4]], [(key("other"), 0), step[3]]
+        assert imports.beginnings(parts, wholes) == {step[1]: (1, 1), step[2]: (1, 2), (key("other"), 0): (0, 1)}
+        assert count == len(parts) + len(wholes)
+
+    imported(there, shelf, [REGISTRY], use)
+
+
 def test_configurations_are_read_in_threads_and_have_bounds(
     benches: tuple[ExportBench, ExportBench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
