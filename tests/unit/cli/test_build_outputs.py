@@ -8,6 +8,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,8 @@ def test_nothing_outside_of_the_directory_is_touched(name: str, tmp_path: Path) 
         )
         for path, kind, more in HOSTILE[name]
     ]  # fmt: skip
-    try:
+    with suppress(WherryError):  # what cannot be inside may be refused
         unpack(pieces(archive(*members)), str(root))
-    except WherryError:
-        assert True, "refused"
     assert outside.read_text() == "mine"
     after = outside.stat()
     assert (after.st_mode, after.st_nlink, after.st_mtime_ns) == (before.st_mode, 1, before.st_mtime_ns)
