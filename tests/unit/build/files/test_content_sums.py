@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     found: list[bytes] = []
     real = content_sums._read
 
-    def read(directory: int, name: bytes) -> bytes:
+    def read(directory: int, name: bytes, check: Callable[[], object]) -> bytes:
         found.append(name)
-        return real(directory, name)
+        return real(directory, name, check)
 
     monkeypatch.setattr(content_sums, "_read", read)
     return found
