@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from support import needs
+from support.archives import member, tar
 from support.busybox import import_busybox
-from support.daemons import Daemon
-from support.needs import need
+from support.daemons import Daemon, docker_environment
+from support.needs import compose_program, need
+from support.unixhttp import Answer
 
 pytestmark = need("root", "busybox", "overlay")
 
@@ -149,6 +153,65 @@ def test_images_are_removed_from_a_disk_that_is_full(cleaning: ExitStack, busybo
     daemon.cli("rm", "-f", "filler", check=True)
     daemon.restart()
     assert daemon.cli("images", "-q", "more").stdout == ""
+
+
+@pytest.fixture
+def small(cleaning: ExitStack, busybox_archive: bytes) -> Daemon:
+    """A daemon on a disk of a few megabytes."""
+    daemon = Daemon(*FLAGS)
+    daemon.data_root = small_disk("tmpfs", cleaning) / "data"
+    return begun(daemon, cleaning, busybox_archive)
+
+
+def room(daemon: Daemon) -> int:
+    """What is free on the daemon's disk, in megabytes."""
+    found = os.statvfs(daemon.data_root)
+    return found.f_bavail * found.f_bsize >> 20
+
+
+def still_builds(daemon: Daemon) -> bool:
+    """Whether there is room for a build."""
+    answer = daemon.request("POST", "/build", tar([member("Dockerfile", b"FROM busybox\nRUN echo 1 > /1\n")]))
+    return b"Successfully built" in answer.body
+
+
+DOCKERFILE = b"FROM busybox:latest\nCOPY a /a\n"
+LARGE = {
+    "a file": lambda: tar([member("Dockerfile", DOCKERFILE), member("a", os.urandom(64 << 20))]),
+    "compressed": lambda: gzip.compress(tar([member("Dockerfile", DOCKERFILE), member("a", os.urandom(64 << 20))]), 1),
+    "files": lambda: tar([member("Dockerfile", DOCKERFILE), *(member(f"{number}") for number in range(3000))]),
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_contexts_that_the_disk_does_not_hold_leave_it_as_it_was(small: Daemon, what: str) -> None:
+    before, body = room(small), LARGE[what]()
+    answers: list[Answer] = []
+    threads = [threading.Thread(target=lambda: answers.append(small.request("POST", "/build", body))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [(answer.status, "no space left on device" in answer.message) for answer in answers] == [(500, True)] * 2
+    assert room(small) >= before - 1
+    assert still_builds(small)
+
+
+@need("compose")
+def test_a_clients_directory_that_the_disk_does_not_hold_leaves_it_as_it_was(small: Daemon, tmp_path: Path) -> None:
+    before = room(small)
+    (tmp_path / "Dockerfile").write_bytes(DOCKERFILE)
+    (tmp_path / "a").write_bytes(os.urandom(64 << 20))
+    (tmp_path / "compose.yaml").write_text('{"services": {"one": {"build": "."}}}')
+    environment = {**docker_environment(f"unix://{small.socket}", tmp_path), "COMPOSE_BAKE": "false"}
+    done = subprocess.run(
+        [compose_program(), "--progress", "plain", "build"], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "unable to keep the client's files: no space left on device" in done.stderr
+    assert room(small) >= before - 1
+    assert still_builds(small)
 
 
 @pytest.mark.parametrize("what", ["bytes", "inodes"])

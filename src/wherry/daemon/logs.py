@@ -71,6 +71,7 @@ def configure(level: str) -> None:
     logging.basicConfig(level=_LEVELS[level], handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(_NoRequest())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("hpack").setLevel(logging.WARNING)  # it tells of each bit of clients' headers
     logging.captureWarnings(True)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 
 from wherry.daemon.logs import LineFormatter
 
@@ -47,3 +49,13 @@ def test_a_traceback_follows_its_line() -> None:
         text = line(logging.ERROR, "failed", exc_info=(type(error), error, error.__traceback__))
     assert text.splitlines()[0].endswith("error failed")
     assert text.splitlines()[-1] == "  | KeyError: 'x'"
+
+
+def test_headers_of_clients_are_not_in_the_log() -> None:
+    code = (
+        "import logging, hpack; from wherry.daemon.logs import configure; configure('debug')\n"
+        "hpack.Decoder().decode(hpack.Encoder().encode([('authorization', 'secret')]))\n"
+        "logging.getLogger('wherry').debug('ours')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [one.split(" ", 1)[1] for one in done.stderr.splitlines()] == ["debug ours"]

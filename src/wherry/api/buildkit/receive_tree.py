@@ -19,6 +19,7 @@ It costs some 7 us for an entry that has not changed, which is what counts: mind
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -30,7 +31,7 @@ from google.protobuf.message import DecodeError
 from wherry.api.buildkit.gomode import DIRECTORY, SYMLINK, TYPE, from_go
 from wherry.api.buildkit.grpc import Messages, framed
 from wherry.api.buildkit.proto.fsutil_pb2 import Packet, Stat
-from wherry.errors import InvalidInput, SystemFault, TooLarge
+from wherry.errors import InvalidInput, OutOfSpace, SystemFault, TooLarge
 from wherry.linux import trees
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, openat2
@@ -136,6 +137,7 @@ class TreeReceiver:
 
         :raises InvalidInput: they are not what they should be.
         :raises TooLarge: there is more of them than anybody needs.
+        :raises OutOfSpace: the disk is full.
         :raises SystemFault: a file could not be written.
         """
         requests = self._requests = []
@@ -148,9 +150,10 @@ class TreeReceiver:
         except DecodeError as error:
             raise InvalidInput("invalid packet from the client", cause=str(error)) from error
         except OSError as error:
-            where = os.fsdecode(error.filename) if error.filename else ""
+            kind = OutOfSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else SystemFault
+            where = f" '{os.fsdecode(error.filename)}'" if isinstance(error.filename, str | bytes) else ""
             text = (error.strerror or str(error)).lower()
-            raise SystemFault(f"unable to keep the client's files: {where}", cause=text) from error
+            raise kind(f"unable to keep the client's files{where}", cause=text) from error
         return b"".join(requests)
 
     def close(self) -> None:

@@ -7,14 +7,19 @@ uses is its own until it is closed: another build with the same directory meanwh
 from __future__ import annotations
 
 import json
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from wherry.build.model.progress import TransferProgress
 from wherry.build.model.session import Selection, UsedDirectory
 from wherry.build.model.snapshot import PASSING, Snapshot, SnapshotLayer
 from wherry.build.sources.contract import Directories, Fetch, KeptDirectory, SourceKey, SourceRequest
-from wherry.errors import InvalidInput
+from wherry.content.threads import in_thread
+from wherry.errors import InvalidInput, OutOfSpace
+from wherry.linux import trees
 from wherry.oci.digest import Digest
 
 __all__ = ["LocalSource"]
@@ -88,7 +93,11 @@ class _LocalFetch:
             place = json.dumps([session.shared_key or f"session {session.id}", hint, self._name])
             kept = self._used = await self._directories.acquire(_KIND, place, f"local source for {self._name}")
             self._layers = (SnapshotLayer(KEPT, str(kept.path)),)
-            await session.sync(self._name, kept.path, self._selection, self._transfer.moved, session=other)
+            try:
+                await session.sync(self._name, kept.path, self._selection, self._transfer.moved, session=other)
+            except OutOfSpace:
+                await in_thread(_empty, kept.path)  # what came is no use, and nothing else has room
+                raise
         finally:
             self._transfer.end()
 
@@ -106,6 +115,13 @@ class _LocalFetch:
         """From now on another build may have the directory."""
         if self._used is not None:
             self._used.release()
+
+
+def _empty(directory: Path) -> None:
+    """Remove what is in a directory, as far as that can be done."""
+    for name in os.listdir(directory):
+        with suppress(OSError):
+            trees.remove(directory / name)
 
 
 class _Transfer:

@@ -13,7 +13,7 @@ from wherry.build.model.progress import Progress, TransferProgress
 from wherry.build.model.session import Selection
 from wherry.build.model.snapshot import PASSING
 from wherry.build.sources.local import LocalSource
-from wherry.errors import InvalidInput, NotFound
+from wherry.errors import InvalidInput, NotFound, OutOfSpace
 
 
 async def test_a_clients_directory_is_its_own_kept_copy(tmp_path: Path) -> None:
@@ -102,6 +102,30 @@ async def test_a_client_without_the_directory_leaves_none_in_use(tmp_path: Path)
     await fetch.close()
     await fetch.close()
     assert not directories.used
+
+
+class _Large(ClientSession):
+    """A client with more than the disk holds."""
+
+    async def sync(
+        self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""
+    ) -> None:
+        (destination / "d").mkdir()
+        (destination / "d" / "a").write_bytes(bytes(1000))
+        raise OutOfSpace("the disk is full")
+
+
+def names_in(directory: Path) -> set[str]:
+    """The names of all that is in there."""
+    return {path.name for path in directory.rglob("*")}
+
+
+async def test_what_the_disk_did_not_hold_takes_no_room_from_others(tmp_path: Path) -> None:
+    fetch = LocalSource(Directories(tmp_path)).open(request_for("local://context", _Large()))
+    with pytest.raises(OutOfSpace):
+        await fetch.key()
+    await fetch.close()
+    assert names_in(tmp_path).isdisjoint({"a", "d"})
 
 
 class _Placed:
