@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -58,11 +60,13 @@ def test_all_of_a_failed_build_can_be_read_afterwards(daemon: Daemon) -> None:
     assert daemon.cli("build", "inspect", "--format", "{{.Status}} {{.Ref}}").stdout == f"error {ref}\n"
 
 
-def test_a_build_is_found_by_its_image(daemon: Daemon) -> None:
-    image = build(daemon, "RUN echo of one", "-q", "-t", "one:1").stdout.strip()
+def test_a_build_is_found_by_its_image(daemon: Daemon, tmp_path: Path) -> None:
+    words = ["--metadata-file", str(tmp_path / "meta")]
+    image = build(daemon, "RUN echo of one", "-q", "-t", "one:1", *words).stdout.strip()
+    ref = json.loads((tmp_path / "meta").read_text())["wherry.build.ref"]
     build(daemon, "RUN echo of another", "-q", "-t", "another")
     daemon.cli("tag", "one:1", "renamed", check=True)
-    for name in ("one:1", "renamed", image, image[7:19]):
+    for name in ("one:1", "renamed", image, image[7:19], ref, ref[:20]):
         assert "of one" in output_of(daemon.cli("build", "logs", name).stdout), name
     assert "of another" in output_of(daemon.cli("build", "logs").stdout)
     rows = daemon.cli("build", "ls").stdout.splitlines()

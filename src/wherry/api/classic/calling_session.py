@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wherry.api.classic.calls import Answer, ClientCalls
     from wherry.api.classic.context import Contexts
     from wherry.api.http.hijack import HangupWatch, Hijacked
-    from wherry.build.model.session import Credentials, Selection
+    from wherry.build.model.session import Credentials, Selection, UsedDirectory
     from wherry.build.sources.contexts import ContextInUse
 
 __all__ = ["CallingSession"]
@@ -66,40 +66,52 @@ class CallingSession(ArchiveSession):
         self._agents = agents
         self._watch = watch
         self._connections: set[AgentConnection] = set()
-        self._received: dict[str, asyncio.Task[Path]] = {}
+        self._receiving: dict[str, asyncio.Task[ContextInUse]] = {}
         self._kept = AsyncExitStack()
 
     async def close(self) -> None:
         """Remove what has come, and end connections; nobody may use the session any more."""
         for connection in list(self._connections):
             connection.close()
-        for task in self._received.values():
+        for task in self._receiving.values():
             task.cancel()
-        if self._received:
-            await asyncio.wait(self._received.values())
-            for task in self._received.values():
+        if self._receiving:
+            await asyncio.wait(self._receiving.values())
+            for task in self._receiving.values():
                 if not task.cancelled():
                     task.exception()  # the build was told
         await self._kept.aclose()
+
+    async def directory(self, name: str, selection: Selection, progress: Callable[[int], None]) -> UsedDirectory | None:
+        """The context itself, or another directory, which the client sends for that, once."""
+        if (called := self._called(name)) is None:
+            return await super().directory(name, selection, progress)
+        return await self._used(await self._received(called), selection, progress)
 
     async def sync(
         self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""
     ) -> None:
         """Link what is wanted of the context, or of another directory, which the client sends for that, once."""
-        called = name.removeprefix(NAMED)
-        if called == name or called not in self._directories:
+        if (called := self._called(name)) is None:
             await super().sync(name, destination, selection, progress)
             return
-        if called not in self._received:
-            self._received[called] = asyncio.get_running_loop().create_task(self._receive(called))
-        root = await asyncio.shield(self._received[called])
-        progress(await in_thread(self._link, root, destination, selection))
+        context = await self._received(called)
+        progress(await in_thread(self._link, context.root, destination, selection))
 
-    async def _receive(self, name: str) -> Path:
+    def _called(self, name: str) -> str | None:
+        """What the client calls a directory that it has to be asked for; None: it is the context."""
+        called = name.removeprefix(NAMED)
+        return called if called != name and called in self._directories else None
+
+    async def _received(self, name: str) -> ContextInUse:
+        if name not in self._receiving:
+            self._receiving[name] = asyncio.get_running_loop().create_task(self._receive(name))
+        return await asyncio.shield(self._receiving[name])
+
+    async def _receive(self, name: str) -> ContextInUse:
         async with self._calls.call("directory", name=name) as answer:
-            return (
-                await self._kept.enter_async_context(self._contexts.unpacked(answer.arrived.http.content))
-            ).used.root
+            body = answer.arrived.http.content
+            return (await self._kept.enter_async_context(self._contexts.unpacked(body))).used
 
     async def send_file(self, exporter: str, attributes: dict[str, str], pieces: AsyncIterator[bytes]) -> None:
         """Send an archive to the client."""

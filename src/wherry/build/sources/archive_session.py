@@ -136,16 +136,23 @@ class ArchiveSession(NoSession):
         """The context itself; what is excluded of it is hidden, unless that is too much."""
         if self._context is None or name != "context":
             return None
+        return await self._used(self._context, selection, progress)
+
+    @staticmethod
+    async def _used(
+        context: ContextInUse, selection: Selection, progress: Callable[[int], None]
+    ) -> UsedDirectory | None:
+        """A context; None: what is excluded is too much to be hidden."""
         judge = _without(selection.exclude) if selection.exclude else everything
-        found = await in_thread(excluded, self._context.root, judge, _MOST_PATHS)
+        found = await in_thread(excluded, context.root, judge, _MOST_PATHS)
         if found is None:
             return None
         size, paths = found
-        over = await in_thread(self._context.hide, paths) if paths else ()
+        over = await in_thread(context.hide, paths) if paths else ()
         if over is None:
             return None
         progress(size)
-        return self._context.use(over)
+        return context.use(over)
 
     async def sync(
         self, name: str, destination: Path, selection: Selection, progress: Callable[[int], None], *, session: str = ""

@@ -204,7 +204,8 @@ def _write_result(display: QuietDisplay, options: Options, *, is_free: bool) -> 
     if options["metadata-file"]:
         from wherry.client.codec import encode
 
-        _write_file(options["metadata-file"], encode(dict(display.steps.response)) + b"\n")
+        known = {**display.steps.response, "wherry.build.ref": display.steps.ref}
+        _write_file(options["metadata-file"], encode(known) + b"\n")
 
 
 def _write_file(path: str, content: bytes) -> None:
