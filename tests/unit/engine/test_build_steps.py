@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from wherry.build.model.executor import Limits, Step
+from wherry.build.model.executor import Limits, Step, StepMount
 from wherry.build.model.failure import Console, StepStreams
 from wherry.build.model.graph import ExecOp, HostEntry, SecurityMode, Ulimit
 from wherry.content.durable import remove_tree
@@ -87,6 +88,19 @@ def test_a_step_knows_its_own_name_without_asking_anybody(network: str, expected
     """On a network it has an address, which its name means."""
     found = guest(network=network, hostname="h", extra_hosts=(HostEntry("a", "::1"),))
     assert found.host.extra_hosts == expected
+
+
+def test_what_a_step_lists_is_bounded() -> None:
+    mounts = tuple(StepMount(target=f"/{number}", kind="tmpfs") for number in range(2000))
+    many = msgspec.structs.replace(step(), mounts=mounts)
+    guest_of(many, Path("/a"), Path("/b"), nothing, default_network="bridge")
+    more = msgspec.structs.replace(step(binds=("/s:/t",)), mounts=mounts)
+    with pytest.raises(InvalidInput, match="more than 2000 mounts"):
+        guest_of(more, Path("/a"), Path("/b"), nothing, default_network="bridge")
+    with pytest.raises(InvalidInput, match="more than 2000 extra hosts"):
+        guest(extra_hosts=(HostEntry("a", "::1"),) * 2001)
+    with pytest.raises(InvalidInput, match="more than 2000 ulimits"):
+        guest(ulimits=(Ulimit("nofile", 1, 2),) * 2001)
 
 
 def test_an_environment_without_a_search_path_gets_one() -> None:

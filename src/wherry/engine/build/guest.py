@@ -19,7 +19,7 @@ from wherry.engine.container.state import State
 from wherry.engine.create.mounts import mount_points
 from wherry.engine.create.validate import validate_create
 from wherry.engine.spec.process import DEFAULT_PATH
-from wherry.errors import Unsupported
+from wherry.errors import InvalidInput, Unsupported
 from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["environment", "guest_of"]
 
 _HOST_NAME: Final = "buildkitsandbox"  # BuildKit's
+_MOST: Final = 2000  # of what a client lists: each entry costs time on the event loop
 _FEWEST_PROCESSES: Final = 1000  # of the bound
 
 
@@ -45,6 +46,10 @@ def guest_of(
     :raises Unsupported: it cannot do without a device.
     """
     op = step.op
+    listed = {"mounts": [*step.mounts, *op.binds], "extra hosts": op.extra_hosts, "ulimits": op.ulimits}
+    for what, entries in listed.items():
+        if len(entries) > _MOST:
+            raise InvalidInput(f"a step cannot have more than {_MOST} {what}")
     if needed := [device for device in op.devices if not device.endswith("?")]:
         raise Unsupported(f'the device "{needed[0]}" cannot be used in a build: CDI devices are not supported yet')
     network = _network_of(op.network, default_network)
