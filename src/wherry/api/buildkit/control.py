@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Control"]
 
 _SERVICE: Final = "/moby.buildkit.v1.Control/"
-_MOST_RECORDS: Final = 1000  #: of the cache in one message... a usage record is some hundred bytes
+ANSWER_LIMIT: Final = 3 << 20  #: bytes of one answer, from which on what is long in it is left out: clients take 4 MB
 _STARTED, _COMPLETE, _DELETED = range(3)
 
 SessionHandler = "Callable[[Call[common_pb2.BytesMessage, common_pb2.BytesMessage]], Awaitable[None]]"
@@ -143,7 +143,11 @@ class Control:
     async def disk_usage(self, request: pb.DiskUsageRequest, _call: object) -> pb.DiskUsageResponse:
         """The entries of the cache."""
         found = await self._service.disk_usage(list(request.filter))
-        return pb.DiskUsageResponse(record=[_usage(one) for one in found])
+        answer = pb.DiskUsageResponse(record=[_usage(one) for one in found])
+        if answer.ByteSize() > ANSWER_LIMIT:
+            for record in answer.record:
+                record.ClearField("Description")
+        return answer
 
     async def prune(self, call: Call[pb.PruneRequest, pb.UsageRecord]) -> None:
         """Remove entries; tells which."""
@@ -191,6 +195,9 @@ def _event(record: BuildRecord) -> pb.BuildHistoryEvent:
     if record.error:
         described.error.code = Code.UNKNOWN
         described.error.message = record.error[:100_000]
+    if described.ByteSize() > ANSWER_LIMIT:
+        described.ClearField("FrontendAttrs")
+        described.ClearField("ExporterResponse")
     return pb.BuildHistoryEvent(type=_STARTED if record.completed is None else _COMPLETE, record=described)
 
 

@@ -426,3 +426,14 @@ async def test_a_client_may_not_ask_without_end(monkeypatch: pytest.MonkeyPatch)
             await client.ask(GATEWAY + "Return", gateway_pb2.ReturnRequest(result=gateway_pb2.Result()), name)
             await solve
     assert [len(builds.builds[name].asked) for name in calls] == [1, 1]
+
+
+async def test_what_is_too_long_for_a_client_is_left_out_of_lists() -> None:
+    builds = FakeBuilds()
+    builds.history = [BuildRecord(ref="r1", created=1, completed=2, options={"build-arg:a": "x" * (5 << 20)})]
+    builds.cache = [CacheRecord(id=f"{number}", size=1, description="x" * 5000) for number in range(1000)]
+    async with serving(builds) as (_, client):
+        [event] = await client.listen(CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryRequest(EarlyExit=True))
+        usage = await client.ask(CONTROL + "DiskUsage", control_pb2.DiskUsageRequest())
+    assert (event.record.Ref, event.ByteSize() < 4 << 20) == ("r1", True)
+    assert (len(usage.record), usage.ByteSize() < 4 << 20) == (1000, True)
