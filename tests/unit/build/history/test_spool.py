@@ -180,3 +180,10 @@ async def test_who_only_wants_what_there_is_does_not_wait_for_more(tmp_path: Pat
     spool.close()
     async with asyncio.timeout(60):
         assert len([event async for event in following]) == 399
+
+
+async def test_a_build_in_which_nothing_happened_has_nothing_to_tell(tmp_path: Path, threads: Threads) -> None:
+    spool = Spool(tmp_path / "spool", threads)
+    await spool.store()
+    spool.close()
+    assert await everything(await Spool.stored(tmp_path / "spool", threads)) == []
