@@ -130,8 +130,11 @@ class Spare:
             remove_context(root)
             return None
         remove_tree(_over(root))
-        with disk_errors("keep a build context"):
+        try:
             root.rename(kept)
+        except OSError:  # it is not worth more than that
+            remove_context(root)
+            return None
         with self._lock:
             former, self._root = self._root, kept
         if former is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,14 @@ def test_a_large_context_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert spare.put(large) is None
     assert not large.exists()
     assert spare.take() == small
+
+
+def test_a_context_that_cannot_be_kept_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    spare, root = Spare(), made(tmp_path)
+    monkeypatch.setattr(Path, "rename", broken)
+    assert spare.put(root) is None
+    assert not root.exists()
+    assert spare.take() is None
