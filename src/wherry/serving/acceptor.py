@@ -6,7 +6,9 @@ that who opens connections and says nothing takes memory for nothing. Here
 - the kernel keeps a connection to itself until its first byte is there (TCP_DEFER_ACCEPT, tcp(7));
 - so many handshakes are under way at once; when another wants to begin, the oldest gets a moment more and is ended;
 - so many connections are open at once; when another comes, one on which nothing is under way is ended, the one that has
-  been so for the longest time; if there is none, whoever comes waits in the kernel's queue.
+  been so for the longest time; if there is none, whoever comes waits in the kernel's queue;
+- a connection ends whose other side has gone without a word (SO_KEEPALIVE, tcp(7)): builds, followed logs and attached
+  containers say nothing for hours, and would never notice it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,13 @@ _PATIENCE_SECONDS: Final = 0.5
 """What a handshake may take in any case, however many others want to begin."""
 _RETRY_SECONDS: Final = 1.0
 _DEFER_SECONDS: Final = 10
+#: Who does not answer any more has gone: asked after 30 seconds of silence, six times within a minute.
+_KEEP_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
+)
 
 
 class Bounds(NamedTuple):
@@ -93,6 +102,8 @@ class Acceptor:
         self._listener.setblocking(False)
         if self._listener.family in (socket.AF_INET, socket.AF_INET6):
             self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
+            for option in _KEEP_ALIVE:  # whatever is accepted inherits it
+                self._listener.setsockopt(*option)
         self._task = asyncio.create_task(self._accept())
 
     def close(self) -> None:
