@@ -373,7 +373,7 @@ def test_a_step_that_forks_for_ever_is_bounded_and_ends(bench: StepBench) -> Non
         limit = group.statistics().pids.limit
         assert limit is not None
         assert 0 < limit < int(Path("/proc/sys/kernel/threads-max").read_text()) // 2
-    eventually(lambda: len(group.pids()) > 500)
+    eventually(lambda: len(group.pids()) > 100)
     bench.cancel(running)
     assert bench.remains(ran.step) == []
     assert bench.run("echo fine").text == "fine\n"
@@ -430,7 +430,7 @@ def test_files_that_a_step_has_made_immutable_can_be_removed(bench: StepBench) -
     ran = bench.run(script, binds=ITS_FILES, mounts=(mount,), security=SecurityMode.INSECURE)
     command = [sys.executable, "-c", IMMUTABLE, str(shared / "ours")]
     here = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert ran.text == here * 2, "what the file system offers"
+    assert ran.text.splitlines()[1:] == here.splitlines(), "what the file system offers"
     assert remove_tree(ran.layer)
     assert remove_tree(shared)
 
