@@ -28,9 +28,11 @@ def context_directory(directory: Path) -> Path:
     """Make a directory for a context, apart from others: else the disk looks for room among what has just gone."""
     place = directory / _PLACE
     with disk_errors("make a directory for a build context"):
+        directory.mkdir(parents=True, exist_ok=True)
         while True:
             with suppress(FileNotFoundError):  # the last one there has just gone, and the place with it
-                place.mkdir(parents=True, mode=0o700, exist_ok=True)
+                with suppress(FileExistsError):  # it was there; pathlib would look whether it still is
+                    os.mkdir(place, 0o700)
                 with Fd(os.open(place, trees.DIRECTORY)) as fd:
                     keep_apart(fd)
                 root = temporary_name(place, "context")

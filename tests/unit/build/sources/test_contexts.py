@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from wherry.build.sources import contexts
 from wherry.build.sources.contexts import ContextInUse, Spare, context_directory
+from wherry.errors import SystemFault
 
 
 def made(tmp_path: Path, files: int = 1) -> Path:
@@ -77,3 +79,25 @@ def test_a_context_that_cannot_be_kept_is_removed(tmp_path: Path, monkeypatch: p
     assert spare.put(root) is None
     assert not root.exists()
     assert spare.take() is None
+
+
+def test_a_place_that_goes_while_it_is_looked_for_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, told = os.mkdir, list[Path]()
+
+    def mkdir(path: Path, mode: int = 0o777) -> None:
+        if Path(path).name == "contexts" and not told:
+            told.append(path)
+            raise FileExistsError(errno.EEXIST, "it was there a moment ago")
+        really(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    assert context_directory(tmp_path).is_dir()
+    assert told
+
+
+def test_a_file_in_the_place_of_contexts_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "contexts").write_text("")
+    with pytest.raises(SystemFault, match="not a directory"):
+        context_directory(tmp_path)
