@@ -101,6 +101,8 @@ def test_what_a_step_lists_is_bounded() -> None:
         guest(extra_hosts=(HostEntry("a", "::1"),) * 2001)
     with pytest.raises(InvalidInput, match="more than 2000 ulimits"):
         guest(ulimits=(Ulimit("nofile", 1, 2),) * 2001)
+    with pytest.raises(InvalidInput, match="more than 100000 arguments and environment variables"):
+        guest(env=("A=b",) * 100_000)
 
 
 def test_an_environment_without_a_search_path_gets_one() -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["environment", "guest_of"]
 
 _HOST_NAME: Final = "buildkitsandbox"  # BuildKit's
-_MOST: Final = 2000  # of what a client lists: each entry costs time on the event loop
+_MOST: Final = 2000
+_MOST_WORDS: Final = 100_000
 _FEWEST_PROCESSES: Final = 1000  # of the bound
 
 
@@ -46,10 +47,7 @@ def guest_of(
     :raises Unsupported: it cannot do without a device.
     """
     op = step.op
-    listed = {"mounts": [*step.mounts, *op.binds], "extra hosts": op.extra_hosts, "ulimits": op.ulimits}
-    for what, entries in listed.items():
-        if len(entries) > _MOST:
-            raise InvalidInput(f"a step cannot have more than {_MOST} {what}")
+    _check_counts(step)
     if needed := [device for device in op.devices if not device.endswith("?")]:
         raise Unsupported(f'the device "{needed[0]}" cannot be used in a build: CDI devices are not supported yet')
     network = _network_of(op.network, default_network)
@@ -80,6 +78,22 @@ def guest_of(
     )  # fmt: skip
     log = ContainerLog(directory / "log", ask)
     return Container(f"build-{step.id[:12]}", definition, State(), directory, run_directory, log)
+
+
+def _check_counts(step: Step) -> None:
+    """Check how much a client lists: each entry costs time on the event loop.
+
+    :raises InvalidInput: it is too much.
+    """
+    op = step.op
+    for what, count, most in (
+        ("mounts", len(step.mounts) + len(op.binds), _MOST),
+        ("extra hosts", len(op.extra_hosts), _MOST),
+        ("ulimits", len(op.ulimits), _MOST),
+        ("arguments and environment variables", len(op.args) + len(step.env), _MOST_WORDS),
+    ):
+        if count > most:
+            raise InvalidInput(f"a step cannot have more than {most} {what}")
 
 
 def _network_of(text: str, default: str) -> str:
