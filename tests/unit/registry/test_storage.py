@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from support.registry_bucket import make_bucket, s3_server
 from wherry.errors import Conflict, NotFound
+from wherry.registry.storage import filesystem
 from wherry.registry.storage.contract import Progress, Storage
 from wherry.registry.storage.filesystem import FilesystemStorage
 from wherry.registry.storage.memory import MemoryStorage
@@ -329,6 +331,34 @@ async def test_an_upload_that_is_cancelled_takes_no_more_bytes(storage: Storage)
 
     with pytest.raises(NotFound):
         await append(storage, "gone", 0, cancelled(), ignore)
+
+
+async def test_a_file_is_closed_when_nobody_writes_to_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FilesystemStorage(tmp_path)
+    await storage.begin("cancelled")
+    begun, go = threading.Event(), threading.Event()
+    written: list[int] = []
+
+    def slowly(fd: int, offset: int, *_: object) -> int:
+        begun.set()
+        go.wait()
+        written.append(os.pwrite(fd, b"x", offset))
+        return offset + 1
+
+    monkeypatch.setattr(filesystem, "_put", slowly)
+    task = asyncio.create_task(storage.append("cancelled", Progress(0), pieces(bytes(filesystem.CHUNK)), ignore))
+    await asyncio.to_thread(begun.wait)
+    for _ in range(3):
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert set(written) == {1}
 
 
 async def test_two_instances_that_append_at_once_do_not_pass_off_one_for_the_other(bucket_url: str) -> None:

@@ -167,7 +167,7 @@ class ImageSource:
     async def held(self, image: Image, stack: AsyncExitStack) -> bool:
         """Keep an image's layers until the stack is left; False where the image went meanwhile."""
         lease = self._store.lease()
-        stack.push_async_callback(lambda: asyncio.shield(asyncio.to_thread(lease.__exit__, None, None, None)))
+        stack.push_async_callback(in_thread, lease.__exit__, None, None, None)
         lease.layer(*(layer.chain_id for layer in image.layers))
         return all(layer.chain_id in self._store.layers for layer in image.layers)
 

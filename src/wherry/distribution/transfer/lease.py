@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from wherry.content.threads import in_thread
 from wherry.images.reference_counts import Lease
 from wherry.images.store import ImageStore
 
@@ -19,4 +19,4 @@ async def with_lease(store: ImageStore) -> AsyncIterator[Lease]:
     try:
         yield lease
     finally:
-        await asyncio.shield(asyncio.to_thread(lease.__exit__, None, None, None))
+        await in_thread(lease.__exit__, None, None, None)

@@ -394,11 +394,14 @@ def _share(source: Path, staged: Path) -> bool:
 
 async def _to_its_end(work: Callable[..., int], *arguments: object) -> int:
     """Run `work` in a thread, and stay until it has ended even when cancelled: it uses a descriptor of ours."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    running = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.wait([running])
+        while not running.done():  # whoever is impatient cancels again
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        running.exception()  # it is looked at, so that asyncio does not complain
         raise
 
 
