@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ import pytest
 
 from support.needs import need
 from support.steps import PATIENCE, Ran, StepBench, eventually, left_by_a_killed_daemon, step_bench
+from wherry.build.model.container import ContainerProcess
 from wherry.build.model.executor import StepMount
 from wherry.build.model.failure import Console, StepStreams
 from wherry.build.model.graph import SecurityMode
 from wherry.content.durable import remove_tree
-from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.errors import InvalidInput, NotFound, Unavailable, WherryError
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups.resources import Cpu, Resources
@@ -197,6 +199,49 @@ def test_a_shell_in_it_reaches_no_more_than_it_did(bench: StepBench, canary: Pat
         assert [path for path in held if not path.startswith(("/proc/", *streams))] == []
         assert bench.remains(shell) == []
     assert looks(canary) == before
+
+
+def test_what_joins_a_step_shows_it_nothing_of_the_engine(bench: StepBench) -> None:
+    """Its first process stops each newcomer, and looks at what that has."""
+    script = """
+        umount /dev/pts; rm -rf /tmp /bin/ls; ln -s /proc/1/root /tmp; chmod 0 /dev/tty /dev/null
+        (read self rest < /proc/self/stat; while :; do for p in /proc/[0-9]*; do n=${p#/proc/}
+            [ $n = $self ] || [ $n = 1 ] && continue
+            kill -STOP $n; cat $p/environ $p/maps; busybox ls -l $p/fd; kill -CONT $n
+        done; done) > /seen 2>/dev/null & echo there; exec cat
+    """
+    step = bench.step(script)
+    shown: list[str] = []
+
+    async def newcomer() -> None:
+        seen = bytearray()
+
+        async def attend(streams: StepStreams) -> None:
+            async for chunk in streams.output():
+                seen.extend(chunk.data)
+
+        process = ContainerProcess(args=("/bin/busybox", "ls", "-l", "/proc/self/fd"), env=("PATH=/bin",))
+        with suppress(WherryError):
+            await bench.engine.steps.join(step.id, process, attend)
+        shown.append(seen.decode(errors="replace"))
+
+    async def first(streams: StepStreams) -> None:
+        async for chunk in streams.output():
+            if b"there" in chunk.data:
+                break
+        for _ in range(10):
+            await newcomer()
+
+    with suppress(Unavailable):
+        bench.call(bench.engine.steps.interact(step, Console(), first))
+    assert bench.remains(step) == []
+    held = [line.split()[-1] for text in shown for line in text.splitlines() if "->" in line]
+    assert held, "none of them has run"
+    assert [path for path in held if not path.startswith(("/proc/", "pipe:"))] == []
+    seen = (Path(step.root.upper) / "seen").read_bytes()
+    assert MARK.encode() not in seen
+    assert b"python" not in seen
+    assert os.stat("/dev/null").st_mode & 0o777 == 0o666
 
 
 _LOOK_AROUND = """

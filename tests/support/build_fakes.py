@@ -19,6 +19,7 @@ from wherry.build.cache.cache import BuildCache
 from wherry.build.cache.policy import BuilderSettings, Disk
 from wherry.build.cache.threads import Threads
 from wherry.build.exporters.contract import Product
+from wherry.build.model.container import ContainerProcess
 from wherry.build.model.executor import Output, Step, StepResult
 from wherry.build.model.failure import Attend, Console
 from wherry.build.model.graph import (
@@ -139,6 +140,7 @@ class FakeExecutor:
     :ivar ran: the commands, as often as each was run.
     :ivar running: those that run now.
     :ivar attended: the steps that somebody attends to, or did, and what they were given.
+    :ivar joined: processes in their containers, with the steps' IDs.
     """
 
     def __init__(self) -> None:
@@ -147,6 +149,7 @@ class FakeExecutor:
         self.running: list[str] = []
         self.steps: list[Step] = []
         self.attended: list[tuple[Step, Console]] = []
+        self.joined: list[tuple[str, ContainerProcess]] = []
 
     async def run(self, step: Step, output: Output) -> StepResult:
         """Run a step."""
@@ -172,6 +175,13 @@ class FakeExecutor:
         streams: Any = None
         await attend(streams)
         return StepResult(0)
+
+    async def join(self, identifier: str, process: ContainerProcess, attend: Attend) -> int:
+        """The same, in the container of one that runs."""
+        self.joined.append((identifier, process))
+        streams: Any = None
+        await attend(streams)
+        return 0
 
 
 class FakeFetch:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from support.step_streams import EchoingStreams
+from wherry.build.model.container import ContainerProcess, ContainerRequest
+from wherry.build.model.failure import Attend
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import Progress, WarningProgress
 from wherry.build.model.request import BuildRequest, FrontResult
@@ -13,7 +16,40 @@ from wherry.build.model.session import BuildSession
 from wherry.errors import Conflict, NotFound
 from wherry.oci.digest import Digest
 
-__all__ = ["FakeBuild", "FakeBuilds"]
+__all__ = ["FakeBuild", "FakeBuilds", "FakeContainer"]
+
+
+class FakeContainer:
+    """A container whose processes say in capitals what they are told.
+
+    :ivar processes: that were run.
+    :ivar streams: of each.
+    :ivar ends: how the next ones end: an exit code, or an error before anything runs.
+    """
+
+    def __init__(self, request: ContainerRequest) -> None:
+        self.request = request
+        self.processes: list[ContainerProcess] = []
+        self.streams: list[EchoingStreams] = []
+        self.ends: list[int | Exception] = []
+        self.running = 0
+        self.is_released = False
+
+    async def run(self, process: ContainerProcess, attend: Attend) -> int:
+        self.processes.append(process)
+        end = self.ends.pop(0) if self.ends else 0
+        if isinstance(end, Exception):
+            raise end
+        self.streams.append(streams := EchoingStreams())
+        self.running += 1
+        try:
+            await attend(streams)
+        finally:
+            self.running -= 1
+        return end
+
+    async def release(self) -> None:
+        self.is_released = True
 
 
 class FakeBuild:
@@ -62,6 +98,13 @@ class FakeBuild:
         self.asked.append(("resolve", reference, platform, mode))
         return ResolvedImage(Digest.from_bytes(reference.encode()), f"docker.io/library/{reference}", b"{}")
 
+    async def container(self, request: ContainerRequest) -> FakeContainer:
+        if isinstance(self._builds.container_failure, Exception):
+            raise self._builds.container_failure
+        made = FakeContainer(request)
+        self._builds.containers.append(made)
+        return made
+
     def warn(self, warning: WarningProgress) -> None:
         self.asked.append(("warn", warning))
 
@@ -96,6 +139,8 @@ class FakeBuilds:
         self.response: dict[str, str] = {}
         self.failure: Exception | None = None
         self.files: dict[str, bytes] = {}
+        self.containers: list[FakeContainer] = []
+        self.container_failure: Exception | None = None
         self.events: list[Progress] = []
         self.going_on: asyncio.Event | None = None  #: progress ends when it is set
         self.history: list[BuildRecord] = []

@@ -51,7 +51,10 @@ _ANSWERS = {
     GATEWAY + "ResolveSourceMeta": gateway_pb2.ResolveSourceMetaResponse,
     GATEWAY + "Inputs": gateway_pb2.InputsResponse,
     GATEWAY + "Warn": gateway_pb2.WarnResponse,
-    GATEWAY + "NewContainer": gateway_pb2.WarnResponse,
+    GATEWAY + "NewContainer": gateway_pb2.NewContainerResponse,
+    GATEWAY + "ReleaseContainer": gateway_pb2.ReleaseContainerResponse,
+    GATEWAY + "ExecProcess": gateway_pb2.ExecMessage,
+    GATEWAY + "ReadFileContainer": gateway_pb2.ReadFileResponse,
     "/grpc.health.v1.Health/Check": common_pb2.HealthCheckResponse,
 }
 
@@ -89,6 +92,11 @@ class Client:
         metadata = {"buildkit-controlapi-buildid": ref} if ref else None
         cardinality = Cardinality.UNARY_STREAM if stream else Cardinality.UNARY_UNARY
         return self.channel.request(path, cardinality, type(request), _ANSWERS[path], metadata=metadata)
+
+    def exchange(self, path: str, kind: Any, ref: str = "") -> Any:
+        """A call's context with many messages each way, to be entered."""
+        metadata = {"buildkit-controlapi-buildid": ref} if ref else None
+        return self.channel.request(path, Cardinality.STREAM_STREAM, kind, _ANSWERS[path], metadata=metadata)
 
     async def ask(self, path: str, request: Any, ref: str = "") -> Any:
         """Call a method that gives one message."""

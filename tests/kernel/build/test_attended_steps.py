@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from support.needs import need
 from support.steps import PATIENCE, Ran, StepBench, step_bench
+from wherry.build.model.container import ContainerProcess
 from wherry.build.model.executor import Limits, Step, StepMount, StepResult
 from wherry.build.model.failure import Console, StepStreams
-from wherry.errors import CommandNotFound, Unavailable
+from wherry.errors import CommandNotFound, Conflict, InvalidInput, Unavailable
 
 pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
 
@@ -200,6 +203,110 @@ def test_closed_streams_do_not_end_it(bench: StepBench, console: Console) -> Non
     step = bench.step("echo first; exec 0<&- 1>&- 2>&-; sleep 0.2; exit 6")
     result, seen = attend(bench, step, nothing, console)
     assert (result.exit_code, seen.rstrip()) == (6, "first")
+
+
+# --- more processes in its container ----------------------------------------------------------------
+
+
+def in_it(
+    bench: StepBench, work: Callable[[str], Awaitable[None]], *, script: str = "echo there; cat", **options: Any
+) -> Step:
+    """Do something while a step runs, whose ID it is given; then the step ends."""
+    step = bench.step(script, **options)
+
+    async def acts(person: Person) -> None:
+        await person.sees("there")
+        await work(step.id)
+        await person.streams.close_stdin()
+
+    attend(bench, step, acts)
+    assert bench.remains(step) == []
+    return step
+
+
+def test_another_process_is_in_the_same_container(bench: StepBench) -> None:
+    async def work(identifier: str) -> None:
+        async def types(person: Person) -> None:
+            await person.types("hostname; id -u; pwd; cat /left; ls /sys/class/net; echo $A $PATH\n")
+            await person.types("exit 3\n")
+
+        person = Person(types)
+        process = ContainerProcess(args=("/bin/sh",), env=("A=b", "PATH=/bin"), cwd="/tmp", user="guest")
+        assert await bench.engine.steps.join(identifier, process, person) == 3
+        assert person.seen.decode().split() == ["there", "1000", "/tmp", "left", "lo", "b", "/bin"]
+
+    in_it(bench, work, script="echo left > /left; echo there; cat", hostname="there")
+
+
+def test_another_process_may_have_a_terminal_and_is_sent_signals(bench: StepBench) -> None:
+    async def work(identifier: str) -> None:
+        async def acts(person: Person) -> None:
+            await person.types("tty; stty size; exec sleep 98765\r")
+            await person.sees("24 80\r\n")
+            person.streams.signal(signal.SIGKILL)
+
+        person = Person(acts)
+        process = ContainerProcess(args=("/bin/sh",), env=("PATH=/bin",), console=TERMINAL)
+        assert await bench.engine.steps.join(identifier, process, person) == 137
+        assert b"/dev/pts/" in person.seen
+
+    in_it(bench, work)
+
+
+def test_another_process_ends_with_who_attends_to_it(bench: StepBench) -> None:
+    async def work(identifier: str) -> None:
+        async def leaves(person: Person) -> None:
+            await person.types("echo rea''dy; exec sleep 98765\n")
+            await person.sees("ready")
+
+        sleeper = ContainerProcess(args=("/bin/sh",), env=("PATH=/bin",))
+        with pytest.raises(Unavailable, match="nobody attends"):
+            await bench.engine.steps.join(identifier, sleeper, Person(leaves, leaves=True))
+        cancelled = asyncio.create_task(bench.engine.steps.join(identifier, sleeper, Person(leaves)))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        counting = Person(nothing)
+        process = ContainerProcess(args=("/bin/sh", "-c", "ps | grep -c '[9]8765'"), env=("PATH=/bin",))
+        await bench.engine.steps.join(identifier, process, counting)
+        assert counting.seen.decode() == "0\n"
+
+    in_it(bench, work)
+
+
+def test_the_end_of_the_first_process_is_the_end_of_all(bench: StepBench) -> None:
+    outcome: list[Any] = []
+
+    async def work(identifier: str) -> None:
+        started = asyncio.Event()
+
+        async def waits(person: Person) -> None:
+            await person.types("trap '' TERM HUP; echo rea''dy; sleep 98765\n")
+            await person.sees("ready")
+            started.set()
+
+        async def run() -> None:
+            process = ContainerProcess(args=("/bin/sh",), env=("PATH=/bin",))
+            outcome.append(await bench.engine.steps.join(identifier, process, Person(waits)))
+
+        outcome.append(asyncio.create_task(run()))
+        await started.wait()
+
+    step = in_it(bench, work)
+    bench.wait(outcome[0])
+    assert outcome[1] == 137
+    with pytest.raises(Conflict, match="does not run"):
+        bench.call(bench.engine.steps.join(step.id, ContainerProcess(args=("/bin/sh",)), Person(nothing)))
+
+
+def test_another_program_that_is_not_there_is_said(bench: StepBench) -> None:
+    async def work(identifier: str) -> None:
+        with pytest.raises(CommandNotFound, match="/no/such"):
+            await bench.engine.steps.join(identifier, ContainerProcess(args=("/no/such",)), Person(nothing))
+        with pytest.raises(InvalidInput, match="more than 100000"):
+            await bench.engine.steps.join(identifier, ContainerProcess(args=("x",) * 100_001), Person(nothing))
+
+    in_it(bench, work)
 
 
 def test_all_of_a_flood_comes_before_the_end(bench: StepBench) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from support.archives import member, tar
 from support.build_service import FakeBuilds
+from support.step_streams import EchoingStreams
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Router
 from wherry.api.http.server import Api
@@ -22,7 +23,6 @@ from wherry.build.model.errors import VertexFailed
 from wherry.build.model.failure import Attend, Console
 from wherry.build.model.progress import ShellProgress
 from wherry.build.model.request import BuildRequest
-from wherry.docker.streams import LogChunk
 from wherry.errors import CommandNotFound
 from wherry.oci.digest import Digest
 
@@ -30,34 +30,6 @@ RUN = Digest.from_bytes(b"run")
 CONTEXT = tar([member("Dockerfile", b"FROM scratch\n")])
 WHY = 'process "false" did not complete successfully: exit code: 1'
 PATIENCE = 60.0  # seconds
-
-
-class Streams:
-    """A shell that says its input in capitals, until it is told ``exit``, or its input ends."""
-
-    def __init__(self) -> None:
-        self.tty = False
-        self.detached: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.sizes: list[tuple[int, int]] = []
-        self.closed = False
-        self._said: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def output(self) -> AsyncIterator[LogChunk]:
-        while data := await self._said.get():
-            yield LogChunk(1, data.upper())
-
-    async def write(self, data: bytes) -> None:
-        self._said.put_nowait(b"" if data == b"exit" else data)
-
-    async def close_stdin(self) -> None:
-        self._said.put_nowait(b"")
-
-    async def close(self) -> None:
-        self.closed = True
-        self.detached.cancel()
-
-    def resize(self, height: int, width: int) -> None:
-        self.sizes.append((height, width))
 
 
 class Failed:
@@ -70,7 +42,7 @@ class Failed:
         self.vertex = RUN
         self.shell = ("/bin/sh",)
         self.ran: list[tuple[tuple[str, ...], Console]] = []
-        self.streams = Streams()
+        self.streams = EchoingStreams()
         self.error: Exception | None = None
         self.running = asyncio.Event()
         self.over = asyncio.Event()

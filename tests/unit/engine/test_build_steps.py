@@ -218,7 +218,7 @@ async def test_who_leaves_before_the_end_has_left() -> None:
             assert streams.size == [24, 80]
             master, slave = os.openpty()
             os.close(slave)
-            streams.take_terminal([Fd(master)])
+            streams.take_process(Fd(os.pidfd_open(os.getpid())), [Fd(master)])
         with pytest.raises(Unavailable, match="nobody attends"):
             await streams.attended(attend)
         streams.close()

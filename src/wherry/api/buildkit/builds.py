@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.api.buildkit.proto.llb_pb2 import Definition
+    from wherry.build.model.container import BuildContainer
     from wherry.build.model.request import BuildRequest, FrontResult
     from wherry.build.model.service import BuildService, RunningBuild
 
@@ -37,6 +38,7 @@ class Bridge:
         self.request = request
         self.inputs = inputs
         self.results = Results()
+        self.containers: dict[str, BuildContainer] = {}  #: by the client's IDs; they end with the build
         self.ended = asyncio.Event()
         self._service = service
         self._running: RunningBuild | None = None

@@ -41,7 +41,7 @@ from wherry.oci.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["MOST_INPUTS", "name_of", "op_of", "outputs_of", "platform_of"]
+__all__ = ["MOST_INPUTS", "few", "mount_of", "name_of", "network_of", "op_of", "outputs_of", "platform_of"]
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ def _source(op: pb.Op, _inputs: int) -> Op:
 
 
 def _merge(op: pb.Op, inputs: int) -> Op:
-    return MergeOp(tuple(_input(one.input, inputs) for one in _few(op.merge.inputs)))
+    return MergeOp(tuple(_input(one.input, inputs) for one in few(op.merge.inputs)))
 
 
 def _diff(op: pb.Op, inputs: int) -> Op:
@@ -122,34 +122,35 @@ def _diff(op: pb.Op, inputs: int) -> Op:
 
 def _exec(op: pb.Op, inputs: int) -> Op:
     step, meta = op.exec, op.exec.meta
-    mounts = tuple(_mount(one, inputs) for one in _few(step.mounts))
+    mounts = tuple(mount_of(one, inputs) for one in few(step.mounts))
     if not meta.args:
         raise InvalidInput("invalid exec operation: it has no arguments")
     if not any(mount.target == "/" for mount in mounts):
         raise InvalidInput("invalid exec operation: it has no root file system")
     _once(mount.output for mount in mounts)
     return ExecOp(
-        args=tuple(_few(meta.args)),
+        args=tuple(few(meta.args)),
         mounts=mounts,
-        env=tuple(_few(meta.env)),
+        env=tuple(few(meta.env)),
         cwd=meta.cwd or "/",
         user=meta.user,
         hostname=meta.hostname,
-        network=f"network:{step.network_name}" if step.network_name else _network(step.network),
+        network=f"network:{step.network_name}" if step.network_name else network_of(step.network),
         security=SecurityMode.INSECURE if step.security == 1 else SecurityMode.SANDBOX,
-        secret_env=tuple(SecretEnv(one.ID, one.name, one.optional) for one in _few(step.secretenv)),
-        extra_hosts=tuple(HostEntry(one.Host, one.IP) for one in _few(meta.extraHosts)),
-        ulimits=tuple(Ulimit(one.Name, one.Soft, one.Hard) for one in _few(meta.ulimit)),
+        secret_env=tuple(SecretEnv(one.ID, one.name, one.optional) for one in few(step.secretenv)),
+        extra_hosts=tuple(HostEntry(one.Host, one.IP) for one in few(meta.extraHosts)),
+        ulimits=tuple(Ulimit(one.Name, one.Soft, one.Hard) for one in few(meta.ulimit)),
         cgroup_parent=meta.cgroupParent,
         shm_size=step.shm_size,
         proxy_env=tuple(_proxies(meta.proxy_env)) if meta.HasField("proxy_env") else (),
-        devices=tuple(f"{one.name}?" if one.optional else one.name for one in _few(step.cdiDevices)),
-        valid_exit_codes=tuple(_few(meta.validExitCodes)),
-        binds=tuple(_few(step.binds)),
+        devices=tuple(f"{one.name}?" if one.optional else one.name for one in few(step.cdiDevices)),
+        valid_exit_codes=tuple(few(meta.validExitCodes)),
+        binds=tuple(few(step.binds)),
     )
 
 
-def _network(number: int) -> NetworkMode:
+def network_of(number: int) -> NetworkMode:
+    """The network that a number means."""
     modes = (NetworkMode.DEFAULT, NetworkMode.HOST, NetworkMode.NONE)
     if not 0 <= number < len(modes):
         raise InvalidInput(f"invalid network mode {number}")
@@ -163,7 +164,8 @@ def _proxies(proxies: pb.ProxyEnv) -> Iterable[str]:
             yield f"{name}={value}"
 
 
-def _mount(mount: pb.Mount, inputs: int) -> BuildMount:
+def mount_of(mount: pb.Mount, inputs: int) -> BuildMount:
+    """A mount of what has so many inputs."""
     if not mount.dest:
         raise InvalidInput("invalid mount: it has no destination")
     return BuildMount(
@@ -200,7 +202,7 @@ def _kind(mount: pb.Mount) -> Bind | Cache | Tmpfs | Secret | Ssh:
 
 
 def _file(op: pb.Op, inputs: int) -> Op:
-    actions = tuple(_action(one, inputs + number) for number, one in enumerate(_few(op.file.actions)))
+    actions = tuple(_action(one, inputs + number) for number, one in enumerate(few(op.file.actions)))
     if not actions:
         raise InvalidInput("invalid file operation: it has no actions")
     _once(action.output for action in actions)
@@ -235,8 +237,8 @@ def _copy(action: pb.FileAction, there: int) -> Copy:
         allow_wildcard=copy.allowWildcard,
         allow_empty_wildcard=copy.allowEmptyWildcard,
         timestamp=copy.timestamp,
-        include=tuple(_few(copy.include_patterns)),
-        exclude=tuple(_few(copy.exclude_patterns)),
+        include=tuple(few(copy.include_patterns)),
+        exclude=tuple(few(copy.exclude_patterns)),
         parents=copy.parents,
         always_replace=copy.alwaysReplaceExistingDestPaths,
     )
@@ -309,7 +311,11 @@ def _once(outputs: Iterable[int]) -> None:
         seen.add(number)
 
 
-def _few(parts: Iterable[T]) -> list[T]:
+def few(parts: Iterable[T]) -> list[T]:
+    """Parts of an operation, which are not too many.
+
+    :raises TooLarge: they are.
+    """
     found = list(parts)
     if len(found) > MOST_PARTS:
         raise TooLarge(f"an operation of the definition has too many parts: {len(found)}")

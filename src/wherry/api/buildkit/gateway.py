@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.api.buildkit import capabilities
 from wherry.api.buildkit.definition import decode, ranges_of
+from wherry.api.buildkit.gateway_containers import GatewayContainers
 from wherry.api.buildkit.gomode import to_go
 from wherry.api.buildkit.grpc import Call, Code, GrpcError, Method
 from wherry.api.buildkit.proto import fsutil_pb2
@@ -47,9 +48,10 @@ class Gateway:
     def __init__(self, bridges: Bridges, workers: Workers) -> None:
         self._bridges = bridges
         self._workers = workers
+        self._containers = GatewayContainers(bridges, BUILD_ID)
 
     def methods(self) -> dict[str, Method[Any, Any]]:
-        """Its methods, by path; containers for debugging are left out."""
+        """Its methods, by path; files of containers are left out."""
         answers: dict[str, tuple[type[Message], Callable[[Any, Bridge], Awaitable[Message]]]] = {
             "Solve": (pb.SolveRequest, self.solve),
             "Return": (pb.ReturnRequest, self.give_back),
@@ -62,8 +64,13 @@ class Gateway:
             "Inputs": (pb.InputsRequest, self.inputs),
             "Warn": (pb.WarnRequest, self.warn),
             "Ping": (pb.PingRequest, self.ping),
+            "NewContainer": (pb.NewContainerRequest, self._containers.new),
+            "ReleaseContainer": (pb.ReleaseContainerRequest, self._containers.release),
         }
-        return {_SERVICE + name: Method(request, self._bridged(answer)) for name, (request, answer) in answers.items()}
+        found: dict[str, Method[Any, Any]] = {
+            _SERVICE + name: Method(request, self._bridged(answer)) for name, (request, answer) in answers.items()
+        }
+        return found | {_SERVICE + "ExecProcess": self._containers.execute()}
 
     def _bridged(self, answer: Callable[[Any, Bridge], Awaitable[Message]]) -> Callable[[Any, Any], Awaitable[Message]]:
         async def call(request: Message, call: Call[Any, Any]) -> Message:

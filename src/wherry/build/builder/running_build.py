@@ -19,6 +19,7 @@ from wherry.build.cache.threads import Threads
 from wherry.build.exporters.contract import Exporter, Product
 from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
+from wherry.build.model.container import BuildContainer, ContainerRequest
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import Progress, VertexProgress, WarningProgress, legal_text
 from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
@@ -26,13 +27,14 @@ from wherry.build.model.service import BuildRecord, FileInfo, ResolvedImage
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import EMPTY, Snapshot
 from wherry.build.remote_cache.remote_cache import RemoteCache
+from wherry.build.solver.containers import Container, op_of
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
 from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import Permissions, granted
 from wherry.build.solver.explain import Explainer
 from wherry.build.solver.resolution import Resolution
 from wherry.content.threads import finished
-from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable
+from wherry.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
@@ -43,6 +45,8 @@ T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
 _FRONTEND: Final = "dockerfile.v0"
 _FORWARDED: Final = "gateway.v0"
+_MOST_CONTAINERS: Final = 100
+"""Containers of one build at a time, beside its steps."""
 _EXPORTING: Final = {
     "moby": "exporting to image",
     "image": "exporting to image",
@@ -94,6 +98,7 @@ class Build:
         self._explains: Explainer | None = None
         self._texts: dict[str, bytes] = {}
         self._calls: set[asyncio.Task[Any]] = set()
+        self._containers: list[Container] = []
         self._ending: asyncio.Task[None] | None = None
         self._vertices: dict[Digest, VertexProgress] = {}
         self.record = BuildRecord(
@@ -276,6 +281,28 @@ class Build:
     def _complete(self, vertex: VertexProgress, error: str = "") -> None:
         self.show(msgspec.structs.replace(vertex, completed=time.time_ns(), error=error))
 
+    # --- containers -------------------------------------------------------------------------------
+
+    async def container(self, request: ContainerRequest) -> BuildContainer:
+        """Make a container; it ends with the build."""
+        return await self._call(self._container(request))
+
+    async def _container(self, request: ContainerRequest) -> Container:
+        self._containers = [one for one in self._containers if not one.is_released]
+        if len(self._containers) >= _MOST_CONTAINERS:
+            raise TooLarge(f"a build has {_MOST_CONTAINERS} containers at most")
+        self._permissions.check(op_of(request))  # before anything is run for it
+        resolution = await self._open()
+        found = iter(await resolution.solve([edge for edge in request.inputs if edge is not None], is_final=True))
+        snapshots = [next(found) if edge is not None else EMPTY for edge in request.inputs]
+        session = self._session
+        assert session is not None, "it was opened"
+        made = await self._parts.solver.operations.containers.make(
+            request, snapshots, lambda: session, self._permissions, self.request.limits
+        )
+        self._containers.append(made)
+        return made
+
     def warn(self, warning: WarningProgress) -> None:
         """Show a warning."""
         self.show(warning)
@@ -374,6 +401,7 @@ class Build:
             task.cancel()
         for task in calls:
             await finished(task)
+        await asyncio.gather(*(one.release() for one in self._containers))
         try:
             if self._resolution is not None:
                 await self._resolution.close()

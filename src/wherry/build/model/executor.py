@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from wherry.build.model.container import ContainerProcess
 from wherry.build.model.failure import Attend, Console
 from wherry.build.model.graph import ExecOp
 from wherry.build.model.progress import Cost
@@ -102,5 +103,15 @@ class Executor(Protocol):
         """The same, with somebody at its standard streams.
 
         :raises Unavailable: he left before the step had ended.
+        """
+        ...
+
+    async def join(self, identifier: str, process: ContainerProcess, attend: Attend) -> int:
+        """Run a process in the container of a step that runs, to its end; returns its exit code.
+
+        It ends with the step. Being cancelled ends it. Secrets are in its environment already.
+
+        :raises Conflict: the step does not run.
+        :raises WherryError: as `run`.
         """
         ...

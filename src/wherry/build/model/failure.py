@@ -61,6 +61,10 @@ class StepStreams(Protocol):
         """Tell the terminal its size, in characters; nothing happens where there is none, or none any more."""
         ...
 
+    def signal(self, number: int) -> None:
+        """Send the process a signal; nothing happens where it has ended."""
+        ...
+
 
 Attend = Callable[[StepStreams], Awaitable[None]]
 """Called once a process runs; when it returns before the process has ended, the process is killed."""

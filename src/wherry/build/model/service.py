@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from wherry.build.model.container import BuildContainer, ContainerRequest
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import Progress, WarningProgress
 from wherry.build.model.request import BuildRequest, FrontResult
@@ -87,6 +88,14 @@ class RunningBuild(Protocol):
         """What an image's name means; mode ``pull``, ``local``, or the default, as in BuildKit.
 
         :raises NotFound: there is no such image.
+        """
+        ...
+
+    async def container(self, request: ContainerRequest) -> BuildContainer:
+        """Make a container, in which nothing runs yet; it ends with the build.
+
+        :raises Forbidden: the build may not do that.
+        :raises VertexFailed: what gives one of its mounts failed.
         """
         ...
 

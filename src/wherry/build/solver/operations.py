@@ -18,6 +18,7 @@ from wherry.build.model.graph import NO_OUTPUT, Copy, DiffOp, ExecOp, FileAction
 from wherry.build.model.progress import STDERR, Cost, LogProgress
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.solver.containers import Containers
 from wherry.build.solver.contract import Files
 from wherry.build.solver.failed_run import FailedRun
 from wherry.build.solver.jobs import Job
@@ -70,6 +71,7 @@ class Operations:
         self, executor: Executor, steps: StepMaker, files: Files, threads: Threads, *, parallel: int = 0
     ) -> None:
         processors = os.cpu_count() or 1
+        self.containers: Final = Containers(executor, steps)
         self._executor = executor
         self._steps = steps
         self._files = files

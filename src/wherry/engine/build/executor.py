@@ -24,6 +24,7 @@ from wherry.engine.build import remains
 from wherry.engine.build.emulation import explained
 from wherry.engine.build.guest import environment, guest_of
 from wherry.engine.build.interactive import AttendedStreams
+from wherry.engine.build.joining import join
 from wherry.engine.build.mount_places import PlaceLayers, remove_places
 from wherry.engine.build.mounting import Mounts, make_mounts
 from wherry.engine.build.output import OutputPipes
@@ -36,12 +37,14 @@ from wherry.engine.spec.host_sources import on_the_host
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.errors import Conflict, Unavailable, WherryError
 from wherry.linux.fd import Fd
+from wherry.runtime.compile.exec import ContainerState
 from wherry.runtime.compile.spec import compile_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
+    from wherry.build.model.container import ContainerProcess
     from wherry.build.model.executor import Output, Step
     from wherry.build.model.failure import Attend, Console
     from wherry.engine.build.running import RunningSteps
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from wherry.engine.network.attachments import Attachments
     from wherry.engine.network.endpoint_effects import EndpointEffects
     from wherry.engine.settings import Settings
+    from wherry.oci.runtime_spec import Spec
     from wherry.runtime.cgroups import Statistics
     from wherry.runtime.plan import Plan
 
@@ -88,6 +92,9 @@ class _Run:
     is_fresh: bool = False  #: nothing was in its writable directory
     over: bool = False
     forwarding: asyncio.Task[None] | None = None
+    spec: Spec | None = None
+    pid: int = 0
+    born: int = 0  #: in clock ticks since boot
 
     def end(self) -> None:
         """Nobody wants it any more: who carries it out goes on to its end at once."""
@@ -155,6 +162,14 @@ class StepExecutor:
         """The same, with somebody at its standard streams."""
         streams = AttendedStreams(console)
         return await self._run(step, streams, partial(streams.attended, attend))
+
+    async def join(self, identifier: str, process: ContainerProcess, attend: Attend) -> int:
+        """Run a process in the container of a step that runs, to its end."""
+        run = self._runs.get(identifier)
+        if run is None or run.spec is None or not run.is_known or run.unwanted.done() or run.exited.done():
+            raise Conflict("the container does not run")
+        state = ContainerState(identifier, run.pid, run.born, run.spec)
+        return await join(self._keeper, self._running, state, process, attend, over=run.unwanted)
 
     async def _run(self, step: Step, pipes: OutputPipes | AttendedStreams, forward: Forward) -> StepResult:
         try:
@@ -250,7 +265,8 @@ class StepExecutor:
         spec = build_spec(run.container, context)
         assert spec.process is not None
         process = msgspec.structs.replace(spec.process, env=environment(run.step, terminal=run.pipes.terminal))
-        return compile_spec(msgspec.structs.replace(spec, process=process), container_id=run.step.id)
+        run.spec = msgspec.structs.replace(spec, process=process)
+        return compile_spec(run.spec, container_id=run.step.id)
 
     async def _launch(self, run: _Run, plan: Plan) -> None:
         run.launched = True
@@ -265,7 +281,8 @@ class StepExecutor:
         owned = [Fd(fd) for fd in message.fds]
         run.root = owned.pop() if message.fields.get("root") else None
         run.pidfd, *masters = owned
-        run.pipes.take_terminal(masters)
+        run.pipes.take_process(run.pidfd, masters)
+        run.pid, run.born = message.fields["pid"], message.fields.get("birth", 0)
         run.is_known = True
 
     # --- while it runs ----------------------------------------------------------------------------

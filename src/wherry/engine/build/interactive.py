@@ -8,9 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from wherry.engine.streams.attach import ExecAttachment
-from wherry.errors import Unavailable
+from wherry.errors import SystemCallError, Unavailable
 from wherry.linux import pty
 from wherry.linux.fd import Fd
+from wherry.linux.process import pidfd_send_signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ class AttendedStreams:
         self.theirs: list[Fd] = []
         self._ours: list[Fd] = []
         self._master: Fd | None = None
+        self._pidfd: Fd | None = None
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if not console.terminal:
             for is_input in (True, False, False):
@@ -60,8 +62,9 @@ class AttendedStreams:
         if self._master is not None:
             self._master.close()
 
-    def take_terminal(self, masters: list[Fd]) -> None:
-        """The master of its terminal, if it has one."""
+    def take_process(self, pidfd: Fd, masters: list[Fd]) -> None:
+        """It runs. The master of its terminal, if it has one, is this object's from now on; the pidfd is not."""
+        self._pidfd = pidfd
         for master in masters:
             self._master = master
 
@@ -88,9 +91,9 @@ class AttendedStreams:
             stdin, *pipes = self._ours
             self._ours = []
             outputs = {fd.detach(): stream for stream, fd in enumerate(pipes, 1)}
-            return _Streams(outputs, stdin.detach(), self._ended)
+            return _Streams(outputs, stdin.detach(), self._ended, self._pidfd)
         master = self._master.fileno()
-        return _Streams({os.dup(master): 1}, os.dup(master), self._ended, self._master)
+        return _Streams({os.dup(master): 1}, os.dup(master), self._ended, self._pidfd, self._master)
 
     async def drained(self) -> None:
         """Wait until nobody has the other ends any more; what still comes is dropped.
@@ -122,9 +125,15 @@ class _Streams(ExecAttachment):
     """What somebody who attends gets. No keys detach him: a terminal's may be any."""
 
     def __init__(
-        self, outputs: Mapping[int, int], stdin: int, ended: asyncio.Future[int], master: Fd | None = None
+        self,
+        outputs: Mapping[int, int],
+        stdin: int,
+        ended: asyncio.Future[int],
+        pidfd: Fd | None,
+        master: Fd | None = None,
     ) -> None:
         super().__init__(outputs, stdin, ended, tty=False, detach_keys="")
+        self._pidfd = pidfd
         self._master = master
 
     async def close_stdin(self) -> None:
@@ -136,3 +145,9 @@ class _Streams(ExecAttachment):
         """Tell the terminal its size."""
         if self._master is not None and not self._master.closed:
             pty.set_winsize(self._master.fileno(), height, width)
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        if self._pidfd is not None and not self._pidfd.closed:
+            with suppress(SystemCallError):  # it has just ended
+                pidfd_send_signal(self._pidfd.fileno(), number)

@@ -40,8 +40,8 @@ class OutputPipes:
             self._ours[stream] = Fd(reading)
             self.theirs.append(Fd(writing))
 
-    def take_terminal(self, masters: list[Fd]) -> None:
-        """It has none."""
+    def take_process(self, pidfd: Fd, masters: list[Fd]) -> None:
+        """It runs; it has no terminal."""
 
     def close_theirs(self) -> None:
         """The step has its own."""

@@ -49,6 +49,10 @@ class RunningSteps:
         found = self._exits[identifier] = asyncio.get_running_loop().create_future()
         return found
 
+    def expects(self, identifier: str) -> bool:
+        """Whether somebody waits for the exit of a process: of a step, or of one more in a step's container."""
+        return identifier in self._exits
+
     def forget(self, identifier: str) -> None:
         """Nobody waits for a step any more."""
         self._exits.pop(identifier, None)

@@ -119,6 +119,8 @@ class KeeperSupervisor:
         container = self._containers.find(fields["key"])
         if container is not None:
             self._lifecycle.exited(container, fields)
+        elif self._steps.expects(fields["key"]):
+            self._steps.exited(fields)
         elif fields["kind"] == "exec":
             self._tasks.start(self._execs.exited(fields["key"], fields["status"]), "exec exit")
         elif fields["kind"] == "step":
