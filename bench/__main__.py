@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main() -> int:
     if set(names) & {"images", "transfer"}:
         debian.root_file_system()  # made while the machine's network is there
     machine.own_network()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the sides are stopped then, too
     measured: list[Row] = []
     with sides.started(options.only) as running:
         bench = Bench(running, quick=options.quick)
