@@ -201,8 +201,8 @@ class FilesystemStorage:
                     waiting.append(piece)
                     weight += len(piece)
                     if weight >= CHUNK:
-                        offset = await _to_its_end(_put, fd, offset, waiting, tap)
-                        waiting, weight = [], 0
+                        full, waiting, weight = waiting, [], 0  # being cancelled does not write it twice
+                        offset = await _to_its_end(_put, fd, offset, full, tap)
             finally:
                 if waiting:
                     offset = _put(fd, offset, waiting, tap)
