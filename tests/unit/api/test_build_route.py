@@ -306,6 +306,14 @@ async def test_a_build_is_cancelled_by_its_id(tmp_path: Path) -> None:
         assert await served.post("/build/cancel") == (400, [{"message": "build ID not provided"}])
 
 
+async def test_a_context_that_stays_for_the_next_build_goes_with_the_cache(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await served.post("/build", CONTEXT)
+        assert os.listdir(tmp_path / "contexts" / "contexts")
+        await served.post("/build/prune")
+        assert not (tmp_path / "contexts" / "contexts").exists()
+
+
 async def test_the_cache_is_pruned_by_size_age_and_fields(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         given = {"type": ["regular"], "id": ["ab"], "unused-for": ["1h"], "shared": []}

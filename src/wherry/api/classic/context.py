@@ -80,6 +80,12 @@ class Contexts:
                 await finished(one)
             await finished(unpacking)
 
+    async def forget(self) -> None:
+        """Remove what stays for the next one."""
+        kept = self._spare.take()
+        if kept is not None:
+            await finished(asyncio.get_running_loop().run_in_executor(None, remove_context, kept))
+
     def _forget_later(self, loop: asyncio.AbstractEventLoop, place: _Place) -> None:
         if (kept := place.kept) is not None:
             loop.call_later(_KEPT, lambda: loop.run_in_executor(None, self._spare.drop, kept))

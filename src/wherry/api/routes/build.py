@@ -112,6 +112,7 @@ class BuildRoutes:
         deleted, reclaimed = [], 0
         options = _prune_options(request)
         await self._builds.ready()
+        await self._contexts.forget()
         async for record in self._builds.prune(options):
             deleted.append(record.id)
             reclaimed += record.size
