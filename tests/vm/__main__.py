@@ -18,9 +18,15 @@ from tests.vm import image, kernel
 MARK, ALONE = "mark.vm", "mark.alone"
 NETWORKS = "tests/kernel/network/"
 LEFT_OUT = (
+    "tests/attack/test_build_steps.py::test_a_flood_of_output_is_all_there_and_costs_no_memory",
+    "tests/attack/test_build_steps.py::test_directories_deeper_than_any_path_can_be_removed",
     "tests/attack/test_mounts.py::test_a_full_disk_leaves_the_hosts_file_as_it_was",
     "tests/attack/test_mounts.py::test_no_container_fills_the_exec_root",
     "tests/attack/test_mounts.py::test_who_fills_its_hosts_file_fills_its_own_disk_and_nothing_else",
+    "tests/kernel/build/exporters/test_outputs.py",
+    "tests/kernel/build/test_attended_steps.py",
+    "tests/kernel/build/test_copies_left.py",
+    "tests/kernel/build/test_copies_of_contexts.py",
     "tests/kernel/build/test_kill.py",
     "tests/kernel/images/test_full_disk.py",
     "tests/kernel/images/test_kill.py",
@@ -53,9 +59,9 @@ LEFT_OUT = (
 """Tests that run on this machine's kernel only. What cgroup v2 decides stays, and what an older kernel may do
 differently: system calls and their errors, mounts, namespaces, the rules of the firewall and who passes them. Left out
 are bounds on time that software emulation cannot keep; minutes of work that no kernel does differently (thousands of
-directories and names, damaged images, full disks, daemons killed at each step); what the daemon remembers and decides
-by itself (which switch of forwarding it found on, who got which address); lists of layers longer than a page, which
-need Linux 6.5."""
+directories and names, damaged images, full disks, copies of files, daemons killed at each step); what the daemon
+remembers and decides by itself (which switch of forwarding it found on, who got which address); lists of layers longer
+than a page, which need Linux 6.5."""
 
 
 def main() -> int:
