@@ -306,12 +306,17 @@ async def test_a_build_is_cancelled_by_its_id(tmp_path: Path) -> None:
         assert await served.post("/build/cancel") == (400, [{"message": "build ID not provided"}])
 
 
-async def test_a_context_that_stays_for_the_next_build_goes_with_the_cache(tmp_path: Path) -> None:
+async def test_a_context_that_stays_for_the_next_build_goes_with_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "_KEPT", 300.0)
     async with serving(tmp_path) as served:
         await served.post("/build", CONTEXT)
-        assert os.listdir(tmp_path / "contexts" / "contexts")
+        async with asyncio.timeout(60):
+            while not list(served.contexts.glob("contexts/spare*")):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await served.post("/build/prune")
-        assert not (tmp_path / "contexts" / "contexts").exists()
+        assert list(served.contexts.iterdir()) == []
 
 
 async def test_the_cache_is_pruned_by_size_age_and_fields(tmp_path: Path) -> None:
