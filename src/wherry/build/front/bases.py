@@ -22,7 +22,7 @@ from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.oci.image_config import parse_config
 from wherry.oci.platform import Platform
 
-__all__ = ["Base", "Bases", "all_of", "parsed_name"]
+__all__ = ["Base", "Bases", "all_of", "each_to_its_end", "parsed_name"]
 
 _AT_ONCE = 8
 _COMMON = tuple(
@@ -152,6 +152,16 @@ async def all_of(work: Iterable[Awaitable[_Result]]) -> list[_Result]:
         raise
     finally:
         tasks.clear()  # else the error's frames and the task that has the error would keep each other
+
+
+async def each_to_its_end(work: Iterable[Awaitable[_Result]]) -> list[_Result]:
+    """Wait for several things at once, also where one fails; of several errors, the first in order is raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return [task.result() for task in tasks]
+    finally:
+        tasks.clear()  # as above
 
 
 async def _end(tasks: Sequence[asyncio.Future[_Result]]) -> None:

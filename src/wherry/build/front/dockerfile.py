@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from wherry.build.dockerfile.instructions import Dockerfile
 from wherry.build.dockerfile.parser import parse
 from wherry.build.front import requests
-from wherry.build.front.bases import Bases, all_of
+from wherry.build.front.bases import Bases, each_to_its_end
 from wherry.build.front.budget import Budget
 from wherry.build.front.context import BuildContext, DockerfileText
 from wherry.build.front.convert import Conversion
@@ -107,7 +107,7 @@ class _Build:
             for number, platform in enumerate(platforms)
         ]
         try:
-            await all_of(one.run() for one in converted)
+            await each_to_its_end(one.run() for one in converted)  # the first finds the warnings
         finally:
             self._warn(lint)
         refs: dict[str, Ref] = {}

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from support.fake_gateway import FakeGateway, solved
-from wherry.build.front.bases import all_of
+from wherry.build.front.bases import all_of, each_to_its_end
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.service import ResolvedImage
-from wherry.errors import NotFound
+from wherry.errors import InvalidInput, NotFound
 from wherry.oci.platform import Platform
 
 
@@ -81,3 +81,21 @@ async def test_being_cancelled_leaves_no_work_behind() -> None:
         await task
     assert len(gateway.cancelled) == 3
     assert asyncio.all_tasks() == before
+
+
+async def test_what_runs_to_its_end_does_so_though_something_else_fails_sooner() -> None:
+    failed = asyncio.Event()
+    seen: list[str] = []
+
+    async def fails() -> None:
+        failed.set()
+        raise InvalidInput("second")
+
+    async def goes_on() -> None:
+        await failed.wait()
+        seen.append("the end")
+        raise InvalidInput("first")
+
+    with pytest.raises(InvalidInput, match="first"):
+        await each_to_its_end([goes_on(), fails()])
+    assert seen == ["the end"]
