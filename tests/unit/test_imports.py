@@ -27,6 +27,7 @@ ONLY_FROM = {
         "legible",
         "client",
         "cli",
+        "docker.gotemplate",
         "docker.reference",
         "docker.units",
         "build.model.patterns",

@@ -16,8 +16,8 @@ import pytest
 import wherry.cli
 from wherry.cli.console import printable, write, write_page
 from wherry.cli.output.container_row import quoted
-from wherry.cli.output.gotemplate.printing import go_json
 from wherry.cli.output.table import align, render
+from wherry.docker.gotemplate.printing import go_json
 from wherry.legible import Legible, in_json, lines
 
 CLI = Path(wherry.cli.__file__).parent

@@ -9,11 +9,11 @@ import pytest
 
 from wherry.cli.output.container_row import container_row, ports_text
 from wherry.cli.output.explain import explain_text
-from wherry.cli.output.gotemplate import TemplateError
 from wherry.cli.output.image_platforms import platform_tree
 from wherry.cli.output.image_row import image_rows
 from wherry.cli.output.stats_row import stats_row
 from wherry.cli.output.table import align, render
+from wherry.docker.gotemplate import TemplateError
 from wherry.docker.reference import familiar, full_name, repository_and_tag, split
 
 HEADERS = {"ID": "IMAGE ID", "Name": "NAME", "Size": "SIZE"}

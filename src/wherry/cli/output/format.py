@@ -16,14 +16,14 @@ def formatter(format: str) -> Callable[[Any], str]:
     """The function that formats an object.
 
     :param format: ``json``, or a template.
-    :raises wherry.cli.output.gotemplate.TemplateError: the template is invalid.
+    :raises wherry.docker.gotemplate.TemplateError: the template is invalid.
     """
     if format == "json":
-        from wherry.cli.output.gotemplate.printing import go_json
+        from wherry.docker.gotemplate.printing import go_json
 
         return go_json
-    from wherry.cli.output.gotemplate import Template
-    from wherry.cli.output.gotemplate.go_types import with_go_types
+    from wherry.docker.gotemplate import Template
+    from wherry.docker.gotemplate.go_types import with_go_types
 
     template = Template(format, escape=template_filter())
     return lambda value: template.render(with_go_types(value))

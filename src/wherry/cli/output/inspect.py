@@ -24,8 +24,8 @@ def print_inspected(refs: Iterable[str], find: Callable[[str], Any], format: str
     """
     template = None
     if format and format != "json":
-        from wherry.cli.output.gotemplate import Template, TemplateError
-        from wherry.cli.output.gotemplate.go_types import with_go_types
+        from wherry.docker.gotemplate import Template, TemplateError
+        from wherry.docker.gotemplate.go_types import with_go_types
 
         try:
             template = Template(format, escape=template_filter())
@@ -42,7 +42,7 @@ def print_inspected(refs: Iterable[str], find: Callable[[str], Any], format: str
 
 
 def _rendered(render: Callable[[Any], str], one: Any) -> str:
-    from wherry.cli.output.gotemplate import TemplateError
+    from wherry.docker.gotemplate import TemplateError
 
     try:
         return render(one)

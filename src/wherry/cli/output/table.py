@@ -49,21 +49,21 @@ def render(rows: Iterable[Row], columns: Sequence[str], headers: Mapping[str, st
     :param columns: the columns of the default table.
     :param headers: the heading of every column.
     :param format: empty or ``table``, ``table TEMPLATE``, ``json``, or a template for each row.
-    :raises wherry.cli.output.gotemplate.TemplateError: the template is invalid.
+    :raises wherry.docker.gotemplate.TemplateError: the template is invalid.
     """
     if format in ("", "table"):
         lines = [[headers[name] for name in columns]]
         lines += [[row[name] for name in columns] for row in rows]
         return align(lines)
     if format == "json":
-        from wherry.cli.output.gotemplate.printing import go_json
+        from wherry.docker.gotemplate.printing import go_json
 
         return "".join(go_json(dict(sorted(row.items()))) + "\n" for row in rows)
     return _templated(rows, headers, format)
 
 
 def _templated(rows: Iterable[Row], headers: Mapping[str, str], format: str) -> str:
-    from wherry.cli.output.gotemplate import Template, TemplateError
+    from wherry.docker.gotemplate import Template, TemplateError
 
     table = format.startswith("table")
     text = format.removeprefix("table").strip() if table else format

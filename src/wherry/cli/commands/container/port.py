@@ -60,7 +60,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
 def _audit(context: Context, format: str) -> int:
     found = context.client.networks.audit()
     if format == "json":
-        from wherry.cli.output.gotemplate.printing import go_json
+        from wherry.docker.gotemplate.printing import go_json
 
         write_raw(go_json(found) + "\n")
         return 0

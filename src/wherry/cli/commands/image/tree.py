@@ -26,7 +26,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
 
     sharing = context.client.storage.sharing()
     if options["format"] == "json":
-        from wherry.cli.output.gotemplate.printing import go_json
+        from wherry.docker.gotemplate.printing import go_json
 
         write_raw(go_json(sharing) + "\n")
         return 0

@@ -27,7 +27,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Print the steps. :returns: 0 when the target is reached, else 1."""
     found = context.client.networks.trace(*arguments)
     if options["format"] == "json":
-        from wherry.cli.output.gotemplate.printing import go_json
+        from wherry.docker.gotemplate.printing import go_json
 
         write_raw(go_json(found) + "\n")
     else:

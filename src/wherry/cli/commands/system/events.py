@@ -52,7 +52,7 @@ def _printer(format: str) -> Callable[[dict[str, Any]], str]:
     if not format:
         return line
     from wherry.cli.output.format import formatter
-    from wherry.cli.output.gotemplate import TemplateError
+    from wherry.docker.gotemplate import TemplateError
 
     try:
         return formatter(format)

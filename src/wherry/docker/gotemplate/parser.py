@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wherry.cli.output.gotemplate import nodes
-from wherry.cli.output.gotemplate.errors import TemplateError
-from wherry.cli.output.gotemplate.lexer import Token, tokens
-from wherry.cli.output.gotemplate.literals import constant
+from wherry.docker.gotemplate import nodes
+from wherry.docker.gotemplate.errors import TemplateError
+from wherry.docker.gotemplate.lexer import Token, tokens
+from wherry.docker.gotemplate.literals import constant
 
 __all__ = ["parse"]
 

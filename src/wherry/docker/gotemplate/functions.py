@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wherry.cli.output.gotemplate.go_types import Map, NilPointer
-from wherry.cli.output.gotemplate.printing import go_json, go_print, go_printf, go_string, go_type
+from wherry.docker.gotemplate.go_types import Map, NilPointer
+from wherry.docker.gotemplate.printing import go_json, go_print, go_printf, go_string, go_type
 
 __all__ = ["FUNCTIONS", "is_true"]
 
@@ -121,7 +121,7 @@ def _call(function: Any, *values: Any) -> Any:
     return function(*values)
 
 
-# ``and`` and ``or`` are not here: they leave arguments unevaluated, see wherry.cli.output.gotemplate.template.
+# ``and`` and ``or`` are not here: they leave arguments unevaluated, see wherry.docker.gotemplate.template.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "call": _call,
     "eq": _eq,

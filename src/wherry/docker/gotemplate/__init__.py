@@ -1,4 +1,4 @@
-"""The templates of ``--format``: Go's ``text/template``, as far as its manual describes it.
+"""The templates of ``--format`` and of the log option ``tag``: Go's ``text/template``, as far as its manual says.
 
     Template("{{.Name}}: {{range .Ports}}{{.}} {{end}}").render({"Name": "web", "Ports": [80, 443]})
 
@@ -8,7 +8,7 @@ methods. The only evaluator on PyPI wraps Go's own through C. Source: the docume
 
 from __future__ import annotations
 
-from wherry.cli.output.gotemplate.errors import TemplateError
-from wherry.cli.output.gotemplate.template import Template
+from wherry.docker.gotemplate.errors import TemplateError
+from wherry.docker.gotemplate.template import Template
 
 __all__ = ["Template", "TemplateError"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from wherry.cli.output.gotemplate.errors import TemplateError
-from wherry.cli.output.gotemplate.lexer import Token
+from wherry.docker.gotemplate.errors import TemplateError
+from wherry.docker.gotemplate.lexer import Token
 
 __all__ = ["constant", "unquote"]
 

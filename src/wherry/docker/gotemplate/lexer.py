@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wherry.cli.output.gotemplate.errors import TemplateError
+from wherry.docker.gotemplate.errors import TemplateError
 
 __all__ = ["Token", "tokens"]
 

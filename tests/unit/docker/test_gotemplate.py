@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherry.cli.output.gotemplate import Template, TemplateError
-from wherry.cli.output.gotemplate.go_types import with_go_types
+from wherry.docker.gotemplate import Template, TemplateError
+from wherry.docker.gotemplate.go_types import with_go_types
 
 DATA: dict[str, Any] = {
     "Name": "web",

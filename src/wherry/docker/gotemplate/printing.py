@@ -6,7 +6,7 @@ import re
 from math import isfinite, isnan
 from typing import Any
 
-from wherry.cli.output.gotemplate.go_types import Map, NilList, NilPointer
+from wherry.docker.gotemplate.go_types import Map, NilList, NilPointer
 
 __all__ = ["go_json", "go_print", "go_printf", "go_string", "go_type"]
 

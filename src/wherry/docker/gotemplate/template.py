@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wherry.cli.output.gotemplate import nodes
-from wherry.cli.output.gotemplate.errors import TemplateError
-from wherry.cli.output.gotemplate.functions import FUNCTIONS, is_true
-from wherry.cli.output.gotemplate.go_types import Map, NilPointer, Struct, zero_value
-from wherry.cli.output.gotemplate.parser import parse
-from wherry.cli.output.gotemplate.printing import go_string, go_type
+from wherry.docker.gotemplate import nodes
+from wherry.docker.gotemplate.errors import TemplateError
+from wherry.docker.gotemplate.functions import FUNCTIONS, is_true
+from wherry.docker.gotemplate.go_types import Map, NilPointer, Struct, zero_value
+from wherry.docker.gotemplate.parser import parse
+from wherry.docker.gotemplate.printing import go_string, go_type
 
 __all__ = ["Template"]
 
