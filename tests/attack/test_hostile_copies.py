@@ -23,7 +23,6 @@ import pytest
 from support.archives import directory, link, member, tar
 from support.needs import need
 from support.snapshots import World, world
-from wherry.build.files.content import Content
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.evaluate import Evaluation
 from wherry.build.files.operations import FileOperations
@@ -32,6 +31,7 @@ from wherry.build.files.rooted import locate
 from wherry.build.model.graph import Chown, Copy, FileAction, FileOp, MakeDirectory, MakeFile, Owner, Remove, Symlink
 from wherry.build.model.snapshot import EMPTY, Snapshot, SnapshotLayer
 from wherry.errors import InvalidInput, NotFound, TooLarge, WherryError
+from wherry.layers.file_content import Content
 from wherry.linux import trees
 from wherry.linux.fd import Fd
 

@@ -20,7 +20,6 @@ import pytest
 from support.needs import need
 from support.snapshots import World, world
 from wherry.build.exporters.tree import pack_directory
-from wherry.build.files.content import Content
 from wherry.build.files.evaluate import Evaluation
 from wherry.build.files.operations import FileOperations
 from wherry.build.model.graph import Copy, FileAction, FileOp
@@ -29,6 +28,7 @@ from wherry.content.store import Staged
 from wherry.errors import OutOfSpace
 from wherry.images.importer import Commit
 from wherry.layers.diff import write_layer
+from wherry.layers.file_content import Content
 from wherry.layers.overlay_paths import OverlayMount
 
 pytestmark = need("root", "overlay")

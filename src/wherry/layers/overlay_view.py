@@ -104,7 +104,11 @@ class MergedTree:
     @property
     def status(self) -> os.stat_result:
         """The status of the directory, from the topmost layer that has it."""
-        return os.fstat(self._ways[self._levels[-1][0]].fileno())
+        return os.fstat(self.fileno())
+
+    def fileno(self) -> int:
+        """A descriptor of the directory in the topmost layer that has it, good until the next move."""
+        return self._ways[self._levels[-1][0]].fileno()
 
     @property
     def identity(self) -> list[tuple[int, int]]:
@@ -115,7 +119,7 @@ class MergedTree:
     @property
     def is_opaque(self) -> bool:
         """Whether the directory is opaque in its topmost layer."""
-        return is_opaque(self._ways[self._levels[-1][0]].fileno())
+        return is_opaque(self.fileno())
 
     def path(self, name: bytes) -> bytes:
         """Where a file of this directory is, from the root."""

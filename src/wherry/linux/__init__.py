@@ -6,6 +6,7 @@ keeper counts its pages:
 ==================  ================================================================================
 ``fd``              the owner of a file descriptor
 ``files``           openat2, memfd_create, close_range, renameat2, signalfd
+``directories``     getdents64
 ``trees``           directory trees of any depth, walked and removed by descriptor
 ``mount``           mount, umount2, pivot_root and the calls that replaced them
 ``process``         clone3, namespaces, pidfds, prctl, execveat

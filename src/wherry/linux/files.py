@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Iterable
 from enum import IntFlag
@@ -22,6 +23,7 @@ __all__ = [
     "close_range",
     "keep_apart",
     "memfd",
+    "open_regular",
     "openat2",
     "openat2_if_there",
     "renameat2",
@@ -120,6 +122,25 @@ def _open_safely(dirfd: FdLike, path: Path, flags: int, mode: int, resolve: int)
 
 def _fail_to_open(dirfd: FdLike, path: Path, flags: int, resolve: int) -> NoReturn:
     fail("openat2", f"{_at(dirfd, path)}, flags {flags:#o}, {flag_names(RESOLVE, resolve)}")
+
+
+def open_regular(name: Path, dir_fd: FdLike) -> Fd:
+    """Open a regular file for reading, and nothing else; its time of access stays, where that is ours to say.
+
+    To open a device does something, whichever flags are used: a watchdog starts to run, a tape rewinds. So what a
+    container may exchange at any time is looked at before it is opened.
+
+    :param name: of a file of the directory; no path.
+    :raises OSError: it is gone (``ENOENT``), or something else (``ENXIO``, as for a socket).
+    """
+    with Fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=number(dir_fd))) as found:
+        if not stat.S_ISREG(os.fstat(found.fileno()).st_mode):
+            raise OSError(errno.ENXIO, "this is no regular file", name)
+        there = f"/proc/self/fd/{found.fileno()}"
+        try:
+            return Fd(os.open(there, os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))
+        except PermissionError:  # O_NOATIME is for owners
+            return Fd(os.open(there, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Final
 
 from wherry.linux.fd import Fd
-from wherry.linux.files import unlock
+from wherry.linux.files import openat2, unlock
 
 __all__ = ["DIRECTORY", "Descent", "Files", "remove", "unrolled"]
 
@@ -60,12 +60,17 @@ class Descent:
         """A descriptor of the present directory, good until the next move."""
         return self._open[-1].fileno()
 
-    def enter(self, name: str | bytes) -> None:
+    def enter(self, name: str | bytes, resolve: int = 0) -> None:
         """Go into a directory of the present one.
 
+        :param resolve: what openat2(2) shall make sure of: flags of `RESOLVE`.
         :raises OSError: there is no such, or it is something else; one stays where one is.
+        :raises SystemCallError: the same, with `resolve`.
         """
-        self._open.append(Fd(os.open(name, DIRECTORY, dir_fd=self.fileno())))
+        if resolve:
+            self._open.append(openat2(self.fileno(), name, DIRECTORY, resolve=resolve))
+        else:
+            self._open.append(Fd(os.open(name, DIRECTORY, dir_fd=self.fileno())))
         if len(self._open) > self._held:
             with self._open.popleft() as upper:
                 status = os.fstat(upper.fileno())

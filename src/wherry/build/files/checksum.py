@@ -12,13 +12,13 @@ import stat
 from collections.abc import Callable, Generator
 from typing import Any
 
-from wherry.build.files.content import attributes
 from wherry.build.files.content_sums import Sums
 from wherry.build.files.rooted import Place, check_length, file_errors, locate
 from wherry.build.files.selection import ALL, TOP, Selection, States
 from wherry.build.files.sources import clean, expand, wanted
 from wherry.build.model.graph import Copy
 from wherry.errors import NotFound
+from wherry.layers.file_content import attributes
 from wherry.linux.trees import Descent, unrolled
 
 __all__ = ["copy_checksum", "path_checksum"]

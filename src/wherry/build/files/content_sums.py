@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from wherry.build.files.content import attributes
 from wherry.content.durable import remove_tree, temporary_name
 from wherry.errors import SystemFault
+from wherry.layers.file_content import attributes
 
 __all__ = ["ContentSums", "Sums"]
 

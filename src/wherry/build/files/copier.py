@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from wherry.build.files.content import Content, copy_attributes
 from wherry.build.files.modes import ModeChange
 from wherry.build.files.owners import Ids
 from wherry.build.files.rooted import Place, check_length, shown, translated
 from wherry.build.files.selection import ALL, TOP, Selection, States, Verdict
 from wherry.errors import InvalidInput
+from wherry.layers.file_content import Content, copy_attributes
 from wherry.linux import trees
 from wherry.linux.fd import Fd
 from wherry.linux.trees import DIRECTORY, Descent, unrolled

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from wherry.build.files.content import attributes
 from wherry.build.files.copier import Copier, Looks
 from wherry.build.files.evaluate import own
 from wherry.build.files.rooted import check_length, locate
@@ -19,6 +18,7 @@ from wherry.build.snapshots.mounts import mount_draft
 from wherry.build.snapshots.store import MAX_LAYERS, SnapshotStore
 from wherry.content.durable import disk_errors
 from wherry.errors import InvalidInput, TooLarge
+from wherry.layers.file_content import attributes
 from wherry.layers.whiteouts import make_whiteout
 from wherry.linux.fd import Fd
 from wherry.linux.trees import Descent, unrolled

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wherry.build.files.content import copy_attributes
+from wherry.layers.file_content import copy_attributes
 
 REFUSED = {
     "security.capability": errno.EPERM,

@@ -74,11 +74,11 @@ class Content:
         while end < size:
             try:
                 start = os.lseek(source, end, os.SEEK_DATA)
+                end = min(os.lseek(source, start, os.SEEK_HOLE), size)
             except OSError as error:
-                if error.errno == errno.ENXIO:  # there is a hole up to the end
+                if error.errno == errno.ENXIO:  # there is a hole up to the end, or that is nearer than it was
                     return
                 raise
-            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
             self._copy_range(source, target, start, end)
 
     def _copy_range(self, source: int, target: int, start: int, end: int) -> None:
@@ -104,19 +104,20 @@ class Content:
                 piece, start = piece[count:], start + count
 
 
-def copy_attributes(source: int | bytes, target: int | bytes) -> None:
-    """Copy extended attributes, but those of overlayfs and of the host's security module.
+def copy_attributes(source: int | bytes, target: int | bytes, but: tuple[str, ...] = OVERLAY_ATTRIBUTES) -> None:
+    """Copy extended attributes, but those of the host's security module.
 
     As in BuildKit, what one of the two file systems does not have or take is left out.
 
     :param source: a descriptor, or a path, whose last name is not followed.
+    :param but: how the names of others begin that are not copied: those of overlayfs.
     """
     try:
         names = os.listxattr(source, follow_symlinks=isinstance(source, int))
     except OSError:
         return
     for name in names:
-        if not name.startswith(OVERLAY_ATTRIBUTES) and name not in _HOSTS_OWN:
+        if not name.startswith(but) and name not in _HOSTS_OWN:
             _copy_attribute(source, target, name)
 
 
