@@ -31,6 +31,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "nftables": lambda: shutil.which("nft", path=search_path()) is not None,
     "skopeo": lambda: shutil.which("skopeo") is not None,
     "openssh-client": lambda: shutil.which("ssh-agent") is not None,
+    "openssh-server": lambda: shutil.which("sshd", path=search_path()) is not None,
 }
 VM_PACKAGES: dict[str, Callable[[], bool]] = {
     "qemu-system-x86": lambda: shutil.which("qemu-system-x86_64") is not None,

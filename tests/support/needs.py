@@ -22,7 +22,7 @@ from machine import search_path, static_busybox
 ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
 OPTIONAL = frozenset(
-    ("shared", "fuse", "dockerd", "old-docker", "podman", "docker-registry", "ssh-agent", "cgroup1", "cgroup2")
+    ("shared", "fuse", "dockerd", "old-docker", "podman", "docker-registry", "ssh-agent", "sshd", "cgroup1", "cgroup2")
 )
 
 
@@ -82,6 +82,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "docker-registry": ("docker-registry", lambda: program("docker-registry") is not None),
     "curl": ("curl", lambda: program("curl") is not None),
     "ssh-agent": ("OpenSSH's agent", lambda: all(map(program, ("ssh-agent", "ssh-add", "ssh-keygen")))),
+    "sshd": ("OpenSSH's server (Debian: openssh-server)", lambda: all(map(program, ("sshd", "ssh", "ssh-keygen")))),
     "openssl": ("openssl", lambda: program("openssl") is not None),
     "shared": ("the folder ../shared", lambda: shared().is_dir()),
     "overlay": ("overlayfs", _overlay),

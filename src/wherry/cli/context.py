@@ -14,26 +14,68 @@ __all__ = ["Context", "find_daemon"]
 
 
 def find_daemon(options: Options | None) -> Address:
-    """The daemon's address: from ``--host``, ``WHERRY_HOST``, else the default socket.
+    """The daemon's address.
 
-    ``DOCKER_HOST`` is Docker's and is not followed.
+    In this order: ``--host``, ``--context``, ``WHERRY_HOST``, ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the context in use
+    according to Docker's ``config.json``, the default socket.
 
     :raises wherry.errors.InvalidInput: invalid address.
+    :raises wherry.errors.NotFound: no such context.
     """
     from wherry.client.address import DEFAULT_HOST, parse_host
 
     hosts = options["host"] if options else ()
+    named = str(options["context"]) if options else ""
     if len(hosts) > 1:
-        from wherry.errors import InvalidInput
+        raise _misuse("specify only one -H")
+    if hosts and named:
+        raise _misuse("conflicting options: cannot specify both --host and --context")
+    host = hosts[0] if hosts else ""
+    if not host and not named:
+        host = _variable(b"WHERRY_HOST") or _variable(b"DOCKER_HOST")
+        named = "" if host else _context_in_use()
+    if named and named != "default":
+        from wherry.cli.daemon.contexts import address_of
 
-        raise InvalidInput("specify only one -H")
-    variable = posix.environ.get(b"WHERRY_HOST", b"").decode(errors="surrogateescape")
-    address = parse_host((hosts[0] if hosts else "") or variable or DEFAULT_HOST)
-    if address.path is None:
+        return address_of(named)
+    if named and not host:
+        host = _variable(b"WHERRY_HOST") or _variable(b"DOCKER_HOST")
+    address = parse_host(host or DEFAULT_HOST)
+    if address.path is None and not address.ssh:
         from wherry.cli.daemon.tls import tls_files
 
         address.tls = tls_files(options)
     return address
+
+
+def _variable(name: bytes) -> str:
+    return posix.environ.get(name, b"").decode(errors="surrogateescape")
+
+
+def _context_in_use() -> str:
+    """The context that ``DOCKER_CONTEXT`` or Docker's configuration names; empty for none.
+
+    Most machines have no such file, or one without contexts: then nothing is imported to find out.
+    """
+    named = _variable(b"DOCKER_CONTEXT")
+    if named:
+        return named
+    folder = _variable(b"DOCKER_CONFIG") or f"{_variable(b'HOME')}/.docker"
+    try:
+        with open(f"{folder}/config.json", "rb") as file:
+            if b"currentContext" not in file.read():
+                return ""
+    except OSError:
+        return ""
+    from wherry.cli.daemon.contexts import current_context
+
+    return current_context()
+
+
+def _misuse(message: str) -> Exception:
+    from wherry.errors import InvalidInput
+
+    return InvalidInput(message)
 
 
 class Context:

@@ -8,10 +8,15 @@ from wherry.cli.verbs import BUILD_VERBS, GLOBAL_FLAGS, GROUPS, HINT, VERBS, loa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wherry.cli.flags.parser import Command, Options
+    from collections.abc import Sequence
+
+    from wherry.cli.flags.parser import Command, Flag, Options
 
 
 __all__ = ["dispatch"]
+
+UNKNOWN_FLAG = "unknown flag: --"
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
 def dispatch(words: list[str]) -> int:
@@ -20,11 +25,26 @@ def dispatch(words: list[str]) -> int:
         options, rest = parse(GLOBAL_FLAGS, words, interspersed=False)
     except UsageError as error:
         return _global_usage_error(str(error))
+    wrong = _apply_globals(options)
+    if wrong:
+        return _global_usage_error(wrong)
     if options["version"]:
         return _version()
     if options["help"] or not rest or rest[0] == "help":
         return _help(rest[1:])
     return _dispatch_verb(rest, options)
+
+
+def _apply_globals(options: Options) -> str:
+    """Put ``--log-level`` and ``--config`` in force. :returns: what is wrong with them."""
+    if options["log-level"] not in LOG_LEVELS:
+        return f"unable to parse logging level: {options['log-level']}"
+    options["debug"] = options["debug"] or options["log-level"] == "debug"
+    if options["config"]:
+        import os
+
+        os.environ["DOCKER_CONFIG"] = os.path.abspath(options["config"])  # programs that wherry starts look there, too
+    return ""
 
 
 def _dispatch_verb(rest: list[str], options: Options) -> int:
@@ -51,9 +71,7 @@ def _group(rest: list[str], options: Options) -> int:
     if len(rest) > 1 and rest[1] in GROUPS[group]:
         return execute(f"wherry {group} {rest[1]}", GROUPS[group][rest[1]], rest[2:], options)
     if len(rest) > 1 and not rest[1].startswith("-"):
-        hint = HINT.format(f"wherry {group}")
-        write_error("wherry: unknown command: wherry {} {}\n\nUsage:  wherry {}\n\n{}\n", group, rest[1], group, hint)
-        return 1
+        return _unknown_verb(group, rest[1])
     if len(rest) == 1:
         from wherry.cli.help import overview
 
@@ -66,6 +84,15 @@ def _group(rest: list[str], options: Options) -> int:
             write_error("{}\n\nUsage:  wherry {}\n\n{}\n", str(error), group, HINT.format(f"wherry {group}"))
             return 125
     return _help([group])
+
+
+def _unknown_verb(group: str, word: str) -> int:
+    from wherry.cli.help import did_you_mean
+
+    path = f"wherry {group}"
+    write_error("wherry: unknown command: {} {}\n", path, word)
+    write_error_page(f"{did_you_mean(word, GROUPS[group])}\nUsage:  {path}\n\n{HINT.format(path)}\n")
+    return 1
 
 
 def _complete(words: list[str], options: Options) -> int:
@@ -83,7 +110,10 @@ def _complete(words: list[str], options: Options) -> int:
 
 
 def _unknown_command(word: str) -> int:
-    write_error("wherry: unknown command: wherry {}\n\n{}\n", word, HINT.format("wherry"))
+    from wherry.cli.help import did_you_mean
+
+    write_error("wherry: unknown command: wherry {}\n", word)
+    write_error_page(f"{did_you_mean(word, [*VERBS, *GROUPS])}\n{HINT.format('wherry')}\n")
     return 1
 
 
@@ -108,8 +138,18 @@ def _help(words: list[str]) -> int:
 
 
 def _global_usage_error(message: str) -> int:
-    write_error("{}\n\nUsage:  wherry [OPTIONS] COMMAND [ARG...]\n\n{}\n", message, HINT.format("wherry"))
+    _write_usage_error("wherry", "[OPTIONS] COMMAND [ARG...]", GLOBAL_FLAGS, message)
     return 125
+
+
+def _write_usage_error(path: str, usage: str, flags: Sequence[Flag], message: str) -> None:
+    write_error("{}\n", message)
+    if message.startswith(UNKNOWN_FLAG):
+        from wherry.cli.help import did_you_mean
+
+        names = [flag.name for flag in flags if not flag.hidden]
+        write_error_page(did_you_mean(message.removeprefix(UNKNOWN_FLAG), names, "--"))
+    write_error_page(f"\nUsage:  {path} {usage}\n\n{HINT.format(path)}\n")
 
 
 def execute(path: str, module: str, words: list[str], options: Options | None) -> int:
@@ -147,7 +187,7 @@ def _usage_error(path: str, command: Command, message: str) -> int:
 
         write_page(help_text(path, command))
         return 0
-    write_error("{}\n\nUsage:  {} {}\n\n{}\n", message, path, command.usage, HINT.format(path))
+    _write_usage_error(path, command.usage, command.flags, message)
     return 125
 
 

@@ -8,12 +8,17 @@ import textwrap
 from wherry.cli.flags.parser import Command, Flag
 from wherry.cli.verbs import GLOBAL_FLAGS, GROUPS, VERBS, load
 
-__all__ = ["help_text", "overview"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["did_you_mean", "help_text", "overview"]
 
 _COMMON = ("run", "exec", "ps", "build", "images", "logs", "explain", "version", "info")
 _GROUP_SUMMARIES = {
     "builder": "Manage builds",
     "container": "Manage containers",
+    "context": "Manage contexts: daemons with a name",
     "image": "Manage images",
     "manifest": "Inspect image manifests in registries",
     "network": "Manage networks",
@@ -91,7 +96,7 @@ def overview(group: str = "") -> str:
         "Usage:  wherry [OPTIONS] COMMAND\n\nA container engine: isolated programs with a filesystem of their own\n"
         f"\nCommon commands:\n{_listing(common)}\nManagement commands:\n{_listing(_GROUP_SUMMARIES)}"
         f"\nCommands:\n{_listing(summaries)}\nGlobal options:\n{_options(list(GLOBAL_FLAGS))}"
-        "\nThe daemon's address is also taken from WHERRY_HOST.\n"
+        "\nThe daemon's address is also taken from WHERRY_HOST, DOCKER_HOST, DOCKER_CONTEXT and 'wherry context use'.\n"
         "Run 'wherry COMMAND --help' for more about a command.\n"
     )
 
@@ -99,3 +104,11 @@ def overview(group: str = "") -> str:
 def _preferred(modules: dict[str, str]) -> dict[str, str]:
     """Sort ``ls`` and ``rm`` before their aliases, so that these names are shown."""
     return dict(sorted(modules.items(), key=lambda item: (item[0] in ("list", "remove", "ps"), item[0])))
+
+
+def did_you_mean(word: str, names: Iterable[str], prefix: str = "") -> str:
+    """A line with the names that look like a word that is none; empty when none does."""
+    import difflib
+
+    found = difflib.get_close_matches(word, sorted(set(names)), n=3)
+    return f"Did you mean {' or '.join(repr(prefix + name) for name in found)}?\n" if found else ""

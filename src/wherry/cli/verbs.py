@@ -29,9 +29,12 @@ __all__ = ["BUILD_VERBS", "GLOBAL_FLAGS", "GROUPS", "HINT", "VERBS", "load"]
 HINT = "See '{} --help'."
 
 GLOBAL_FLAGS = (
+    Flag("config", "", STRING, "Location of client config files (default: $DOCKER_CONFIG, else ~/.docker)"),
+    Flag("context", "c", STRING, "Name of the context to use to connect to the daemon (overrides WHERRY_HOST)"),
     Flag("debug", "D", BOOL, "Enable debug mode (show where an error comes from)"),
     Flag("help", "h", BOOL, "Print this help"),
-    Flag("host", "H", LIST, "Daemon socket to connect to: unix:///path or tcp://host:port"),
+    Flag("host", "H", LIST, "Daemon socket to connect to: unix:///path, tcp://host:port or ssh://user@host"),
+    Flag("log-level", "l", STRING, "Logging level: debug, info, warn, error or fatal; debug is as --debug", "info"),
     Flag("tls", "", BOOL, "Use TLS, and trust any daemon"),
     Flag("tlscacert", "", STRING, "Trust only daemons whose certificate this CA signed (path of a file)"),
     Flag("tlscert", "", STRING, "Path to the TLS certificate of the client"),
@@ -92,6 +95,19 @@ GROUPS: dict[str, dict[str, str]] = {
         "ps": "container.ls",
         "remove": "container.rm",
     },
+    "context": {
+        "create": "context.create",
+        "export": "context.export",
+        "import": "context.import_",
+        "inspect": "context.inspect",
+        "list": "context.ls",
+        "ls": "context.ls",
+        "remove": "context.rm",
+        "rm": "context.rm",
+        "show": "context.show",
+        "update": "context.update",
+        "use": "context.use",
+    },
     "image": {
         "bootstrap": "image.bootstrap",
         "build": "image.build",
@@ -134,11 +150,14 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "system": {
         "df": "system.df",
+        "dial-stdio": "system.dial_stdio",
         "events": "system.events",
         "fsck": "system.fsck",
         "info": "system.info",
+        "install": "system.install",
         "prune": "system.prune",
         "shutdown": "system.shutdown",
+        "uninstall": "system.uninstall",
     },
 }
 

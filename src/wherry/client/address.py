@@ -1,4 +1,4 @@
-"""The address of a daemon: ``unix:///path``, ``tcp://host:port`` or a path."""
+"""The address of a daemon: ``unix:///path``, ``tcp://host:port``, ``ssh://user@host:port/path`` or a path."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ class Address:
 
     :param text: as given by the user.
     :param path: of a unix socket, or None.
-    :param host, port: of a TCP listener, where ``path`` is None.
-    :param tls: for a TCP listener.
+    :param host, port: of a TCP listener, or of an ssh server, where ``path`` is None; port 0 leaves it to ssh.
+    :ivar tls: for a TCP listener.
+    :ivar ssh: whether the ssh program makes the connection.
+    :ivar user, remote_path: the user and the daemon's socket there; empty for the default.
     """
 
-    __slots__ = ("host", "path", "port", "text", "tls")
+    __slots__ = ("host", "path", "port", "remote_path", "ssh", "text", "tls", "user")
 
     def __init__(self, text: str, *, path: str | None = None, host: str = "", port: int = 0) -> None:
         self.text = text
@@ -43,6 +45,9 @@ class Address:
         self.host = host
         self.port = port
         self.tls: TLSFiles | None = None
+        self.ssh = False
+        self.user = ""
+        self.remote_path = ""
 
     def __repr__(self) -> str:
         return f"Address({self.text!r})"
@@ -51,7 +56,8 @@ class Address:
 def parse_host(text: str) -> Address:
     """Parse an address.
 
-    :param text: ``unix:///run/x.sock``, ``/run/x.sock``, ``tcp://127.0.0.1:2376``, ``tcp://[::1]:2376``.
+    :param text: ``unix:///run/x.sock``, ``/run/x.sock``, ``tcp://127.0.0.1:2376``, ``tcp://[::1]:2376``,
+        ``ssh://user@box:22/run/x.sock``.
     :raises wherry.errors.InvalidInput: invalid address.
     """
     if text.startswith("/"):
@@ -60,8 +66,33 @@ def parse_host(text: str) -> Address:
         return Address(text, path=text[7:])
     if text.startswith("tcp://"):
         host, colon, port = text[6:].rstrip("/").rpartition(":")
-        if colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
+        if colon and host and _is_port(port):
             return Address(text, host=host.strip("[]"), port=int(port))
+    if text.startswith("ssh://"):
+        return _parse_ssh(text)
+    raise _invalid(text, "expected unix:///path/to.sock, tcp://host:port or ssh://user@host")
+
+
+def _parse_ssh(text: str) -> Address:
+    place, _, path = text[6:].partition("/")
+    user, _, where = place.rpartition("@")
+    host, colon, port = where.partition("]")[2].partition(":") if where.startswith("[") else where.partition(":")
+    if where.startswith("["):
+        host = where[1:].partition("]")[0]
+    if ":" in user or "?" in text or "#" in text:
+        raise _invalid(text, "an address of ssh has a user, a host, a port and a path, and no password")
+    if not host or host.startswith("-") or user.startswith("-") or (colon and not _is_port(port)):
+        raise _invalid(text, "expected ssh://user@host:port/path/to.sock")
+    address = Address(text, host=host, port=int(port) if colon else 0)
+    address.ssh, address.user, address.remote_path = True, user, f"/{path}" if path else ""
+    return address
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
+
+
+def _invalid(text: str, hint: str) -> Exception:
     from wherry.errors import InvalidInput
 
-    raise InvalidInput(f'invalid daemon address "{text}"', hint="expected unix:///path/to.sock or tcp://host:port")
+    return InvalidInput(f'invalid daemon address "{text}"', hint=hint)

@@ -323,6 +323,10 @@ class Transport:
 
         :raises OSError: no daemon listens there, or access is denied.
         """
+        if self.address.ssh:
+            from wherry.client.ssh import connect as connect_by_ssh
+
+            return connect_by_ssh(self.address)
         if self.address.path is None:
             from wherry.client.tcp import connect
 

@@ -50,6 +50,13 @@ def test_every_verb_has_help_and_flags_that_do_not_clash(module: str, capsys: py
         (["ps", "x"], 1, "wherry: 'wherry ps' accepts no arguments"),
         (["history", "a", "b"], 1, "wherry: 'wherry history' requires 1 argument"),
         (["foo"], 1, "wherry: unknown command: wherry foo\n\n" + SEE.format("wherry")),
+        (["rnu"], 1, "wherry: unknown command: wherry rnu\nDid you mean 'run'?\n\n" + SEE.format("wherry")),
+        (["image", "prun"], 1, "wherry: unknown command: wherry image prun\nDid you mean 'prune'?\n\nUsage:  wherry i"),
+        (["run", "--memry=1", "x"], 125, "unknown flag: --memry\nDid you mean '--memory' or '--memory-swap'?\n\nUs"),
+        (["--contxt=x"], 125, "unknown flag: --contxt\nDid you mean '--context'?\n\nUsage:  wherry [OPTIONS]"),
+        (["-l", "loud", "ps"], 125, "unable to parse logging level: loud\n"),
+        (["-c", "x", "-H", "unix:///y", "ps"], 1, "conflicting options: cannot specify both --host and --context\n"),
+        (["-H", "ssh://u:p@box", "ps"], 1, 'invalid daemon address "ssh://u:p@box"'),
         (["container", "foo"], 1, "wherry: unknown command: wherry container foo"),
         (["--bar"], 125, "unknown flag: --bar"),
         (["run", "--pull", "foo", "x"], 125, "wherry: invalid pull option: 'foo': must be one of"),
@@ -102,12 +109,6 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 )  # fmt: skip
 def test_exit_codes_follow_from_the_daemon_s_sentence_as_docker_has_it(message: str, code: int) -> None:
     assert exit_code(message) == code
-
-
-def test_docker_host_is_not_followed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///elsewhere.sock")
-    assert dispatch(["ps"]) == 1
-    assert "nobody.sock" in capfd.readouterr().err
 
 
 def test_little_is_imported_for_a_run() -> None:

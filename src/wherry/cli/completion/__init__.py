@@ -32,7 +32,7 @@ def candidates(words: Sequence[str], context: Context) -> list[str]:
     before = before[1:] if before[:1] == ["help"] else before
     typed = parse_partial(GLOBAL_FLAGS, before, interspersed=False)
     if typed.pending or not typed.arguments:
-        return _beginning(typed, current)
+        return _beginning(typed, current, context)
     context = _context(before, context)
     verb, *rest = typed.arguments
     if verb == "build" and rest and rest[0] in BUILD_VERBS:
@@ -45,9 +45,11 @@ def candidates(words: Sequence[str], context: Context) -> list[str]:
     return _of_verb(module, rest[1:], current, context) if module else []
 
 
-def _beginning(typed: PartialCommandLine, current: str) -> list[str]:
+def _beginning(typed: PartialCommandLine, current: str, context: Context) -> list[str]:
     if typed.pending:
-        return []
+        from wherry.cli.completion.values import flag_values
+
+        return _matching(flag_values("", typed.pending.name, current, context), current)
     if current.startswith("-"):
         return _matching(_flag_names(GLOBAL_FLAGS), current)
     return _matching([*VERBS, *GROUPS, "help"], current)

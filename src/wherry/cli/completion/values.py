@@ -40,6 +40,12 @@ def _networks(context: Context) -> Iterable[str]:
     return [one["Name"] for one in context.client.networks.list()]
 
 
+def _contexts(context: Context) -> Iterable[str]:
+    from wherry.cli.daemon.contexts import DEFAULT, Contexts
+
+    return [DEFAULT, *Contexts().names()]
+
+
 def _several(*sources: Source | Sequence[str]) -> Source:
     def names(context: Context) -> Iterable[str]:
         return [name for source in sources for name in (source(context) if callable(source) else source)]
@@ -75,6 +81,8 @@ _ARGUMENTS: Mapping[str, Arguments] = {
     **_verbs("container", "unpause", (_MANY, _containers("paused"))),
     **_verbs("builder", "logs", (_ONE, _several(_builds, _images))),
     **_verbs("builder", "inspect", (_MANY, _several(_builds, _images))),
+    **_verbs("context", "export update use", (_ONE, _contexts)),
+    **_verbs("context", "inspect rm", (_MANY, _contexts)),
     **_verbs("image", "history layers ls pull push tag", (_ONE, _images)),
     **_verbs("image", "inspect rm save", (_MANY, _images)),
     **_verbs("image", "diff", (2, _images)),
@@ -131,6 +139,8 @@ _OTHERS = _behind("container:", _RUNNING)
 _TABLE, _JSON = ("json", "table"), ("json",)
 
 _VALUES: Mapping[str, Source | Sequence[str]] = {
+    "context": _contexts,
+    "log-level": ("debug", "error", "fatal", "info", "warn"),
     "attach": ("stderr", "stdin", "stdout"),
     "cap-add": _capabilities,
     "cap-drop": _capabilities,
@@ -160,6 +170,7 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
 _OWN_VALUES: Mapping[tuple[str, str], Source | Sequence[str]] = {
     ("network.create", "driver"): ("bridge", "dummy", "macvlan"),
     ("network.create", "scope"): ("local",),
+    ("context.create", "from"): _contexts,
 }
 _ONLY_JSON = (
     "container.diff", "container.explain", "container.port", "image.tree", "network.trace", "system.events",

@@ -6,7 +6,7 @@ server on standard input, ``{"ServerURL", "Username", "Secret"}`` on standard ou
 
 from __future__ import annotations
 
-import os
+from wherry.cli.config_file import config_path, read_config, write_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ __all__ = ["HUB", "all_header", "auth_header", "erase", "lookup", "server_key", 
 HUB = "https://index.docker.io/v1/"
 _TOKEN = "<token>"  # the username of helpers when the secret is an identity token
 _HELPER_SECONDS = 60
-
-
-def config_path() -> str:
-    """Docker's configuration file: in ``$DOCKER_CONFIG``, else in ``~/.docker``."""
-    directory = os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
-    return os.path.join(directory, "config.json")
 
 
 def server_key(domain: str) -> str:
@@ -44,7 +38,7 @@ def auth_header(image: str) -> dict[str, str]:
 
 def all_header() -> dict[str, str]:
     """The header of a build, which may need any registry: all credentials that are stored; empty without any."""
-    config = _read()
+    config = read_config()
     servers = dict.fromkeys(map(server_key, (*(config.get("auths") or {}), *(config.get("credHelpers") or {}))))
     found = {server: auth for server in servers if (auth := lookup(server))}
     return {"X-Registry-Config": encode_auth(found)} if found else {}
@@ -62,7 +56,7 @@ def encode_auth(auth: Mapping[str, object]) -> str:
 
 def lookup(server: str) -> dict[str, str]:
     """The stored credentials for a registry, as Docker's ``AuthConfig``; empty when there are none."""
-    config = _read()
+    config = read_config()
     helper = _helper(config, server)
     if helper:
         return _from_helper(helper, server)
@@ -74,7 +68,7 @@ def lookup(server: str) -> dict[str, str]:
 
 def store(server: str, auth: dict[str, str]) -> str:
     """Store credentials. :returns: the path of the file if the secret is stored unencrypted, else empty."""
-    config = _read()
+    config = read_config()
     helper = _helper(config, server)
     auths = config.setdefault("auths", {})
     if helper:
@@ -91,13 +85,13 @@ def store(server: str, auth: dict[str, str]) -> str:
         auths[server] = {"auth": binascii.b2a_base64(pair.encode(), newline=False).decode()}
         if token:
             auths[server]["identitytoken"] = token
-    _write(config)
+    write_config(config)
     return "" if helper else config_path()
 
 
 def erase(server: str) -> bool:
     """Remove credentials. :returns: whether there were any."""
-    config = _read()
+    config = read_config()
     helper = _helper(config, server)
     keys = [key for key in config.get("auths") or {} if server_key(key) == server]
     known = bool(keys) or bool(helper and _from_helper(helper, server))
@@ -106,47 +100,11 @@ def erase(server: str) -> bool:
     for key in keys:
         del config["auths"][key]
     if keys:
-        _write(config)
+        write_config(config)
     return known
 
 
-# --- the file -----------------------------------------------------------------------------------------
-
-
-def _read() -> dict[str, Any]:
-    from wherry.client.codec import decode
-    from wherry.errors import InvalidInput
-
-    path = config_path()
-    try:
-        with open(path, "rb") as file:
-            config = decode(file.read() or b"{}")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"cannot read {path}", cause=str(error)) from error
-    if not isinstance(config, dict):
-        raise InvalidInput(f"cannot read {path}", cause="not a JSON object")
-    return config
-
-
-def _write(config: dict[str, Any]) -> None:
-    """Replace the file atomically, readable by its owner only; other settings in it are kept."""
-    import json
-
-    path = os.path.realpath(config_path())
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    unfinished = f"{path}.{os.getpid()}"
-    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "w", encoding="utf-8") as file:
-            json.dump(config, file, indent="\t")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+# --- entries -----------------------------------------------------------------------------------------
 
 
 def _from_entry(entry: dict[str, Any], server: str) -> dict[str, str]:
