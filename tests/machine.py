@@ -36,6 +36,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
 VM_PACKAGES: dict[str, Callable[[], bool]] = {
     "qemu-system-x86": lambda: shutil.which("qemu-system-x86_64") is not None,
     "e2fsprogs": lambda: shutil.which("mkfs.ext4", path=search_path()) is not None,
+    "xfsprogs": lambda: shutil.which("mkfs.xfs", path=search_path()) is not None,
     "kmod": lambda: shutil.which("modprobe", path=search_path()) is not None,
 }
 OWN_NETWORK = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]

@@ -202,10 +202,23 @@ def _add_build_cache(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+# Directories with a limit on their size; see `wherry.layers.projects`. A number is never given twice.
+_PROJECTS: Final = """
+CREATE TABLE projects (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner TEXT NOT NULL UNIQUE
+)"""
+
+
+def _add_projects(connection: sqlite3.Connection) -> None:
+    connection.execute(_PROJECTS)
+
+
 MIGRATIONS: Final = (
     Migration(1, "the tables of the first versions", _make_version_1),
     Migration(2, "layers of the builder", _add_build_layers),
     Migration(3, "the build cache", _add_build_cache),
+    Migration(4, "project quotas", _add_projects),
 )
 
 

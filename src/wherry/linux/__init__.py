@@ -17,6 +17,7 @@ keeper counts its pages:
 ``bpf``             cgroup device programs
 ``pty``             pseudo-terminals
 ``elf``             static programs
+``project_quota``   limits on the blocks of directory trees
 ``memory``          the C library's allocator
 ``ifreq``           the flag that brings an interface up
 ``netlink``         messages and sockets; over it ``rtnetlink``, ``bridge_ports``, ``conntrack``, and

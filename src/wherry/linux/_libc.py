@@ -33,6 +33,7 @@ _COMMON: Final = {
     "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
 }
 _OLDER: Final = {
     "x86_64": {
@@ -57,6 +58,7 @@ _OLDER: Final = {
         "pivot_root": 155,
         "prctl": 157,
         "prlimit64": 302,
+        "quotactl": 179,
         "renameat2": 316,
         "rt_sigaction": 13,
         "rt_sigprocmask": 14,
@@ -98,6 +100,7 @@ _OLDER: Final = {
         "pivot_root": 41,
         "prctl": 167,
         "prlimit64": 261,
+        "quotactl": 60,
         "renameat2": 276,
         "rt_sigaction": 134,
         "rt_sigprocmask": 135,
