@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -22,7 +24,7 @@ from support.needs import need
 from wherry.api.buildkit.encode_definition import encode
 from wherry.api.buildkit.proto import control_pb2, llb_pb2
 from wherry.api.buildkit.proto import gateway_pb2 as pb
-from wherry.build.model.graph import BuildMount, Edge, ExecOp, SourceOp, Vertex
+from wherry.build.model.graph import NO_OUTPUT, BuildMount, Cache, Edge, ExecOp, SourceOp, Vertex
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
 
@@ -217,6 +219,44 @@ async def test_a_result_is_looked_at_and_nothing_that_is_written_stays(daemon: D
             async with driver.processes() as processes:
                 await processes.start("p", "/bin/sh", "-c", "echo new > /new; cat /new")
                 assert (await processes.ends("p"), processes.output["p"]) == (0, b"new\n")
+            await driver.ask("ReleaseContainer", pb.ReleaseContainerRequest(ContainerID="c"))
+
+
+async def test_a_container_is_opened_in_a_step_that_failed_and_its_files_are_read(daemon: Daemon) -> None:
+    """As `buildx debug --on=error build` does."""
+    async with driving(daemon) as driver:
+        mounts = (
+            BuildMount("/", input=0, output=0),
+            BuildMount("/cache", Cache("kept")),
+            BuildMount("/data", input=0, output=NO_OUTPUT, selector="/etc"),
+        )
+        script = "echo left > /left; rm /etc/group; echo 1 > /cache/1; echo 2 > /data/2; exit 7"
+        op = ExecOp(args=("/bin/sh", "-c", script), mounts=mounts, network="none")
+        identifier = await driver.result(Vertex.of(op, [BASE]).output())
+        with pytest.raises(GRPCError, match="exit code: 7") as caught:
+            await driver.ask("Evaluate", pb.EvaluateRequest(Ref=identifier))
+        [value] = [one.value for one in caught.value.details or () if one.type_url.endswith("errdefs.Solve+json")]
+        told = json.loads(value)
+        for ids, shown in ((told["mountIDs"], b"left\n1\n2\n1\n"), (told["inputIDs"], b"1\n0\n")):
+            taken = [llb_pb2.Mount() for _ in ids]
+            for mount, ours, result in zip(taken, told["op"]["exec"]["mounts"], ids, strict=True):
+                ParseDict({**ours, "input": -1, "output": -1, "resultID": result}, mount)
+            await driver.container(*taken, Network=2)
+            async with driver.processes() as processes:
+                await processes.start("p", "/bin/sh")
+                await processes.types("p", "cat /left /cache/1 /data/2; test -e /etc/group; echo $?\n")
+                await processes.types("p", "echo 3 > /left; mkfifo /fifo; ln -s /etc/../../../left /to; echo rea''dy\n")
+                await processes.sees("p", "ready")
+                assert shown in processes.output["p"]
+
+                async def read(path: str, mount: int = 0) -> bytes:
+                    request = pb.ReadFileRequest(Ref="c", FilePath=path, MountIndex=mount)
+                    return bytes((await driver.ask("ReadFileContainer", request)).Data)
+
+                assert (await read("/left"), await read("/to"), await read("/1", 1)) == (b"3\n", b"3\n", b"1\n")
+                assert await read("/../passwd", 2) == await read("/etc/passwd")
+                with pytest.raises(GRPCError, match="not a regular file"):
+                    await read("/fifo")
             await driver.ask("ReleaseContainer", pb.ReleaseContainerRequest(ContainerID="c"))
 
 

@@ -13,7 +13,7 @@ from wherry.build.model.progress import Progress, WarningProgress
 from wherry.build.model.request import BuildRequest, FrontResult
 from wherry.build.model.service import BuildRecord, CacheRecord, FileInfo, PruneOptions, ResolvedImage
 from wherry.build.model.session import BuildSession
-from wherry.errors import Conflict, NotFound
+from wherry.errors import Conflict, InvalidInput, NotFound
 from wherry.oci.digest import Digest
 
 __all__ = ["FakeBuild", "FakeBuilds", "FakeContainer"]
@@ -24,6 +24,7 @@ class FakeContainer:
 
     :ivar processes: that were run.
     :ivar streams: of each.
+    :ivar files: of its root.
     :ivar ends: how the next ones end: an exit code, or an error before anything runs.
     """
 
@@ -34,6 +35,22 @@ class FakeContainer:
         self.ends: list[int | Exception] = []
         self.running = 0
         self.is_released = False
+        self.files: dict[str, bytes] = {}
+
+    async def read_file(self, mount: int, path: str, offset: int = 0, length: int = -1) -> bytes:
+        data = (await self._files_of(mount))[path][offset:]
+        return data if length < 0 else data[:length]
+
+    async def stat_file(self, mount: int, path: str) -> FileInfo:
+        return FileInfo(path=path, mode=0o100644, size=len((await self._files_of(mount))[path]))
+
+    async def read_directory(self, mount: int, path: str, pattern: str = "") -> list[FileInfo]:
+        return [FileInfo(path=name, mode=0o100644, size=len(data)) for name, data in self.files.items()]
+
+    async def _files_of(self, mount: int) -> dict[str, bytes]:
+        if mount:
+            raise InvalidInput(f"no such mount: {mount}")
+        return self.files
 
     async def run(self, process: ContainerProcess, attend: Attend) -> int:
         self.processes.append(process)

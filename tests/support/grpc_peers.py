@@ -45,8 +45,11 @@ _ANSWERS = {
     GATEWAY + "Return": gateway_pb2.ReturnResponse,
     GATEWAY + "Evaluate": gateway_pb2.EvaluateResponse,
     GATEWAY + "ReadFile": gateway_pb2.ReadFileResponse,
+    GATEWAY + "ReadFileContainer": gateway_pb2.ReadFileResponse,
     GATEWAY + "ReadDir": gateway_pb2.ReadDirResponse,
+    GATEWAY + "ReadDirContainer": gateway_pb2.ReadDirResponse,
     GATEWAY + "StatFile": gateway_pb2.StatFileResponse,
+    GATEWAY + "StatFileContainer": gateway_pb2.StatFileResponse,
     GATEWAY + "ResolveImageConfig": gateway_pb2.ResolveImageConfigResponse,
     GATEWAY + "ResolveSourceMeta": gateway_pb2.ResolveSourceMetaResponse,
     GATEWAY + "Inputs": gateway_pb2.InputsResponse,
@@ -56,6 +59,7 @@ _ANSWERS = {
     GATEWAY + "ExecProcess": gateway_pb2.ExecMessage,
     GATEWAY + "ReadFileContainer": gateway_pb2.ReadFileResponse,
     "/grpc.health.v1.Health/Check": common_pb2.HealthCheckResponse,
+    "/grpc.health.v1.Health/Heal": common_pb2.HealthCheckResponse,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from wherry.api.buildkit.grpc import Code, GrpcError
@@ -35,7 +36,7 @@ class Bridge:
     def __init__(
         self, service: BuildService, request: BuildRequest, inputs: Mapping[str, Definition], *, internal: bool
     ) -> None:
-        self.request = request
+        self.request = replace(request, keeps_failed=True)
         self.inputs = inputs
         self.results = Results()
         self.containers: dict[str, BuildContainer] = {}  #: by the client's IDs; they end with the build
@@ -45,7 +46,7 @@ class Bridge:
         self._returned: asyncio.Future[FrontResult] = asyncio.get_running_loop().create_future()
         self._internal = internal
         if not internal:
-            self._running = service.begin(request)
+            self._running = service.begin(self.request)
 
     @property
     def is_hidden(self) -> bool:
@@ -93,7 +94,7 @@ class Bridge:
         """An error, with what clients show of it."""
         if isinstance(error, GrpcError):
             return error
-        status = as_status(error, self.results.sources)
+        status = as_status(error, self.results)
         return GrpcError(status.code, status.message, status.SerializeToString() if status.details else b"")
 
 

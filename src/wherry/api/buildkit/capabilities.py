@@ -1,7 +1,7 @@
 """What the daemon can, in BuildKit's IDs (``frontend/gateway/pb/caps.go``, ``solver/pb/caps.go``).
 
-A client uses what is listed, and complains over what it needs and is not. What is left out: files of containers
-(``gateway.exec.filesystem``), source policies, a history's filters, signatures of git and HTTP sources.
+A client uses what is listed, and complains over what it needs and is not. What is left out: source policies, a
+history's filters, signatures of git and HTTP sources.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FRONTEND: Final = tuple(
     solve.base solve.inlinereturn resolveimage resolveimage.resolvemode readfile return returnmap readdir statfile
     importcaches proto.refarray reference.output frontend.inputs gateway.solve.metadata frontend.caps
     gateway.solve.evaluate gateway.evaluate gateway.warnings source.metaresolver
-    gateway.exec gateway.exec.extrahosts gateway.exec.secretenv gateway.exec.signals
+    gateway.exec gateway.exec.extrahosts gateway.exec.filesystem gateway.exec.secretenv gateway.exec.signals
     """.split()
 )
 

@@ -41,13 +41,16 @@ from wherry.oci.digest import Digest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from google.protobuf.message import Message
+
     from wherry.build.model.graph import SourceRange
 
-__all__ = ["encode", "put_ranges", "put_source"]
+__all__ = ["encode", "encode_op", "put_ranges", "put_source"]
 
 _NETWORKS: Final = {NetworkMode.DEFAULT: 0, NetworkMode.HOST: 1, NetworkMode.NONE: 2}
 _SHARINGS: Final = {CacheSharing.SHARED: 0, CacheSharing.PRIVATE: 1, CacheSharing.LOCKED: 2}
 _NETWORK_PREFIX: Final = "network:"
+_OURS: Final = 20_000  #: fields with a greater number are our own
 
 
 def encode(edge: Edge | None, sources: Mapping[str, bytes] | None = None) -> pb.Definition:
@@ -70,6 +73,23 @@ def encode(edge: Edge | None, sources: Mapping[str, bytes] | None = None) -> pb.
     definition.ops.append(end.SerializeToString(deterministic=True))
     definition.metadata[str(Digest.from_bytes(definition.ops[-1]))].SetInParent()
     return definition
+
+
+def encode_op(vertex: Vertex) -> pb.Op:
+    """An operation alone, in BuildKit's words only; its inputs are called as in the progress of a build."""
+    op = _op(vertex, {edge.vertex.digest: str(edge.vertex.digest) for edge in vertex.inputs})
+    _drop_ours(op)
+    return op
+
+
+def _drop_ours(message: Message) -> None:
+    """Remove fields that others do not know: JSON's readers refuse them."""
+    for field, value in message.ListFields():
+        if field.number > _OURS:
+            message.ClearField(field.name)
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for one in value if field.is_repeated else [value]:
+                _drop_ours(one)
 
 
 def put_source(definition_source: pb.Source, name: str, data: bytes) -> int:

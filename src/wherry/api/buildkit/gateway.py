@@ -6,11 +6,12 @@ The build is named by the metadata `BUILD_ID` of each call.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from wherry.api.buildkit import capabilities
 from wherry.api.buildkit.definition import decode, ranges_of
-from wherry.api.buildkit.gateway_containers import GatewayContainers
+from wherry.api.buildkit.gateway_containers import GatewayContainers, container_of
 from wherry.api.buildkit.gomode import to_go
 from wherry.api.buildkit.grpc import Call, Code, GrpcError, Method
 from wherry.api.buildkit.proto import fsutil_pb2
@@ -51,14 +52,17 @@ class Gateway:
         self._containers = GatewayContainers(bridges, BUILD_ID)
 
     def methods(self) -> dict[str, Method[Any, Any]]:
-        """Its methods, by path; files of containers are left out."""
+        """Its methods, by path."""
         answers: dict[str, tuple[type[Message], Callable[[Any, Bridge], Awaitable[Message]]]] = {
             "Solve": (pb.SolveRequest, self.solve),
             "Return": (pb.ReturnRequest, self.give_back),
             "Evaluate": (pb.EvaluateRequest, self.evaluate),
             "ReadFile": (pb.ReadFileRequest, self.read_file),
+            "ReadFileContainer": (pb.ReadFileRequest, self.read_file_of_container),
             "ReadDir": (pb.ReadDirRequest, self.read_directory),
+            "ReadDirContainer": (pb.ReadDirRequest, self.read_directory_of_container),
             "StatFile": (pb.StatFileRequest, self.stat_file),
+            "StatFileContainer": (pb.StatFileRequest, self.stat_file_of_container),
             "ResolveImageConfig": (pb.ResolveImageConfigRequest, self.resolve_image),
             "ResolveSourceMeta": (pb.ResolveSourceMetaRequest, self.resolve_source),
             "Inputs": (pb.InputsRequest, self.inputs),
@@ -130,19 +134,30 @@ class Gateway:
 
     async def read_file(self, request: pb.ReadFileRequest, bridge: Bridge) -> pb.ReadFileResponse:
         """A file's content."""
-        length = request.Range.Length if request.HasField("Range") and request.Range.Length > 0 else -1
-        length = min(length, READ_LIMIT)
-        offset = max(0, request.Range.Offset)
-        edge = bridge.results.edge(request.Ref)
-        if length < 0 and (await bridge.running.stat_file(edge, request.FilePath)).size - offset > READ_LIMIT:
-            raise GrpcError(Code.RESOURCE_EXHAUSTED, f"file {request.FilePath[:200]} is too large to be read at once")
-        return pb.ReadFileResponse(Data=await bridge.running.read_file(edge, request.FilePath, offset, length))
+        edge, running = bridge.results.edge(request.Ref), bridge.running
+        return await _read(request, partial(running.read_file, edge), partial(running.stat_file, edge))
+
+    async def read_file_of_container(self, request: pb.ReadFileRequest, bridge: Bridge) -> pb.ReadFileResponse:
+        """A file's content, in a mount of a container."""
+        container, number = container_of(bridge, request.Ref), request.MountIndex
+        return await _read(request, partial(container.read_file, number), partial(container.stat_file, number))
 
     async def read_directory(self, request: pb.ReadDirRequest, bridge: Bridge) -> pb.ReadDirResponse:
         """The entries of a directory."""
         edge = bridge.results.edge(request.Ref)
         found = await bridge.running.read_directory(edge, request.DirPath, request.IncludePattern)
         return pb.ReadDirResponse(entries=[_stat(one) for one in found])
+
+    async def read_directory_of_container(self, request: pb.ReadDirRequest, bridge: Bridge) -> pb.ReadDirResponse:
+        """The entries of a directory, in a mount of a container."""
+        container = container_of(bridge, request.Ref)
+        found = await container.read_directory(request.MountIndex, request.DirPath, request.IncludePattern)
+        return pb.ReadDirResponse(entries=[_stat(one) for one in found])
+
+    async def stat_file_of_container(self, request: pb.StatFileRequest, bridge: Bridge) -> pb.StatFileResponse:
+        """One file, in a mount of a container."""
+        found = await container_of(bridge, request.Ref).stat_file(request.MountIndex, request.Path)
+        return pb.StatFileResponse(stat=_stat(found))
 
     async def stat_file(self, request: pb.StatFileRequest, bridge: Bridge) -> pb.StatFileResponse:
         """One file."""
@@ -195,6 +210,19 @@ class Gateway:
             )
         )
         return pb.WarnResponse()
+
+
+async def _read(
+    request: pb.ReadFileRequest,
+    read: Callable[[str, int, int], Awaitable[bytes]],
+    look: Callable[[str], Awaitable[FileInfo]],
+) -> pb.ReadFileResponse:
+    length = request.Range.Length if request.HasField("Range") and request.Range.Length > 0 else -1
+    length = min(length, READ_LIMIT)
+    offset = max(0, request.Range.Offset)
+    if length < 0 and (await look(request.FilePath)).size - offset > READ_LIMIT:
+        raise GrpcError(Code.RESOURCE_EXHAUSTED, f"file {request.FilePath[:200]} is too large to be read at once")
+    return pb.ReadFileResponse(Data=await read(request.FilePath, offset, length))
 
 
 async def _evaluate(bridge: Bridge, result: FrontResult) -> None:

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from wherry.api.buildkit.builds import Bridge, Bridges
     from wherry.api.buildkit.grpc import Call
     from wherry.build.model.container import BuildContainer
-    from wherry.build.model.failure import StepStreams
+    from wherry.build.model.failure import Leftover, StepStreams
     from wherry.build.model.graph import BuildMount, Edge
 
-__all__ = ["GatewayContainers"]
+__all__ = ["GatewayContainers", "container_of"]
 
 _UNKNOWN: Final = 255  #: the exit code of what did not run (BuildKit's UnknownExitStatus)
 _PIECE: Final = 64 << 10  #: bytes of output in one message
@@ -92,6 +92,17 @@ class GatewayContainers:
         return Method(pb.ExecMessage, stream=serve)
 
 
+def container_of(bridge: Bridge, identifier: str) -> BuildContainer:
+    """A container of a build.
+
+    :raises GrpcError: there is none.
+    """
+    container = bridge.containers.get(identifier)
+    if container is None:
+        raise _missing(identifier)
+    return container
+
+
 def _exists(text: str) -> GrpcError:
     return GrpcError(Code.ALREADY_EXISTS, text)
 
@@ -105,7 +116,7 @@ def _missing(identifier: str) -> GrpcError:
 
 
 def _container_of(request: pb.NewContainerRequest, bridge: Bridge) -> ContainerRequest:
-    inputs: list[Edge | None] = []
+    inputs: list[Edge | Leftover | None] = []
     mounts: list[BuildMount] = []
     for given in few(request.Mounts):
         mount = llb_pb2.Mount()
@@ -113,7 +124,7 @@ def _container_of(request: pb.NewContainerRequest, bridge: Bridge) -> ContainerR
         mount.input, mount.output = NO_OUTPUT, NO_OUTPUT
         if given.resultID:
             mount.input = len(inputs)
-            inputs.append(bridge.results.edge(given.resultID))
+            inputs.append(bridge.results.mounted(given.resultID))
         mounts.append(mount_of(mount, len(inputs)))
     if not any(mount.target == "/" and isinstance(mount.kind, Bind) for mount in mounts):
         raise InvalidInput("a container has no root file system")
@@ -189,9 +200,7 @@ class _Processes:
             raise _exists(f"Process {identifier[:_LONGEST_ID]} already exists")
         if len(self._processes) >= _MOST_PROCESSES:
             raise GrpcError(Code.RESOURCE_EXHAUSTED, "there are too many processes")
-        container = self._bridge.containers.get(init.ContainerID)
-        if container is None:
-            raise _missing(init.ContainerID)
+        container = container_of(self._bridge, init.ContainerID)
         self._processes[identifier] = _Process(identifier, init, container, self)
 
     async def _deliver(self, message: pb.ExecMessage) -> None:
@@ -216,7 +225,7 @@ class _Processes:
 
     def status_of(self, error: Exception) -> common_pb2.Status:
         """An error, as an exit tells it."""
-        return as_status(error, self._bridge.results.sources)
+        return as_status(error, self._bridge.results)
 
 
 class _Process:

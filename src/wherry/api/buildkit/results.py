@@ -1,4 +1,4 @@
-"""A frontend's result, as it goes to a client that drives a build, and as it comes back when the client is done."""
+"""Results, as a client that drives a build gets them and gives them back: a frontend's, and what failed steps left."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from wherry.errors import InvalidInput, TooLarge
 from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from wherry.build.model.failure import FailedMount, Leftover
     from wherry.build.model.graph import Edge
 
 __all__ = ["Results"]
@@ -34,6 +35,8 @@ class Results:
 
     def __init__(self) -> None:
         self._edges: dict[str, Edge | None] = {}
+        self._left: dict[str, Leftover] = {}
+        self._ids: dict[int, str] = {}  # of what was left, by its identity, so that each has one ID
         self._config_of: dict[str, Ref] = {}
         self._spent = 0
         self.sources: dict[str, bytes] = {}  #: texts of the files that vertices were written in
@@ -57,6 +60,30 @@ class Results:
         if identifier not in self._edges:
             raise InvalidInput(f"no such ref: {identifier[:100]}")
         return self._edges[identifier]
+
+    def mounted(self, identifier: str) -> Edge | Leftover | None:
+        """What an ID means as a mount of a container: of what failed steps have left, too.
+
+        :raises InvalidInput: it is unknown.
+        """
+        return self._left.get(identifier) or self.edge(identifier)
+
+    def leave(self, mounts: Sequence[FailedMount]) -> tuple[list[str], list[str]]:
+        """Give what a failed step has left; the IDs of what was in its mounts before, and after it. Empty: nothing.
+
+        :raises TooLarge: it is more than any client needs.
+        """
+        before = [self._id_of(mount.before) for mount in mounts]
+        return before, [self._id_of(mount.after) for mount in mounts]
+
+    def _id_of(self, one: Leftover | None) -> str:
+        if one is None:
+            return ""
+        if id(one) not in self._ids:
+            self.spend(CALL)
+            identifier = self._ids[id(one)] = secrets.token_hex(12)
+            self._left[identifier] = one  # so it stays, and so does its identity
+        return self._ids[id(one)]
 
     def give(self, result: FrontResult, *, as_array: bool = True) -> pb.Result:
         """A result for the client; blocking, as the graph may be large.

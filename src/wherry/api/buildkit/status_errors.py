@@ -11,7 +11,9 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from google.protobuf.json_format import MessageToDict
 
+from wherry.api.buildkit.encode_definition import encode_op
 from wherry.api.buildkit.grpc import Code, GrpcError
 from wherry.api.buildkit.proto import common_pb2
 from wherry.build.model.errors import DockerfileError, VertexFailed
@@ -29,7 +31,8 @@ from wherry.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wherry.build.model.graph import SourceRange
+    from wherry.api.buildkit.results import Results
+    from wherry.build.model.graph import SourceRange, Vertex
 
 __all__ = ["as_grpc", "as_status", "shorter", "status_of"]
 
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _PREFIX: Final = "github.com/moby/buildkit/"
 _SOURCE_LIMIT: Final = 256 << 10  #: bytes of a file's text that go into a header
+_OP_LIMIT: Final = 256 << 10  #: and of an operation
 _CODES: Final[tuple[tuple[type[WherryError], Code], ...]] = (
     (InvalidInput, Code.INVALID_ARGUMENT),
     (Unauthenticated, Code.UNAUTHENTICATED),
@@ -51,14 +55,15 @@ def as_grpc(error: Exception) -> GrpcError:
     """What a call ends with; unexpected errors go to the log."""
     if isinstance(error, GrpcError):
         return error
-    status = as_status(error, {})
+    status = as_status(error)
     return GrpcError(status.code, status.message, status.SerializeToString() if status.details else b"")
 
 
-def as_status(error: Exception, sources: Mapping[str, bytes]) -> common_pb2.Status:
+def as_status(error: Exception, results: Results | None = None) -> common_pb2.Status:
     """An error as google.rpc.Status.
 
-    :param sources: texts of files that vertices were written in, for errors that have only the name.
+    :param results: what the client of the build has: texts of files, for errors that have only the name; and what
+        failed steps have left.
     """
     if not isinstance(error, WherryError):
         log.error("unexpected error in a request", exc_info=error, extra={"request": "gRPC"})
@@ -66,13 +71,15 @@ def as_status(error: Exception, sources: Mapping[str, bytes]) -> common_pb2.Stat
         return common_pb2.Status(code=Code.INTERNAL, message=text)
     status = common_pb2.Status(code=_code(error), message=str(error))
     if isinstance(error, (DockerfileError, VertexFailed)):
-        source = error.source or sources.get(error.file, b"")
+        source = error.source or (results.sources.get(error.file, b"") if results is not None else b"")
         if error.ranges and source:
             _add(status, "errdefs.Source+json", _source(error.file, source, error.ranges))
     if isinstance(error, VertexFailed):
         _add(status, "errdefs.Vertex+json", {"digest": str(error.vertex)})
         if error.exit_code is not None:
             _add(status, "gatewayapi.ExitMessage+json", {"Code": error.exit_code & 0xFFFFFFFF})
+        if results is not None and error.step is not None:
+            _add_step(status, error, error.step, results)
     return status
 
 
@@ -89,6 +96,15 @@ def _code(error: WherryError) -> Code:
 
 def _add(status: common_pb2.Status, name: str, value: Mapping[str, Any]) -> None:
     status.details.add(type_url=_PREFIX + name, value=msgspec.json.encode(value))
+
+
+def _add_step(status: common_pb2.Status, error: VertexFailed, step: Vertex, results: Results) -> None:
+    """The failed operation, and what is in its mounts: for containers of a debugger's."""
+    op = MessageToDict(encode_op(step))
+    if len(msgspec.json.encode(op)) > _OP_LIMIT:
+        return
+    before, after = results.leave(error.mounts)
+    _add(status, "errdefs.Solve+json", {"inputIDs": before, "mountIDs": after, "op": op})
 
 
 def _source(name: str, text: bytes, ranges: Sequence[SourceRange]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from wherry.build.exporters.contract import Exporter, Product
 from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
 from wherry.build.model.container import BuildContainer, ContainerRequest
+from wherry.build.model.failure import Leftover
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import Progress, VertexProgress, WarningProgress, legal_text
 from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
@@ -155,6 +156,7 @@ class Build:
                     imports=self._shared.imports,
                     explain=self._explainer(self._session).explain,
                     on_failure=self.request.on_failure,
+                    keeps_failed=self.request.keeps_failed,
                 )
                 self._resolution = Resolution(self._parts.solver, context)
             return self._resolution
@@ -293,8 +295,9 @@ class Build:
             raise TooLarge(f"a build has {_MOST_CONTAINERS} containers at most")
         self._permissions.check(op_of(request))  # before anything is run for it
         resolution = await self._open()
-        found = iter(await resolution.solve([edge for edge in request.inputs if edge is not None], is_final=True))
-        snapshots = [next(found) if edge is not None else EMPTY for edge in request.inputs]
+        edges = [one for one in request.inputs if isinstance(one, Edge)]
+        found = iter(await resolution.solve(edges, is_final=True))
+        snapshots = [_snapshot_of(one, found) for one in request.inputs]
         session = self._session
         assert session is not None, "it was opened"
         made = await self._parts.solver.operations.containers.make(
@@ -423,3 +426,10 @@ class Build:
         self._parts.history.set(self.record)
         self.spool.close()
         await self._ended(self)
+
+
+def _snapshot_of(given: Edge | Leftover | None, solved: Iterator[Snapshot]) -> Snapshot:
+    """What an input of a container shows."""
+    if isinstance(given, Leftover):
+        return given.snapshot
+    return next(solved) if given is not None else EMPTY

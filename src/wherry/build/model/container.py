@@ -6,12 +6,24 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from wherry.build.model.failure import Attend, Console
+from wherry.build.model.failure import Attend, Console, Leftover
 from wherry.build.model.graph import BuildMount, Edge, HostEntry, SecretEnv, SecurityMode
 from wherry.build.model.network import NetworkMode
 from wherry.oci.platform import Platform
 
-__all__ = ["BuildContainer", "ContainerProcess", "ContainerRequest"]
+__all__ = ["BuildContainer", "ContainerProcess", "ContainerRequest", "FileInfo"]
+
+
+class FileInfo(Struct, frozen=True):
+    """One file of a result. `mode` has the type's bits of stat(2); times are in nanoseconds."""
+
+    path: str
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    modified: int = 0
+    link: str = ""
 
 
 class ContainerRequest(Struct, frozen=True, kw_only=True):
@@ -22,7 +34,7 @@ class ContainerRequest(Struct, frozen=True, kw_only=True):
     """
 
     mounts: tuple[BuildMount, ...]
-    inputs: tuple[Edge | None, ...] = ()
+    inputs: tuple[Edge | Leftover | None, ...] = ()
     network: NetworkMode = NetworkMode.DEFAULT
     hostname: str = ""
     extra_hosts: tuple[HostEntry, ...] = ()
@@ -56,6 +68,22 @@ class BuildContainer(Protocol):
         :raises Forbidden: the build may not do that.
         :raises WherryError: it cannot be run, or nobody attends to it any more.
         """
+        ...
+
+    async def read_file(self, mount: int, path: str, offset: int = 0, length: int = -1) -> bytes:
+        """A file's content, in one of its mounts, by the number of that; also while something runs in it.
+
+        :raises NotFound: there is no such file.
+        :raises InvalidInput: the mount has no files that are on the disk.
+        """
+        ...
+
+    async def stat_file(self, mount: int, path: str) -> FileInfo:
+        """One file; see `read_file`."""
+        ...
+
+    async def read_directory(self, mount: int, path: str, pattern: str = "") -> list[FileInfo]:
+        """The entries of a directory whose names fit a pattern of Go's ``filepath.Match``; see `read_file`."""
         ...
 
     async def release(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wherry.build.model.graph import SourceRange
+from wherry.build.model.failure import FailedMount
+from wherry.build.model.graph import SourceRange, Vertex
 from wherry.errors import InvalidInput, WherryError
 from wherry.oci.digest import Digest
 
@@ -32,6 +33,8 @@ class VertexFailed(WherryError):
     :param vertex: of the step.
     :param exit_code: of the command; None: it did not come to that.
     :param file: where the step was written, and `ranges` there.
+    :param step: the vertex itself.
+    :param mounts: the step's, by their numbers, where its command has failed and its build keeps what that has left.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class VertexFailed(WherryError):
         file: str = "",
         source: bytes = b"",
         ranges: tuple[SourceRange, ...] = (),
+        step: Vertex | None = None,
+        mounts: tuple[FailedMount, ...] = (),
     ) -> None:
         super().__init__(message)
         self.vertex = vertex
@@ -50,3 +55,5 @@ class VertexFailed(WherryError):
         self.file = file
         self.source = source
         self.ranges = ranges
+        self.step = step
+        self.mounts = mounts

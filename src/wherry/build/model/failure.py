@@ -1,4 +1,4 @@
-"""A step that has failed, and what may be done in it before the build fails: a person looks around there."""
+"""A step that has failed, and what may be done with it before the build ends: a person looks around there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,32 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from wherry.build.model.snapshot import Snapshot
 from wherry.docker.streams import LogChunk
 from wherry.oci.digest import Digest
 
-__all__ = ["Attend", "Console", "FailedStep", "OnFailure", "StepStreams"]
+__all__ = ["Attend", "Console", "FailedMount", "FailedStep", "Leftover", "OnFailure", "StepStreams"]
+
+
+class Leftover(Struct, frozen=True):
+    """What a step that failed has left in one of its mounts, or what was there before; the build has it to its end.
+
+    :param cache: of a cache mount: the key of its directory.
+    """
+
+    snapshot: Snapshot
+    cache: str = ""
+
+
+class FailedMount(Struct, frozen=True):
+    """One of the mounts of a step that failed.
+
+    :param before: None: it had no input.
+    :param after: None: nothing that could be mounted elsewhere.
+    """
+
+    before: Leftover | None = None
+    after: Leftover | None = None
 
 
 class Console(Struct, frozen=True):

@@ -51,6 +51,7 @@ class BuildRequest:
     :param entitlements: what the client allows: ``network.host``, ``security.insecure``, ``device``.
     :param joins: the container whose network steps may have (the classic ``--network container:NAME``); empty: none.
     :param on_failure: told of steps that fail, before the build does; None: nobody is.
+    :param keeps_failed: whether what failed steps have left stays to the end of the build (`errors.VertexFailed`).
     """
 
     ref: str
@@ -64,6 +65,7 @@ class BuildRequest:
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
     on_failure: OnFailure | None = None
+    keeps_failed: bool = False
     limits: Limits = field(default_factory=Limits)
 
 

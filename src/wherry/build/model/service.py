@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from wherry.build.model.container import BuildContainer, ContainerRequest
+from wherry.build.model.container import BuildContainer, ContainerRequest, FileInfo
 from wherry.build.model.graph import Edge
 from wherry.build.model.progress import Progress, WarningProgress
 from wherry.build.model.request import BuildRequest, FrontResult
@@ -15,18 +15,6 @@ from wherry.build.model.session import BuildSession
 from wherry.oci.digest import Digest
 
 __all__ = ["BuildRecord", "BuildService", "CacheRecord", "FileInfo", "PruneOptions", "ResolvedImage", "RunningBuild"]
-
-
-class FileInfo(Struct, frozen=True):
-    """One file of a result. `mode` has the type's bits of stat(2); times are in nanoseconds."""
-
-    path: str
-    mode: int
-    uid: int = 0
-    gid: int = 0
-    size: int = 0
-    modified: int = 0
-    link: str = ""
 
 
 class ResolvedImage(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
@@ -10,10 +11,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from wherry.build.cache.mounts import CacheMount, mount_key
-from wherry.build.model.container import ContainerProcess, ContainerRequest
+from wherry.build.model.container import ContainerProcess, ContainerRequest, FileInfo
 from wherry.build.model.executor import Executor, Limits
-from wherry.build.model.failure import Attend
-from wherry.build.model.graph import Cache, ExecOp
+from wherry.build.model.failure import Attend, Leftover
+from wherry.build.model.graph import NO_INPUT, BuildMount, Cache, ExecOp
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.entitlements import Permissions
@@ -63,7 +64,7 @@ class Containers:
         op = op_of(request)
         permissions.check(op)
         caches = {
-            number: CacheMount(mount.kind.id, key := mount_key(mount.kind, request.platform, ""), key)
+            number: CacheMount(mount.kind.id, key := _key_of(mount, mount.kind, request), key)
             for number, mount in enumerate(op.mounts)
             if isinstance(mount.kind, Cache)
         }
@@ -73,11 +74,20 @@ class Containers:
         return Container(self._executor, await self._steps.prepare(asked), permissions)
 
 
+def _key_of(mount: BuildMount, kind: Cache, request: ContainerRequest) -> str:
+    """By what the directory of a cache mount is known; that of a failed step, by what it was to the step."""
+    given = request.inputs[mount.input] if mount.input != NO_INPUT else None
+    if isinstance(given, Leftover) and given.cache:
+        return given.cache
+    return mount_key(kind, request.platform, "")
+
+
 class Container:
     """A container; see `wherry.build.model.container.BuildContainer`."""
 
     def __init__(self, executor: Executor, prepared: PreparedStep, permissions: Permissions) -> None:
         self._executor = executor
+        self._files = prepared.maker.files
         self._prepared = prepared
         self._permissions = permissions
         self._id = secrets.token_hex(32)
@@ -124,6 +134,32 @@ class Container:
 
     async def _environment(self, process: ContainerProcess) -> tuple[str, ...]:
         return (*process.env, *await self._prepared.files.environment(process.secret_env))
+
+    # --- its files --------------------------------------------------------------------------------
+
+    async def read_file(self, mount: int, path: str, offset: int = 0, length: int = -1) -> bytes:
+        """A file's content, in one of its mounts."""
+        return await self._files.read(self._view(mount), self._within(mount, path), offset, length)
+
+    async def stat_file(self, mount: int, path: str) -> FileInfo:
+        """One file."""
+        return await self._files.stat(self._view(mount), self._within(mount, path))
+
+    async def read_directory(self, mount: int, path: str, pattern: str = "") -> list[FileInfo]:
+        """The entries of a directory."""
+        return await self._files.list_directory(self._view(mount), self._within(mount, path), pattern)
+
+    def _view(self, mount: int) -> Snapshot:
+        if self.is_released:
+            raise Conflict("the container was released")
+        return self._prepared.view(mount)
+
+    def _within(self, mount: int, path: str) -> str:
+        """Where a path is below what is mounted; it does not lead above that."""
+        below = posixpath.normpath(f"/{path}").lstrip("/")  # two slashes stay, of any number
+        return posixpath.join("/", self._prepared.request.op.mounts[mount].selector, below)
+
+    # --- its end ----------------------------------------------------------------------------------
 
     @property
     def is_released(self) -> bool:

@@ -16,6 +16,7 @@ from wherry.build.model.session import BuildSession
 from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import Permissions
 from wherry.build.solver.jobs import Jobs
+from wherry.build.solver.leftovers import Leftovers
 from wherry.build.solver.node import Node
 from wherry.build.solver.operations import Operations
 from wherry.build.sources.contract import Sources
@@ -49,6 +50,7 @@ class BuildContext:
     :param imports: the cache of others that is believed; None: of nobody.
     :param explain: why a vertex was carried out, or taken from the cache.
     :param on_failure: told of steps that fail, before the build does.
+    :param keeps_failed: whether it keeps what failed steps have left.
     """
 
     token: str
@@ -61,6 +63,7 @@ class BuildContext:
     imports: ImportedCache | None = None
     explain: Callable[[Node, bool], str] = lambda node, cached: ""
     on_failure: OnFailure | None = None
+    keeps_failed: bool = False
 
 
 @dataclass(eq=False)
@@ -74,6 +77,15 @@ class Member:
     def session(self) -> BuildSession:
         """Of the build's client."""
         return self.context.session
+
+    @property
+    def keeps_failed(self) -> bool:
+        """Whether it wants what a failed step has left."""
+        return self.context.keeps_failed
+
+    def leave(self, leftovers: Leftovers) -> None:
+        """Take what a failed step has left, which was held once for it."""
+        self.node.leftovers.append(leftovers)
 
     def show(self, event: Progress) -> None:
         """Show something of the job."""

@@ -12,6 +12,7 @@ from wherry.build.cache.threads import Threads
 from wherry.build.history.spool import Spool
 from wherry.build.model.progress import LogProgress, Progress
 from wherry.build.model.session import BuildSession
+from wherry.build.solver.leftovers import Leftovers
 from wherry.content.durable import temporary_name
 from wherry.content.threads import finished
 from wherry.errors import Unavailable, WherryError
@@ -41,6 +42,14 @@ class Member(Protocol):
         """Of the build's client."""
         ...
 
+    @property
+    def keeps_failed(self) -> bool:
+        """Whether it wants what a failed step has left."""
+        ...
+
+    def leave(self, leftovers: Leftovers) -> None:
+        """Take what a failed step has left, which was held once for it."""
+
     def show(self, event: Progress) -> None:
         """Take an event; the vertex in it is the job's."""
         ...
@@ -56,6 +65,7 @@ class Job:
     :param leader: for whom it was begun.
     :param spool: for those who join late.
     :ivar is_led: whether its leader waited for it to its end.
+    :ivar leftovers: of a step that has failed, where somebody keeps that; held by the job.
     """
 
     def __init__(self, key: str, leader: Member, work: Callable[[Job], Awaitable[Outcome]], spool: Spool) -> None:
@@ -66,6 +76,7 @@ class Job:
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.is_led = True
+        self.leftovers: Leftovers | None = None
         self.left: Final = asyncio.Event()
         self.task: Final = asyncio.get_running_loop().create_task(self._run(work), name="wherry-build-job")
 
@@ -73,6 +84,11 @@ class Job:
     def session(self) -> BuildSession:
         """Of a client that waits."""
         return next(iter(self.members), self.leader).session
+
+    @property
+    def keeps_failed(self) -> bool:
+        """Whether somebody who waits wants what a failed step has left."""
+        return any(member.keeps_failed for member in self.members)
 
     async def _run(self, work: Callable[[Job], Awaitable[Outcome]]) -> None:
         try:
@@ -185,6 +201,11 @@ class Jobs:
         job.spool.close()
         job.is_led = job.leader in job.members
         waiting = [done for done in job.members.values() if not done.done()]
+        if job.leftovers is not None:
+            for member, done in job.members.items():
+                if member.keeps_failed and job.is_led and not done.done():
+                    member.leave(job.leftovers.hold())
+            self._later(job.leftovers.release())
         if job.outcome is not None:
             for held in job.outcome.values():
                 for _ in range(len(waiting) - 1):

@@ -14,6 +14,7 @@ from wherry.build.cache.keys import ContentUse
 from wherry.build.model.graph import SourceOp, Vertex
 from wherry.build.model.progress import Cost, Progress, VertexProgress
 from wherry.build.model.snapshot import Snapshot
+from wherry.build.solver.leftovers import Leftovers
 from wherry.build.solver.names import name_of
 from wherry.build.solver.shared_fetch import SharedFetch
 from wherry.build.sources.contract import SourceKey
@@ -51,6 +52,7 @@ class Node:
         self.held: dict[int, Held] = {}
         self.snapshots: dict[int, Snapshot] | None = None
         self.error: Exception | None = None
+        self.leftovers: Final[list[Leftovers]] = []
         # how far it is
         self.identified: Final = Pass()
         self.realised: Final = Pass()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +23,13 @@ from wherry.build.solver.containers import Containers
 from wherry.build.solver.contract import Files
 from wherry.build.solver.failed_run import FailedRun
 from wherry.build.solver.jobs import Job
+from wherry.build.solver.leftovers import Leftovers
 from wherry.build.solver.steps import PreparedStep, StepMaker, StepRequest
 from wherry.errors import CommandNotExecutable, CommandNotFound, InvalidInput, WherryError
 
 __all__ = ["ExitError", "Operations", "Task", "outputs_of"]
+
+_log: Final = logging.getLogger(__name__)
 
 
 class ExitError(WherryError):
@@ -140,6 +144,8 @@ class Operations:
             except ExitError as error:
                 if task.on_failure is not None:  # the next step may have its turn meanwhile
                     await task.on_failure(FailedRun(prepared, self._executor, digest, str(error), job.show))
+                if job.keeps_failed:
+                    job.leftovers = await _left(prepared)
                 raise
             return await prepared.commit()
         finally:
@@ -153,6 +159,15 @@ class Operations:
             raise ExitError(f"{_process(op)} did not complete successfully: {error}", code) from error
         task.note_cost(result.cost)
         _check(op, result)
+
+
+async def _left(prepared: PreparedStep) -> Leftovers | None:
+    """What a failed step has left; nothing where that cannot be kept: why it failed is more important."""
+    try:
+        return await prepared.leave()
+    except WherryError as error:
+        _log.warning("what a failed step has left cannot be kept", extra={"error": str(error)})
+        return None
 
 
 def outputs_of(vertex: Vertex) -> list[int]:

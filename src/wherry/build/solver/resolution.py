@@ -136,9 +136,12 @@ class Resolution:
         self._work.fetches.clear()
         helds = [held for node in self._nodes.values() for held in node.held.values()]
         helds += [*self._work.copies.values(), *self._work.exported.values()]
+        leftovers = [one for node in self._nodes.values() for one in node.leftovers]
         self._nodes.clear()
         self._work.copies.clear()
         self._work.exported.clear()
+        for one in leftovers:
+            await one.release()
         await self._cache.release(helds)
         await self._solver.jobs.drain()
 
@@ -250,6 +253,8 @@ class Resolution:
             file=metadata.file,
             source=self._context.source_text(metadata.file),
             ranges=metadata.ranges,
+            step=node.vertex,
+            mounts=node.leftovers[-1].mounts if node.leftovers else (),
         )
         failure.__cause__ = error
         return failure

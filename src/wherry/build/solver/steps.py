@@ -15,6 +15,7 @@ from wherry.build.cache.mounts import MOUNT_KIND, CacheMount
 from wherry.build.cache.remote import ImportedCache
 from wherry.build.cache.threads import Threads
 from wherry.build.model.executor import Executor, Limits, Output, Step, StepMount, StepResult
+from wherry.build.model.failure import FailedMount, Leftover
 from wherry.build.model.graph import (
     NO_INPUT,
     NO_OUTPUT,
@@ -27,9 +28,10 @@ from wherry.build.model.graph import (
     Tmpfs,
 )
 from wherry.build.model.session import BuildSession
-from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.model.snapshot import EMPTY, PASSING, Snapshot, SnapshotLayer
 from wherry.build.snapshots.draft import Draft
 from wherry.build.solver.contract import Files, Snapshots
+from wherry.build.solver.leftovers import Leftovers
 from wherry.build.solver.private_files import PrivateFiles
 from wherry.build.solver.stubs import remove_stubs
 from wherry.errors import InvalidInput, WherryError
@@ -98,6 +100,7 @@ class PreparedStep:
     request: StepRequest
     drafts: dict[int, Draft] = field(default_factory=dict)
     kept: list[KeptDirectory] = field(default_factory=list)
+    caches: dict[int, KeptDirectory] = field(default_factory=dict)
     step: Step | None = None
 
     def __post_init__(self) -> None:
@@ -106,13 +109,13 @@ class PreparedStep:
     async def make(self) -> None:
         """Prepare."""
         op = self.request.op
-        caches = await self._acquire_caches()
+        self.caches = await self._acquire_caches()
         root = _root_of(op)
         root_draft = await self._draft(root)
         mounts = []
         for number, mount in sorted(enumerate(op.mounts), key=lambda one: _depth(one[1].target)):
             if number != root:
-                mounts += [made] if (made := await self._mount(number, mount, caches)) is not None else []
+                mounts += [made] if (made := await self._mount(number, mount)) is not None else []
         env = (*op.proxy_env, *op.env, *await self.files.environment(op.secret_env))
         self.step = Step(
             id=secrets.token_hex(32),
@@ -145,13 +148,16 @@ class PreparedStep:
                 if draft is None:  # it is read-only: the same comes out as went in
                     outputs[mount.output] = self._input(mount)
                     continue
-                if mount.target == "/" and targets:
-                    remove_stubs(draft.upper, draft.parent.lower, targets)
-                outputs[mount.output] = self.maker.snapshots.commit(draft)
+                outputs[mount.output] = self._commit_draft(draft, mount, targets)
         except BaseException:
             self._undo(outputs)
             raise
         return outputs
+
+    def _commit_draft(self, draft: Draft, mount: BuildMount, targets: Sequence[str]) -> Snapshot:
+        if mount.target == "/" and targets:
+            remove_stubs(draft.upper, draft.parent.lower, targets)
+        return self.maker.snapshots.commit(draft)
 
     def _undo(self, outputs: Mapping[int, Snapshot]) -> None:
         """Remove the layers that were made; in a thread."""
@@ -159,12 +165,45 @@ class PreparedStep:
         made = {layer.number for snapshot in outputs.values() for layer in snapshot.layers}
         self.maker.snapshots.remove(made - before)
 
+    async def leave(self) -> Leftovers:
+        """What is in its mounts, where the step has failed. Cancelled: nothing is left.
+
+        :raises OutOfSpace: the disk is full.
+        """
+        targets = [mount.target for mount in self.request.op.mounts if mount.target != "/"]
+        left = await self.maker.threads.run(self._leave, targets, undo=self._undo)
+        mounts = [self._failed(number, mount, left) for number, mount in enumerate(self.request.op.mounts)]
+
+        async def release() -> None:
+            await self.maker.threads.finish(self._undo, left)
+
+        return Leftovers(mounts, release)
+
+    def _leave(self, targets: Sequence[str]) -> dict[int, Snapshot]:
+        """All writable mounts become layers, by their numbers; in a thread."""
+        left: dict[int, Snapshot] = {}
+        try:
+            for number, draft in self.drafts.items():
+                left[number] = self._commit_draft(draft, self.request.op.mounts[number], targets)
+        except BaseException:
+            self._undo(left)
+            raise
+        return left
+
+    def _failed(self, number: int, mount: BuildMount, left: Mapping[int, Snapshot]) -> FailedMount:
+        if isinstance(mount.kind, Cache):
+            cache = Leftover(self._input(mount), self.request.caches[number].key)
+            return FailedMount(cache, cache)
+        before = Leftover(self._input(mount)) if mount.input != NO_INPUT else None
+        return FailedMount(before, Leftover(left[number]) if number in left else before)
+
     async def close(self) -> None:
         """Leave nothing behind that was not committed; also while being cancelled."""
         await self.files.close()
         for directory in self.kept:
             directory.release()
         self.kept.clear()
+        self.caches.clear()
         drafts = list(self.drafts.values())
         self.drafts.clear()
         if drafts:
@@ -173,6 +212,24 @@ class PreparedStep:
     def _discard(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
             self.maker.snapshots.discard(draft)
+
+    def view(self, number: int) -> Snapshot:
+        """What a mount shows by now, to be read, also while the step runs: all layers are mounted without devices.
+
+        :raises InvalidInput: it shows no files that are on the disk.
+        """
+        mount = self.request.op.mounts[number] if 0 <= number < len(self.request.op.mounts) else None
+        draft = self.drafts.get(number)
+        if draft is not None:
+            below = draft.parent.layers or (SnapshotLayer(PASSING, draft.bottom),)
+            return Snapshot((*below, SnapshotLayer(PASSING, str(draft.upper))))
+        if mount is not None and isinstance(mount.kind, Bind):
+            return self._input(mount)
+        if number in self.caches:
+            bottom = next(iter(self.drafts.values())).bottom  # there is one of the root
+            directory = str(self.caches[number].path)
+            return Snapshot((SnapshotLayer(PASSING, bottom), SnapshotLayer(PASSING, directory)))
+        raise InvalidInput(f"the mount {number} has no files that could be read")
 
     # --- mounts -----------------------------------------------------------------------------------
 
@@ -186,7 +243,7 @@ class PreparedStep:
         self.drafts[number] = draft
         return draft
 
-    async def _mount(self, number: int, mount: BuildMount, caches: Mapping[int, KeptDirectory]) -> StepMount | None:
+    async def _mount(self, number: int, mount: BuildMount) -> StepMount | None:
         kind = mount.kind
         if isinstance(kind, Secret):
             return await self.files.secret(mount, kind)
@@ -195,7 +252,7 @@ class PreparedStep:
         if isinstance(kind, Tmpfs):
             return StepMount(mount.target, "tmpfs", readonly=mount.readonly, options=_tmpfs_options(kind))
         if isinstance(kind, Cache):
-            source = str(caches[number].path)
+            source = str(self.caches[number].path)
             return StepMount(mount.target, "bind", source=source, selector=mount.selector, readonly=mount.readonly)
         return await self._bind(number, mount)
 

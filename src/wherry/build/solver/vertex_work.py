@@ -198,7 +198,10 @@ class VertexWork:
             snapshots = await self._solver.operations.run(self._task(node, inputs, job), job)
             return await self._record(node, snapshots, parents)
         finally:
-            await grounds.release(self._cache)
+            if job.leftovers is not None:
+                job.leftovers.with_end(lambda: grounds.release(self._cache))
+            else:
+                await grounds.release(self._cache)
 
     async def _record(self, node: Node, snapshots: Mapping[int, Snapshot], parents: Sequence[str]) -> Outcome:
         """The outputs become results of the cache."""

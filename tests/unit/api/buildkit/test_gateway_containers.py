@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,12 +16,15 @@ from support.fake_builds import FakeBuilds, FakeContainer
 from support.grpc_peers import CONTROL, GATEWAY, Client, serving, until
 from wherry.api.buildkit.proto import control_pb2, llb_pb2
 from wherry.api.buildkit.proto import gateway_pb2 as pb
-from wherry.build.model.failure import Console
+from wherry.build.model.errors import VertexFailed
+from wherry.build.model.failure import Console, FailedMount, Leftover
 from wherry.build.model.graph import (
     NO_INPUT,
     Bind,
+    BuildMount,
     Cache,
     Edge,
+    ExecOp,
     HostEntry,
     Secret,
     SecretEnv,
@@ -31,6 +35,7 @@ from wherry.build.model.graph import (
 )
 from wherry.build.model.network import NetworkMode
 from wherry.build.model.request import FrontResult, Ref
+from wherry.build.model.snapshot import Snapshot
 from wherry.errors import CommandNotFound, Forbidden
 from wherry.oci.platform import Platform
 
@@ -118,9 +123,60 @@ async def rest_of(stream: Any) -> list[tuple[str, str, Any]]:
 async def test_clients_are_told_that_there_are_containers() -> None:
     async with driving() as driver:
         answer = await driver.ask("Ping", pb.PingRequest())
-        found = {one.ID for one in answer.FrontendAPICaps}
-        assert found >= {"gateway.exec", "gateway.exec.extrahosts", "gateway.exec.secretenv", "gateway.exec.signals"}
-        assert "gateway.exec.filesystem" not in found
+        found = {one.ID.removeprefix("gateway.exec.") for one in answer.FrontendAPICaps}
+        assert found >= {"gateway.exec", "extrahosts", "filesystem", "secretenv", "signals"}
+
+
+async def test_a_clients_debugger_gets_the_step_that_failed_and_what_it_has_left() -> None:
+    """As buildx reads it: an operation in JSON without words of our own, and an ID for each mount, or none."""
+    op = ExecOp(
+        args=("sh",), mounts=(BuildMount("/", input=0, output=0), BuildMount("/c", Cache("c"))), binds=("/x:/y",)
+    )
+    step = Vertex.of(op, [BASE])
+    left = Leftover(Snapshot()), Leftover(Snapshot(), cache="c key")
+    mounts = (FailedMount(Leftover(Snapshot()), left[0]), FailedMount(None, left[1]))
+    async with driving() as driver:
+        driver.builds.result = VertexFailed("exit code: 7", vertex=step.digest, exit_code=7, step=step, mounts=mounts)
+        told = []
+        for _ in range(2):
+            with pytest.raises(GRPCError) as caught:
+                await driver.ask("Solve", pb.SolveRequest(Frontend="dockerfile.v0"))
+            [value] = [one.value for one in caught.value.details or () if one.type_url.endswith("errdefs.Solve+json")]
+            told.append(json.loads(value))
+        assert told[0] == told[1], "the same has the same name"
+        [solve, _] = told
+        assert solve["op"]["exec"]["meta"]["args"] == ["sh"]
+        assert [mount["dest"] for mount in solve["op"]["exec"]["mounts"]] == ["/", "/c"]
+        assert "binds" not in solve["op"]["exec"]
+        assert solve["inputIDs"][1] == ""
+        root, cache = solve["mountIDs"]
+        made = await driver.container(
+            "c1",
+            llb_pb2.Mount(dest="/", input=-1, output=-1, resultID=root),
+            llb_pb2.Mount(
+                dest="/c", input=-1, output=-1, resultID=cache, mountType=3, cacheOpt=llb_pb2.CacheOpt(ID="c")
+            ),
+        )
+        assert made.request.inputs == left
+        assert driver.builds.builds["r1"].request.keeps_failed
+
+
+async def test_files_of_a_container_are_read() -> None:
+    async with driving() as driver:
+        made = await driver.container()
+        made.files = {"/file": b"content"}
+        read = pb.ReadFileRequest(Ref="c1", FilePath="/file", MountIndex=0, Range=pb.FileRange(Offset=3, Length=2))
+        assert (await driver.ask("ReadFileContainer", read)).Data == b"te"
+        found = await driver.ask("StatFileContainer", pb.StatFileRequest(Ref="c1", Path="/file"))
+        assert (found.stat.path, found.stat.size) == (b"/file", 7)
+        found = await driver.ask("ReadDirContainer", pb.ReadDirRequest(Ref="c1", DirPath="/"))
+        assert [one.path for one in found.entries] == [b"/file"]
+        with pytest.raises(GRPCError, match="no such mount: 1"):
+            await driver.ask("StatFileContainer", pb.StatFileRequest(Ref="c1", Path="/file", MountIndex=1))
+        for method, kind in (("ReadFile", pb.ReadFileRequest), ("ReadDir", pb.ReadDirRequest)):
+            with pytest.raises(GRPCError, match="not created") as caught:
+                await driver.ask(f"{method}Container", kind(Ref="other"))
+            assert caught.value.status is Status.NOT_FOUND
 
 
 async def test_a_container_has_what_its_client_asks_for() -> None:

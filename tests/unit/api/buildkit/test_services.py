@@ -58,7 +58,7 @@ async def test_health_is_answered_and_unknown_methods_are_refused() -> None:
         answer = await client.ask("/grpc.health.v1.Health/Check", common_pb2.HealthCheckRequest())
         assert answer.status == 1
         with pytest.raises(GRPCError) as caught:
-            await client.ask(GATEWAY + "ReadFileContainer", gateway_pb2.PingRequest(), "r1")
+            await client.ask("/grpc.health.v1.Health/Heal", common_pb2.HealthCheckRequest(), "r1")
         assert caught.value.status is Status.UNIMPLEMENTED
 
 

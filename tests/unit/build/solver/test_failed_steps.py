@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from support.build_fakes import ClientSession, Workshop, run, states, write
+from support.build_fakes import ClientSession, Workshop, image, request, run, states, write
+from wherry.build.builder.running_build import Build
+from wherry.build.model.container import ContainerProcess, ContainerRequest
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.executor import Output, Step, StepResult
 from wherry.build.model.failure import Console, FailedStep, StepStreams
-from wherry.build.model.graph import ExecOp, SecretEnv
+from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, BuildMount, Cache, Edge, ExecOp, SecretEnv
 from wherry.build.model.progress import ShellProgress
+from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.failed_run import FailedRun
-from wherry.errors import CommandNotFound, Unavailable
+from wherry.errors import CommandNotFound, Conflict, InvalidInput, OutOfSpace, Unavailable
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.oci.digest import Digest
 
@@ -157,6 +161,98 @@ async def test_a_program_that_is_not_there_is_a_failure_too(tmp_path: Path) -> N
         with pytest.raises(VertexFailed, match="no such program"):
             await shop.build(run(None, "make"), on_failure=visitor)
         assert len(visitor.steps) == 1
+
+
+# --- what it leaves -------------------------------------------------------------------------------
+
+
+def begin(shop: Workshop, ref: str, **options: Any) -> Build:
+    return shop.builder.begin(request(ref, None, keeps_failed=True, **options))
+
+
+async def failure(build: Build, edge: Edge) -> VertexFailed:
+    with pytest.raises(VertexFailed, match="exit code: 7") as caught:
+        await build.evaluate(edge)
+    return caught.value
+
+
+async def test_what_a_failed_step_has_left_stays_to_the_end_of_a_build_that_keeps_it(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        shop.executor.commands["make"] = fails
+        build = begin(shop, "b")
+        await build.evaluate(image("base"))
+        before = shop.layer_directories()
+        cache = BuildMount("/cache", kind=Cache("c"), input=NO_INPUT, output=NO_OUTPUT)
+        data = BuildMount("/data", input=1, output=NO_OUTPUT)
+        edge = run(image("base"), "make", cache, data, inputs=(image("base"),))
+        error = await failure(build, edge)
+        assert error.step == edge.vertex
+        root, kept, writable = error.mounts
+        views = [shop.files.view(one.snapshot) if one else None for one in (root.before, root.after, writable.after)]
+        assert views == [{"file": b"1"}, {"file": b"1", "left": b"by it"}, {"file": b"1"}]
+        assert root.after is not None
+        assert kept.after is not None
+        mounts = (BuildMount("/", input=0, output=NO_OUTPUT), replace(cache, input=1))
+        asked = ContainerRequest(mounts=mounts, inputs=(root.after, kept.after))
+        container = await build.container(asked)
+        assert await container.read_file(0, "/left") == b"by it"
+        [failed] = shop.executor.steps
+        await container.run(ContainerProcess(args=("sh",)), Visitor().attend)
+        assert shop.executor.attended[0][0].mounts[0].source == failed.mounts[0].source, "the step's own cache mount"
+        with pytest.raises(InvalidInput, match="mount 2"):
+            await container.read_file(2, "/left")
+        await container.release()
+        with pytest.raises(Conflict, match="released"):
+            await container.stat_file(0, "/left")
+        await build.fail(error)
+        assert shop.drafts() == []
+        assert shop.layer_directories() == before
+
+
+async def test_several_builds_keep_what_one_step_has_left(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        may_fail = asyncio.Event()
+
+        async def fails_later(step: Step, output: Output) -> StepResult:
+            await may_fail.wait()
+            return await fails(step, output)
+
+        shop.executor.commands["make"] = fails_later
+        edge, before = run(None, "make"), shop.layer_directories()
+        builds = [begin(shop, "a"), begin(shop, "b"), shop.builder.begin(request("c"))]
+        failing = [asyncio.create_task(failure(one, edge)) for one in builds]
+        jobs = shop.builder._parts.solver.jobs._running
+        while [len(job.members) for job in jobs.values()] != [3]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        may_fail.set()
+        first, second, other = await asyncio.gather(*failing)
+        assert shop.executor.ran["make"] == 1
+        assert other.mounts == ()
+        assert first.mounts == second.mounts
+        await builds[2].fail(other)
+        await builds[0].fail(first)
+        [root] = second.mounts
+        assert root.after is not None
+        assert shop.files.view(root.after.snapshot) == {"left": b"by it"}
+        await builds[1].fail(second)
+        assert shop.layer_directories() == before
+
+
+async def test_a_build_that_has_no_room_for_what_a_step_has_left_fails_as_it_would_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(draft: object) -> Snapshot:
+        raise OutOfSpace("the disk is full")
+
+    async with Workshop(tmp_path) as shop:
+        shop.executor.commands["make"] = fails
+        monkeypatch.setattr(shop.world.snapshots, "commit", full)
+        build = begin(shop, "b")
+        error = await failure(build, run(None, "make"))
+        assert error.mounts == ()
+        await build.fail(error)
+        assert shop.drafts() == []
 
 
 @pytest.mark.parametrize(
