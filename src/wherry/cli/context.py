@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wherry.client.address import Address
     from wherry.client.client import Client
 
-__all__ = ["Context", "find_daemon"]
+__all__ = ["Context", "context_name", "find_daemon"]
 
 
 def find_daemon(options: Options | None) -> Address:
@@ -46,6 +46,17 @@ def find_daemon(options: Options | None) -> Address:
 
         address.tls = tls_files(options)
     return address
+
+
+def context_name(options: Options | None) -> str:
+    """The context that :func:`find_daemon` follows; empty when it is an address that it was given."""
+    if options and (options["host"] or options["context"]):
+        named = str(options["context"])
+    elif _variable(b"WHERRY_HOST") or _variable(b"DOCKER_HOST"):
+        return ""
+    else:
+        named = _context_in_use()
+    return "" if named == "default" else named
 
 
 def _variable(name: bytes) -> str:

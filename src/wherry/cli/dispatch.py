@@ -163,9 +163,11 @@ def execute(path: str, module: str, words: list[str], options: Options | None) -
     verb = load(module)
     command = verb.COMMAND
     try:
-        given, arguments = parse(command.flags, words, interspersed=command.interspersed)
+        ours = [] if command.passes_on else words
+        given, arguments = parse(command.flags, ours, interspersed=command.interspersed)
     except UsageError as error:
         return _usage_error(path, command, str(error))
+    arguments = words if command.passes_on else arguments
     wrong = _argument_error(path, command, len(arguments))
     if wrong:
         write_error("wherry: {}\n\nUsage:  {} {}\n\n{}\n", wrong, path, command.usage, HINT.format(path))

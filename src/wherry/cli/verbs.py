@@ -52,7 +52,9 @@ _CONTAINER = (
 VERBS: dict[str, str] = {
     **{verb: f"container.{verb}" for verb in _CONTAINER.split() if verb != "prune"},
     "build": "image.build",
+    "buildx": "buildx",
     "completion": "completion",
+    "compose": "compose",
     "events": "system.events",
     "history": "image.history",
     "images": "image.ls",

@@ -139,9 +139,12 @@ class Command:
         ``SetInterspersed``).
     :param failure_code: the exit code of a failure that is not the container's.
     :param aliases: other names of the command, for the help.
+    :param passes_on: all words are for another program, ``--help`` too.
     """
 
-    __slots__ = ("aliases", "failure_code", "flags", "interspersed", "max_args", "min_args", "summary", "usage")
+    __slots__ = (
+        "aliases", "failure_code", "flags", "interspersed", "max_args", "min_args", "passes_on", "summary", "usage",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -154,6 +157,7 @@ class Command:
         interspersed: bool = True,
         failure_code: int = 1,
         aliases: str = "",
+        passes_on: bool = False,
     ) -> None:
         self.usage = usage
         self.summary = summary
@@ -163,6 +167,7 @@ class Command:
         self.interspersed = interspersed
         self.failure_code = failure_code
         self.aliases = aliases
+        self.passes_on = passes_on
 
 
 class Options(dict[str, "Any"]):
