@@ -24,6 +24,7 @@ _GROUP_SUMMARIES = {
     "network": "Manage networks",
     "registry": "Run a registry server",
     "system": "Manage the daemon and its data",
+    "volume": "Manage volumes",
 }
 
 

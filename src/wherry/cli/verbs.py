@@ -161,6 +161,16 @@ GROUPS: dict[str, dict[str, str]] = {
         "shutdown": "system.shutdown",
         "uninstall": "system.uninstall",
     },
+    "volume": {
+        "create": "volume.create",
+        "inspect": "volume.inspect",
+        "list": "volume.ls",
+        "ls": "volume.ls",
+        "prune": "volume.prune",
+        "remove": "volume.rm",
+        "rm": "volume.rm",
+        "update": "volume.update",
+    },
 }
 
 

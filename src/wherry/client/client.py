@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wherry.client.networks import Networks
     from wherry.client.storage import Storage
     from wherry.client.system import System
+    from wherry.client.volumes import Volumes
 
 __all__ = ["Client"]
 
@@ -90,3 +91,10 @@ class Client(Requests):
         from wherry.client.system import System
 
         return System(self)
+
+    @property
+    def volumes(self) -> Volumes:
+        """Volumes: create, list, remove ..."""
+        from wherry.client.volumes import Volumes
+
+        return Volumes(self)

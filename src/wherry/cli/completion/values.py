@@ -46,6 +46,14 @@ def _contexts(context: Context) -> Iterable[str]:
     return [DEFAULT, *Contexts().names()]
 
 
+def _volumes(context: Context) -> Iterable[str]:
+    return [one["Name"] for one in context.client.volumes.list().get("Volumes") or ()]
+
+
+def _drivers(context: Context) -> Iterable[str]:
+    return list((context.client.system.info().get("Plugins") or {}).get("Volume") or ())
+
+
 def _several(*sources: Source | Sequence[str]) -> Source:
     def names(context: Context) -> Iterable[str]:
         return [name for source in sources for name in (source(context) if callable(source) else source)]
@@ -89,7 +97,9 @@ _ARGUMENTS: Mapping[str, Arguments] = {
     **_verbs("network", "connect disconnect", (_ONE, _networks), (_ONE, _ANY)),
     **_verbs("network", "inspect rm", (_MANY, _networks)),
     **_verbs("network", "trace", (2, _several(_RUNNING, ("host", "outside")))),
-    **_verbs("system", "inspect", (_MANY, _several(_ANY, _images, _networks))),
+    **_verbs("system", "inspect", (_MANY, _several(_ANY, _images, _networks, _volumes))),
+    **_verbs("volume", "inspect rm", (_MANY, _volumes)),
+    **_verbs("volume", "update", (_ONE, _volumes)),
     "completion": ((_ONE, ("bash", "fish", "zsh")),),
 }
 
@@ -164,6 +174,7 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
     "ulimit": [f"{name}=" for name in _LIMITS.split()],
     "userns": ("host",),
     "uts": ("host",),
+    "volume-driver": _drivers,
     "volumes-from": _ANY,
 }
 #: Candidates of one verb's flag, where they differ from those of other verbs.
@@ -171,6 +182,8 @@ _OWN_VALUES: Mapping[tuple[str, str], Source | Sequence[str]] = {
     ("network.create", "driver"): ("bridge", "dummy", "macvlan"),
     ("network.create", "scope"): ("local",),
     ("context.create", "from"): _contexts,
+    ("volume.create", "driver"): _drivers,
+    ("volume.update", "availability"): ("active", "drain", "pause"),
 }
 _ONLY_JSON = (
     "container.diff", "container.explain", "container.port", "image.tree", "network.trace", "system.events",
@@ -188,7 +201,7 @@ FILTERS: Mapping[str, Mapping[str, Source | Sequence[str]]] = {
     "container.prune": _PRUNING,
     "system.events": {
         "container": _ANY, "daemon": (), "event": (), "image": _images, "label": (), "network": _networks,
-        "scope": ("local",), "type": ("container", "daemon", "image", "network"),
+        "scope": ("local",), "type": ("container", "daemon", "image", "network", "volume"), "volume": _volumes,
     },
     "image.prune": _PRUNING,
     "image.ls": {
@@ -203,10 +216,12 @@ FILTERS: Mapping[str, Mapping[str, Source | Sequence[str]]] = {
         "ancestor": _images, "before": _ANY, "exited": (), "expose": (),
         "health": ("healthy", "none", "starting", "unhealthy"), "id": (), "is-task": _TRUTH, "isolation": (),
         "label": (), "name": _ANY, "network": _networks, "publish": (), "since": _ANY,
-        "status": ("created", "dead", "exited", "paused", "removing", "restarting", "running"), "volume": (),
+        "status": ("created", "dead", "exited", "paused", "removing", "restarting", "running"), "volume": _volumes,
     },
     "registry.search": {"is-automated": _TRUTH, "is-official": _TRUTH, "stars": ()},
     "system.prune": _PRUNING,
+    "volume.ls": {"dangling": _TRUTH, "driver": _drivers, "label": (), "name": _volumes},
+    "volume.prune": {"all": _TRUTH, "label": ()},
 }  # fmt: skip
 
 
