@@ -310,11 +310,22 @@ NETWORKS = [
     Step("POST", "/networks/prune", 200),
 ]
 OTHERS = [
-    Step("GET", "/volumes", 200, check=lambda it: it["Volumes"] == []),
-    Step("POST", "/volumes/create", 501, body={}),
-    Step("GET", "/volumes/{id}", 404, {"id": "nope"}),
-    Step("DELETE", "/volumes/{id}", 404, {"id": "nope"}),
-    Step("POST", "/volumes/prune", 200),
+    Step(
+        "POST", "/volumes/create", 201, body={"Name": "v1", "Labels": {"a": "b"}}, check=lambda it: it["Name"] == "v1"
+    ),
+    Step(
+        "POST", "/volumes/create", 400, body={"Name": "a/b"}, message="includes invalid characters for a local volume"
+    ),
+    Step("POST", "/volumes/create", 400, body={"Name": "v2", "DriverOpts": {"x": ""}}, message='invalid option: "x"'),
+    Step("POST", "/volumes/create", 404, body={"Name": "v2", "Driver": "nope"}, message='plugin "nope" not found'),
+    Step("GET", "/volumes", 200, check=lambda it: [one["Name"] for one in it["Volumes"]] == ["v1"]),
+    Step("GET", "/volumes/{id}", 200, {"id": "v1"}, check=lambda it: it["Labels"] == {"a": "b"}),
+    Step("GET", "/volumes/{id}", 404, {"id": "nope"}, message="get nope: no such volume"),
+    Step("PUT", "/volumes/{id}", 503, {"id": "v1"}, message="swarm is unavailable"),
+    Step("DELETE", "/volumes/{id}", 404, {"id": "nope"}, message="get nope: no such volume"),
+    Step("DELETE", "/volumes/{id}", 204, {"id": "nope"}, query={"force": "1"}),
+    Step("DELETE", "/volumes/{id}", 204, {"id": "v1"}),
+    Step("POST", "/volumes/prune", 200, check=lambda it: it["VolumesDeleted"] == []),
     Step("POST", "/build/prune", 200),
     Step("POST", "/build", 400),
     Step("POST", "/build/cancel", 400),

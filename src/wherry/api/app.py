@@ -74,7 +74,7 @@ def all_routes(
         DistributionRoutes(engine.distribution),
         ImageRoutes(engine.images, engine.distribution),
         NetworkRoutes(engine.networks),
-        VolumeRoutes(),
+        VolumeRoutes(engine.volumes),
         CommitRoutes(engine.commits),
         BuildDoor(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway, watch),
         BuildHistoryRoutes(engine.builds, engine.images.id_of),

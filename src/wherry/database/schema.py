@@ -214,11 +214,20 @@ def _add_projects(connection: sqlite3.Connection) -> None:
     connection.execute(_PROJECTS)
 
 
+# See `wherry.volumes.store`.
+_VOLUMES: Final = "CREATE TABLE volumes (name TEXT PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID"
+
+
+def _add_volumes(connection: sqlite3.Connection) -> None:
+    connection.execute(_VOLUMES)
+
+
 MIGRATIONS: Final = (
     Migration(1, "the tables of the first versions", _make_version_1),
     Migration(2, "layers of the builder", _add_build_layers),
     Migration(3, "the build cache", _add_build_cache),
     Migration(4, "project quotas", _add_projects),
+    Migration(5, "volumes", _add_volumes),
 )
 
 

@@ -45,11 +45,13 @@ class ContainerState(Struct, rename="pascal", kw_only=True):
 
 
 class MountView(Struct, rename="pascal", kw_only=True):
-    """One of a container's ``Mounts``."""
+    """One of a container's ``Mounts``; only volumes have a name and a driver."""
 
     type: str
+    name: str | UnsetType = UNSET
     source: str
     destination: str
+    driver: str | UnsetType = UNSET
     mode: str
     rw: bool = field(name="RW")
     propagation: str

@@ -29,6 +29,8 @@ __all__ = [
     "Mount",
     "MountBindOptions",
     "MountTmpfsOptions",
+    "MountVolumeDriver",
+    "MountVolumeOptions",
     "NetworkingConfig",
     "RestartPolicy",
     "Uint",
@@ -167,6 +169,22 @@ class MountTmpfsOptions(Struct, rename="pascal", omit_defaults=True):
     options: list[list[str]] | None = None
 
 
+class MountVolumeDriver(Struct, rename="pascal", omit_defaults=True):
+    """The driver of a volume that a mount makes."""
+
+    name: str | None = None
+    options: dict[str, str] | None = None
+
+
+class MountVolumeOptions(Struct, rename="pascal", omit_defaults=True):
+    """Options of a volume mount."""
+
+    no_copy: bool | None = None
+    labels: dict[str, str] | None = None
+    driver_config: MountVolumeDriver | None = None
+    subpath: str | None = None
+
+
 class Mount(Struct, rename="pascal", omit_defaults=True):
     """One ``--mount``."""
 
@@ -177,7 +195,7 @@ class Mount(Struct, rename="pascal", omit_defaults=True):
     consistency: str | None = None
     bind_options: MountBindOptions | None = None
     tmpfs_options: MountTmpfsOptions | None = None
-    volume_options: dict[str, Any] | None = None
+    volume_options: MountVolumeOptions | None = None
     image_options: dict[str, Any] | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from wherry.docker.container_answers import ContainerSummary
+from wherry.docker.volumes import VolumeView
 
 __all__ = [
     "AddressPool",
@@ -221,7 +222,7 @@ class DiskUsage(Struct, rename="pascal", kw_only=True):
     blobs_size: int
     images: Sequence[Mapping[str, Any]]
     containers: Sequence[ContainerSummary]
-    volumes: list[Any] = field(default_factory=list)
+    volumes: list[VolumeView] = field(default_factory=list)
     build_cache: list[BuildCacheEntry] = field(default_factory=list)
     image_usage: UsageCount
     container_usage: UsageCount

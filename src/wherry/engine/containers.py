@@ -82,7 +82,7 @@ class Containers:
     ) -> tuple[str, Words]:
         """Make a container; returns its ID and warnings. See `CreateService.create` for the parameters and errors."""
         missing = await missing_sources(request.host_config or HostConfig())
-        container, warnings = self.create_service.create(
+        container, warnings = await self.create_service.create(
             name, request, platform, read_only_below=read_only_below, missing=missing
         )
         self.events.publish(container, "create")
@@ -150,7 +150,7 @@ class Containers:
 
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with all that is its own."""
-        await self.lifecycle.remove(self.store.get(ref), force=force)
+        await self.lifecycle.remove(self.store.get(ref), force=force, volumes=volumes)
 
     async def remove_link(self, ref: str) -> None:
         """Remove the link that a name like ``web/db`` stands for; the containers stay.

@@ -46,14 +46,23 @@ from wherry.engine.views.explain import ExplainService
 from wherry.engine.views.info import information, version
 from wherry.engine.views.list import ListService
 from wherry.engine.views.system_df import disk_usage
+from wherry.engine.volumes.container_volumes import ContainerVolumes
+from wherry.engine.volumes.usage import VolumeUsers
+from wherry.engine.volumes.volumes import Volumes
 from wherry.images.store import ImageStore
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
 from wherry.network.controller import Controller
 from wherry.network.database import NetworkDatabase
 from wherry.network.definition import alias_of
+from wherry.volumes.drivers import Drivers
+from wherry.volumes.local import LocalDriver
+from wherry.volumes.size import size_of_tree
+from wherry.volumes.store import VolumeStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wherry.build.model.service import CacheRecord
     from wherry.engine.build.executor import StepExecutor
 
@@ -75,6 +84,7 @@ class Engine:
     execs: Execs
     storage: DiskChecks
     networks: Networks
+    volumes: Volumes
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -113,7 +123,7 @@ class Engine:
         self._reserve = Reserve(settings.data_root / "reserve")
         self._database = ContainerDatabase(database_path, self._reserve)
         network_tables = NetworkDatabase(database_path, self._reserve)
-        self._catch_up = CatchUp([self._database.flush, network_tables.flush], self._reserve)
+        self._catch_up = CatchUp([self._database.flush, network_tables.flush, self._flush_volumes], self._reserve)
         self._database.when_behind(self._catch_up.begin)
         network_tables.when_behind(self._catch_up.begin)
         self._keeper = KeeperConnection(settings.exec_root)
@@ -125,6 +135,7 @@ class Engine:
         self.images = Images(images, self._store, self.events)
         self.distribution = Distribution(images, settings, self.events)
         self._build_networks(network_tables)
+        self._build_volumes(database_path)
         self._build_lifecycle()
         ledger = Ledger(settings.data_root, images, self._store)
         self.storage = DiskChecks(images, self._store, ledger, self.distribution.refetcher())
@@ -135,6 +146,9 @@ class Engine:
                 executor=lambda: self.steps, tagged=self.images.was_tagged, pruned=self._cache_was_pruned,
             )
         )  # fmt: skip
+
+    def _flush_volumes(self) -> bool:
+        return self._volume_store.flush()
 
     def _build_networks(self, tables: NetworkDatabase) -> None:
         settings = network_settings(self.settings)
@@ -148,10 +162,22 @@ class Engine:
             self._controller, self._connector, self._effects, self._store, self.events, table=alias_of(settings)
         )
 
+    def _build_volumes(self, database_path: Path) -> None:
+        self._volume_store = VolumeStore(database_path, self._reserve)
+        self._volume_store.when_behind(self._catch_up.begin)
+        local = LocalDriver(self.settings.data_root / "volumes", self._trash.begin)
+        users = VolumeUsers(self._store)
+        self.volumes = Volumes(self._volume_store, Drivers(local), users, self.events, size_of_tree)
+        self.volumes.open()
+        self._container_volumes = ContainerVolumes(self.volumes, self.events)
+
     def _build_lifecycle(self) -> None:
         settings, store, keeper = self.settings, self._store, self._keeper
         self._tasks, self._container_events = BackgroundTasks(), ContainerEvents(self.events)
-        self._starter = Starter(settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects)
+        self._starter = Starter(
+            settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects,
+            volumes=self._container_volumes,
+        )  # fmt: skip
         self.execs = Execs(settings, store, keeper, self._starter, self._container_events)
         self._running_steps = RunningSteps(settings.exec_root / "containers", keeper, self._tasks)
         self._steps: StepExecutor | None = None
@@ -160,7 +186,7 @@ class Engine:
         )
         self._lifecycle = Lifecycle(
             containers=store, starter=self._starter, keeper=keeper, events=self._container_events,
-            listener=self._watches, trash=self._trash, tasks=self._tasks,
+            listener=self._watches, trash=self._trash, tasks=self._tasks, volumes=self._container_volumes,
         )  # fmt: skip
         self._reconciler = Reconciler(
             store,
@@ -188,7 +214,12 @@ class Engine:
             starter=self._starter,
             images=self.images,
             create_service=CreateService(
-                settings, store, self.images.store.pin, self.images.overlay, self._attachments
+                settings,
+                store,
+                self.images.store.pin,
+                self.images.overlay,
+                self._attachments,
+                volumes=self._container_volumes,
             ),
             list_service=ListService(store, self.images.id_of, self.images.names_of),
             explain_service=ExplainService(store, self.images, settings),
@@ -223,7 +254,7 @@ class Engine:
 
     def info(self) -> SystemInfo:
         """What ``docker info`` shows; the body of SystemInfo."""
-        return information(self.settings, self._store, self.images, self.networks)
+        return information(self.settings, self._store, self.images, self.networks, self.volumes)
 
     def version(self) -> SystemVersion:
         """What ``docker version`` shows of the server; the body of SystemVersion."""
@@ -233,7 +264,7 @@ class Engine:
         """What ``docker system df`` shows; the body of SystemDataUsage."""
         containers = await self.containers.list(all=True, limit=0, size=True, filters={})
         images = await asyncio.to_thread(self.images.disk_usage)
-        return disk_usage(images, containers, await self._build_cache())
+        return disk_usage(images, containers, await self._build_cache(), await self.volumes.disk_usage())
 
     def _cache_was_pruned(self, reclaimed: int) -> None:
         self.events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
@@ -260,6 +291,7 @@ class Engine:
             await self._keeper.release()
         self._keeper.close()
         self._catch_up.close()
+        self._volume_store.close()
         self._database.close()
         self.images.store.close()
 

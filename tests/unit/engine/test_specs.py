@@ -10,23 +10,26 @@ No root is needed: what the engine would ask the machine is answered here.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from support.containers import nobody_asked
 from wherry.docker.container_requests import ContainerConfig, CreateRequest, HostConfig
 from wherry.docker.networks import EndpointSettings
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.database import ContainerDatabase
+from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.state import Status
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.create import create as creation
@@ -39,6 +42,7 @@ from wherry.engine.spec import build, resources, security
 from wherry.engine.spec.build import build_spec
 from wherry.engine.spec.context import SpecContext
 from wherry.engine.spec.devices import HostDevices
+from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.errors import WherryError
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.oci import runtime_spec
@@ -71,6 +75,20 @@ class NetworksByName:
 
     def resolve(self, config: ContainerConfig, host: HostConfig, asked: dict[str, EndpointSettings | None]) -> Resolved:
         return Resolved(*resolve(config, host, asked, "bridge"), [])
+
+
+class VolumesByTarget(ContainerVolumes):
+    """All volumes exist; those that nobody names are called after their targets."""
+
+    def __init__(self) -> None:
+        pass
+
+    @asynccontextmanager
+    async def provided(self, identifier: str, points: Sequence[MountPoint]) -> AsyncIterator[list[MountPoint]]:
+        yield [
+            replace(one, name=one.name or f"at{one.target}", source="/volumes/v/_data") if one.kind == "volume" else one
+            for one in points
+        ]
 
 
 @contextmanager
@@ -127,11 +145,12 @@ def other(name: str) -> Definition:
 
 
 def made(containers: ContainerStore, request: CreateRequest) -> dict[str, Any]:
-    creator = CreateService(SETTINGS, containers, claimed, lambda container: None, NetworksByName())  # type: ignore[arg-type]
+    networks: Any = NetworksByName()
+    creator = CreateService(SETTINGS, containers, claimed, lambda container: None, networks, volumes=VolumesByTarget())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(creation.directories, "make_data_directories", lambda container: None)
         patch.setattr(creation.times, "now", lambda: "2026-01-01T00:00:00Z")
-        container, warnings = creator.create("made", request, None)
+        container, warnings = asyncio.run(creator.create("made", request, None))
     containers.forget(container)
     return {
         "definition": msgspec.to_builtins(container.definition),

@@ -17,11 +17,13 @@ from wherry.docker.container_requests import (
     Mount,
     MountBindOptions,
     MountTmpfsOptions,
+    MountVolumeDriver,
+    MountVolumeOptions,
     RestartPolicy,
     Ulimit,
 )
 from wherry.engine.container.names import check_name, made_up_name, new_id
-from wherry.engine.create.mounts import anonymous_volumes, mount_points
+from wherry.engine.create.mounts import mount_points, with_anonymous
 from wherry.engine.create.validate import check_exec, cpu_list, parse_signal, validate_create
 from wherry.engine.log_drivers.config import log_config
 from wherry.engine.log_drivers.table import driver_of
@@ -138,29 +140,40 @@ def test_an_exec_is_refused_whose_detach_keys_do_not_exist() -> None:
         check_exec(ExecConfig(cmd=["true"], detach_keys="ctrl-?"))
 
 
+def _with_subpath(source: str, path: str) -> Mount:
+    return Mount(type="volume", source=source, target="/v", volume_options=MountVolumeOptions(subpath=path))
+
+
 def test_a_mount_of_a_volume_without_a_name_is_an_anonymous_volume() -> None:
-    host = HostConfig(binds=["/b/"], mounts=[Mount(type="volume", target="/m/./n", volume_options={"NoCopy": False})])
-    assert mount_points(host) == []
-    assert anonymous_volumes(host) == {"/b": {}, "/m/n": {}}
+    host = HostConfig(binds=["/b/"], mounts=[Mount(type="volume", target="/m/./n")])
+    points = with_anonymous(mount_points(host), ContainerConfig(volumes={"/c": {}, "/b": {}, "/proc/x": {}}), "")
+    assert [point.target for point in points] == ["/b", "/c", "/m/n"]
+    assert all(point.anonymous and point.copy and point.kind == "volume" and not point.name for point in points)
+
+
+def test_a_named_volume_is_taken_as_it_is_asked_for() -> None:
+    choice = MountVolumeOptions(no_copy=True, labels={"l": "1"}, driver_config=MountVolumeDriver("d", {"o": "x"}))
+    mount = Mount(type="volume", source="other", target="/o", read_only=True, volume_options=choice)
+    bind, other = mount_points(HostConfig(binds=["data:/data:ro"], mounts=[mount]))
+    assert (bind.kind, bind.name, bind.mode, bind.writable, bind.copy) == ("volume", "data", "ro", False, True)
+    assert (other.name, other.driver, other.writable, other.copy) == ("other", "d", False, False)
+    assert (other.driver_options, other.labels) == ({"o": "x"}, {"l": "1"})
 
 
 @pytest.mark.parametrize(
-    ("mount", "error", "sentence"),
+    ("mount", "sentence"),
     [
-        (Mount(type="volume", target="/v", read_only=True), InvalidInput, "must not set ReadOnly mode when using"),
-        (Mount(type="volume", target="v"), InvalidInput, "mount path must be absolute"),
-        (Mount(type="volume"), InvalidInput, "field Target must not be empty"),
-        (Mount(type="volume", target="/t"), InvalidInput, "Duplicate mount point: /t"),
-        (Mount(type="volume", target="/v", tmpfs_options=MountTmpfsOptions()), InvalidInput, "must not be specified"),
-        (Mount(type="volume", target="/v", volume_options={"NoCopy": True}), Unsupported, "NoCopy of an anonymous"),
-        (Mount(type="volume", target="/v", volume_options={"Subpath": "a"}), Unsupported, "Subpath of an anonymous"),
-        (Mount(type="volume", target="/v", source="named"), Unsupported, 'mounts of type "volume"'),
+        (Mount(type="volume", target="/v", read_only=True), "must not set ReadOnly mode when using"),
+        (Mount(type="volume", target="v"), "mount path must be absolute"),
+        (Mount(type="volume"), "field Target must not be empty"),
+        (Mount(type="volume", target="/t"), "Duplicate mount point: /t"),
+        (Mount(type="volume", target="/v", tmpfs_options=MountTmpfsOptions()), "must not be specified"),
+        (_with_subpath("", "a"), "must not set Subpath when using anonymous volumes"),
+        *((_with_subpath("v", path), "subpath must be a relative") for path in ("/a", "..", "a/../../b", "a\0b")),
     ],
 )
-def test_an_anonymous_volume_with_a_wish_that_it_cannot_have_is_refused(
-    mount: Mount, error: type[Exception], sentence: str
-) -> None:
-    with pytest.raises(error, match=sentence):
+def test_a_volume_with_a_wish_that_it_cannot_have_is_refused(mount: Mount, sentence: str) -> None:
+    with pytest.raises(InvalidInput, match=sentence):
         mount_points(HostConfig(mounts=[mount], tmpfs={"/t": ""}))
 
 
@@ -289,17 +302,13 @@ def test_of_a_tmpfs_only_execution_can_be_chosen_by_a_mount(options: list[list[s
         ("/a:/b:wrong", "invalid mode: wrong"),
         ("/a:/b:ro,rw", "invalid mode: ro,rw"),
         (":/b", "invalid volume specification"),
+        ("name:ro", "invalid volume specification: 'name:ro'"),
     ],
 )
 def test_a_bind_that_makes_no_sense_is_refused(bind: str, sentence: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         mount_points(HostConfig(binds=[bind]))
     assert sentence in str(caught.value)
-
-
-def test_named_volumes_say_that_they_are_not_there_yet() -> None:
-    with pytest.raises(Unsupported, match="named volumes"):
-        mount_points(HostConfig(binds=["data:/data"]))
 
 
 def test_two_mounts_on_one_target_are_refused() -> None:

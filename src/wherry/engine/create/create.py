@@ -20,7 +20,7 @@ from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.names import new_id, short
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.image_defaults import command_of, with_image_defaults
-from wherry.engine.create.mounts import anonymous_volumes, missing_volumes, mount_points
+from wherry.engine.create.mounts import mount_points, with_anonymous
 from wherry.engine.create.validate import validate_create
 from wherry.engine.log_drivers.config import log_config
 from wherry.engine.network.ports import check_ports
@@ -33,6 +33,7 @@ from wherry.runtime import cgroups
 if TYPE_CHECKING:
     from wherry.docker.networks import EndpointSettings
     from wherry.engine.network.attachments import Attachments
+    from wherry.engine.volumes.container_volumes import ContainerVolumes
 
 __all__ = ["Asked", "CreateService", "ImageFacts", "resolved_host"]
 
@@ -67,6 +68,7 @@ class CreateService:
         raises ``NotFound`` in Docker's words.
     :param prepare: makes the writable layer of a container that has its directory.
     :param attachments: decides which networks a container joins.
+    :param volumes: makes its volumes.
     """
 
     def __init__(
@@ -76,14 +78,17 @@ class CreateService:
         claim_image: Callable[[str], AbstractContextManager[ImageFacts]],
         prepare: Callable[[Container], object],
         attachments: Attachments,
+        *,
+        volumes: ContainerVolumes,
     ) -> None:
         self._settings = settings
         self._containers = containers
         self._claim_image = claim_image
         self._prepare = prepare
         self._attachments = attachments
+        self._volumes = volumes
 
-    def create(
+    async def create(
         self,
         name: str | None,
         request: CreateRequest,
@@ -107,12 +112,12 @@ class CreateService:
         with self._claim_image(asked.config.image) as image:  # until the container's row protects it
             warnings += _check_platform(asked.config.image, image.platform, platform)
             mounts = mount_points(asked.host, read_only_below=read_only_below, missing=missing)
-            volumes = {**(asked.config.volumes or {}), **anonymous_volumes(asked.host)}
-            complete = _with_image(asked._replace(config=replace(asked.config, volumes=volumes or None)), image.config)
+            complete = _with_image(asked, image.config)
+            mounts = with_anonymous(mounts, complete.config, asked.host.volume_driver or "")
             endpoints = request.networking_config.endpoints_config if request.networking_config else None
             definition, about_networks = self._definition(complete, endpoints or {}, image, mounts)
-            container = self._make(name, definition)
-        return container, [*warnings, *missing_volumes(volumes, mounts), *about_networks]
+            container = await self._make(name, definition)
+        return container, [*warnings, *about_networks]
 
     def _checked(self, request: CreateRequest) -> tuple[Asked, list[str]]:
         """What is asked for, without what this machine cannot do; and what has to be said about that."""
@@ -162,12 +167,17 @@ class CreateService:
         )  # fmt: skip
         return definition, warnings
 
-    def _make(self, name: str | None, definition: Definition) -> Container:
+    async def _make(self, name: str | None, definition: Definition) -> Container:
         reserved = self._containers.reserve_name(name)
         try:
-            container = self._containers.add(reserved, definition)
+            async with self._volumes.provided(definition.id, definition.mounts) as mounts:
+                return self._made(reserved, replace(definition, mounts=mounts))
         finally:
             self._containers.release_name(reserved)
+
+    def _made(self, name: str, definition: Definition) -> Container:
+        """Add its row, which names its volumes from now on, and make its directories."""
+        container = self._containers.add(name, definition)
         try:
             with disk_errors("make the container's directory"):
                 directories.make_data_directories(container)

@@ -8,14 +8,22 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from wherry.docker.container_requests import HostConfig, Mount, MountBindOptions
-from wherry.engine.container.mount_point import MountPoint, normal_path
+from wherry.docker.container_requests import (
+    ContainerConfig,
+    HostConfig,
+    Mount,
+    MountBindOptions,
+    MountVolumeDriver,
+    MountVolumeOptions,
+)
+from wherry.engine.container.mount_point import MountPoint, normal_path, volume_targets
 from wherry.errors import InvalidInput, Unsupported
+from wherry.volumes.model import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-__all__ = ["anonymous_volumes", "missing_volumes", "mount_points"]
+__all__ = ["in_order", "mount_points", "with_anonymous"]
 
 _PROPAGATIONS: Final = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _ACCESS: Final = frozenset({"ro", "rw"})
@@ -35,30 +43,31 @@ def mount_points(
     :raises Unsupported: a kind of mount that wherry does not have.
     """
     read_only = "rro" if read_only_below else "ro"
-    points = [_from_bind(text, read_only) for text in host.binds or [] if ":" in text or not text]
-    points += [_from_mount(mount, read_only, missing) for mount in host.mounts or [] if not _is_anonymous(mount)]
+    points = [_from_bind(text, read_only, host.volume_driver or "") for text in host.binds or []]
+    points += [_from_mount(mount, read_only, missing) for mount in host.mounts or []]
     points += [_from_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
-    _check_distinct([*(point.target for point in points), *_anonymous_mounts(host)])
+    _check_distinct(point.target for point in points)
+    return in_order(points)
+
+
+def in_order(points: Iterable[MountPoint]) -> list[MountPoint]:
+    """The order in which they are to be made: what is mounted in another one comes after it."""
     return sorted(points, key=lambda point: point.target.count("/") if point.target != "/" else 0)
 
 
-def anonymous_volumes(host: HostConfig) -> dict[str, dict[str, str]]:
-    """The volumes that binds and mounts ask for which name nothing but a target; in the form of ``Config.Volumes``."""
-    targets = [_target_of(text, text) for text in host.binds or [] if text and ":" not in text]
-    return {target: {} for target in (*targets, *_anonymous_mounts(host))}
+def with_anonymous(points: Iterable[MountPoint], config: ContainerConfig, driver: str) -> list[MountPoint]:
+    """The same, and a volume without a name wherever image or caller expect one and nothing is mounted.
 
-
-def missing_volumes(wanted: Iterable[str], points: Iterable[MountPoint]) -> list[str]:
-    """Warnings about anonymous volumes that the caller named, and that nothing is mounted on.
-
-    :param wanted: the targets; not an image's own, which nobody asked for.
+    :param config: with the image's volumes.
     """
-    mounted = {point.target for point in points}
-    return [
-        f"anonymous volumes are not implemented yet: what is written to {target} goes into the container's own layer"
-        for target in wanted
-        if posixpath.normpath(target) not in mounted
+    found = list(points)
+    taken = {point.target for point in found}
+    found += [
+        MountPoint(kind="volume", target=target, driver=driver, anonymous=True, copy=True, propagation="")
+        for target in dict.fromkeys(volume_targets(config))
+        if target not in taken
     ]
+    return in_order(found)
 
 
 def _check_distinct(targets: Iterable[str]) -> None:
@@ -78,21 +87,45 @@ def _target(text: str) -> str:
     return cleaned
 
 
-def _from_bind(text: str, read_only: str) -> MountPoint:
+def _from_bind(text: str, read_only: str, driver: str) -> MountPoint:
     parts = text.split(":")
-    if not 2 <= len(parts) <= 3 or not all(parts):
+    if len(parts) > 3 or not all(parts) or (len(parts) == 2 and _is_mode(parts[1])):
         raise InvalidInput(f"invalid volume specification: '{text}'")
+    if len(parts) == 1:
+        return _volume_bind("", _target_of(text, text), "", driver)
     source, target = parts[0], parts[1]
     mode = parts[2] if len(parts) == 3 else ""
     writable, propagation = _bind_mode(mode)
-    access = [] if writable else [read_only]
-    if not source.startswith("/"):
-        raise Unsupported(f'named volumes are not implemented yet: "{source}"', hint="use an absolute path of the host")
     target = _target_of(target, text)
+    if not source.startswith("/"):
+        return _volume_bind(source, target, mode, driver)
+    access = [] if writable else [read_only]
     return MountPoint(
         kind="bind", source=posixpath.normpath(source), target=target, mode=mode, writable=writable,
         propagation=propagation, options=["rbind", propagation, *access], create_source=True,
     )  # fmt: skip
+
+
+def _volume_bind(name: str, target: str, mode: str, driver: str) -> MountPoint:
+    writable, _ = _bind_mode(mode)
+    return MountPoint(
+        kind="volume", name=name, target=target, mode=mode or _label_of(driver), writable=writable, propagation="",
+        driver=driver, anonymous=not name, copy="nocopy" not in mode.split(","),
+    )  # fmt: skip
+
+
+def _label_of(driver: str | None) -> str:
+    """The mode of a volume that is given none: Docker shares its SELinux label, where it is a directory."""
+    return "z" if driver in (None, "", LOCAL) else ""
+
+
+def _is_mode(text: str) -> bool:
+    """Whether the second word of a bind is a mode: ``/x:ro`` would be a volume with one, which is nothing."""
+    try:
+        _bind_mode(text)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _target_of(target: str, text: str) -> str:
@@ -125,25 +158,33 @@ def _bind_mode(mode: str) -> tuple[bool, str]:
     return writable, propagation
 
 
-def _is_anonymous(mount: Mount) -> bool:
-    return mount.type == "volume" and not mount.source
+def _volume_mount(mount: Mount, target: str) -> MountPoint:
+    wrong = 'invalid mount config for type "volume": '
+    name, choice = mount.source or "", mount.volume_options or MountVolumeOptions()
+    driver = choice.driver_config or MountVolumeDriver()
+    if not name and mount.read_only:
+        raise InvalidInput(wrong + "must not set ReadOnly mode when using anonymous volumes")
+    if choice.subpath:
+        if not name:
+            raise InvalidInput(wrong + "must not set Subpath when using anonymous volumes")
+        if not _is_local(choice.subpath):
+            raise InvalidInput(wrong + "subpath must be a relative path within the volume")
+    return MountPoint(
+        kind="volume", name=name, target=target, mode=_label_of(driver.name), writable=not mount.read_only,
+        propagation="", anonymous=not name,
+        driver=driver.name or "", driver_options=driver.options or {}, labels=choice.labels or {},
+        copy=not choice.no_copy, subpath=choice.subpath or "",
+    )  # fmt: skip
 
 
-def _anonymous_mounts(host: HostConfig) -> list[str]:
-    """The targets of mounts that ask for a volume without a name; Compose sends its services' so."""
-    return [_from_anonymous(mount) for mount in host.mounts or [] if _is_anonymous(mount)]
-
-
-def _from_anonymous(mount: Mount) -> str:
-    target = _mount_target(mount)
-    if mount.read_only:
-        raise InvalidInput(
-            'invalid mount config for type "volume": must not set ReadOnly mode when using anonymous volumes'
-        )
-    for option, value in (mount.volume_options or {}).items():
-        if value and option != "Labels":
-            raise Unsupported(f"{option} of an anonymous volume is not implemented yet")
-    return target
+def _is_local(path: str) -> bool:
+    """Whether a path, by its words, stays in the directory that it begins in (Go's ``filepath.IsLocal``)."""
+    depth = 0
+    for word in path.split("/"):
+        depth += -1 if word == ".." else word not in ("", ".")
+        if depth < 0:
+            return False
+    return bool(path) and not path.startswith("/") and "\0" not in path
 
 
 def _mount_target(mount: Mount) -> str:
@@ -163,7 +204,9 @@ def _from_mount(mount: Mount, read_only: str, missing: Container[str]) -> MountP
         return _bind_mount(mount, target, read_only, missing)
     if mount.type == "tmpfs":
         return _tmpfs_mount(mount, target)
-    if mount.type in ("volume", "image", "cluster", "npipe"):
+    if mount.type == "volume":
+        return _volume_mount(mount, target)
+    if mount.type == "image":
         raise Unsupported(f'mounts of type "{mount.type}" are not implemented yet', hint="use type=bind or type=tmpfs")
     raise InvalidInput(f'invalid mount config for type "{mount.type}": mount type unknown')
 

@@ -37,6 +37,7 @@ from wherry.engine.lifecycle.tasks import BackgroundTasks
 from wherry.engine.lifecycle.trash import Trash
 from wherry.engine.lifecycle.unmount import LazyUnmount
 from wherry.engine.threads.bounded_call import call_bounded
+from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.errors import (
     Conflict,
     NotModified,
@@ -62,6 +63,7 @@ class Lifecycle:
     :param listener: is told of starts, exits and removals.
     :param trash: where directories go that are about to be deleted.
     :param tasks: what goes on in the background.
+    :param volumes: the volumes of containers.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Lifecycle:
         listener: Listener,
         trash: Trash,
         tasks: BackgroundTasks,
+        volumes: ContainerVolumes,
     ) -> None:
         self._containers = containers
         self._starter = starter
@@ -84,7 +87,7 @@ class Lifecycle:
         self._unmounts = LazyUnmount()
         self._removal = Removal(
             containers=containers, events=events, listener=listener, trash=trash, unmounts=self._unmounts, tasks=tasks,
-            cgroup_of=starter.cgroup_path,
+            cgroup_of=starter.cgroup_path, volumes=volumes,
         )  # fmt: skip
         self._restarts = RestartManager(containers.find, self._start, tasks)
 
@@ -142,7 +145,7 @@ class Lifecycle:
         self._events.publish(container, "die", exitCode=str(state.exit_code))
         container.wake_exit_waiters()
         if container.host.auto_remove:
-            await self._removal.remove(container)
+            await self._removal.remove(container, volumes=True)
 
     # --- exit -------------------------------------------------------------------------------------
 
@@ -164,7 +167,7 @@ class Lifecycle:
                 self._events.publish(container, "stop")
             removed = container.host.auto_remove and not container.comes_back
             if removed and was_expected(container):
-                await self._removal.remove(container, root)
+                await self._removal.remove(container, root, volumes=True)
             else:
                 self._containers.save_state(container)
                 container.wake_exit_waiters()
@@ -198,7 +201,7 @@ class Lifecycle:
         await linger(container)
         async with container.lock:
             if self._containers.find(container.id) is container and container.state.status is Status.EXITED:
-                await self._removal.remove(container)
+                await self._removal.remove(container, volumes=True)
 
     # --- restart policy ---------------------------------------------------------------------------
 
@@ -214,7 +217,7 @@ class Lifecycle:
             if starts_with_daemon(container):
                 self._restarts.with_daemon(container)
             elif container.host.auto_remove:
-                self._tasks.start(self.remove(container, force=False), "remove", container)
+                self._tasks.start(self.remove(container, force=False, volumes=True), "remove", container)
 
     async def _meet_start(self, container: Container) -> None:
         """A start that the policy wanted may be under way: let it come to its end, whatever that is."""
@@ -359,9 +362,10 @@ class Lifecycle:
 
     # --- remove -----------------------------------------------------------------------------------
 
-    async def remove(self, container: Container, *, force: bool) -> None:
+    async def remove(self, container: Container, *, force: bool, volumes: bool = False) -> None:
         """Remove it with all that is its own.
 
+        :param volumes: with the volumes that nobody has named, too.
         :raises Conflict: it runs and `force` is not given, or it is being removed.
         """
         if container.state.status is Status.REMOVING:
@@ -373,7 +377,7 @@ class Lifecycle:
             if self._containers.find(container.id) is container:  # an automatic removal may have come first
                 if container.state.is_alive:
                     raise Conflict(f'cannot remove container "{container.name}": it was started meanwhile')
-                await self._removal.remove(container)
+                await self._removal.remove(container, volumes=volumes)
 
     async def _end_for_removal(self, container: Container, *, force: bool) -> None:
         if not force:
@@ -393,7 +397,7 @@ class Lifecycle:
         """Finish a removal that was cut short."""
         async with container.lock:
             await self._removal.clean_up(container)
-            await self._removal.remove(container)
+            await self._removal.remove(container, volumes=container.host.auto_remove or False)
 
     # --- the engine's end -------------------------------------------------------------------------
 

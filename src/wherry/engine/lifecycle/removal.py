@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wherry.engine.lifecycle.tasks import BackgroundTasks
     from wherry.engine.lifecycle.trash import Trash
     from wherry.engine.lifecycle.unmount import LazyUnmount
+    from wherry.engine.volumes.container_volumes import ContainerVolumes
     from wherry.linux.fd import Fd
 
 __all__ = ["Removal"]
@@ -37,6 +38,7 @@ class Removal:
     :param trash: where directories go that are about to be deleted.
     :param unmounts: lets go of the roots of containers.
     :param cgroup_of: where a container is in the cgroup hierarchies.
+    :param volumes: removes the volumes that go with a container.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Removal:
         unmounts: LazyUnmount,
         tasks: BackgroundTasks,
         cgroup_of: Callable[[Container], str],
+        volumes: ContainerVolumes,
     ) -> None:
         self._containers = containers
         self._events = events
@@ -57,6 +60,7 @@ class Removal:
         self._unmounts = unmounts
         self._tasks = tasks
         self._cgroup_of = cgroup_of
+        self._volumes = volumes
 
     # --- what an exit leaves ----------------------------------------------------------------------
 
@@ -84,10 +88,11 @@ class Removal:
 
     # --- the end of a container -------------------------------------------------------------------
 
-    async def remove(self, container: Container, root: Fd | None = None) -> None:
+    async def remove(self, container: Container, root: Fd | None = None, *, volumes: bool = False) -> None:
         """Put its files aside and its row away: that is the point of no return. All else need not be waited for.
 
         :param root: the mount of its root, if it has just exited; to be let go of afterwards.
+        :param volumes: with the volumes that nobody has named.
         :raises OutOfSpace: the row cannot be written off, for want of room; the container is there as before.
         """
         former, container.state.status = container.state.status, Status.REMOVING
@@ -96,6 +101,8 @@ class Removal:
         except BaseException:
             container.state.status = former
             raise
+        if volumes:
+            await self._volumes.remove(container.definition.mounts)
         container.log.has_gone()
         self._events.publish(container, "destroy")
         container.wake_exit_waiters()

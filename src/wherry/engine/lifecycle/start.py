@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from wherry.content.durable import disk_errors
@@ -24,6 +25,7 @@ from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.host_sources import on_the_host
 from wherry.engine.spec.mounts import check_shares_memory
 from wherry.engine.threads.bounded_call import call_bounded
+from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.errors import Conflict
 from wherry.keeper.protocol import HOLDS, Message
 from wherry.layers.overlay_paths import OverlayMount
@@ -49,6 +51,7 @@ class Starter:
     :param overlay: the overlay mounts that are a container's root.
     :param attachments: creates and removes the endpoints of containers.
     :param effects: has the contents of their files in /etc.
+    :param volumes: makes their volumes ready.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Starter:
         attachments: Attachments,
         *,
         effects: EndpointEffects,
+        volumes: ContainerVolumes,
     ) -> None:
         self._settings = settings
         self._containers = containers
@@ -67,6 +71,7 @@ class Starter:
         self._overlay = overlay
         self._attachments = attachments
         self._effects = effects
+        self._volumes = volumes
 
     @property
     def cgroup_parent(self) -> str:
@@ -87,8 +92,11 @@ class Starter:
         """
         await self._keeper.reconciled.wait()
         network = await self._attach(container)
-        with await self._shared_memory(container) or nullcontext() as memory:
-            context = await self._context(container, network, memory)
+        with (
+            await self._shared_memory(container) or nullcontext() as memory,
+            await self._volumes.mount(container) as of,
+        ):
+            context = replace(await self._context(container, network, memory), volumes=of.sources)
             message = await self._launch(container, self._plan(container, context))
         self.take_descriptors(container, message)
         self.hold_streams(container)
@@ -119,8 +127,9 @@ class Starter:
             )
 
     async def release(self, container: Container) -> None:
-        """Take back what a container had on networks; its process is gone, or never was."""
+        """Take back what a container had on networks, and of volumes; its process is gone, or never was."""
         await self._attachments.release(container)
+        await self._volumes.unmount(container)
 
     async def _shared_memory(self, container: Container) -> Fd | None:
         """The /dev/shm of the container whose IPC namespace this one joins, as a detached mount.

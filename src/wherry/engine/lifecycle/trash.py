@@ -76,13 +76,14 @@ class Trash:
     def sweep(self) -> None:
         """Begin to delete what was here when this began: an earlier process left it."""
         for name in self._found:
-            self._begin(self._directory / name)
+            self.begin(self._directory / name)
 
     async def delete(self, path: Path) -> None:
         """Delete a tree and wait for it; what cannot be deleted is logged."""
-        await asyncio.wait([self._begin(path)])
+        await asyncio.wait([self.begin(path)])
 
-    def _begin(self, path: Path) -> asyncio.Future[None]:
+    def begin(self, path: Path) -> asyncio.Future[None]:
+        """Begin to delete a tree; the future is done when it is over. What cannot be deleted is logged."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 

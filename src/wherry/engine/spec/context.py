@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from wherry.engine.settings import Settings
 from wherry.engine.spec.devices import HostDevices
 
 if TYPE_CHECKING:
+    from wherry.engine.volumes.container_volumes import Source
     from wherry.layers.overlay_paths import OverlayMount
 
 __all__ = ["SpecContext", "cgroup_path"]
@@ -28,6 +29,7 @@ class SpecContext:
     :param volatile: its root need not be on the disk when it ends: whoever keeps what it wrote sees to that.
     :param shared_memory: where the runtime finds the /dev/shm of the container whose IPC namespace it joins, a detached
         mount: ``/proc/<this process>/fd/<n>``.
+    :param volumes: what is bound in place of its volumes, by target.
     """
 
     settings: Settings
@@ -37,6 +39,7 @@ class SpecContext:
     devices: HostDevices = field(default_factory=HostDevices)
     shared_memory: str | None = None
     volatile: bool = False
+    volumes: Mapping[str, Source] = field(default_factory=dict)
 
 
 def cgroup_path(container: Container, settings: Settings) -> str:

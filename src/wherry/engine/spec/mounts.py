@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.docker.network_mode import joined_container
 from wherry.engine.container import etc_files
-from wherry.engine.container.mount_point import volume_targets
+from wherry.engine.container.mount_point import MountPoint, volume_targets
 from wherry.errors import InvalidInput
 from wherry.oci.runtime_spec import Mount
 
@@ -25,10 +25,7 @@ _NOEXEC: Final = ("nosuid", "noexec", "nodev")
 def mounts(container: Container, context: SpecContext) -> tuple[Mount, ...]:
     """In the order in which they are made: the engine's own files in /etc lie on top of whatever is mounted there."""
     taken = {point.target for point in container.definition.mounts}
-    wanted = [
-        Mount(destination=point.target, type=point.kind, source=point.source or "tmpfs", options=tuple(point.options))
-        for point in container.definition.mounts
-    ]
+    wanted = [_wanted(point, context) for point in container.definition.mounts]
     wanted += [_own_directory(target) for target in volume_targets(container.config) if target not in taken]
     return (
         *(overlay_mount(part, volatile=context.volatile) for part in context.overlay),
@@ -38,8 +35,24 @@ def mounts(container: Container, context: SpecContext) -> tuple[Mount, ...]:
     )
 
 
+def _wanted(point: MountPoint, context: SpecContext) -> Mount:
+    if point.kind == "volume":
+        return _volume(point, context)
+    return Mount(
+        destination=point.target, type=point.kind, source=point.source or "tmpfs", options=tuple(point.options)
+    )
+
+
+def _volume(point: MountPoint, context: SpecContext) -> Mount:
+    """A volume; of a specification that is only looked at, nobody has said what is bound."""
+    found = context.volumes.get(point.target)
+    path, is_detached = (point.source or "/", False) if found is None else found
+    options = ("detached",) if is_detached else () if point.writable else ("rro",)
+    return Mount(destination=point.target, type="bind", source=path, options=("rbind", "rprivate", *options))
+
+
 def _own_directory(target: str) -> Mount:
-    """A volume's directory while there are no volumes: what is written there goes into the container's own layer."""
+    """The directory of a container that was made when there were no volumes: it is in its own layer."""
     return Mount(destination=target, type="bind", source=target, options=("bind", "own"))
 
 

@@ -30,6 +30,7 @@ from wherry.engine.log_drivers.config import effective
 from wherry.engine.log_drivers.table import LOG_DRIVERS, find_log_driver
 from wherry.engine.network.networks import Networks
 from wherry.engine.settings import RegistryOptions, Settings
+from wherry.engine.volumes.volumes import Volumes
 from wherry.runtime import cgroups
 
 __all__ = ["API_VERSION", "MINIMUM_API_VERSION", "information", "missing_limits", "version"]
@@ -54,7 +55,9 @@ def version() -> SystemVersion:
     )  # fmt: skip
 
 
-def information(settings: Settings, containers: ContainerStore, images: Images, networks: Networks) -> SystemInfo:
+def information(
+    settings: Settings, containers: ContainerStore, images: Images, networks: Networks, volumes: Volumes
+) -> SystemInfo:
     """The body of SystemInfo."""
     by_status = [container.state.status for container in containers]
     limits = cgroups.features()
@@ -68,7 +71,7 @@ def information(settings: Settings, containers: ContainerStore, images: Images, 
             ["Backing Filesystem", _file_system(settings.data_root)], ["Mounts on the host", "none"],
             ["Log of a container", _log_kept(settings)],
         ],
-        plugins=Plugins(volume=[], network=networks.drivers(), log=list(LOG_DRIVERS)),
+        plugins=Plugins(volume=volumes.driver_names(), network=networks.drivers(), log=list(LOG_DRIVERS)),
         memory_limit=limits.memory, swap_limit=limits.swap, cpu_cfs_period=limits.cpu_quota,
         cpu_cfs_quota=limits.cpu_quota, cpu_shares=limits.cpu_shares, cpu_set=limits.cpuset, pids_limit=limits.pids,
         oom_kill_disable=limits.oom_kill_disable, ipv4_forwarding=_flag("/proc/sys/net/ipv4/ip_forward"),

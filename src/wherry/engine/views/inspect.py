@@ -154,13 +154,13 @@ def _links_to_api(container: Container, find: Callable[[str], Container | None])
 
 def mounts_to_api(container: Container) -> list[MountView]:
     """The API's ``Mounts``."""
-    return [_mount_to_api(point) for point in container.definition.mounts if point.mode == "" or point.kind == "bind"]
+    return [_mount_to_api(point) for point in container.definition.mounts if point.mode == "" or point.kind != "tmpfs"]
 
 
 def _mount_to_api(point: MountPoint) -> MountView:
     return MountView(
         type=point.kind, source=os.fspath(point.source), destination=point.target, mode=point.mode, rw=point.writable,
-        propagation=point.propagation,
+        propagation=point.propagation, name=point.name or UNSET, driver=point.driver or UNSET,
     )  # fmt: skip
 
 

@@ -170,7 +170,7 @@ def _on_network(container: Container, value: str) -> bool:
 
 
 def _uses_volume(container: Container, value: str) -> bool:
-    return any(value in (point.source, point.target) for point in container.definition.mounts)
+    return any(value in (point.source, point.target, point.name) for point in container.definition.mounts)
 
 
 _TESTS: Final[Mapping[str, Callable[[Container, str], bool]]] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import UNSET
+
 from wherry.docker import times
 from wherry.docker.system import BuildCacheEntry, DiskUsage, UsageCount
 from wherry.engine.container.state import Status
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from wherry.build.model.service import CacheRecord
     from wherry.docker.container_answers import ContainerSummary
+    from wherry.docker.volumes import VolumeView
 
 __all__ = ["disk_usage"]
 
@@ -20,13 +23,17 @@ _ACTIVE: Final = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 
 
 def disk_usage(
-    images: Mapping[str, Any], containers: Sequence[ContainerSummary], cache: Sequence[CacheRecord] = ()
+    images: Mapping[str, Any],
+    containers: Sequence[ContainerSummary],
+    cache: Sequence[CacheRecord] = (),
+    volumes: Sequence[VolumeView] = (),
 ) -> DiskUsage:
     """The body of SystemDataUsage.
 
     :param images: all images and the sums of what they take up; see `wherry.images.disk_usage`.
     :param containers: summaries of all containers, with their sizes.
     :param cache: the entries of the build cache.
+    :param volumes: those that are directories here, with what they take up.
     """
     return DiskUsage(
         layers_size=images["LayersSize"],
@@ -35,6 +42,8 @@ def disk_usage(
         containers=containers,
         image_usage=_images(images["Images"], images["LayersSize"]),
         container_usage=_containers(containers),
+        volumes=list(volumes),
+        volume_usage=_volumes(volumes),
         build_cache=[_entry(record) for record in cache],
         build_cache_usage=_cache(cache),
     )
@@ -58,6 +67,18 @@ def _cache(records: Sequence[CacheRecord]) -> UsageCount:
         total_count=len(records),
         total_size=sum(record.size for record in own),
         reclaimable=sum(record.size for record in idle),
+    )
+
+
+def _volumes(volumes: Sequence[VolumeView]) -> UsageCount:
+    """As dockerd counts: what no container has is reclaimable."""
+    usages = [volume.usage_data for volume in volumes if volume.usage_data is not UNSET]
+    idle = [usage for usage in usages if not usage.ref_count]
+    return UsageCount(
+        active_count=len(usages) - len(idle),
+        total_count=len(usages),
+        total_size=sum(max(usage.size, 0) for usage in usages),
+        reclaimable=sum(max(usage.size, 0) for usage in idle),
     )
 
 

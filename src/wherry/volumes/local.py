@@ -1,0 +1,155 @@
+"""The driver ``local``: a volume is the directory ``<data-root>/volumes/<name>/_data``, as Docker has it.
+
+The directories are the truth and the rows what is known of them: a directory without a row is a volume that somebody
+has put there, a row without a directory is none. So a lost database loses labels and no data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from wherry.content.durable import disk_errors, remove_tree, temporary_name
+from wherry.docker import times
+from wherry.errors import NotFound, Unsupported
+from wherry.linux.fd import Fd
+from wherry.linux.files import keep_apart
+from wherry.volumes.contract import DriverVolume, Mounted
+from wherry.volumes.model import LOCAL, Volume
+from wherry.volumes.names import check_name
+from wherry.volumes.options import check_options, is_mounted, size_of
+
+__all__ = ["DATA", "LocalDriver"]
+
+DATA: Final = "_data"
+"""The directory of a volume that containers see."""
+
+_REMOVED: Final = ".removed"
+
+
+class LocalDriver:
+    """A `wherry.volumes.contract.VolumeDriver` of directories.
+
+    :param root: where they are; made when missing.
+    :param discard: deletes a tree in the background.
+    """
+
+    name: Final = LOCAL
+
+    def __init__(self, root: Path, discard: Callable[[Path], object] = remove_tree) -> None:
+        self._root = root
+        self._discard = discard
+        with disk_errors("make the directory of volumes"):
+            _make(root, 0o701)
+            with Fd(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
+                keep_apart(directory)
+
+    def sweep(self) -> None:
+        """Delete what an earlier process was about to delete."""
+        for name in os.listdir(self._root):
+            if name.startswith(_REMOVED):
+                self._discard(self._root / name)
+
+    def names(self) -> set[str]:
+        """The names of all volumes that are there."""
+        return {name for name in os.listdir(self._root) if not name.startswith(".") and self._is_there(name)}
+
+    def directory(self, name: str) -> Path:
+        """The directory of a volume's own, in which `DATA` is."""
+        return self._root / name
+
+    def _is_there(self, name: str) -> bool:
+        return (self._root / name / DATA).is_dir()
+
+    # --- the contract -----------------------------------------------------------------------------
+
+    async def scope(self) -> str:
+        """Only here."""
+        return LOCAL
+
+    async def create(self, volume: Volume) -> None:
+        """Make the directory.
+
+        :raises InvalidInput: the name, or an option, is wrong; in Docker's words.
+        """
+        self.check(volume)
+        directory = self._root / check_name(volume.name)
+        with disk_errors("make the volume's directory"):
+            try:
+                _make(directory, 0o701)
+                _make(directory / DATA, 0o755)
+            except OSError:
+                with suppress(OSError):
+                    directory.rmdir()
+                raise
+
+    def check(self, volume: Volume) -> None:
+        """Check name and options of a new volume.
+
+        :raises InvalidInput: they are wrong; in Docker's words.
+        """
+        check_name(volume.name)
+        check_options(volume.options)
+        if is_mounted(volume.options):
+            raise Unsupported("volumes with type and device are not implemented yet")
+        if size_of(volume.options):
+            raise Unsupported("quota size requested but no quota support")
+
+    async def remove(self, volume: Volume) -> None:
+        """Put the directory aside in one step, and have it deleted."""
+        grave = temporary_name(self._root, _REMOVED)
+        with disk_errors("remove the volume's directory"):
+            try:
+                os.rename(self._root / check_name(volume.name), grave)
+            except FileNotFoundError:
+                return
+        self._discard(grave)
+
+    async def get(self, name: str) -> DriverVolume:
+        """Look one up.
+
+        :raises NotFound: there is none.
+        """
+        if name.startswith(".") or "/" in name or not self._is_there(name):
+            raise NotFound("no such volume")
+        return self._found(name)
+
+    async def list(self) -> Sequence[DriverVolume]:
+        """All of them."""
+        return [self._found(name) for name in sorted(self.names())]
+
+    def _found(self, name: str) -> DriverVolume:
+        created = times.rfc3339(os.stat(self._root / name).st_ctime_ns)
+        return DriverVolume(name, str(self._root / name / DATA), created)
+
+    async def path(self, volume: Volume) -> str:
+        """Where it is, mounted or not."""
+        return self.data(volume.name)
+
+    def data(self, name: str) -> str:
+        """Where a volume's files are."""
+        return str(self._root / name / DATA)
+
+    async def mount(self, volume: Volume, user: str) -> Mounted:
+        """Its directory.
+
+        :raises NotFound: it is gone.
+        """
+        if not self._is_there(volume.name):
+            raise NotFound(f"the directory of volume {volume.name} is gone")
+        return Mounted(self.data(volume.name))
+
+    async def unmount(self, volume: Volume, user: str) -> None:
+        """A directory needs nothing."""
+
+
+def _make(path: Path, mode: int) -> None:
+    """Make a directory with a mode, whatever the umask; one that is there stays as it is."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    os.chmod(path, mode)
