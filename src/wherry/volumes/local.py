@@ -18,6 +18,7 @@ from wherry.errors import NotFound, Unsupported
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
 from wherry.volumes.contract import DriverVolume, Mounted
+from wherry.volumes.copy_up import UNFINISHED, WHOLE, settle
 from wherry.volumes.model import LOCAL, Volume
 from wherry.volumes.names import check_name
 from wherry.volumes.options import check_options, is_mounted, size_of
@@ -47,11 +48,25 @@ class LocalDriver:
             with Fd(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
                 keep_apart(directory)
 
-    def sweep(self) -> None:
-        """Delete what an earlier process was about to delete."""
+    def recover(self) -> set[str]:
+        """Bring to an end what an earlier process has begun; returns the names of all volumes that are there."""
+        names = set()
         for name in os.listdir(self._root):
             if name.startswith(_REMOVED):
                 self._discard(self._root / name)
+            elif not name.startswith(".") and self._is_there(name):
+                names.add(name)
+                self._settle(self._root / name)
+        return names
+
+    def _settle(self, volume: Path) -> None:
+        found = UNFINISHED & set(os.listdir(volume))
+        with disk_errors("finish the copy of an image's files"):
+            for name in found - {WHOLE}:
+                grave = temporary_name(self._root, _REMOVED)
+                os.rename(volume / name, grave)
+                self._discard(grave)
+            settle(volume, found & {WHOLE})
 
     def names(self) -> set[str]:
         """The names of all volumes that are there."""

@@ -69,6 +69,9 @@ class Image:
     config = IMAGE
     platform = Platform.parse("linux/amd64")
 
+    def overlay(self, _: Path) -> list[OverlayMount]:
+        return []
+
 
 class NetworksByName:
     """As with no networks but the predefined ones; a network that is not there is looked for at the start."""
@@ -84,7 +87,9 @@ class VolumesByTarget(ContainerVolumes):
         pass
 
     @asynccontextmanager
-    async def provided(self, identifier: str, points: Sequence[MountPoint]) -> AsyncIterator[list[MountPoint]]:
+    async def provided(
+        self, identifier: str, points: Sequence[MountPoint], root: Sequence[OverlayMount]
+    ) -> AsyncIterator[list[MountPoint]]:
         yield [
             replace(one, name=one.name or f"at{one.target}", source="/volumes/v/_data") if one.kind == "volume" else one
             for one in points

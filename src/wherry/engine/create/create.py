@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from wherry.docker.networks import EndpointSettings
     from wherry.engine.network.attachments import Attachments
     from wherry.engine.volumes.container_volumes import ContainerVolumes
+    from wherry.layers.overlay_paths import OverlayMount
 
 __all__ = ["Asked", "CreateService", "ImageFacts", "resolved_host"]
 
@@ -52,6 +53,9 @@ class ImageFacts(Protocol):
     @property
     def platform(self) -> Platform:
         """What it is for."""
+
+    def overlay(self, container_directory: Path, /) -> Sequence[OverlayMount]:
+        """Return the overlay mounts of a container; nothing is made."""
 
 
 class Asked(NamedTuple):
@@ -116,7 +120,7 @@ class CreateService:
             mounts = with_anonymous(mounts, complete.config, asked.host.volume_driver or "")
             endpoints = request.networking_config.endpoints_config if request.networking_config else None
             definition, about_networks = self._definition(complete, endpoints or {}, image, mounts)
-            container = await self._make(name, definition)
+            container = await self._make(name, definition, image.overlay(self._settings.data_root))
         return container, [*warnings, *about_networks]
 
     def _checked(self, request: CreateRequest) -> tuple[Asked, list[str]]:
@@ -167,10 +171,10 @@ class CreateService:
         )  # fmt: skip
         return definition, warnings
 
-    async def _make(self, name: str | None, definition: Definition) -> Container:
+    async def _make(self, name: str | None, definition: Definition, root: Sequence[OverlayMount]) -> Container:
         reserved = self._containers.reserve_name(name)
         try:
-            async with self._volumes.provided(definition.id, definition.mounts) as mounts:
+            async with self._volumes.provided(definition.id, definition.mounts, root) as mounts:
                 return self._made(reserved, replace(definition, mounts=mounts))
         finally:
             self._containers.release_name(reserved)

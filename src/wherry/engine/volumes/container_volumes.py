@@ -5,22 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.names import new_id
-from wherry.errors import WherryError
+from wherry.engine.threads.bounded_call import call_bounded
+from wherry.errors import InvalidInput, WherryError
 from wherry.linux.fd import Fd
+from wherry.volumes.copy_up import copy_up, is_empty
+from wherry.volumes.image_content import has_file
+from wherry.volumes.local import DATA
+from wherry.volumes.options import is_mounted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wherry.engine.container.container import Container
     from wherry.engine.events import EventBus
     from wherry.engine.volumes.volumes import Volumes
+    from wherry.layers.overlay_paths import OverlayMount
     from wherry.volumes.contract import Mounted
 
 __all__ = ["ContainerVolumes", "MountedVolumes", "Source"]
+
+
+_PATIENCE: Final = 3600.0  # seconds that a copy may take; whoever wants the volume meanwhile waits
 
 
 class Source(NamedTuple):
@@ -69,18 +81,26 @@ class ContainerVolumes:
     # --- create -----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def provided(self, identifier: str, points: Sequence[MountPoint]) -> AsyncIterator[list[MountPoint]]:
-        """Make the volumes of a new container; they are protected until the block ends, and its row names them.
+    async def provided(
+        self, identifier: str, points: Sequence[MountPoint], root: Sequence[OverlayMount]
+    ) -> AsyncIterator[list[MountPoint]]:
+        """Make the volumes of a new container, and fill them; they are protected until its row names them.
 
         When the block fails, those that were made for nobody else are removed again.
 
         :param identifier: the container's ID.
         :param points: its mounts.
+        :param root: its image's layers.
+        :raises InvalidInput: the image has a file where it, or the caller, expects an anonymous volume.
         """
         made: list[str] = []
         try:
             with self._volumes.users.claimed(identifier) as claims:
-                yield [await self._provide(point, claims, made) for point in points]
+                provided = [await self._provide(point, claims, made) for point in points]
+                for point in provided:
+                    if point.kind == "volume" and (point.copy or point.anonymous):
+                        await self._fill(point, root)
+                yield provided
         except BaseException:
             await self._volumes.remove_unused(made)
             raise
@@ -98,6 +118,21 @@ class ContainerVolumes:
         return replace(
             point, name=name, driver=volume.driver, source=self._volumes.source(volume), driver_options={}, labels={}
         )
+
+    async def _fill(self, point: MountPoint, root: Sequence[OverlayMount]) -> None:
+        """An empty volume begins with what the image has at its place."""
+        part = max((one for one in root if _is_below(point.target, one.target)), key=lambda one: len(one.target))
+        path = point.target[len(part.target) :] if part.target != "/" else point.target
+        volume, local = self._volumes.get(point.name), self._volumes.drivers.local
+        async with self._volumes.locked(point.name):
+            if volume.driver != local.name or point.subpath or is_mounted(volume.options):
+                return
+            directory, mounted = local.directory(volume.name), self._volumes.users.mounted(volume.name)
+            if not is_empty(directory / DATA):
+                return
+            what = f"copy what the image has at {point.target} into the volume {volume.name}"
+            work = partial(_fill, directory, part.lower, path, point, mounted=mounted)
+            await call_bounded(what, work, _PATIENCE)
 
     # --- start and exit ---------------------------------------------------------------------------
 
@@ -120,6 +155,7 @@ class ContainerVolumes:
         async with self._volumes.locked(point.name):
             driver = await self._volumes.drivers.get(volume.driver)
             mounted.add(point.target, await driver.mount(volume, container.id))
+            self._volumes.users.mounts(point.name).add(container.id)
         self._events.publish("volume", "mount", point.name, {
             "driver": point.driver, "container": container.id, "destination": point.target,
             "read/write": str(point.writable).lower(), "propagation": point.propagation,
@@ -133,6 +169,7 @@ class ContainerVolumes:
                 continue
             try:
                 async with self._volumes.locked(point.name):
+                    self._volumes.users.mounts(point.name).discard(container.id)
                     await (await self._volumes.drivers.get(volume.driver)).unmount(volume, container.id)
             except WherryError as exc:
                 self._volumes.log_failure(volume, "is not unmounted", exc)
@@ -146,6 +183,18 @@ class ContainerVolumes:
         await self._volumes.remove_unused(
             [point.name for point in mounts if point.kind == "volume" and point.anonymous]
         )
+
+
+def _fill(directory: Path, layers: Sequence[str], path: str, point: MountPoint, *, mounted: bool) -> None:
+    """In a thread."""
+    if point.anonymous and has_file(layers, path):
+        raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
+    if point.copy:
+        copy_up(directory, layers, path, mounted=mounted)
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return directory in ("/", path) or path.startswith(f"{directory}/")
 
 
 def _volumes_in(container: Container) -> list[MountPoint]:

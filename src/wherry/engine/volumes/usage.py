@@ -28,6 +28,7 @@ class VolumeUsers:
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self._claims: defaultdict[str, list[str]] = defaultdict(list)
+        self._mounts: defaultdict[str, set[str]] = defaultdict(set)
 
     @contextmanager
     def claimed(self, user: str) -> Iterator[list[str]]:
@@ -56,15 +57,15 @@ class VolumeUsers:
                 found[name].add(user)
         return found
 
-    def running(self, name: str, *, but: str = "") -> bool:
-        """Whether a container that runs has a volume.
-
-        :param but: the ID of one that does not count.
-        """
-        return any(
-            container.state.is_alive and container.id != but and name in volumes_of(container)
-            for container in self._containers
+    def mounted(self, name: str) -> bool:
+        """Whether a container that runs, or is being started, has a volume."""
+        return bool(self._mounts[name]) or any(
+            container.state.is_alive and name in volumes_of(container) for container in self._containers
         )
+
+    def mounts(self, name: str) -> set[str]:
+        """The IDs of the containers for which a volume was mounted here; to be kept by who mounts it."""
+        return self._mounts[name]
 
 
 def volumes_of(container: Container) -> Iterable[str]:

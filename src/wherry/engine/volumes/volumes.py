@@ -74,7 +74,7 @@ class Volumes:
 
     def open(self) -> None:
         """Bring the rows in step with the directories; to be called once, before anything else."""
-        there = self.drivers.local.names()
+        there = self.drivers.local.recover()
         for volume in self.store:
             if volume.driver == self.drivers.local.name and volume.name not in there:
                 _log.warning("a volume is gone: its directory is not there volume=%s", volume.name)
@@ -82,7 +82,6 @@ class Volumes:
         for name in there:
             if self.store.find(name) is None and name not in self.store.unreadable:
                 self.store.put(Volume(name=name, created=times.now()))
-        self.drivers.local.sweep()
 
     @asynccontextmanager
     async def locked(self, name: str) -> AsyncIterator[None]:
