@@ -28,7 +28,7 @@ from wherry.volumes.tree_copy import LayersSource, copy_tree
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["UNFINISHED", "WHOLE", "copy_up", "is_empty", "settle"]
+__all__ = ["UNFINISHED", "WHOLE", "copy_up", "finish_copy", "is_empty"]
 
 DATA: Final = "_data"
 WHOLE: Final = "_whole"
@@ -52,7 +52,7 @@ def copy_up(volume: Path, layers: Sequence[str], target: str, *, mounted: bool) 
     :param mounted: somebody has the volume mounted.
     :raises OutOfSpace: the disk is full; the volume is empty as before.
     """
-    settle(volume, os.listdir(volume))
+    finish_copy(volume, os.listdir(volume))
     if not is_empty(volume / DATA):
         return False
     with MergedTree.open(layers) as tree:
@@ -63,7 +63,7 @@ def copy_up(volume: Path, layers: Sequence[str], target: str, *, mounted: bool) 
                 _copy(volume, LayersSource(tree))
                 _publish(volume, mounted=mounted)
         except BaseException:
-            settle(volume, os.listdir(volume))
+            finish_copy(volume, os.listdir(volume))
             raise
     return True
 
@@ -74,7 +74,7 @@ def is_empty(directory: Path) -> bool:
         return next(entries, None) is None
 
 
-def settle(volume: Path, found: Iterable[str]) -> None:
+def finish_copy(volume: Path, found: Iterable[str]) -> None:
     """Finish what was begun: a whole copy is moved to its place, another one is deleted.
 
     :param found: what is in the volume's own directory.

@@ -18,7 +18,7 @@ from wherry.errors import NotFound, Unsupported
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
 from wherry.volumes.contract import DriverVolume, Mounted
-from wherry.volumes.copy_up import UNFINISHED, WHOLE, settle
+from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy
 from wherry.volumes.model import LOCAL, Volume
 from wherry.volumes.names import check_name
 from wherry.volumes.options import check_options, is_mounted, size_of
@@ -56,17 +56,17 @@ class LocalDriver:
                 self._discard(self._root / name)
             elif not name.startswith(".") and self._is_there(name):
                 names.add(name)
-                self._settle(self._root / name)
+                self._finish_copy(self._root / name)
         return names
 
-    def _settle(self, volume: Path) -> None:
+    def _finish_copy(self, volume: Path) -> None:
         found = UNFINISHED & set(os.listdir(volume))
         with disk_errors("finish the copy of an image's files"):
             for name in found - {WHOLE}:
                 grave = temporary_name(self._root, _REMOVED)
                 os.rename(volume / name, grave)
                 self._discard(grave)
-            settle(volume, found & {WHOLE})
+            finish_copy(volume, found & {WHOLE})
 
     def names(self) -> set[str]:
         """The names of all volumes that are there."""
