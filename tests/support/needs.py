@@ -7,6 +7,7 @@ be had everywhere, and are only ever skipped.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -18,11 +19,15 @@ from pathlib import Path
 import pytest
 
 from machine import search_path, static_busybox
+from wherry.errors import SystemCallError
+from wherry.linux.netlink import Family, NetlinkSocket
+from wherry.linux.rtnetlink import upper_link
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
 OPTIONAL = frozenset(
     ("shared", "fuse", "dockerd", "old-docker", "podman", "docker-registry", "ssh-agent", "sshd", "cgroup1", "cgroup2")
+    + ("ipvlan", "vlan")
 )
 
 
@@ -40,6 +45,16 @@ def program(name: str) -> str | None:
 @cache
 def _overlay() -> bool:
     return "\toverlay\n" in Path("/proc/filesystems").read_text() or shutil.which("modprobe") is not None
+
+
+def _has_kind(kind: str) -> bool:
+    """Whether the kernel has interfaces of a kind, or a module for them: it looks for that first, and makes nothing."""
+    with NetlinkSocket(Family.ROUTE) as conversation:
+        try:
+            conversation.request(upper_link(kind, "wherry-trial", 0, b""))
+        except SystemCallError as exc:
+            return exc.errno not in (errno.EOPNOTSUPP, errno.EPERM)
+    return True
 
 
 @cache
@@ -85,6 +100,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "sshd": ("OpenSSH's server (Debian: openssh-server)", lambda: all(map(program, ("sshd", "ssh", "ssh-keygen")))),
     "openssl": ("openssl", lambda: program("openssl") is not None),
     "shared": ("the folder ../shared", lambda: shared().is_dir()),
+    "ipvlan": ("a kernel with ipvlan", lambda: _has_kind("ipvlan")),
+    "vlan": ("a kernel with VLANs", lambda: _has_kind("vlan")),
     "overlay": ("overlayfs", _overlay),
     "namespaces": ("namespaces of its own", _network_namespace),
     "cgroup1": ("cgroup v1 controllers", lambda: Path("/sys/fs/cgroup/memory").is_dir()),

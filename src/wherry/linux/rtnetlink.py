@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
@@ -32,7 +32,6 @@ __all__ = [
     "Group",
     "Kind",
     "Link",
-    "MacvlanMode",
     "RouteEntry",
     "RouteType",
     "address",
@@ -46,12 +45,12 @@ __all__ = [
     "find_link",
     "link_of_message",
     "links",
-    "macvlan",
     "name_of_message",
     "route",
     "route_of_message",
     "routes",
     "set_link",
+    "upper_link",
     "veth",
 ]
 
@@ -70,7 +69,6 @@ _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 26, 28, 29
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER: Final = 1
 _BR_STP_STATE, _BR_MCAST_SNOOPING = 5, 23
-_MACVLAN_MODE: Final = 1
 _INET_CONF: Final = 1
 _INET6_ADDR_GEN_MODE, _ADDR_GEN_EUI64, _ADDR_GEN_NONE = 8, 0, 1
 _ROUTE_LOCALNET: Final = 26  # IPV4_DEVCONF_ROUTE_LOCALNET
@@ -116,15 +114,6 @@ class RouteType(IntEnum):
     BLACKHOLE = 6
     UNREACHABLE = 7
     PROHIBIT = 8
-
-
-class MacvlanMode(IntFlag):
-    """How the interfaces of one parent see one another, MACVLAN_MODE_*."""
-
-    PRIVATE = 1
-    VEPA = 2
-    BRIDGE = 4
-    PASSTHRU = 8
 
 
 class Link(NamedTuple):
@@ -209,24 +198,25 @@ def dummy(name: str, *, mac: str | None = None, mtu: int | None = None, namespac
     return _new_link(f"make dummy interface '{name}'", name, info + _common(mac, mtu, None) + _into(namespace))
 
 
-def macvlan(
+def upper_link(
+    kind: str,
     name: str,
-    parent: int,
-    mode: MacvlanMode,
+    lower: int,
+    data: bytes,
     *,
     mac: str | None = None,
     mtu: int | None = None,
     namespace: int | None = None,
 ) -> Message:
-    """Make an interface with a MAC address of its own on a parent; it is down.
+    """Make an interface that lies on another one; it is down. See `wherry.linux.upper_links`.
 
-    :param parent: index of the parent, in this socket's namespace.
+    :param lower: index of the other one, in this socket's namespace.
+    :param data: the attributes of its kind.
     :param namespace: descriptor of the network namespace in which it appears.
     """
-    data = nested(_INFO_DATA, number(_MACVLAN_MODE, mode))
-    body = number(_IFLA_LINK, parent) + nested(_IFLA_LINKINFO, text(_INFO_KIND, "macvlan"), data)
-    body += _common(mac, mtu, None) + _into(namespace)
-    return _new_link(f"make macvlan interface '{name}'", name, body, up=False)
+    info = nested(_IFLA_LINKINFO, text(_INFO_KIND, kind), nested(_INFO_DATA, data))
+    body = number(_IFLA_LINK, lower) + info + _common(mac, mtu, None) + _into(namespace)
+    return _new_link(f"make {kind} interface '{name}'", name, body, up=False)
 
 
 def set_link(

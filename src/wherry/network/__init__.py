@@ -13,7 +13,7 @@ The floors, lowest first. A module imports from floors below its own, and from i
 2     ``kernel``          the helper thread with its netlink sockets
 2     ``etc_files``       the texts of /etc/hosts, /etc/resolv.conf and /etc/hostname
 2     ``database``        the tables in SQLite
-3     ``drivers``         bridge, macvlan, dummy: which links, rules and routes an endpoint has
+3     ``drivers``         bridge, macvlan, ipvlan, dummy: which links, rules and routes an endpoint has
 3     ``sandbox``         a network namespace with its interfaces; ``sandbox_pool`` (4) keeps some prepared
 4     ``definition``      from a request to a `Network`
 5     ``store``           networks and endpoints with all that they hold, in memory and in the tables

@@ -157,7 +157,7 @@ class Controller:
         network = define(request, self._host_networks(None), self._settings)
         if existing is not None:
             network = existing.borrow(network)
-        self._store.check_bridge(network.bridge)
+        self._store.check_interface(network)
         self._store.add_network(network)
         try:
             await self._reconciler.create_network(network)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from wherry.errors import Forbidden, InvalidInput, NotFound
+from wherry.network.drivers.contract import Driver
 from wherry.network.drivers.options import check_interface_name, is_true
 from wherry.network.drivers.table import DRIVERS, find_driver
 from wherry.network.ipam.host_networks import HostNetworks
@@ -25,6 +26,7 @@ from wherry.network.model import (
     IPV6,
     IPV6_MTU,
     MTU,
+    ROUTER,
     Address,
     Network,
     NetworkRequest,
@@ -33,10 +35,8 @@ from wherry.network.model import (
     Subnet,
 )
 
-__all__ = ["ROUTER", "alias_of", "built_in", "check_settings", "default_bridge", "define", "with_defaults"]
+__all__ = ["alias_of", "built_in", "check_settings", "default_bridge", "define", "with_defaults"]
 
-ROUTER: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
-"""Names among a subnet's auxiliary addresses: another router than the bridge, as Docker names them."""
 _T = TypeVar("_T")
 _IPAM_DRIVERS: Final = ("", "default")
 _LONGEST_NAME: Final = 255
@@ -92,11 +92,16 @@ def define(request: NetworkRequest, host: HostNetworks, settings: NetworkSetting
         labels=request.labels,
         ipam_driver=request.ipam_driver or "default",
         ipam_options=request.ipam_options,
-        subnets=tuple(map(with_gateway, subnets) if driver.has_gateway else subnets),
+        subnets=tuple(subnets),
         chosen=any(entry.subnet for entry in request.subnets),
         mtu=mtu,
     )
-    return driver.check(network)
+    network = driver.check(network)
+    return replace(network, subnets=tuple(_with_gateway(network, driver, subnet) for subnet in subnets))
+
+
+def _with_gateway(network: Network, driver: Driver, subnet: Subnet) -> Subnet:
+    return with_gateway(subnet) if driver.assigns_gateway(network, subnet.network.version) else subnet
 
 
 def _check(request: NetworkRequest) -> None:

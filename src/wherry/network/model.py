@@ -34,6 +34,7 @@ __all__ = [
     "IPV6",
     "IPV6_MTU",
     "MTU",
+    "ROUTER",
     "SYSCTLS",
     "Address",
     "Endpoint",
@@ -130,6 +131,9 @@ IPV6_MTU: Final = 1280
 
 MTU: Final = "com.docker.network.driver.mtu"
 """The driver option for the MTU of a network's links, in bytes."""
+
+ROUTER: Final = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
+"""Names among a subnet's auxiliary addresses: another router than the bridge, as Docker names them."""
 
 ICC: Final = "com.docker.network.bridge.enable_icc"
 """The driver option that keeps a bridge's containers from reaching one another."""
@@ -232,7 +236,7 @@ class Subnet(Struct, frozen=True):
     """One range of addresses of a network.
 
     :ivar network: the whole.
-    :ivar gateway: the bridge's address in it; on a macvlan the router's. None only where a driver has none.
+    :ivar gateway: the bridge's address in it; on the link of a parent, the router's. None: it has none.
     :ivar range: the part from which addresses are chosen; None: all of it.
     :ivar auxiliary: names and addresses never handed out.
     """
@@ -248,7 +252,7 @@ class Network(Struct, frozen=True, kw_only=True):
 
     :ivar id: 64 hexadecimal digits.
     :ivar created: nanoseconds since the epoch.
-    :ivar bridge: the kernel's name of its bridge (or dummy) in the host, of the parent for macvlan; else empty.
+    :ivar bridge: the kernel's name of its bridge (or dummy) in the host, or of its parent; else empty.
     :ivar borrowed: that interface was there before us, and stays when the network goes.
     :ivar chosen: the client chose the subnets: only then may it choose addresses, as in Docker.
     :ivar mtu: of its links, in bytes.
@@ -313,7 +317,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     :ivar interface: its name in the sandbox (``eth0``).
     :ivar host_interface: the other side of the veth pair; empty for drivers without one.
     :ivar link_local: further addresses, which are not the network's: they have no names and no ports.
-    :ivar gateway4: where its default route leads when this endpoint has it; None on internal networks.
+    :ivar mac: empty: it has its parent's.
+    :ivar gateway4: where its default route leads when this endpoint has it; None on internal networks; the unspecified
+        address: to the link itself, without a gateway.
     """
 
     id: str

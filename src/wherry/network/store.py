@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.network.database import NetworkDatabase
-from wherry.network.definition import ROUTER
 from wherry.network.drivers.options import check_interface_name
 from wherry.network.drivers.table import driver_of
 from wherry.network.ipam.addresses import AddressPool, mac_of, parse_mac
@@ -90,13 +89,19 @@ class NetworkStore:
             raise Conflict(f"network with name {network.name} already exists")
         self.put_network(network)
 
-    def check_bridge(self, name: str) -> None:
-        """See that no network has a bridge of this name in the host, which may be empty.
+    def check_interface(self, network: Network) -> None:
+        """See that a network's interface in the host, which it may not have, is left to it by the others.
 
         :raises Conflict: one has it.
         """
-        if name and name in {other.bridge for other in self.networks.values() if not _may_share(other)}:
-            raise Conflict(f"bridge name already in use: {name}")
+        for other in self.on_interface(network.bridge):
+            if not _may_share(other):
+                raise Conflict(f"bridge name already in use: {network.bridge}")
+            driver_of(network).check_beside(network, other)
+
+    def on_interface(self, name: str) -> list[Network]:
+        """The networks that are on an interface of the host; none if it has no name."""
+        return [network for network in self.networks.values() if name and network.bridge == name]
 
     def put_network(self, network: Network) -> None:
         """Store a network, new or changed."""
@@ -195,6 +200,8 @@ class NetworkStore:
         :raises InvalidInput: the request cannot be granted.
         """
         mac = parse_mac(request.mac) if request.mac else None
+        if mac and not driver_of(network).own_macs:
+            raise InvalidInput(f"{network.driver} interfaces do not support custom mac address assignment")
         name = request.driver_options.get(IFNAME) or self._free_name(owner, network.options.get(IFPREFIX) or _INTERFACE)
         check_interface_name(name)
         check_request(network, request)
@@ -217,7 +224,7 @@ class NetworkStore:
             owner_name=owner_name,
             interface=name,
             host_interface=driver_of(network).host_interface(identifier),
-            mac=mac or mac_of(ipv4, identifier),
+            mac=(mac or mac_of(ipv4, identifier)) if driver_of(network).own_macs else "",
             ipv4=ipv4,
             ipv4_prefix=network.subnet4.network.prefixlen if network.subnet4 else 0,
             ipv6=ipv6,
@@ -360,9 +367,7 @@ def _may_share(network: Network) -> bool:
 
 def _router(network: Network, subnet: Subnet | None, kind: type[_T]) -> _T | None:
     """Where the default route of an endpoint leads: the bridge, unless another router is configured."""
-    if subnet is None or network.internal or not driver_of(network).has_gateway:
-        return None
-    found = subnet.auxiliary.get(ROUTER[subnet.network.version], subnet.gateway)
+    found = None if subnet is None else driver_of(network).default_route(network, subnet)
     return found if isinstance(found, kind) else None
 
 

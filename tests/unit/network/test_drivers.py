@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from wherry.docker.networks import EndpointSettings
 from wherry.engine.network.requests import publishing_network
-from wherry.errors import Conflict, Forbidden, NotFound
+from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound
 from wherry.linux.netlink import Message
 from wherry.network.database import NetworkDatabase
 from wherry.network.definition import define
@@ -99,7 +99,7 @@ def made(tmp_path: Path, name: str, subnet: str) -> Network:
 def test_a_driver_is_added_by_one_line_in_the_table(tmp_path: Path, store: NetworkStore) -> None:
     one, other = made(tmp_path, "one", "10.7.0.0/24"), made(tmp_path, "other", "10.8.0.0/24")
     for network in (one, other):
-        store.check_bridge(network.bridge)  # they share the interface
+        store.check_interface(network)  # they share the interface
         store.add_network(network)
         store.network_created(network)
     drafted = store.draft(one, "o" * 64, "web", EndpointRequest())
@@ -124,13 +124,92 @@ def test_traces_and_audits_know_an_added_driver(tmp_path: Path) -> None:
     )
     own = HostAddress(IPv4Address("10.7.0.254"), "eth7")
     topology = Topology(networks=(network,), participants=(participant,), host_addresses=(own,))
-    assert trace(topology, "host", "web").because == "a toy interface and its parent do not hear one another (one)"
+    assert trace(topology, "host", "web").because == "toy interfaces and their parent do not hear one another (one)"
     assert trace(topology, "outside", "web").reaches
     (exposure,) = audit(topology).ports
     assert (exposure.reach, exposure.why) == (From.LINK, "toy network one is on eth7's link")
     (neighbours,) = audit(topology).networks
     assert neighbours.open
     assert trace(topology, "web", "10.7.0.254").steps[0].why == "10.7.0.254 is the host's address on network one"
+
+
+def on_link(tmp_path: Path, driver: str, options: dict[str, str], **more: object) -> Network:
+    """A network on the link of a parent, as the controller defines it."""
+    request = NetworkRequest(
+        name="lan", driver=driver, options=options, subnets=(SubnetRequest("10.7.0.0/24"),), **more
+    )  # type: ignore[arg-type]
+    return define(request, HOST, NetworkSettings(data_root=tmp_path, exec_root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "words"),
+    [
+        (
+            "ipvlan",
+            {"ipvlan_mode": "l4"},
+            "requested ipvlan mode 'l4' is not valid, 'l2' mode is the ipvlan driver",
+        ),
+        ("ipvlan", {"ipvlan_flag": "none"}, "requested ipvlan flag 'none' is not valid, 'bridge' is the ipvlan driver"),
+        ("ipvlan", {"parent": "lo"}, "loopback interface is not a valid ipvlan parent link"),
+        ("macvlan", {"parent": "lo"}, "loopback interface is not a valid macvlan parent link"),
+        ("macvlan", {"macvlan_mode": "l2"}, "requested macvlan mode 'l2' is not valid, 'bridge' mode is the macvlan"),
+        ("ipvlan", {"parent": "../eth0"}, "invalid interface name"),
+    ],
+)
+def test_options_of_parents_are_refused_in_dockers_words(
+    tmp_path: Path, driver: str, options: dict[str, str], words: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        on_link(tmp_path, driver, options)
+    assert words in str(caught.value)
+
+
+def test_on_a_parents_link_only_a_named_gateway_is_one(tmp_path: Path, store: NetworkStore) -> None:
+    for driver in ("macvlan", "ipvlan"):
+        network = on_link(tmp_path, driver, {"parent": "eth7"})
+        assert (network.bridge, network.borrowed, network.internal) == ("eth7", True, False)
+        assert network.subnets[0].gateway is None
+        assert driver_of(network).default_route(network, network.subnets[0]) is None
+        store.add_network(network)
+        assert store.draft(network, "o" * 64, "web", EndpointRequest()).gateway4 is None
+        store.remove_network(network)
+
+
+def test_an_ipvlans_endpoints_share_a_mac_address_and_have_no_router_at_layer_3(
+    tmp_path: Path, store: NetworkStore
+) -> None:
+    network = on_link(tmp_path, "ipvlan", {"parent": "eth7", "ipvlan_mode": "l3"})
+    store.add_network(network)
+    drafted = store.draft(network, "o" * 64, "web", EndpointRequest())
+    assert (drafted.mac, drafted.host_interface, drafted.gateway4) == ("", "", IPv4Address(0))
+    with pytest.raises(InvalidInput, match="ipvlan interfaces do not support custom mac address assignment"):
+        store.draft(network, "p" * 64, "web2", EndpointRequest(mac="02:42:00:00:00:01"))
+    internal = on_link(tmp_path, "ipvlan", {"parent": "eth7", "ipvlan_mode": "l3s"}, internal=True)
+    assert driver_of(internal).default_route(internal, internal.subnets[0]) is None
+    participant = Participant(owner="o" * 64, name="web", endpoints=(drafted,))
+    topology = Topology(networks=(network,), participants=(participant,), host_addresses=())
+    because = "web is on the network of eth7, which routes for it: others need a route to 10.7.0.0/24"
+    assert trace(topology, "outside", "web").because == because
+    assert "web sends to the link" in trace(replace(topology, forwards=(4,)), "web", "outside").steps[0].why
+
+
+def test_private_interfaces_do_not_hear_one_another(tmp_path: Path) -> None:
+    for driver, option in (("ipvlan", "ipvlan_flag"), ("macvlan", "macvlan_mode")):
+        network = on_link(tmp_path, driver, {"parent": "eth7", option: "private"})
+        two = [
+            Participant(
+                owner=name * 64, name=name,
+                endpoints=(Endpoint(id=name * 64, network_id=network.id, owner=name * 64, owner_name=name,
+                                    interface="eth0", ipv4=IPv4Address(f"10.7.0.{number}"), ipv4_prefix=24),),
+            )
+            for number, name in enumerate("ab", 2)
+        ]  # fmt: skip
+        topology = Topology(networks=(network,), participants=tuple(two), host_addresses=())
+        assert (
+            trace(topology, "a", "b").because
+            == "the interfaces of network lan do not hear one another: see its options"
+        )
+        assert not next(iter(audit(topology).networks)).open
 
 
 def test_an_interface_serves_one_network_unless_its_driver_shares_it(store: NetworkStore) -> None:
@@ -140,7 +219,7 @@ def test_an_interface_serves_one_network_unless_its_driver_shares_it(store: Netw
     )  # fmt: skip
     store.add_network(network)
     with pytest.raises(Conflict, match="bridge name already in use: br7"):
-        store.check_bridge("br7")
+        store.check_interface(replace(network, id="b" * 64))
 
 
 def test_a_network_whose_driver_is_missing_is_kept_and_nothing_is_done_with_it() -> None:

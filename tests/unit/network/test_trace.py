@@ -68,7 +68,7 @@ def participant(
 DEFAULT, FRONT, BACK = network("bridge", 1), network("front", 2), network("back", 3)
 SECRET = network("secret", 4, internal=True)
 LONELY = network("lonely", 5, options={"com.docker.network.bridge.enable_icc": "false"})
-LINK = network("link", 6, driver="macvlan", bridge="eth0")
+LINK = network("link", 6, driver="macvlan", bridge="eth0", borrowed=True)
 WEB_ID = b"web".hex().ljust(64, "0")
 WEB = PublishedPort("tcp", 80, ANY, 8080)
 LOCAL = PublishedPort("tcp", 80, LOOPBACK, 9090)
@@ -171,7 +171,7 @@ STOPS = [
     ("app", "stopped", "", "container", "stopped does not run"),
     ("stopped", "app", "", "container", "stopped does not run"),
     ("nowhere", "app", "", "name", "no network in common"),
-    ("host", "neighbour", "", "route", "a macvlan interface and its parent do not hear one another"),
+    ("host", "neighbour", "", "route", "macvlan interfaces and their parent do not hear one another"),
     ("neighbour", "web", "", "name", "no network in common"),
     ("outside", "203.0.113.7", "", "route", "not on this machine"),
     ("outside", "www.example", "", "route", "not on this machine"),

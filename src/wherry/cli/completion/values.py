@@ -179,7 +179,7 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
 }
 #: Candidates of one verb's flag, where they differ from those of other verbs.
 _OWN_VALUES: Mapping[tuple[str, str], Source | Sequence[str]] = {
-    ("network.create", "driver"): ("bridge", "dummy", "macvlan"),
+    ("network.create", "driver"): ("bridge", "dummy", "ipvlan", "macvlan"),
     ("network.create", "scope"): ("local",),
     ("context.create", "from"): _contexts,
     ("volume.create", "driver"): _drivers,
@@ -208,7 +208,7 @@ FILTERS: Mapping[str, Mapping[str, Source | Sequence[str]]] = {
         "before": _images, "dangling": _TRUTH, "label": (), "reference": (), "since": _images, "until": (),
     },
     "network.ls": {
-        "dangling": _TRUTH, "driver": ("bridge", "dummy", "host", "macvlan", "null"), "id": (), "label": (),
+        "dangling": _TRUTH, "driver": ("bridge", "dummy", "host", "ipvlan", "macvlan", "null"), "id": (), "label": (),
         "name": _networks, "scope": ("local",), "type": ("builtin", "custom"),
     },
     "network.prune": _PRUNING,

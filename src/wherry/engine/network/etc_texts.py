@@ -88,7 +88,7 @@ class EtcTexts:
         found = self._gateways()
         first = next(iter(container.endpoints.values()), None)
         if not found and first is not None:
-            found = [address for address in (first.gateway4, first.gateway6) if address]
+            found = [address for address in (first.gateway4, first.gateway6) if address and not address.is_unspecified]
         return _of_families(container, found) or found
 
     def _resolv_conf(self, container: Container) -> str:

@@ -87,7 +87,7 @@ def _add_addresses(view: EndpointView, endpoint: Endpoint) -> None:
 
 
 def _text(address: Address | None) -> str:
-    return "" if address is None else str(address)
+    return "" if address is None or address.is_unspecified else str(address)
 
 
 def network_settings_to_api(container: Container) -> NetworkSettings:

@@ -21,7 +21,7 @@ class From(StrEnum):
     """From where something is reachable; each includes those behind it."""
 
     EVERYWHERE = "everywhere"  #: clients that reach one of the host's addresses
-    LINK = "link"  #: the machines on the link of a macvlan's parent
+    LINK = "link"  #: the machines on the link of a parent interface
     HOST = "host"  #: programs on the host only
     NETWORK = "network"  #: containers on the same network only
     NOWHERE = "nowhere"
@@ -99,7 +99,7 @@ def _on_host(topology: Topology, participant: Participant) -> Exposure:
 def _on_link(participant: Participant, endpoint: Endpoint, network: Network) -> Exposure:
     at = tuple(_at(address, "*") for address in endpoint.addresses)
     label = f"{network.driver} network {network.name}"
-    if network.internal or not network.bridge:
+    if not network.borrowed:
         return Exposure(participant.name, "*", From.NETWORK, at, f"{label} has no parent to leave by")
     return Exposure(participant.name, "*", From.LINK, at, f"{label} is on {network.bridge}'s link")
 
@@ -155,7 +155,7 @@ def _neighbours(topology: Topology) -> Iterator[Neighbours]:
         )
         if names:
             rules = driver_of(network).network_rules(network)
-            is_open = rules is None or rules.icc
+            is_open = driver_of(network).connects(network) and (rules is None or rules.icc)
             yield Neighbours(network.name, network.driver, names, is_open, network.internal)
 
 

@@ -227,6 +227,9 @@ class _Walk:
     def _within(self, network: Network, mine: Endpoint, participant: Participant, theirs: Endpoint) -> None:
         """Both are on one network."""
         self._pass("route", f"both are on network {network.name}")
+        if not driver_of(network).connects(network):
+            why = f"the interfaces of network {network.name} do not hear one another: see its options"
+            raise self._stop("route", why, self._instead(participant, theirs))
         rules = driver_of(network).network_rules(network)
         if rules is not None and not rules.icc:
             open_ports = [
@@ -248,14 +251,16 @@ class _Walk:
         """The host sends straight into its bridges; these packets are not forwarded."""
         if driver_of(network).on_parent_link:
             raise self._stop(
-                "route", f"a {network.driver} interface and its parent do not hear one another ({network.name})"
+                "route", f"{network.driver} interfaces and their parent do not hear one another ({network.name})"
             )
         self._pass("route", f"the host is on {participant.name}'s network: {address} is behind {network.bridge}")
 
     def _from_elsewhere(self, network: Network, participant: Participant, theirs: Endpoint) -> None:
         """From another network, or from outside, by the container's own address."""
-        if driver_of(network).on_parent_link and self._source == OUTSIDE:
-            self._pass("route", f"{participant.name} is on the network of {network.bridge}, beside its machines")
+        driver, subnet = driver_of(network), network.subnet6 if theirs.ipv4 is None else network.subnet4
+        if driver.on_parent_link and self._source == OUTSIDE and subnet is not None and network.borrowed:
+            how = driver.reached_from_link(network, subnet)
+            self._pass("route", f"{participant.name} is on the network of {network.bridge}, {how}")
             return
         self._default_route(theirs.addresses[0])
         if driver_of(network).network_rules(network) is None:
@@ -282,7 +287,8 @@ class _Walk:
         gateway = best.gateway4 if version == 4 else best.gateway6
         network = self._topology.network(best.network_id)
         self._pass(
-            "route", f"by default {self._from.name} sends to {gateway}, on network {network.name if network else '?'}"
+            "route",
+            f"by default {self._from.name} sends to {_hop(gateway)}, on network {network.name if network else '?'}",
         )
         self._forwarding(version)
 
@@ -452,6 +458,10 @@ class _Walk:
 
 
 _LISTEN_EVERYWHERE: Final = "have the program listen at 0.0.0.0 or [::]"
+
+
+def _hop(gateway: Address | None) -> str:
+    return "the link" if gateway is not None and gateway.is_unspecified else str(gateway)
 
 
 def _host_addresses(network: Network) -> tuple[Address, ...]:

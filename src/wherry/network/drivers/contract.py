@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from wherry.network.model import ROUTER
+
 if TYPE_CHECKING:
     from wherry.linux.netlink import Message
     from wherry.network.firewall.elements import BridgeRules, EndpointRules
     from wherry.network.kernel_thread import Kernel
-    from wherry.network.model import Address, Endpoint, Network, NetworkRequest
+    from wherry.network.model import Address, Endpoint, Network, NetworkRequest, Subnet
 
 __all__ = ["Driver", "ExistingInterface"]
 
@@ -41,8 +43,8 @@ class Driver:
     :cvar single: there is one network of this driver, which is predefined; clients can make none.
     :cvar joinable: sandboxes can have endpoints on its networks.
     :cvar publishes: ports of the host can lead to its endpoints.
-    :cvar has_gateway: its subnets have a gateway, to which endpoints send by default.
     :cvar shares_interface: several networks may be on one interface that the host has already.
+    :cvar own_macs: its endpoints have MAC addresses of their own.
     :cvar on_parent_link: its endpoints are on the link of an interface of the host, beside the machines there; the host
         itself and its firewall see nothing of them.
     :cvar needs_host_ipv6: its networks have IPv6 only where the host has.
@@ -52,8 +54,8 @@ class Driver:
     single = False
     joinable = True
     publishes = False
-    has_gateway = True
     shares_interface = False
+    own_macs = True
     on_parent_link = False
     needs_host_ipv6 = False
     needs_forwarding = False
@@ -74,6 +76,28 @@ class Driver:
         :param alias: the ifalias of our own interfaces, which do not count.
         """
         return None
+
+    def check_beside(self, network: Network, other: Network) -> None:
+        """Check whether a network can be on the same interface of the host's as another one, which shares it.
+
+        :raises Conflict: it cannot.
+        """
+
+    def assigns_gateway(self, network: Network, version: int) -> bool:
+        """Whether a subnet gets a gateway when the request names none."""
+        return True
+
+    def default_route(self, network: Network, subnet: Subnet) -> Address | None:
+        """Where endpoints send what is for elsewhere; the unspecified address: to the link; None: nowhere."""
+        return None if network.internal else subnet.auxiliary.get(ROUTER[subnet.network.version], subnet.gateway)
+
+    def connects(self, network: Network) -> bool:
+        """Whether its interfaces let endpoints reach one another; what the firewall says comes on top."""
+        return True
+
+    def reached_from_link(self, network: Network, subnet: Subnet) -> str:
+        """How the machines on the parent's link reach endpoints, in a few words; where there is one."""
+        return ""
 
     def interfaces(self, network: Network) -> tuple[str, ...]:
         """The names of a network's interfaces in the host: those that are no orphans."""

@@ -9,7 +9,7 @@ from wherry.linux import rtnetlink
 from wherry.linux.netlink import Message
 from wherry.network.drivers.contract import Driver
 from wherry.network.kernel_thread import Kernel
-from wherry.network.model import Endpoint, Network
+from wherry.network.model import Address, Endpoint, Network, Subnet
 
 __all__ = ["DummyDriver"]
 
@@ -17,7 +17,13 @@ __all__ = ["DummyDriver"]
 class DummyDriver(Driver):
     """Networks without links between their endpoints."""
 
-    has_gateway = False
+    def assigns_gateway(self, network: Network, version: int) -> bool:
+        """There is nobody who could be one; see `Driver`."""
+        return False
+
+    def default_route(self, network: Network, subnet: Subnet) -> Address | None:
+        """Nowhere; see `Driver`."""
+        return None
 
     def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
         """A dummy interface in the namespace, or where the kernel has none a bridge without ports, which is as good.

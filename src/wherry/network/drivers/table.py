@@ -8,6 +8,7 @@ from wherry.errors import NotFound
 from wherry.network.drivers.bridge import BridgeDriver
 from wherry.network.drivers.contract import Driver
 from wherry.network.drivers.dummy import DummyDriver
+from wherry.network.drivers.ipvlan import IpvlanDriver
 from wherry.network.drivers.macvlan import MacvlanDriver
 from wherry.network.drivers.predefined import HostDriver, NullDriver
 
@@ -20,6 +21,7 @@ __all__ = ["DRIVERS", "driver_of", "find_driver"]
 DRIVERS: Final[dict[str, Driver]] = {
     "bridge": BridgeDriver(),
     "macvlan": MacvlanDriver(),
+    "ipvlan": IpvlanDriver(),
     "dummy": DummyDriver(),
     "host": HostDriver(),
     "null": NullDriver(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from wherry.linux.netlink import Message, NetlinkSocket
 from wherry.network.drivers.table import driver_of
 from wherry.network.kernel_state.publish import publish, unpublish
 from wherry.network.kernel_thread import Kernel, write_sysctl
-from wherry.network.model import IFNAME, SYSCTLS, Endpoint, Gateways, Network
+from wherry.network.model import IFNAME, SYSCTLS, Address, Endpoint, Gateways, Network
 
 if TYPE_CHECKING:
     from wherry.linux.fd import Fd
@@ -126,11 +127,17 @@ def _configure(conversation: NetlinkSocket, endpoint: Endpoint, gateways: Gatewa
 
 def _default_routes(gateways: Gateways, numbers: Mapping[str, int]) -> list[Message]:
     """The default routes by way of those interfaces."""
-    return [
-        rtnetlink.route(via=gateway[0], link=numbers[gateway[1]], onlink=True)
-        for gateway in (gateways.ipv4, gateways.ipv6)
-        if gateway is not None and gateway[1] in numbers
-    ]
+    found = (gateway for gateway in (gateways.ipv4, gateways.ipv6) if gateway is not None and gateway[1] in numbers)
+    return [_default_route(address, numbers[interface]) for address, interface in found]
+
+
+def _default_route(gateway: Address, link: int) -> Message:
+    if gateway.is_unspecified:  # there is none: all is sent to the link
+        return rtnetlink.route(link=link, family=_FAMILIES[gateway.version])
+    return rtnetlink.route(via=gateway, link=link, onlink=True)
+
+
+_FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
 
 def set_gateways(kernel: Kernel, namespace: int, gateways: Gateways) -> None:
@@ -138,14 +145,15 @@ def set_gateways(kernel: Kernel, namespace: int, gateways: Gateways) -> None:
     with kernel.inside(namespace) as conversation:
         numbers = {link.name: link.number for link in rtnetlink.links(conversation)}
         known = [g for g in (gateways.ipv4, gateways.ipv6) if g is not None]
-        versions = {gateway.version for gateway, _ in known}
+        families = {_FAMILIES[gateway.version] for gateway, _ in known}
         gone = [
-            rtnetlink.delete_route(via=entry.gateway, link=entry.link, metric=entry.metric)
+            rtnetlink.delete_route(via=entry.gateway, link=entry.link, metric=entry.metric, family=entry.family)
             for entry in rtnetlink.routes(conversation)
             if entry.destination is None
             and entry.prefix == 0
-            and entry.gateway is not None
-            and entry.gateway.version not in versions
+            and entry.kind == rtnetlink.RouteType.UNICAST
+            and entry.family in _FAMILIES.values()
+            and entry.family not in families
             and entry.table == _MAIN
         ]
         conversation.batch([*_default_routes(gateways, numbers), *gone])

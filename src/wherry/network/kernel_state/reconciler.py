@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from wherry.errors import SystemCallError, WherryError
+from wherry.network.drivers.table import driver_of
 from wherry.network.kernel_thread import Kernel
 from wherry.network.sandbox import Sandbox
 from wherry.network.store import NetworkStore, gateways_of
@@ -256,11 +257,17 @@ class Reconciler:
 
         :raises SystemCallError: the kernel refuses.
         """
-        await self._kernel.run(self._jobs.remove_network, network)
+        if not self._leaves_interface(network):
+            await self._kernel.run(self._jobs.remove_network, network)
 
     def remove_network_later(self, network: Network) -> None:
         """Remove what a network consists of, in the background."""
-        self._run_later(lambda: self._jobs.remove_network(network))
+        if not self._leaves_interface(network):
+            self._run_later(lambda: self._jobs.remove_network(network))
+
+    def _leaves_interface(self, network: Network) -> bool:
+        """Whether all that a removed network consists of goes on to be used by other ones."""
+        return driver_of(network).shares_interface and bool(self._store.on_interface(network.bridge))
 
     async def create_namespace(self) -> Fd:
         """Create an empty network namespace."""

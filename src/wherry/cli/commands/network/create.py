@@ -23,7 +23,7 @@ COMMAND = Command(
         Flag("aux-address", "", MAP, "Auxiliary address, which no container gets (name=address)"),
         Flag("config-from", "", STRING, "Network to copy the configuration from (for swarms)"),
         Flag("config-only", "", BOOL, "Create a configuration only (for swarms)"),
-        Flag("driver", "d", STRING, "Driver of the network: bridge, macvlan or dummy", "bridge"),
+        Flag("driver", "d", STRING, "Driver of the network: bridge, macvlan, ipvlan or dummy", "bridge"),
         Flag("gateway", "", LIST, "Gateway of a subnet (the router's address)"),
         Flag("ingress", "", BOOL, "Create the routing-mesh network (for swarms)"),
         Flag("internal", "", BOOL, "Restrict external access: containers reach only one another"),
