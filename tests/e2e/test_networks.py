@@ -323,7 +323,10 @@ REFUSED = [
     (("network", "create", "--subnet", "10.1.2.3.4/24", "x"), "10.1.2.3.4/24"),
     (("network", "create", "--subnet", "10.1.0.0/24", "--gateway", "10.2.0.1", "x"), "no matching subnet for gateway"),
     (("network", "create", "-d", "nosuch", "x"), "nosuch"),
-    (("network", "create", "--config-only", "x"), "networks without a driver are not known here"),
+    (
+        ("network", "create", "--config-only", "--internal", "x"),
+        "configuration network can only contain network specific",
+    ),
     (("network", "create", "--config-from", "conf", "x"), 'configuration network "conf" does not exist'),
     (("run", "--rm", "--network", "nowhere", "busybox"), "network nowhere not found"),
     (

@@ -120,7 +120,33 @@ async def an_owner_has_its_new_name_everywhere(controller: Controller) -> None:
     assert [endpoint.owner_name for endpoint in controller.endpoints(bridge.id)] == ["new"]
 
 
+async def a_configuration_is_what_networks_are_made_of_and_stays_while_one_is(controller: Controller) -> None:
+    subnets = (SubnetRequest("10.93.8.0/24", gateway="10.93.8.7"),)
+    wanted = {"options": {"com.docker.network.driver.mtu": "1400"}, "labels": {"a": "b"}}
+    config = await controller.create(NetworkRequest(name="config", config_only=True, subnets=subnets, **wanted))  # type: ignore[arg-type]
+    assert (config.driver, config.subnets, config.bridge) == ("null", (), "")
+    network = await controller.create(NetworkRequest(name="made", config_from="config"))
+    assert [str(subnet.gateway) for subnet in network.subnets] == ["10.93.8.7"]
+    assert (network.mtu, network.labels, network.options, network.config_from) == (
+        1400,
+        {"a": "b"},
+        wanted["options"],
+        "config",
+    )
+    with pytest.raises(Forbidden, match=r'configuration network "config" is in use'):
+        await controller.remove("config")
+    with pytest.raises(Forbidden, match="cannot create endpoint on configuration-only network"):
+        await connected(controller, 1, config)
+    with pytest.raises(NotFound, match=r'configuration network "made" does not exist'):
+        await controller.create(NetworkRequest(name="third", config_from="made"))
+    with pytest.raises(Forbidden, match="overlaps"):
+        await controller.create(NetworkRequest(name="third", config_from="config"))
+    await controller.remove("made")
+    assert (await controller.remove("config")).config_only
+
+
 EXPECTATIONS = (
+    a_configuration_is_what_networks_are_made_of_and_stays_while_one_is,
     owners_get_different_addresses,
     a_network_is_joined_once,
     a_requested_address_is_given_once,

@@ -28,7 +28,14 @@ from msgspec.structs import replace
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.linux.namespaces import open_namespace
 from wherry.network.database import NetworkDatabase
-from wherry.network.definition import alias_of, check_settings, define, with_defaults
+from wherry.network.definition import (
+    alias_of,
+    check_configuration,
+    check_settings,
+    define,
+    with_configuration,
+    with_defaults,
+)
 from wherry.network.drivers.table import DRIVERS, driver_of, find_driver
 from wherry.network.ipam.host_networks import HostNetworks, read_host_networks
 from wherry.network.ipam.subnets import DEFAULT_POOLS, new_ula, ula_pool
@@ -147,10 +154,15 @@ class Controller:
         :raises InvalidInput: malformed (400).
         :raises Conflict: the name is taken: ``network with name X already exists`` (409).
         :raises Forbidden: pools overlap or are exhausted, or the name is a built-in one's (403).
-        :raises NotFound: no such driver (404).
+        :raises NotFound: no such driver or configuration (404).
         """
         await self.ready()
-        driver = DRIVERS.get(request.driver)  # `define` reports an unknown driver, after its other checks
+        check_configuration(request)
+        if request.config_from:
+            request = with_configuration(request, self._store.configuration(request.config_from))
+        driver = (
+            None if request.config_only else DRIVERS.get(request.driver)
+        )  # `define` reports an unknown driver, after its other checks
         existing = driver.existing_interface(request, self._kernel.alias) if driver is not None else None
         if existing is not None:
             request = existing.with_subnets(with_defaults(request, self._settings))
@@ -189,6 +201,8 @@ class Controller:
         network = self._store.find(reference)
         if network.is_builtin:
             raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        if network.config_only and any(other.config_from == network.name for other in self.list()):
+            raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
         active = self.endpoints(network.id)
         if active:
             first = f'name:"{active[0].owner_name}" id:"{active[0].id[:12]}"'
@@ -268,6 +282,8 @@ class Controller:
     def _check_connect(self, sandbox: Sandbox, network: Network) -> None:
         if network.id not in self._store.networks:
             raise NotFound(f"network {network.name} not found")
+        if network.config_only:
+            raise Forbidden("cannot create endpoint on configuration-only network")
         if not find_driver(network.driver).joinable:
             raise InvalidInput(f"a sandbox cannot join the network {network.name}")
         if self._sandboxes.get(sandbox.owner) is not sandbox:

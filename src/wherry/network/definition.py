@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from wherry.errors import Forbidden, InvalidInput, NotFound
+from wherry.errors import Forbidden, InvalidInput
 from wherry.network.drivers.contract import Driver
 from wherry.network.drivers.options import check_interface_name, is_true
 from wherry.network.drivers.table import DRIVERS, find_driver
@@ -35,7 +35,16 @@ from wherry.network.model import (
     Subnet,
 )
 
-__all__ = ["alias_of", "built_in", "check_settings", "default_bridge", "define", "with_defaults"]
+__all__ = [
+    "alias_of",
+    "built_in",
+    "check_configuration",
+    "check_settings",
+    "default_bridge",
+    "define",
+    "with_configuration",
+    "with_defaults",
+]
 
 _T = TypeVar("_T")
 _IPAM_DRIVERS: Final = ("", "default")
@@ -64,6 +73,8 @@ def define(request: NetworkRequest, host: HostNetworks, settings: NetworkSetting
     :raises NotFound: there is no such driver, or no such network to take the configuration from.
     """
     _check(request)
+    if request.config_only:
+        return _configuration(with_defaults(request, settings), host)
     driver = find_driver(request.driver)
     request = with_defaults(request, settings)
     options, with_ipv6, with_ipv4 = request.options, bool(request.ipv6), request.ipv4 is not False
@@ -95,6 +106,7 @@ def define(request: NetworkRequest, host: HostNetworks, settings: NetworkSetting
         subnets=tuple(subnets),
         chosen=any(entry.subnet for entry in request.subnets),
         mtu=mtu,
+        config_from=request.config_from,
     )
     network = driver.check(network)
     return replace(network, subnets=tuple(_with_gateway(network, driver, subnet) for subnet in subnets))
@@ -116,14 +128,83 @@ def _check(request: NetworkRequest) -> None:
         raise Forbidden(f"operation is not permitted on predefined {name} network")
     if request.driver in DRIVERS and DRIVERS[request.driver].single:
         raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
-    if request.ingress or request.scope not in ("", "local") or request.config_only:
-        raise InvalidInput("networks of a swarm and networks without a driver are not known here")
-    if request.config_from:
-        raise NotFound(f'configuration network "{request.config_from}" does not exist')
+    if request.scope not in ("", "local"):
+        raise Forbidden("cannot create a swarm scoped network when swarm is not active")
+    if request.ingress:
+        raise Forbidden("Ingress network can only be global scope network")
     if request.options.get(IFPREFIX):
         check_interface_name(f"{request.options[IFPREFIX]}0")
     if request.ipam_driver not in _IPAM_DRIVERS:
         raise InvalidInput(f"error retrieving IPAM driver: {request.ipam_driver} not found")
+
+
+# ------------------------------------------------------------------------------------------------------ configurations
+
+
+def check_configuration(request: NetworkRequest) -> None:
+    """Check what does not go together with a configuration, in Docker's words (``validateConfiguration``).
+
+    :raises Forbidden: something does not.
+    """
+    if request.config_only and (request.ingress or request.internal or request.attachable or request.scope):
+        raise Forbidden(
+            "configuration network can only contain network specific fields. Network operator fields like "
+            "[ ingress | internal | attachable | scope ] are not supported."
+        )
+    if not request.config_from:
+        return
+    if request.config_only:
+        raise Forbidden("a configuration network cannot depend on another configuration network")
+    own = (
+        request.ipv6,
+        request.labels,
+        request.ipam_options,
+        request.subnets,
+        request.ipam_driver not in _IPAM_DRIVERS,
+    )
+    if request.ipv4 is False or any(own):
+        raise Forbidden(
+            "user-specified configurations are not supported if the network depends on a configuration network"
+        )
+    if request.options:
+        raise Forbidden("network driver options are not supported if the network depends on a configuration network")
+
+
+def with_configuration(request: NetworkRequest, config: Network) -> NetworkRequest:
+    """A request for a network that is made of a configuration."""
+    return replace(
+        request,
+        ipv4=config.ipv4,
+        ipv6=config.ipv6,
+        options=config.options,
+        labels=config.labels,
+        ipam_driver=config.ipam_driver,
+        ipam_options=config.ipam_options,
+        subnets=config.configuration,
+    )
+
+
+def _configuration(request: NetworkRequest, host: HostNetworks) -> Network:
+    """A configuration: its subnets are read, and nothing is taken.
+
+    :raises InvalidInput: a subnet makes no sense.
+    """
+    ipv4, ipv6 = request.ipv4 is not False, bool(request.ipv6)
+    parse_subnets(request.subnets, (), ipv4=ipv4, ipv6=ipv6, chosen=host.choose)
+    return Network(
+        id=secrets.token_hex(32),
+        name=request.name,
+        driver="null",
+        created=time.time_ns(),
+        ipv4=ipv4,
+        ipv6=ipv6,
+        options=request.options,
+        labels=request.labels,
+        ipam_driver=request.ipam_driver or "default",
+        ipam_options=request.ipam_options,
+        config_only=True,
+        configuration=request.subnets,
+    )
 
 
 def with_defaults(request: NetworkRequest, settings: NetworkSettings) -> NetworkRequest:
@@ -134,7 +215,8 @@ def with_defaults(request: NetworkRequest, settings: NetworkSettings) -> Network
 
     :raises InvalidInput: an option is neither true nor false.
     """
-    options = {**settings.default_options.get(request.driver, {}), **request.options}
+    own = {} if request.config_from else settings.default_options.get(request.driver, {})
+    options = {**own, **request.options}
     asked = request.ipv6
     if asked is not None:
         options.pop(IPV6, None)  # it would be shown, and would not be true

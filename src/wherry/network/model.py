@@ -256,6 +256,9 @@ class Network(Struct, frozen=True, kw_only=True):
     :ivar borrowed: that interface was there before us, and stays when the network goes.
     :ivar chosen: the client chose the subnets: only then may it choose addresses, as in Docker.
     :ivar mtu: of its links, in bytes.
+    :ivar config_only: it is a configuration that others are made of, and nothing else.
+    :ivar config_from: the name of the configuration that it was made of; it cannot go before this network.
+    :ivar configuration: the subnets of a configuration, as the client wrote them; nothing is allocated.
     """
 
     id: str
@@ -276,6 +279,9 @@ class Network(Struct, frozen=True, kw_only=True):
     bridge: str = ""
     borrowed: bool = False
     mtu: int = 1500
+    config_only: bool = False
+    config_from: str = ""
+    configuration: tuple[SubnetRequest, ...] = ()
 
     @property
     def is_builtin(self) -> bool:

@@ -89,6 +89,16 @@ class NetworkStore:
             raise Conflict(f"network with name {network.name} already exists")
         self.put_network(network)
 
+    def configuration(self, name: str) -> Network:
+        """The configuration of that name.
+
+        :raises NotFound: there is none.
+        """
+        for network in self.networks.values():
+            if network.config_only and network.name == name:
+                return network
+        raise NotFound(f'configuration network "{name}" does not exist')
+
     def check_interface(self, network: Network) -> None:
         """See that a network's interface in the host, which it may not have, is left to it by the others.
 

@@ -15,7 +15,7 @@ from wherry.engine.network.requests import publishing_network
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound
 from wherry.linux.netlink import Message
 from wherry.network.database import NetworkDatabase
-from wherry.network.definition import define
+from wherry.network.definition import check_configuration, define
 from wherry.network.diagnose.audit import From, audit
 from wherry.network.diagnose.topology import HostAddress, Participant, Topology
 from wherry.network.diagnose.trace import trace
@@ -230,6 +230,50 @@ def test_a_network_whose_driver_is_missing_is_kept_and_nothing_is_done_with_it()
         driver.create(NoKernel(), network)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
         find_driver("from-tomorrow")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"config_only": True, "internal": True}, "configuration network can only contain network specific fields"),
+        ({"config_only": True, "attachable": True}, "Network operator fields like"),
+        ({"config_only": True, "scope": "local"}, "[ ingress | internal | attachable | scope ] are not supported."),
+        ({"config_only": True, "config_from": "c"}, "a configuration network cannot depend on another"),
+        ({"config_from": "c", "labels": {"a": "b"}}, "user-specified configurations are not supported if the network"),
+        ({"config_from": "c", "subnets": (SubnetRequest("10.7.0.0/24"),)}, "user-specified configurations are not"),
+        ({"config_from": "c", "ipv6": True}, "user-specified configurations are not supported"),
+        ({"config_from": "c", "ipv4": False}, "user-specified configurations are not supported"),
+        (
+            {"config_from": "c", "options": {"parent": "eth7"}},
+            "network driver options are not supported if the network",
+        ),
+    ],
+)
+def test_what_does_not_go_with_configurations_is_refused_in_dockers_words(asked: dict[str, object], words: str) -> None:
+    with pytest.raises(Forbidden) as caught:
+        check_configuration(NetworkRequest(name="x", **asked))  # type: ignore[arg-type]
+    assert words in str(caught.value)
+
+
+def test_a_configuration_with_a_wrong_subnet_is_none(tmp_path: Path) -> None:
+    settings = NetworkSettings(data_root=tmp_path, exec_root=tmp_path)
+    with pytest.raises(InvalidInput, match=r"invalid subnet 10\.7\.0\.0/33"):
+        define(NetworkRequest(name="x", config_only=True, subnets=(SubnetRequest("10.7.0.0/33"),)), HOST, settings)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"driver": "overlay"}, "This node is not a swarm manager."),
+        ({"scope": "swarm"}, "cannot create a swarm scoped network when swarm is not active"),
+        ({"ingress": True}, "Ingress network can only be global scope network"),
+    ],
+)
+def test_networks_of_a_swarm_are_refused_as_on_a_machine_without_one(
+    asked: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Forbidden, match=words):
+        define(NetworkRequest(name="x", **asked), HOST, NetworkSettings(data_root=tmp_path, exec_root=tmp_path))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["host", "null"])

@@ -126,7 +126,8 @@ class Networks:
 
     def _removed(self, network: Network) -> None:
         self._effects.networks_changed()
-        self._publish(network, "destroy")
+        if not network.config_only:  # of which Docker says nothing
+            self._publish(network, "destroy")
 
     async def prune(self, filters: Filters) -> NetworkPruneReport:
         """Remove all networks without endpoints; returns the body of NetworkPrune.
@@ -136,7 +137,9 @@ class Networks:
         check_prune(filters)
         removed = []
         for network in list(self._controller.list()):
-            if not network.is_builtin and may_be_pruned(network.created, network.labels, filters):
+            if not (network.is_builtin or network.config_only) and may_be_pruned(
+                network.created, network.labels, filters
+            ):
                 try:
                     self._removed(await self._controller.remove(network.id))
                 except (Forbidden, NotFound):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wherry.docker import times
 from wherry.docker.network_mode import HOST, is_user_defined, joined_container
 from wherry.docker.networks import (
+    ConfigReference,
     EndpointResource,
     EndpointView,
     IpamConfig,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from wherry.docker.container_requests import ContainerConfig, HostConfig
     from wherry.docker.networks import EndpointSettings, PortMap
     from wherry.engine.container.container import Container
-    from wherry.network.model import Address, Endpoint, Network, Prefix, Subnet
+    from wherry.network.model import Address, Endpoint, Network, Prefix, Subnet, SubnetRequest
 
 __all__ = [
     "dns_names",
@@ -171,10 +172,12 @@ def network_to_api(
         ipam=IpamConfig(
             network.ipam_driver,
             dict(network.ipam_options) or ({} if is_user_defined(network.name) else None),
-            [_subnet_to_api(subnet) for subnet in network.subnets],
+            [*map(_subnet_to_api, network.subnets), *map(_configured_to_api, network.configuration)],
         ),
         internal=network.internal,
         attachable=network.attachable,
+        config_from=ConfigReference(network.config_from),
+        config_only=network.config_only,
         containers={endpoint.owner: _container_to_api(endpoint) for endpoint in endpoints},
         options=dict(network.options),
         labels=dict(network.labels),
@@ -193,6 +196,10 @@ def _subnet_to_api(subnet: Subnet) -> IpamPool:
         str(subnet.gateway) if subnet.gateway else None,
         {name: str(address) for name, address in subnet.auxiliary.items()} or None,
     )
+
+
+def _configured_to_api(subnet: SubnetRequest) -> IpamPool:
+    return IpamPool(subnet.subnet or None, subnet.ip_range or None, subnet.gateway or None, subnet.auxiliary or None)
 
 
 def _container_to_api(endpoint: Endpoint) -> EndpointResource:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wherry.errors import NotFound
+from wherry.errors import Forbidden, NotFound
 from wherry.network.drivers.bridge import BridgeDriver
 from wherry.network.drivers.contract import Driver
 from wherry.network.drivers.dummy import DummyDriver
@@ -26,6 +26,10 @@ DRIVERS: Final[dict[str, Driver]] = {
     "host": HostDriver(),
     "null": NullDriver(),
 }
+_NO_SWARM: Final = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
+    "and try again."
+)
 
 
 class _Missing(Driver):
@@ -50,8 +54,11 @@ def find_driver(name: str) -> Driver:
     """The driver that a request names.
 
     :raises NotFound: there is none of that name.
+    :raises Forbidden: only a swarm has it.
     """
     found = DRIVERS.get(name)
+    if name == "overlay":
+        raise Forbidden(_NO_SWARM)
     if found is None:
         raise _not_found(name)
     return found

@@ -21,8 +21,8 @@ COMMAND = Command(
     (
         Flag("attachable", "", BOOL, "Enable manual attachment (for swarms; without effect)"),
         Flag("aux-address", "", MAP, "Auxiliary address, which no container gets (name=address)"),
-        Flag("config-from", "", STRING, "Network to copy the configuration from (for swarms)"),
-        Flag("config-only", "", BOOL, "Create a configuration only (for swarms)"),
+        Flag("config-from", "", STRING, "The network from which to copy the configuration"),
+        Flag("config-only", "", BOOL, "Create a configuration only network"),
         Flag("driver", "d", STRING, "Driver of the network: bridge, macvlan, ipvlan or dummy", "bridge"),
         Flag("gateway", "", LIST, "Gateway of a subnet (the router's address)"),
         Flag("ingress", "", BOOL, "Create the routing-mesh network (for swarms)"),
