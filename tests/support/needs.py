@@ -26,8 +26,7 @@ from wherry.linux.rtnetlink import upper_link
 ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
 OPTIONAL = frozenset(
-    ("shared", "fuse", "dockerd", "old-docker", "podman", "docker-registry", "ssh-agent", "sshd", "cgroup1", "cgroup2")
-    + ("ipvlan", "vlan")
+    "shared fuse dockerd old-docker podman docker-registry ssh-agent sshd cgroup1 cgroup2 ipvlan vlan".split()
 )
 
 
