@@ -28,14 +28,7 @@ from msgspec.structs import replace
 from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, WherryError
 from wherry.linux.namespaces import open_namespace
 from wherry.network.database import NetworkDatabase
-from wherry.network.definition import (
-    alias_of,
-    check_configuration,
-    check_settings,
-    define,
-    with_configuration,
-    with_defaults,
-)
+from wherry.network.definition import alias_of, check_settings, configured, define, with_defaults
 from wherry.network.drivers.table import DRIVERS, driver_of, find_driver
 from wherry.network.ipam.host_networks import HostNetworks, read_host_networks
 from wherry.network.ipam.subnets import DEFAULT_POOLS, new_ula, ula_pool
@@ -157,9 +150,7 @@ class Controller:
         :raises NotFound: no such driver or configuration (404).
         """
         await self.ready()
-        check_configuration(request)
-        if request.config_from:
-            request = with_configuration(request, self._store.configuration(request.config_from))
+        request = configured(request, self._store.configuration)
         driver = (
             None if request.config_only else DRIVERS.get(request.driver)
         )  # `define` reports an unknown driver, after its other checks

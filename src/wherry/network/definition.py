@@ -40,9 +40,9 @@ __all__ = [
     "built_in",
     "check_configuration",
     "check_settings",
+    "configured",
     "default_bridge",
     "define",
-    "with_configuration",
     "with_defaults",
 ]
 
@@ -170,8 +170,17 @@ def check_configuration(request: NetworkRequest) -> None:
         raise Forbidden("network driver options are not supported if the network depends on a configuration network")
 
 
-def with_configuration(request: NetworkRequest, config: Network) -> NetworkRequest:
-    """A request for a network that is made of a configuration."""
+def configured(request: NetworkRequest, find: Callable[[str], Network]) -> NetworkRequest:
+    """The request, with what the configuration says of which the network is to be made, if there is one.
+
+    :param find: finds a configuration by name.
+    :raises Forbidden: it does not go together.
+    :raises NotFound: there is no such configuration.
+    """
+    check_configuration(request)
+    if not request.config_from:
+        return request
+    config = find(request.config_from)
     return replace(
         request,
         ipv4=config.ipv4,
