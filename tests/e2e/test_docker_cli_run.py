@@ -257,10 +257,3 @@ def test_an_exec_has_a_terminal_too(daemon: Daemon) -> None:
     terminal.type("tty; exit 3\n")
     terminal.read_until("/dev/pts/")
     assert terminal.close() == 3
-
-
-def test_an_anonymous_volume_is_warned_of_unless_something_is_mounted_there(daemon: Daemon, tmp_path: Path) -> None:
-    alone = run(daemon, "-v", "/x", "busybox", "true")
-    assert "anonymous volumes are not implemented yet: what is written to /x " in alone.stderr
-    body = {"Image": "busybox", "Volumes": {"/x": {}}, "HostConfig": {"Binds": [f"{tmp_path}:/x"]}}
-    assert daemon.request("POST", "/containers/create", body).json["Warnings"] == []

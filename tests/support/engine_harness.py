@@ -123,7 +123,8 @@ class FakeImages:
     def _claim(self, name: str) -> Iterator[SimpleNamespace]:
         if name != "image":
             raise NotFound(f"No such image: {name}")
-        yield SimpleNamespace(id=IMAGE, config={"Cmd": ["sleep", "1000"]}, platform=Platform.host())
+        config = {"Cmd": ["sleep", "1000"]}
+        yield SimpleNamespace(id=IMAGE, config=config, platform=Platform.host(), overlay=lambda _: [])
 
     def overlay(self, container: Container) -> list[OverlayMount]:
         return [OverlayMount("/", ("/lower",), str(container.directory / "upper"), str(container.directory / "work"))]

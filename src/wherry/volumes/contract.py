@@ -10,7 +10,7 @@ user
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from wherry.linux.fd import Fd
@@ -36,12 +36,14 @@ class DriverVolume(NamedTuple):
 class Mounted(NamedTuple):
     """A volume that can be attached in a container.
 
-    :param path: the directory of the host that is to be bound; with `tree` only a name.
-    :param tree: a detached mount, which is attached itself; it belongs to the caller.
+    :param path: the directory of the host that is to be bound; with `take` only a name.
+    :param take: returns a detached mount of the volume, or of a path in it, which is attached itself. To be called in
+        a thread that ends afterwards: it is in other namespaces then. Raises ``SystemCallError`` where the path is not
+        there, or leads out of the volume.
     """
 
     path: str
-    tree: Fd | None = None
+    take: Callable[[str], Fd] | None = None
 
 
 class VolumeDriver(Protocol):

@@ -121,7 +121,6 @@ def test_a_configuration_that_makes_no_sense_is_refused(config: ContainerConfig,
             'could not select device driver "" with capabilities: [[gpu]]',
         ),
         (HostConfig(storage_opt={"size": "1G"}), "--storage-opt is not supported"),
-        (HostConfig(volumes_from=["other"]), "--volumes-from is not implemented yet"),
     ],
 )
 def test_what_would_not_be_kept_is_not_promised(host: HostConfig, sentence: str) -> None:

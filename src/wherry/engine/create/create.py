@@ -22,6 +22,7 @@ from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.image_defaults import command_of, with_image_defaults
 from wherry.engine.create.mounts import mount_points, with_anonymous
 from wherry.engine.create.validate import validate_create
+from wherry.engine.create.volumes_from import with_inherited
 from wherry.engine.log_drivers.config import log_config
 from wherry.engine.network.ports import check_ports
 from wherry.engine.settings import Settings
@@ -116,6 +117,7 @@ class CreateService:
         with self._claim_image(asked.config.image) as image:  # until the container's row protects it
             warnings += _check_platform(asked.config.image, image.platform, platform)
             mounts = mount_points(asked.host, read_only_below=read_only_below, missing=missing)
+            mounts = with_inherited(mounts, asked.host.volumes_from or (), self._containers.get)
             complete = _with_image(asked, image.config)
             mounts = with_anonymous(mounts, complete.config, asked.host.volume_driver or "")
             endpoints = request.networking_config.endpoints_config if request.networking_config else None

@@ -230,8 +230,6 @@ def _check_unkept(host: HostConfig) -> None:
         raise SystemFault(f'could not select device driver "{request.driver or ""}" with capabilities: {shown}')
     if host.storage_opt:
         raise Unsupported("--storage-opt is not supported", hint="the size of a writable layer cannot be limited")
-    if host.volumes_from:
-        raise Unsupported("--volumes-from is not implemented yet", hint="name the volumes: -v name:/in/container")
 
 
 def _check_ulimit(name: str, soft: int, hard: int) -> None:

@@ -19,6 +19,7 @@ from wherry.volumes.copy_up import copy_up, is_empty
 from wherry.volumes.image_content import has_file
 from wherry.volumes.local import DATA
 from wherry.volumes.options import is_mounted
+from wherry.volumes.subpath import place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,13 +56,13 @@ class MountedVolumes:
         self.sources: dict[str, Source] = {}
         self._trees: list[Fd] = []
 
-    def add(self, target: str, mounted: Mounted) -> None:
-        """What is to be mounted at a target."""
-        if mounted.tree is None:
-            self.sources[target] = Source(mounted.path)
+    def add(self, target: str, path: str, tree: Fd | None) -> None:
+        """What is to be mounted at a target: a directory of the host, or a detached mount."""
+        if tree is None:
+            self.sources[target] = Source(path)
             return
-        self._trees.append(mounted.tree)
-        self.sources[target] = Source(f"/proc/{os.getpid()}/fd/{mounted.tree.fileno()}", is_detached=True)
+        self._trees.append(tree)
+        self.sources[target] = Source(f"/proc/{os.getpid()}/fd/{tree.fileno()}", is_detached=True)
 
     def __enter__(self) -> MountedVolumes:
         return self
@@ -154,8 +155,9 @@ class ContainerVolumes:
         volume = self._volumes.get(point.name)
         async with self._volumes.locked(point.name):
             driver = await self._volumes.drivers.get(volume.driver)
-            mounted.add(point.target, await driver.mount(volume, container.id))
+            found = await driver.mount(volume, container.id)
             self._volumes.users.mounts(point.name).add(container.id)
+            mounted.add(point.target, found.path, await _placed(found, point))
         self._events.publish("volume", "mount", point.name, {
             "driver": point.driver, "container": container.id, "destination": point.target,
             "read/write": str(point.writable).lower(), "propagation": point.propagation,
@@ -191,6 +193,16 @@ def _fill(directory: Path, layers: Sequence[str], path: str, point: MountPoint, 
         raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
     if point.copy:
         copy_up(directory, layers, path, mounted=mounted)
+
+
+async def _placed(found: Mounted, point: MountPoint) -> Fd | None:
+    """A detached mount that is attached in place of the volume's directory; None where that can be bound."""
+    if not point.subpath and found.take is None:
+        return None
+    what = f"look for {point.subpath or point.target} in the volume {point.name}"
+    return await call_bounded(
+        what, lambda: place(found, point.subpath, writable=point.writable), leaves_traces=found.take is not None
+    )
 
 
 def _is_below(path: str, directory: str) -> bool:
