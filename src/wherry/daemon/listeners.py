@@ -155,12 +155,22 @@ def _open_tcp(host: str, address: str, tls: Tls | None) -> Listener:
             f"refused to listen on {host} without mutual TLS: whoever reaches it would be root on this machine",
             hint="give --tlsverify, --tlscacert, --tlscert and --tlskey",
         )
+    return open_tcp(host, address, _tls_context(tls))
+
+
+def open_tcp(host: str, address: str, context: ssl.SSLContext | None = None) -> Listener:
+    """Listen on an address of TCP.
+
+    :param host: how it is called in errors.
+    :param address: ``HOST:PORT``; without a port it is that of TLS.
+    :raises InvalidInput: it is no address.
+    :raises SystemFault: it cannot be listened on.
+    """
     name, _, port = (
         address.rpartition(":") if ":" in address.rpartition("]")[2] else (address, "", str(DEFAULT_TLS_PORT))
     )
     if not port.isdecimal():
         raise InvalidInput(f'invalid port "{port}" in {host}')
-    context = _tls_context(tls)
     try:
         family, kind, _, _, where = socket.getaddrinfo(
             name.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -61,13 +62,30 @@ class _NoRequest(logging.Filter):
         return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
-def configure(level: str) -> None:
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record, with the members that dockerd's log has in that format: time, level, msg, and more."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object, in one line."""
+        found = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        found |= {
+            "level": _WORDS.get(record.levelno, record.levelname.lower()),
+            "msg": legible.bounded(record.getMessage(), _LONGEST),
+            "time": _time(record.created),
+        }
+        if record.exc_info:
+            found["traceback"] = legible.bounded(self.formatException(record.exc_info), _LONGEST_TRACEBACK)
+        return legible.in_json(json.dumps(found, default=lambda value: legible.bounded(str(value), _LONGEST)))
+
+
+def configure(level: str, format: str = "text") -> None:
     """Begin to log.
 
     :param level: as `wherry.daemon.options.LOG_LEVELS` has it.
+    :param format: ``text`` or ``json``.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter())
+    handler.setFormatter(JsonFormatter() if format == "json" else LineFormatter())
     logging.basicConfig(level=_LEVELS[level], handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(_NoRequest())
     logging.getLogger("asyncio").setLevel(logging.WARNING)

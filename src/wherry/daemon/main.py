@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     channel = background.Background(-1)
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
+        if options.validate:
+            return _say_valid(options)
         _require_root()
         if options.daemonize:
             channel = background.go(options)
@@ -35,6 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(channel, error)
     except OSError as error:
         return _fail(channel, SystemFault("unable to start", cause=str(error)))
+    return 0
+
+
+def _say_valid(options: Options) -> int:
+    for text in options.settings.warnings:
+        sys.stderr.write(f"WARNING: {legible.line(text)}\n")
+    sys.stderr.write("configuration OK\n")
     return 0
 
 
@@ -51,7 +60,13 @@ def _require_root() -> None:
 
 def _run(options: Options, channel: background.Background) -> None:
     """Prepare the process, then serve."""
-    logs.configure(options.log_level)
+    logs.configure(options.log_level, options.log_format)
+    if options.settings.warnings:
+        listed = "; ".join(options.settings.warnings)
+        logging.getLogger("wherry.daemon").warning(
+            "options of the configuration file have no effect", extra={"file": options.config_file, "options": listed}
+        )
+    os.environ.update(options.proxies)
     _raise_file_limit()
     _be_spared()
     os.umask(0o022)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wherry import __version__
+from wherry.daemon.docker_options import check_foreign
 from wherry.daemon.network_options import NETWORK_OPTIONS, network_options
 from wherry.daemon.option import Option
 from wherry.docker.units import parse_size
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG_FILE: Final = Path("/etc/wherry/daemon.json")
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
+LOG_FORMATS: Final = ("text", "json")
+IPC_MODES: Final = ("private", "shareable")
+CGROUPNS_MODES: Final = ("private", "host")
+_PROXIES: Final = ("http-proxy", "https-proxy", "no-proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,10 @@ class Options:
     tls: Tls | None = None
     docker_socket: bool = False
     daemonize: bool = False
+    log_format: str = "text"
+    metrics: str = ""  #: HOST:PORT where Prometheus finds figures; empty: nowhere
+    proxies: Mapping[str, str] = field(default_factory=dict)  #: by the names of their variables
+    validate: bool = False  #: say whether this is a configuration, and end
 
 
 OPTIONS: Final = (
@@ -81,6 +90,14 @@ OPTIONS: Final = (
         "owner of the unix sockets (default wherry, if there is such a group)",
         "GROUP",
     ),
+    Option(("--log-format",), "log-format", "text", f"{' or '.join(LOG_FORMATS)} (default text)", "FORMAT"),
+    Option(
+        ("--metrics-addr",),
+        "metrics-addr",
+        "text",
+        "where Prometheus may ask (default nowhere)",
+        "HOST:PORT",
+    ),
     Option(("--label",), "labels", "list", "key=value, shown by info (repeatable)", "LABEL"),
     Option(
         ("--default-ulimit",),
@@ -105,6 +122,14 @@ OPTIONS: Final = (
     ),
     Option(("--log-opt",), "log-opts", "map", "key=value for the log driver (repeatable)", "OPTION"),
     Option(("--cgroup-parent",), "cgroup-parent", "text", "the cgroup above every container's", "PATH"),
+    Option(("--default-ipc-mode",), "default-ipc-mode", "text", "private or shareable (default private)", "MODE"),
+    Option(
+        ("--default-cgroupns-mode",),
+        "default-cgroupns-mode",
+        "text",
+        "private or host (default private; on cgroup v1 host for privileged containers)",
+        "MODE",
+    ),
     Option(("--default-shm-size",), "default-shm-size", "text", "size of /dev/shm (default 64m)", "BYTES"),
     Option(("--seccomp-profile",), "seccomp-profile", "text", "a profile in JSON, or unconfined", "FILE"),
     Option(("--no-new-privileges",), "no-new-privileges", "switch", "set no_new_privs in every container"),
@@ -122,6 +147,10 @@ OPTIONS: Final = (
     ),
     Option(("--max-concurrent-uploads",), "max-concurrent-uploads", "number", "layers at once (default 5)", "NUMBER"),
     Option(("--max-download-attempts",), "max-download-attempts", "number", "for what may pass (default 5)", "NUMBER"),
+    Option(("--http-proxy",), "http-proxy", "text", "the proxy for http, to registries and other servers", "URL"),
+    Option(("--https-proxy",), "https-proxy", "text", "the proxy for https", "URL"),
+    Option(("--no-proxy",), "no-proxy", "text", "names and addresses to be reached without, with commas", "LIST"),
+    Option((), "proxies", "object", "http-proxy, https-proxy and no-proxy, in one object"),
     Option((), "builder", "object", "limits of the build cache, and what builds may ask for"),
     Option((), "features", "object", "buildkit: whether clients shall build by BuildKit's API"),
     *NETWORK_OPTIONS,
@@ -132,6 +161,7 @@ OPTIONS: Final = (
     Option(("--tlskey",), "tlskey", "text", "the daemon's key", "FILE"),
     Option(("--docker-socket",), "docker-socket", "switch", "listen on /var/run/docker.sock as well"),
     Option(("--daemonize",), "", "switch", "go to the background once everything answers"),
+    Option(("--validate",), "", "switch", "say whether flags and file are a configuration, and end"),
 )
 
 
@@ -213,7 +243,24 @@ def read_config_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         raise InvalidInput(f"unable to read the configuration file {path}", cause=str(error)) from error
     if not isinstance(members, dict):
         raise InvalidInput(f"the configuration file {path} is not a JSON object")
-    return dict(_file_value(path, key, value) for key, value in members.items())
+    former = members.pop("host-gateway-ip", None)
+    if former is not None and members.setdefault("host-gateway-ips", [former]) != [former]:
+        raise InvalidInput("host-gateway-ip and host-gateway-ips must not both be specified in the config file")
+    ours: dict[str, Any] = {}
+    warnings: list[str] = []
+    known = {option.key for option in OPTIONS}
+    for key, value in members.items():
+        warning = None if key in known else check_foreign(key, value)
+        if warning is None:
+            name, read = _file_value(path, key, value)
+            ours[name] = read
+        elif warning:
+            warnings.append(warning)
+    for key, value in ours.pop("proxies", {}).items():
+        if key not in _PROXIES or not isinstance(value, str):
+            raise InvalidInput(f'invalid member "{key}" of "proxies" in {path}: it must be a text, {_PROXIES}')
+        ours[key.replace("-", "_")] = value
+    return {**ours, "warnings": warnings} if warnings else ours
 
 
 def _file_value(path: Path, key: str, value: Any) -> tuple[str, Any]:
@@ -277,7 +324,25 @@ def _combine(flags: dict[str, Any], file: dict[str, Any], config_file: Path) -> 
         tls=_tls(values),
         docker_socket=values.get("docker_socket", False),
         daemonize=values.get("daemonize", False),
+        log_format=_choice(values, "log_format", LOG_FORMATS) or "text",
+        metrics=_metrics_address(values.get("metrics_addr", "")),
+        proxies={name.upper(): values[name] for name in ("http_proxy", "https_proxy", "no_proxy") if name in values},
+        validate=values.get("validate", False),
     )
+
+
+def _choice(values: dict[str, Any], name: str, known: Sequence[str]) -> str | None:
+    value = values.get(name)
+    if value and value not in known:
+        raise InvalidInput(f'invalid value "{value}" for "{name.replace("_", "-")}": it must be {" or ".join(known)}')
+    return value or None
+
+
+def _metrics_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise InvalidInput(f'invalid value "{text}" for "metrics-addr": it must be HOST:PORT')
+    return text
 
 
 def _settings(values: dict[str, Any]) -> Settings:
@@ -290,6 +355,9 @@ def _settings(values: dict[str, Any]) -> Settings:
         "log_driver": values.get("log_driver") or None,
         "log_options": _log_options(values),
         "cgroup_parent": values.get("cgroup_parent"),
+        "ipc_mode": _choice(values, "default_ipc_mode", IPC_MODES),
+        "cgroupns_mode": _choice(values, "default_cgroupns_mode", CGROUPNS_MODES),
+        "warnings": tuple(values.get("warnings", ())) or None,
         "shm_size": size(values["default_shm_size"]) if "default_shm_size" in values else None,
         "ulimits": tuple(_ulimit(text) for text in values.get("default_ulimit", [])),
         "seccomp_profile": values.get("seccomp_profile"),

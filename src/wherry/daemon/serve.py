@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry.daemon.background import Background
+    from wherry.daemon.metrics import MetricsServer
     from wherry.daemon.options import Options
     from wherry.daemon.startup import Acquired
     from wherry.serving import Acceptor
@@ -42,6 +43,7 @@ class Daemon:
         self._listeners = listeners
         self._servers: list[asyncio.Server | Acceptor] = []
         self._api: Api | None = None
+        self._metrics: MetricsServer | None = None
         self._end = asyncio.Event()
         self._killed = False
 
@@ -49,6 +51,8 @@ class Daemon:
         """Answer on every listener, and to signals."""
         loop = asyncio.get_running_loop()
         self._api = make_api(self._engine, self.shut_down)
+        if self._options.metrics:
+            self._metrics = _serve_metrics(self._engine, self._api, self._options.metrics)
         for listener in self._listeners:
             self._servers.append(await _accept(loop, self._api, listener))
             log.info("listening", extra={"host": listener.host})
@@ -78,6 +82,8 @@ class Daemon:
     async def close(self) -> None:
         """Stop answering, and close the engine; containers keep running."""
         self._stop_listening()
+        if self._metrics is not None:
+            await self._metrics.close()
         if self._api is not None:
             await self._api.close()
         if not self._killed:
@@ -99,6 +105,17 @@ class Daemon:
         logs.set_level(self._options.log_level)
         self._engine.reload(self._options.settings)
         log.info("configuration reloaded", extra={"level": self._options.log_level})
+
+
+def _serve_metrics(engine: Engine, api: Api, address: str) -> MetricsServer:
+    from wherry.daemon.metrics import Metrics, MetricsServer  # noqa: PLC0415 - off by default
+
+    metrics = Metrics(engine)
+    server = MetricsServer(metrics, address)
+    api.observe = metrics.observe
+    server.start()
+    log.info("listening for Prometheus", extra={"address": address})
+    return server
 
 
 async def _accept(loop: asyncio.AbstractEventLoop, api: Api, listener: Listener) -> asyncio.Server | Acceptor:

@@ -256,6 +256,14 @@ class Engine:
         """What ``docker info`` shows; the body of SystemInfo."""
         return information(self.settings, self._store, self.images, self.networks, self.volumes)
 
+    def statuses(self) -> list[str]:
+        """The state of each container."""
+        return [container.state.status for container in self._store]
+
+    def event_figures(self) -> tuple[int, int]:
+        """How many events there were since the start, and how many clients follow them."""
+        return self.events.published, self.events.subscribers
+
     def version(self) -> SystemVersion:
         """What ``docker version`` shows of the server; the body of SystemVersion."""
         return version()

@@ -26,6 +26,12 @@ class EventBus:
     def __init__(self) -> None:
         self._past: deque[Event] = deque(maxlen=_HISTORY)
         self._queues: set[asyncio.Queue[Event]] = set()
+        self.published = 0  #: how many there were
+
+    @property
+    def subscribers(self) -> int:
+        """How many follow."""
+        return len(self._queues)
 
     def publish(self, kind: str, action: str, identifier: str, attributes: Mapping[str, str]) -> None:
         """Publish an event that happens now.
@@ -44,6 +50,7 @@ class EventBus:
             id=identifier if kind in _FORMERLY else UNSET,
             source=attributes.get("image", "") if kind == "container" else UNSET,
         )
+        self.published += 1
         self._past.append(event)
         for queue in self._queues:
             if queue.full():

@@ -57,6 +57,9 @@ class Settings:
     log_driver: str = DEFAULT_LOG_DRIVER  #: one of `wherry.engine.log_drivers.table.LOG_DRIVERS`
     log_options: Mapping[str, str] = field(default_factory=dict)  #: ``max-size``, ``max-file``, ``mode`` ...
     cgroup_parent: str = ""  #: empty: the engine's own default
+    ipc_mode: str = "private"  #: or ``shareable``
+    cgroupns_mode: str = ""  #: ``private``, ``host``, or empty for what fits the cgroup version
+    warnings: tuple[str, ...] = ()  #: what of the configuration has no effect, in sentences; shown by ``info``
     shm_size: int = 64 * MEBIBYTE  #: bytes of ``/dev/shm``
     ulimits: tuple[Ulimit, ...] = ()
     seccomp_profile: str = ""  #: path of a profile in Docker's JSON form, ``unconfined``, or empty for the default one

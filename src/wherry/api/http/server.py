@@ -45,6 +45,7 @@ class Api:
         self._router = router
         self._watch = watch
         self._http2 = http2
+        self.observe: Callable[[Route, float], None] | None = None  #: told of each success, and the seconds it took
         self._server = Server(
             self._handle,
             handler_cancellation=True,
@@ -80,7 +81,11 @@ class Api:
     async def _answer(self, request: BaseRequest) -> StreamResponse:
         try:
             route, version, path = self._router.find(request.method, request.path)
-            return await _run(route, ApiRequest(request, version, path))
+            began = time.monotonic()
+            response = await _run(route, ApiRequest(request, version, path))
+            if self.observe is not None:
+                self.observe(route, time.monotonic() - began)
+            return response  # noqa: TRY300 - what observes may fail as a handler may
         except asyncio.CancelledError:
             raise
         except ConnectionError:

@@ -212,8 +212,10 @@ def resolved_host(host: HostConfig, settings: Settings) -> HostConfig:
         host,
         pids_limit=host.pids_limit if (host.pids_limit or 0) > 0 else None,
         shm_size=host.shm_size or settings.shm_size,
-        ipc_mode=host.ipc_mode or "private",
-        cgroupns_mode=host.cgroupns_mode or ("host" if host.privileged and _cgroup_v1() else "private"),
+        ipc_mode=host.ipc_mode or settings.ipc_mode,
+        cgroupns_mode=host.cgroupns_mode
+        or settings.cgroupns_mode
+        or ("host" if host.privileged and _cgroup_v1() else "private"),
         log_config=log_config(host.log_config, settings),
         runtime="wherry",
         memory_swap=2 * host.memory if host.memory and not swap else swap,  # Docker's default: as much swap as memory

@@ -84,7 +84,9 @@ def information(
         labels=list(settings.labels), runtimes={"wherry": Runtime("wherry")}, default_runtime="wherry",
         init_binary="wherry",
         security_options=[f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}", "name=cgroupns"],
-        product_license="Apache-2.0", warnings=[*missing_limits(limits), *networks.warnings()] or None,
+        product_license="Apache-2.0", warnings=[
+            *missing_limits(limits), *networks.warnings(), *(f"WARNING: {text}" for text in settings.warnings),
+        ] or None,
         default_address_pools=[AddressPool(base=str(pool.base), size=pool.size) for pool in settings.networks.pools],
         firewall_backend=FirewallBackend("nftables"),
     )  # fmt: skip
