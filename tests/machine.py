@@ -28,6 +28,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "diffutils": lambda: shutil.which("diff") is not None,
     "attr": lambda: shutil.which("getfattr") is not None,
     "runc": lambda: shutil.which("runc", path=search_path()) is not None,
+    "rsyslog": lambda: shutil.which("rsyslogd", path=search_path()) is not None,
     "nftables": lambda: shutil.which("nft", path=search_path()) is not None,
     "skopeo": lambda: shutil.which("skopeo") is not None,
     "openssh-client": lambda: shutil.which("ssh-agent") is not None,

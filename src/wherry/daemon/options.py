@@ -117,7 +117,7 @@ OPTIONS: Final = (
         ("--log-driver",),
         "log-driver",
         "text",
-        "json-file, local (both mean segments of wherry's own) or none (default json-file)",
+        "json-file, local, none, or to send logs elsewhere: syslog, journald, fluentd, gelf (default json-file)",
         "NAME",
     ),
     Option(("--log-opt",), "log-opts", "map", "key=value for the log driver (repeatable)", "OPTION"),
@@ -378,7 +378,9 @@ def _log_options(values: dict[str, Any]) -> dict[str, str]:
         from wherry.engine.log_drivers.config import check_log_options  # noqa: PLC0415 - expressions, only when needed
         from wherry.engine.log_drivers.table import find_log_driver  # noqa: PLC0415
 
-        check_log_options(given, find_log_driver(driver))
+        found = find_log_driver(driver)
+        check_log_options(given, found)
+        found.check_all({**found.defaults, **given})
     return given
 
 

@@ -18,6 +18,7 @@ from wherry.engine.container.events import ContainerEvents
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.containers import Containers
 from wherry.engine.create.create import CreateService
+from wherry.engine.delivery.deliveries import Deliveries
 from wherry.engine.disk.check import DiskChecks
 from wherry.engine.disk.ledger import Ledger
 from wherry.engine.disk.usage import Usage
@@ -111,6 +112,7 @@ class Engine:
         engine._build()
         processes, _ = await asyncio.gather(engine._supervisor.greet(keeper_ready), engine.images.reconcile())
         await engine._supervisor.reconcile(processes)
+        await engine._deliveries.resume(engine._store)
         engine._begin_networks()
         engine._lifecycle.daemon_started()
         engine._trash.sweep()
@@ -174,16 +176,18 @@ class Engine:
     def _build_lifecycle(self) -> None:
         settings, store, keeper = self.settings, self._store, self._keeper
         self._tasks, self._container_events = BackgroundTasks(), ContainerEvents(self.events)
+        self._deliveries = Deliveries(settings)
         self._starter = Starter(
             settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects,
-            volumes=self._container_volumes,
+            volumes=self._container_volumes, deliveries=self._deliveries,
         )  # fmt: skip
         self.execs = Execs(settings, store, keeper, self._starter, self._container_events)
         self._running_steps = RunningSteps(settings.exec_root / "containers", keeper, self._tasks)
         self._steps: StepExecutor | None = None
         self._watches = Watches(
-            store, self._container_events, self.execs, self._starter.cgroup_path, self.images.release
-        )
+            store, self._container_events, self.execs, self._starter.cgroup_path,
+            release_image=self.images.release, finish_log=self._deliveries.finish,
+        )  # fmt: skip
         self._lifecycle = Lifecycle(
             containers=store, starter=self._starter, keeper=keeper, events=self._container_events,
             listener=self._watches, trash=self._trash, tasks=self._tasks, volumes=self._container_volumes,
@@ -292,6 +296,7 @@ class Engine:
         self._watches.close()
         await self.distribution.close()
         await self._lifecycle.close()
+        await self._deliveries.close()
         self._effects.close()
         if not self._networks_ended:
             await self._controller.close()

@@ -45,6 +45,8 @@ class Chunk(NamedTuple):
     data: memoryview
     dropped: int = 0
     """For a note (``stream`` is ``NOTE``): bytes of output that were lost here because the disk was full."""
+    offset: int = 0
+    """Where in its segment the first byte stands."""
 
 
 class Start(NamedTuple):
@@ -250,7 +252,7 @@ class LogReader:
             if flags & DROPPED:
                 chunks.append(Chunk(NOTE, time, view[:0], _count(buffer[start:end])))
             elif start < end:
-                chunks.append(Chunk(stream, time, view[start:end]))
+                chunks.append(Chunk(stream, time, view[start:end], 0, offset + start))
         return end, chunks
 
     def _first_wanted(self, stream: int, start: int, end: int) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from support.engine_harness import EngineHarness, create, harness, raises
+from support.log_receivers import subject
 from wherry.cli.completion.values import flag_values
 from wherry.cli.context import Context
 from wherry.daemon.options import OPTIONS
@@ -18,13 +21,14 @@ from wherry.engine.log_drivers.config import check_log_options, effective, log_c
 from wherry.engine.log_drivers.contract import LogBounds, LogDriver
 from wherry.engine.log_drivers.options import COMMON_CHECKS
 from wherry.engine.log_drivers.table import LOG_DRIVERS, driver_of, find_log_driver
-from wherry.engine.log_drivers.tag import PLACEHOLDERS, check_tag, fill_tag
+from wherry.engine.log_drivers.tag import FIELDS, check_tag, tag_of
 from wherry.engine.settings import Settings
 from wherry.engine.streams.logs import read_logs
 from wherry.errors import InvalidInput, Unsupported
 
 __all__ = ["harness"]
 
+SUBJECT_ID = "c0ffee" + "0" * 58
 SOURCE = Path(__file__).resolve().parents[3] / "src" / "wherry"
 
 
@@ -36,7 +40,7 @@ def _colour(text: str) -> None:
 TOY: Final = LogDriver(
     name="toy", title="log driver toy", checks={**COMMON_CHECKS, "colour": _colour}, defaults={"colour": "red"},
     bounds=lambda options: LogBounds(4096, 2, blocking=False), retention=lambda options: f"all in {options['colour']}",
-    is_readable=False,
+    is_readable=lambda options: False,
 )  # fmt: skip
 
 
@@ -92,7 +96,8 @@ def test_segments_are_bounded_as_the_options_say(name: str) -> None:
     assert driver.bounds(options) == LogBounds(None, 2, blocking=False)
     assert driver.retention(options) == "2 files of -1"
     assert not driver.is_spool
-    assert driver.is_readable
+    assert driver.is_readable(options)
+    assert not driver.sends(options)
 
 
 def test_who_names_no_driver_gets_the_daemons() -> None:
@@ -102,28 +107,50 @@ def test_who_names_no_driver_gets_the_daemons() -> None:
 
 
 def test_an_unknown_driver_is_refused_but_a_container_that_has_one_keeps_its_log() -> None:
-    with pytest.raises(InvalidInput, match=r"^logger: no log driver named 'fluentd' is registered$"):
-        find_log_driver("fluentd")
+    with pytest.raises(InvalidInput, match=r"^logger: no log driver named 'splunk' is registered$"):
+        find_log_driver("splunk")
     for config in (None, LogConfig(""), LogConfig("of-a-later-version")):
         driver = driver_of(config)
-        assert driver.is_readable
+        assert driver.is_readable({})
         assert not driver.is_spool
 
 
 @pytest.mark.parametrize("name", LOG_DRIVERS)
 def test_an_unknown_option_names_the_driver(name: str) -> None:
     title = {"local": "log driver local"}.get(name, f"{name} log driver")
-    with pytest.raises(InvalidInput, match=f"^unknown log opt 'nope' for {title}$"):
+    quote = '"' if name == "gelf" else "'"
+    with pytest.raises(InvalidInput, match=f"^unknown log opt {quote}nope{quote} for {title}$"):
         check_log_options({"nope": "1"}, find_log_driver(name))
 
 
-def test_a_tag_takes_every_placeholder_and_nothing_else_of_a_template() -> None:
-    text = " ".join(f"{{{{ .{name} }}}}" for name in PLACEHOLDERS)
-    check_tag(text)
-    assert fill_tag(text, {name: name.lower() for name in PLACEHOLDERS}) == " ".join(PLACEHOLDERS).lower()
-    for wrong in ("{{.Names}}", "{{with .ID}}x{{end}}", "{{.ID", "{{.Name}}{{"):
-        with pytest.raises(Unsupported, match=r"takes no other placeholders than {{.ID}} {{.FullID}}"):
+def test_a_tag_is_a_template_with_dockers_fields_and_functions_but_no_loop(tmp_path: Path) -> None:
+    for text, filled in {
+        "/".join(f"{{{{ .{name} }}}}" for name in FIELDS[:3]): f"c0ffee000000/{SUBJECT_ID}/web",
+        "/".join(f"{{{{ .{name} }}}}" for name in FIELDS[3:7]): f"{'1' * 12}/sha256:{'1' * 64}/app:1/docker",
+        "{{with .ID}}{{upper .}}{{end}}": "C0FFEE000000",
+        '{{index .ContainerLabels "tier"}}-{{join .ContainerArgs "_"}}-{{.Command}}': "front--c_x-sh -c x",
+        '{{ printf "%.3s" .FullID }}': "c0f",
+        "plain": "plain",
+    }.items():
+        check_tag(text)
+        assert tag_of(subject(tmp_path, tag=text)) == filled
+    assert tag_of(subject(tmp_path)) == "c0ffee000000"
+    for wrong in ("{{.Names}}", "{{.ID", "{{.Name}}{{", "{{nope .ID}}", "{{.ID}}" * 5000):
+        with pytest.raises(InvalidInput):
             check_tag(wrong)
+    for loop in ("{{range 1000000}}{{range 1000000}}x{{end}}{{end}}", '{{define "a"}}{{end}}'):
+        with pytest.raises(Unsupported, match="no loops"):
+            check_tag(loop)
+
+
+def test_who_has_no_such_driver_imports_none_of_them() -> None:
+    code = (
+        "import sys, wherry.engine.engine, wherry.engine.log_drivers.table as t; t.driver_of(None);"
+        "ends = ('_sender', 'json_lines', 'syslog', 'fluentd', 'gelf', 'journald', 'delivery.delivery');"
+        "print([name for name in sys.modules if name.endswith(ends)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_help_and_the_completion_name_all_drivers() -> None:

@@ -12,7 +12,7 @@ from wherry.docker.container_requests import ContainerConfig, HostConfig, LogCon
 from wherry.docker.streams import LogOptions
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.state import State
-from wherry.engine.log_drivers.tag import PLACEHOLDERS
+from wherry.engine.log_drivers.tag import FIELDS
 from wherry.engine.streams.logs import lacks_older, read_logs
 from wherry.keeper.log_writer import LogWriter
 from wherry.keeper.records import STDERR, STDOUT
@@ -90,7 +90,7 @@ async def test_details_are_labels_variables_and_the_tag_in_order_and_quoted(tmp_
 
 async def test_every_placeholder_of_a_tag_is_filled_in(tmp_path: Path) -> None:
     write(tmp_path, (STDOUT, b"x"))
-    tag = "|".join(f"{{{{.{name}}}}}" for name in PLACEHOLDERS)
+    tag = "|".join(f"{{{{.{name}}}}}" for name in FIELDS[:7])
     shown = await text(container(tmp_path, {"tag": tag}), details=True)
     for part in ("{", "Name"):
         assert part not in shown

@@ -65,7 +65,7 @@ CPUS = os.cpu_count() or 1
         (HostConfig(restart_policy=RestartPolicy("sometimes")), "unknown policy 'sometimes'"),
         (HostConfig(restart_policy=RestartPolicy("always"), auto_remove=True), "can't create 'AutoRemove' container"),
         (HostConfig(restart_policy=RestartPolicy("always", 3)), "can only be used with 'on-failure'"),
-        (HostConfig(log_config=LogConfig("fluentd")), "logger: no log driver named 'fluentd' is registered"),
+        (HostConfig(log_config=LogConfig("splunk")), "logger: no log driver named 'splunk' is registered"),
         (HostConfig(log_config=LogConfig("local", {"colour": "red"})), "unknown log opt 'colour'"),
         (HostConfig(log_config=LogConfig("local", {"compress": "yes"})), 'strconv.ParseBool: parsing "yes"'),
         (
@@ -330,11 +330,14 @@ def test_parents_are_mounted_before_their_children() -> None:
     assert [point.target for point in points] == ["/a", "/a/b", "/a/b/c"]
 
 
-def test_logs_that_would_have_to_be_compressed_are_refused_and_not_kept_otherwise() -> None:
-    for driver in ("json-file", "local"):
-        with pytest.raises(Unsupported, match="the log option compress is not supported"):
-            validate_create(ContainerConfig(), HostConfig(log_config=LogConfig(driver, {"compress": "true"})))
-    assert validate_create(ContainerConfig(), HostConfig(log_config=LogConfig("local", {"compress": "false"}))) == []
+def test_logs_are_compressed_where_there_are_files_to_be_compressed() -> None:
+    asked = HostConfig(log_config=LogConfig("local", {"compress": "true"}))
+    [warning] = validate_create(ContainerConfig(), asked)
+    assert warning.startswith("The log option compress has no effect without file=true")
+    asked = HostConfig(log_config=LogConfig("json-file", {"compress": "true", "file": "true"}))
+    assert validate_create(ContainerConfig(), asked) == []
+    with pytest.raises(InvalidInput, match="compress cannot be true when max-file is less than 2"):
+        log_config(LogConfig("json-file", {"compress": "true", "max-file": "1"}), Settings())
 
 
 @pytest.mark.parametrize(

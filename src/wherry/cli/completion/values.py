@@ -159,7 +159,7 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
     "env": _environment,
     "ipc": _several(("host", "none", "private", "shareable"), _OTHERS),
     "link": _RUNNING,
-    "log-driver": ("json-file", "local", "none"),
+    "log-driver": ("fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"),
     "log-opt": ("max-buffer-size=", "max-file=", "max-size=", "mode=blocking", "mode=non-blocking"),
     "net": _several(("container:", "host", "none"), _networks, _OTHERS),
     "network": _several(("container:", "host", "none"), _networks, _OTHERS),

@@ -41,6 +41,11 @@ class Template:
         for body in self._defines.values():
             _check_names(body, {*self._functions, "and", "or"})
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it has loops or templates of its own: then how long it takes is not clear from its length."""
+        return bool(self._defines) or _has_loops(self._nodes)
+
     def render(self, data: Any) -> str:
         """Execute the template.
 
@@ -53,6 +58,14 @@ class Template:
         except RecursionError:
             raise TemplateError("template: exceeded maximum template depth") from None
         return "".join(run.out)
+
+
+def _has_loops(tree: Any) -> bool:
+    if isinstance(tree, list):
+        return any(map(_has_loops, tree))
+    if isinstance(tree, nodes.Range | nodes.Block):
+        return True
+    return isinstance(tree, nodes.Node) and any(map(_has_loops, vars(tree).values()))
 
 
 def _check_names(tree: Any, known: set[str]) -> None:

@@ -99,6 +99,11 @@ class Container:
         return self.log.directory
 
     @property
+    def log_file(self) -> Path:
+        """Where its output is as Docker's lines of JSON, if that was asked for."""
+        return self.directory / f"{self.id}-json.log"
+
+    @property
     def has_terminal(self) -> bool:
         """Whether its standard streams are one pseudo-terminal."""
         return bool(self.config.tty)

@@ -19,7 +19,7 @@ from wherry.docker.streams import LogChunk
 from wherry.keeper.log_reader import BEGINNING, Chunk, LogReader, Overtaken, Segments, Start, end_position
 from wherry.keeper.records import NOTE, Position
 
-__all__ = ["ContainerLog", "LogFollower", "merged"]
+__all__ = ["ContainerLog", "Follower", "LogFollower", "merged"]
 
 _BATCH: Final = 256 << 10  # bytes that are put together for one write to a client
 
@@ -28,6 +28,22 @@ class AskKeeper(Protocol):
     """Asks the keeper for something about the process whose log it is; that may come too late, which is no error."""
 
     def __call__(self, op: str, **fields: int | None) -> Awaitable[None]: ...
+
+
+class Follower(Protocol):
+    """Who reads a log while it grows, as the log knows him."""
+
+    segments: Segments
+
+    @property
+    def held(self) -> int:
+        """Segments after this one are still to come."""
+
+    def ends_with(self, run: int, end: Position) -> None:
+        """The run with this number has written all, up to there."""
+
+    def lost_its_log(self, ended: int) -> None:
+        """The log goes that was written up to the end of this run."""
 
 
 class ContainerLog:
@@ -42,7 +58,7 @@ class ContainerLog:
         self._ask = ask
         self._tasks: Final[set[asyncio.Future[None]]] = set()
         self._segments = Segments(str(directory))
-        self._followers: Final[set[LogFollower]] = set()
+        self._followers: Final[set[Follower]] = set()
         self._holds: Final[Counter[int]] = Counter()  # attached clients by the segment that they have open
         self._held_as_said: int | None = None
         self._grown = asyncio.Event()
@@ -113,6 +129,16 @@ class ContainerLog:
         """The segment that the slowest attached client has open; None when nobody is attached."""
         return min(self._holds) if self._holds else None
 
+    @property
+    def grown(self) -> asyncio.Event:
+        """Set when the log has grown or ended since; another one follows it."""
+        return self._grown
+
+    @property
+    def segments(self) -> Segments:
+        """Its segments, for a follower."""
+        return self._segments
+
     def present_or_next(self) -> int:
         """The number of the start that runs now, or of the one to come."""
         return self._starts if self.is_running else self._starts + 1
@@ -148,7 +174,7 @@ class ContainerLog:
 
     # --- called by followers ----------------------------------------------------------------------
 
-    def _enter(self, follower: LogFollower, *, holds: bool) -> list[asyncio.Future[None]]:
+    def enter(self, follower: Follower, *, holds: bool) -> list[asyncio.Future[None]]:
         """Count a follower in; gives what has to be answered before it may begin to read."""
         self._followers.add(follower)
         pending = []
@@ -159,8 +185,8 @@ class ContainerLog:
             pending += self._hold_again()
         return pending
 
-    def _moved(self, before: int, now: int | None) -> None:
-        """An attached client came to another segment, or left."""
+    def moved(self, before: int, now: int | None) -> None:
+        """A follower for whom the log waits came to another segment, or left."""
         self._holds[before] -= 1
         if not self._holds[before]:
             del self._holds[before]
@@ -168,7 +194,8 @@ class ContainerLog:
             self._holds[now] += 1
         self._hold_again()
 
-    def _leave(self, follower: LogFollower) -> None:
+    def leave(self, follower: Follower) -> None:
+        """A follower follows no more."""
         self._followers.discard(follower)
         if all(other.segments is not follower.segments for other in self._followers):
             follower.segments.close()
@@ -203,7 +230,7 @@ class LogFollower:
         self._read_from(start)
         if not until_end_of:
             self._reader.end = log.end()
-        self._pending = log._enter(self, holds=holds)
+        self._pending = log.enter(self, holds=holds)
 
     @property
     def held(self) -> int:
@@ -211,7 +238,7 @@ class LogFollower:
         return self._held
 
     def _read_from(self, start: Start) -> None:
-        self.segments = self._log._segments
+        self.segments = self._log.segments
         self._reader = LogReader(self.segments, start, streams=self._streams)
         self._held = self._reader.held
 
@@ -255,14 +282,14 @@ class LogFollower:
         before = self._held
         self._read_from(Start(BEGINNING))
         if self._holds:
-            self._log._moved(before, self._held)
+            self._log.moved(before, self._held)
 
     def _look_where(self) -> None:
         held = self._reader.held
         if held != self._held:
             before, self._held = self._held, held
             if self._holds:
-                self._log._moved(before, held)
+                self._log.moved(before, held)
 
     def close(self) -> None:
         """Let go of the log; a second time does nothing."""
@@ -271,8 +298,8 @@ class LogFollower:
         self._closed = True
         self._reader.close()
         if self._holds:
-            self._log._moved(self._held, None)
-        self._log._leave(self)
+            self._log.moved(self._held, None)
+        self._log.leave(self)
 
 
 _PAUSE: Final = Chunk(0, 0, memoryview(b""))

@@ -19,5 +19,8 @@ class Listener(Protocol):
     def exited(self, container: Container) -> None:
         """It has exited; its state says how, and is not saved yet."""
 
+    async def removing(self, container: Container) -> None:
+        """It has ended, and is about to be removed."""
+
     async def removed(self, container: Container) -> None:
         """It does not exist any more, and its files are deleted."""

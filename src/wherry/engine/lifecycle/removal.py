@@ -97,6 +97,7 @@ class Removal:
         """
         former, container.state.status = container.state.status, Status.REMOVING
         try:
+            await self._listener.removing(container)
             leftovers = await self._write_off(container)
         except BaseException:
             container.state.status = former

@@ -13,6 +13,7 @@ from wherry.docker.network_mode import joined_container
 from wherry.engine.container import directories, etc_files
 from wherry.engine.container.container import Container
 from wherry.engine.container.store import ContainerStore
+from wherry.engine.delivery.deliveries import Deliveries
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.log_drivers.config import effective_of
 from wherry.engine.log_drivers.options import waits_when_full
@@ -52,6 +53,7 @@ class Starter:
     :param attachments: creates and removes the endpoints of containers.
     :param effects: has the contents of their files in /etc.
     :param volumes: makes their volumes ready.
+    :param deliveries: send their logs elsewhere.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Starter:
         *,
         effects: EndpointEffects,
         volumes: ContainerVolumes,
+        deliveries: Deliveries,
     ) -> None:
         self._settings = settings
         self._containers = containers
@@ -72,6 +75,7 @@ class Starter:
         self._attachments = attachments
         self._effects = effects
         self._volumes = volumes
+        self._deliveries = deliveries
 
     @property
     def cgroup_parent(self) -> str:
@@ -97,7 +101,9 @@ class Starter:
             await self._volumes.mount(container) as of,
         ):
             context = replace(await self._context(container, network, memory), volumes=of.sources)
-            message = await self._launch(container, self._plan(container, context))
+            plan = self._plan(container, context)
+            await self._deliveries.begin(container)
+            message = await self._launch(container, plan)
         self.take_descriptors(container, message)
         self.hold_streams(container)
         pid: int = message.fields["pid"]

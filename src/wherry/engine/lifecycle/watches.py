@@ -23,6 +23,7 @@ class Watches:
 
     :param cgroup_of: where a container is in the cgroup hierarchies.
     :param release_image: a container's image has one container fewer.
+    :param finish_log: sends the rest of a container's log.
     """
 
     def __init__(
@@ -31,13 +32,16 @@ class Watches:
         events: ContainerEvents,
         execs: Execs,
         cgroup_of: Callable[[Container], str],
+        *,
         release_image: Callable[[Container], Coroutine[Any, Any, None]],
+        finish_log: Callable[[Container], Coroutine[Any, Any, None]],
     ) -> None:
         self._containers = containers
         self._events = events
         self._execs = execs
         self._cgroup_of = cgroup_of
         self._release_image = release_image
+        self._finish_log = finish_log
 
     @cached_property
     def _health(self) -> HealthWatch:
@@ -73,6 +77,10 @@ class Watches:
             self._health.ended(container)
         self._memory.ended(container)
         self._execs.container_exited(container)
+
+    async def removing(self, container: Container) -> None:
+        """It is about to be removed."""
+        await self._finish_log(container)
 
     async def removed(self, container: Container) -> None:
         """It does not exist any more."""

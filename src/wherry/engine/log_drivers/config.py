@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wherry.docker.container_requests import LogConfig
-from wherry.engine.log_drivers.options import waits_when_full
+from wherry.engine.log_drivers.options import is_true, waits_when_full
 from wherry.engine.log_drivers.table import driver_of, find_log_driver
 from wherry.errors import InvalidInput
 
@@ -26,11 +26,22 @@ def check_log_options(options: Mapping[str, str], driver: LogDriver) -> list[str
     """
     for name, value in options.items():
         if name not in driver.checks:
-            raise InvalidInput(f"unknown log opt '{name}' for {driver.title}")
+            raise InvalidInput(f"unknown log opt {driver.quote}{name}{driver.quote} for {driver.title}")
         driver.checks[name](value)
-    if "max-buffer-size" in options:
-        return ["The log option max-buffer-size has no effect: output goes to the log at once, without a buffer."]
-    return []
+    return [text for name, text in _WITHOUT_EFFECT.items() if name in options and not _heeded(name, options, driver)]
+
+
+_WITHOUT_EFFECT: Final = {
+    "max-buffer-size": "The log option max-buffer-size has no effect: output is written to disk at once.",
+    "compress": "The log option compress has no effect without file=true: the segments stay as they were written.",
+    "cache-compress": "The log option cache-compress has no effect: the segments stay as they were written.",
+}
+
+
+def _heeded(name: str, options: Mapping[str, str], driver: LogDriver) -> bool:
+    if name == "max-buffer-size":
+        return not driver.is_readable(options)
+    return not is_true(options, name) or (name == "compress" and driver.sends(options))
 
 
 def log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:
@@ -43,9 +54,11 @@ def log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:
     if driver.is_spool:
         return LogConfig(driver.name, dict(options))
     whole = effective(driver, settings, options)
+    driver.check_all(whole)
     if "max-buffer-size" in options and waits_when_full(whole):
         raise InvalidInput("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
-    return LogConfig(driver.name, whole)
+    shown = whole if driver.shows_defaults else _asked(driver, settings, options)
+    return LogConfig(driver.name, shown)
 
 
 def effective(driver: LogDriver, settings: Settings, options: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -53,8 +66,12 @@ def effective(driver: LogDriver, settings: Settings, options: Mapping[str, str] 
 
     Of the daemon's only those that the driver knows: they are meant for the daemon's own driver.
     """
+    return {**driver.defaults, **_asked(driver, settings, options or {})}
+
+
+def _asked(driver: LogDriver, settings: Settings, options: Mapping[str, str]) -> dict[str, str]:
     of_daemon = {name: value for name, value in settings.log_options.items() if name in driver.checks}
-    return {**driver.defaults, **of_daemon, **(options or {})}
+    return {**of_daemon, **options}
 
 
 def effective_of(config: LogConfig | None, settings: Settings) -> dict[str, str]:

@@ -13,5 +13,5 @@ _BOUNDS: Final = LogBounds(max_size=1 << 20, max_files=2, blocking=False)  # wha
 
 NONE: Final = LogDriver(
     name="none", title="none log driver", checks=SEGMENT_CHECKS, bounds=lambda options: _BOUNDS,
-    retention=lambda options: "none", is_readable=False, is_spool=True,
+    retention=lambda options: "none", is_readable=lambda options: False, is_spool=True,
 )  # fmt: skip

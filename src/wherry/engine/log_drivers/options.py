@@ -9,10 +9,13 @@ from typing import Final
 from wherry.docker.units import parse_size
 from wherry.engine.log_drivers.contract import OptionCheck
 from wherry.engine.log_drivers.tag import check_tag
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput
 from wherry.oci.go_patterns import Expression
 
-__all__ = ["COMMON_CHECKS", "SEGMENT_CHECKS", "size_of", "waits_when_full"]
+__all__ = [
+    "CACHE_CHECKS", "COMMON_CHECKS", "SEGMENT_CHECKS", "check_bool", "check_number", "is_true", "segment_size",
+    "size_of", "waits_when_full",
+]  # fmt: skip
 
 _MOST_FILES: Final = 1_000_000
 _MOST_BYTES: Final = (1 << 63) - 1  # a file has no more
@@ -40,15 +43,21 @@ def _check_buffer(text: str) -> None:
         raise InvalidInput(f"error parsing option max-buffer-size: invalid size: '{text}'")
 
 
-def _check_compress(text: str) -> None:
-    """Rotated segments stay as they were written: attached clients and ``logs`` read them by their offsets."""
+def check_bool(text: str) -> None:
+    """A truth value as Go reads it."""
     if text not in _TRUE | _FALSE:
         raise InvalidInput(f'strconv.ParseBool: parsing "{text}": invalid syntax')
-    if text in _TRUE:
-        raise Unsupported(
-            "the log option compress is not supported: rotated logs are kept as they were written",
-            hint="bound the log instead: --log-opt max-size, max-file",
-        )
+
+
+def check_number(text: str) -> None:
+    """A number that is not negative."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise InvalidInput(f'strconv.ParseUint: parsing "{text[:20]}": invalid syntax')
+
+
+def _check_cache_disabled(text: str) -> None:
+    if text not in _TRUE | _FALSE | {""}:
+        raise InvalidInput(f"invalid value for option cache-disabled: {text}")
 
 
 def _any(text: str) -> None:
@@ -70,9 +79,28 @@ SEGMENT_CHECKS: Final[Mapping[str, OptionCheck]] = {
     **COMMON_CHECKS,
     "max-size": _check_size,
     "max-file": _check_files,
-    "compress": _check_compress,
+    "compress": check_bool,
 }
 """What a driver takes whose log are the keeper's segments."""
+
+
+CACHE_CHECKS: Final[Mapping[str, OptionCheck]] = {
+    "cache-disabled": _check_cache_disabled,
+    "cache-max-size": _check_size,
+    "cache-max-file": _check_files,
+    "cache-compress": check_bool,
+}
+"""The segments of a driver that sends logs elsewhere: what ``docker logs`` reads."""
+
+
+def is_true(options: Mapping[str, str], name: str) -> bool:
+    """Whether an option is there, and true."""
+    return options.get(name) in _TRUE
+
+
+def segment_size(text: str) -> int | None:
+    """The bytes of a segment; ``-1`` is no limit."""
+    return None if text == "-1" else size_of(text) or size_of("20m")
 
 
 def waits_when_full(options: Mapping[str, str]) -> bool:

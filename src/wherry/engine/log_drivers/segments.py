@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from wherry.engine.log_drivers.contract import LogBounds, LogDriver, Options
-from wherry.engine.log_drivers.options import SEGMENT_CHECKS, size_of, waits_when_full
+from wherry.engine.log_drivers.options import SEGMENT_CHECKS, is_true, segment_size, waits_when_full
+from wherry.errors import InvalidInput
 
-__all__ = ["segment_driver"]
+__all__ = ["check_compress", "segment_driver"]
 
 _DEFAULTS: Final = {"max-size": "20m", "max-file": "5"}
 
 
 def _bounds(options: Options) -> LogBounds:
-    return LogBounds(_segment_size(options["max-size"]), int(options["max-file"]), waits_when_full(options))
-
-
-def _segment_size(text: str) -> int | None:
-    """The bytes of a segment; ``-1`` is no limit."""
-    if text == "-1":
-        return None
-    size = size_of(text)
-    return size_of(_DEFAULTS["max-size"]) if size is None else size
+    return LogBounds(segment_size(options["max-size"]), int(options["max-file"]), waits_when_full(options))
 
 
 def _retention(options: Options) -> str:
     return f"{options['max-file']} files of {options['max-size']}"
 
 
-def segment_driver(name: str, title: str) -> LogDriver:
+def check_compress(options: Options) -> None:
+    """Compressed is what was rotated; Docker's words where nothing is.
+
+    :raises InvalidInput: nothing is rotated.
+    """
+    if is_true(options, "compress") and (options.get("max-file") == "1" or options.get("max-size") == "-1"):
+        raise InvalidInput("compress cannot be true when max-file is less than 2 or max-size is not set")
+
+
+def segment_driver(name: str, title: str, **members: Any) -> LogDriver:
     """A driver under one of Docker's names for the segments.
 
     :param title: the driver in the errors about its options.
+    :param members: of `LogDriver`, in place of these.
     """
     return LogDriver(
-        name=name, title=title, checks=SEGMENT_CHECKS, defaults=_DEFAULTS, bounds=_bounds, retention=_retention
+        name=name,
+        title=title,
+        **{
+            "checks": SEGMENT_CHECKS,
+            "check_all": check_compress,
+            "defaults": _DEFAULTS,
+            "bounds": _bounds,
+            "retention": _retention,
+            **members,
+        },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from wherry.engine.log_drivers.json_file import JSON_FILE
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LOG_DRIVERS", "driver_of", "find_log_driver"]
 
-LOG_DRIVERS: Final[dict[str, LogDriver]] = {driver.name: driver for driver in (JSON_FILE, LOCAL, NONE)}
+LOG_DRIVERS: Final[dict[str, LogDriver | str]] = {
+    "fluentd": "FLUENTD",
+    "gelf": "GELF",
+    "journald": "JOURNALD",
+    JSON_FILE.name: JSON_FILE,
+    LOCAL.name: LOCAL,
+    NONE.name: NONE,
+    "syslog": "SYSLOG",
+}
+"""The drivers by name; of one that few containers have, what it is called in its module, which is imported for it."""
 
 
 def find_log_driver(name: str) -> LogDriver:
@@ -26,9 +36,13 @@ def find_log_driver(name: str) -> LogDriver:
     found = LOG_DRIVERS.get(name)
     if found is None:
         raise InvalidInput(f"logger: no log driver named '{name}' is registered")
+    if isinstance(found, str):
+        found = LOG_DRIVERS[name] = getattr(import_module(f"wherry.engine.log_drivers.{name}"), found)
+        return find_log_driver(name)
     return found
 
 
 def driver_of(config: LogConfig | None) -> LogDriver:
     """The driver of a container that there is; what another version has made is a log in segments, as any."""
-    return LOG_DRIVERS.get(config.type if config else "", JSON_FILE)
+    name = config.type if config else ""
+    return find_log_driver(name) if name in LOG_DRIVERS else JSON_FILE

@@ -1,31 +1,77 @@
-"""The log option ``tag``: a text with Docker's placeholders for the container's name, ID and image."""
+"""The log option ``tag``: a template of Go's, with Docker's fields for the container and its image."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+import os
+from pathlib import Path
+from typing import Any, Final
 
-from wherry.errors import Unsupported
+from wherry.engine.log_drivers.contract import Subject
+from wherry.errors import InvalidInput, Unsupported
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = ["FIELDS", "check_tag", "fill_tag", "tag_of"]
 
-__all__ = ["PLACEHOLDERS", "check_tag", "fill_tag"]
+FIELDS: Final = "ID FullID Name ImageID ImageFullID ImageName DaemonName Command Hostname".split()
+"""Docker's placeholders; those of its structure (``.ContainerLabels``...) work as well."""
 
-PLACEHOLDERS: Final = ("ID", "FullID", "Name", "ImageID", "ImageFullID", "ImageName", "DaemonName")
-_PLACEHOLDER: Final = re.compile(r"\{\{[ \t]*\.(\w+)[ \t]*\}\}")
+_DEFAULT: Final = "{{.ID}}"
+_LIMIT: Final = 4096  # characters of a template, and of what it gives
+_DAEMON: Final = "docker"  # who looks for tags looks for these
 
 
 def check_tag(text: str) -> None:
     """Check that a tag can be filled in.
 
-    :raises Unsupported: it has more of Go's template language than placeholders.
+    :raises InvalidInput: it is no template, or names what there is not.
+    :raises Unsupported: it has loops or templates in it.
     """
-    if "{{" in fill_tag(text, dict.fromkeys(PLACEHOLDERS, "")):
-        known = " ".join(f"{{{{.{name}}}}}" for name in PLACEHOLDERS)
-        raise Unsupported(f"the log option tag takes no other placeholders than {known}, not '{text}'")
+    if "{{" in text:
+        fill_tag(text, _NOBODY)
 
 
-def fill_tag(text: str, values: Mapping[str, str]) -> str:
-    """A tag with these values in place of the placeholders."""
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+def tag_of(subject: Subject, default: str = _DEFAULT) -> str:
+    """The container's tag.
+
+    :param default: the template, where none was asked for.
+    """
+    return fill_tag(subject.options.get("tag") or default, subject)
+
+
+def fill_tag(text: str, subject: Subject) -> str:
+    """A template with the values of a container.
+
+    :raises InvalidInput: it cannot be filled in.
+    """
+    if len(text) > _LIMIT:
+        raise InvalidInput(f"the log option tag is longer than {_LIMIT} characters")
+    if "{{" not in text:
+        return text
+    from wherry.docker.gotemplate import Template, TemplateError  # noqa: PLC0415 - few containers have a template
+
+    try:
+        template = Template(text)
+        if template.repeats:
+            raise Unsupported("the log option tag takes no loops and no named templates", cause=f"'{text}'")
+        return template.render(_values(subject))[:_LIMIT]
+    except TemplateError as error:
+        raise InvalidInput(f"invalid log option tag '{text}'", cause=str(error)) from None
+
+
+def _values(subject: Subject) -> dict[str, Any]:
+    from wherry.docker.gotemplate.go_types import Map, Struct  # noqa: PLC0415
+
+    digits = subject.image_id.removeprefix("sha256:")
+    return Struct(
+        ID=subject.id[:12], FullID=subject.id, Name=subject.name, ImageID=digits[:12], ImageFullID=subject.image_id,
+        ImageName=subject.image, DaemonName=_DAEMON, Command=" ".join(subject.argv), Hostname=os.uname().nodename,
+        Config=Map(subject.options), ContainerID=subject.id, ContainerName=f"/{subject.name}",
+        ContainerEntrypoint=next(iter(subject.argv), ""), ContainerArgs=list(subject.argv[1:]),
+        ContainerImageID=subject.image_id, ContainerImageName=subject.image, ContainerCreated=subject.created,
+        ContainerEnv=list(subject.env), ContainerLabels=Map(subject.labels), LogPath=str(subject.file),
+    )  # fmt: skip
+
+
+_NOBODY: Final = Subject(
+    id="0" * 64, name="name", image="image", image_id="sha256:" + "0" * 64, argv=["command"], created="", env=(),
+    labels={}, options={}, file=Path(),
+)  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import cast
 from urllib.parse import quote_plus
@@ -11,16 +11,16 @@ from urllib.parse import quote_plus
 from wherry.docker.streams import LogChunk, LogOptions
 from wherry.engine.container.container import Container
 from wherry.engine.container.log import ContainerLog, merged
-from wherry.engine.container.names import short
+from wherry.engine.container.log_subject import subject_of
+from wherry.engine.log_drivers.attributes import extra_attributes
 from wherry.engine.log_drivers.table import driver_of
-from wherry.engine.log_drivers.tag import fill_tag
+from wherry.engine.log_drivers.tag import tag_of
 from wherry.errors import Unsupported
 from wherry.keeper.lines import LineCutter, timestamp
 from wherry.keeper.log_reader import BEGINNING, Chunk, Overtaken, Start, begin_of_segment, position_at
 from wherry.keeper.log_writer import segments_of
 from wherry.keeper.records import NOTE
 from wherry.keeper.tail import start_of_tail
-from wherry.oci.go_patterns import Expression
 
 __all__ = ["lacks_older", "read_logs"]
 
@@ -31,7 +31,8 @@ async def read_logs(container: Container, options: LogOptions) -> AsyncGenerator
     :raises Unsupported: the log of the container's driver cannot be read back.
     """
     log = container.log
-    if not driver_of(container.host.log_config).is_readable:
+    config = container.host.log_config
+    if not driver_of(config).is_readable((config.config if config else None) or {}):
         raise Unsupported("configured logging driver does not support reading")
     streams = options.outputs
     start = await asyncio.to_thread(_start, str(log.directory), streams, options)
@@ -100,28 +101,8 @@ async def _marked(chunks: AsyncIterator[Chunk], details: bytes, *, stamp: bool) 
 def _details(container: Container) -> bytes:
     """The values that ``labels``, ``env``, ``*-regex`` and ``tag`` select, as in Docker: ``a=1,b=x+y`` and a space."""
     log = container.host.log_config
-    options = (log.config or {}) if log else {}
-    environment = dict(entry.partition("=")[::2] for entry in container.config.env or [] if "=" in entry)
-    found = {
-        **_chosen(container.config.labels or {}, options.get("labels", ""), options.get("labels-regex", "")),
-        **_chosen(environment, options.get("env", ""), options.get("env-regex", "")),
-    }
-    if options.get("tag"):
-        found["tag"] = fill_tag(options["tag"], _tag_values(container))
+    subject = subject_of(container, (log.config or {}) if log else {})
+    found = extra_attributes(subject)
+    if subject.options.get("tag"):
+        found["tag"] = tag_of(subject)
     return (",".join(f"{quote_plus(name)}={quote_plus(found[name])}" for name in sorted(found)) + " ").encode()
-
-
-def _tag_values(container: Container) -> dict[str, str]:
-    """The values of `wherry.engine.log_drivers.tag.PLACEHOLDERS`."""
-    image = container.definition.image_id
-    return {
-        "ID": short(container.id), "FullID": container.id, "Name": container.name,
-        "ImageID": short(image.removeprefix("sha256:")), "ImageFullID": image,
-        "ImageName": container.definition.image, "DaemonName": "docker",
-    }  # fmt: skip
-
-
-def _chosen(values: Mapping[str, str], names: str, pattern: str) -> dict[str, str]:
-    wanted = frozenset(names.split(","))
-    fits = Expression(pattern).found_in if pattern else wanted.__contains__
-    return {name: value for name, value in values.items() if name in wanted or fits(name)}

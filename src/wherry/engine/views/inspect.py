@@ -15,6 +15,7 @@ from wherry.engine.container import etc_files
 from wherry.engine.container.container import Container
 from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.state import Status
+from wherry.engine.log_drivers.table import driver_of
 from wherry.engine.network.views import network_settings_to_api
 from wherry.engine.spec.security import masked_paths, readonly_paths
 
@@ -61,7 +62,7 @@ def inspect(
         resolv_conf_path=str(etc_files.path_of(container, "resolv.conf")),
         hostname_path=str(etc_files.path_of(container, "hostname")),
         hosts_path=str(etc_files.path_of(container, "hosts")),
-        log_path=str(container.log_directory),
+        log_path=_log_path(container),
         name=f"/{container.name}",
         restart_count=state.restart_count,
         exec_ids=list(container.exec_ids) or None,
@@ -73,6 +74,14 @@ def inspect(
         size_rw=size_rw,
         size_root_fs=size_root_fs,
     )
+
+
+def _log_path(container: Container) -> str:
+    config = container.host.log_config
+    driver = driver_of(config)
+    if driver.writes_file((config.config if config else None) or {}):
+        return str(container.log_file)
+    return str(container.log_directory) if driver.has_log_path else ""
 
 
 def state_to_api(container: Container) -> ContainerState:

@@ -1,0 +1,1 @@
+"""Delivery: follows the logs of containers whose driver sends them elsewhere, and does not lose its place."""
