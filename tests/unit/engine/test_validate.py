@@ -28,7 +28,7 @@ from wherry.engine.create.validate import check_exec, cpu_list, parse_signal, va
 from wherry.engine.log_drivers.config import log_config
 from wherry.engine.log_drivers.table import driver_of
 from wherry.engine.settings import Settings
-from wherry.errors import InvalidInput, Unsupported, WherryError
+from wherry.errors import InvalidInput, WherryError
 
 CPUS = os.cpu_count() or 1
 
