@@ -142,7 +142,8 @@ class LogDriver:
     :ivar is_spool: the segments only bridge the time until attached clients have read them: they lie under the exec
         root, and ``inspect`` shows the options as they were asked for.
     :ivar sends: whether the log goes elsewhere, with these options.
-    :ivar sender: makes what sends it.
+    :ivar sender: the class of what sends it, in a module beside this one: ``"syslog_sender.SyslogSender"``. It is made
+        of a `Subject`.
     :ivar writes_file: whether `Subject.file` is written, with these options: it is the ``LogPath`` then.
     :ivar has_log_path: whether ``inspect`` shows a ``LogPath`` else, as Docker's driver of that name has one.
     """
@@ -159,6 +160,6 @@ class LogDriver:
     is_readable: Callable[[Options], bool] = lambda options: True
     is_spool: bool = False
     sends: Callable[[Options], bool] = lambda options: False
-    sender: Callable[[Subject], Sender] | None = None
+    sender: str = ""
     writes_file: Callable[[Options], bool] = lambda options: False
     has_log_path: bool = True

@@ -6,7 +6,7 @@ from typing import Final
 
 from wherry.docker.units import parse_duration
 from wherry.engine.log_drivers.addresses import Address, host_and_port, parse_url
-from wherry.engine.log_drivers.contract import Options, Sender, Subject
+from wherry.engine.log_drivers.contract import Options
 from wherry.engine.log_drivers.forwarding import forwarding_driver
 from wherry.engine.log_drivers.options import check_bool, check_number, size_of
 from wherry.errors import InvalidInput
@@ -69,12 +69,6 @@ def _check_all(options: Options) -> None:
         raise InvalidInput("conflicting options: cannot specify both 'fluentd-async' and 'fluentd-async-connect'")
 
 
-def _sender(subject: Subject) -> Sender:
-    from wherry.engine.log_drivers.fluentd_sender import FluentdSender  # noqa: PLC0415
-
-    return FluentdSender(subject)
-
-
 FLUENTD: Final = forwarding_driver(
     "fluentd",
     {
@@ -90,6 +84,6 @@ FLUENTD: Final = forwarding_driver(
         "fluentd-sub-second-precision": check_bool,
         "fluentd-write-timeout": seconds_of,
     },
-    _sender,
+    "fluentd_sender.FluentdSender",
     check_all=_check_all,
 )

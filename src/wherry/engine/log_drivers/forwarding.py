@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from wherry.engine.log_drivers.contract import LogBounds, LogDriver, OptionCheck, Options, Sender, Subject
+from wherry.engine.log_drivers.contract import LogBounds, LogDriver, OptionCheck, Options
 from wherry.engine.log_drivers.options import (
     CACHE_CHECKS,
     COMMON_CHECKS,
@@ -39,7 +39,7 @@ def _retention(options: Options) -> str:
 def forwarding_driver(
     name: str,
     checks: Mapping[str, OptionCheck],
-    sender: Callable[[Subject], Sender],
+    sender: str,
     *,
     check_all: Callable[[Options], None] = lambda options: None,
     quote: str = "'",
@@ -47,6 +47,7 @@ def forwarding_driver(
     """A driver that sends logs elsewhere.
 
     :param checks: of the options that are its own.
+    :param sender: as in `LogDriver`.
     """
     return LogDriver(
         name=name, title=f"{name} log driver", checks={**COMMON_CHECKS, **CACHE_CHECKS, **checks}, check_all=check_all,

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from wherry.engine.log_drivers.addresses import Address, host_and_port, parse_url
-from wherry.engine.log_drivers.contract import Options, Sender, Subject
+from wherry.engine.log_drivers.contract import Options
 from wherry.engine.log_drivers.forwarding import forwarding_driver
 from wherry.errors import InvalidInput
 
@@ -59,12 +59,10 @@ def _check_all(options: Options) -> None:
         _check_value(name, pattern, options[name])
 
 
-def _sender(subject: Subject) -> Sender:
-    from wherry.engine.log_drivers.gelf_sender import GelfSender  # noqa: PLC0415
-
-    return GelfSender(subject)
-
-
 GELF: Final = forwarding_driver(
-    "gelf", dict.fromkeys(("gelf-address", *_TCP, *_COMPRESSION), _any), _sender, check_all=_check_all, quote='"'
+    "gelf",
+    dict.fromkeys(("gelf-address", *_TCP, *_COMPRESSION), _any),
+    "gelf_sender.GelfSender",
+    check_all=_check_all,
+    quote='"',
 )

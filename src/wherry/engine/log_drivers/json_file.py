@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from wherry.engine.log_drivers.contract import LogBounds, Options, Sender, Subject
+from wherry.engine.log_drivers.contract import LogBounds, Options
 from wherry.engine.log_drivers.options import SEGMENT_CHECKS, check_bool, is_true
 from wherry.engine.log_drivers.segments import segment_driver
 
@@ -14,12 +14,6 @@ __all__ = ["JSON_FILE"]
 
 def _writes(options: Options) -> bool:
     return is_true(options, "file")
-
-
-def _sender(subject: Subject) -> Sender:
-    from wherry.engine.log_drivers.json_lines import JsonFileSender  # noqa: PLC0415
-
-    return JsonFileSender(subject)
 
 
 _PLAIN: Final = segment_driver("json-file", "json-file log driver")
@@ -32,5 +26,5 @@ def _bounds(options: Options) -> LogBounds:
 
 JSON_FILE: Final = replace(
     _PLAIN, checks={**SEGMENT_CHECKS, "file": check_bool}, bounds=_bounds, sends=_writes, writes_file=_writes,
-    sender=_sender,
+    sender="json_lines.JsonFileSender",
 )  # fmt: skip

@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from wherry.engine.log_drivers.addresses import Address, host_and_port, parse_url
-from wherry.engine.log_drivers.contract import Options, Sender, Subject
+from wherry.engine.log_drivers.contract import Options
 from wherry.engine.log_drivers.forwarding import forwarding_driver
 from wherry.errors import InvalidInput
 
@@ -61,12 +61,6 @@ def _any(text: str) -> None:
     """A file, which is read when the container starts; or whatever ``skip-verify`` is, as in Docker."""
 
 
-def _sender(subject: Subject) -> Sender:
-    from wherry.engine.log_drivers.syslog_sender import SyslogSender  # noqa: PLC0415
-
-    return SyslogSender(subject)
-
-
 def _check_all(options: Options) -> None:
     address = parse_address(options.get("syslog-address", ""))
     if address is not None and address.path:
@@ -88,6 +82,6 @@ SYSLOG: Final = forwarding_driver(
         "syslog-tls-key": _any,
         "syslog-tls-skip-verify": _any,
     },
-    _sender,
+    "syslog_sender.SyslogSender",
     check_all=_check_all,
 )

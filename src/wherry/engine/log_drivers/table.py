@@ -12,9 +12,11 @@ from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from wherry.docker.container_requests import LogConfig
-    from wherry.engine.log_drivers.contract import LogDriver
+    from wherry.engine.log_drivers.contract import LogDriver, Sender, Subject
 
-__all__ = ["LOG_DRIVERS", "driver_of", "find_log_driver"]
+__all__ = ["LOG_DRIVERS", "driver_of", "find_log_driver", "sender_of"]
+
+_HERE: Final = "wherry.engine.log_drivers"
 
 LOG_DRIVERS: Final[dict[str, LogDriver | str]] = {
     "fluentd": "FLUENTD",
@@ -37,9 +39,16 @@ def find_log_driver(name: str) -> LogDriver:
     if found is None:
         raise InvalidInput(f"logger: no log driver named '{name}' is registered")
     if isinstance(found, str):
-        found = LOG_DRIVERS[name] = getattr(import_module(f"wherry.engine.log_drivers.{name}"), found)
+        found = LOG_DRIVERS[name] = getattr(import_module(f"{_HERE}.{name}"), found)
         return find_log_driver(name)
     return found
+
+
+def sender_of(driver: LogDriver, subject: Subject) -> Sender:
+    """What sends the log of a container elsewhere."""
+    module, _, name = driver.sender.partition(".")
+    sender: Sender = getattr(import_module(f"{_HERE}.{module}"), name)(subject)
+    return sender
 
 
 def driver_of(config: LogConfig | None) -> LogDriver:
