@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from wherry.engine.container.log_subject import subject_of
 from wherry.engine.log_drivers.config import effective_of
 from wherry.engine.log_drivers.options import waits_when_full
-from wherry.engine.log_drivers.table import driver_of
+from wherry.engine.log_drivers.table import driver_of, sender_of
 from wherry.errors import SystemFault, WherryError
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ class Deliveries:
 
     def _sender(self, container: Container) -> Sender:
         config = container.host.log_config
-        make = driver_of(config).sender
-        assert make is not None
-        return make(subject_of(container, effective_of(config, self._settings)))
+        return sender_of(driver_of(config), subject_of(container, effective_of(config, self._settings)))
 
     async def _is_behind(self, container: Container) -> bool:
         from wherry.engine.delivery.place import Place, is_behind  # noqa: PLC0415
