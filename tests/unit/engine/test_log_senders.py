@@ -215,7 +215,7 @@ async def test_fluentd_acknowledges_what_was_sent_and_nothing_else(tmp_path: Pat
         sending = sender.send(sender.encode([lines(b"x\n")]))
         if trusted:
             await sending
-            assert sender.is_settled()
+            assert sender.is_drained()
         else:
             with pytest.raises(ConnectionError):
                 await sending

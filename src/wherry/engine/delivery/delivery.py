@@ -121,7 +121,7 @@ class Delivery:
                 await self._hand_over(await self._run(partial(self._message, cutter, list(cutter.flush()), 0)))
             elif self._reader.runs >= self._last_run:
                 await self._hand_over(await self._run(partial(self._message, cutter, list(cutter.flush()), 0)))
-                await self._settle()
+                await self._drain()
                 return
             else:
                 await self._wait(grown)
@@ -131,11 +131,11 @@ class Delivery:
             await self._sender.send(message.payload)
             self._ahead += message.size
         self._following, self._look = message.mark, _FIRST_LOOK
-        if not self._note_settled() and self._ahead > _AHEAD:
-            await self._settle()
+        if not self._note_drained() and self._ahead > _AHEAD:
+            await self._drain()
 
-    async def _settle(self) -> None:
-        while not self._note_settled():
+    async def _drain(self) -> None:
+        while not self._note_drained():
             await asyncio.sleep(self._look)
             self._look = min(2 * self._look, _LONGEST_LOOK)
 
@@ -143,15 +143,15 @@ class Delivery:
         """Wait for more; meanwhile the receiver may have got all."""
         while not grown.is_set():
             try:
-                async with asyncio.timeout(None if self._note_settled() else self._look):
+                async with asyncio.timeout(None if self._note_drained() else self._look):
                     await grown.wait()
             except TimeoutError:
                 self._look = min(2 * self._look, _LONGEST_LOOK)
 
-    def _note_settled(self) -> bool:
+    def _note_drained(self) -> bool:
         if self._following is None:
             return True
-        if not self._sender.is_settled():
+        if not self._sender.is_drained():
             return False
         if self._following != self._mark:
             self._place.write(self._following)

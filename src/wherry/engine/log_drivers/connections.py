@@ -125,7 +125,7 @@ class StreamConnection(asyncio.Protocol):
         self._answers.clear()
         return said
 
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether the other side's kernel has all that was written.
 
         :raises OSError: the connection is lost.

@@ -115,7 +115,7 @@ class Sender(Protocol):
         :raises OSError: the receiver is gone.
         """
 
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether the receiver has all that was sent, as far as its protocol and the kernel can tell.
 
         :raises OSError: the receiver is gone, and has not.

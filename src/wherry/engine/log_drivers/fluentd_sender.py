@@ -105,9 +105,9 @@ class FluentdSender:
         if not isinstance(answer, dict) or answer.get("ack") != name:
             raise ConnectionError("the receiver acknowledges something else")
 
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether the receiver, or its kernel, has all."""
-        return self._wants_ack or self._connection is None or self._connection.is_settled()
+        return self._wants_ack or self._connection is None or self._connection.is_drained()
 
     async def close(self) -> None:
         """Disconnect."""

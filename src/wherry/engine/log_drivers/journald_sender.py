@@ -81,7 +81,7 @@ class JournaldSender:
         with memfd("journal-entry", entry) as file:
             self._socket.send_descriptor(file.fileno())
 
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """A datagram that was sent is in the journal's queue."""
         return True
 

@@ -75,7 +75,7 @@ class JsonFileSender:
         """
         await run_to_the_end(partial(self._write, pieces))
 
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """What is written is there."""
         return True
 

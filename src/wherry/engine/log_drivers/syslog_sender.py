@@ -95,9 +95,9 @@ class SyslogSender:
         elif self._connection is not None:
             await self._connection.write(pieces)
 
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether the daemon's kernel has them."""
-        return not isinstance(self._connection, StreamConnection) or self._connection.is_settled()
+        return not isinstance(self._connection, StreamConnection) or self._connection.is_drained()
 
     async def close(self) -> None:
         """Disconnect."""
