@@ -43,6 +43,7 @@ from wherry.engine.recovery.catch_up import CatchUp
 from wherry.engine.recovery.keeper_supervisor import KeeperSupervisor
 from wherry.engine.recovery.reconcile import Reconciler, remove_empty_cgroup
 from wherry.engine.settings import Settings
+from wherry.engine.threads.bounded_call import call_bounded
 from wherry.engine.views.explain import ExplainService
 from wherry.engine.views.info import information, version
 from wherry.engine.views.list import ListService
@@ -51,6 +52,7 @@ from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.engine.volumes.usage import VolumeUsers
 from wherry.engine.volumes.volumes import Volumes
 from wherry.images.store import ImageStore
+from wherry.layers.projects import Projects
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
 from wherry.network.controller import Controller
@@ -58,6 +60,7 @@ from wherry.network.database import NetworkDatabase
 from wherry.network.definition import alias_of
 from wherry.volumes.drivers import Drivers
 from wherry.volumes.local import LocalDriver
+from wherry.volumes.local_mounts import LocalMounts
 from wherry.volumes.size import size_of_tree
 from wherry.volumes.store import VolumeStore
 
@@ -149,12 +152,17 @@ class Engine:
             )
         )  # fmt: skip
 
+    async def _deposit(self) -> None:
+        """Give a new keeper what it has to hold for this daemon."""
+        await self._controller.deposit_firewall()
+        await self._local_mounts.deposit()
+
     def _flush_volumes(self) -> bool:
         return self._volume_store.flush()
 
     def _build_networks(self, tables: NetworkDatabase) -> None:
         settings = network_settings(self.settings)
-        self._controller = Controller.open(settings, KeeperCustody(self._keeper), tables)
+        self._controller = Controller.open(settings, KeeperCustody(self._keeper, "nftables"), tables)
         self._effects = EndpointEffects(self._controller, self._store, self.events, self.settings.networks)
         self._connector = Connector(self._controller, self._store, self._effects)
         self._attachments = Attachments(
@@ -167,8 +175,11 @@ class Engine:
     def _build_volumes(self, database_path: Path) -> None:
         self._volume_store = VolumeStore(database_path, self._reserve)
         self._volume_store.when_behind(self._catch_up.begin)
-        local = LocalDriver(self.settings.data_root / "volumes", self._trash.begin)
-        users = VolumeUsers(self._store)
+        users, root = VolumeUsers(self._store), self.settings.data_root / "volumes"
+        custody, place = KeeperCustody(self._keeper, "volumes"), self.settings.exec_root / "rootfs"
+        self._local_mounts = LocalMounts(place, call_bounded, custody, users.mounted)
+        projects = Projects(self._volume_store.database, root)
+        local = LocalDriver(root, self._local_mounts, projects, self._trash.begin)
         self.volumes = Volumes(self._volume_store, Drivers(local), users, self.events, size_of_tree)
         self.volumes.open()
         self._container_volumes = ContainerVolumes(self.volumes, self.events)
@@ -205,7 +216,7 @@ class Engine:
         self._supervisor = KeeperSupervisor(
             keeper=keeper, containers=store, starter=self._starter, lifecycle=self._lifecycle, execs=self.execs,
             steps=self._running_steps,            watches=self._watches, reconciler=self._reconciler, tasks=self._tasks,
-            deposit_firewall=self._controller.deposit_firewall,
+            deposit_firewall=self._deposit,
         )  # fmt: skip
 
     def _build_containers(self) -> None:

@@ -14,11 +14,13 @@ from typing import Final
 
 from wherry.content.durable import disk_errors, remove_tree, temporary_name
 from wherry.docker import times
-from wherry.errors import NotFound, Unsupported
+from wherry.errors import InvalidInput, NotFound, SystemFault, WherryError
+from wherry.layers.projects import Projects
 from wherry.linux.fd import Fd
 from wherry.linux.files import keep_apart
 from wherry.volumes.contract import DriverVolume, Mounted
 from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy
+from wherry.volumes.local_mounts import LocalMounts
 from wherry.volumes.model import LOCAL, Volume
 from wherry.volumes.names import check_name
 from wherry.volumes.options import check_options, is_mounted, size_of
@@ -35,13 +37,23 @@ class LocalDriver:
     """A `wherry.volumes.contract.VolumeDriver` of directories.
 
     :param root: where they are; made when missing.
+    :param mounts: mounts those that are more than directories.
+    :param projects: keeps them to their sizes.
     :param discard: deletes a tree in the background.
     """
 
     name: Final = LOCAL
 
-    def __init__(self, root: Path, discard: Callable[[Path], object] = remove_tree) -> None:
+    def __init__(
+        self,
+        root: Path,
+        mounts: LocalMounts,
+        projects: Projects,
+        discard: Callable[[Path], object] = remove_tree,
+    ) -> None:
         self._root = root
+        self._mounts = mounts
+        self._projects = projects
         self._discard = discard
         with disk_errors("make the directory of volumes"):
             _make(root, 0o701)
@@ -50,13 +62,14 @@ class LocalDriver:
 
     def recover(self) -> set[str]:
         """Bring to an end what an earlier process has begun; returns the names of all volumes that are there."""
-        names = set()
+        names: set[str] = set()
         for name in os.listdir(self._root):
             if name.startswith(_REMOVED):
                 self._discard(self._root / name)
             elif not name.startswith(".") and self._is_there(name):
                 names.add(name)
                 self._finish_copy(self._root / name)
+        self._projects.sweep(_owner(""), {_owner(name) for name in names})
         return names
 
     def _finish_copy(self, volume: Path) -> None:
@@ -95,11 +108,18 @@ class LocalDriver:
         with disk_errors("make the volume's directory"):
             try:
                 _make(directory, 0o701)
+                self._limit(volume, directory)
                 _make(directory / DATA, 0o755)
-            except OSError:
+            except BaseException:
                 with suppress(OSError):
                     directory.rmdir()
                 raise
+
+    def _limit(self, volume: Volume, directory: Path) -> None:
+        """What is made in the directory from now on counts: copies that are not yet at their place as well."""
+        size = size_of(volume.options)
+        if size:
+            self._projects.limit(_owner(volume.name), [directory], size)
 
     def check(self, volume: Volume) -> None:
         """Check name and options of a new volume.
@@ -108,10 +128,8 @@ class LocalDriver:
         """
         check_name(volume.name)
         check_options(volume.options)
-        if is_mounted(volume.options):
-            raise Unsupported("volumes with type and device are not implemented yet")
-        if size_of(volume.options):
-            raise Unsupported("quota size requested but no quota support")
+        if size_of(volume.options) and (reason := self._projects.why_not()):
+            raise InvalidInput("quota size requested but no quota support", cause=reason)
 
     async def remove(self, volume: Volume) -> None:
         """Put the directory aside in one step, and have it deleted."""
@@ -121,6 +139,8 @@ class LocalDriver:
                 os.rename(self._root / check_name(volume.name), grave)
             except FileNotFoundError:
                 return
+        if size_of(volume.options):
+            self._projects.lift(_owner(volume.name))
         self._discard(grave)
 
     async def get(self, name: str) -> DriverVolume:
@@ -149,16 +169,29 @@ class LocalDriver:
         return str(self._root / name / DATA)
 
     async def mount(self, volume: Volume, user: str) -> Mounted:
-        """Its directory.
+        """Its directory, or what is mounted in its place.
 
         :raises NotFound: it is gone.
+        :raises SystemFault: it cannot be mounted.
         """
+        path = self.data(volume.name)
+        if is_mounted(volume.options):
+            try:
+                return Mounted(path, await self._mounts.mount(volume))
+            except WherryError as exc:
+                raise SystemFault(f"error while mounting volume '{path}'", cause=str(exc)) from exc
         if not self._is_there(volume.name):
             raise NotFound(f"the directory of volume {volume.name} is gone")
-        return Mounted(self.data(volume.name))
+        return Mounted(path)
 
     async def unmount(self, volume: Volume, user: str) -> None:
-        """A directory needs nothing."""
+        """A directory needs nothing; what is mounted goes with its last user."""
+        if is_mounted(volume.options):
+            await self._mounts.unmount(volume.name)
+
+
+def _owner(name: str) -> str:
+    return f"volume:{name}"
 
 
 def _make(path: Path, mode: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -23,16 +24,17 @@ class VolumeStore:
 
     :param path: the database file; made when missing.
     :param reserve: what is given up when the disk is full.
+    :ivar database: the connection.
     :ivar unreadable: names of volumes whose rows this version does not understand; they are kept.
     :raises CorruptData: it is no SQLite database.
     :raises Unsupported: a newer version has written it.
     """
 
     def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
-        self._database = Database(path, reserve)
+        self.database: Final = Database(path, reserve)
         self._by_name: dict[str, Volume] = {}
         self.unreadable: set[str] = set()
-        for name, definition in self._database.rows("SELECT name, definition FROM volumes"):
+        for name, definition in self.database.rows("SELECT name, definition FROM volumes"):
             with understanding("a volume", name, partial(self.unreadable.add, name)):
                 self._by_name[name] = msgspec.json.decode(definition, type=Volume)
 
@@ -61,23 +63,23 @@ class VolumeStore:
 
         :raises OutOfSpace: the disk is full; all is as before.
         """
-        self._database.write(_INSERT, volume.name, msgspec.json.encode(volume))
+        self.database.write(_INSERT, volume.name, msgspec.json.encode(volume))
         self._by_name[volume.name] = volume
         self.unreadable.discard(volume.name)
 
     def forget(self, name: str) -> None:
         """Remove a row, now or when there is room: the volume is gone."""
         self._by_name.pop(name, None)
-        self._database.write_soon(name, "DELETE FROM volumes WHERE name = ?", name)
+        self.database.write_soon(name, "DELETE FROM volumes WHERE name = ?", name)
 
     def when_behind(self, action: Callable[[], None]) -> None:
         """Register a callback for when a row could not be removed; it has to have `flush` called later."""
-        self._database.on_backlog = action
+        self.database.on_backlog = action
 
     def flush(self) -> bool:
         """Remove the rows that could not be removed; returns whether all are."""
-        return self._database.flush()
+        return self.database.flush()
 
     def close(self) -> None:
         """Close the connection."""
-        self._database.close()
+        self.database.close()

@@ -129,7 +129,7 @@ async def test_the_keeper_holds_the_firewalls_socket_and_gives_it_back() -> None
             return Message({}, [])
         return Message({}, [os.dup(held[-1])] if op == "kept" else [])
 
-    custody = KeeperCustody(SimpleNamespace(request=request))  # type: ignore[arg-type]
+    custody = KeeperCustody(SimpleNamespace(request=request), "nftables")  # type: ignore[arg-type]
     assert await custody.recall() is None
     reading, writing = os.pipe()
     await custody.deposit(writing)

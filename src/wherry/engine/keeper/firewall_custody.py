@@ -1,4 +1,4 @@
-"""The keeper holds the firewall's socket; see `wherry.network.firewall.custody`."""
+"""The keeper holds descriptors that have to outlive the daemon: see `wherry.network.firewall.custody` for one."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ if TYPE_CHECKING:
 __all__ = ["KeeperCustody"]
 
 _log: Final = logging.getLogger(__name__)
-_NAME: Final = "nftables"
 
 
 class KeeperCustody:
-    """A `wherry.network.firewall.custody.Custody`."""
+    """A `wherry.network.firewall.custody.Custody`.
 
-    def __init__(self, keeper: KeeperConnection) -> None:
+    :param name: of the descriptor.
+    """
+
+    def __init__(self, keeper: KeeperConnection, name: str) -> None:
         self._keeper = keeper
+        self._name = name
 
     async def recall(self) -> Fd | None:
         """What a former daemon has deposited."""
         try:
-            message = await self._keeper.request("kept", name=_NAME)
+            message = await self._keeper.request("kept", name=self._name)
         except WherryError as exc:
-            _log.warning("the keeper cannot say whether it holds the firewall error=%s", exc)
+            _log.warning("the keeper cannot say whether it holds a descriptor name=%s error=%s", self._name, exc)
             return None
         return Fd(message.fds[0]) if message.fds else None
 
     async def deposit(self, descriptor: int) -> None:
         """Have a descriptor held."""
         try:
-            await self._keeper.request("keep", [descriptor], name=_NAME)
+            await self._keeper.request("keep", [descriptor], name=self._name)
         except WherryError as exc:
-            _log.warning("the keeper does not hold the firewall error=%s", exc)
+            _log.warning("the keeper does not hold a descriptor name=%s error=%s", self._name, exc)

@@ -155,8 +155,8 @@ class ContainerVolumes:
         volume = self._volumes.get(point.name)
         async with self._volumes.locked(point.name):
             driver = await self._volumes.drivers.get(volume.driver)
-            found = await driver.mount(volume, container.id)
             self._volumes.users.mounts(point.name).add(container.id)
+            found = await driver.mount(volume, container.id)
             mounted.add(point.target, found.path, await _placed(found, point))
         self._events.publish("volume", "mount", point.name, {
             "driver": point.driver, "container": container.id, "destination": point.target,
