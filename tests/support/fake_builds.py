@@ -151,6 +151,7 @@ class FakeBuilds:
         self.builds: dict[str, FakeBuild] = {}
         self.whole: list[BuildRequest] = []
         self.begun = asyncio.Event()
+        self.building = asyncio.Event()
         self.ended = asyncio.Event()
         self.result: FrontResult | Exception = FrontResult(refs={})
         self.response: dict[str, str] = {}
@@ -187,6 +188,7 @@ class FakeBuilds:
     async def build(self, request: BuildRequest) -> dict[str, str]:
         self.whole.append(request)
         try:
+            self.building.set()
             if self.going_on is not None:
                 await self.going_on.wait()
         except asyncio.CancelledError:

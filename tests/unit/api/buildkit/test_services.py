@@ -336,7 +336,7 @@ async def test_a_whole_build_ends_when_its_call_is_cancelled() -> None:
         request = control_pb2.SolveRequest(Ref="r1", Frontend="dockerfile.v0")
         async with client.call(CONTROL + "Solve", request) as stream:
             await stream.send_message(request, end=True)
-            await client.ask(CONTROL + "Info", control_pb2.InfoRequest())
+            await builds.building.wait()
             await stream.cancel()
         await builds.ended.wait()
 
