@@ -85,8 +85,9 @@ def _bitwise(found: dict[int, bytes]) -> str:
 
 
 def _nat(found: dict[int, bytes]) -> str:
-    assert big(found[1]) == 1
     family = {2: "ip", 10: "ip6"}[big(found[2])]
+    if big(found[1]) == 0:
+        return f"nat snat {family} addr_min reg {big(found[3])}"
     return f"nat dnat {family} addr_min reg {big(found[3])} proto_min reg {big(found[5])}"
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "meta",
     "names",
     "payload",
+    "snat",
 ]
 
 _VALUE, _VERDICT = 1, 2  # NFTA_DATA_VALUE, NFTA_DATA_VERDICT
@@ -232,6 +233,14 @@ def dnat(family: int, address_slot: int, port_slot: int) -> bytes:
     return expression(
         "nat", _number(1, 1), _number(2, family), _number(3, _register(address_slot)), _number(5, _register(port_slot))
     )
+
+
+def snat(family: int, address_slot: int) -> bytes:
+    """Give the connection another source, held in a slot.
+
+    :param family: ``NFPROTO_IPV4`` = 2 or ``NFPROTO_IPV6`` = 10.
+    """
+    return expression("nat", _number(1, 0), _number(2, family), _number(3, _register(address_slot)))
 
 
 def masquerade() -> bytes:

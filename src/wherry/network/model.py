@@ -308,6 +308,7 @@ class PublishedPort(Struct, frozen=True):
     """One port of the host that leads to an endpoint.
 
     :ivar host_address: ``0.0.0.0`` and ``::`` mean every address of the family.
+    :ivar host_port: 0: none of the host, the endpoint's own port is open to others.
     """
 
     protocol: str

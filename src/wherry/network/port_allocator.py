@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -28,6 +28,7 @@ _KINDS: Final = {
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
 }
 _ANY4, _ANY6, _LOCALHOST6 = IPv4Address("0.0.0.0"), IPv6Address("::"), IPv6Address("::1")
+_ANYWHERE: Final[dict[int, Address]] = {4: _ANY4, 6: _ANY6}
 _RANGE_FILE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _NO_SUCH_PROTOCOL: Final = {errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EAFNOSUPPORT}
 
@@ -62,10 +63,15 @@ class PortAllocator:
         return [holder.endpoint_id for holder in self._held.get((protocol, port), ())]
 
     def allocate(
-        self, endpoint: Endpoint, requests: Iterable[PortRequest], default: Address | None
+        self,
+        endpoint: Endpoint,
+        requests: Iterable[PortRequest],
+        default: Address | None,
+        routed: Collection[int] = (),
     ) -> list[PublishedPort]:
         """Take ports for an endpoint: all that it asks for, or none.
 
+        :param routed: the IP versions that take no port of the host: the endpoint's own is opened.
         :param default: where to publish what names no address; None: on all addresses of each family that it has.
         :raises InvalidInput: a request makes no sense.
         :raises SystemFault: a port is taken, by whom; or a range is.
@@ -73,7 +79,7 @@ class PortAllocator:
         taken: list[PublishedPort] = []
         try:
             for request in requests:
-                for group in self._take(endpoint, request, default):
+                for group in self._take(endpoint, request, default, routed):
                     taken.append(group)
                     self._note(group, endpoint)
         except (InvalidInput, SystemFault):
@@ -93,13 +99,26 @@ class PortAllocator:
                 self._held.pop(key, None)
 
     def _note(self, published: PublishedPort, endpoint: Endpoint) -> None:
+        if not published.host_port:
+            return  # it is the endpoint's own
         holder = _Holder(published.host_address, endpoint.id, endpoint.owner_name)
         self._held.setdefault((published.protocol, published.host_port), []).append(holder)
 
-    def _take(self, endpoint: Endpoint, request: PortRequest, default: Address | None) -> list[PublishedPort]:
+    def _take(
+        self, endpoint: Endpoint, request: PortRequest, default: Address | None, routed: Collection[int]
+    ) -> list[PublishedPort]:
         """One port of the host, on every address asked for, for one port of the container."""
         _check(request)
         addresses = self._host_addresses(endpoint, request, default)
+        if routed:
+            open_at = {4: endpoint.ipv4, 6: endpoint.ipv6}
+            found = [_ANYWHERE[one.version] for one in addresses if one.version in routed and open_at[one.version]]
+            addresses = [one for one in addresses if _target_version(endpoint, one) not in routed]
+            opened = _published(request, found, 0)
+            return [*opened, *self._take_of_host(endpoint, request, addresses)] if addresses else opened
+        return self._take_of_host(endpoint, request, addresses)
+
+    def _take_of_host(self, endpoint: Endpoint, request: PortRequest, addresses: list[Address]) -> list[PublishedPort]:
         wanted = _wanted(request)
         if wanted is not None and len(wanted) == 1:
             self._complain(endpoint, request, addresses, wanted[0])
@@ -185,6 +204,11 @@ def is_bound_elsewhere(protocol: str, address: Address, port: int) -> int:
 @lru_cache(64)  # thousands of ports may be published on one, and writing it takes longer than trying the port
 def _written(address: Address) -> str:
     return str(address)
+
+
+def _target_version(endpoint: Endpoint, address: Address) -> int:
+    """The IP version in which the endpoint hears of what is sent to an address of the host's."""
+    return 4 if address == _LOCALHOST6 and endpoint.ipv6 is None else address.version
 
 
 def _check(request: PortRequest) -> None:

@@ -255,7 +255,8 @@ class NetworkStore:
         :raises InvalidInput: a request makes no sense.
         :raises SystemFault: a port is taken.
         """
-        found = self.ports.allocate(endpoint, requests, default)
+        network = self.networks[endpoint.network_id]
+        found = self.ports.allocate(endpoint, requests, default, driver_of(network).routed(network))
         return replace(endpoint, published=(*endpoint.published, *found)) if found else endpoint
 
     def add(self, endpoint: Endpoint) -> None:

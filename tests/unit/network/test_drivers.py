@@ -33,6 +33,7 @@ from wherry.network.model import (
     NetworkRequest,
     NetworkSettings,
     PortRequest,
+    PublishedPort,
     Subnet,
     SubnetRequest,
 )
@@ -230,6 +231,64 @@ def test_a_network_whose_driver_is_missing_is_kept_and_nothing_is_done_with_it()
         driver.create(NoKernel(), network)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
         find_driver("from-tomorrow")
+
+
+def bridged(tmp_path: Path, **more: object) -> Network:
+    """A bridge network, as the controller defines it."""
+    subnets = (SubnetRequest("10.7.0.0/24"), SubnetRequest("fd00:7::/64"))
+    host = HostNetworks((), (), DEFAULT_POOLS, 1500, True)
+    request = NetworkRequest(name="net", subnets=subnets, ipv6=True, **more)  # type: ignore[arg-type]
+    return define(request, host, NetworkSettings(data_root=tmp_path, exec_root=tmp_path))
+
+
+def test_a_routed_version_takes_no_port_of_the_host(tmp_path: Path, store: NetworkStore) -> None:
+    network = bridged(tmp_path, options={"com.docker.network.bridge.gateway_mode_ipv4": "routed"})
+    store.add_network(network)
+    drafted = store.draft(network, "o" * 64, "web", EndpointRequest())
+    requests = [PortRequest("tcp", 80, None, 8198, 8198), PortRequest("tcp", 81, ip_address("127.0.0.1"))]
+    endpoint = store.publish(drafted, requests, None)
+    published = {(one.container_port, str(one.host_address), one.host_port) for one in endpoint.published}
+    assert published == {(80, "0.0.0.0", 0), (80, "::", 8198), (81, "0.0.0.0", 0)}
+    rules = driver_of(network).endpoint_rules(network, endpoint)
+    assert rules is not None
+    assert {(each.port, each.host_port) for each in rules.mappings} == {(80, 0), (80, 8198), (81, 0)}
+    store.ports.release(endpoint.id, endpoint.published)
+    store.ports.restore(endpoint)
+    assert store.ports.holders("tcp", 0) == []
+
+
+def test_traces_and_audits_know_gateway_modes(tmp_path: Path) -> None:
+    modes = {"ipv4": "routed", "ipv6": "nat-unprotected"}
+    options = {f"com.docker.network.bridge.gateway_mode_{version}": mode for version, mode in modes.items()}
+    network = bridged(tmp_path, options=options)
+    port = PublishedPort("tcp", 80, ip_address("0.0.0.0"), 0)
+    endpoint = Endpoint(
+        id="e" * 64, network_id=network.id, owner="o" * 64, owner_name="web", interface="eth0", published=(port,),
+        ipv4=IPv4Address("10.7.0.2"), ipv4_prefix=24, ipv6=ip_address("fd00:7::2"), ipv6_prefix=64,
+    )  # fmt: skip
+    web = Participant(owner="o" * 64, name="web", endpoints=(endpoint,))
+    topology = Topology(networks=(network,), participants=(web,), host_addresses=(), forwards=(4, 6))
+    open_port = trace(topology, "outside", "10.7.0.2", "80")
+    assert open_port.reaches
+    assert "open port" in open_port.steps[-1].why
+    closed = trace(topology, "outside", "10.7.0.2", "81")
+    assert not closed.reaches
+    assert "chain into_bridge: drop" in closed.because
+    assert trace(topology, "outside", "fd00:7::2", "81").reaches
+    everywhere = {(one.port, one.at) for one in audit(topology).ports if one.reach is From.EVERYWHERE}
+    assert everywhere == {("80/tcp", ("10.7.0.2:80",)), ("*", ("[fd00:7::2]:*",))}
+
+
+def test_without_an_address_of_the_host_there_is_a_gateway_only_if_another_is_meant(tmp_path: Path) -> None:
+    mode, inhibit = "com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.inhibit_ipv4"
+    isolated = bridged(tmp_path, internal=True, options={mode: "isolated"})
+    assert [str(subnet.gateway) for subnet in isolated.subnets] == ["None", "fd00:7::1"]
+    assert [str(each) for each in driver_of(isolated).host_addresses(isolated)] == ["fd00:7::1"]
+    inhibited = bridged(tmp_path, options={inhibit: "true"})
+    assert [str(subnet.gateway) for subnet in inhibited.subnets] == ["10.7.0.1", "fd00:7::1"]
+    assert [str(each) for each in driver_of(inhibited).host_addresses(inhibited)] == ["fd00:7::1"]
+    with pytest.raises(InvalidInput, match="gateway mode 'isolated' can only be used for an internal network"):
+        bridged(tmp_path, options={mode: "isolated"})
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def test_a_family_is_closed_with_the_links_that_were_there() -> None:
 def test_the_rules_are_told_in_nfts_words() -> None:
     text = Firewall("wherry").describe()
     assert "table inet wherry {" in text
-    assert '\t\toifname @bridges goto dnat_only comment "into a bridge"' in text
+    assert '\t\toifname @bridges goto into_bridge comment "into a bridge"' in text
     assert "\tmap ports4 {\n\t\ttype inet_proto . inet_service : ipv4_addr . inet_service\n\t}" in text
     assert "\t\ttype filter hook forward priority 0; policy accept;" in text
 

@@ -150,11 +150,11 @@ def test_what_reaches(source: str, target: str, port: str) -> None:
 STOPS = [
     ("old1", "old2", "", "name", "the default bridge has no name resolution"),
     ("app", "db", "", "name", "they have no network in common"),
-    ("app", "10.0.3.2", "5432", "rule", "chain dnat_only: drop"),
-    ("outside", "web", "80", "rule", "chain dnat_only: drop"),
-    ("outside", "10.0.2.2", "80", "rule", "chain dnat_only: drop"),
+    ("app", "10.0.3.2", "5432", "rule", "chain into_bridge: drop"),
+    ("outside", "web", "80", "rule", "chain into_bridge: drop"),
+    ("outside", "10.0.2.2", "80", "rule", "chain into_bridge: drop"),
     ("outside", "vault", "", "rule", "oifname @internal drop"),
-    ("outside", "envoy", "80", "rule", "chain dnat_only: drop"),
+    ("outside", "envoy", "80", "rule", "chain into_bridge: drop"),
     ("outside", "127.0.0.1", "9090", "rule", "chain arrival"),
     ("outside", "192.0.2.1", "9090", "port", "no program of the host listens at port 9090/tcp"),
     ("outside", "192.0.2.1", "631", "port", "listens at port 631/tcp only on 127.0.0.1"),
@@ -199,7 +199,7 @@ def test_the_way_through_a_published_port_names_the_rules() -> None:
     found = trace(TOPOLOGY, "outside", "192.0.2.1", "8080")
     assert "chain prerouting: fib daddr type local jump published" in found.steps[0].why
     assert "port 8080 leads to web, 10.0.2.2 port 80" in found.steps[0].why
-    assert "chain dnat_only: ct status dnat accept" in found.steps[1].why
+    assert "chain into_bridge: ct status dnat accept" in found.steps[1].why
     assert found.because == "web listens at port 80/tcp"
     shared = trace(replace(TOPOLOGY, participants=tuple(reversed(TOPOLOGY.participants))), "outside", "host", "8080")
     assert "port 8080 leads to web" in shared.steps[0].why

@@ -70,7 +70,7 @@ def same_ports(published: Iterable[PublishedPort], network: Network) -> tuple[Po
     """Requests for the host addresses and ports that are published now, on a network that may lack a family."""
     has = {subnet.network.version for subnet in network.subnets}
     moved = dict.fromkeys(
-        PortRequest(one.protocol, one.container_port, address, one.host_port, one.host_port)
+        PortRequest(one.protocol, one.container_port, address, one.host_port or None, one.host_port or None)
         for one in published
         if (address := _kept(one, has)) is not None
     )

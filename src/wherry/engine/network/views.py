@@ -129,7 +129,7 @@ def ports_to_api(config: ContainerConfig, host: HostConfig, endpoints: Iterable[
     for endpoint in endpoints:
         for one in endpoint.published:
             key = f"{one.container_port}/{one.protocol}"
-            binding = PortBinding(written(one.host_address), str(one.host_port))
+            binding = PortBinding(written(one.host_address), str(one.host_port or ""))
             ports[key] = [*(ports.get(key) or []), binding]
     return ports
 
@@ -145,9 +145,8 @@ def _summaries(ports: PortMap) -> Iterator[PortSummary]:
         if not bindings:
             yield PortSummary(private_port=int(number), type=protocol)
         for binding in bindings or ():
-            yield PortSummary(
-                ip=binding.host_ip, private_port=int(number), public_port=int(binding.host_port or 0), type=protocol
-            )
+            public = int(binding.host_port or 0) or None
+            yield PortSummary(ip=binding.host_ip, private_port=int(number), public_port=public, type=protocol)
 
 
 # --- networks -------------------------------------------------------------------------------------

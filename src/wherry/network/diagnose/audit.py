@@ -87,6 +87,7 @@ def _exposures(topology: Topology) -> Iterator[Exposure]:
                 continue
             if driver_of(network).on_parent_link:
                 yield _on_link(participant, endpoint, network)
+            yield from _unprotected(participant, endpoint, network)
             for published in endpoint.published:
                 yield _published(topology, participant, endpoint, network, published)
 
@@ -104,6 +105,15 @@ def _on_link(participant: Participant, endpoint: Endpoint, network: Network) -> 
     return Exposure(participant.name, "*", From.LINK, at, f"{label} is on {network.bridge}'s link")
 
 
+def _unprotected(participant: Participant, endpoint: Endpoint, network: Network) -> Iterator[Exposure]:
+    rules = driver_of(network).network_rules(network)
+    versions = rules.unprotected if rules is not None and not network.internal else ()
+    at = tuple(_at(address, "*") for address in endpoint.addresses if address.version in versions)
+    if at:
+        why = f"network {network.name} is unprotected: whoever has a route to it"
+        yield Exposure(participant.name, "*", From.EVERYWHERE, at, why)
+
+
 def _published(
     topology: Topology, participant: Participant, endpoint: Endpoint, network: Network, published: PublishedPort
 ) -> Exposure:
@@ -113,6 +123,9 @@ def _published(
     if topology.firewall is not None or network.internal:
         why = "this kernel cannot publish ports" if topology.firewall else f"network {network.name} is internal"
         return Exposure(participant.name, name, From.NETWORK, (), why, listening)
+    if not published.host_port:
+        own = () if inside is None else (_at(inside, published.container_port),)
+        return Exposure(participant.name, name, From.EVERYWHERE, own, f"network {network.name} is routed", listening)
     at = tuple(_at(each, published.host_port) for each in _addresses(topology, published.host_address))
     if published.host_address.is_loopback:
         return Exposure(participant.name, name, From.HOST, at, "published on loopback", listening)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from wherry.network.diagnose.topology import Participant, Topology
-from wherry.network.model import Address, Endpoint, PublishedPort
+from wherry.network.drivers.table import driver_of
+from wherry.network.model import Address, Endpoint, Network, PublishedPort
 
-__all__ = ["instead", "published_at"]
+__all__ = ["instead", "opened", "published_at"]
 
 
 def published_at(
@@ -25,6 +26,24 @@ def published_at(
                 if (each.protocol, each.host_port) == (protocol, port) and fits:
                     return participant, endpoint, each.container_port
     return None
+
+
+def opened(network: Network, endpoint: Endpoint, protocol: str, port: int | None, version: int) -> str:
+    """By which rule others reach an endpoint at its own address, as the chain names it; empty: they do not.
+
+    :param port: None: whether any packet arrives.
+    """
+    rules = driver_of(network).network_rules(network)
+    if rules is None or network.internal:
+        return ""
+    if version in rules.unprotected:
+        return "an unprotected network"
+    if version not in rules.routed:
+        return ""
+    if port is None:
+        return "ICMP to a routed network" if version == 4 else "ICMPv6 to a routed network"
+    own = ((one.protocol, one.container_port) for one in endpoint.published if one.host_address.version == version)
+    return ("open port" if version == 4 else "open port, IPv6") if (protocol, port) in own else ""
 
 
 def instead(participant: Participant, endpoint: Endpoint, protocol: str, port: int | None) -> str:
@@ -48,6 +67,8 @@ def instead(participant: Participant, endpoint: Endpoint, protocol: str, port: i
 
 
 def _way(published: PublishedPort) -> str:
+    if not published.host_port:
+        return f"its own address and port {published.container_port}/{published.protocol}"
     if published.host_address.is_unspecified:
         return f"an address of the host and port {published.host_port}/{published.protocol}"
     return _at(published)

@@ -13,12 +13,12 @@ from typing import Final
 
 from wherry.errors import InvalidInput, NotFound
 from wherry.network.diagnose.listeners import Listener
-from wherry.network.diagnose.published import instead, published_at
+from wherry.network.diagnose.published import instead, opened, published_at
 from wherry.network.diagnose.steps import HOST, OUTSIDE, Step, Trace, rule_named
 from wherry.network.diagnose.topology import Participant, Topology, names, plain
 from wherry.network.drivers.table import driver_of
 from wherry.network.firewall.foreign import Obstacle
-from wherry.network.firewall.tables import APART
+from wherry.network.firewall.tables import APART, INTO_BRIDGE
 from wherry.network.ipam.addresses import is_address
 from wherry.network.model import ICC, Address, Endpoint, Network
 
@@ -221,7 +221,7 @@ class _Walk:
         elif self._source == HOST:
             self._from_host(network, participant, address)
         else:
-            self._from_elsewhere(network, participant, theirs)
+            self._from_elsewhere(network, participant, theirs, address)
         self._listening(participant.listeners, participant.name, self._port, address)
 
     def _within(self, network: Network, mine: Endpoint, participant: Participant, theirs: Endpoint) -> None:
@@ -255,7 +255,7 @@ class _Walk:
             )
         self._pass("route", f"the host is on {participant.name}'s network: {address} is behind {network.bridge}")
 
-    def _from_elsewhere(self, network: Network, participant: Participant, theirs: Endpoint) -> None:
+    def _from_elsewhere(self, network: Network, participant: Participant, theirs: Endpoint, address: Address) -> None:
         """From another network, or from outside, by the container's own address."""
         driver, subnet = driver_of(network), network.subnet6 if theirs.ipv4 is None else network.subnet4
         if driver.on_parent_link and self._source == OUTSIDE and subnet is not None and network.borrowed:
@@ -267,7 +267,11 @@ class _Walk:
             raise self._stop("route", f"the host does not forward to network {network.name} ({network.driver})")
         if network.internal:
             raise self._stop("rule", rule_named("forward", "no way into an internal network"))
-        raise self._stop("rule", rule_named("dnat_only", "not published"), self._instead(participant, theirs))
+        rule = opened(network, theirs, self._protocol, self._port, address.version)
+        if not rule:
+            raise self._stop("rule", rule_named(INTO_BRIDGE, "not published"), self._instead(participant, theirs))
+        self._pass("rule", rule_named(INTO_BRIDGE, rule))
+        self._obstacles("forward", address.version)
 
     def _instead(self, participant: Participant, theirs: Endpoint) -> str:
         return instead(participant, theirs, self._protocol, self._port)
@@ -388,7 +392,7 @@ class _Walk:
             raise self._stop("rule", rule_named("forward", "no way into an internal network"))
         if self._source != HOST:
             self._forwarding(version)
-            self._pass("rule", rule_named("dnat_only", "sent to a published port"))
+            self._pass("rule", rule_named(INTO_BRIDGE, "sent to a published port"))
             self._obstacles("forward", version)
         if self._from is not None and any(
             self._from.on(each.network_id) for each in participant.endpoints if each != theirs
@@ -435,8 +439,10 @@ class _Walk:
         rules = None if network is None else driver_of(network).network_rules(network)
         if network is None or rules is None:
             return
-        if rules.masquerade:
-            self._pass("rule", rule_named("postrouting", "out" if version == 4 else "out, IPv6"))
+        if rules.masquerade and version not in rules.routed:
+            chosen = any(each.version == version for each in rules.outgoing)
+            name = "out, with a chosen address" if chosen else "out"
+            self._pass("rule", rule_named("postrouting", name if version == 4 else f"{name}, IPv6"))
         else:
             self._pass("rule", f"network {network.name} is not masqueraded: answers need a route back to it")
 

@@ -16,6 +16,14 @@ from wherry.linux.netlink import Message
 from wherry.linux.rtnetlink import Link
 from wherry.network.drivers.contract import Driver
 from wherry.network.drivers.existing_bridge import ExistingBridge, wanted
+from wherry.network.drivers.gateway_mode import (
+    GatewayMode,
+    check_gateway,
+    gateway_mode,
+    has_host_address,
+    outgoing_address,
+    trusted_interfaces,
+)
 from wherry.network.drivers.options import check_interface_name, is_true
 from wherry.network.kernel_thread import Kernel, write_sysctl
 from wherry.network.model import (
@@ -37,18 +45,11 @@ __all__ = ["BridgeDriver"]
 
 _MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
 _HOST_ADDRESS: Final = "com.docker.network.bridge.host_binding_ipv4"
-_NOT_DONE: Final = (
-    "com.docker.network.host_ipv4",
-    "com.docker.network.host_ipv6",
-    "com.docker.network.bridge.inhibit_ipv4",
-    "com.docker.network.bridge.trusted_host_interfaces",
-)
 _TRIAL: Final = "wherry-trial"
 _IMPOSSIBLE_MAC: Final = "01:00:00:00:00:00"  # a group's address: no interface can have it
 _LOCALHOST6: Final = IPv6Address("::1")
 _IPV6_SETTINGS: Final = Path("/proc/sys/net/ipv6")
 _METRIC6: Final = 256  # IP6_RT_PRIO_ADDRCONF: of routes that come with addresses
-_GATEWAY_MODES: Final = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6")
 
 
 class BridgeDriver(Driver):
@@ -64,12 +65,7 @@ class BridgeDriver(Driver):
         is_true(options, ICC, True)
         is_true(options, _MASQUERADE, True)
         self.publish_address(network)
-        for name in _GATEWAY_MODES:
-            if options.get(name, "nat") != "nat":
-                raise InvalidInput(f"driver option {name}: only the mode 'nat' is known, not {options[name]!r}")
-        for name in _NOT_DONE:
-            if options.get(name, "") not in ("", "0", "false"):
-                raise InvalidInput(f"driver option {name} is not supported")
+        check_gateway(network)
         name = options.get(BRIDGE_NAME) or network.bridge or f"br-{network.id[:12]}"
         check_interface_name(name)
         return replace(network, bridge=name)
@@ -90,15 +86,24 @@ class BridgeDriver(Driver):
             kernel.route.request(rtnetlink.bridge(network.bridge, mac=_mac(network), mtu=network.mtu))
             link = rtnetlink.find_link(kernel.route, network.bridge)
             assert link is not None  # just made
-        wanted = {(subnet.gateway, subnet.network.prefixlen) for subnet in network.subnets if subnet.gateway}
+        own = self.host_addresses(network)
+        wanted = {(subnet.gateway, subnet.network.prefixlen) for subnet in network.subnets if subnet.gateway in own}
         mine = [entry for entry in rtnetlink.addresses(kernel.route) if entry.link == link.number]
         had = {(entry.address, entry.prefix) for entry in mine}
         messages = [rtnetlink.delete_address(link.number, *each) for each in had - wanted if not each[0].is_link_local]
         messages += [rtnetlink.address(link.number, address, prefix) for address, prefix in wanted if address]
+        silent = not _has_link_local(network)
+        messages += [rtnetlink.delete_address(link.number, *each) for each in had if silent and each[0].is_link_local]
         change = rtnetlink.set_link(
-            link.number, up=True, mac=_mac(network), mtu=network.mtu, route_localnet=True, alias=kernel.alias
+            link.number,
+            up=True,
+            mac=_mac(network),
+            mtu=network.mtu,
+            route_localnet=True,
+            link_local=False if silent and _has_ipv6(network) else None,
+            alias=kernel.alias,
         )
-        if link.up and network.subnet6 and not any(each[0].is_link_local for each in had):
+        if link.up and network.subnet6 and not silent and not any(each[0].is_link_local for each in had):
             messages.append(rtnetlink.address(link.number, _link_local(_mac(network)), 64))
         kernel.route.batch([change, *messages])
         _ignore_router_advertisements(network)
@@ -144,7 +149,20 @@ class BridgeDriver(Driver):
 
     def host_addresses(self, network: Network) -> tuple[Address, ...]:
         """The bridge's; see `Driver`."""
-        return tuple(subnet.gateway for subnet in network.subnets if subnet.gateway is not None)
+        return tuple(
+            subnet.gateway
+            for subnet in network.subnets
+            if subnet.gateway is not None and has_host_address(network, subnet.network.version)
+        )
+
+    def assigns_gateway(self, network: Network, version: int) -> bool:
+        """Not if nobody would have that address, nor send to it; see `Driver`."""
+        isolated = gateway_mode(network.options, version) is GatewayMode.ISOLATED
+        return not isolated and (has_host_address(network, version) or not network.internal)
+
+    def routed(self, network: Network) -> frozenset[int]:
+        """The versions with that gateway mode; see `Driver`."""
+        return _with_mode(network, GatewayMode.ROUTED)
 
     def host_interface(self, endpoint_id: str) -> str:
         """The other end of the veth pair; see `Driver`."""
@@ -197,6 +215,9 @@ class BridgeDriver(Driver):
             internal=network.internal,
             icc=is_true(network.options, ICC, True),
             masquerade=is_true(network.options, _MASQUERADE, True),
+            routed=_with_mode(network, GatewayMode.ROUTED),
+            unprotected=_with_mode(network, GatewayMode.NAT_UNPROTECTED),
+            outgoing=tuple(filter(None, (outgoing_address(network.options, version) for version in (4, 6)))),
         )
 
     def endpoint_rules(self, network: Network, endpoint: Endpoint) -> EndpointRules:
@@ -211,6 +232,16 @@ class BridgeDriver(Driver):
         )
         found = (_mapping(network, endpoint, each) for each in endpoint.published)
         return EndpointRules(anti_spoof, tuple(each for each in found if each is not None))
+
+
+def _with_mode(network: Network, mode: GatewayMode) -> frozenset[int]:
+    return frozenset(version for version in (4, 6) if gateway_mode(network.options, version) is mode)
+
+
+def _has_link_local(network: Network) -> bool:
+    """Whether the bridge has an IPv6 link-local address, by which containers would reach the host, too."""
+    versions = {subnet.network.version for subnet in network.subnets}
+    return any(has_host_address(network, version) for version in ((6,) if 6 in versions else versions))
 
 
 def _ignore_router_advertisements(network: Network) -> None:
@@ -280,4 +311,5 @@ def _mapping(network: Network, endpoint: Endpoint, published: PublishedPort) -> 
         address=target,
         port=published.container_port,
         bridge=network.bridge,
+        trusted=trusted_interfaces(network.options),
     )

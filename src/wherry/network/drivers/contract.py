@@ -99,6 +99,10 @@ class Driver:
         """How the machines on the parent's link reach endpoints, in a few words; where there is one."""
         return ""
 
+    def routed(self, network: Network) -> frozenset[int]:
+        """The IP versions of which published ports are opened at the endpoints' own addresses, and not translated."""
+        return frozenset()
+
     def interfaces(self, network: Network) -> tuple[str, ...]:
         """The names of a network's interfaces in the host: those that are no orphans."""
         return (network.bridge,) if network.bridge else ()

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from wherry.errors import InvalidInput
 from wherry.linux import rtnetlink
 from wherry.linux.netlink import Family, NetlinkSocket
+from wherry.network.drivers.gateway_mode import GatewayMode, gateway_mode, has_host_address
 from wherry.network.model import BRIDGE_NAME, MTU, Network, NetworkRequest, NetworkSettings, SubnetRequest
 
 __all__ = ["ExistingBridge", "default_on", "wanted"]
@@ -53,6 +54,10 @@ class ExistingBridge(Struct, frozen=True):
         """
         own = [str(each) for each in self.addresses]
         for subnet in network.subnets:
+            if gateway_mode(network.options, subnet.network.version) is GatewayMode.ISOLATED:
+                raise InvalidInput(f"gateway mode 'isolated' needs a bridge of its own, and {self.name} is the host's")
+            if not has_host_address(network, subnet.network.version):
+                continue
             gateway = f"{subnet.gateway}/{subnet.network.prefixlen}"
             if gateway not in own:
                 hint = f"it has {', '.join(own) or 'none'}"

@@ -47,6 +47,9 @@ class BridgeRules(Struct, frozen=True):
     :ivar internal: nothing goes in or out, and of the host only the bridge's own addresses are reached.
     :ivar icc: its containers reach one another; without it only by published ports (and `AntiSpoof.isolated`).
     :ivar masquerade: what leaves the host has the host's address.
+    :ivar routed: the IP versions that are not translated; echo requests pass.
+    :ivar unprotected: the IP versions of which all that is sent to the containers passes.
+    :ivar outgoing: what leaves the host has this address of its, rather than that of the interface.
     """
 
     interface: str
@@ -54,6 +57,9 @@ class BridgeRules(Struct, frozen=True):
     internal: bool = False
     icc: bool = True
     masquerade: bool = True
+    routed: frozenset[int] = frozenset()
+    unprotected: frozenset[int] = frozenset()
+    outgoing: tuple[Address, ...] = ()
 
 
 class AntiSpoof(Struct, frozen=True):
@@ -77,6 +83,8 @@ class PortMapping(Struct, frozen=True):
     :ivar host_address: the address of the host; None or the unspecified address means all.
     :ivar address: the container's, which decides the family of the mapping, unless it is on [::1].
     :ivar bridge: the bridge that the container is on.
+    :ivar host_port: 0: nothing is translated, the port is open at the container's address.
+    :ivar trusted: the interfaces of the host by which the port is open at the container's address, too.
     """
 
     protocol: str
@@ -85,6 +93,7 @@ class PortMapping(Struct, frozen=True):
     address: Address
     port: int
     bridge: str = ""
+    trusted: tuple[str, ...] = ()
 
 
 class EndpointRules(Struct, frozen=True):
@@ -162,9 +171,19 @@ def bridge_elements(bridges: Iterable[BridgeRules]) -> Elements:
         for subnet in bridge.subnets:
             first, last = subnet.network_address.packed, subnet.broadcast_address.packed
             _put(found, NfFamily.INET, f"sources{subnet.version}", Element(first + name, end=last + name))
-            if bridge.masquerade and not bridge.internal:
-                _put(found, NfFamily.INET, f"masquerade{subnet.version}", *_interval(subnet))
+            if bridge.masquerade and not bridge.internal and subnet.version not in bridge.routed:
+                address = next((each for each in bridge.outgoing if each.version == subnet.version), None)
+                name_of_set = f"masquerade{subnet.version}" if address is None else f"outgoing{subnet.version}"
+                _put(found, NfFamily.INET, name_of_set, *_interval(subnet, address))
+        for versions, name_of_set in ((bridge.routed, "routed"), (bridge.unprotected, "unprotected")):
+            if not bridge.internal:
+                keys = (Element(padded(_family(version)) + name) for version in sorted(versions))
+                _put(found, NfFamily.INET, name_of_set, *keys)
     return found
+
+
+def _family(version: int) -> bytes:
+    return bytes((NfFamily.IPV4 if version == 4 else NfFamily.IPV6,))
 
 
 def forward_block_elements(blocks: Iterable[ForwardBlock]) -> Elements:
@@ -172,7 +191,7 @@ def forward_block_elements(blocks: Iterable[ForwardBlock]) -> Elements:
     found: Elements = {}
     themselves: set[str] = set()
     for block in blocks:
-        family = bytes((NfFamily.IPV4 if block.version == 4 else NfFamily.IPV6,))
+        family = _family(block.version)
         _put(found, NfFamily.INET, "closed", Element(family))
         for name in (*block.bridges, *block.veths):
             _put(found, NfFamily.INET, "earlier", Element(padded(family) + _name(name)))
@@ -184,9 +203,12 @@ def forward_block_elements(blocks: Iterable[ForwardBlock]) -> Elements:
     return found
 
 
-def _interval(subnet: Prefix) -> Iterator[Element]:
-    """A range alone is two elements: its first key, and the first behind it."""
-    yield Element(subnet.network_address.packed)
+def _interval(subnet: Prefix, value: Address | None = None) -> Iterator[Element]:
+    """A range alone is two elements: its first key, and the first behind it.
+
+    :param value: what a map says of the range.
+    """
+    yield Element(subnet.network_address.packed, value=value.packed if value is not None else None)
     yield Element((subnet.broadcast_address + 1).packed, is_end=True)
 
 
@@ -218,6 +240,9 @@ def port_mapping_elements(mappings: Iterable[PortMapping], proxy6_port: int = 0)
     """
     found: Elements = {}
     for mapping in mappings:
+        _put_open_port(found, mapping)
+        if not mapping.host_port:
+            continue
         version = mapping.address.version
         is_passed_on = version == 4 and mapping.host_address == _LOCALHOST6
         key = padded(bytes((PROTOCOLS[mapping.protocol],))) + padded(mapping.host_port.to_bytes(2, "big"))
@@ -231,6 +256,20 @@ def port_mapping_elements(mappings: Iterable[PortMapping], proxy6_port: int = 0)
             proxy = _LOCALHOST6.packed + padded(proxy6_port.to_bytes(2, "big"))
             _put(found, NfFamily.INET, "localhost6", Element(key[-8:], value=proxy))
     return found
+
+
+def _put_open_port(found: Elements, mapping: PortMapping) -> None:
+    """A port that is open at the container's address; it may be published several times."""
+    protocol = padded(bytes((PROTOCOLS[mapping.protocol],)))
+    key = mapping.address.packed + protocol + padded(mapping.port.to_bytes(2, "big"))
+    version = mapping.address.version
+    own = {f"open{version}": [Element(key)]} if not mapping.host_port else {}
+    trusted = {f"trusted{version}": [Element(_name(name) + key) for name in mapping.trusted]}
+    for name_of_set, elements in (own | trusted).items():
+        known = found.get((NfFamily.INET, name_of_set), [])
+        new = [each for each in elements if each not in known]
+        if new:
+            _put(found, NfFamily.INET, name_of_set, *new)
 
 
 def pair_rule_elements(pair_rules: Iterable[PairRule]) -> Elements:

@@ -38,6 +38,7 @@ __all__ = [
     "jump",
     "masquerade",
     "not_from_loopback",
+    "snat_to",
     "verdict_of",
 ]
 
@@ -190,7 +191,7 @@ _FIELDS: Final = {
 }
 _ETHER_TYPES: Final = {"ip": 0x0800, "arp": 0x0806, "ip6": 0x86DD}
 _FAMILIES: Final = {"ipv4": _IPV4, "ipv6": _IPV6}
-_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
+_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "sctp": 132}
 _ICMPV6: Final = {
     "nd-router-advert": 134,
     "nd-neighbor-solicit": 135,
@@ -198,7 +199,13 @@ _ICMPV6: Final = {
     "nd-redirect": 137,
 }
 _PACKET_TYPES: Final = {"host": 0}  # PACKET_HOST of linux/if_packet.h
-_ADDRESS_KINDS: Final = {"unicast": 1, "local": 2, "broadcast": 3, "multicast": 5}  # RTN_* of linux/rtnetlink.h
+_ADDRESS_KINDS: Final = {
+    "unicast": 1,
+    "local": 2,
+    "broadcast": 3,
+    "multicast": 5,
+    "unreachable": 7,
+}  # RTN_* of linux/rtnetlink.h
 
 
 def _family_first(fields: Sequence[_Field]) -> bytes:
@@ -245,6 +252,13 @@ def dnat_to(names: str, map_name: str, *, ipv6: bool = False) -> Part:
     return Part(f"{prefix}dnat {'ip6' if ipv6 else 'ip'} to {names} map @{map_name}", code)
 
 
+def snat_to(name: str, map_name: str, *, ipv6: bool = False) -> Part:
+    """The map says which source the connection gets instead."""
+    family = _IPV6 if ipv6 else _IPV4
+    code = _load(name, ask_family=True) + nft.lookup(map_name, into=0) + nft.snat(family, 0)
+    return Part(f"snat {'ip6' if ipv6 else 'ip'} to {name} map @{map_name}", code)
+
+
 def is_value(name: str, value: str, *, invert: bool = False, ask_family: bool = True) -> Part:
     """A field has, or with `invert` has not, a value: a protocol, a message type, a port, an address, a quoted word."""
     field = _FIELDS[name]
@@ -286,7 +300,7 @@ def is_loopback(direction: str) -> Part:
 def fib(kind: str, *, on_this_link: bool = False) -> Part:
     """What the destination is to the host, or to the link that the packet came by.
 
-    :param kind: ``local``, ``broadcast``, ``multicast``, or ``unicast``: somewhere else.
+    :param kind: ``local``, ``broadcast``, ``multicast``, ``unicast``: somewhere else, ``unreachable``: no route.
     """
     flags = FibFlag.DADDR | (FibFlag.IIF if on_this_link else 0)
     code = nft.fib_type(flags) + nft.cmp(Operator.EQ, _native(_ADDRESS_KINDS[kind]))

@@ -3,7 +3,8 @@
 ``inet`` decides about packets that the host routes or receives:
 
 - established connections pass first: the shortest path is that of nearly every packet;
-- to a bridge from elsewhere comes only what was sent to a published port and so got a new destination (``dnat_only``);
+- to a bridge from elsewhere comes only what was sent to a published port and so got a new destination, or what the
+  network's gateway mode lets pass (``into_bridge``);
 - an internal network's containers reach one another and the bridge's own address, and nothing else;
 - published ports are elements of maps: by port alone for all of the host's addresses, or by address and port;
 - sources are kept, except on the way out, back into the bridge that the packet came from (the answer would otherwise
@@ -46,16 +47,20 @@ from wherry.network.firewall.rule_language import (
     jump,
     masquerade,
     not_from_loopback,
+    snat_to,
     verdict_of,
 )
 
-__all__ = ["APART", "DNAT_ONLY", "bridge_table", "inet_table"]
+__all__ = ["APART", "DNAT_ONLY", "INTO_BRIDGE", "bridge_table", "inet_table"]
 
 APART: Final = "apart"
 """The chain of bridges whose containers do not reach one another, but for links and published ports."""
 
 DNAT_ONLY: Final = "dnat_only"
 """The chain that accepts what was sent to a published port, and drops the rest."""
+
+INTO_BRIDGE: Final = "into_bridge"
+"""The chain of what comes into a bridge from elsewhere."""
 
 _RAW, _DSTNAT, _FILTER, _SRCNAT, _BRIDGE_FILTER = -300, -100, 0, 100, -200
 _IFNAME, _ETHER, _PORT, _PROTO = DataType.IFNAME, DataType.ETHER_ADDR, DataType.INET_SERVICE, DataType.INET_PROTO
@@ -80,6 +85,14 @@ _INET_SETS: Final = (
     SetOf("sources6", (_IP6, _IFNAME), interval=True),
     SetOf("masquerade4", (_IP4,), interval=True),
     SetOf("masquerade6", (_IP6,), interval=True),
+    SetOf("outgoing4", (_IP4,), (_IP4,), interval=True),
+    SetOf("outgoing6", (_IP6,), (_IP6,), interval=True),
+    SetOf("open4", (_IP4, _PROTO, _PORT)),
+    SetOf("open6", (_IP6, _PROTO, _PORT)),
+    SetOf("trusted4", (_IFNAME, _IP4, _PROTO, _PORT)),
+    SetOf("trusted6", (_IFNAME, _IP6, _PROTO, _PORT)),
+    SetOf("routed", (_FAMILY, _IFNAME)),
+    SetOf("unprotected", (_FAMILY, _IFNAME)),
     SetOf("linked4", (_IP4, _IP4, _PROTO, _PORT)),
     SetOf("linked6", (_IP6, _IP6, _PROTO, _PORT)),
     SetOf("detours4", (_IP4, _IP4), interval=True),
@@ -115,6 +128,7 @@ def _helpers() -> tuple[Chain, ...]:
                 Rule("not published", (drop,)),
             ),
         ),
+        _into_bridge(),
         Chain(
             APART,
             (
@@ -134,6 +148,8 @@ def _helpers() -> tuple[Chain, ...]:
                 Rule("the bridge's broadcast address", (fib("broadcast", on_this_link=True), accept)),
                 Rule("multicast on the bridge", (fib("multicast", on_this_link=True), accept)),
                 Rule("not for the host: see forward", (fib("unicast"), accept)),
+                # With br_netfilter, a neighbour on a bridge to whose subnet the host, having no address, has no route.
+                Rule("nor is what it has no route to", (fib("unreachable"), accept)),
                 Rule("another address of the host, from an internal network", (drop,)),
             ),
         ),
@@ -153,6 +169,25 @@ def _helpers() -> tuple[Chain, ...]:
         _between_others(),
         Chain("hairpin", (Rule("back into its own bridge", (conntrack(CtStatus.DNAT), masquerade)),)),
         Chain("inwards", (Rule("localhost means something else inside", (is_loopback("saddr"), masquerade)),)),
+    )
+
+
+def _into_bridge() -> Chain:
+    """What passes from elsewhere into a bridge."""
+    to_routed, by_trusted = in_set("meta nfproto . oifname", "routed"), "iifname . %s daddr . meta l4proto . th dport"
+    return Chain(
+        INTO_BRIDGE,
+        (
+            Rule("sent to a published port", (conntrack(CtStatus.DNAT), accept)),
+            Rule("open port", (in_set("ip daddr . meta l4proto . th dport", "open4"), accept)),
+            Rule("open port, IPv6", (in_set("ip6 daddr . meta l4proto . th dport", "open6"), accept)),
+            Rule("trusted interface", (in_set(by_trusted % "ip", "trusted4"), accept)),
+            Rule("trusted interface, IPv6", (in_set(by_trusted % "ip6", "trusted6"), accept)),
+            Rule("ICMP to a routed network", (is_value("meta l4proto", "icmp"), to_routed, accept)),
+            Rule("ICMPv6 to a routed network", (is_value("meta l4proto", "ipv6-icmp"), to_routed, accept)),
+            Rule("an unprotected network", (in_set("meta nfproto . oifname", "unprotected"), accept)),
+            Rule("not published", (drop,)),
+        ),
     )
 
 
@@ -210,7 +245,7 @@ def _filters() -> tuple[Chain, ...]:
                 Rule("within a bridge", (verdict_of("iifname . oifname", "within"),)),
                 Rule("no way out of an internal network", (in_set("iifname", "internal"), drop)),
                 Rule("no way into an internal network", (in_set("oifname", "internal"), drop)),
-                Rule("into a bridge", (in_set("oifname", "bridges"), goto(DNAT_ONLY))),
+                Rule("into a bridge", (in_set("oifname", "bridges"), goto(INTO_BRIDGE))),
                 Rule("out of a bridge", (in_set("iifname", "bridges"), accept)),
                 Rule("between others' links", (in_set("meta nfproto", "closed"), goto("between_others"))),
             ),
@@ -237,6 +272,8 @@ def _nat() -> tuple[Chain, ...]:
                 Rule("into a bridge", (in_set("oifname", "bridges"), goto("inwards"))),
                 Rule("out", (in_set("ip saddr", "masquerade4"), masquerade)),
                 Rule("out, IPv6", (in_set("ip6 saddr", "masquerade6"), masquerade)),
+                Rule("out, with a chosen address", (snat_to("ip saddr", "outgoing4"),)),
+                Rule("out, with a chosen address, IPv6", (snat_to("ip6 saddr", "outgoing6", ipv6=True),)),
             ),
             BaseChain("nat", Hook.POSTROUTING, _SRCNAT),
         ),
