@@ -25,6 +25,7 @@ from wherry.api.routes.stats import StatsRoutes
 from wherry.api.routes.storage import StorageRoutes
 from wherry.api.routes.system import SystemRoutes
 from wherry.api.routes.unsupported import UnsupportedRoutes
+from wherry.api.routes.volume_copies import VolumeCopyRoutes
 from wherry.api.routes.volumes import VolumeRoutes
 from wherry.engine.build.emulation import emulated
 from wherry.oci.platform import Platform
@@ -75,6 +76,7 @@ def all_routes(
         ImageRoutes(engine.images, engine.distribution),
         NetworkRoutes(engine.networks),
         VolumeRoutes(engine.volumes),
+        VolumeCopyRoutes(engine.volume_copies),
         CommitRoutes(engine.commits),
         BuildDoor(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway, watch),
         BuildHistoryRoutes(engine.builds, engine.images.id_of),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.client.requests import Requests
+    from wherry.client.transport import Response
 
     Filters = Mapping[str, Iterable[str]]
 
@@ -54,3 +55,48 @@ class Volumes:
     def prune(self, filters: Filters | None = None) -> dict[str, Any]:
         """Remove unused volumes: those that nobody has named, with the filter ``all`` the others, too."""
         return dict(self._requests.json("POST", "/volumes/prune", {"filters": filters}))
+
+    # --- wherry's additions to the API ------------------------------------------------------------
+
+    def usage(self) -> Iterable[dict[str, Any]]:
+        """All volumes, what they take up, who has them, and their snapshots."""
+        return list(self._requests.json("GET", "/wherry/volumes/usage"))
+
+    def snapshot(
+        self, name: str, snapshot: str = "", labels: Mapping[str, str] | None = None, *, freeze: bool = True
+    ) -> dict[str, Any]:
+        """Make a snapshot of a volume."""
+        body = {"Name": snapshot, "Labels": labels, "Freeze": freeze}
+        return dict(self._requests.json("POST", f"/wherry{_path(name)}/snapshot", json=body))
+
+    def snapshots(self, volume: str = "") -> Iterable[dict[str, Any]]:
+        """List snapshots, of all volumes or of one."""
+        return list(self._requests.json("GET", "/wherry/volumes/snapshots", {"volume": volume or None}))
+
+    def remove_snapshot(self, name: str) -> None:
+        """Remove a snapshot, by ``VOLUME@SNAPSHOT``."""
+        self._requests.do("DELETE", f"/wherry/volumes/snapshots/{escape(name)}")
+
+    def restore(self, name: str) -> None:
+        """Make a volume what it was at a snapshot, ``VOLUME@SNAPSHOT``."""
+        self._requests.do("POST", f"/wherry{_path(name)}/restore")
+
+    def clone(
+        self, source: str, name: str, labels: Mapping[str, str] | None = None, *, freeze: bool = True
+    ) -> dict[str, Any]:
+        """Make a new volume of another one, or of a snapshot."""
+        body = {"Name": name, "Labels": labels, "Freeze": freeze}
+        return dict(self._requests.json("POST", f"/wherry{_path(source)}/clone", json=body))
+
+    def export(self, name: str) -> Response:
+        """Export a volume's, or a snapshot's, files; the body is a tar archive."""
+        return self._requests.call("GET", f"/wherry{_path(name)}/archive")
+
+    def import_archive(
+        self, archive: bytes | Iterable[bytes], name: str, labels: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Make a new volume of a tar archive."""
+        query = {"name": name, "label": [f"{key}={value}" for key, value in (labels or {}).items()]}
+        headers = {"Content-Type": "application/x-tar"}
+        answer = self._requests.call("POST", "/wherry/volumes/import", query, body=archive, headers=headers)
+        return dict(answer.json())

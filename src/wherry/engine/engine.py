@@ -49,6 +49,8 @@ from wherry.engine.views.info import information, version
 from wherry.engine.views.list import ListService
 from wherry.engine.views.system_df import disk_usage
 from wherry.engine.volumes.container_volumes import ContainerVolumes
+from wherry.engine.volumes.copies import VolumeCopies
+from wherry.engine.volumes.holding import VolumeHolder
 from wherry.engine.volumes.usage import VolumeUsers
 from wherry.engine.volumes.volumes import Volumes
 from wherry.images.store import ImageStore
@@ -62,6 +64,7 @@ from wherry.volumes.drivers import Drivers
 from wherry.volumes.local import LocalDriver
 from wherry.volumes.local_mounts import LocalMounts
 from wherry.volumes.size import size_of_tree
+from wherry.volumes.snapshots import Snapshots
 from wherry.volumes.store import VolumeStore
 
 if TYPE_CHECKING:
@@ -89,6 +92,7 @@ class Engine:
     storage: DiskChecks
     networks: Networks
     volumes: Volumes
+    volume_copies: VolumeCopies
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -116,6 +120,7 @@ class Engine:
         processes, _ = await asyncio.gather(engine._supervisor.greet(keeper_ready), engine.images.reconcile())
         await engine._supervisor.reconcile(processes)
         await engine._deliveries.resume(engine._store)
+        await engine.volume_copies.recover()
         engine._begin_networks()
         engine._lifecycle.daemon_started()
         engine._trash.sweep()
@@ -142,6 +147,7 @@ class Engine:
         self._build_networks(network_tables)
         self._build_volumes(database_path)
         self._build_lifecycle()
+        self._build_volume_copies()
         ledger = Ledger(settings.data_root, images, self._store)
         self.storage = DiskChecks(images, self._store, ledger, self.distribution.refetcher())
         self._build_containers()
@@ -183,6 +189,15 @@ class Engine:
         self.volumes = Volumes(self._volume_store, Drivers(local), users, self.events, size_of_tree)
         self.volumes.open()
         self._container_volumes = ContainerVolumes(self.volumes, self.events)
+
+    def _build_volume_copies(self) -> None:
+        loop = asyncio.get_running_loop()
+        snapshots = Snapshots(
+            self.settings.data_root / "snapshots", lambda path: loop.call_soon_threadsafe(self._trash.begin, path)
+        )
+        snapshots.recover()
+        holder = VolumeHolder(self.volumes, snapshots, self._store, self._lifecycle)
+        self.volume_copies = VolumeCopies(self.volumes, snapshots, holder, self._store, self.events)
 
     def _build_lifecycle(self) -> None:
         settings, store, keeper = self.settings, self._store, self._keeper
@@ -303,6 +318,7 @@ class Engine:
     async def close(self) -> None:
         """Let go of everything. Containers and the keeper go on; steps of builds end."""
         await self._end_builds()
+        await asyncio.to_thread(self.volume_copies.close)
         self._supervisor.close()
         self._watches.close()
         await self.distribution.close()

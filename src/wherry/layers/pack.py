@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from wherry.layers.overlay_view import MergedEntry
 from wherry.layers.tar import writer
 from wherry.layers.tar.entry import Entry, Kind, shown
 from wherry.layers.tree_digest import TreeDigest, content_line, crc32
+from wherry.linux.files import open_regular
 
 __all__ = ["Packer"]
 
@@ -117,11 +119,14 @@ class Packer:
 
         :return: all its attributes, and what the seal has of its content.
         """
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(name, flags, dir_fd=directory)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise SystemFault(f"{shown(entry.name)} is no file any more")
+            found = open_regular(name, directory)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            raise SystemFault(f"{shown(entry.name)} is no file any more") from error
+        with found:
+            fd = found.fileno()
             attributes = _attributes(fd)
             if attributes:
                 entry.xattrs = _wanted(attributes)
@@ -134,8 +139,6 @@ class Packer:
                 left -= len(piece)
                 if self._seal is not None:
                     total = crc32(piece, total)
-        finally:
-            os.close(fd)
         while left:
             piece = bytes(min(left, _READ))
             self._write(piece)

@@ -131,16 +131,17 @@ def open_regular(name: Path, dir_fd: FdLike) -> Fd:
     container may exchange at any time is looked at before it is opened.
 
     :param name: of a file of the directory; no path.
-    :raises OSError: it is gone (``ENOENT``), or something else (``ENXIO``, as for a socket).
+    :raises OSError: it is gone (``ENOENT``), or something else (``ENXIO``, as for a socket), or somebody has a lease on
+        it, who would have to be waited for (``EAGAIN``).
     """
     with Fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=number(dir_fd))) as found:
         if not stat.S_ISREG(os.fstat(found.fileno()).st_mode):
             raise OSError(errno.ENXIO, "this is no regular file", name)
         there = f"/proc/self/fd/{found.fileno()}"
         try:
-            return Fd(os.open(there, os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))
+            return Fd(os.open(there, os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC))
         except PermissionError:  # O_NOATIME is for owners
-            return Fd(os.open(there, os.O_RDONLY | os.O_CLOEXEC))
+            return Fd(os.open(there, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:

@@ -6,29 +6,28 @@ has put there, a row without a directory is none. So a lost database loses label
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from wherry.content.durable import disk_errors, remove_tree, temporary_name
+from wherry.content.durable import disk_errors, remove_tree, sync_directory, temporary_name
 from wherry.docker import times
-from wherry.errors import InvalidInput, NotFound, SystemFault, WherryError
+from wherry.errors import Conflict, InvalidInput, NotFound, SystemCallError, SystemFault, WherryError
 from wherry.layers.projects import Projects
-from wherry.linux.fd import Fd
-from wherry.linux.files import keep_apart
+from wherry.linux.fd import AT_FDCWD, Fd
+from wherry.linux.files import RENAME, keep_apart, renameat2
 from wherry.volumes.contract import DriverVolume, Mounted
 from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy
+from wherry.volumes.drafts import DATA, sync_draft
 from wherry.volumes.local_mounts import LocalMounts
 from wherry.volumes.model import LOCAL, Volume
 from wherry.volumes.names import check_name
 from wherry.volumes.options import check_options, is_mounted, size_of
 
 __all__ = ["DATA", "LocalDriver"]
-
-DATA: Final = "_data"
-"""The directory of a volume that containers see."""
 
 _REMOVED: Final = ".removed"
 
@@ -167,6 +166,52 @@ class LocalDriver:
     def data(self, name: str) -> str:
         """Where a volume's files are."""
         return str(self._root / name / DATA)
+
+    # --- volumes that are made elsewhere ----------------------------------------------------------
+
+    def draft(self) -> Path:
+        """A name for the directory of a volume to be; what is there at the next start is deleted."""
+        return temporary_name(self._root, _REMOVED)
+
+    def limit(self, volume: Volume, draft: Path) -> None:
+        """Keep the draft of a volume to its size; nothing is in it yet."""
+        self._limit(volume, draft)
+
+    def forget_limit(self, volume: Volume) -> None:
+        """A volume will not be."""
+        if size_of(volume.options):
+            self._projects.lift(_owner(volume.name))
+
+    def give_up(self, draft: Path) -> None:
+        """Delete a draft, or what was exchanged for it, in the background; one that became a volume stays."""
+        if draft.exists():
+            self._discard(draft)
+
+    def adopt(self, draft: Path, name: str) -> None:
+        """Make a draft, which is on the disk, a new volume's directory: the point of no return.
+
+        :raises Conflict: there is such a directory.
+        """
+        try:
+            renameat2(AT_FDCWD, draft, AT_FDCWD, self._root / check_name(name), RENAME.NOREPLACE)
+        except SystemCallError as exc:
+            if exc.errno != errno.EEXIST:
+                raise
+            raise Conflict(f"there is a directory of a volume '{name}' already") from exc
+        sync_directory(self._root)
+
+    def exchange(self, draft: Path, name: str) -> None:
+        """Give a volume the files of a draft, in one step; the draft gets those that it had.
+
+        :raises NotFound: there is no such volume.
+        """
+        if not self._is_there(name):
+            raise NotFound(f"the directory of volume {name} is gone")
+        sync_draft(draft)
+        renameat2(AT_FDCWD, draft / DATA, AT_FDCWD, self.data(name), RENAME.EXCHANGE)
+        sync_directory(self._root / name)
+
+    # --- mounts -----------------------------------------------------------------------------------
 
     async def mount(self, volume: Volume, user: str) -> Mounted:
         """Its directory, or what is mounted in its place.

@@ -50,6 +50,10 @@ def _volumes(context: Context) -> Iterable[str]:
     return [one["Name"] for one in context.client.volumes.list().get("Volumes") or ()]
 
 
+def _snapshots(context: Context) -> Iterable[str]:
+    return [one["Name"] for one in context.client.volumes.snapshots()]
+
+
 def _drivers(context: Context) -> Iterable[str]:
     return list((context.client.system.info().get("Plugins") or {}).get("Volume") or ())
 
@@ -98,8 +102,11 @@ _ARGUMENTS: Mapping[str, Arguments] = {
     **_verbs("network", "inspect rm", (_MANY, _networks)),
     **_verbs("network", "trace", (2, _several(_RUNNING, ("host", "outside")))),
     **_verbs("system", "inspect", (_MANY, _several(_ANY, _images, _networks, _volumes))),
-    **_verbs("volume", "inspect rm", (_MANY, _volumes)),
-    **_verbs("volume", "update", (_ONE, _volumes)),
+    **_verbs("volume", "du inspect", (_MANY, _volumes)),
+    **_verbs("volume", "rm", (_MANY, _several(_volumes, _snapshots))),
+    **_verbs("volume", "snapshot snapshots update", (_ONE, _volumes)),
+    **_verbs("volume", "clone export", (_ONE, _several(_volumes, _snapshots))),
+    **_verbs("volume", "restore", (_ONE, _snapshots)),
     "completion": ((_ONE, ("bash", "fish", "zsh")),),
 }
 

@@ -32,6 +32,7 @@ _OWNERS: Final = {
     "registry": "registry",
     "reserve": "reserve",
     "tmp": "unfinished",
+    "snapshots": "snapshots of volumes",
     "volumes": "volumes",
     "witness": "database",
 }

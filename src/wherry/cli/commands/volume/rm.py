@@ -14,7 +14,7 @@ __all__ = ["COMMAND", "run"]
 
 COMMAND = Command(
     "[OPTIONS] VOLUME [VOLUME...]",
-    "Remove one or more volumes. You cannot remove a volume that is in use by a container",
+    "Remove one or more volumes, or snapshots (VOLUME@SNAPSHOT). You cannot remove a volume that a container uses",
     (Flag("force", "f", BOOL, "Force the removal of one or more volumes"),),
     min_args=1,
     aliases="wherry volume rm, wherry volume remove",
@@ -23,4 +23,12 @@ COMMAND = Command(
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Remove the volumes. :returns: 1 when one failed."""
-    return for_each(arguments, lambda name: context.client.volumes.remove(name, force=options["force"]))
+    volumes = context.client.volumes
+
+    def remove(name: str) -> None:
+        if "@" in name:
+            volumes.remove_snapshot(name)
+        else:
+            volumes.remove(name, force=options["force"])
+
+    return for_each(arguments, remove)

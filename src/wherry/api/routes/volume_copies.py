@@ -1,0 +1,115 @@
+"""Wherry's own operations on volumes: snapshots, clones, archives, who uses what."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final, Protocol
+
+from wherry.api.http.answers import empty, open_stream, reply
+from wherry.api.http.bodies import BodyReader, finished
+from wherry.api.http.routing import Route
+from wherry.docker.volume_copies import SnapshotRequest, SnapshotView, VolumeDisk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from aiohttp.web import StreamResponse
+
+    from wherry.api.http.request import ApiRequest
+    from wherry.docker.volumes import VolumeView
+    from wherry.layers.source import Reader
+
+_TAR: Final = "application/x-tar"
+_BLOCK: Final = 1 << 20
+
+
+class VolumeCopies(Protocol):
+    """What this file needs of the engine."""
+
+    async def snapshot(self, name: str, request: SnapshotRequest) -> SnapshotView:
+        """Make a snapshot of a volume."""
+
+    async def snapshots(self, volume: str = "") -> Sequence[SnapshotView]:
+        """All snapshots, or those of one volume."""
+
+    async def remove_snapshot(self, name: str) -> None:
+        """Remove one."""
+
+    async def restore(self, name: str) -> None:
+        """Make a volume what it was at a snapshot."""
+
+    async def clone(self, name: str, request: SnapshotRequest) -> VolumeView:
+        """Make a new volume of another one, or of a snapshot."""
+
+    def export(self, name: str) -> AsyncGenerator[bytes, None]:
+        """Yield a volume's, or a snapshot's, files as a tar."""
+
+    async def import_(self, stream: Reader, request: SnapshotRequest) -> VolumeView:
+        """Make a new volume of a tar."""
+
+    async def disk(self) -> Sequence[VolumeDisk]:
+        """All volumes, and what they take up for whom."""
+
+
+class VolumeCopyRoutes:
+    """The operations that Docker does not have."""
+
+    def __init__(self, copies: VolumeCopies) -> None:
+        self._copies = copies
+
+    def routes(self) -> list[Route]:
+        """Return the operations."""
+        return [
+            Route("GET", "/wherry/volumes/usage", self.usage),
+            Route("POST", "/wherry/volumes/import", self.import_),
+            Route("GET", "/wherry/volumes/snapshots", self.list),
+            Route("DELETE", "/wherry/volumes/snapshots/{id}", self.remove),
+            Route("POST", "/wherry/volumes/{id}/snapshot", self.snapshot),
+            Route("POST", "/wherry/volumes/{id}/restore", self.restore),
+            Route("POST", "/wherry/volumes/{id}/clone", self.clone),
+            Route("GET", "/wherry/volumes/{id}/archive", self.export, streaming=True),
+        ]
+
+    async def usage(self, _request: ApiRequest) -> StreamResponse:
+        """VolumeUsage."""
+        return reply(await self._copies.disk())
+
+    async def list(self, request: ApiRequest) -> StreamResponse:
+        """VolumeSnapshots."""
+        return reply(await self._copies.snapshots(request.text("volume")))
+
+    async def snapshot(self, request: ApiRequest) -> StreamResponse:
+        """VolumeSnapshot."""
+        body = await request.json(SnapshotRequest, empty=SnapshotRequest())
+        return reply(await self._copies.snapshot(request.id, body), status=201)
+
+    async def remove(self, request: ApiRequest) -> StreamResponse:
+        """VolumeSnapshotDelete."""
+        await self._copies.remove_snapshot(request.id)
+        return empty()
+
+    async def restore(self, request: ApiRequest) -> StreamResponse:
+        """VolumeRestore; the ID is a snapshot's."""
+        await self._copies.restore(request.id)
+        return empty()
+
+    async def clone(self, request: ApiRequest) -> StreamResponse:
+        """VolumeClone; the ID is a volume's or a snapshot's."""
+        return reply(await self._copies.clone(request.id, await request.json(SnapshotRequest)), status=201)
+
+    async def export(self, request: ApiRequest) -> StreamResponse:
+        """VolumeExport."""
+        pieces = self._copies.export(request.id)
+        first = await anext(pieces, b"")  # what is wrong shows here, while there can still be a status code
+        response = await open_stream(request.http, _TAR)
+        await response.write(first)
+        async for piece in pieces:
+            await response.write(piece)
+        return response
+
+    async def import_(self, request: ApiRequest) -> StreamResponse:
+        """VolumeImport: the new volume's name is ``name``, its labels are ``label``, as ``key=value``."""
+        labels = dict(one.partition("=")[::2] for one in request.texts("label"))
+        wanted = SnapshotRequest(name=request.text("name"), labels=labels)
+        body = io.BufferedReader(BodyReader(request.http.content), buffer_size=_BLOCK)
+        return reply(await finished(self._copies.import_(body, wanted)), status=201)

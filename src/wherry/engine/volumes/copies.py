@@ -1,0 +1,298 @@
+"""What Docker's volumes lack: snapshots, clones, archives, and who uses what."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from wherry.content.thread_stream import pieces_of
+from wherry.content.threads import Check, Worker
+from wherry.docker import times
+from wherry.docker.volume_copies import SnapshotRequest, SnapshotView, VolumeDisk, VolumeUser
+from wherry.errors import Conflict, InvalidInput, Unavailable, Unsupported
+from wherry.layers.source import Reader
+from wherry.volumes import archive
+from wherry.volumes.drafts import begin_draft, fill_draft, split_name, sync_draft
+from wherry.volumes.model import LOCAL, Volume
+from wherry.volumes.snapshots import Snapshot, Snapshots
+
+if TYPE_CHECKING:
+    from wherry.docker.volumes import VolumeView
+    from wherry.engine.events import EventBus
+    from wherry.engine.volumes.holding import Containers, VolumeHolder
+    from wherry.engine.volumes.volumes import Volumes
+
+__all__ = ["VolumeCopies"]
+
+_COPIES: Final = 4  # at the same time
+
+T = TypeVar("T")
+Fill = Callable[[Path, Check], object]
+
+
+class VolumeCopies:
+    """Copies volumes. Where they are is the built-in driver's affair, so only its own can be copied.
+
+    :param snapshots: those that there are.
+    :param holder: keeps a volume as it is meanwhile.
+    """
+
+    def __init__(
+        self, volumes: Volumes, snapshots: Snapshots, holder: VolumeHolder, containers: Containers, events: EventBus
+    ) -> None:
+        self._volumes = volumes
+        self._local = volumes.drivers.local
+        self._snapshots = snapshots
+        self._holder = holder
+        self._containers = containers
+        self._events = events
+        self._worker = Worker(_COPIES, "volume-copy")
+        self._over = Event()
+
+    async def recover(self) -> None:
+        """Finish what an earlier process has begun; to be called when all containers are known."""
+        await self._holder.recover()
+
+    def close(self) -> None:
+        """Give up what is being done."""
+        self._over.set()
+        self._worker.close()
+
+    # --- snapshots --------------------------------------------------------------------------------
+
+    async def snapshot(self, name: str, request: SnapshotRequest) -> SnapshotView:
+        """Make a snapshot of a volume.
+
+        :raises Conflict: there is one of this name.
+        """
+        volume = self._ours(name)
+        moment = request.name or time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        self._snapshots.check_new(name, moment)
+        async with self._holder.still(name, freeze=request.freeze) as frozen:
+            source, created = self._local.data(name), times.now()
+            draft, copied = await self._work(partial(self._snapshots.draft, source), self._snapshots.give_up)
+        made = replace(
+            copied, volume=name, name=moment, created=created, labels=request.labels or {}, options=volume.options,
+            frozen=[container.id for container in frozen],
+        )  # fmt: skip
+        await self._work(lambda _check: self._snapshots.publish(draft, made))
+        self._publish("snapshot", name, snapshot=moment)
+        return self._view(made)
+
+    async def snapshots(self, volume: str = "") -> list[SnapshotView]:
+        """All snapshots, or those of one volume."""
+        return [self._view(one) for one in await asyncio.to_thread(self._snapshots.all, volume)]
+
+    async def remove_snapshot(self, name: str) -> None:
+        """Remove one."""
+        volume, moment = _snapshot_name(name)
+        async with self._volumes.locked(volume):
+            await asyncio.to_thread(self._snapshots.remove, volume, moment)
+        self._publish("snapshot-remove", volume, snapshot=moment)
+
+    async def restore(self, name: str) -> None:
+        """Make a volume what it was at a snapshot; what it is now is lost.
+
+        :raises Conflict: a container that runs has it.
+        """
+        volume, moment = _snapshot_name(name)
+        snapshot = await asyncio.to_thread(self._snapshots.get, volume, moment)
+        former = self._ours(volume)
+        if former.options:
+            raise Unsupported(f"volume {volume} has a size, and cannot be restored", hint="clone the snapshot instead")
+        async with self._holder.unused(volume):
+            pass  # rather told now than after minutes
+        draft = await self._draft(partial(self._fill, self._snapshots.data(snapshot)), former)
+        try:
+            async with self._holder.unused(volume):
+                self._ours(volume)
+                await asyncio.to_thread(self._local.exchange, draft, volume)
+        finally:
+            self._local.give_up(draft)
+        self._publish("restore", volume, snapshot=moment)
+
+    # --- copies -----------------------------------------------------------------------------------
+
+    async def clone(self, name: str, request: SnapshotRequest) -> VolumeView:
+        """Make a new volume of another one, or of a snapshot, which may be of a volume that is gone.
+
+        :param request: the new one's name and labels.
+        :raises Conflict: there is a volume of this name.
+        """
+        source, moment = split_name(name)
+        if moment:
+            snapshot = await asyncio.to_thread(self._snapshots.get, source, moment)
+            new = self._new(request, snapshot.options)
+            draft = await self._draft(partial(self._fill, self._snapshots.data(snapshot)), new)
+        else:
+            new = self._new(request, self._ours(source).options)
+            async with self._holder.still(source, freeze=request.freeze):
+                draft = await self._draft(partial(self._fill, self._local.data(source)), new)
+        await self._adopt(draft, new)
+        self._publish("clone", new.name, source=name)
+        return await self._volumes.inspect(new.name)
+
+    def export(self, name: str) -> AsyncGenerator[bytes, None]:
+        """A volume's files, or a snapshot's, as an archive. Of a volume that is written to, as they are in passing."""
+        source, moment = split_name(name)
+        if moment:
+            data = self._snapshots.data(self._snapshots.get(source, moment))
+        else:
+            self._ours(source)
+            data = self._local.data(source)
+        self._publish("export", source)
+        return pieces_of(lambda write: archive.pack(data, write))
+
+    async def import_(self, stream: Reader, request: SnapshotRequest) -> VolumeView:
+        """Make a new volume of an archive.
+
+        :param request: its name and labels.
+        :raises Conflict: there is a volume of this name.
+        """
+        new = self._new(request, {})
+        await self._adopt(await self._draft(partial(archive.unpack, stream), new), new)
+        self._publish("import", new.name)
+        return await self._volumes.inspect(new.name)
+
+    # --- who uses what ----------------------------------------------------------------------------
+
+    async def disk(self) -> list[VolumeDisk]:
+        """All volumes, and what they take up for whom; also those that only snapshots are left of."""
+        snapshots: dict[str, list[SnapshotView]] = {}
+        for one in await self.snapshots():
+            snapshots.setdefault(one.volume, []).append(one)
+        usage = {one.name: one.usage_data for one in await self._volumes.disk_usage()}
+        sizes = {name: data.size for name, data in usage.items() if data is not UNSET}
+        found = [
+            VolumeDisk(
+                name=one.name, driver=one.driver, size=sizes.get(one.name, -1),
+                users=_users(one.name, self._containers), snapshots=snapshots.pop(one.name, []),
+            )
+            for one in self._volumes.store
+        ]  # fmt: skip
+        gone = [VolumeDisk(name=name, driver="", size=0, users=[], snapshots=rest) for name, rest in snapshots.items()]
+        return sorted(found + gone, key=lambda one: one.name)
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _ours(self, name: str) -> Volume:
+        """A volume whose files are in a directory of ours."""
+        volume = self._volumes.get(name)
+        if volume.driver != LOCAL or volume.options.keys() - {"size"}:
+            what = f"its driver is {volume.driver}" if volume.driver != LOCAL else "its files are elsewhere"
+            raise Unsupported(f"volume {name} cannot be copied", cause=what)
+        return volume
+
+    def _new(self, request: SnapshotRequest, options: dict[str, str]) -> Volume:
+        """A volume to be.
+
+        :raises Conflict: there is one of this name.
+        """
+        if not request.name:
+            raise InvalidInput("the new volume needs a name")
+        volume = Volume(name=request.name, created=times.now(), labels=request.labels or {}, options=options)
+        self._local.check(volume)
+        self._check_free(volume.name)
+        return volume
+
+    def _check_free(self, name: str) -> None:
+        if self._volumes.store.find(name) is not None:
+            raise Conflict(f"there is a volume '{name}' already", hint="remove it first, or take another name")
+
+    async def _work(self, work: Callable[[Check], T], undo: Callable[[T], object] | None = None) -> T:
+        """Do something long; it is given up at the daemon's end."""
+
+        def act(check: Check) -> T:
+            def both() -> None:
+                check()
+                if self._over.is_set():
+                    raise Unavailable("the daemon is about to end")
+
+            return work(both)
+
+        return await self._worker.run(act, undo)
+
+    @staticmethod
+    def _fill(source: str, draft: Path, check: Check) -> None:
+        fill_draft(draft, source, check)
+
+    async def _draft(self, fill: Fill, volume: Volume) -> Path:
+        """Make the directory of a volume to be, and fill it."""
+        draft = self._local.draft()
+
+        def work(check: Check) -> Path:
+            begin_draft(draft, partial(self._local.limit, volume))
+            fill(draft, check)
+            return draft
+
+        try:
+            return await self._work(work)
+        except BaseException:
+            self._give_up(draft, volume)
+            raise
+
+    def _give_up(self, draft: Path, volume: Volume) -> None:
+        self._local.give_up(draft)
+        if self._volumes.store.find(volume.name) is None:
+            self._local.forget_limit(volume)
+
+    async def _adopt(self, draft: Path, volume: Volume) -> None:
+        """A draft becomes a volume.
+
+        The row comes first: what a crash leaves is then a row without a volume, which is none.
+        """
+        try:
+            await self._work(lambda _check: sync_draft(draft))
+            async with self._volumes.locked(volume.name):
+                self._check_free(volume.name)
+                self._volumes.store.put(volume)
+                try:
+                    self._local.adopt(draft, volume.name)
+                except BaseException:
+                    self._volumes.store.forget(volume.name)
+                    raise
+        except BaseException:
+            self._give_up(draft, volume)
+            raise
+        self._publish("create", volume.name, driver=volume.driver)
+
+    def _view(self, snapshot: Snapshot) -> SnapshotView:
+        found = (self._containers.find(identifier) for identifier in snapshot.frozen)
+        return SnapshotView(
+            name=snapshot.full_name, volume=snapshot.volume, snapshot=snapshot.name, created_at=snapshot.created,
+            labels=snapshot.labels, size=snapshot.size, files=snapshot.entries,
+            frozen=[one.name if one else identifier for one, identifier in zip(found, snapshot.frozen, strict=True)],
+        )  # fmt: skip
+
+    def _publish(self, action: str, name: str, **attributes: str) -> None:
+        self._events.publish("volume", action, name, attributes)
+
+
+def _snapshot_name(text: str) -> tuple[str, str]:
+    volume, moment = split_name(text)
+    if not moment:
+        raise InvalidInput(f"'{text}' is a volume, not a snapshot", hint="as in VOLUME@SNAPSHOT")
+    return volume, moment
+
+
+def _users(name: str, containers: Containers) -> list[VolumeUser]:
+    found = []
+    for container in containers:
+        points = [one for one in container.definition.mounts if one.kind == "volume" and one.name == name]
+        if points:
+            writes, targets = any(one.writable for one in points), [one.target for one in points]
+            found.append(
+                VolumeUser(
+                    id=container.id, name=container.name, state=str(container.state.status), writable=writes,
+                    destinations=targets,
+                )
+            )  # fmt: skip
+    return found
