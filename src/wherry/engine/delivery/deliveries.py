@@ -26,8 +26,7 @@ __all__ = ["Deliveries"]
 
 _log: Final = logging.getLogger(__name__)
 _THREADS: Final = 2
-_LAST: Final = 10.0  # seconds that a removal waits for what was not delivered yet
-_LAST_WHEN_DOWN: Final = 1.0  # the same when the receiver does not answer
+_LAST: Final = 10  # seconds that a removal waits for what was not delivered yet, as long as something goes on
 
 
 class Deliveries:
@@ -74,9 +73,11 @@ class Deliveries:
         if delivery is None:
             return
         delivery.expect_no_run()
-        await asyncio.wait([delivery.task], timeout=_LAST_WHEN_DOWN)
-        if not delivery.is_failing:
-            await asyncio.wait([delivery.task], timeout=_LAST)
+        for _ in range(_LAST):
+            before = delivery.progress
+            await asyncio.wait([delivery.task], timeout=1)
+            if delivery.task.done() or delivery.progress == before:
+                break
         if not delivery.task.done():
             _log.warning("the end of a log was not sent container=%s", container.name)
         await delivery.close()

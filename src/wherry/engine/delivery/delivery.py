@@ -66,14 +66,11 @@ class Delivery:
         self._failures = 0
         self._look = _FIRST_LOOK
         self._leaves = False
+        self.progress = 0
+        """Grows when something was sent, or arrived."""
         self._reader = PieceReader(log, first_wanted(self._mark).segment, holds=holds)
         self.task: Final = asyncio.get_running_loop().create_task(self._deliver())
         """Done when nothing is left to be delivered."""
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether the receiver does not answer."""
-        return self._failures > 0
 
     def expect_run(self) -> None:
         """The container is about to be started again."""
@@ -130,6 +127,7 @@ class Delivery:
         if message.payload:
             await self._sender.send(message.payload)
             self._ahead += message.size
+            self.progress += 1
         self._following, self._look = message.mark, _FIRST_LOOK
         if not self._note_drained() and self._ahead > _AHEAD:
             await self._drain()
@@ -156,6 +154,7 @@ class Delivery:
         if self._following != self._mark:
             self._place.write(self._following)
         self._mark, self._following, self._ahead = self._following, None, 0
+        self.progress += 1
         self._reader.delivered(first_wanted(self._mark))
         if self._failures:
             _log.warning("logs reach their receiver again container=%s", self._name)

@@ -96,13 +96,13 @@ class FluentdSender:
             while True:
                 said += await connection.answer(0)
                 try:
-                    answer = msgspec.msgpack.decode(said)
+                    answer = msgspec.msgpack.decode(said, type=dict[str, str])
                 except msgspec.DecodeError as error:
                     if "truncated" in str(error) and len(said) < 4096:
                         continue
                     raise ConnectionError("the receiver's answer is no acknowledgement") from error
                 break
-        if not isinstance(answer, dict) or answer.get("ack") != name:
+        if answer.get("ack") != name:
             raise ConnectionError("the receiver acknowledges something else")
 
     def is_drained(self) -> bool:
