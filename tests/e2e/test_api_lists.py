@@ -125,7 +125,6 @@ def test_the_tag_of_a_log_is_among_its_details(daemon: Daemon, busybox: str) -> 
 @pytest.mark.parametrize(
     ("host", "status", "said"),
     [({"LogConfig": {"Type": "json-file", "Config": {"tag": "{{range 9}}x{{end}}"}}}, 501, "no loops"),
-     ({"SecurityOpt": ["writable-cgroups=true"]}, 501, "writable-cgroups is not supported"),
      ({"SecurityOpt": ["writable-cgroups=perhaps"]}, 400, "invalid --security-opt 2"),
      ({"SecurityOpt": ["writable-cgroups=false"]}, 201, "")],
 )  # fmt: skip

@@ -129,6 +129,9 @@ class FakeImages:
     def overlay(self, container: Container) -> list[OverlayMount]:
         return [OverlayMount("/", ("/lower",), str(container.directory / "upper"), str(container.directory / "work"))]
 
+    def layers_to_mount(self, _identifier: str) -> tuple[str, ...]:
+        return ("/lower", "/bottom")
+
     async def release(self, container: Container) -> None:
         self.released.append(container.id)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wherry import __version__
+from wherry.daemon.device_options import DEVICE_OPTIONS, cdi_spec_dirs, storage_size
 from wherry.daemon.docker_options import check_foreign
 from wherry.daemon.network_options import NETWORK_OPTIONS, network_options
 from wherry.daemon.option import Option
@@ -152,7 +153,8 @@ OPTIONS: Final = (
     Option(("--no-proxy",), "no-proxy", "text", "names and addresses to be reached without, with commas", "LIST"),
     Option((), "proxies", "object", "http-proxy, https-proxy and no-proxy, in one object"),
     Option((), "builder", "object", "limits of the build cache, and what builds may ask for"),
-    Option((), "features", "object", "buildkit: whether clients shall build by BuildKit's API"),
+    Option((), "features", "object", "buildkit: whether clients shall build by BuildKit's API; cdi: devices by name"),
+    *DEVICE_OPTIONS,
     *NETWORK_OPTIONS,
     Option(("--tls",), "tls", "switch", "as --tlsverify"),
     Option(("--tlsverify",), "tlsverify", "switch", "listen on tcp:// for clients with a certificate only"),
@@ -358,6 +360,8 @@ def _settings(values: dict[str, Any]) -> Settings:
         "ipc_mode": _choice(values, "default_ipc_mode", IPC_MODES),
         "cgroupns_mode": _choice(values, "default_cgroupns_mode", CGROUPNS_MODES),
         "warnings": tuple(values.get("warnings", ())) or None,
+        "cdi_spec_dirs": cdi_spec_dirs(values),
+        "storage_size": storage_size(values.get("storage_opt", [])),
         "shm_size": size(values["default_shm_size"]) if "default_shm_size" in values else None,
         "ulimits": tuple(_ulimit(text) for text in values.get("default_ulimit", [])),
         "seccomp_profile": values.get("seccomp_profile"),

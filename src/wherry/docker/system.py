@@ -125,6 +125,13 @@ class Swarm(Struct, rename="pascal", kw_only=True):
     remote_managers: None = None
 
 
+class DiscoveredDevice(Struct, rename="pascal", kw_only=True):
+    """A device that containers can have by its name."""
+
+    source: str
+    id: str = field(name="ID")
+
+
 class SystemInfo(Struct, rename="pascal", kw_only=True):
     """The body of SystemInfo."""
 
@@ -187,6 +194,7 @@ class SystemInfo(Struct, rename="pascal", kw_only=True):
     warnings: list[str] | None
     default_address_pools: list[AddressPool]
     cdi_spec_dirs: list[str] = field(default_factory=list, name="CDISpecDirs")
+    discovered_devices: list[DiscoveredDevice] = field(default_factory=list)
     firewall_backend: FirewallBackend
     swarm: Swarm = field(default_factory=Swarm)
 

@@ -18,6 +18,7 @@ from wherry.engine.container.events import ContainerEvents
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.containers import Containers
 from wherry.engine.create.create import CreateService
+from wherry.engine.create.writable_layers import WritableLayers
 from wherry.engine.delivery.deliveries import Deliveries
 from wherry.engine.disk.check import DiskChecks
 from wherry.engine.disk.ledger import Ledger
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 
     from wherry.build.model.service import CacheRecord
     from wherry.engine.build.executor import StepExecutor
+    from wherry.engine.container.container import Container
 
 __all__ = ["Engine"]
 
@@ -117,6 +119,7 @@ class Engine:
         with Fd(os.open(settings.data_root / "containers", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
             keep_apart(directory)
         engine._build()
+        engine._layers.check_default()
         processes, _ = await asyncio.gather(engine._supervisor.greet(keeper_ready), engine.images.reconcile())
         await engine._supervisor.reconcile(processes)
         await engine._deliveries.resume(engine._store)
@@ -124,6 +127,7 @@ class Engine:
         engine._begin_networks()
         engine._lifecycle.daemon_started()
         engine._trash.sweep()
+        engine._layers.sweep(engine._store.has_row)
         if engine.builds.has_unfinished():
             engine._tasks.start(engine.builds.ready(), "open the builder")
         return engine
@@ -143,6 +147,8 @@ class Engine:
         self._trash.restore(settings.data_root / "containers", self._store.has_row)
         images = ImageStore(settings.data_root, reserve=self._reserve)
         self.images = Images(images, self._store, self.events)
+        projects = Projects(self._database.connection, settings.data_root / "containers")
+        self._layers = WritableLayers(projects, self.images.overlay, settings.storage_size)
         self.distribution = Distribution(images, settings, self.events)
         self._build_networks(network_tables)
         self._build_volumes(database_path)
@@ -205,14 +211,14 @@ class Engine:
         self._deliveries = Deliveries(settings)
         self._starter = Starter(
             settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects,
-            volumes=self._container_volumes, deliveries=self._deliveries,
+            volumes=self._container_volumes, deliveries=self._deliveries, image_layers=self.images.layers_to_mount,
         )  # fmt: skip
         self.execs = Execs(settings, store, keeper, self._starter, self._container_events)
         self._running_steps = RunningSteps(settings.exec_root / "containers", keeper, self._tasks)
         self._steps: StepExecutor | None = None
         self._watches = Watches(
             store, self._container_events, self.execs, self._starter.cgroup_path,
-            release_image=self.images.release, finish_log=self._deliveries.finish,
+            release_image=self._was_removed, finish_log=self._deliveries.finish,
         )  # fmt: skip
         self._lifecycle = Lifecycle(
             containers=store, starter=self._starter, keeper=keeper, events=self._container_events,
@@ -247,7 +253,7 @@ class Engine:
                 settings,
                 store,
                 self.images.store.pin,
-                self.images.overlay,
+                self._layers,
                 self._attachments,
                 volumes=self._container_volumes,
             ),
@@ -257,6 +263,10 @@ class Engine:
             effects=self._effects,
             connector=self._connector,
         )
+
+    async def _was_removed(self, container: Container) -> None:
+        self._layers.removed(container)
+        await self.images.release(container)
 
     def _begin_networks(self) -> None:
         """Let the kernel become what the tables say, in the background; who has endpoints is known now."""

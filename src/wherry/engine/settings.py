@@ -60,6 +60,8 @@ class Settings:
     ipc_mode: str = "private"  #: or ``shareable``
     cgroupns_mode: str = ""  #: ``private``, ``host``, or empty for what fits the cgroup version
     warnings: tuple[str, ...] = ()  #: what of the configuration has no effect, in sentences; shown by ``info``
+    cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")  #: specifications of devices; later ones win
+    storage_size: int = 0  #: bytes of a container's writable layer; 0: as many as there are
     shm_size: int = 64 * MEBIBYTE  #: bytes of ``/dev/shm``
     ulimits: tuple[Ulimit, ...] = ()
     seccomp_profile: str = ""  #: path of a profile in Docker's JSON form, ``unconfined``, or empty for the default one

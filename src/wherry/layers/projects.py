@@ -8,7 +8,7 @@ engines, and other programs, may have a file system together, and none that has 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -101,14 +101,14 @@ class Projects:
             project_quota.set_limit(root, number, 0)
         self._database.write_soon(("project", owner), "DELETE FROM projects WHERE owner = ?", owner)
 
-    def sweep(self, kind: str, present: Collection[str]) -> None:
+    def sweep(self, kind: str, is_there: Callable[[str], bool]) -> None:
         """Lift the limits of owners that are gone: what a crash has left.
 
         :param kind: how these owners begin: ``container:``.
-        :param present: those that are there.
+        :param is_there: whether an owner is there.
         """
         for (owner,) in self._database.rows("SELECT owner FROM projects"):
-            if owner.startswith(kind) and owner not in present:
+            if owner.startswith(kind) and not is_there(owner):
                 self.lift(owner)
 
     def _open(self) -> Fd:

@@ -13,7 +13,8 @@ keeper counts its pages:
 ``proc``            /proc/<pid>/stat
 ``namespaces``      the kinds of namespaces and how to open one
 ``capabilities``    names, the five sets
-``seccomp``         OCI profiles to filter programs; loading them; ``seccomp_verdict`` runs one
+``seccomp``         OCI profiles to filter programs; loading them; ``seccomp_verdict`` runs one,
+                    ``seccomp_guard`` keeps files in their projects
 ``bpf``             cgroup device programs
 ``pty``             pseudo-terminals
 ``elf``             static programs

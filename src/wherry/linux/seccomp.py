@@ -20,8 +20,12 @@ from wherry.errors import InvalidInput, SystemFault, Unsupported
 from wherry.linux._libc import ARCHITECTURE, buffer_of, fail, flag_names, system_call
 from wherry.linux.fd import Fd
 from wherry.linux.files import memfd
+from wherry.linux.seccomp_guard import keep_projects
 
-__all__ = ["SECCOMP_FILTER_FLAG", "compile_profile", "filter_flags", "is_available", "load"]
+#: Of a profile, wherry's own: whether files have to stay in their projects.
+KEEPS_PROJECTS: Final = "org.wherry.keepsProjects"
+
+__all__ = ["KEEPS_PROJECTS", "SECCOMP_FILTER_FLAG", "compile_profile", "filter_flags", "is_available", "load"]
 
 Profile = Mapping[str, Any]
 
@@ -185,6 +189,8 @@ def _compile(profile: Profile) -> bytes:
         program = _export(library, context)
     if not _lets_unknown_calls_pass(default):
         program = _unknown_call_prologue(library, tokens, rules) + program
+    if profile.get(KEEPS_PROJECTS):
+        program = keep_projects() + program
     if len(program) > _MAXIMUM_INSTRUCTIONS * _INSTRUCTION.size:
         raise InvalidInput(f"the seccomp profile is too long: {len(program) // _INSTRUCTION.size} instructions")
     return program

@@ -352,7 +352,7 @@ class SeccompSyscall(_Value, frozen=True):
 
 
 class Seccomp(_Value, frozen=True):
-    """A filter of system calls."""
+    """A filter of system calls; ``keeps_projects`` is wherry's own: no file may change its quotas' project."""
 
     default_action: str
     default_errno_ret: int | None = None
@@ -361,6 +361,7 @@ class Seccomp(_Value, frozen=True):
     listener_path: str = ""
     listener_metadata: str = ""
     syscalls: tuple[SeccompSyscall, ...] = ()
+    keeps_projects: bool = field(default=False, name="org.wherry.keepsProjects")
 
 
 class IntelRdt(_Value, frozen=True):

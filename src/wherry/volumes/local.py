@@ -68,7 +68,7 @@ class LocalDriver:
             elif not name.startswith(".") and self._is_there(name):
                 names.add(name)
                 self._finish_copy(self._root / name)
-        self._projects.sweep(_owner(""), {_owner(name) for name in names})
+        self._projects.sweep(_owner(""), {_owner(name) for name in names}.__contains__)
         return names
 
     def _finish_copy(self, volume: Path) -> None:

@@ -122,8 +122,8 @@ def test_a_program_for_another_processor_needs_an_emulator(bench: StepBench) -> 
         bench.run("/bin/foreign", "-x")
 
 
-def test_a_device_is_refused_with_a_sentence(bench: StepBench) -> None:
-    with pytest.raises(Unsupported, match="CDI"):
+def test_a_device_that_is_not_there_is_named(bench: StepBench) -> None:
+    with pytest.raises(InvalidInput, match=r'required device "vendor.com/gpu=all" is not registered'):
         bench.run("true", devices=("vendor.com/gpu=all",))
 
 

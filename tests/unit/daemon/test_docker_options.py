@@ -146,3 +146,13 @@ def test_a_line_of_the_log_may_be_json() -> None:
     assert "\u202e" not in line
     found = json.loads(line)
     assert (found["level"], found["msg"], found["path"]) == ("warn", "a\nb\u202e", "/x")
+
+
+def test_devices_by_name_and_sizes_of_layers_are_heeded(config: Path) -> None:
+    parsed = parse(config, cdi_spec_dirs=["/opt/cdi"], storage_opts=["overlay2.size=2g", "dm.basesize=1g"])
+    assert (parsed.settings.cdi_spec_dirs, parsed.settings.storage_size) == (("/opt/cdi",), 2 << 30)
+    assert parse(config, features={"cdi": False}).settings.cdi_spec_dirs == ()
+    assert parse(config, cdi_spec_dirs=[""]).settings.cdi_spec_dirs == ()
+    assert parse(config).settings.cdi_spec_dirs == ("/etc/cdi", "/var/run/cdi")
+    with pytest.raises(InvalidInput, match=r"unknown option overlay2\.depth"):
+        parse(config, storage_opts=["overlay2.depth=1"])

@@ -23,7 +23,7 @@ from wherry.engine.build.interactive import AttendedStreams
 from wherry.engine.build.mount_places import PlaceLayers, places_of, remove_places
 from wherry.engine.build.output import OutputPipes
 from wherry.engine.container.container import Container
-from wherry.errors import CommandNotExecutable, InvalidInput, Unavailable, Unsupported
+from wherry.errors import CommandNotExecutable, InvalidInput, Unavailable
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.linux.fd import Fd
 from wherry.oci.platform import Platform
@@ -114,8 +114,6 @@ def test_an_environment_without_a_search_path_gets_one() -> None:
 
 
 def test_what_cannot_be_is_refused_before_anything_is_begun() -> None:
-    with pytest.raises(Unsupported, match="CDI"):
-        guest(devices=("vendor.com/gpu=0",))
     with pytest.raises(InvalidInput, match="6MB"):
         guest(limits=Limits(memory=1))
     with pytest.raises(InvalidInput, match="cgroup parent"):

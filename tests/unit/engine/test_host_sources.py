@@ -33,7 +33,7 @@ def bind(source: Path, **fields: Any) -> MountPoint:
 async def test_who_names_nothing_of_the_host_costs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_sources, "call_bounded", None)
     point = MountPoint(kind="tmpfs", source="", target="/tmp")
-    assert await on_the_host(container(tmp_path, point)) == HostDevices()
+    assert await on_the_host(container(tmp_path, point), ()) == HostDevices()
     assert await missing_sources(HostConfig(binds=["/x:/y"])) == frozenset()
 
 
@@ -43,7 +43,7 @@ async def test_a_source_is_made_where_that_was_asked_for_and_left_alone_where_it
     dangling = tmp_path / "link"
     dangling.symlink_to("nowhere")
     points = [bind(path, create_source=True) for path in (new, there, dangling)]
-    await on_the_host(container(tmp_path, *points, bind(other, create_source=False)))
+    await on_the_host(container(tmp_path, *points, bind(other, create_source=False)), ())
     assert new.is_dir()
     assert there.read_text() == "x"
     assert dangling.is_symlink()
@@ -68,10 +68,10 @@ async def test_propagation_needs_a_mount_that_takes_part(
     monkeypatch.setattr(host_sources, "_mount_of", lambda path: ("/srv", *mount))
     one = container(tmp_path, bind(tmp_path, propagation=propagation))
     if not words:
-        await on_the_host(one)
+        await on_the_host(one, ())
         return
     with pytest.raises(InvalidInput) as error:
-        await on_the_host(one)
+        await on_the_host(one, ())
     assert error.value.message == f"path {tmp_path} is mounted on /srv but it is not {words}"
 
 
@@ -87,15 +87,15 @@ def test_the_mount_of_a_path_is_the_one_that_it_lies_on(tmp_path: Path) -> None:
 
 
 async def test_a_source_that_is_not_there_is_left_to_the_start(tmp_path: Path) -> None:
-    await on_the_host(container(tmp_path, bind(tmp_path / "missing", propagation="rshared", create_source=False)))
+    await on_the_host(container(tmp_path, bind(tmp_path / "missing", propagation="rshared", create_source=False)), ())
 
 
 async def test_a_device_that_is_none_is_refused(tmp_path: Path) -> None:
-    devices = await on_the_host(container(tmp_path, devices=[Device("/dev/null", "/dev/zilch", "rwm")]))
+    devices = await on_the_host(container(tmp_path, devices=[Device("/dev/null", "/dev/zilch", "rwm")]), ())
     assert devices != HostDevices()
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput):
-        await on_the_host(container(tmp_path, devices=[Device(str(tmp_path / "file"), "/dev/x", "rwm")]))
+        await on_the_host(container(tmp_path, devices=[Device(str(tmp_path / "file"), "/dev/x", "rwm")]), ())
 
 
 async def test_only_binds_that_make_no_source_are_looked_for(tmp_path: Path) -> None:

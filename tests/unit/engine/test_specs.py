@@ -68,6 +68,7 @@ class Image:
     id = "sha256:" + "1" * 64
     config = IMAGE
     platform = Platform.parse("linux/amd64")
+    built_in = False
 
     def overlay(self, _: Path) -> list[OverlayMount]:
         return []
@@ -134,6 +135,16 @@ def containers(tmp_path: Path) -> Iterator[ContainerStore]:
     database.close()
 
 
+class LayersOfNobody:
+    """In place of `wherry.engine.create.writable_layers.WritableLayers`: nothing has a limit, and nothing is made."""
+
+    def resolved(self, host: HostConfig) -> HostConfig:
+        return host
+
+    def prepare(self, container: Container) -> None:
+        """It has no directory."""
+
+
 def outcome(body: dict[str, Any], containers: ContainerStore) -> dict[str, Any]:
     """What becomes of a request: the definition, the warnings and the specification, or the error."""
     try:
@@ -151,7 +162,8 @@ def other(name: str) -> Definition:
 
 def made(containers: ContainerStore, request: CreateRequest) -> dict[str, Any]:
     networks: Any = NetworksByName()
-    creator = CreateService(SETTINGS, containers, claimed, lambda container: None, networks, volumes=VolumesByTarget())
+    layers: Any = LayersOfNobody()
+    creator = CreateService(SETTINGS, containers, claimed, layers, networks, volumes=VolumesByTarget())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(creation.directories, "make_data_directories", lambda container: None)
         patch.setattr(creation.times, "now", lambda: "2026-01-01T00:00:00Z")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from wherry.docker.container_requests import (
     ContainerConfig,
-    DeviceRequest,
     ExecConfig,
     Healthcheck,
     HostConfig,
@@ -111,22 +110,6 @@ def test_a_host_configuration_that_makes_no_sense_is_refused(host: HostConfig, s
 def test_a_configuration_that_makes_no_sense_is_refused(config: ContainerConfig, sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence.replace("(", "\\(")):
         validate_create(config, HostConfig())
-
-
-@pytest.mark.parametrize(
-    ("host", "sentence"),
-    [
-        (
-            HostConfig(device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])]),
-            'could not select device driver "" with capabilities: [[gpu]]',
-        ),
-        (HostConfig(storage_opt={"size": "1G"}), "--storage-opt is not supported"),
-    ],
-)
-def test_what_would_not_be_kept_is_not_promised(host: HostConfig, sentence: str) -> None:
-    with pytest.raises(WherryError) as caught:
-        validate_create(ContainerConfig(), host)
-    assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["my_service", "-x", "a.b.c", "a" * 64])

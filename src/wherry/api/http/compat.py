@@ -164,6 +164,8 @@ def information(answer: SystemInfo, version: Version) -> Json:
             _drop(shown[name], ("Expected",))
     if version >= (1, 50):
         _drop(shown, ("BridgeNfIptables", "BridgeNfIp6tables"))
+    if version < (1, 50) or not shown["DiscoveredDevices"]:
+        _drop(shown, ("DiscoveredDevices",))
     return shown
 
 

@@ -27,6 +27,7 @@ def _lines(info: dict[str, Any]) -> Iterator[str]:
     for name, value in info.get("DriverStatus") or ():
         yield f" {name}: {value}"
     yield from _drivers(info)
+    yield from _devices(info)
     yield f"Runtimes: {' '.join(sorted(info.get('Runtimes') or ()))}"
     yield f"Default Runtime: {info.get('DefaultRuntime', '')}"
     if info.get("SecurityOptions"):
@@ -51,6 +52,15 @@ def _drivers(info: dict[str, Any]) -> Iterator[str]:
     plugins = info.get("Plugins") or {}
     for name in ("Volume", "Network", "Log"):
         yield f" {name}: {' '.join(plugins.get(name) or ())}"
+
+
+def _devices(info: dict[str, Any]) -> Iterator[str]:
+    if info.get("CDISpecDirs"):
+        yield "CDI spec directories:"
+        yield from (f" {directory}" for directory in info["CDISpecDirs"])
+    if info.get("DiscoveredDevices"):
+        yield "Discovered Devices:"
+        yield from (f" {device.get('Source', '')}: {device.get('ID', '')}" for device in info["DiscoveredDevices"])
 
 
 def _security(option: str) -> Iterator[str]:

@@ -232,7 +232,7 @@ class StepExecutor:
         with disk_errors("prepare the step's files"):
             what = f"prepare the step {run.step.id[:12]}"
             run.mounts = await call_bounded(what, partial(self._prepare, run, texts), _PATIENCE)
-            devices = await on_the_host(run.container)
+            devices = await on_the_host(run.container, self._settings.cdi_spec_dirs)
         run.check_wanted()
         await self._launch(run, self._plan(run, run.mounts, attachment.namespace, devices))
         run.mounts.close()
@@ -264,7 +264,12 @@ class StepExecutor:
         context = SpecContext(self._settings, [mounts.root], self._starter.joined, network, devices, volatile=True)
         spec = build_spec(run.container, context)
         assert spec.process is not None
-        process = msgspec.structs.replace(spec.process, env=environment(run.step, terminal=run.pipes.terminal))
+        env = environment(run.step, terminal=run.pipes.terminal)
+        if devices.env:
+            from wherry.engine.cdi.edits import with_variables  # noqa: PLC0415 - few steps have such devices
+
+            env = with_variables(env, devices.env)
+        process = msgspec.structs.replace(spec.process, env=env)
         run.spec = msgspec.structs.replace(spec, process=process)
         return compile_spec(run.spec, container_id=run.step.id)
 

@@ -10,16 +10,17 @@ from msgspec.structs import replace
 
 from wherry.build.model.graph import SecurityMode
 from wherry.build.model.network import NetworkMode, StepNetwork
-from wherry.docker.container_requests import ContainerConfig, HostConfig, Ulimit
+from wherry.docker.container_requests import ContainerConfig, DeviceRequest, HostConfig, Ulimit
 from wherry.docker.network_mode import HOST, NONE, joined_container
 from wherry.docker.networks import EndpointSettings
+from wherry.engine.cdi.requests import OF_A_BUILD
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.log import ContainerLog
 from wherry.engine.container.state import State
 from wherry.engine.create.mounts import mount_points
 from wherry.engine.create.validate import validate_create
 from wherry.engine.spec.process import DEFAULT_PATH
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput
 from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
@@ -44,12 +45,9 @@ def guest_of(
     :param default_network: the engine's.
     :param terminal: whether it has one.
     :raises InvalidInput: the step asks for what cannot be, in Docker's words.
-    :raises Unsupported: it cannot do without a device.
     """
     op = step.op
     _check_counts(step)
-    if needed := [device for device in op.devices if not device.endswith("?")]:
-        raise Unsupported(f'the device "{needed[0]}" cannot be used in a build: CDI devices are not supported yet')
     network = _network_of(op.network, default_network)
     shared = joined_container(network) is not None
     name = op.hostname or _HOST_NAME
@@ -67,6 +65,7 @@ def guest_of(
         extra_hosts=[f"{entry.host}:{entry.ip}" for entry in op.extra_hosts] + own_host,
         init=False,
         pids_limit=_most_processes(),
+        device_requests=[DeviceRequest(driver=OF_A_BUILD, device_ids=list(op.devices))] if op.devices else None,
     )
     config = ContainerConfig(
         hostname=None if shared else name, user=op.user, working_dir=op.cwd, env=list(step.env), tty=terminal
@@ -88,6 +87,7 @@ def _check_counts(step: Step) -> None:
     op = step.op
     for what, count, most in (
         ("mounts", len(step.mounts) + len(op.binds), _MOST),
+        ("devices", len(op.devices), _MOST),
         ("extra hosts", len(op.extra_hosts), _MOST),
         ("ulimits", len(op.ulimits), _MOST),
         ("arguments and environment variables", len(op.args) + len(step.env), _MOST_WORDS),

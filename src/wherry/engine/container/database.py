@@ -39,6 +39,11 @@ class ContainerDatabase:
     def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
         self._database = Database(path, reserve)
 
+    @property
+    def connection(self) -> Database:
+        """The connection, for other tables about containers."""
+        return self._database
+
     def rows(self) -> list[tuple[str, str, bytes, bytes]]:
         """All rows: ID, name, definition, state."""
         return self._database.rows(_ROWS)

@@ -18,18 +18,18 @@ _KERNELS: Final = ("/dev/", "/proc/", "/sys/")
 class MountPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One mount that a container asked for.
 
-    :param kind: ``bind``, ``tmpfs`` or ``volume``.
-    :param source: the host's path; empty for a tmpfs, and for a volume that is not on the host.
+    :param kind: ``bind``, ``image``, ``tmpfs`` or ``volume``.
+    :param source: the host's path; an image's ID; empty for a tmpfs, and for a volume that is not on the host.
     :param target: the absolute path in the container.
     :param mode: the mode as the user wrote it (``ro,z``), for inspect.
     :param options: options for the runtime, as in the OCI specification.
     :param create_source: make the source directory when missing (``-v`` does, ``--mount`` does not).
-    :param name: of the volume; empty, until it is made, for one that nobody names.
+    :param name: of the volume; empty, until it is made, for one that nobody names. The image as it was named.
     :param driver: of the volume.
     :param driver_options: and `labels`: of a volume that is to be made; not kept.
     :param anonymous: the volume belongs to the container, and goes with it when that is wished.
     :param copy: a volume that is empty gets what the image has at the target.
-    :param subpath: the directory or file of the volume that is mounted, instead of all of it.
+    :param subpath: the directory or file of the volume or image that is mounted, instead of all of it.
     """
 
     kind: str

@@ -212,8 +212,16 @@ class ContainerStore:
 
     def users_of(self, image: str) -> list[str]:
         """The IDs of the containers that stand on an image, by its ID, those that are not understood included."""
-        users = [identifier for identifier, one in self._by_id.items() if one.definition.image_id == image]
+        users = [identifier for identifier, one in self._by_id.items() if _stands_on(one, image)]
         return users + [identifier for identifier, row in self._undecoded.items() if image.encode() in row.definition]
+
+
+def _stands_on(container: Container, image: str) -> bool:
+    """Whether a container needs an image, for its root or for a mount."""
+    definition = container.definition
+    return definition.image_id == image or any(
+        point.kind == "image" and point.source == image for point in definition.mounts
+    )
 
 
 def _check_identity(container: Container, identifier: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -20,12 +20,14 @@ from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.names import new_id, short
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.image_defaults import command_of, with_image_defaults
+from wherry.engine.create.image_mounts import with_images
 from wherry.engine.create.mounts import mount_points, with_anonymous
 from wherry.engine.create.validate import validate_create
 from wherry.engine.create.volumes_from import with_inherited
 from wherry.engine.log_drivers.config import log_config
 from wherry.engine.network.ports import check_ports
 from wherry.engine.settings import Settings
+from wherry.engine.spec.security import writable_cgroups
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.checks import lacks_platform
 from wherry.oci.platform import Platform
@@ -33,6 +35,7 @@ from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
     from wherry.docker.networks import EndpointSettings
+    from wherry.engine.create.writable_layers import WritableLayers
     from wherry.engine.network.attachments import Attachments
     from wherry.engine.volumes.container_volumes import ContainerVolumes
     from wherry.layers.overlay_paths import OverlayMount
@@ -71,7 +74,7 @@ class CreateService:
 
     :param claim_image: looks an image up by name or ID, and keeps it from being removed inside the ``with`` block;
         raises ``NotFound`` in Docker's words.
-    :param prepare: makes the writable layer of a container that has its directory.
+    :param layers: makes the writable layer of a container that has its directory.
     :param attachments: decides which networks a container joins.
     :param volumes: makes its volumes.
     """
@@ -81,7 +84,7 @@ class CreateService:
         settings: Settings,
         containers: ContainerStore,
         claim_image: Callable[[str], AbstractContextManager[ImageFacts]],
-        prepare: Callable[[Container], object],
+        layers: WritableLayers,
         attachments: Attachments,
         *,
         volumes: ContainerVolumes,
@@ -89,7 +92,7 @@ class CreateService:
         self._settings = settings
         self._containers = containers
         self._claim_image = claim_image
-        self._prepare = prepare
+        self._layers = layers
         self._attachments = attachments
         self._volumes = volumes
 
@@ -114,9 +117,11 @@ class CreateService:
         asked, warnings = self._checked(request)
         if not asked.config.image:
             raise InvalidInput("no image was specified")
-        with self._claim_image(asked.config.image) as image:  # until the container's row protects it
+        with ExitStack() as claims:  # until the container's row protects the images
+            image = claims.enter_context(self._claim_image(asked.config.image))
             warnings += _check_platform(asked.config.image, image.platform, platform)
-            mounts = mount_points(asked.host, read_only_below=read_only_below, missing=missing)
+            points = mount_points(asked.host, read_only_below=read_only_below, missing=missing)
+            mounts = claims.enter_context(with_images(points, self._claim_image))
             mounts = with_inherited(mounts, asked.host.volumes_from or (), self._containers.get)
             complete = _with_image(asked, image.config)
             mounts = with_anonymous(mounts, complete.config, asked.host.volume_driver or "")
@@ -131,6 +136,8 @@ class CreateService:
 
         config = _config_of(request)
         host, warnings = drop(self._joined_by_id(request.host_config or HostConfig()), cgroups.features)
+        _check_cgroups(host)
+        host = self._layers.resolved(host)
         return Asked(config, host), [*warnings, *validate_create(config, host, self._settings.log_driver)]
 
     def _joined_by_id(self, host: HostConfig) -> HostConfig:
@@ -187,7 +194,7 @@ class CreateService:
         try:
             with disk_errors("make the container's directory"):
                 directories.make_data_directories(container)
-                self._prepare(container)
+                self._layers.prepare(container)
         except BaseException:
             self._containers.forget(container)
             directories.remove_tree(container.directory)
@@ -250,6 +257,16 @@ def _with_hostname(config: ContainerConfig, host: HostConfig, identifier: str) -
     if config.hostname or host.uts_mode == "host":
         return config
     return replace(config, hostname=os.uname().nodename if host.network_mode == "host" else short(identifier))
+
+
+def _check_cgroups(host: HostConfig) -> None:
+    """What a container writes into its control groups must be its own: then they are of version 2, and private."""
+    if not writable_cgroups(host) or host.privileged:
+        return
+    if _cgroup_v1():
+        raise InvalidInput("invalid --security-opt: writable-cgroups needs cgroup v2, and this machine has v1")
+    if host.cgroupns_mode == "host":
+        raise InvalidInput("invalid --security-opt: writable-cgroups needs a private cgroup namespace")
 
 
 def _cgroup_v1() -> bool:

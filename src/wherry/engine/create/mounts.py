@@ -17,6 +17,7 @@ from wherry.docker.container_requests import (
     MountVolumeOptions,
 )
 from wherry.engine.container.mount_point import MountPoint, normal_path, volume_targets
+from wherry.engine.create.image_mounts import image_mount
 from wherry.errors import InvalidInput, Unsupported
 from wherry.volumes.model import LOCAL
 
@@ -207,6 +208,8 @@ def _from_mount(mount: Mount, read_only: str, missing: Container[str]) -> MountP
     if mount.type == "volume":
         return _volume_mount(mount, target)
     if mount.type == "image":
+        return image_mount(mount, target)
+    if mount.type in ("cluster", "npipe"):
         raise Unsupported(f'mounts of type "{mount.type}" are not implemented yet', hint="use type=bind or type=tmpfs")
     raise InvalidInput(f'invalid mount config for type "{mount.type}": mount type unknown')
 

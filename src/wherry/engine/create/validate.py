@@ -20,7 +20,7 @@ from wherry.engine.log_drivers.table import find_log_driver
 from wherry.engine.network.memberships import check_modes
 from wherry.engine.network.ports import check_ports
 from wherry.engine.settings import DEFAULT_LOG_DRIVER
-from wherry.errors import InvalidInput, SystemFault, Unsupported
+from wherry.errors import InvalidInput
 from wherry.linux import capabilities
 
 __all__ = ["check_exec", "check_restart_policy", "cpu_list", "parse_signal", "validate_create", "validate_resources"]
@@ -162,11 +162,8 @@ def _check_security_option(option: str) -> None:
     known = ("no-new-privileges", "seccomp", "apparmor", "label", "systempaths", "writable-cgroups")
     if name not in known or (name == "systempaths" and value != "unconfined"):
         raise InvalidInput(f'invalid --security-opt 2: "{option}"')
-    if name == "writable-cgroups":
-        if value.lower() not in ("true", "false"):
-            raise InvalidInput(f'invalid --security-opt 2: "{option}"')
-        if value.lower() == "true":
-            raise Unsupported("--security-opt writable-cgroups is not supported", hint="--privileged has them")
+    if name == "writable-cgroups" and value.lower() not in ("true", "false"):
+        raise InvalidInput(f'invalid --security-opt 2: "{option}"')
 
 
 # --- the rest -------------------------------------------------------------------------------------
@@ -210,7 +207,6 @@ def _check_odds(host: HostConfig) -> None:
         raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}")
     if (host.isolation or "") not in ("", "default"):
         raise InvalidInput(f'invalid isolation "{host.isolation}" on linux')
-    _check_unkept(host)
     for limit in host.ulimits or []:
         _check_ulimit(limit.name, limit.soft, limit.hard)
 
@@ -221,15 +217,6 @@ def _check_cgroup_parent(path: str) -> None:
     parts = path.split("/")
     if ".." in parts or not _CGROUP.fullmatch(path) or any(len(os.fsencode(part)) > 255 for part in parts):
         raise InvalidInput(f'invalid cgroup parent: "{path}"')
-
-
-def _check_unkept(host: HostConfig) -> None:
-    """Refuse what would be a promise that nobody keeps."""
-    for request in host.device_requests or []:
-        shown = "[" + " ".join(f"[{' '.join(group)}]" for group in request.capabilities or []) + "]"
-        raise SystemFault(f'could not select device driver "{request.driver or ""}" with capabilities: {shown}')
-    if host.storage_opt:
-        raise Unsupported("--storage-opt is not supported", hint="the size of a writable layer cannot be limited")
 
 
 def _check_ulimit(name: str, soft: int, hard: int) -> None:

@@ -24,6 +24,7 @@ from wherry.layers.diff import changes
 from wherry.layers.export import export
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.layers.source import Reader
+from wherry.layers.store import EMPTY_LAYER
 from wherry.oci.digest import Digest
 
 __all__ = ["Images"]
@@ -65,12 +66,14 @@ class Images:
 
     async def release(self, container: Container) -> None:
         """A container was removed: release its image if that was removed by force before."""
-        try:
-            image = self._store.get(container.definition.image_id)
-        except NotFound:
-            return  # its last container was removed in the same moment
-        if image.removed and not self._users(image.id):
-            await asyncio.to_thread(self._store.release, self._users)
+        mounted = (point.source for point in container.definition.mounts if point.kind == "image")
+        for identifier in (container.definition.image_id, *mounted):
+            try:
+                image = self._store.get(identifier)
+            except NotFound:
+                continue  # its last container was removed in the same moment
+            if image.removed and not self._users(image.id):
+                await asyncio.to_thread(self._store.release, self._users)
 
     # --- look-ups: quick --------------------------------------------------------------------------
 
@@ -189,6 +192,14 @@ class Images:
     def overlay(self, container: Container) -> Overlay:
         """The overlay mounts that are a container's root; the writable directories are made if they are missing."""
         return self._store.overlay(container.definition.image_id, container.directory)
+
+    def layers_to_mount(self, identifier: str) -> tuple[str, ...]:
+        """The directories of an image, top first, as many as an overlay without a writable one needs.
+
+        :raises NotFound: there is no such image.
+        """
+        lower = self._store.get(identifier).overlay(Path("/"))[0].lower
+        return lower if len(lower) > 1 else (*lower, str(self._store.layers.root / EMPTY_LAYER))
 
     def changes(self, container: Container) -> Jsons:
         """What a container changed in its root; the body of ContainerChanges. Reads the disk: in a thread."""

@@ -54,6 +54,7 @@ class Starter:
     :param effects: has the contents of their files in /etc.
     :param volumes: makes their volumes ready.
     :param deliveries: send their logs elsewhere.
+    :param image_layers: the directories of an image, top first, by its ID.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Starter:
         effects: EndpointEffects,
         volumes: ContainerVolumes,
         deliveries: Deliveries,
+        image_layers: Callable[[str], tuple[str, ...]] = lambda _: (),
     ) -> None:
         self._settings = settings
         self._containers = containers
@@ -76,6 +78,7 @@ class Starter:
         self._effects = effects
         self._volumes = volumes
         self._deliveries = deliveries
+        self._image_layers = image_layers
 
     @property
     def cgroup_parent(self) -> str:
@@ -163,9 +166,11 @@ class Starter:
             directories.make_run_directory(container)
             await etc_files.make(container, self._effects.texts(container))
             overlay = self._overlay(container)
-            devices = await on_the_host(container)
+            devices = await on_the_host(container, self._settings.cdi_spec_dirs)
         shared = None if memory is None else f"/proc/{os.getpid()}/fd/{memory.fileno()}"
-        return SpecContext(self._settings, overlay, self.joined, network, devices, shared)
+        return SpecContext(
+            self._settings, overlay, self.joined, network, devices, shared, image_layers=self._image_layers
+        )
 
     def _plan(self, container: Container, context: SpecContext) -> Plan:
         container.spec = build_spec(container, context)
@@ -174,7 +179,9 @@ class Starter:
     def spec_of(self, container: Container) -> Spec:
         """The specification by which a container runs; built again when another daemon started it."""
         if container.spec is None:
-            context = SpecContext(self._settings, self._overlay(container), self.joined)
+            context = SpecContext(
+                self._settings, self._overlay(container), self.joined, image_layers=self._image_layers
+            )
             container.spec = build_spec(container, context)
         return container.spec
 

@@ -10,6 +10,8 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from wherry.docker.network_mode import joined_container
 from wherry.engine.container.hostname import hostname_of
 from wherry.engine.spec.context import cgroup_path
@@ -24,8 +26,8 @@ from wherry.runtime.steps.init import ANNOTATION as INIT
 if TYPE_CHECKING:
     from wherry.docker.container_requests import HostConfig
     from wherry.engine.container.container import Container
-    from wherry.engine.settings import Settings
     from wherry.engine.spec.context import SpecContext
+    from wherry.engine.spec.devices import HostDevices
     from wherry.oci.runtime_spec import NamespaceType, Process
 
 __all__ = ["build_spec"]
@@ -38,7 +40,7 @@ def build_spec(container: Container, context: SpecContext) -> Spec:
     :raises Conflict: a container to join does not run.
     :raises InvalidInput: a seccomp profile, or a device, is not what it is taken for.
     """
-    host, first = container.host, process(container, context.settings)
+    host, first = container.host, _with_devices(process(container, context.settings), context.devices)
     own_names = host.uts_mode != "host"
     return Spec(
         root=Root(path=str(context.settings.exec_root / "rootfs"), readonly=bool(host.readonly_rootfs)),
@@ -46,7 +48,7 @@ def build_spec(container: Container, context: SpecContext) -> Spec:
         process=first,
         hostname=hostname_of(container) if own_names else "",
         domainname=(container.config.domainname or "") if own_names else "",
-        annotations=_annotations(host, context.settings),
+        annotations=_annotations(host, context),
         linux=_linux(container, context, first),
     )
 
@@ -67,10 +69,18 @@ def _linux(container: Container, context: SpecContext, first: Process) -> Linux:
     )
 
 
-def _annotations(host: HostConfig, settings: Settings) -> dict[str, str]:
-    found = dict(host.annotations or {})
-    if host.group_add:
-        found[EXTRA_GROUPS] = ",".join(host.group_add)
+def _with_devices(first: Process, devices: HostDevices) -> Process:
+    if not devices.env:
+        return first
+    from wherry.engine.cdi.edits import with_variables  # noqa: PLC0415 - few containers have such devices
+
+    return replace(first, env=with_variables(first.env, devices.env))
+
+
+def _annotations(host: HostConfig, context: SpecContext) -> dict[str, str]:
+    found, settings = dict(host.annotations or {}), context.settings
+    if groups := [*(host.group_add or []), *map(str, context.devices.groups)]:
+        found[EXTRA_GROUPS] = ",".join(groups)
     if host.ulimits:
         found[RLIMITS] = "exact"  # what was asked for by name is not to be cut silently
     if host.init if host.init is not None else settings.init:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.docker.container_requests import Device, HostConfig
+from wherry.docker.container_requests import Device, DeviceRequest, HostConfig
 from wherry.errors import InvalidInput
 from wherry.oci import runtime_spec
-from wherry.oci.runtime_spec import DeviceCgroup
+from wherry.oci.runtime_spec import DeviceCgroup, Mount
+
+if TYPE_CHECKING:
+    from wherry.engine.cdi.edits import Edits
 
 __all__ = ["HostDevices", "gather"]
 
@@ -23,16 +26,25 @@ class HostDevices(NamedTuple):
 
     :param nodes: to be made in the container: ``linux.devices``.
     :param rules: what its control group is allowed: a part of ``linux.resources.devices``.
+    :param env: variables of its first process that devices by name bring along.
+    :param mounts: mounts that they bring along; in the place of others on the same paths.
+    :param groups: groups of its first process that they bring along.
     """
 
     nodes: tuple[Node, ...] = ()
     rules: tuple[DeviceCgroup, ...] = ()
+    env: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    groups: tuple[int, ...] = ()
 
 
-def gather(host: HostConfig) -> HostDevices:
+def gather(host: HostConfig, cdi_spec_dirs: Sequence[str] = ()) -> HostDevices:
     """Look at the devices that a configuration names. Walks through directories: to be called in a thread.
 
+    :param cdi_spec_dirs: where specifications of devices are, which have names.
     :raises InvalidInput: at one of these paths there is no device, in Docker's words.
+    :raises SystemFault: there is no device of such a name, in Docker's words.
+    :raises Unsupported: a device wants what wherry does not have.
     """
     nodes = list(_every_device()) if host.privileged else []
     rules: list[DeviceCgroup] = []
@@ -40,7 +52,23 @@ def gather(host: HostConfig) -> HostDevices:
         found = list(_at(device.path_on_host, device.path_in_container or device.path_on_host))
         nodes += found
         rules += [_rule(node, device) for node in found]
-    return HostDevices(tuple(nodes), tuple(rules))
+    if not host.device_requests:
+        return HostDevices(tuple(nodes), tuple(rules))
+    named = _by_name(host.device_requests, cdi_spec_dirs)
+    taken = {node.path for node in named.nodes}
+    return HostDevices(
+        (*(node for node in nodes if node.path not in taken), *named.nodes), (*rules, *named.rules),
+        named.env, named.mounts, named.groups,
+    )  # fmt: skip
+
+
+def _by_name(requests: Sequence[DeviceRequest], directories: Sequence[str]) -> Edits:
+    from wherry.engine.cdi.edits import collected  # noqa: PLC0415 - few containers have such devices
+    from wherry.engine.cdi.registry import load  # noqa: PLC0415
+    from wherry.engine.cdi.requests import names_of  # noqa: PLC0415
+
+    registry = load(directories)
+    return collected(registry.edits(names_of(requests, registry)))
 
 
 def _rule(node: Node, device: Device) -> DeviceCgroup:

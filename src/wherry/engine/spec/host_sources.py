@@ -16,7 +16,7 @@ from wherry.errors import InvalidInput
 from wherry.linux.fd import Fd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from wherry.docker.container_requests import HostConfig
     from wherry.engine.container.container import Container
@@ -27,28 +27,29 @@ __all__ = ["missing_sources", "on_the_host"]
 _PATIENCE: Final = 30.0  # seconds: a server that is slow is no attack
 
 
-async def on_the_host(container: Container) -> HostDevices:
+async def on_the_host(container: Container, cdi_spec_dirs: Sequence[str]) -> HostDevices:
     """See that what a container names is there, make what may be made, and find its devices.
 
+    :param cdi_spec_dirs: where specifications of devices are.
     :raises InvalidInput: a device is none, or a mount is not shared as its propagation needs.
     :raises OSError: a directory cannot be made.
     """
     host, points = container.host, [point for point in container.definition.mounts if point.kind == "bind"]
-    if not (points or host.devices or host.privileged):
+    if not (points or host.devices or host.device_requests or host.privileged):
         return HostDevices()
     return await call_bounded(
-        f"look at what {container.name} names of the host", lambda: _look(host, points), _PATIENCE
+        f"look at what {container.name} names of the host", lambda: _look(host, points, cdi_spec_dirs), _PATIENCE
     )
 
 
-def _look(host: HostConfig, points: Iterable[MountPoint]) -> HostDevices:
+def _look(host: HostConfig, points: Iterable[MountPoint], cdi_spec_dirs: Sequence[str]) -> HostDevices:
     for point in points:
         if point.create_source and not os.path.lexists(point.source):
             Path(point.source).mkdir(mode=0o755, parents=True, exist_ok=True)
         kind = point.propagation.removeprefix("r")
         if kind in ("shared", "slave"):
             _check_propagation(point.source, kind)
-    return gather(host)
+    return gather(host, cdi_spec_dirs)
 
 
 def _check_propagation(source: str, kind: str) -> None:

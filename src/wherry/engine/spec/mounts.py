@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Final
 from wherry.docker.network_mode import joined_container
 from wherry.engine.container import etc_files
 from wherry.engine.container.mount_point import MountPoint, volume_targets
+from wherry.engine.spec.security import writable_cgroups
 from wherry.errors import InvalidInput
+from wherry.layers.overlay_paths import OverlayMount
 from wherry.oci.runtime_spec import Mount
+from wherry.runtime.compile.mounts import SELECTOR
 
 if TYPE_CHECKING:
     from wherry.engine.container.container import Container
+    from wherry.engine.container.mount_point import MountPoint
     from wherry.engine.spec.context import SpecContext
-    from wherry.layers.overlay_paths import OverlayMount
 
 __all__ = ["check_shares_memory", "mounts", "overlay_mount", "root_propagation"]
 
@@ -24,8 +27,10 @@ _NOEXEC: Final = ("nosuid", "noexec", "nodev")
 
 def mounts(container: Container, context: SpecContext) -> tuple[Mount, ...]:
     """In the order in which they are made: the engine's own files in /etc lie on top of whatever is mounted there."""
-    taken = {point.target for point in container.definition.mounts}
-    wanted = [_wanted(point, context) for point in container.definition.mounts]
+    of_devices = {mount.destination for mount in context.devices.mounts}
+    points = [point for point in container.definition.mounts if point.target not in of_devices]
+    taken = {point.target for point in points} | of_devices
+    wanted = [*(_wanted(point, context) for point in points), *context.devices.mounts]
     wanted += [_own_directory(target) for target in volume_targets(container.config) if target not in taken]
     return (
         *(overlay_mount(part, volatile=context.volatile) for part in context.overlay),
@@ -38,9 +43,12 @@ def mounts(container: Container, context: SpecContext) -> tuple[Mount, ...]:
 def _wanted(point: MountPoint, context: SpecContext) -> Mount:
     if point.kind == "volume":
         return _volume(point, context)
-    return Mount(
-        destination=point.target, type=point.kind, source=point.source or "tmpfs", options=tuple(point.options)
-    )
+    if point.kind == "image":
+        part = OverlayMount(point.target, context.image_layers(point.source), "", "")
+        chosen = [f"{SELECTOR}={point.subpath}"] if point.subpath else []
+        return overlay_mount(part, *chosen, *point.options)
+    source = point.source or "tmpfs"
+    return Mount(destination=point.target, type=point.kind, source=source, options=tuple(point.options))
 
 
 def _volume(point: MountPoint, context: SpecContext) -> Mount:
@@ -90,6 +98,7 @@ def _knows_volatile() -> bool:
 def _system_mounts(container: Container, context: SpecContext) -> list[Mount]:
     host = container.host
     access = () if host.privileged else ("ro",)
+    cgroup_access = () if writable_cgroups(host) else access
     of_host = ("relatime",) if host.network_mode == "host" else ()
     pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
     found = [
@@ -97,7 +106,7 @@ def _system_mounts(container: Container, context: SpecContext) -> list[Mount]:
         _kernel_mount("/dev", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
         _kernel_mount("/dev/pts", "devpts", pts),
         _kernel_mount("/sys", "sysfs", (*_NOEXEC, *access, *of_host)),
-        _kernel_mount("/sys/fs/cgroup", "cgroup", (*_NOEXEC, *access)),
+        _kernel_mount("/sys/fs/cgroup", "cgroup", (*_NOEXEC, *cgroup_access)),
     ]
     if host.ipc_mode != "host":
         found.append(_kernel_mount("/dev/mqueue", "mqueue", _NOEXEC))

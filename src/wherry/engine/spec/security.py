@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from wherry.docker.container_requests import HostConfig
 from wherry.engine.settings import Settings
@@ -24,6 +25,7 @@ __all__ = [
     "readonly_paths",
     "seccomp_of",
     "seccomp_option",
+    "writable_cgroups",
 ]
 
 DEFAULT_CAPABILITIES: Final = (
@@ -84,6 +86,13 @@ def readonly_paths(host: HostConfig) -> tuple[str, ...]:
     return default if host.readonly_paths is None else tuple(host.readonly_paths)
 
 
+def writable_cgroups(host: HostConfig) -> bool:
+    """Whether a container may divide its own control group: only version 2 keeps it to that."""
+    chosen = [option.replace(":", "=", 1).lower() for option in host.security_opt or []]
+    last = next((option for option in reversed(chosen) if option.startswith("writable-cgroups=")), "")
+    return last == "writable-cgroups=true"
+
+
 def _unmasked(host: HostConfig) -> bool:
     return any(option.replace(":", "=", 1) == "systempaths=unconfined" for option in host.security_opt or [])
 
@@ -103,6 +112,16 @@ def seccomp_option(host: HostConfig) -> str:
 
 
 def seccomp_of(host: HostConfig, settings: Settings, kept: Sequence[str]) -> Seccomp | None:
+    """The OCI ``linux.seccomp``, or nothing for an unconfined container; who has a quota cannot leave it.
+
+    :param kept: the capabilities in its bounding set.
+    :raises InvalidInput: the profile is no valid JSON, or not a profile.
+    """
+    found = _profile_of(host, settings, kept)
+    return replace(found, keeps_projects=True) if found is not None and host.storage_opt else found
+
+
+def _profile_of(host: HostConfig, settings: Settings, kept: Sequence[str]) -> Seccomp | None:
     """The OCI ``linux.seccomp``, or nothing for an unconfined container.
 
     :param kept: the capabilities in its bounding set.

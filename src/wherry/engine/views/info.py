@@ -14,6 +14,7 @@ from wherry.docker import times
 from wherry.docker.system import (
     AddressPool,
     Component,
+    DiscoveredDevice,
     FirewallBackend,
     Index,
     Plugins,
@@ -61,6 +62,7 @@ def information(
     """The body of SystemInfo."""
     by_status = [container.state.status for container in containers]
     limits = cgroups.features()
+    devices, problems = _devices(settings)
     return SystemInfo(
         id=_identity(settings.data_root), name=os.uname().nodename, server_version=__version__,
         containers=len(by_status), containers_running=by_status.count(Status.RUNNING),
@@ -86,7 +88,10 @@ def information(
         security_options=[f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}", "name=cgroupns"],
         product_license="Apache-2.0", warnings=[
             *missing_limits(limits), *networks.warnings(), *(f"WARNING: {text}" for text in settings.warnings),
+            *(f"WARNING: CDI: {text}" for text in problems),
         ] or None,
+        cdi_spec_dirs=list(settings.cdi_spec_dirs),
+        discovered_devices=[DiscoveredDevice(source="cdi", id=name) for name in devices],
         default_address_pools=[AddressPool(base=str(pool.base), size=pool.size) for pool in settings.networks.pools],
         firewall_backend=FirewallBackend("nftables"),
     )  # fmt: skip
@@ -101,6 +106,16 @@ def missing_limits(limits: cgroups.Features) -> list[str]:
         (limits.pids, "pids limit"),
     )  # fmt: skip
     return [f"WARNING: No {what} support" for there, what in found if not there]
+
+
+def _devices(settings: Settings) -> tuple[list[str], list[str]]:
+    """The names of devices, and what is wrong with their specifications."""
+    if not any(map(os.path.isdir, settings.cdi_spec_dirs)):
+        return [], []
+    from wherry.engine.cdi.registry import load  # noqa: PLC0415 - most machines have none
+
+    found = load(settings.cdi_spec_dirs)
+    return list(found.devices), found.problems
 
 
 def _log_kept(settings: Settings) -> str:

@@ -1,0 +1,100 @@
+"""Devices by name (CDI): a container gets what the operator's files say, and a name leads nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.busybox import busybox_daemon
+from support.daemons import Daemon
+from support.needs import need
+
+pytestmark = need("root", "busybox", "overlay", "namespaces")
+
+DEVICE = "vendor.com/class=full"
+
+
+@pytest.fixture(scope="module")
+def equipped(tmp_path_factory: pytest.TempPathFactory, busybox_archive: bytes) -> Iterator[Daemon]:
+    """A daemon of a machine with a device."""
+    directory = tmp_path_factory.mktemp("cdi")
+    (directory / "driver").write_text("driver")
+    edits = {
+        "env": ["DEVICE=full", "PATH=/opt:/bin"],
+        "deviceNodes": [{"path": "/dev/vendor/full", "hostPath": "/dev/full", "permissions": "rw"}],
+        "mounts": [
+            {"hostPath": str(directory / "driver"), "containerPath": "/opt/driver", "options": ["ro", "rbind"]},
+        ],
+        "additionalGids": [4711],
+    }
+    devices = [
+        {"name": "full", "containerEdits": edits},
+        {"name": "hooked", "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/bin/true"}]}},
+    ]
+    text = json.dumps({"cdiVersion": "0.7.0", "kind": "vendor.com/class", "devices": devices})
+    (directory / "vendor.json").write_text(text)
+    (directory / "broken.yaml").write_text("kind: [")
+    with busybox_daemon(busybox_archive, "--cdi-spec-dir", str(directory)) as daemon:
+        yield daemon
+        daemon.remove_containers()
+
+
+LOOK = (
+    "echo $DEVICE $PATH; id -G; cat /opt/driver; echo; stat -c %t:%T /dev/vendor/full; "
+    "head -c 3 /dev/vendor/full | wc -c; echo x > /dev/vendor/full; echo x > /opt/driver"
+)
+
+
+def test_a_container_gets_all_that_a_device_brings_along(equipped: Daemon) -> None:
+    done = equipped.cli("run", "--rm", "--network", "none", "--device", DEVICE, "busybox", "sh", "-c", LOOK)
+    assert done.stdout.split() == ["full", "/opt:/bin", "0", "4711", "driver", "1:7", "3"], done.stderr
+    assert "No space left" in done.stderr
+    assert "Read-only file system" in done.stderr
+
+
+def test_without_its_name_nothing_of_it_is_there(equipped: Daemon) -> None:
+    command = 'mknod /x c 1 7; cat /opt/driver; echo "$DEVICE"'
+    done = equipped.cli("run", "--rm", "--network", "none", "busybox", "sh", "-c", command)
+    assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vendor.com/class=none", "vendor.com/class=../../full", "vendor.com/../class=full", "../vendor.json=full",
+     "vendor.com/class=full\n", "vendor.com/class=*", "vendor.com/class", "vendor.com/class=full?"],
+)  # fmt: skip
+def test_a_name_is_looked_up_and_is_no_path(equipped: Daemon, name: str) -> None:
+    host = {"NetworkMode": "none", "DeviceRequests": [{"Driver": "cdi", "DeviceIDs": [name]}]}
+    made = equipped.request("POST", "/containers/create", {"Image": "busybox", "Cmd": ["true"], "HostConfig": host})
+    assert made.status == 201
+    answer = equipped.request("POST", f"/containers/{made.json['Id']}/start")
+    assert answer.status == 500
+    assert "CDI device injection failed: unresolvable CDI devices" in answer.message
+
+
+def test_what_is_not_done_yet_is_refused_and_info_tells_of_devices_and_mistakes(equipped: Daemon) -> None:
+    done = equipped.cli("run", "--rm", "--device", "vendor.com/class=hooked", "busybox", "true")
+    assert "has hooks, which this runtime does not do yet" in done.stderr
+    info = equipped.request("GET", "/info").json
+    assert {"Source": "cdi", "ID": DEVICE} in info["DiscoveredDevices"]
+    assert any("broken.yaml" in warning for warning in info["Warnings"])
+    assert "DiscoveredDevices" not in equipped.request("GET", "/v1.49/info").json
+
+
+def test_a_step_gets_a_device_when_its_build_may_have_it(equipped: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\n"
+        f'RUN --device={DEVICE},required test "$DEVICE" = full && test -c /dev/vendor/full && cat /opt/driver\n'
+        'RUN --device=vendor.com/other echo went on && test ! -e /opt/driver/x && test -z "$DEVICE"\n'
+    )
+    refused = equipped.cli("build", "--progress", "plain", str(tmp_path))
+    assert refused.returncode != 0
+    assert "device is not allowed" in refused.stderr + refused.stdout
+    done = equipped.cli("build", "--progress", "plain", "--allow", "device", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN --device=vendor.com/none,required true\n")
+    missing = equipped.cli("build", "--progress", "plain", "--allow", "device", str(tmp_path))
+    assert 'required device "vendor.com/none" is not registered' in missing.stderr + missing.stdout
