@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,64 @@ def test_an_image_for_several_platforms_is_kept_whole(daemon: Daemon, busybox: s
     kinds = [(one["Kind"], one["Available"]) for one in shown["Manifests"]]
     assert kinds == [("image", True), ("image", True), ("attestation", True), ("attestation", True)]
     assert shown["Config"]["Labels"]["arch"] == shown["Architecture"]
+
+
+SCANNER = """FROM busybox:latest
+ENV WHO=scanner
+WORKDIR /work
+COPY scan /scan
+ENTRYPOINT ["/bin/sh", "/scan"]
+CMD ["argument"]
+"""
+SCAN = r"""
+test "$1 $WHO $(pwd)" = "argument scanner /work" || exit 3
+touch "$BUILDKIT_SCAN_SOURCE/new" && exit 4
+cat /copy && exit 5
+name=$(basename "$BUILDKIT_SCAN_SOURCE")
+said="$(cat "$BUILDKIT_SCAN_SOURCE/copy") $BUILDKIT_SCAN_FORMAT"
+mkdir -p "$BUILDKIT_SCAN_DESTINATION" /tmp/x
+for one in other "$name"; do
+    echo "{\"_type\": \"https://in-toto.io/Statement/v0.1\", \"predicateType\": \"https://spdx.dev/Document\"," \
+        "\"subject\": [], \"predicate\": {\"name\": \"$one\", \"comment\": \"$said\"}}" \
+        > "$BUILDKIT_SCAN_DESTINATION/$one.spdx.json"
+done
+"""
+
+
+def test_a_scanner_image_says_what_is_in_an_image(daemon: Daemon, busybox: str, context: Path) -> None:
+    scanner = context.parent / "scanner"
+    scanner.mkdir()
+    (scanner / "Dockerfile").write_text(SCANNER)
+    (scanner / "scan").write_text(SCAN)
+    build(daemon, scanner, "-t", "example.com/scanner:1")
+    wanted = ("--attest", "type=sbom,generator=example.com/scanner:1,FORMAT=all")
+    archive = context.parent / "image.tar"
+    said = build(daemon, context, *wanted, "--output", f"type=oci,dest={archive}")
+    assert "generating sbom using example.com/scanner:1" in said
+    assert [one["predicate"] for one in statements(archive)] == [
+        {"name": "sbom", "comment": "tool all"},
+        {"name": "other", "comment": "tool all"},
+    ]
+    (scanner / "scan").write_text("exit 7")
+    build(daemon, scanner, "-t", "example.com/scanner:1")
+    failed = daemon.cli("build", "--progress", "plain", "--network", "none", *wanted, "-t", "never", str(context))
+    assert failed.returncode == 1
+    assert "exit code: 7" in failed.stderr
+
+
+def statements(archive: Path) -> list[Any]:
+    """What is stated about the image in an archive, by bills of materials."""
+    with tarfile.open(archive) as tar:
+
+        def read(digest: str) -> Any:
+            member = tar.extractfile(f"blobs/{digest.replace(':', '/')}")
+            assert member is not None
+            return json.load(member)
+
+        index = tar.extractfile("index.json")
+        assert index is not None
+        [top] = json.load(index)["manifests"]
+        _, about = read(top["digest"])["manifests"]
+        layers = read(about["digest"])["layers"]
+        kinds = [layer["annotations"]["in-toto.io/predicate-type"] for layer in layers]
+        return [read(layer["digest"]) for layer, kind in zip(layers, kinds, strict=True) if "spdx" in kind]

@@ -8,11 +8,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from wherry.build.builder.gateway import Gateway
+from wherry.build.builder.scanner import scan
 from wherry.build.builder.sessions import Sessions
 from wherry.build.builder.shared_cache import SharedCache
 from wherry.build.cache.threads import Threads
@@ -370,6 +372,7 @@ class Build:
             vertex=digest,
             started=self.record.created,
             pins=resolution.pins(),
+            scan=partial(self._scan, result, resolution),
             inline_cache=self._shared.inline(resolution),
         )
         self.show(vertex)
@@ -380,6 +383,15 @@ class Build:
             raise
         self._complete(vertex)
         return answer
+
+    async def _scan(
+        self, result: FrontResult, resolution: Resolution, generator: str, parameters: Mapping[str, str], key: str
+    ) -> list[bytes]:
+        async def solve(edge: Edge) -> Snapshot:
+            [found] = await resolution.solve([edge])
+            return found
+
+        return await scan(self, solve, generator, parameters, result.refs[key].edge)
 
     async def fail(self, error: Exception) -> None:
         """End the build without a result."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from wherry.build.exporters.options import boolean
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput
 
 __all__ = ["Provenance", "Wanted", "wanted"]
 
 _PREFIXES: Final = ("build-arg:BUILDKIT_ATTEST_", "attest:")
+_OURS: Final = ("generator", "disabled", "inline-only")  # what is left is for the scanner
 _MOST: Final = 64 << 10  # characters
 _BUILT_IN: Final = "docker/buildkit-syft-scanner"  # BuildKit's usual generator, which ours stands for
 
@@ -34,10 +35,16 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The statements that are wanted."""
+    """The statements that are wanted.
+
+    :param scanner: an image that makes bills of materials; empty: the built-in generator does.
+    :param parameters: for that image, by their names.
+    """
 
     provenance: Provenance | None = None
     sbom: bool = False
+    scanner: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def wanted(options: Mapping[str, str], *, inline: bool) -> Wanted:
@@ -46,10 +53,11 @@ def wanted(options: Mapping[str, str], *, inline: bool) -> Wanted:
     :param options: of the build.
     :param inline: whether what is for images alone is wanted.
     :raises InvalidInput: a kind of statement is unknown, or an attribute makes no sense.
-    :raises Unsupported: another generator is asked for.
     """
     provenance: Provenance | None = None
     sbom = False
+    scanner = ""
+    parameters: dict[str, str] = {}
     for kind, attributes in _attributes(options).items():
         if boolean(attributes, "disabled", False):
             continue
@@ -58,14 +66,13 @@ def wanted(options: Mapping[str, str], *, inline: bool) -> Wanted:
             provenance = None if found.inline_only and not inline else found
         elif kind == "sbom":
             generator = attributes.get("generator", "")
-            if generator and not generator.startswith(_BUILT_IN):
-                raise Unsupported(
-                    f"the SBOM generator {generator[:200]!r} cannot be run", hint="without one the built-in is used"
-                )
+            if not generator.startswith(_BUILT_IN):
+                scanner = generator
+            parameters = {name: value for name, value in attributes.items() if name not in _OURS}
             sbom = inline or not boolean(attributes, "inline-only", False)
         else:
             raise InvalidInput(f"unknown attestation type {kind[:100]!r}")
-    return Wanted(provenance, sbom)
+    return Wanted(provenance, sbom, scanner, parameters)
 
 
 def _attributes(options: Mapping[str, str]) -> dict[str, dict[str, str]]:

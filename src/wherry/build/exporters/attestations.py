@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
+
 from wherry.build.exporters.assembly import BuiltImage, Statements
 from wherry.build.exporters.attestation_options import Wanted, wanted
 from wherry.build.exporters.contract import Product
@@ -18,7 +20,7 @@ from wherry.build.exporters.steps import step
 from wherry.build.model.snapshot import Snapshot
 from wherry.content.threads import Worker
 from wherry.docker.reference import Reference
-from wherry.errors import TooLarge
+from wherry.errors import InvalidInput, TooLarge
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 from wherry.oci.times import rfc3339
@@ -62,16 +64,47 @@ class Attestations:
         epoch = epoch_of({}, product.result.metadata, image.key)
         found: list[tuple[str, bytes]] = []
         if asked.sbom:
-            with step(product, "generating sbom"):
-                layers = product.snapshots.get(image.key, Snapshot()).lower
-                system, packages = await self._worker.run(lambda check: find_packages(layers, check))
-                document = _spdx(system, packages, names, image, product.started if epoch is None else epoch)
-                found.append((_SPDX, _statement(_SPDX, subjects, document)))
+            at = product.started if epoch is None else epoch
+            scans = self._scanned(product, asked, image) if asked.scanner else self._own(product, names, image, at)
+            made_of = await scans
+            found += await self._worker.run(
+                lambda check: [(_SPDX, _statement(_SPDX, subjects, one)) for one in made_of]
+            )
         if asked.provenance is not None:
             kind = predicate_type(asked.provenance)
             made = predicate(product, image.key, asked.provenance, finished=time.time_ns(), epoch=epoch)
             found.append((kind, _statement(kind, subjects, made)))
         return found
+
+    async def _own(self, product: Product, names: Sequence[Reference], image: BuiltImage, at: int) -> list[Json]:
+        with step(product, "generating sbom"):
+            layers = product.snapshots.get(image.key, Snapshot()).lower
+            system, packages = await self._worker.run(lambda check: find_packages(layers, check))
+            return [_spdx(system, packages, names, image, at)]
+
+    async def _scanned(self, product: Product, asked: Wanted, image: BuiltImage) -> list[Json]:
+        """What the client's scanner image says."""
+        assert product.scan is not None, "every build can"
+        written = await product.scan(asked.scanner, asked.parameters, image.key)
+        if not written:
+            raise InvalidInput(f"the SBOM scanner {asked.scanner[:200]!r} has written nothing")
+        return await self._worker.run(lambda check: [_document_in(data) for data in written])
+
+
+def _document_in(data: bytes) -> Json:
+    """The SPDX document in what a scanner has written.
+
+    :raises InvalidInput: there is none.
+    """
+    try:
+        found = msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise InvalidInput("what the SBOM scanner has written is no JSON", cause=str(exc)) from exc
+    kind = _SPDX if "spdxVersion" in found else found.get("predicateType")
+    document = found if "spdxVersion" in found else found.get("predicate")
+    if kind != _SPDX or not isinstance(document, dict):
+        raise InvalidInput(f"bundle entry {str(kind)[:100]} does not match required predicate type {_SPDX}")
+    return document
 
 
 def _statement(kind: str, subjects: Sequence[Json], made: Json) -> bytes:

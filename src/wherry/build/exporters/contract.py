@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,9 @@ from wherry.oci.manifest import Descriptor
 __all__ = ["Exporter", "LayerBlob", "Layers", "Product", "Registries", "Remote"]
 
 
+Scan = Callable[[str, Mapping[str, str], str], Awaitable[Sequence[bytes]]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Product:
     """A build's finished result.
@@ -27,6 +30,8 @@ class Product:
     :param started: of the build; nanoseconds since the epoch.
     :param pins: by the digest of a source's vertex: the URI and the digest (``sha256:…``, ``sha1:…``) of each thing
         that was fetched for it, for the provenance.
+    :param scan: runs an SBOM scanner, an image with its parameters, upon the result with a key; gives what it has
+        written, file by file.
     :param inline_cache: makes the cache that goes into an image's configuration: called in a thread, with the layers
         of the image; None: there is none to go there.
     """
@@ -39,6 +44,7 @@ class Product:
     vertex: Digest
     started: int
     pins: Mapping[Digest, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    scan: Scan | None = None
     inline_cache: Callable[[Snapshot], bytes | None] | None = None
 
 

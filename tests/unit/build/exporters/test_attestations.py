@@ -6,7 +6,7 @@ import base64
 import json
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from wherry.build.model.graph import (
     Vertex,
 )
 from wherry.build.model.request import FrontResult, Ref
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
 FILES = tar([member("file", b"1")])
@@ -172,7 +172,6 @@ def test_what_is_only_for_images_is_in_no_archive(bench: ExportBench) -> None:
         ({"attest:provenance": "mode=most"}, InvalidInput, "invalid mode"),
         ({"attest:provenance": "version=v3"}, InvalidInput, "SLSA version"),
         ({"attest:horoscope": ""}, InvalidInput, "unknown attestation type"),
-        ({"attest:sbom": "generator=example.com/scanner"}, Unsupported, "cannot be run"),
         ({"attest:provenance": '"'}, InvalidInput, "failed to parse"),
     ],
 )
@@ -189,6 +188,50 @@ def test_no_statement_is_made_where_it_is_switched_off(bench: ExportBench) -> No
     for text in ("disabled=true", "false"):
         answer = bench.export(made_of(bench, edge, {"attest:provenance": text}), name="app")
         assert answer["containerimage.digest"] == bench.image("app").manifest_digest
+
+
+# --- scanner images -------------------------------------------------------------------------------
+
+SPDX = "https://spdx.dev/Document"
+
+
+def scanned(bench: ExportBench, *written: bytes) -> tuple[dict[str, str], list[object]]:
+    """An image whose files a scanner has looked at, and how it was asked."""
+    asked: list[object] = []
+
+    async def scan(generator: str, parameters: Mapping[str, str], key: str) -> Sequence[bytes]:
+        asked.extend([generator, dict(parameters), key])
+        return written
+
+    edge, _ = steps()
+    options = {"attest:sbom": "generator=example.com/scanner:1,FORMAT=all,inline-only=false"}
+    return bench.export(made_of(bench, edge, options, scan=scan), name="app"), asked
+
+
+def test_a_scanner_says_what_is_in_an_image(bench: ExportBench) -> None:
+    statement = {"_type": "https://in-toto.io/Statement/v0.1", "predicateType": SPDX, "predicate": {"name": "found"}}
+    answer, asked = scanned(bench, json.dumps(statement).encode())
+    assert asked == ["example.com/scanner:1", {"FORMAT": "all"}, ""]
+    assert statements(bench, answer)[SPDX]["predicate"] == {"name": "found"}
+    answer, _ = scanned(bench, b'{"spdxVersion": "SPDX-2.3"}')
+    assert statements(bench, answer)[SPDX]["predicate"] == {"spdxVersion": "SPDX-2.3"}
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ((), "has written nothing"),
+        ((b"x",), "no JSON"),
+        ((b"[" * 100_000,), "no JSON"),
+        ((b'{"predicateType": "https://slsa.dev/provenance/v1", "predicate": {}}',), "required predicate type"),
+        ((b'{"predicateType": "https://spdx.dev/Document", "predicate": []}',), "required predicate type"),
+    ],
+)
+def test_a_scanner_that_says_something_else_fails_the_build(
+    bench: ExportBench, written: tuple[bytes, ...], words: str
+) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        scanned(bench, *written)
 
 
 # --- bills of materials -----------------------------------------------------------------------------
