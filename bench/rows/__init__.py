@@ -22,6 +22,7 @@ from bench.rows import (
     registry,
     run,
     transfer,
+    volumes,
 )
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
@@ -40,5 +41,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "network": network.measure,
     "transfer": transfer.measure,
     "registry": registry.measure,
+    "volumes": volumes.measure,
     "reference": reference.measure,
 }

@@ -113,9 +113,13 @@ class FakeController:
 
 
 class FakeImages:
-    """One image, ``image``, whose layers are nowhere."""
+    """One image, ``image``, of one layer that is never mounted.
 
-    def __init__(self, real: ImageStore, *_: object) -> None:
+    :param layer: its directory.
+    """
+
+    def __init__(self, layer: Path, real: ImageStore) -> None:
+        self._layer = layer
         self.store = SimpleNamespace(pin=self._claim, close=real.close)
         self.released: list[str] = []
 
@@ -124,10 +128,13 @@ class FakeImages:
         if name != "image":
             raise NotFound(f"No such image: {name}")
         config = {"Cmd": ["sleep", "1000"]}
-        yield SimpleNamespace(id=IMAGE, config=config, platform=Platform.host(), overlay=lambda _: [])
+        yield SimpleNamespace(id=IMAGE, config=config, platform=Platform.host(), overlay=self._overlay)
 
     def overlay(self, container: Container) -> list[OverlayMount]:
-        return [OverlayMount("/", ("/lower",), str(container.directory / "upper"), str(container.directory / "work"))]
+        return self._overlay(container.directory)
+
+    def _overlay(self, directory: Path) -> list[OverlayMount]:
+        return [OverlayMount("/", (str(self._layer),), str(directory / "upper"), str(directory / "work"))]
 
     def layers_to_mount(self, _identifier: str) -> tuple[str, ...]:
         return ("/lower", "/bottom")
@@ -167,6 +174,8 @@ class EngineHarness:
         self.settings = Settings(data_root=root / "data", exec_root=root / "run", cgroup_parent="/wherry-no-such-group")
         self.keeper, self.network = FakeKeeper(), FakeNetwork()
         self.events: list[dict[str, Any]] = []
+        self.layer = root / "layer"
+        self.layer.mkdir()
         for name, replacement in (
             ("KeeperConnection", lambda exec_root: FakeConnection(self.keeper, exec_root)),
             ("Controller", FakeController),
@@ -174,7 +183,7 @@ class EngineHarness:
             ("EndpointEffects", lambda *_: FakeEndpointEffects(self.network)),
             ("Connector", lambda *_: SimpleNamespace()),
             ("Networks", lambda *_, **__: SimpleNamespace()),
-            ("Images", FakeImages),
+            ("Images", lambda store, *_: FakeImages(self.layer, store)),
             ("EventBus", lambda: NotedEvents(self.events)),
         ):
             patch.setattr(composition, name, replacement)
@@ -201,7 +210,7 @@ class EngineHarness:
         await asyncio.gather(*tasks, return_exceptions=True)
         engine._watches.close()
         engine._catch_up.close()
-        for opened in (engine._database, engine._controller.tables, engine.images.store):  # type: ignore[attr-defined]
+        for opened in (engine._database, engine._volume_store, engine._controller.tables, engine.images.store):  # type: ignore[attr-defined]
             opened.close()
 
     def actions(self, *wanted: str) -> list[str]:

@@ -154,7 +154,7 @@ class Engine:
         self._build_volumes(database_path)
         self._build_lifecycle()
         self._build_volume_copies()
-        ledger = Ledger(settings.data_root, images, self._store)
+        ledger = Ledger(settings.data_root, images, self._store, self._volume_store.find)
         self.storage = DiskChecks(images, self._store, ledger, self.distribution.refetcher())
         self._build_containers()
         self.builds = Builds(

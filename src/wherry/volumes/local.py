@@ -24,7 +24,7 @@ from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy
 from wherry.volumes.drafts import DATA, sync_draft
 from wherry.volumes.local_mounts import LocalMounts
 from wherry.volumes.model import LOCAL, Volume
-from wherry.volumes.names import check_name
+from wherry.volumes.names import check_name, is_name
 from wherry.volumes.options import check_options, is_mounted, size_of
 
 __all__ = ["DATA", "LocalDriver"]
@@ -147,7 +147,7 @@ class LocalDriver:
 
         :raises NotFound: there is none.
         """
-        if name.startswith(".") or "/" in name or not self._is_there(name):
+        if not is_name(name) or not self._is_there(name):
             raise NotFound("no such volume")
         return self._found(name)
 

@@ -7,11 +7,16 @@ from typing import Final
 
 from wherry.errors import InvalidInput
 
-__all__ = ["check_name"]
+__all__ = ["check_name", "is_name"]
 
 _CHARACTERS: Final = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _NAME: Final = re.compile(_CHARACTERS + "+")
 _LONGEST: Final = 255  # bytes, of a file's name (limits.h, NAME_MAX)
+
+
+def is_name(name: str) -> bool:
+    """Whether a volume can have this name."""
+    return 1 < len(name) <= _LONGEST and _NAME.fullmatch(name) is not None
 
 
 def check_name(name: str) -> str:

@@ -33,7 +33,6 @@ _OWNERS: Final = {
     "reserve": "reserve",
     "tmp": "unfinished",
     "snapshots": "snapshots of volumes",
-    "volumes": "volumes",
     "witness": "database",
 }
 
@@ -43,19 +42,29 @@ class Ledger:
 
     :param store: images, blobs and layers.
     :param containers: all containers.
+    :param has_volume: whether there is a volume of a name.
     """
 
-    def __init__(self, data_root: Path, store: ImageStore, containers: ContainerStore) -> None:
+    def __init__(
+        self,
+        data_root: Path,
+        store: ImageStore,
+        containers: ContainerStore,
+        has_volume: Callable[[str], object] = lambda _: True,
+    ) -> None:
         self._root = data_root
         self._store = store
         self._known = containers
+        self._has_volume = has_volume
 
     def report(self) -> Json:
         """Bytes by owner, their sum, and the orphans: what has no owner."""
         counted: Counter[str] = Counter()
         orphans: list[Json] = []
         count = _Counter()
-        judges = {"content": self._content, "layers": self._layers, "containers": self._containers}
+        judges = {
+            "content": self._content, "layers": self._layers, "containers": self._containers, "volumes": self._volumes,
+        }  # fmt: skip
         counted["directories"] += count.entry(self._root)
         for name in sorted(os.listdir(self._root)):
             path = self._root / name
@@ -110,6 +119,11 @@ class Ledger:
             enter(path)
             for one in _inside(path):
                 yield one, "containers' logs" if one.name == "logs" else "containers' files"
+
+    def _volumes(self, root: Path, _: Callable[[Path], None]) -> Iterator[tuple[Path, str]]:
+        for path in _inside(root):
+            unfinished = "unfinished" if path.name.startswith(".") else ""
+            yield path, "volumes" if self._has_volume(path.name) else unfinished
 
 
 class _Counter:
