@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OutputError",
+    "can_draw",
     "draw",
     "flush",
     "printable",
@@ -68,6 +69,16 @@ def printable(value: Any) -> Any:
 def template_filter() -> Callable[[str], str]:
     """The filter for the values of a template: escapes on a terminal, changes nothing for a program."""
     return guarded if sys.stdout.isatty() else str
+
+
+def can_draw(out: TextIO) -> bool:
+    """Whether lines that were written can be written over: a terminal, and none that says it cannot (``TERM=dumb``).
+
+    Nothing is coloured, so that ``NO_COLOR`` is heeded in any case.
+    """
+    import posix  # ``os`` takes a millisecond to import
+
+    return out.isatty() and posix.environ.get(b"TERM") not in (b"dumb", b"")
 
 
 # --- writing

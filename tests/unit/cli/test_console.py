@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import posix
 import random
 import re
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import wherry.cli
-from wherry.cli.console import printable, write, write_page
+from wherry.cli.console import can_draw, printable, write, write_page
 from wherry.cli.output.container_row import quoted
 from wherry.cli.output.table import align, render
 from wherry.docker.gotemplate.printing import go_json
@@ -160,3 +162,19 @@ def test_a_character_set_without_a_letter_gets_its_code() -> None:
     )
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, check=True, cwd=ROOT / "src")
     assert done.stdout == b"\\u2026\xe9"
+
+
+@pytest.mark.parametrize(
+    ("term", "terminal", "draws"),
+    [(b"xterm", True, True), (None, True, True), (b"dumb", True, False), (b"", True, False), (b"xterm", False, False)],
+)
+def test_lines_are_written_over_where_that_can_be_done(
+    monkeypatch: pytest.MonkeyPatch, term: bytes | None, terminal: bool, draws: bool
+) -> None:
+    if term is None:
+        monkeypatch.delitem(posix.environ, b"TERM", raising=False)
+    else:
+        monkeypatch.setitem(posix.environ, b"TERM", term)
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: terminal)
+    assert can_draw(out) is draws

@@ -12,7 +12,7 @@ import threading
 import time
 
 from wherry.cli.build.steps import Step, Steps, duration
-from wherry.cli.console import draw, flush, printable, write_error_page, write_page
+from wherry.cli.console import can_draw, draw, flush, printable, write_error_page, write_page
 from wherry.docker.units import human_size
 from wherry.legible import in_json, line, lines
 
@@ -283,7 +283,7 @@ def display_of(progress: str, *, quiet: bool) -> QuietDisplay:
         return QuietDisplay()
     if progress == "rawjson":
         return RawDisplay()
-    if progress in ("tty", "auto", "") and (progress == "tty" or sys.stderr.isatty()):
+    if progress in ("tty", "auto", "") and (progress == "tty" or can_draw(sys.stderr)):
         return LiveDisplay()
     if progress in ("auto", "plain", ""):
         return PlainDisplay()

@@ -153,6 +153,7 @@ def _platforms(context: Context) -> Iterable[str]:
 
 _LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio sigpending stack"
 _OTHERS = _behind("container:", _RUNNING)
+_OUTPUTS = ("type=docker", "type=image", "type=local,dest=", "type=oci,dest=", "type=registry", "type=tar,dest=")
 _TABLE, _JSON = ("json", "table"), ("json",)
 
 _VALUES: Mapping[str, Source | Sequence[str]] = {
@@ -164,6 +165,7 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
     "cgroupns": ("host", "private"),
     "detach-keys": ("ctrl-",),
     "env": _environment,
+    "gpus": ("all",),
     "ipc": _several(("host", "none", "private", "shareable"), _OTHERS),
     "link": _RUNNING,
     "log-driver": ("fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"),
@@ -171,7 +173,9 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
     "net": _several(("container:", "host", "none"), _networks, _OTHERS),
     "network": _several(("container:", "host", "none"), _networks, _OTHERS),
     "pid": _several(("host",), _OTHERS),
+    "mount": ("type=bind,", "type=tmpfs,", "type=volume,"),
     "platform": _platforms,
+    "progress": ("auto", "plain", "quiet", "rawjson", "tty"),
     "pull": ("always", "missing", "never"),
     "restart": ("always", "no", "on-failure", "on-failure:", "unless-stopped"),
     "security-opt": ("no-new-privileges", "seccomp=", "seccomp=unconfined", "systempaths=unconfined"),
@@ -179,13 +183,16 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
     "stop-signal": _signals,
     "type": ("container", "image", "network", "volume"),
     "ulimit": [f"{name}=" for name in _LIMITS.split()],
+    "storage-opt": ("size=",),
     "userns": ("host",),
     "uts": ("host",),
+    "volume": lambda context: [f"{name}:" for name in _volumes(context)],
     "volume-driver": _drivers,
     "volumes-from": _ANY,
 }
 #: Candidates of one verb's flag, where they differ from those of other verbs.
 _OWN_VALUES: Mapping[tuple[str, str], Source | Sequence[str]] = {
+    ("image.build", "output"): _OUTPUTS,
     ("network.create", "driver"): ("bridge", "dummy", "ipvlan", "macvlan"),
     ("network.create", "scope"): ("local",),
     ("context.create", "from"): _contexts,

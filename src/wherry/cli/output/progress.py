@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wherry import legible
-from wherry.cli.console import draw, flush, printable, write_page
+from wherry.cli.console import can_draw, draw, flush, printable, write_page
 from wherry.errors import SystemFault
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ def show(messages: Iterable[dict[str, Any]], out: TextIO, *, quiet: bool = False
     :param quiet: write errors only.
     :raises wherry.errors.SystemFault: the daemon reports that it failed.
     """
-    terminal = out.isatty()
+    terminal = can_draw(out)
     lines: dict[str, int] = {}
     count = 0
     for received in messages:

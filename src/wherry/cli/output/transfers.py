@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from wherry.cli.console import draw, flush, printable, write, write_page
+from wherry.cli.console import can_draw, draw, flush, printable, write, write_page
 from wherry.docker.units import human_size
 from wherry.errors import SystemFault
 
@@ -71,7 +71,7 @@ class _TransferDisplay:
     def __init__(self, out: TextIO, *, quiet: bool) -> None:
         self._out = out
         self._quiet = quiet
-        self._terminal = out.isatty() and not quiet
+        self._terminal = can_draw(out) and not quiet
         self._layers: dict[str, _Layer] = {}
         self._drawn = 0
         self._last = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from wherry.cli.console import draw, flush, write_raw
+from wherry.cli.console import can_draw, draw, flush, write_raw
 from wherry.cli.flags.common import NO_TRUNC, TABLE_FORMAT
 from wherry.cli.flags.parser import BOOL, Command, Flag
 from wherry.cli.output.table import render
@@ -53,7 +53,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     default_interrupt()
     while True:
         page = _page(context, options, arguments)
-        if sys.stdout.isatty():
+        if can_draw(sys.stdout):
             draw(CLEAR, sys.stdout)
         write_raw(page)
         flush()

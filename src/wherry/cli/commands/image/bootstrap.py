@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-from wherry.cli.console import draw, flush, printable, write, write_error
+from wherry.cli.console import can_draw, draw, flush, printable, write, write_error
 from wherry.cli.flags.parser import BOOL, LIST, STRING, Command, Flag
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ class _Steps:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
+        self._terminal = can_draw(sys.stderr)
         self._count = 0
 
     def show(self, text: str) -> None:
