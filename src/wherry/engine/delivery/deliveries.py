@@ -44,9 +44,7 @@ class Deliveries:
         """
         if not self._sends(container):
             return
-        delivery = self._deliveries.get(container.id)
-        if delivery is not None and not delivery.task.done():
-            delivery.expect_run()
+        if await self._goes_on(container):
             return
         try:
             sender = self._sender(container)
@@ -55,7 +53,21 @@ class Deliveries:
         except (OSError, WherryError) as error:
             message = "failed to create task for container: failed to initialize logging driver"
             raise SystemFault(message, cause=str(error)) from error
-        self._start(container, sender)
+        if await self._goes_on(container):
+            await sender.close()
+        else:
+            self._start(container, sender)
+
+    async def _goes_on(self, container: Container) -> bool:
+        """Whether there is a delivery of an earlier run, which will deliver this one, too."""
+        delivery = self._deliveries.get(container.id)
+        if delivery is not None and delivery.is_leaving:
+            await asyncio.wait([delivery.task])
+            delivery = self._deliveries.get(container.id)
+        if delivery is None or delivery.is_leaving or delivery.task.done():
+            return False
+        delivery.expect_run()
+        return True
 
     async def resume(self, containers: Iterable[Container]) -> None:
         """Another daemon has begun these: go on."""
@@ -107,6 +119,8 @@ class Deliveries:
         return await asyncio.to_thread(look)
 
     def _resume(self, container: Container) -> None:
+        if container.id in self._deliveries:
+            return
         try:
             delivery = self._start(container, self._sender(container))
         except WherryError as error:  # a later version's options

@@ -63,9 +63,11 @@ class Delivery:
         self._following: Mark | None = None  # what `_mark` becomes when the receiver has all that was sent
         self._ahead = 0
         self._last_run = log.present_or_next()
-        self._failures = 0
+        self._failures = self._tries = 0  # since something arrived; since then, or since something was given up
+        self._place_failed = False
         self._look = _FIRST_LOOK
-        self._leaves = False
+        self.is_leaving = False
+        """Whether it delivers nothing more, and is about to end."""
         self.progress = 0
         """Grows when something was sent, or arrived."""
         self._reader = PieceReader(log, first_wanted(self._mark).segment, holds=holds)
@@ -83,7 +85,7 @@ class Delivery:
 
     async def close(self) -> None:
         """End it; what was not delivered will be by the next one."""
-        self._leaves = True
+        self.is_leaving = True
         self._container_log.has_grown()
         await asyncio.wait([self.task], timeout=_PATIENCE)
         self.task.cancel()
@@ -94,13 +96,11 @@ class Delivery:
 
     async def _deliver(self) -> None:
         try:
-            while not self._leaves:
+            while not self.is_leaving:
                 try:
                     await self._send_all()
                 except (OSError, WherryError) as error:
                     await self._failed(error)
-                else:
-                    return
         finally:
             self._reader.close()
             self._place.close()
@@ -109,7 +109,7 @@ class Delivery:
     async def _send_all(self) -> None:
         await self._sender.open()
         cutter = await self._run(self._begin)
-        while not self._leaves:
+        while not self.is_leaving:
             grown = self._container_log.grown
             message = await self._run(partial(self._next, cutter))
             if message is not None:
@@ -119,7 +119,8 @@ class Delivery:
             elif self._reader.runs >= self._last_run:
                 await self._hand_over(await self._run(partial(self._message, cutter, list(cutter.flush()), 0)))
                 await self._drain()
-                return
+                if self._reader.runs >= self._last_run:  # nobody has started it meanwhile
+                    self.is_leaving = True
             else:
                 await self._wait(grown)
 
@@ -152,23 +153,33 @@ class Delivery:
         if not self._sender.is_drained():
             return False
         if self._following != self._mark:
-            self._place.write(self._following)
+            self._put_down(self._following)
         self._mark, self._following, self._ahead = self._following, None, 0
         self.progress += 1
         self._reader.delivered(first_wanted(self._mark))
         if self._failures:
             _log.warning("logs reach their receiver again container=%s", self._name)
-        self._failures = 0
+        self._failures = self._tries = 0
         return True
+
+    def _put_down(self, mark: Mark) -> None:
+        try:
+            self._place.write(mark)
+        except OSError as error:  # a full disk: what is delivered from now on will be so again by another daemon
+            if not self._place_failed:
+                _log.warning("cannot write how much of a log is delivered container=%s error=%s", self._name, error)
+            self._place_failed = True
 
     async def _failed(self, error: Exception) -> None:
         if not self._failures:
             _log.warning("logs do not reach their receiver container=%s error=%s", self._name, error)
         await self._sender.close()
         self._failures += 1
+        self._tries += 1
         self._following, self._ahead = None, 0
-        if self._sender.max_retries is not None and self._failures > self._sender.max_retries:
+        if self._sender.max_retries is not None and self._tries > self._sender.max_retries:
             await self._run(self._give_up)
+            self._tries = 0
         wait = min(_FIRST_WAIT * 2 ** min(self._failures, 10), _LONGEST_WAIT)
         await asyncio.sleep(wait if self._sender.retry_wait is None else max(self._sender.retry_wait, _FIRST_WAIT))
 
