@@ -33,6 +33,7 @@ ONLY_FROM = {
         "build.model.patterns",
         "layers.limits",
         "layers.tar.entry",
+        "layers.tar.writer",
         "layers.unpack",
     },
     "registry": {

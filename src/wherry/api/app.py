@@ -9,6 +9,7 @@ from wherry.api.buildkit.doors import Doors
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.routing import Route, Router
 from wherry.api.http.server import Api
+from wherry.api.routes.archive import ArchiveRoutes
 from wherry.api.routes.attach import AttachRoutes
 from wherry.api.routes.build_door import BuildDoor
 from wherry.api.routes.build_history import BuildHistoryRoutes
@@ -67,6 +68,7 @@ def all_routes(
     parts = (
         SystemRoutes(engine, shut_down, buildkit=doors is not None and engine.settings.buildkit),
         ContainerRoutes(containers),
+        ArchiveRoutes(engine.archives),
         LogRoutes(containers),
         AttachRoutes(containers, watch),
         ExecRoutes(engine.execs, watch),

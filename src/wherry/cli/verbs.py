@@ -44,7 +44,7 @@ GLOBAL_FLAGS = (
 )
 
 _CONTAINER = (
-    "attach commit create diff exec explain export inspect kill logs pause port prune rename restart rm run start "
+    "attach commit cp create diff exec explain export inspect kill logs pause port prune rename restart rm run start "
     "stats stop top unpause update wait"
 )
 

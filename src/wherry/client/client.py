@@ -8,6 +8,7 @@ from wherry.client.transport import Transport
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherry.client.address import Address
+    from wherry.client.archives import Archives
     from wherry.client.builds import Builds
     from wherry.client.containers import Containers
     from wherry.client.execs import Execs
@@ -42,6 +43,13 @@ class Client(Requests):
     def close(self) -> None:
         """Close idle connections."""
         self.transport.close()
+
+    @property
+    def archives(self) -> Archives:
+        """Files of containers: look, take out, put in."""
+        from wherry.client.archives import Archives
+
+        return Archives(self)
 
     @property
     def builds(self) -> Builds:

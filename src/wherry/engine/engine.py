@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from wherry.database.disk_reserve import Reserve
 from wherry.docker.system import DiskUsage, SystemInfo, SystemVersion
+from wherry.engine.archive.archives import Archives
+from wherry.engine.archive.views import Views
 from wherry.engine.build.running import RunningSteps
 from wherry.engine.builds import BuilderParts, Builds
 from wherry.engine.container import directories
@@ -29,6 +31,7 @@ from wherry.engine.images.images import Images
 from wherry.engine.images.transfers import Distribution
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.keeper.firewall_custody import KeeperCustody
+from wherry.engine.lifecycle.copies import Copies
 from wherry.engine.lifecycle.exec import Execs
 from wherry.engine.lifecycle.lifecycle import Lifecycle
 from wherry.engine.lifecycle.start import Starter
@@ -84,6 +87,7 @@ class Engine:
     :ivar settings: those of its start; of these, `reload` changes the labels and debug, which only `info` shows.
     """
 
+    archives: Archives
     builds: Builds
     commits: CommitService
     containers: Containers
@@ -220,10 +224,13 @@ class Engine:
             store, self._container_events, self.execs, self._starter.cgroup_path,
             release_image=self._was_removed, finish_log=self._deliveries.finish,
         )  # fmt: skip
+        copies = Copies()
         self._lifecycle = Lifecycle(
             containers=store, starter=self._starter, keeper=keeper, events=self._container_events,
             listener=self._watches, trash=self._trash, tasks=self._tasks, volumes=self._container_volumes,
+            copies=copies,
         )  # fmt: skip
+        self.archives = Archives(store, self._container_events, Views(self._starter, self._lifecycle, copies))
         self._reconciler = Reconciler(
             store,
             self._starter,

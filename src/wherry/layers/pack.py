@@ -13,6 +13,7 @@ from wherry.layers.overlay_view import MergedEntry
 from wherry.layers.tar import writer
 from wherry.layers.tar.entry import Entry, Kind, shown
 from wherry.layers.tree_digest import TreeDigest, content_line, crc32
+from wherry.linux.fd import Fd
 from wherry.linux.files import open_regular
 
 __all__ = ["Packer"]
@@ -93,6 +94,17 @@ class Packer:
         """Append a directory that is known by its status alone."""
         self._write(writer.header(self._described(path, Kind.DIRECTORY, status)))
 
+    def add_open_directory(self, path: bytes, directory: int) -> None:
+        """Append a directory that is open, just itself."""
+        entry = self._described(path, Kind.DIRECTORY, os.fstat(directory))
+        entry.xattrs = _wanted(_attributes(directory))
+        self._write(writer.header(entry))
+
+    def forget_links(self, most: int) -> None:
+        """Forget which files have further names, when there are more than so many: these are packed once more."""
+        if len(self._links) > most:
+            self._links.clear()
+
     def add_whiteout(self, directory: bytes, name: bytes) -> None:
         """Append the whiteout of `name`."""
         self._add_whiteout(directory, whiteouts.PREFIX + name)
@@ -104,6 +116,19 @@ class Packer:
     def finish(self) -> None:
         """Append the archive's end."""
         self._write(writer.END)
+
+    def open_file(self, name: bytes, directory: int) -> Fd:
+        """Open a file for reading, and nothing else that may be there by now.
+
+        :raises OSError: it is not there any more, or somebody has a lease on it.
+        :raises SystemFault: something else is there.
+        """
+        try:
+            return open_regular(name, directory)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            raise SystemFault(f"{shown(name)} is no file any more") from error
 
     def _described(self, path: bytes, kind: Kind, status: os.stat_result) -> Entry:
         entry = _describe(path, kind, status)
@@ -119,13 +144,7 @@ class Packer:
 
         :return: all its attributes, and what the seal has of its content.
         """
-        try:
-            found = open_regular(name, directory)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            raise SystemFault(f"{shown(entry.name)} is no file any more") from error
-        with found:
+        with self.open_file(name, directory) as found:
             fd = found.fileno()
             attributes = _attributes(fd)
             if attributes:

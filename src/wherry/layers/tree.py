@@ -80,7 +80,7 @@ class Tree:
         try:
             return openat2(self._root, path, _DIRECTORY, resolve=STAY_BENEATH)
         except SystemCallError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
                 return None
             if error.errno == errno.ENAMETOOLONG:
                 raise InvalidInput(f"the archive has too long a name: {shown(path)}") from error

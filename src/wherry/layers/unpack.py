@@ -12,7 +12,7 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.content.durable import disk_errors, write_all
 from wherry.errors import InvalidInput
@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from wherry.layers.compression import Compression
     from wherry.oci.digest import Digest
 
-__all__ = ["Unpacked", "unpack", "unpack_files"]
+__all__ = ["Directories", "Unpacked", "unpack", "unpack_files"]
 
 _MAX_ID: Final = 0xFFFFFFFE
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SLASH: Final = ord("/")
+# Directories whose times are still to be set; with more, those go first that nothing comes into any more.
+_MOST_TIMES: Final = 65536
 # What chmod(2), setxattr(2) and mknod(2) say where a file system, or a user without privilege, cannot do it.
 _CANNOT: Final = (errno.EPERM, errno.EOPNOTSUPP)
 
@@ -78,7 +81,7 @@ def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limi
     try:
         os.fchmod(root, 0o755)
         with Source(stream, limits) as source:
-            unpacker = _Unpacker(root, TarReader(source, limits), below, limits)
+            unpacker = _Unpacker(Tree(root, below), TarReader(source, limits), limits)
             try:
                 unpacker.run()
             finally:
@@ -97,20 +100,37 @@ def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limi
         os.close(root)
 
 
-def unpack_files(
-    stream: Reader, root: int, limits: Limits, prepare: Callable[[Entry], object], reuse: Reuse | None = None
+class Directories(Protocol):
+    """Where an archive is unpacked: directories by their clean paths in it (`wherry.layers.tree.Tree`)."""
+
+    def directory(self, path: bytes, *, create: bool = True) -> int:
+        """A descriptor of a directory, good until the next but sixty calls; an empty path is the place itself."""
+
+    def forget(self) -> None:
+        """Close all of them but the place itself."""
+
+
+def unpack_files(  # noqa: PLR0917
+    stream: Reader,
+    root: int | Directories,
+    limits: Limits,
+    prepare: Callable[[Entry], object],
+    reuse: Reuse | None = None,
+    in_the_way: Callable[[bytes, os.stat_result, Entry], object] = lambda path, status, entry: None,
 ) -> None:
     """Unpack an archive of files, that is no layer's, among what is there; whiteouts are names like others.
 
-    :param root: a descriptor of the directory; what is in the way is replaced.
+    :param root: a descriptor of the directory, or the directories; what is in the way is replaced.
     :param prepare: called with each entry before it is unpacked; may change its owner. False: it is left out.
     :param reuse: where files are taken from, rather than new ones made.
+    :param in_the_way: called with the path and the status of what is about to be replaced by an entry; may raise.
     :raises CorruptData: the archive is damaged, or ends too early.
     :raises InvalidInput: it wants something that no honest archive wants.
     :raises TooLarge: it goes beyond the limits.
     """
+    tree = Tree(root) if isinstance(root, int) else root
     with Source(stream, limits, hashed=False) as source:
-        unpacker = _Unpacker(root, TarReader(source, limits), (), limits, prepare, reuse)
+        unpacker = _Unpacker(tree, TarReader(source, limits), limits, prepare, reuse, in_the_way)
         try:
             unpacker.run()
         finally:
@@ -122,24 +142,25 @@ class _Unpacker:
 
     :param prepare: for an archive that is no layer's: called with each entry.
     :param reuse: where files are taken from.
+    :param in_the_way: called with what is about to be replaced.
     """
 
     def __init__(  # noqa: PLR0917
         self,
-        root: int,
+        tree: Directories,
         archive: TarReader,
-        below: Sequence[str],
         limits: Limits,
         prepare: Callable[[Entry], object] | None = None,
         reuse: Reuse | None = None,
+        in_the_way: Callable[[bytes, os.stat_result, Entry], object] = lambda path, status, entry: None,
     ) -> None:
         self._reuse = reuse
-        self.tree: Final = Tree(root, below)
+        self.tree: Final = tree
         self._prepare = prepare
+        self._in_the_way = in_the_way
         self.size = 0
         self.entries = 0
         self.sums: Final[dict[int, int]] = {}
-        self._root = root
         self._archive = archive
         self._limits = limits
         self._times: dict[bytes, int] = {}
@@ -153,9 +174,16 @@ class _Unpacker:
                 continue
             with _explained(entry):
                 self._take(entry)
-        for path, mtime in self._times.items():
+        self._set_times(b"")
+
+    def _set_times(self, path: bytes) -> None:
+        """Set the times of directories, but of those above `path`."""
+        above = {path[:at] for at, byte in enumerate(path) if byte == _SLASH} | ({path} if path else set())
+        done = {at: time for at, time in self._times.items() if at not in above}
+        self._times = {at: time for at, time in self._times.items() if at in above}
+        for at, mtime in done.items():
             with suppress(InvalidInput, FileNotFoundError):
-                os.utime(self.tree.directory(path, create=False), ns=(mtime, mtime))
+                os.utime(self.tree.directory(at, create=False), ns=(mtime, mtime))
 
     def _take(self, entry: Entry) -> None:
         if self._stale:
@@ -211,7 +239,7 @@ class _Unpacker:
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
                 opaque = whiteouts.is_whiteout(status)
-                self._clear(here, path)
+                self._clear(here, path, entry)
                 os.mkdir(name, 0o700, dir_fd=here)
         fd = os.open(name, _DIRECTORY, dir_fd=here)
         try:
@@ -220,6 +248,8 @@ class _Unpacker:
             _dress(fd, entry)
         finally:
             os.close(fd)
+        if len(self._times) >= _MOST_TIMES:
+            self._set_times(path)
         self._times[path] = entry.mtime
 
     def _make_file(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
@@ -228,7 +258,7 @@ class _Unpacker:
         fd = self._reuse.take(path, here, name) if self._reuse is not None and entry.sparse is None else None
         is_reused = fd is not None
         if fd is None:
-            fd = self._new_file(here, path, name)
+            fd = self._new_file(here, path, name, entry)
         try:
             if is_reused:
                 rewrite(fd, self._archive.body())
@@ -240,20 +270,16 @@ class _Unpacker:
             os.close(fd)
         self.size += entry.full_size
 
-    def _new_file(self, here: int, path: bytes, name: bytes) -> int:
+    def _new_file(self, here: int, path: bytes, name: bytes, entry: Entry) -> int:
         try:
             return os.open(name, _NEW_FILE, 0o600, dir_fd=here)
         except FileExistsError:
-            self._clear(here, path)
+            self._clear(here, path, entry)
             return os.open(name, _NEW_FILE, 0o600, dir_fd=here)
 
     def _write(self, fd: int, entry: Entry) -> None:
         if entry.sparse is None:
-            total = 0
-            for piece in self._archive.body():
-                write_all(fd, piece)
-                total = crc32(piece, total)
-            self.sums[os.fstat(fd).st_ino] = total
+            self._write_all(fd)
             return
         os.ftruncate(fd, entry.full_size)
         pieces = self._archive.body()
@@ -267,6 +293,18 @@ class _Unpacker:
                 write_all(fd, piece)
                 position += len(piece)
 
+    def _write_all(self, fd: int) -> None:
+        """What is no layer's needs no sums: nobody asks for them, and they would grow with the archive."""
+        if self._prepare is not None:
+            for piece in self._archive.body():
+                write_all(fd, piece)
+            return
+        total = 0
+        for piece in self._archive.body():
+            write_all(fd, piece)
+            total = crc32(piece, total)
+        self.sums[os.fstat(fd).st_ino] = total
+
     def _make_link(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
         target = clean_name(entry.target)
         if target == path or not target:
@@ -278,7 +316,7 @@ class _Unpacker:
         try:
             os.link(base, name, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
         except FileExistsError:
-            self._clear(here, path)
+            self._clear(here, path, entry)
             os.link(base, name, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
 
     def _make_other(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:
@@ -288,7 +326,7 @@ class _Unpacker:
         try:
             self._make_node(here, name, entry)
         except FileExistsError:
-            self._clear(here, path)
+            self._clear(here, path, entry)
             self._make_node(here, name, entry)
         except PermissionError:
             if entry.kind in (Kind.CHARACTER, Kind.BLOCK):
@@ -298,7 +336,7 @@ class _Unpacker:
         for key, value in _allowed(entry):
             _set_attribute(b"/proc/self/fd/%d/%s" % (here, name), key, value)
         if entry.kind is not Kind.SYMLINK:
-            os.chmod(name, entry.mode, dir_fd=here)
+            _change_mode(here, name, entry)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=here, follow_symlinks=False)
 
     @staticmethod
@@ -308,17 +346,30 @@ class _Unpacker:
         else:
             os.mknod(name, entry.kind.file_type | 0o600, os.makedev(*entry.device), dir_fd=here)
 
-    def _clear(self, here: int, path: bytes) -> None:
-        """Remove what an earlier entry made."""
+    def _clear(self, here: int, path: bytes, entry: Entry) -> None:
+        """Remove what an earlier entry made, or what was there."""
         _, name = split(path)
         status = os.stat(name, dir_fd=here, follow_symlinks=False)
+        self._in_the_way(path, status, entry)
+        if self._prepare is not None:
+            trees.check_not_mounted(name, here)
         if stat.S_ISDIR(status.st_mode):
-            trees.remove(name, dir_fd=here)
+            trees.remove(name, dir_fd=here, one_mount=self._prepare is not None)
             self._times = {at: time for at, time in self._times.items() if not (at + b"/").startswith(path + b"/")}
         else:
             os.unlink(name, dir_fd=here)
         # Directories that are held open may be gone, or be reached by another way, now. `here` is still needed.
         self._stale = not stat.S_ISREG(status.st_mode)
+
+
+def _change_mode(here: int, name: bytes, entry: Entry) -> None:
+    """Change the mode of a FIFO or device by descriptor: by name, a link that somebody puts there is followed."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+    try:
+        if stat.S_IFMT(os.fstat(fd).st_mode) == entry.kind.file_type:
+            os.chmod(f"/proc/self/fd/{fd}", entry.mode)
+    finally:
+        os.close(fd)
 
 
 def _dress(fd: int, entry: Entry) -> None:

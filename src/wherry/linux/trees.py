@@ -18,10 +18,11 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
+from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
-from wherry.linux.files import openat2, unlock
+from wherry.linux.files import RESOLVE, openat2, unlock
 
-__all__ = ["DIRECTORY", "Descent", "Files", "remove", "unrolled"]
+__all__ = ["DIRECTORY", "Descent", "Files", "check_not_mounted", "remove", "unrolled"]
 
 #: How to open a directory that may be anything else by now: a link is not followed, a FIFO not waited for.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,6 +30,7 @@ DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Path = str | bytes | os.PathLike[str]
 
 _HELD: Final = 16
+_ONE_MOUNT: Final = int(RESOLVE.NO_XDEV | RESOLVE.NO_SYMLINKS)
 # Names that are read at once of a directory that is emptied, so that memory does not depend on how many it has.
 _BATCH: Final = 65536
 
@@ -41,9 +43,11 @@ class Descent:
 
     :param top: where to begin; it is owned from now on.
     :param held: how many directories may be open at once.
+    :param one_mount: what is mounted in the tree is not entered (``EXDEV``), and not removed.
     """
 
-    def __init__(self, top: Fd, held: int = _HELD) -> None:
+    def __init__(self, top: Fd, held: int = _HELD, *, one_mount: bool = False) -> None:
+        self.one_mount = one_mount
         self._open: deque[Fd] = deque([top])
         self._above = array("Q")  # device and inode number of each directory that is not held open any more
         self._held = held
@@ -70,11 +74,19 @@ class Descent:
         if resolve:
             self._open.append(openat2(self.fileno(), name, DIRECTORY, resolve=resolve))
         else:
-            self._open.append(Fd(os.open(name, DIRECTORY, dir_fd=self.fileno())))
+            self._open.append(self._child(name))
         if len(self._open) > self._held:
             with self._open.popleft() as upper:
                 status = os.fstat(upper.fileno())
             self._above.extend((status.st_dev, status.st_ino))
+
+    def _child(self, name: str | bytes) -> Fd:
+        if not self.one_mount:
+            return Fd(os.open(name, DIRECTORY, dir_fd=self.fileno()))
+        try:
+            return openat2(self.fileno(), name, DIRECTORY, resolve=_ONE_MOUNT)
+        except SystemCallError as error:
+            raise OSError(error.errno, os.strerror(error.errno)) from error
 
     def leave(self) -> None:
         """Go back to where one came from.
@@ -178,12 +190,27 @@ def _look(descent: Descent, folders: list[str]) -> Iterator[tuple[str, os.stat_r
             yield entry.name, status
 
 
-def remove(path: Path, *, dir_fd: int | None = None) -> None:
+def check_not_mounted(name: str | bytes, dir_fd: int) -> None:
+    """Raise where something is mounted on a name, also when this process is in another mount namespace.
+
+    There the kernel would let it be removed, and take the mount away from everybody who has it.
+
+    :raises OSError: something is (``EBUSY``).
+    """
+    try:
+        openat2(dir_fd, name, os.O_PATH | os.O_NOFOLLOW, resolve=_ONE_MOUNT).close()
+    except SystemCallError as error:
+        code = errno.EBUSY if error.errno == errno.EXDEV else error.errno
+        raise OSError(code, os.strerror(code)) from error
+
+
+def remove(path: Path, *, dir_fd: int | None = None, one_mount: bool = False) -> None:
     """Remove a tree, or whatever else is there; links are removed, not followed. A missing one is no error.
 
     Goes past what cannot be removed, so that as little as possible is left.
 
     :param dir_fd: a descriptor of the directory that a relative path begins at.
+    :param one_mount: what is mounted in it keeps its files, and is an error.
     :raises OSError: something could not be removed; the first such error.
     """
     try:
@@ -195,7 +222,7 @@ def remove(path: Path, *, dir_fd: int | None = None) -> None:
             raise
         os.unlink(path, dir_fd=dir_fd)
         return
-    with Descent(top) as descent:
+    with Descent(top, one_mount=one_mount) as descent:
         failure = _Emptying(descent).run()
         if failure is not None:
             raise failure
@@ -293,6 +320,8 @@ class _Emptying:
     def _remove(self, frame: _Frame, name: str, *, is_directory: bool) -> None:
         here, act = self._descent.fileno(), os.rmdir if is_directory else os.unlink
         try:
+            if self._descent.one_mount:
+                check_not_mounted(name, here)
             try:
                 act(name, dir_fd=here)
             except PermissionError:  # as root, that is the attribute of chattr(1)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from wherry.api.http.routing import Handler
 
 _NO_BUILD: Final = "building images is not supported by this version of wherry"
-_NO_COPY: Final = "copying files into and out of containers is not supported by this version of wherry"
 _NO_PLUGINS: Final = "plugins are not supported by wherry"
 #: dockerd's own words when it is not part of a swarm; clients know them.
 _NO_SWARM: Final = (
@@ -26,9 +25,6 @@ _NO_SWARM: Final = (
 _UNSUPPORTED: Final = (
     ("POST", "/session", _NO_BUILD),
     ("POST", "/grpc", _NO_BUILD),
-    ("GET", "/containers/{id:path}/archive", _NO_COPY),
-    ("PUT", "/containers/{id:path}/archive", _NO_COPY),
-    ("HEAD", "/containers/{id:path}/archive", _NO_COPY),
     ("POST", "/plugins/pull", _NO_PLUGINS),
     ("POST", "/plugins/create", _NO_PLUGINS),
     ("POST", "/swarm/init", "swarms are not supported by wherry"),

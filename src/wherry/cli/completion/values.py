@@ -85,6 +85,7 @@ _ARGUMENTS: Mapping[str, Arguments] = {
     **_verbs("container", "attach exec top", (_ONE, _RUNNING)),
     **_verbs("container", "kill restart stats stop", (_MANY, _ALIVE)),
     **_verbs("container", "commit diff explain export logs rename", (_ONE, _ANY)),
+    **_verbs("container", "cp", (2, lambda context: [f"{name}:" for name in _ANY(context)])),
     **_verbs("container", "inspect rm update wait", (_MANY, _ANY)),
     **_verbs("container", "create run", (_ONE, _images)),
     **_verbs("container", "pause", (_MANY, _RUNNING)),

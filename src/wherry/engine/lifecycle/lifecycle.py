@@ -21,6 +21,7 @@ from wherry.engine.container.state import Status
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.validate import parse_signal
 from wherry.engine.keeper.connection import KeeperConnection
+from wherry.engine.lifecycle.copies import Copies
 from wherry.engine.lifecycle.exit_facts import (
     failure_code,
     linger,
@@ -64,6 +65,7 @@ class Lifecycle:
     :param trash: where directories go that are about to be deleted.
     :param tasks: what goes on in the background.
     :param volumes: the volumes of containers.
+    :param copies: the copies of files that are under way.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Lifecycle:
         trash: Trash,
         tasks: BackgroundTasks,
         volumes: ContainerVolumes,
+        copies: Copies,
     ) -> None:
+        self._copies = copies
         self._containers = containers
         self._starter = starter
         self._keeper = keeper
@@ -87,7 +91,7 @@ class Lifecycle:
         self._unmounts = LazyUnmount()
         self._removal = Removal(
             containers=containers, events=events, listener=listener, trash=trash, unmounts=self._unmounts, tasks=tasks,
-            cgroup_of=starter.cgroup_path, volumes=volumes,
+            cgroup_of=starter.cgroup_path, volumes=volumes, copies=copies,
         )  # fmt: skip
         self._restarts = RestartManager(containers.find, self._start, tasks)
 
@@ -109,8 +113,16 @@ class Lifecycle:
         container.state.restart_count, container.restart_delay = 0, 0.0
         await self._start(container)
 
-    async def _start(self, container: Container) -> None:
+    async def let_go(self, container: Container) -> None:
+        """Wait until the root of its last run is not mounted any more; the caller holds its lock."""
+        root, container.root = container.root, None  # of a run whose end is not noted yet
+        if root is not None:
+            self._unmounts.later(container.id, root)
         await self._unmounts.now(container.id)
+
+    async def _start(self, container: Container) -> None:
+        await self._copies.over(container.id)
+        await self.let_go(container)
         try:
             pid = await self._launch(container)
         except WherryError as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from wherry.engine.container.container import Container
     from wherry.engine.container.events import ContainerEvents
     from wherry.engine.container.store import ContainerStore
+    from wherry.engine.lifecycle.copies import Copies
     from wherry.engine.lifecycle.listener import Listener
     from wherry.engine.lifecycle.tasks import BackgroundTasks
     from wherry.engine.lifecycle.trash import Trash
@@ -39,6 +41,7 @@ class Removal:
     :param unmounts: lets go of the roots of containers.
     :param cgroup_of: where a container is in the cgroup hierarchies.
     :param volumes: removes the volumes that go with a container.
+    :param copies: the copies of files that are under way, which are waited for.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class Removal:
         tasks: BackgroundTasks,
         cgroup_of: Callable[[Container], str],
         volumes: ContainerVolumes,
+        copies: Copies,
     ) -> None:
+        self._copies = copies
         self._containers = containers
         self._events = events
         self._listener = listener
@@ -97,6 +102,8 @@ class Removal:
         """
         former, container.state.status = container.state.status, Status.REMOVING
         try:
+            with suppress(Unavailable):  # one hangs in the kernel, and goes on when that lets it
+                await self._copies.over(container.id)
             await self._listener.removing(container)
             leftovers = await self._write_off(container)
         except BaseException:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from wherry.engine.settings import Settings
 from wherry.engine.spec.build import build_spec
 from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.host_sources import on_the_host
-from wherry.engine.spec.mounts import check_shares_memory
+from wherry.engine.spec.mounts import check_shares_memory, file_mounts
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.errors import Conflict
@@ -32,7 +32,7 @@ from wherry.keeper.protocol import HOLDS, Message
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.linux.fd import Fd
 from wherry.linux.files import memfd
-from wherry.oci.runtime_spec import Spec
+from wherry.oci.runtime_spec import Root, Spec
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.launch.borrow import borrowed
 from wherry.runtime.plan import Plan
@@ -171,6 +171,31 @@ class Starter:
         return SpecContext(
             self._settings, overlay, self.joined, network, devices, shared, image_layers=self._image_layers
         )
+
+    @asynccontextmanager
+    async def files_of(self, container: Container) -> AsyncIterator[Spec]:
+        """The root of a container that does not run, as its start would put it together; good within the block.
+
+        :raises InvalidInput: the propagation of a mount is not what it takes it for.
+        :raises SystemFault: a directory that is to be bound cannot be made.
+        """
+        with disk_errors("prepare the container's files"):
+            devices = await on_the_host(container)
+            overlay = self._overlay(container)
+        try:
+            with await self._volumes.mount(container) as of:
+                context = SpecContext(
+                    self._settings,
+                    overlay,
+                    lambda _, ref: self._containers.get(ref),
+                    devices=devices,
+                    volumes=of.sources,
+                    image_layers=self._image_layers,
+                )
+                root = Root(str(self._settings.exec_root / "rootfs"), readonly=bool(container.host.readonly_rootfs))
+                yield Spec(root=root, mounts=file_mounts(container, context))
+        finally:
+            await self._volumes.unmount(container)
 
     def _plan(self, container: Container, context: SpecContext) -> Plan:
         container.spec = build_spec(container, context)

@@ -10,7 +10,7 @@ from wherry.docker.network_mode import joined_container
 from wherry.engine.container import etc_files
 from wherry.engine.container.mount_point import MountPoint, volume_targets
 from wherry.engine.spec.security import writable_cgroups
-from wherry.errors import InvalidInput
+from wherry.errors import InvalidInput, NotFound
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.oci.runtime_spec import Mount
 from wherry.runtime.compile.mounts import SELECTOR
@@ -20,24 +20,50 @@ if TYPE_CHECKING:
     from wherry.engine.container.mount_point import MountPoint
     from wherry.engine.spec.context import SpecContext
 
-__all__ = ["check_shares_memory", "mounts", "overlay_mount", "root_propagation"]
+__all__ = ["check_shares_memory", "file_mounts", "mounts", "overlay_mount", "root_propagation"]
 
 _NOEXEC: Final = ("nosuid", "noexec", "nodev")
 
 
 def mounts(container: Container, context: SpecContext) -> tuple[Mount, ...]:
     """In the order in which they are made: the engine's own files in /etc lie on top of whatever is mounted there."""
+    taken = _taken(container, context)
+    return (
+        *(overlay_mount(part, volatile=context.volatile) for part in context.overlay),
+        *(mount for mount in _system_mounts(container, context) if not _is_replaced(mount.destination, taken)),
+        *_asked_for(container, context),
+        *(mount for mount in _generated_files(container, context) if mount.destination not in taken),
+    )
+
+
+def file_mounts(container: Container, context: SpecContext) -> tuple[Mount, ...]:
+    """The mounts whose files are there also while the container does not run: no tmpfs, and nothing of the kernel's."""
+    taken = _taken(container, context)
+    try:
+        generated = _generated_files(container, context)
+    except NotFound:  # the container whose network it shares is gone
+        generated = []
+    return (
+        *(overlay_mount(part) for part in context.overlay),
+        *(mount for mount in _asked_for(container, context) if mount.type != "tmpfs"),
+        *(mount for mount in generated if mount.destination not in taken and os.path.exists(mount.source)),
+    )
+
+
+def _taken(container: Container, context: SpecContext) -> set[str]:
+    """Where the container asks for something itself."""
+    points = {point.target for point in container.definition.mounts}
+    return points | {mount.destination for mount in context.devices.mounts}
+
+
+def _asked_for(container: Container, context: SpecContext) -> list[Mount]:
+    """What the container asks for itself; what its devices bring takes the place of what it names."""
     of_devices = {mount.destination for mount in context.devices.mounts}
     points = [point for point in container.definition.mounts if point.target not in of_devices]
     taken = {point.target for point in points} | of_devices
     wanted = [*(_wanted(point, context) for point in points), *context.devices.mounts]
     wanted += [_own_directory(target) for target in volume_targets(container.config) if target not in taken]
-    return (
-        *(overlay_mount(part, volatile=context.volatile) for part in context.overlay),
-        *(mount for mount in _system_mounts(container, context) if not _is_replaced(mount.destination, taken)),
-        *sorted(wanted, key=lambda mount: mount.destination.count("/")),
-        *(mount for mount in _generated_files(container, context) if mount.destination not in taken),
-    )
+    return sorted(wanted, key=lambda mount: mount.destination.count("/"))
 
 
 def _wanted(point: MountPoint, context: SpecContext) -> Mount:

@@ -25,6 +25,7 @@ __all__ = [
     "SELECTOR",
     "closing",
     "device_nodes",
+    "file_steps",
     "hiding",
     "id_map",
     "mount_steps",
@@ -100,6 +101,13 @@ def root_step(root: Root, mounts: tuple[Mount, ...]) -> Overlay | BindRoot:
     if mount.type != "overlay":
         raise InvalidInput(f"the root must be of type overlay or bind, not {mount.type!r}")
     return _overlay("/", root.path, parsed)
+
+
+def file_steps(spec: Spec) -> list[Step]:
+    """Return the steps that put together a root and what is mounted in it, for who only wants its files."""
+    assert spec.root is not None
+    inside = mount_steps(spec, cgroup="", private_cgroups=False, id_maps=False)
+    return [root_step(spec.root, spec.mounts), *inside]
 
 
 def _overlay(destination: str, path: str, parsed: mount_options.MountOptions) -> Overlay:

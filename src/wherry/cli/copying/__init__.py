@@ -1,0 +1,1 @@
+"""``wherry cp``: what is copied to where, archives of this machine's files, and progress."""
