@@ -102,7 +102,8 @@ def test_an_archive_begins_with_the_name_that_was_asked_for(view: View, path: st
 
 def test_the_root_comes_as_names_from_the_root(view: View) -> None:
     names = [member.name for member in taken(view, "/")]
-    assert "/d/sub/b" in names and not any("//" in name for name in names)
+    assert "/d/sub/b" in names
+    assert not any("//" in name for name in names)
 
 
 def test_hard_links_stay_hard_links(view: View) -> None:
@@ -124,7 +125,7 @@ def test_what_is_not_there_is_told_in_dockers_words(view: View, path: str) -> No
 
 @pytest.mark.parametrize("path", ["/file/", "/file/x", "/loop/x"])
 def test_a_file_is_no_directory(view: View, path: str) -> None:
-    with pytest.raises(SystemFault, match="^lstat "):
+    with pytest.raises(SystemFault, match=r"^lstat "):
         _status(view, path)
 
 
@@ -181,9 +182,7 @@ def test_nothing_is_written_through_a_link_that_leads_out(view: View, root: Path
         (("rel", tarfile.DIRTYPE), 'cannot overwrite non-directory "/d/rel" with directory "/d"'),
     ],
 )
-def test_kinds_are_kept_where_that_is_asked_for(
-    view: View, root: Path, member: tuple[str, bytes], message: str
-) -> None:
+def test_kinds_are_kept_if_asked_for(view: View, root: Path, member: tuple[str, bytes], message: str) -> None:
     with pytest.raises(SystemFault) as caught:
         put(view, "/d", archive(member), keep_kinds=True)
     assert str(caught.value) == message
@@ -192,7 +191,7 @@ def test_kinds_are_kept_where_that_is_asked_for(
 
 
 def test_an_extraction_point_is_a_directory(view: View) -> None:
-    with pytest.raises(InvalidInput, match="^extraction point is not a directory$"):
+    with pytest.raises(InvalidInput, match=r"^extraction point is not a directory$"):
         put(view, "/file", archive())
 
 
