@@ -180,7 +180,7 @@ class Starter:
         :raises SystemFault: a directory that is to be bound cannot be made.
         """
         with disk_errors("prepare the container's files"):
-            devices = await on_the_host(container)
+            devices = await on_the_host(container, self._settings.cdi_spec_dirs)
             overlay = self._overlay(container)
         try:
             with await self._volumes.mount(container) as of:
