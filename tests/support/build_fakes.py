@@ -418,9 +418,7 @@ class Workshop:
         self.exporter = FakeExporter()
         build = self.root / "build"
         self.remote: RemoteCache | None = None
-        self.cache = BuildCache(
-            build, self.root / "tmp", self.world.database, self.world.snapshots, self.threads, disk=lambda: self.disk
-        )
+        self.cache = BuildCache(build, self.world.database, self.world.snapshots, self.threads, disk=lambda: self.disk)
         if self.registries is not None:
             self.remote = RemoteCache(
                 self.world.images,

@@ -241,7 +241,7 @@ class _Workshop:
         patient: Threads = self._closed_at_the_end(Threads(4))
         self._snapshots: SnapshotStore = self._closed_at_the_end(_snapshots(parts, root, database))
         files: FileOperations = self._closed_at_the_end(FileOperations(self._snapshots, root / "sums"))
-        cache = BuildCache(root, settings.data_root / "tmp", database, self._snapshots, self._threads, lookups=lookups)
+        cache = BuildCache(root, database, self._snapshots, self._threads, lookups=lookups)
         layers = _Layers(self._snapshots, patient)
         remote_cache: RemoteCache = self._closed_at_the_end(
             RemoteCache(

@@ -95,8 +95,10 @@ def test_a_step_that_needs_more_memory_than_it_may_have_is_out_of_memory(bench: 
 
 def test_what_a_step_took_is_told(bench: StepBench) -> None:
     cost = bench.run("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").result.cost
-    assert cost.cpu is None or cost.cpu > 1_000_000
-    assert cost.memory is None or cost.memory > 0
+    groups = Path("/sys/fs/cgroup")
+    is_second = (groups / "cgroup.controllers").exists()
+    assert (cost.cpu or 0) > 1_000_000 or not (is_second or (groups / "cpuacct").exists())
+    assert (cost.memory or 0) > 0 or not (groups / "memory").exists()  # version 2 has it from Linux 5.19 on
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -64,6 +66,26 @@ async def test_buildkits_clients_hear_of_no_shell() -> None:
     found = [batch async for batch in batches(events())]
     assert [(len(one.vertices), len(one.statuses), len(one.warnings)) for one in found] == [(0, 0, 0)]
     assert [log.msg for one in found for log in one.logs] == [b"x"]
+
+
+async def test_output_is_read_ahead_only_as_far_as_memory_is_meant_for_it() -> None:
+    """A client that reads slowly: what is on the disk stays there."""
+    given = 0
+
+    async def events() -> AsyncIterator[Progress]:
+        nonlocal given
+        for number in range(1000):
+            given += 1
+            yield LogProgress(vertex=RUN, stream=1, data=bytes([number % 256]) * (64 << 10), at=number)
+
+    async with aclosing(batches(events())) as messages:
+        first = await anext(messages)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert given * (64 << 10) <= 6 << 20
+        rest = [log async for message in messages for log in message.logs]
+    seen = [*first.logs, *rest]
+    assert [log.msg[0] for log in seen] == [number % 256 for number in range(1000)]
 
 
 def test_characters_may_come_in_pieces() -> None:

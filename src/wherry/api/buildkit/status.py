@@ -29,7 +29,8 @@ __all__ = ["batches", "put", "timestamp"]
 BATCH: Final = 1 << 20  #: bytes of events in one message; one event more may go in
 LOG_PIECE: Final = 1 << 20  #: bytes of output in one event
 TEXT: Final = 100_000  #: characters of a name or an error
-MOST_WAITING: Final = 10_000  #: events that wait for a slow client
+MOST_WAITING: Final = 10_000  #: events that wait for a slow client,
+WAITING: Final = 4 << 20  #: and bytes of output; a few more may come with the last one
 INTERVAL: Final = 0.05  #: seconds in which events are gathered
 
 
@@ -59,6 +60,7 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._events: deque[Progress] = deque()
+        self._size = 0  # bytes of output
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._ended = False
@@ -67,9 +69,11 @@ class _Waiting:
         """Read all events; waits while too many wait."""
         try:
             async for event in events:
-                self._events += _pieces(event)
+                pieces = _pieces(event)
+                self._events += pieces
+                self._size += sum(map(_output, pieces))
                 self._changed.set()
-                if len(self._events) >= MOST_WAITING:
+                if len(self._events) >= MOST_WAITING or self._size >= WAITING:
                     self._room.clear()
                     await self._room.wait()
         finally:
@@ -79,7 +83,7 @@ class _Waiting:
     @property
     def is_full(self) -> bool:
         """Whether there is more than a message's worth."""
-        return len(self._events) >= MOST_WAITING // 10
+        return len(self._events) >= MOST_WAITING // 10 or self._size >= BATCH
 
     async def some(self) -> bool:
         """Wait for events; False: there are no more."""
@@ -93,9 +97,15 @@ class _Waiting:
         message = pb.StatusResponse()
         size = 0
         while self._events and size < BATCH:
-            size += put(message, self._events.popleft())
+            event = self._events.popleft()
+            self._size -= _output(event)
+            size += put(message, event)
         self._room.set()
         return message
+
+
+def _output(event: Progress) -> int:
+    return len(event.data) if isinstance(event, LogProgress) else 0
 
 
 def _pieces(event: Progress) -> list[Progress]:

@@ -45,7 +45,6 @@ class BuildCache:
     """All that is kept between builds. To be used from the event loop's thread.
 
     :param root: the builder's directory; kept directories are below it.
-    :param tmp: for what is being deleted, on the same file system.
     :param database: not a durable connection.
     :param disk: what the file system of `root` has.
     :param lookups: a connection for looking up, so that no look-up waits for a commit; None: `database`.
@@ -54,7 +53,6 @@ class BuildCache:
     def __init__(
         self,
         root: Path,
-        tmp: Path,
         database: Database,
         layers: Layers,
         threads: Threads,
@@ -64,7 +62,7 @@ class BuildCache:
     ) -> None:
         self.records: Final = Records(database, lookups)
         self.memory: Final = Memory(database, lookups)
-        self.directories: Final = KeptDirectories(root / "directories", tmp, database, threads)
+        self.directories: Final = KeptDirectories(root / "directories", database, threads)
         self._layers = layers
         self._threads = threads
         self._disk = disk or (lambda: _disk_of(root))

@@ -77,12 +77,10 @@ class KeptDirectories:
     """All of them; to be used from the event loop's thread, `load` and `close` apart.
 
     :param root: where they are.
-    :param tmp: where they go to be deleted, on the same file system.
     """
 
-    def __init__(self, root: Path, tmp: Path, database: Database, threads: Threads) -> None:
+    def __init__(self, root: Path, database: Database, threads: Threads) -> None:
         self._root = root
-        self._tmp = tmp
         self._database = database
         self._threads = threads
         self._rows: dict[int, DirectoryRow] = {}

@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from wherry import __version__
+from wherry.distribution.client.errors import reason_of
 from wherry.distribution.client.proxies import Proxies
 from wherry.errors import CorruptData, InvalidInput, NotFound, SystemFault, TooLarge
 from wherry.legible import without_user
@@ -83,7 +84,7 @@ class Web:
 
 
 def _failed(url: str, cause: Exception) -> SystemFault:
-    return SystemFault(f'Get "{shown(url)}": {str(cause) or type(cause).__name__}')
+    return SystemFault(f'Get "{shown(url)}": {reason_of(cause, parse_url(url))}')
 
 
 def _target(asked: str, url: URL, location: str) -> URL:

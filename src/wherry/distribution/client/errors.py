@@ -17,7 +17,7 @@ from yarl import URL
 from wherry.errors import Forbidden, InvalidInput, NotFound, SystemFault, Unauthenticated, Unavailable, WherryError
 from wherry.legible import bounded
 
-__all__ = ["Transient", "broken", "of_answer", "sentence_of"]
+__all__ = ["Transient", "broken", "of_answer", "reason_of", "sentence_of"]
 
 #: Statuses worth another attempt: too early, too many requests, server errors (RFC 9110, RFC 6585).
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -93,12 +93,13 @@ def of_answer(status: int, body: bytes, doing: str, *, lacks_scope: bool = False
 def broken(exc: BaseException, method: str, url: URL) -> WherryError:
     """The error that a broken, or never made, connection stands for, in the words of Go's clients."""
     doing = f'{method.capitalize()} "{url.with_query(None)}"'
-    return SystemFault(f"{doing}: {_reason(exc, url)}")
+    return SystemFault(f"{doing}: {reason_of(exc, url)}")
 
 
-def _reason(exc: BaseException, url: URL) -> str:
+def reason_of(exc: BaseException, url: URL) -> str:
+    """Why a connection broke, or was never made, in the words of Go's clients."""
     if isinstance(exc, TimeoutError | asyncio.TimeoutError):
-        return "the registry does not answer in time"
+        return "the server does not answer in time"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"tls: failed to verify certificate: x509: {exc.certificate_error}"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
