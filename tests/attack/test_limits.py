@@ -162,6 +162,28 @@ def test_the_containers_cgroups_show_nothing_of_others_and_cannot_be_written(dae
     assert run(daemon, busybox, script, "--memory", "64m").split() == ["/"]
 
 
+WRITABLE = ("--security-opt", "writable-cgroups=true")
+
+
+@need("cgroup2")
+def test_who_divides_its_cgroup_cannot_lift_its_own_limits(daemon: Daemon, busybox: str) -> None:
+    script = (
+        "cd /sys/fs/cgroup && mkdir own && echo $$ > own/cgroup.procs && cat /proc/self/cgroup;"
+        "for file in memory.max pids.max ../memory.max; do (echo max > $file) 2>&1; done; cat memory.max pids.max"
+    )
+    said = run(daemon, busybox, script, *WRITABLE, "--memory", "64m", "--pids-limit", "50").splitlines()
+    assert said[0] == "0::/own"
+    assert said[-2:] == [str(64 * MEGABYTE), "50"]
+    assert len(said) == 6, "each try was refused"
+    host = daemon.cli("run", "--rm", *WRITABLE, "--cgroupns", "host", busybox, "true")
+    assert "needs a private cgroup namespace" in host.stderr
+
+
+@need("cgroup1")
+def test_who_would_write_into_cgroups_of_version_1_is_refused(daemon: Daemon, busybox: str) -> None:
+    assert "writable-cgroups needs cgroup v2" in daemon.cli("run", "--rm", *WRITABLE, busybox, "true").stderr
+
+
 @pytest.mark.parametrize("flags", [(), ("--cap-add", "ALL", "--cap-drop", "SYS_ADMIN")])
 def test_no_hierarchy_of_cgroups_is_mounted_anew(daemon: Daemon, busybox: str, flags: tuple[str, ...]) -> None:
     """CVE-2022-0492 and older habits: mount one, and have its release_agent run as root of the host."""

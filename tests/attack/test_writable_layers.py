@@ -56,6 +56,19 @@ def test_who_fills_its_layer_fills_nobody_elses(limited: Daemon) -> None:
     assert same.returncode == 0, "what a removed container has left does not count"
 
 
+def test_nobody_changes_projects_where_there_is_a_limit(limited: Daemon) -> None:
+    limited.docker("volume", "create", "-o", "size=4m", "small", check=True)
+    limited.docker("volume", "create", "free", check=True)
+    leave = ["busybox", "chattr", "+A", "/v"]  # the call that also takes away that a directory passes its project on
+    done = limited.docker("run", "--rm", "-v", "small:/v", *leave)
+    assert "Operation not permitted" in done.stderr
+    layer = limited.docker("run", "--rm", "-v", "free:/v", *LIMIT, *leave)
+    assert "Operation not permitted" in layer.stderr
+    assert limited.docker("run", "--rm", "-v", "free:/v", *leave).returncode == 0
+    fill = limited.docker("run", "--rm", "-v", "small:/v", "busybox", "dd", "if=/dev/zero", "of=/v/x", "bs=1000000")
+    assert "Disk quota exceeded" in fill.stderr
+
+
 def test_a_limit_that_cannot_be_kept_is_refused_in_dockers_words(daemon: Daemon, busybox: str) -> None:
     said = daemon.docker("run", *LIMIT, busybox, "true")
     if "supported only" not in said.stderr:

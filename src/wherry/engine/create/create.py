@@ -267,6 +267,18 @@ def _check_cgroups(host: HostConfig) -> None:
         raise InvalidInput("invalid --security-opt: writable-cgroups needs cgroup v2, and this machine has v1")
     if host.cgroupns_mode == "host":
         raise InvalidInput("invalid --security-opt: writable-cgroups needs a private cgroup namespace")
+    if not _delegates():
+        raise InvalidInput(
+            "invalid --security-opt: writable-cgroups needs cgroups mounted with the option nsdelegate",
+            hint="without it a container could lift its own limits; mount -o remount,nsdelegate /sys/fs/cgroup",
+        )
+
+
+def _delegates() -> bool:
+    """Whether a cgroup namespace is a border: what limits its root is written from outside only (cgroups(7))."""
+    with open("/proc/self/mounts") as mounts:
+        fields = [line.split(" ") for line in mounts]
+    return any(kind == "cgroup2" and "nsdelegate" in options.split(",") for _, _, kind, options, *_ in fields)
 
 
 def _cgroup_v1() -> bool:

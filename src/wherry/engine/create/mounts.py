@@ -209,8 +209,8 @@ def _from_mount(mount: Mount, read_only: str, missing: Container[str]) -> MountP
         return _volume_mount(mount, target)
     if mount.type == "image":
         return image_mount(mount, target)
-    if mount.type in ("cluster", "npipe"):
-        raise Unsupported(f'mounts of type "{mount.type}" are not implemented yet', hint="use type=bind or type=tmpfs")
+    if mount.type == "cluster":
+        raise Unsupported('mounts of type "cluster" are volumes of a swarm', hint="use type=volume")
     raise InvalidInput(f'invalid mount config for type "{mount.type}": mount type unknown')
 
 

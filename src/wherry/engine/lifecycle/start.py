@@ -169,8 +169,9 @@ class Starter:
             devices = await on_the_host(container, self._settings.cdi_spec_dirs)
         shared = None if memory is None else f"/proc/{os.getpid()}/fd/{memory.fileno()}"
         return SpecContext(
-            self._settings, overlay, self.joined, network, devices, shared, image_layers=self._image_layers
-        )
+            self._settings, overlay, self.joined, network, devices, shared,
+            image_layers=self._image_layers, has_limited_volumes=self._volumes.has_limit(container),
+        )  # fmt: skip
 
     @asynccontextmanager
     async def files_of(self, container: Container) -> AsyncIterator[Spec]:
@@ -205,8 +206,9 @@ class Starter:
         """The specification by which a container runs; built again when another daemon started it."""
         if container.spec is None:
             context = SpecContext(
-                self._settings, self._overlay(container), self.joined, image_layers=self._image_layers
-            )
+                self._settings, self._overlay(container), self.joined,
+                image_layers=self._image_layers, has_limited_volumes=self._volumes.has_limit(container),
+            )  # fmt: skip
             container.spec = build_spec(container, context)
         return container.spec
 

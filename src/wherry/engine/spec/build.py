@@ -62,7 +62,7 @@ def _linux(container: Container, context: SpecContext, first: Process) -> Linux:
         cgroups_path=cgroup_path(container, context.settings),
         resources=resources(host, context.devices.rules),
         sysctl=_sysctls(host),
-        seccomp=seccomp_of(host, context.settings, kept),
+        seccomp=seccomp_of(host, context.settings, kept, keeps_projects=context.has_limited_volumes),
         rootfs_propagation=root_propagation(container),
         masked_paths=masked_paths(host),
         readonly_paths=readonly_paths(host),

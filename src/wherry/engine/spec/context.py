@@ -26,6 +26,7 @@ class SpecContext:
         ``network``) and the name; raises unless it runs.
     :param network: the network namespace that was prepared for it; None: a new, empty one.
     :param devices: what was found at the paths of the devices that it names.
+    :param has_limited_volumes: whether a volume of the container has a limit on its size.
     :param image_layers: the directories of an image that is mounted, top first, by its ID.
     :param volatile: its root need not be on the disk when it ends: whoever keeps what it wrote sees to that.
     :param shared_memory: where the runtime finds the /dev/shm of the container whose IPC namespace it joins, a detached
@@ -41,6 +42,7 @@ class SpecContext:
     shared_memory: str | None = None
     volatile: bool = False
     volumes: Mapping[str, Source] = field(default_factory=dict)
+    has_limited_volumes: bool = False
     image_layers: Callable[[str], tuple[str, ...]] = lambda _: ()
 
 

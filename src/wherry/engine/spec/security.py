@@ -111,14 +111,17 @@ def seccomp_option(host: HostConfig) -> str:
     return ""
 
 
-def seccomp_of(host: HostConfig, settings: Settings, kept: Sequence[str]) -> Seccomp | None:
+def seccomp_of(
+    host: HostConfig, settings: Settings, kept: Sequence[str], *, keeps_projects: bool = False
+) -> Seccomp | None:
     """The OCI ``linux.seccomp``, or nothing for an unconfined container; who has a quota cannot leave it.
 
     :param kept: the capabilities in its bounding set.
+    :param keeps_projects: one of its volumes has a quota.
     :raises InvalidInput: the profile is no valid JSON, or not a profile.
     """
     found = _profile_of(host, settings, kept)
-    return replace(found, keeps_projects=True) if found is not None and host.storage_opt else found
+    return replace(found, keeps_projects=True) if found is not None and (keeps_projects or host.storage_opt) else found
 
 
 def _profile_of(host: HostConfig, settings: Settings, kept: Sequence[str]) -> Seccomp | None:

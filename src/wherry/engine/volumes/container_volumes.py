@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.names import new_id
 from wherry.engine.threads.bounded_call import call_bounded
-from wherry.errors import InvalidInput, WherryError
+from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.linux.fd import Fd
 from wherry.volumes.copy_up import copy_up, is_empty
 from wherry.volumes.image_content import has_file
@@ -136,6 +136,14 @@ class ContainerVolumes:
             await call_bounded(what, work, _PATIENCE)
 
     # --- start and exit ---------------------------------------------------------------------------
+
+    def has_limit(self, container: Container) -> bool:
+        """Whether one of a container's volumes has a limit on its size."""
+        for point in _volumes_in(container):
+            with suppress(NotFound):
+                if self._volumes.get(point.name).options.get("size"):
+                    return True
+        return False
 
     async def mount(self, container: Container) -> MountedVolumes:
         """Make a container's volumes ready for its start.
