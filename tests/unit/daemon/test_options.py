@@ -176,8 +176,8 @@ def test_options_of_logs_that_no_container_could_have_are_refused(config: Path, 
 
 
 def test_a_log_driver_that_there_is_not_is_refused_and_an_empty_name_is_none_given(config: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"^logger: no log driver named 'fluentd' is registered$"):
-        parse(config, "--log-driver", "fluentd")
+    with pytest.raises(InvalidInput, match=r"^logger: no log driver named 'splunk' is registered$"):
+        parse(config, "--log-driver", "splunk")
     assert parse(config, "--log-driver", "").settings.log_driver == "json-file"
     assert parse(config, "--log-driver", "none", "--log-opt", "mode=non-blocking").settings.log_driver == "none"
 
