@@ -334,5 +334,6 @@ OTHERS = [
     Step("GET", "/wherry/builds/{id:path}/json", 404, {"id": "nothing"}, message="no such build: nothing"),
     Step("GET", "/wherry/builds/{id:path}/logs", 404, {"id": "^99"}),
     Step("GET", "/swarm", 503, message="This node is not a swarm manager"),
+    Step("POST", "/swarm/leave", 503, message="This node is not part of a swarm"),
 ]
 STEPS = [*SYSTEM, *BEFORE, *RUNNING, *ENDED, *WITHOUT_CONTAINER, *EXEC, *IMAGE_STEPS, *NETWORKS, *OTHERS]

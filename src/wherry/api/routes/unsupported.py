@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.api.http.answers import reply
 from wherry.api.http.routing import Route
-from wherry.errors import Unavailable, Unsupported
+from wherry.errors import NotFound, Unavailable, Unsupported
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from wherry.api.http.request import ApiRequest
     from wherry.api.http.routing import Handler
 
-_NO_BUILD: Final = "building images is not supported by this version of wherry"
-_NO_PLUGINS: Final = "plugins are not supported by wherry"
+#: Of a dockerd for an operating system without managed plugins.
+_NO_PLUGINS: Final = "plugins are not supported on this platform"
+_NO_SWARM_TO_LEAVE: Final = "This node is not part of a swarm"
 #: dockerd's own words when it is not part of a swarm; clients know them.
 _NO_SWARM: Final = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
@@ -23,13 +24,16 @@ _NO_SWARM: Final = (
 )
 
 _UNSUPPORTED: Final = (
-    ("POST", "/session", _NO_BUILD),
-    ("POST", "/grpc", _NO_BUILD),
+    ("GET", "/plugins/privileges", _NO_PLUGINS),
     ("POST", "/plugins/pull", _NO_PLUGINS),
     ("POST", "/plugins/create", _NO_PLUGINS),
     ("POST", "/swarm/init", "swarms are not supported by wherry"),
     ("POST", "/swarm/join", "swarms are not supported by wherry"),
 )
+_ON_PLUGIN: Final = (
+    ("GET", "/json"), ("DELETE", ""), ("POST", "/enable"), ("POST", "/disable"), ("POST", "/upgrade"),
+    ("POST", "/push"), ("POST", "/set"),
+)  # fmt: skip
 _SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs")
 
 
@@ -45,12 +49,18 @@ class UnsupportedRoutes:
             for method in ("GET", "POST", "DELETE")
             for pattern in (prefix, prefix + "/{rest:path}")
         ]
-        return [*refused, Route("GET", "/plugins", self.plugins), *swarm]
+        leave = Route("POST", "/swarm/leave", _refuse(Unavailable(_NO_SWARM_TO_LEAVE)))
+        by_name = [Route(method, f"/plugins/{{id:path}}{rest}", self.no_such_plugin) for method, rest in _ON_PLUGIN]
+        return [*refused, Route("GET", "/plugins", self.plugins), *by_name, leave, *swarm]
 
     async def plugins(self, request: ApiRequest) -> StreamResponse:
         """PluginList."""
         request.filters(("capability", "enabled"))
         return reply([])
+
+    async def no_such_plugin(self, request: ApiRequest) -> StreamResponse:
+        """What is asked of one plugin: there is none."""
+        raise NotFound(f'plugin "{request.id}" not found')
 
 
 def _refuse(error: Unavailable | Unsupported) -> Handler:
