@@ -15,6 +15,8 @@ __all__ = [
     "ContainerSummary",
     "ContainerTop",
     "ContainersDeleted",
+    "ExecInspect",
+    "ExecProcess",
     "GraphDriver",
     "MountView",
     "SummaryHealth",
@@ -158,3 +160,29 @@ class ContainersDeleted(Struct, rename="pascal", kw_only=True):
 
     containers_deleted: list[str] | None
     space_reclaimed: int
+
+
+class ExecProcess(Struct, kw_only=True):
+    """What an exec runs; the names of its members are in small letters."""
+
+    tty: bool
+    entrypoint: str
+    arguments: list[str]
+    privileged: bool
+    user: str | UnsetType = UNSET
+
+
+class ExecInspect(Struct, rename="pascal", kw_only=True):
+    """The body of ExecInspect."""
+
+    id: str = field(name="ID")
+    running: bool
+    exit_code: int | None
+    process_config: ExecProcess
+    open_stdin: bool
+    open_stderr: bool
+    open_stdout: bool
+    can_remove: bool
+    container_id: str = field(name="ContainerID")
+    detach_keys: str
+    pid: int

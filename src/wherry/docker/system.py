@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct, field
 
 from wherry.docker.container_answers import ContainerSummary
+from wherry.docker.image_answers import ImageSummary
 from wherry.docker.volumes import VolumeView
 
 __all__ = [
@@ -228,7 +228,7 @@ class DiskUsage(Struct, rename="pascal", kw_only=True):
 
     layers_size: int
     blobs_size: int
-    images: Sequence[Mapping[str, Any]]
+    images: Sequence[ImageSummary]
     containers: Sequence[ContainerSummary]
     volumes: list[VolumeView] = field(default_factory=list)
     build_cache: list[BuildCacheEntry] = field(default_factory=list)

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from wherry.docker.image_answers import ImageSummary, ImagesUsage
 from wherry.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -18,10 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["report"]
 
-Json = dict[str, Any]
 
-
-def report(store: ImageStore, in_use: Users) -> Json:
+def report(store: ImageStore, in_use: Users) -> ImagesUsage:
     """Images with all that they take up, and the sums, for SystemDataUsage; looks at the disk.
 
     :param in_use: the IDs of the containers that use an image.
@@ -30,16 +31,16 @@ def report(store: ImageStore, in_use: Users) -> Json:
     names = {str(name): str(image.id) for image in store.list() for name in image.names}
     summaries = store.summaries({}, shared_size=True, in_use=in_use)
     blobs = sum(sizes.values())
-    return {
-        "LayersSize": store.layers_size() + blobs,
-        "BlobsSize": blobs,
-        "Images": _with_blobs(summaries, store.references.blobs_by_owner(), sizes, names),
-    }
+    shown = _with_blobs(summaries, store.references.blobs_by_owner(), sizes, names)
+    return ImagesUsage(store.layers_size() + blobs, blobs, shown)
 
 
 def _with_blobs(
-    summaries: Sequence[Json], owned: Mapping[str, set[Digest]], sizes: Mapping[Digest, int], names: Mapping[str, str]
-) -> list[Json]:
+    summaries: Sequence[ImageSummary],
+    owned: Mapping[str, set[Digest]],
+    sizes: Mapping[Digest, int],
+    names: Mapping[str, str],
+) -> list[ImageSummary]:
     """Summaries of images in whose sizes their blobs are counted; ``BlobsSize`` says how much of it these are.
 
     :param summaries: with their shared sizes.
@@ -53,9 +54,9 @@ def _with_blobs(
     users = Counter(digest for digests in blobs.values() for digest in digests)
     shown = []
     for one in summaries:
-        mine = blobs.get(one["Id"], set())
+        mine = blobs.get(one.id, set())
         size = sum(sizes.get(digest, 0) for digest in mine)
         shared = sum(sizes.get(digest, 0) for digest in mine if users[digest] > 1)
-        whole = {"Size": one["Size"] + size, "VirtualSize": one["VirtualSize"] + size}
-        shown.append({**one, **whole, "SharedSize": one["SharedSize"] + shared, "BlobsSize": size})
+        whole, shared_size = one.size + size, one.shared_size + shared
+        shown.append(replace(one, size=whole, virtual_size=whole, shared_size=shared_size, blobs_size=size))
     return shown

@@ -4,45 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
+from msgspec import UNSET
+
+from wherry.docker.image_answers import GraphDriver, HistoryStep, ImageInspect, ImageMetadata, RootFs
 from wherry.images.image import Image, seconds
 from wherry.oci.image_config import History
 
 __all__ = ["history", "inspect"]
 
-Json = dict[str, Any]
 
-
-def inspect(image: Image) -> Json:
+def inspect(image: Image) -> ImageInspect:
     """The body of ImageInspect."""
     document = image.document
-    shown: Json = {
-        "Id": str(image.id),
-        "RepoTags": image.repo_tags,
-        "RepoDigests": image.repo_digests,
-        "Parent": document.parent,
-        "Comment": document.comment or _last_comment(image),
-        "Created": image.created or "0001-01-01T00:00:00Z",
-        "DockerVersion": document.docker_version,
-        "Author": document.author,
-        "Config": image.config,
-        "Architecture": image.architecture,
-        "Os": image.os,
-        "Size": image.size,
-        "VirtualSize": image.size,
-        "GraphDriver": {"Name": "overlay2", "Data": _directories(image)},
-        "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in document.rootfs.diff_ids]},
-        "Metadata": {"LastTagTime": _timestamp(image.added)},
-    }
-    if image.variant:
-        shown["Variant"] = image.variant
-    if document.os_version:
-        shown["OsVersion"] = document.os_version
-    return shown
+    return ImageInspect(
+        id=str(image.id),
+        repo_tags=image.repo_tags,
+        repo_digests=image.repo_digests,
+        parent=document.parent,
+        comment=document.comment or _last_comment(image),
+        created=image.created or "0001-01-01T00:00:00Z",
+        docker_version=document.docker_version,
+        author=document.author,
+        config=image.config,
+        architecture=image.architecture,
+        os=image.os,
+        size=image.size,
+        virtual_size=image.size,
+        graph_driver=GraphDriver("overlay2", _directories(image)),
+        root_fs=RootFs("layers", [str(diff_id) for diff_id in document.rootfs.diff_ids]),
+        metadata=ImageMetadata(_timestamp(image.added)),
+        variant=image.variant or UNSET,
+        os_version=document.os_version or UNSET,
+    )
 
 
-def history(image: Image, images: Iterable[Image] = ()) -> list[Json]:
+def history(image: Image, images: Iterable[Image] = ()) -> list[HistoryStep]:
     """The body of ImageHistory: how the image was made, the last step first.
 
     :param images: all that are here; a step after which one of them was finished has its ID and its names.
@@ -57,10 +54,10 @@ def history(image: Image, images: Iterable[Image] = ()) -> list[Json]:
         used += has_layer
         ancestor = ancestors.get((number, image.layers[:used]))
         if ancestor is not None and number < len(steps) and _steps(ancestor) == steps[:number]:
-            row |= {"Id": str(ancestor.id), "Tags": ancestor.repo_tags or None}
+            row.id, row.tags = str(ancestor.id), ancestor.repo_tags or None
         rows.append(row)
     if rows:
-        rows[-1] |= {"Id": str(image.id), "Tags": image.repo_tags or None}
+        rows[-1].id, rows[-1].tags = str(image.id), image.repo_tags or None
     return rows[::-1]
 
 
@@ -68,15 +65,8 @@ def _steps(image: Image) -> list[History]:
     return image.document.history or [History() for _ in image.layers]
 
 
-def _step(step: History, size: int) -> Json:
-    return {
-        "Id": "<missing>",
-        "Created": seconds(step.created or ""),
-        "CreatedBy": step.created_by,
-        "Tags": None,
-        "Size": size,
-        "Comment": step.comment,
-    }
+def _step(step: History, size: int) -> HistoryStep:
+    return HistoryStep(created=seconds(step.created or ""), created_by=step.created_by, size=size, comment=step.comment)
 
 
 def _last_comment(image: Image) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
+from wherry.docker.image_answers import ImageSummary
 from wherry.docker.reference import Reference
 from wherry.docker.times import moment
 from wherry.errors import InvalidInput
@@ -95,24 +96,23 @@ def _matches(fits: Callable[[str], bool], name: Reference) -> bool:
     return any(fits(candidate) for candidate in candidates)
 
 
-def summary(image: Image, users: int, shared: int) -> dict[str, Any]:
+def summary(image: Image, users: int, shared: int) -> ImageSummary:
     """An image as the API's ImageList gives it.
 
     :param users: how many containers use it.
     :param shared: how many bytes of its layers other images have as well; -1 when that wasn't asked for.
     """
-    return {
-        "Id": str(image.id),
-        "ParentId": "",
-        "RepoTags": image.repo_tags,
-        "RepoDigests": image.repo_digests,
-        "Created": seconds(image.created),
-        "Size": image.size,
-        "VirtualSize": image.size,
-        "SharedSize": shared,
-        "Labels": image.labels or None,
-        "Containers": users,
-    }
+    return ImageSummary(
+        id=str(image.id),
+        repo_tags=image.repo_tags,
+        repo_digests=image.repo_digests,
+        created=seconds(image.created),
+        size=image.size,
+        virtual_size=image.size,
+        shared_size=shared,
+        labels=image.labels or None,
+        containers=users,
+    )
 
 
 def shared_size(image: Image, images: Iterable[Image]) -> int:

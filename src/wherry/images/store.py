@@ -24,6 +24,7 @@ from wherry.content.store import ContentStore
 from wherry.database.database import Database
 from wherry.database.disk_reserve import Reserve
 from wherry.database.witness import Witness
+from wherry.docker.image_answers import ImageInspect, ImagesPruneReport, Listing, Steps
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound, OutOfSpace
 from wherry.images import inspect, listing, orphans
@@ -125,7 +126,7 @@ class ImageStore:
         """
         return listing.filtered(self._catalog, filters or {}, self.resolve)
 
-    def summaries(self, filters: listing.Filters, *, shared_size: bool = False, in_use: Users | None = None) -> Jsons:
+    def summaries(self, filters: listing.Filters, *, shared_size: bool = False, in_use: Users | None = None) -> Listing:
         """The body of ImageList."""
         everything = [*self._catalog]
         shown = []
@@ -143,7 +144,7 @@ class ImageStore:
         check_platform(image, text, platforms)
         return image
 
-    def inspect(self, text: str, *, manifests: bool = False, platform: str = "") -> Json:
+    def inspect(self, text: str, *, manifests: bool = False, platform: str = "") -> ImageInspect:
         """The body of ImageInspect.
 
         :param manifests: with what the image's index lists.
@@ -154,9 +155,9 @@ class ImageStore:
         image = self.check_platform(text, [platform] if platform else [])
         tree = self.index_of(image, text)
         shown = inspect.inspect(image)
-        shown["Descriptor"] = indexes.descriptor_json(indexes.described(self.content, image, tree))
+        shown.descriptor = indexes.descriptor_json(indexes.described(self.content, image, tree))
         if manifests:
-            shown["Manifests"] = indexes.summaries(image, tree) if tree else []
+            shown.manifests = indexes.summaries(image, tree) if tree else []
         return shown
 
     def index_digest_of(self, image: Image, text: str = "") -> Digest | None:
@@ -170,7 +171,7 @@ class ImageStore:
         digest = self._catalog.index_of(image, text)
         return indexes.stored(self.content, digest) if digest else None
 
-    def history(self, text: str) -> Jsons:
+    def history(self, text: str) -> Steps:
         """The body of ImageHistory."""
         return inspect.history(self.resolve(text), self._catalog)
 
@@ -252,7 +253,7 @@ class ImageStore:
                     self._catalog.write_index()
                     self.release(in_use)
 
-    def prune(self, filters: listing.Filters, *, in_use: Users) -> Json:
+    def prune(self, filters: listing.Filters, *, in_use: Users) -> ImagesPruneReport:
         """Remove unused images: those without a tag, or, with ``dangling=false``, all.
 
         Downloads that were interrupted a day ago, or longer, go as well.
@@ -269,9 +270,8 @@ class ImageStore:
                     removal.remove_unused(image)
             self._catalog.write_index()
             self.release(in_use)
-        unfinished = self.partials.expire(PRUNED)
-        reclaimed = max(0, before - self.layers_size() - self.content.total()) + unfinished
-        return {"ImagesDeleted": removal.records or None, "SpaceReclaimed": reclaimed}
+        reclaimed = self.partials.expire(PRUNED) + max(0, before - self.layers_size() - self.content.total())
+        return ImagesPruneReport(removal.records or None, reclaimed)
 
     def release(self, in_use: Users) -> None:
         """Let go of images that were removed by force and that no container uses any more."""

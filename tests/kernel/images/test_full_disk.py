@@ -65,7 +65,7 @@ def removing_gives_room(disk: Path) -> None:
     store = ImageStore(disk / "data")  # whose log has no room of its own yet
     fill(disk)
     store.remove("app0:1", in_use=lambda _: ())
-    assert store.prune({"dangling": ["false"]}, in_use=lambda _: ())["SpaceReclaimed"] > 600_000
+    assert store.prune({"dangling": ["false"]}, in_use=lambda _: ()).space_reclaimed > 600_000
     (disk / "fill").unlink()
     check(disk, store, set())
     assert (disk / "data" / "reserve" / "bytes").stat().st_size > 0

@@ -147,6 +147,6 @@ def test_a_body_of_another_type_is_refused_in_dockerds_words(tmp_path: Path) -> 
 def test_what_is_not_there_says_so(tmp_path: Path) -> None:
     assert asked(tmp_path, "GET", "/nothing") == (404, '{"message":"page not found"}\n')
     status, text = asked(tmp_path, "POST", "/plugins/pull")
-    assert (status, json.loads(text)["message"]) == (501, "plugins are not supported by wherry")
+    assert (status, json.loads(text)["message"]) == (501, "plugins are not supported on this platform")
     assert asked(tmp_path, "GET", "/services")[0] == 503
     assert asked(tmp_path, "GET", "/plugins") == (200, "[]\n")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec import to_builtins
 
 from support.archives import Layout, digest, directory, docker_archive, member, named, tar
 from support.faulty_registry import MANIFEST, Liar, serving
@@ -273,8 +274,8 @@ async def test_what_came_by_an_index_goes_as_that_index_when_all_of_it_is_here(s
     name = f"{liar.host}/app:1"
     layout, index = family(name)
     list(store.load(io.BytesIO(layout.archive())))
-    assert store.inspect(name)["Descriptor"]["digest"] == index["digest"]
-    listed = store.inspect(name, manifests=True)["Manifests"]
+    assert to_builtins(store.inspect(name))["Descriptor"]["digest"] == index["digest"]
+    listed = to_builtins(store.inspect(name, manifests=True))["Manifests"]
     assert [(one["Kind"], one["Available"]) for one in listed] == [
         ("image", True), ("image", True), ("attestation", True),
     ]  # fmt: skip
@@ -284,7 +285,7 @@ async def test_what_came_by_an_index_goes_as_that_index_when_all_of_it_is_here(s
         assert told(steps, "Tag") == {"Tag": tag, "Digest": index["digest"], "Size": index["size"]}
         assert liar.tags[tag] == index["digest"]
     assert liar.layout.blobs == layout.blobs
-    assert f"{liar.host}/app@{index['digest']}" in store.inspect(name)["RepoDigests"]
+    assert f"{liar.host}/app@{index['digest']}" in store.inspect(name).repo_digests
 
 
 async def test_what_was_saved_is_the_same_index_again(store: ImageStore, liar: Liar, tmp_path: Path) -> None:
@@ -319,7 +320,7 @@ async def test_of_an_index_one_platform_can_be_pushed(store: ImageStore, liar: L
     name = f"{liar.host}/app:1"
     layout, _ = family(name)
     list(store.load(io.BytesIO(layout.archive())))
-    parts = layout.blobs[store.inspect(name)["Descriptor"]["digest"]]
+    parts = layout.blobs[to_builtins(store.inspect(name))["Descriptor"]["digest"]]
     digests = [one["digest"] for one in json.loads(parts)["manifests"]]
     for number, platform in enumerate(("linux/amd64", "linux/arm64")):
         steps = await push(store, name, platform=Platform.parse(platform))

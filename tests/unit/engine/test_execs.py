@@ -24,10 +24,10 @@ def test_an_exec_runs_beside_the_container_and_leaves_its_exit_code(harness: Eng
             container = await create(engine)
             await engine.containers.start("web")
             identifier = engine.execs.create("web", ExecConfig(cmd=["sh", "-c", "exit 4"]))
-            assert engine.execs.inspect(identifier)["ExitCode"] is None
+            assert engine.execs.inspect(identifier).exit_code is None
             await engine.execs.start(identifier, detach=True, tty=False, size=None)
-            await until(lambda: not engine.execs.inspect(identifier)["Running"])
-            assert engine.execs.inspect(identifier)["ExitCode"] == 4
+            await until(lambda: not engine.execs.inspect(identifier).running)
+            assert engine.execs.inspect(identifier).exit_code == 4
             assert isinstance(await raises(started(identifier, engine)), Conflict)
             assert container.exec_ids == []
             await engine.containers.remove("web", force=True)
@@ -47,7 +47,7 @@ def test_an_exec_of_a_program_that_is_not_there_has_dockers_code(harness: Engine
             await engine.containers.start("web")
             identifier = engine.execs.create("web", ExecConfig(cmd=["/no/such/program"]))
             assert isinstance(await raises(started(identifier, engine)), CommandNotFound)
-            assert engine.execs.inspect(identifier)["ExitCode"] == 127
+            assert engine.execs.inspect(identifier).exit_code == 127
             await engine.containers.remove("web", force=True)
 
     harness.run(test)
@@ -91,7 +91,7 @@ def test_an_exec_that_is_ended_is_killed(harness: EngineHarness) -> None:
             identifier = engine.execs.create("web", ExecConfig(cmd=["sleep", "1000"]))
             await started(identifier, engine)
             await engine.execs.end(identifier, 5)
-            assert engine.execs.inspect(identifier)["ExitCode"] == 128 + signal.SIGKILL
+            assert engine.execs.inspect(identifier).exit_code == 128 + signal.SIGKILL
             await engine.containers.remove("web", force=True)
 
     harness.run(test)

@@ -107,7 +107,7 @@ async def test_a_prune_says_how_much_came_back(setup: Setup) -> None:
     list(setup.store.load(io.BytesIO(docker_archive([OTHER], []))))
     result = await setup.images.prune({})
     action, identifier, attributes = setup.events.noted[-1]
-    assert (action, identifier, attributes["reclaimed"]) == ("prune", "", str(result["SpaceReclaimed"]))
+    assert (action, identifier, attributes["reclaimed"]) == ("prune", "", str(result.space_reclaimed))
     assert [event[0] for event in setup.events.noted] == ["delete", "prune"]
 
 
@@ -199,7 +199,7 @@ async def test_what_a_container_wrote_is_a_layer_on_its_image(setup: Setup, comm
     assert (setup.store.layers.path(image.layers[-1]) / "new").read_text() == "data"
     assert image.repo_tags == ["saved:1"]
     last = setup.images.history("saved:1")[0]
-    assert (last["CreatedBy"], last["Comment"]) == ("sh -c x", "why")
+    assert (last.created_by, last.comment) == ("sh -c x", "why")
     assert setup.events.noted == [
         ("tag", identifier, {"name": "saved:1"}),
         ("commit", setup.container.id,

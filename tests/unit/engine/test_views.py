@@ -15,6 +15,7 @@ import pytest
 from support.containers import container_of
 from wherry.docker import times
 from wherry.docker.container_requests import ContainerConfig, HostConfig, LogConfig, RestartPolicy
+from wherry.docker.image_answers import ImageSummary, ImagesUsage
 from wherry.docker.networks import EndpointSettings, PortBinding
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.mount_point import MountPoint
@@ -111,11 +112,17 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return shown
 
 
-IMAGES = {
-    "LayersSize": 300,
-    "BlobsSize": 50,
-    "Images": [{"Containers": 0, "Size": 100, "SharedSize": 30}, {"Containers": 2, "Size": 200, "SharedSize": 30}],
-}
+IMAGES = ImagesUsage(
+    layers_size=300,
+    blobs_size=50,
+    images=[
+        ImageSummary(
+            id=f"sha256:{users}", repo_tags=[], repo_digests=[], created=1, size=size, virtual_size=size,
+            shared_size=30, labels=None, containers=users,
+        )
+        for users, size in ((0, 100), (2, 200))
+    ],
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", json.loads(RECORDED.read_text()))

@@ -110,10 +110,10 @@ def test_prune_of_all_leaves_an_image_in_use_one_name(store: ImageStore) -> None
     """Docker does so, whether the container was made of one of the names or of the ID."""
     load(store, docker_archive([BASE], ["app:1", "app:2", "other:3"]))
     pruned = store.prune({"dangling": ["false"]}, in_use=lambda _: ["c"])
-    assert pruned["ImagesDeleted"] == [{"Untagged": "app:1"}, {"Untagged": "app:2"}]
+    assert pruned.images_deleted == [{"Untagged": "app:1"}, {"Untagged": "app:2"}]
     assert [image.repo_tags for image in store.list()] == [["other:3"]]
     load(store, docker_archive([BASE], ["app:1"]))
-    assert store.prune({}, in_use=lambda _: ["c"])["ImagesDeleted"] is None
+    assert store.prune({}, in_use=lambda _: ["c"]).images_deleted is None
 
 
 @pytest.mark.parametrize("system", ["windows", "wasip1", "wasi", "freebsd"])

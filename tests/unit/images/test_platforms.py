@@ -247,22 +247,22 @@ def test_what_images_take_up_is_what_lies_on_the_disk(several: Several) -> None:
     store = several.store
     list(store.load(io.BytesIO(docker_archive([BASE, TOP], ["child:1"])), ()))
     usage = report(store, nobody)
-    sizes = {image["RepoTags"][0]: image for image in usage["Images"]}
-    assert usage["BlobsSize"] == sum(store.content.path(one).stat().st_size for one, _ in store.content.walk())
-    assert usage["LayersSize"] == usage["BlobsSize"] + sum(layer.size for layer in store.layers)
+    sizes = {image.repo_tags[0]: image for image in usage.images}
+    assert usage.blobs_size == sum(store.content.path(one).stat().st_size for one, _ in store.content.walk())
+    assert usage.layers_size == usage.blobs_size + sum(layer.size for layer in store.layers)
     whole = sum(len(several.layout.blobs[one]) for one in several.here() & several.layout.blobs.keys())
-    assert sizes["app:1"]["BlobsSize"] == whole
-    assert sizes["app:1"]["Size"] == store.resolve("app:1").size + whole
+    assert sizes["app:1"].blobs_size == whole
+    assert sizes["app:1"].size == store.resolve("app:1").size + whole
     # the unpacked base is shared, the blobs it came in are not: one is compressed
-    assert sizes["app:1"]["SharedSize"] == sizes["child:1"]["SharedSize"] == store.resolve("app:1").size
-    unique = {name: one["Size"] - one["SharedSize"] for name, one in sizes.items()}
-    freed = store.prune({"dangling": ["false"]}, in_use=lambda one: ["c"] if one == sizes["app:1"]["Id"] else [])
-    assert freed["SpaceReclaimed"] == unique["child:1"]
+    assert sizes["app:1"].shared_size == sizes["child:1"].shared_size == store.resolve("app:1").size
+    unique = {name: one.size - one.shared_size for name, one in sizes.items()}
+    freed = store.prune({"dangling": ["false"]}, in_use=lambda one: ["c"] if one == sizes["app:1"].id else [])
+    assert freed.space_reclaimed == unique["child:1"]
 
 
 def test_a_blob_of_two_images_is_shared(several: Several) -> None:
     several.load("linux/s390x")
-    [app, former] = sorted(report(several.store, nobody)["Images"], key=lambda one: not one["RepoTags"])
+    [app, former] = sorted(report(several.store, nobody).images, key=lambda one: not one.repo_tags)
     both = several.blobs_of(several.parts["s390x"]) | {several.layout.index[0]["digest"]}
-    assert app["SharedSize"] == sum(len(several.layout.blobs[one]) for one in both)
-    assert former["SharedSize"] == app["SharedSize"]
+    assert app.shared_size == sum(len(several.layout.blobs[one]) for one in both)
+    assert former.shared_size == app.shared_size

@@ -19,6 +19,7 @@ import pytest
 import zstandard
 
 from support.archives import Layout, config, digest, directory, docker_archive, member, named, tar
+from wherry.docker.image_answers import RootFs
 from wherry.docker.reference import Reference
 from wherry.errors import Conflict, CorruptData, InvalidInput, NotFound, SystemFault, TooLarge, WherryError
 from wherry.images.store import ImageStore
@@ -315,15 +316,15 @@ def test_inspect_and_history_tell_what_docker_tells(store: ImageStore) -> None:
              {"created_by": "COPY", "comment": "buildkit"}]  # fmt: skip
     load(store, docker_archive([BASE, TOP], ["app:1"], history=steps, author="me", variant="v1"))
     image = store.inspect("app:1")
-    assert image["Id"] == store.resolve("app:1").id
-    assert image["RootFS"] == {"Type": "layers", "Layers": [digest(BASE), digest(TOP)]}
-    assert (image["Size"], image["Author"], image["Config"]) == (1005, "me", {"Cmd": ["sh"]})
-    assert image["Created"] == "2024-01-02T03:04:05Z"
+    assert image.id == store.resolve("app:1").id
+    assert image.root_fs == RootFs("layers", [digest(BASE), digest(TOP)])
+    assert (image.size, image.author, image.config) == (1005, "me", {"Cmd": ["sh"]})
+    assert image.created == "2024-01-02T03:04:05Z"
     history = store.history("app:1")
-    assert [(row["CreatedBy"], row["Size"]) for row in history] == [("COPY", 5), ("CMD", 0), ("ADD", 1000)]
-    assert [row["Id"] for row in history] == [image["Id"], "<missing>", "<missing>"]
-    assert history[0]["Tags"] == ["app:1"]
-    assert history[2]["Created"] == 1704067200
+    assert [(row.created_by, row.size) for row in history] == [("COPY", 5), ("CMD", 0), ("ADD", 1000)]
+    assert [row.id for row in history] == [image.id, "<missing>", "<missing>"]
+    assert history[0].tags == ["app:1"]
+    assert history[2].created == 1704067200
 
 
 def test_every_answer_is_plain_json(store: ImageStore) -> None:
@@ -333,14 +334,14 @@ def test_every_answer_is_plain_json(store: ImageStore) -> None:
     load(store, docker_archive([BASE], []))
     answers.append(store.prune({}, in_use=nobody))
     for answer in answers:
-        assert msgspec.json.decode(msgspec.json.encode(answer)) == answer
+        assert msgspec.json.decode(msgspec.json.encode(answer)) == msgspec.to_builtins(answer)
 
 
 def test_summaries_count_shared_bytes_and_containers(store: ImageStore) -> None:
     load(store, docker_archive([BASE, TOP], ["one"]))
     load(store, docker_archive([BASE], ["two"]))
-    by_name = {s["RepoTags"][0]: s for s in store.summaries({}, shared_size=True, in_use=lambda _: ["c"])}
-    assert {name: (s["Size"], s["SharedSize"], s["Containers"]) for name, s in by_name.items()} == {
+    by_name = {s.repo_tags[0]: s for s in store.summaries({}, shared_size=True, in_use=lambda _: ["c"])}
+    assert {name: (s.size, s.shared_size, s.containers) for name, s in by_name.items()} == {
         "one:latest": (1005, 1000, 1), "two:latest": (1000, 1000, 1),
     }  # fmt: skip
     assert store.layers_size() == 1005
@@ -383,11 +384,11 @@ def test_a_root_file_system_is_imported_with_changes(store: ImageStore) -> None:
     packed = gzip.compress(BASE)
     identifier = store.import_(io.BytesIO(packed), "mine:1", ['CMD ["sh"]', "USER 1"], "a note", "linux/arm64")
     image = store.inspect("mine:1")
-    assert image["Id"] == identifier
-    assert image["Config"] == {"Cmd": ["sh"], "User": "1"}
-    assert (image["Architecture"], image["Os"], image["Comment"]) == ("arm64", "linux", "a note")
-    assert image["RootFS"]["Layers"] == [digest(BASE)]
-    assert store.history("mine:1")[0]["Comment"] == "a note"
+    assert image.id == identifier
+    assert image.config == {"Cmd": ["sh"], "User": "1"}
+    assert (image.architecture, image.os, image.comment) == ("arm64", "linux", "a note")
+    assert image.root_fs.layers == [digest(BASE)]
+    assert store.history("mine:1")[0].comment == "a note"
 
 
 @pytest.mark.parametrize(
@@ -490,13 +491,13 @@ def test_prune_removes_unnamed_images_or_all_unused_ones(store: ImageStore) -> N
     load(store, docker_archive([OTHER], []))
     used = store.resolve("used").id
     first = store.prune({}, in_use=lambda image: ["c"] if image == used else [])
-    assert {"Deleted": digest(config([OTHER]))} in first["ImagesDeleted"]
-    assert first["SpaceReclaimed"] > 5
+    assert {"Deleted": digest(config([OTHER]))} in first.images_deleted
+    assert first.space_reclaimed > 5
     assert len(store) == 2
     second = store.prune({"dangling": ["false"]}, in_use=lambda image: ["c"] if image == used else [])
-    assert second["ImagesDeleted"][0] == {"Untagged": "kept:latest"}
+    assert second.images_deleted[0] == {"Untagged": "kept:latest"}
     assert [image.repo_tags for image in store.list()] == [["used:latest"]]
-    assert store.prune({}, in_use=nobody)["ImagesDeleted"] is None
+    assert store.prune({}, in_use=nobody).images_deleted is None
 
 
 def test_an_image_that_only_a_digest_names_is_dangling_and_goes_with_the_others(store: ImageStore) -> None:
@@ -506,7 +507,7 @@ def test_an_image_that_only_a_digest_names_is_dangling_and_goes_with_the_others(
     store.register(old.id, old.manifest_digest, [by_digest])
     load(store, docker_archive([TOP], ["moved"]))
     assert [image.id for image in store.list({"dangling": ["true"]})] == [old.id]
-    pruned = store.prune({}, in_use=nobody)["ImagesDeleted"]
+    pruned = store.prune({}, in_use=nobody).images_deleted
     assert pruned[:2] == [{"Untagged": by_digest.familiar}, {"Deleted": str(old.id)}]
     assert [image.repo_tags for image in store.list()] == [["moved:latest"]]
 
@@ -526,7 +527,7 @@ def test_what_happens_to_an_image_while_it_is_pruned_stops_nothing(store: ImageS
                 store.remove("removed", in_use=nobody)
         return []
 
-    pruned = store.prune({"dangling": ["false"]}, in_use=meanwhile)["ImagesDeleted"]
+    pruned = store.prune({"dangling": ["false"]}, in_use=meanwhile).images_deleted
     assert {"Untagged": "other:latest"} in pruned
     assert {"Deleted": str(named)} not in pruned
     assert [image.repo_tags for image in store.list()] == [["again:latest"]]

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from wherry.api.http.hijack import HangupWatch, Hijacked
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
     from wherry.api.routes.attach import Attachment
+    from wherry.docker.container_answers import ExecInspect
 
 
 class ExecStart(Struct, rename="pascal"):
@@ -38,7 +39,7 @@ class Execs(Protocol):
     def create(self, container_ref: str, config: ExecConfig) -> str:
         """Prepare a process; return its ID."""
 
-    def inspect(self, exec_id: str) -> Json:
+    def inspect(self, exec_id: str) -> ExecInspect:
         """Return everything about it."""
 
     async def start(self, exec_id: str, *, detach: bool, tty: bool, size: tuple[int, int] | None) -> Attachment | None:
@@ -78,7 +79,7 @@ class ExecRoutes:
         As with dockerd the head of the answer goes out while the process is still being made.
         """
         body = await request.json(ExecStart, empty=ExecStart())
-        tty = bool(self._execs.inspect(request.id)["ProcessConfig"]["tty"])
+        tty = self._execs.inspect(request.id).process_config.tty
         size = _size(adapt_exec(body.console_size, request.version) if body.tty else None)
         if body.detach:
             await self._execs.start(request.id, detach=True, tty=tty, size=size)

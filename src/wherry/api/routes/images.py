@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.http import compat, query
-from wherry.api.http.answers import empty, encode, open_stream, reply
+from wherry.api.http.answers import document, empty, encode, open_stream, reply
 from wherry.api.http.bodies import AnswerWriter, BodyReader, finished, in_thread, iterate_in_thread
 from wherry.api.http.older import check_platforms
 from wherry.api.http.progress import stream, stream_with_errors
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wherry.api.http.query import Filters
     from wherry.api.http.request import ApiRequest, Json
     from wherry.api.routes.distribution import Distribution
+    from wherry.docker.image_answers import HistoryStep, ImageInspect, ImagesPruneReport, ImageSummary
 
 _TAR: Final = "application/x-tar"
 
@@ -31,10 +32,10 @@ _TAR: Final = "application/x-tar"
 class Images(Protocol):
     """What this file needs of the engine. What has no ``async`` is quick, or is called in a thread where it says so."""
 
-    def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> Sequence[Json]:
+    def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> Sequence[ImageSummary]:
         """Return summaries, the newest first."""
 
-    async def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> Json:
+    async def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> ImageInspect:
         """Return everything about one image, and if asked what its index lists."""
 
     def check_platform(self, name: str, platforms: Sequence[str]) -> None:
@@ -43,7 +44,7 @@ class Images(Protocol):
     def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
         """Raise where images that are to be saved are not there, or are for another platform."""
 
-    def history(self, name: str) -> Sequence[Json]:
+    def history(self, name: str) -> Sequence[HistoryStep]:
         """Return how it was made, the last step first."""
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
@@ -52,7 +53,7 @@ class Images(Protocol):
     async def remove(self, name: str, *, force: bool, prune: bool, platforms: Sequence[str]) -> Sequence[Json]:
         """Remove a name, and with the last name the image; or of an image what is for some platforms."""
 
-    async def prune(self, filters: Filters) -> Json:
+    async def prune(self, filters: Filters) -> ImagesPruneReport:
         """Remove unused images."""
 
     def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[Json, None, None]:
@@ -103,7 +104,7 @@ class ImageRoutes:
         summaries = self._images.list(
             filters, all=request.flag("all"), shared_size=request.flag("shared-size"), digests=request.flag("digests")
         )
-        return reply(compat.images(summaries, request.version))
+        return reply(compat.images(document(summaries), request.version))
 
     async def inspect(self, request: ApiRequest) -> StreamResponse:
         """ImageInspect."""
@@ -111,7 +112,7 @@ class ImageRoutes:
         if manifests and platform:
             raise InvalidInput("conflicting options: manifests and platform options cannot both be set")
         shown = await self._images.inspect(name, manifests=manifests, platform=platform)
-        return reply(compat.image(shown, request.version))
+        return reply(compat.image(document(shown), request.version))
 
     async def history(self, request: ApiRequest) -> StreamResponse:
         """ImageHistory."""

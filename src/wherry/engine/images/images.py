@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from wherry.content.thread_stream import pieces_of
 from wherry.docker.filters import Filters, check_prune
+from wherry.docker.image_answers import ImageInspect, ImagesPruneReport, ImagesUsage, Listing, Steps
 from wherry.docker.reference import Reference
 from wherry.engine.container.container import Container
 from wherry.engine.container.names import short
@@ -77,7 +78,7 @@ class Images:
 
     # --- look-ups: quick --------------------------------------------------------------------------
 
-    def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> list[Json]:
+    def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> Listing:
         """Summaries, the newest first; the body of ImageList."""
         return self._store.summaries(filters, shared_size=shared_size, in_use=self._users)
 
@@ -85,7 +86,7 @@ class Images:
         """Raise where an image is not there, or is for another platform."""
         self._store.check_platform(name, platforms)
 
-    def history(self, name: str) -> Jsons:
+    def history(self, name: str) -> Steps:
         """The body of ImageHistory."""
         return self._store.history(name)
 
@@ -103,7 +104,7 @@ class Images:
 
     # --- what reads the disk ----------------------------------------------------------------------
 
-    async def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> Json:
+    async def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> ImageInspect:
         """The body of ImageInspect; with `manifests`, what its index lists as well, which may be thousands."""
         look = partial(self._store.inspect, manifests=manifests, platform=platform)
         return await asyncio.to_thread(look, name)
@@ -137,13 +138,13 @@ class Images:
         self._publish_removed(removed, images)
         return removed
 
-    async def prune(self, filters: Filters) -> Json:
+    async def prune(self, filters: Filters) -> ImagesPruneReport:
         """Remove unused images; the body of ImagePrune."""
         check_prune(filters, "dangling")
         images = self._store.list()
         result = await asyncio.to_thread(self._store.prune, filters, in_use=self._users)
-        self._publish_removed(result["ImagesDeleted"] or (), images)
-        self._publish("prune", "", "", reclaimed=str(result["SpaceReclaimed"]))
+        self._publish_removed(result.images_deleted or (), images)
+        self._publish("prune", "", "", reclaimed=str(result.space_reclaimed))
         return result
 
     # --- archives: to be called in a thread -------------------------------------------------------
@@ -222,7 +223,7 @@ class Images:
         """The bytes of an image's files."""
         return self._store.get(identifier).size
 
-    def disk_usage(self) -> Json:
+    def disk_usage(self) -> ImagesUsage:
         """Disk usage of images; in a thread."""
         return disk_usage.report(self._store, self._users)
 

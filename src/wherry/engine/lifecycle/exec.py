@@ -7,8 +7,11 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from msgspec import UNSET
+
+from wherry.docker.container_answers import ExecInspect, ExecProcess
 from wherry.docker.container_requests import ExecConfig, HostConfig
 from wherry.engine.container.container import Container
 from wherry.engine.container.events import ContainerEvents
@@ -271,32 +274,32 @@ class Execs:
             raise Conflict(f"exec {identifier} has no terminal, or is not running")
         pty.set_winsize(entry.terminal.fileno(), height, width)
 
-    def inspect(self, identifier: str) -> dict[str, Any]:
-        """Everything about it, as the Engine API's ExecInspect.
+    def inspect(self, identifier: str) -> ExecInspect:
+        """Everything about it.
 
         :raises NotFound: there is no such exec.
         """
         entry = self._get(identifier)
         config = entry.config
-        return {
-            "ID": entry.id,
-            "Running": entry.running,
-            "ExitCode": entry.exit_code,
-            "ProcessConfig": {
-                "tty": bool(config.tty),
-                "entrypoint": entry.argv[0],
-                "arguments": entry.argv[1:],
-                "privileged": bool(config.privileged),
-                **({"user": config.user} if config.user else {}),
-            },
-            "OpenStdin": bool(config.attach_stdin),
-            "OpenStderr": bool(config.attach_stderr),
-            "OpenStdout": bool(config.attach_stdout),
-            "CanRemove": not entry.running,
-            "ContainerID": entry.container.id,
-            "DetachKeys": config.detach_keys or "",
-            "Pid": entry.pid,
-        }
+        return ExecInspect(
+            id=entry.id,
+            running=entry.running,
+            exit_code=entry.exit_code,
+            process_config=ExecProcess(
+                tty=bool(config.tty),
+                entrypoint=entry.argv[0],
+                arguments=entry.argv[1:],
+                privileged=bool(config.privileged),
+                user=config.user or UNSET,
+            ),
+            open_stdin=bool(config.attach_stdin),
+            open_stderr=bool(config.attach_stderr),
+            open_stdout=bool(config.attach_stdout),
+            can_remove=not entry.running,
+            container_id=entry.container.id,
+            detach_keys=config.detach_keys or "",
+            pid=entry.pid,
+        )
 
 
 class _Pipes:

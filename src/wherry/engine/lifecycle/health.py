@@ -219,7 +219,8 @@ class HealthWatch:
                 return _FAILED, f"{text}: {output}" if str(output) else text
             finally:
                 await attachment.close()
-            return self._execs.inspect(identifier)["ExitCode"], str(output)
+            code = self._execs.inspect(identifier).exit_code
+            return _FAILED if code is None else code, str(output)
         finally:
             self._execs.forget(identifier)
 

@@ -145,8 +145,9 @@ def _summaries(ports: PortMap) -> Iterator[PortSummary]:
         if not bindings:
             yield PortSummary(private_port=int(number), type=protocol)
         for binding in bindings or ():
-            public = int(binding.host_port or 0) or None
-            yield PortSummary(ip=binding.host_ip, private_port=int(number), public_port=public, type=protocol)
+            public = int(binding.host_port or 0)  # none in gateway mode `routed`
+            where = (binding.host_ip, public) if public else (None, None)
+            yield PortSummary(ip=where[0], private_port=int(number), public_port=where[1], type=protocol)
 
 
 # --- networks -------------------------------------------------------------------------------------

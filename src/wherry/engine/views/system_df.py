@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
 from wherry.docker import times
+from wherry.docker.image_answers import ImageSummary, ImagesUsage
 from wherry.docker.system import BuildCacheEntry, DiskUsage, UsageCount
 from wherry.engine.container.state import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from wherry.build.model.service import CacheRecord
     from wherry.docker.container_answers import ContainerSummary
@@ -23,7 +24,7 @@ _ACTIVE: Final = (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 
 
 def disk_usage(
-    images: Mapping[str, Any],
+    images: ImagesUsage,
     containers: Sequence[ContainerSummary],
     cache: Sequence[CacheRecord] = (),
     volumes: Sequence[VolumeView] = (),
@@ -36,11 +37,11 @@ def disk_usage(
     :param volumes: those that are directories here, with what they take up.
     """
     return DiskUsage(
-        layers_size=images["LayersSize"],
-        blobs_size=images["BlobsSize"],
-        images=images["Images"],
+        layers_size=images.layers_size,
+        blobs_size=images.blobs_size,
+        images=images.images,
         containers=containers,
-        image_usage=_images(images["Images"], images["LayersSize"]),
+        image_usage=_images(images.images, images.layers_size),
         container_usage=_containers(containers),
         volumes=list(volumes),
         volume_usage=_volumes(volumes),
@@ -82,10 +83,10 @@ def _volumes(volumes: Sequence[VolumeView]) -> UsageCount:
     )
 
 
-def _images(images: Sequence[Mapping[str, Any]], layers: int) -> UsageCount:
+def _images(images: Sequence[ImageSummary], layers: int) -> UsageCount:
     """As dockerd counts: what only an unused image has is reclaimable."""
-    unused = [one for one in images if not one["Containers"]]
-    reclaimable = sum(one["Size"] - one["SharedSize"] for one in unused)
+    unused = [one for one in images if not one.containers]
+    reclaimable = sum(one.size - one.shared_size for one in unused)
     return UsageCount(
         active_count=len(images) - len(unused), total_count=len(images), total_size=layers, reclaimable=reclaimable
     )
