@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 from bench.api import Api
 from bench.image import NAME
@@ -12,6 +13,7 @@ from bench.sides import Side
 MANY = 1000
 FILES = 5000
 _FILLED = "wherry-bench/filled"
+_BINDS = ["bench:/data"]
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -34,13 +36,13 @@ def _life(api: Api) -> None:
 
 
 def _mounted(bench: Bench, apis: dict[str, Api]) -> Row:
-    def life(side: Side, binds: list[str]) -> float:
-        return milliseconds(lambda: _run(apis[side.name], binds))
+    """Each life with a volume against the one before it without: a busy moment hits both."""
 
-    without = bench.alternating(lambda side: life(side, []), rounds=50, warm_up=5)
-    with_volume = bench.alternating(lambda side: life(side, ["bench:/data"]), rounds=50, warm_up=5)
-    plain = Row("", "ms", without)
-    samples = {name: [took - (plain.value(name) or 0) for took in times] for name, times in with_volume.items()}
+    def difference(side: Side) -> float:
+        plain, mounted = (milliseconds(partial(_run, apis[side.name], binds)) for binds in ([], _BINDS))
+        return mounted - plain
+
+    samples = bench.alternating(difference, rounds=50, warm_up=5)
     for api in apis.values():
         api.call("DELETE", "/volumes/bench")
     return Row("what a volume adds to create + start + wait + remove through the API", "ms", samples, 2)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from enum import Enum
 from typing import Final
 
 from wherry.layers.overlay_view import MergedEntry, MergedTree
 
-__all__ = ["go_to", "has_file"]
+__all__ = ["Found", "go_to", "look"]
+
+
+class Found(Enum):
+    """What an image has at a place."""
+
+    NOTHING = "nothing"
+    FILE = "file"
+    DIRECTORY = "directory"
+
 
 _MAXIMUM_LINKS: Final = 40  # as many as the kernel follows
 _LONGEST_TARGET: Final = 4096
@@ -24,11 +34,13 @@ def go_to(tree: MergedTree, path: str) -> bool:
     return _walk(tree, path) is None
 
 
-def has_file(layers: Sequence[str], path: str) -> bool:
-    """Whether something that is no directory is at a path."""
+def look(layers: Sequence[str], path: str) -> Found:
+    """What is at a path. Quick: some look-ups per layer, whatever the image is like."""
     with MergedTree.open(layers) as tree:
         found = _walk(tree, path)
-        return found is not None and found.name != b"" and not found.is_directory
+        if found is None:
+            return Found.DIRECTORY
+        return Found.NOTHING if found.name == b"" or found.is_directory else Found.FILE
 
 
 def _walk(tree: MergedTree, path: str) -> MergedEntry | None:

@@ -13,7 +13,7 @@ from wherry.errors import OutOfSpace
 from wherry.layers.overlay_view import MergedTree
 from wherry.volumes import copy_up as copying
 from wherry.volumes.copy_up import copy_up, finish_copy
-from wherry.volumes.image_content import go_to, has_file
+from wherry.volumes.image_content import Found, go_to, look
 
 
 @pytest.fixture
@@ -64,10 +64,11 @@ def test_links_lead_where_they_would_in_the_container(layers: list[str], path: s
             assert names == ({b"deep", b"in", b"old", b"one", b"two"} if there == "srv" else {b"file"})
 
 
-def test_a_file_at_the_place_is_seen(layers: list[str]) -> None:
-    assert [has_file(layers, path) for path in ("/srv/old", "/absolute/one", "/srv", "/no", "/round")] == [
-        True, True, False, False, False,
-    ]  # fmt: skip
+def test_what_is_at_the_place_is_seen(layers: list[str]) -> None:
+    files, directories, nothing = ("/srv/old", "/absolute/one"), ("/srv", "/above"), ("/no", "/round", "/srv/old/x")
+    assert {look(layers, path) for path in files} == {Found.FILE}
+    assert {look(layers, path) for path in directories} == {Found.DIRECTORY}
+    assert {look(layers, path) for path in nothing} == {Found.NOTHING}
 
 
 @pytest.mark.parametrize("mounted", [False, True])

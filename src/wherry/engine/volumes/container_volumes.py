@@ -16,14 +16,12 @@ from wherry.engine.threads.bounded_call import call_bounded
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.linux.fd import Fd
 from wherry.volumes.copy_up import copy_up, is_empty
-from wherry.volumes.image_content import has_file
+from wherry.volumes.image_content import Found, look
 from wherry.volumes.local import DATA
 from wherry.volumes.options import is_mounted
 from wherry.volumes.subpath import place
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from wherry.engine.container.container import Container
     from wherry.engine.events import EventBus
     from wherry.engine.volumes.volumes import Volumes
@@ -131,9 +129,12 @@ class ContainerVolumes:
             directory, mounted = local.directory(volume.name), self._volumes.users.mounted(volume.name)
             if not is_empty(directory / DATA):
                 return
-            what = f"copy what the image has at {point.target} into the volume {volume.name}"
-            work = partial(_fill, directory, part.lower, path, point, mounted=mounted)
-            await call_bounded(what, work, _PATIENCE)
+            there = look(part.lower, path)
+            if there is Found.FILE and point.anonymous:
+                raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
+            if there is Found.DIRECTORY and point.copy:
+                what = f"copy what the image has at {point.target} into the volume {volume.name}"
+                await call_bounded(what, partial(copy_up, directory, part.lower, path, mounted=mounted), _PATIENCE)
 
     # --- start and exit ---------------------------------------------------------------------------
 
@@ -193,14 +194,6 @@ class ContainerVolumes:
         await self._volumes.remove_unused(
             [point.name for point in mounts if point.kind == "volume" and point.anonymous]
         )
-
-
-def _fill(directory: Path, layers: Sequence[str], path: str, point: MountPoint, *, mounted: bool) -> None:
-    """In a thread."""
-    if point.anonymous and has_file(layers, path):
-        raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
-    if point.copy:
-        copy_up(directory, layers, path, mounted=mounted)
 
 
 async def _placed(found: Mounted, point: MountPoint) -> Fd | None:
