@@ -67,6 +67,7 @@ from wherry.network.definition import alias_of
 from wherry.volumes.drivers import Drivers
 from wherry.volumes.local import LocalDriver
 from wherry.volumes.local_mounts import LocalMounts
+from wherry.volumes.plugin import Plugins
 from wherry.volumes.size import size_of_tree
 from wherry.volumes.snapshots import Snapshots
 from wherry.volumes.store import VolumeStore
@@ -196,7 +197,9 @@ class Engine:
         self._local_mounts = LocalMounts(place, call_bounded, custody, users.mounted)
         projects = Projects(self._volume_store.database, root)
         local = LocalDriver(root, self._local_mounts, projects, self._trash.begin)
-        self.volumes = Volumes(self._volume_store, Drivers(local), users, self.events, size_of_tree)
+        plugins = Plugins()
+        drivers = Drivers(local, plugins.find, plugins.names)
+        self.volumes = Volumes(self._volume_store, drivers, users, self.events, size_of_tree)
         self.volumes.open()
         self._container_volumes = ContainerVolumes(self.volumes, self.events)
 
