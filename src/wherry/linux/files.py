@@ -137,11 +137,14 @@ def open_regular(name: Path, dir_fd: FdLike) -> Fd:
     with Fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=number(dir_fd))) as found:
         if not stat.S_ISREG(os.fstat(found.fileno()).st_mode):
             raise OSError(errno.ENXIO, "this is no regular file", name)
-        there = f"/proc/self/fd/{found.fileno()}"
+        there, flags = f"/proc/self/fd/{found.fileno()}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            return Fd(os.open(there, os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC))
-        except PermissionError:  # O_NOATIME is for owners
-            return Fd(os.open(there, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            try:
+                return Fd(os.open(there, flags | os.O_NOATIME))
+            except PermissionError:  # O_NOATIME is for owners
+                return Fd(os.open(there, flags))
+        except BlockingIOError as error:
+            raise OSError(errno.EAGAIN, "somebody has a lease on it", name) from error
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:

@@ -8,6 +8,7 @@ under another name, brought to the disk, and then renamed: half of one is never 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from wherry.volumes.names import check_name
 
 __all__ = ["Snapshot", "Snapshots"]
 
+_NAME: Final = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _ABOUT: Final = "snapshot.json"
 _UNFINISHED: Final = ".unfinished"
 _FROZEN: Final = ".frozen"
@@ -96,7 +98,9 @@ class Snapshots:
         return str(self._path(snapshot.volume, snapshot.name) / DATA)
 
     def _path(self, volume: str, name: str) -> Path:
-        return self._root / check_name(volume) / check_name(name)
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(f"invalid name of a snapshot: '{name}'", hint=f"as in {_NAME.pattern}")
+        return self._root / check_name(volume) / name
 
     @staticmethod
     def _read(path: Path) -> Snapshot | None:
@@ -113,11 +117,7 @@ class Snapshots:
         :raises InvalidInput: no snapshot can have it.
         :raises Conflict: one has it.
         """
-        try:
-            path = self._path(volume, name)
-        except InvalidInput as exc:
-            raise InvalidInput(f"invalid name of a snapshot: '{name}'", cause=exc.message) from exc
-        if path.exists():
+        if self._path(volume, name).exists():
             raise Conflict(f"there is a snapshot {volume}@{name} already")
 
     def draft(self, source: str, check: Check) -> tuple[Path, Snapshot]:
