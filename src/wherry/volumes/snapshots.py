@@ -79,7 +79,7 @@ class Snapshots:
 
     def all(self, volume: str = "") -> list[Snapshot]:
         """All of them, or those of one volume; the oldest first."""
-        volumes = [volume] if volume else _names(self._root)
+        volumes = [check_name(volume)] if volume else _names(self._root)
         found = [self._read(self._root / one / name) for one in volumes for name in _names(self._root / one)]
         return sorted(filter(None, found), key=lambda one: (one.created, one.name))
 

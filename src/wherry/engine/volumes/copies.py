@@ -158,7 +158,12 @@ class VolumeCopies:
         :raises Conflict: there is a volume of this name.
         """
         new = self._new(request, {})
-        await self._adopt(await self._draft(partial(archive.unpack, stream), new), new)
+        worker = Worker(1, "volume-import")  # of its own: it lasts as long as the client likes
+        try:
+            draft = await self._draft(partial(archive.unpack, stream), new, worker)
+        finally:
+            worker.close()
+        await self._adopt(draft, new)
         self._publish("import", new.name)
         return await self._volumes.inspect(new.name)
 
@@ -207,7 +212,9 @@ class VolumeCopies:
         if self._volumes.store.find(name) is not None:
             raise Conflict(f"there is a volume '{name}' already", hint="remove it first, or take another name")
 
-    async def _work(self, work: Callable[[Check], T], undo: Callable[[T], object] | None = None) -> T:
+    async def _work(
+        self, work: Callable[[Check], T], undo: Callable[[T], object] | None = None, worker: Worker | None = None
+    ) -> T:
         """Do something long; it is given up at the daemon's end."""
 
         def act(check: Check) -> T:
@@ -218,13 +225,13 @@ class VolumeCopies:
 
             return work(both)
 
-        return await self._worker.run(act, undo)
+        return await (worker or self._worker).run(act, undo)
 
     @staticmethod
     def _fill(source: str, draft: Path, check: Check) -> None:
         fill_draft(draft, source, check)
 
-    async def _draft(self, fill: Fill, volume: Volume) -> Path:
+    async def _draft(self, fill: Fill, volume: Volume, worker: Worker | None = None) -> Path:
         """Make the directory of a volume to be, and fill it."""
         draft = self._local.draft()
 
@@ -234,7 +241,7 @@ class VolumeCopies:
             return draft
 
         try:
-            return await self._work(work)
+            return await self._work(work, worker=worker)
         except BaseException:
             self._give_up(draft, volume)
             raise
