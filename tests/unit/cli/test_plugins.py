@@ -35,8 +35,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(plugins, "FOLDERS", (str(tmp_path / "system"),))
-    monkeypatch.setattr(plugins.sys, "path", [str(tmp_path / "site-packages")])
-    monkeypatch.setattr(plugins.sys, "executable", str(tmp_path / "none/bin/python"))
+    monkeypatch.setattr(plugins, "_search_path", lambda: [str(tmp_path / "site-packages")])
 
 
 def test_dockers_folders_come_first_then_the_package_then_the_path(tmp_path: Path) -> None:

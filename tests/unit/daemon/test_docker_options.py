@@ -12,6 +12,9 @@ import pytest
 
 from wherry.daemon import docker_options, options
 from wherry.daemon.logs import JsonFormatter
+from wherry.docker.container_requests import HostConfig
+from wherry.engine.create.create import resolved_host
+from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
 
 # moby: the JSON names in daemon/config/config.go and config_linux.go, the named options of daemon/command/config*.go.
@@ -67,6 +70,22 @@ def test_a_file_as_people_have_it_is_taken(config: Path) -> None:
     assert parsed.settings.networks.host_gateway_ips == ("10.0.0.1",)
     assert (parsed.settings.ipc_mode, parsed.settings.cgroupns_mode) == ("shareable", "host")
     assert (parsed.log_format, parsed.metrics) == ("json", "127.0.0.1:9323")
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "expected"),
+    [
+        (Settings(), HostConfig(), ("private", "private")),
+        (Settings(ipc_mode="shareable", cgroupns_mode="host"), HostConfig(), ("shareable", "host")),
+        (Settings(ipc_mode="shareable", cgroupns_mode="host"), HostConfig(ipc_mode="none", cgroupns_mode="private"),
+         ("none", "private")),
+    ],
+)  # fmt: skip
+def test_containers_get_the_modes_that_they_do_not_choose(
+    settings: Settings, asked: HostConfig, expected: tuple[str, str]
+) -> None:
+    host = resolved_host(asked, settings)
+    assert (host.ipc_mode, host.cgroupns_mode) == expected
 
 
 def test_what_has_no_effect_is_one_list(config: Path) -> None:

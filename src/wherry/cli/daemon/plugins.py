@@ -55,12 +55,16 @@ def _plugin_folders() -> Iterator[str]:
 
 
 def _package_folders(name: str) -> Iterator[str]:
+    for folder in _search_path():
+        if folder.endswith("-packages"):
+            yield os.path.join(folder, name)
+
+
+def _search_path() -> list[str]:
     """Where packages of this interpreter are, even when it runs without ``site``."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     prefix = os.path.dirname(os.path.dirname(os.path.abspath(sys.executable)))
-    for folder in (*sys.path, os.path.join(prefix, "lib", version, "site-packages")):
-        if folder.endswith("-packages"):
-            yield os.path.join(folder, name)
+    return [*sys.path, os.path.join(prefix, "lib", version, "site-packages")]
 
 
 def _is_binary(path: str) -> bool:

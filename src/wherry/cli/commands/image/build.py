@@ -60,6 +60,7 @@ COMMAND = Command(
         Flag("cpuset-mems", "", STRING, "MEMs in which to allow execution (0-3, 0,1)"),
         Flag("explain", "", BOOL, "Say of each step why it was run or taken from the cache, and what it took"),
         Flag("file", "f", STRING, "Path of the Dockerfile; - is standard input"),
+        Flag("disable-content-trust", "", BOOL, "Skip image verification", True, hidden=True),
         Flag("force-rm", "", BOOL, "Accepted for compatibility; steps are always removed", hidden=True),
         Flag("iidfile", "", STRING, "Write the image's ID to a file"),
         Flag("label", "", LIST, "Set a label of the image"),
