@@ -156,11 +156,12 @@ def test_secrets_and_configs_are_files(project: Project) -> None:
         (project.folder / name).write_text(f"the {name}\n")
     project.write(
         {"one": shell("cat /run/secrets/s /etc/c; sleep 1000", secrets=["s"],
-                      configs=[{"source": "c", "target": "/etc/c"}])},
-        secrets={"s": {"file": "./secret"}}, configs={"c": {"file": "./config"}},
+                      configs=[{"source": "c", "target": "/etc/c"}, {"source": "inline", "target": "/etc/inline"}])},
+        secrets={"s": {"file": "./secret"}}, configs={"c": {"file": "./config"}, "inline": {"content": "words\n"}},
     )  # fmt: skip
     project.run("up", "-d")
-    assert project.run("exec", "-T", "one", "cat", "/run/secrets/s", "/etc/c") == "the secret\nthe config\n"
+    found = project.run("exec", "-T", "one", "cat", "/run/secrets/s", "/etc/c", "/etc/inline")
+    assert found == "the secret\nthe config\nwords\n"
 
 
 def test_networks_have_pools_addresses_and_aliases(project: Project) -> None:
@@ -277,6 +278,10 @@ def test_the_verbs_of_a_day(project: Project, tmp_path: Path) -> None:
     assert project.states() == {"one": ["paused"]}
     project.run("unpause")
     project.run("restart", "-t", "0")
+    (tmp_path / "given").write_text("copied")
+    project.run("cp", str(tmp_path / "given"), "one:/tmp/there")
+    project.run("cp", "one:/tmp/there", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "copied"
     project.run("commit", "one", "committed:1")
     assert project.daemon.request("DELETE", "/images/committed:1").status == 200
     project.run("export", "-o", str(tmp_path / "tar"), "one")
@@ -304,7 +309,9 @@ def test_a_service_is_built_and_watched(project: Project) -> None:
     (project.folder / "src").mkdir()
     (project.folder / "src/a").write_text("one")
     inline = "FROM busybox\nCOPY src /src\nCMD sleep 1000\n"
-    develop = {"watch": [{"action": "rebuild", "path": "./src"}]}
+    (project.folder / "page").write_text("one")
+    sync = {"action": "sync", "path": "./page", "target": "/page"}
+    develop = {"watch": [{"action": "rebuild", "path": "./src"}, sync]}
     build = {"context": ".", "dockerfile_inline": inline}
     project.write({"app": {"build": build, "init": True, "stop_grace_period": "0s", "develop": develop}})
     project.run("up", "-d")
@@ -314,6 +321,8 @@ def test_a_service_is_built_and_watched(project: Project) -> None:
         until(watch, "successfully built")
         wait_for(lambda: project.states().get("app") == ["running"])
         wait_for(lambda: project.run("exec", "-T", "app", "cat", "/src/a") == "two")
+        (project.folder / "page").write_text("two")
+        wait_for(lambda: project.run("exec", "-T", "app", "sh", "-c", "cat /page || true") == "two")
         watch.send_signal(signal.SIGINT)
         watch.communicate(timeout=60)
     project.run("down", "--rmi", "local", "-t", "0")
