@@ -11,6 +11,7 @@ from typing import Any, Final
 __all__ = ["pieces_of"]
 
 _BLOCK: Final = 256 << 10
+_LARGEST: Final = 1 << 20  # bytes of a block that is passed on as it was written
 _MOST: Final = 4  # blocks that may wait for the reader
 
 
@@ -29,16 +30,24 @@ class _Writer:
         self.abandoned = False
 
     def write(self, data: bytes) -> None:
+        if _BLOCK <= len(data) <= _LARGEST:  # it goes as it is, without being copied
+            if self._waiting:
+                self.flush()
+            self._put(data)
+            return
         for start in range(0, len(data), _BLOCK):
             self._waiting += data[start : start + _BLOCK]
             if len(self._waiting) >= _BLOCK:
                 self.flush()
 
     def flush(self) -> None:
+        block, self._waiting = bytes(self._waiting), bytearray()
+        self._put(block)
+
+    def _put(self, block: bytes) -> None:
         self._room.acquire()
         if self.abandoned:
             raise _Abandoned
-        block, self._waiting = bytes(self._waiting), bytearray()
         self._loop.call_soon_threadsafe(self.blocks.put_nowait, block)
 
     def taken(self) -> None:
@@ -50,7 +59,7 @@ class _Writer:
 
 
 async def pieces_of(produce: Callable[[Callable[[bytes], object]], None]) -> AsyncGenerator[bytes, None]:
-    """The bytes that a function writes, in blocks of 256 KiB, while it runs; its errors are raised here.
+    """The bytes that a function writes, in blocks of 256 KiB to 1 MiB, while it runs; its errors are raised here.
 
     :param produce: called with a function that takes bytes. It has a thread of its own, because it lasts as long as its
         reader wants: a few slow readers would use up the loop's pool.

@@ -58,6 +58,21 @@ class BodyReader(io.RawIOBase):
         self._rest = self._rest[count:]
         return count
 
+    def read(self, size: int = -1, /) -> bytes:
+        """What there is, at most `size` bytes; none at the end. Without copying what came in one piece.
+
+        :raises OSError: the client has left, or the body was abandoned.
+        """
+        if size < 0:
+            return self.readall()
+        if not self._rest:
+            piece = self._next()
+            if len(piece) <= size:
+                return piece
+            self._rest = memoryview(piece)
+        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return piece
+
     def _next(self) -> bytes:
         pending = self._pending = asyncio.run_coroutine_threadsafe(self._body.readany(), self._loop)
         if self._is_abandoned:  # looked at behind the line above, as `abandon` does it the other way round

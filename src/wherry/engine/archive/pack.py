@@ -21,6 +21,7 @@ from wherry.linux.trees import Descent
 __all__ = ["pack"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PARENT: Final = os.O_RDONLY | os.O_DIRECTORY
 # Names of a directory that are sorted; beyond, files come as they come, and directories after them.
 _SORTED: Final = 65536
@@ -40,20 +41,27 @@ class _ContainerPacker(Packer):
     def open_file(self, name: bytes, directory: int) -> Fd:
         """Open a file, if it is one and not the kernel's.
 
-        Somebody may have a lease on it (fcntl(2)): then it is waited for, as long as the kernel lets them keep it; what
-        is known to be a file cannot make anybody wait for longer.
+        A device does not open in a view. Somebody may have a lease on a file (fcntl(2)): then it is waited for, as long
+        as the kernel lets them keep it; what is known to be a file cannot make anybody wait for longer.
         """
         try:
-            found = super().open_file(name, directory)
+            found = Fd(os.open(name, _READING, dir_fd=directory))
+        except PermissionError as error:
+            raise SystemFault(f"{name!r} is no file any more") from error
         except BlockingIOError:
-            with Fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)) as place:
-                if not stat.S_ISREG(os.fstat(place.fileno()).st_mode):
-                    raise SystemFault(f"{name!r} is no file any more") from None
-                found = Fd(os.open(f"/proc/self/fd/{place.fileno()}", os.O_RDONLY | os.O_CLOEXEC))
-        if self._view.is_kernels(found.fileno()):
+            found = self._wait_for(name, directory)
+        status = os.fstat(found.fileno())
+        if not stat.S_ISREG(status.st_mode) or self._view.is_kernels(found.fileno(), status.st_dev):
             found.close()
-            raise SystemFault(f"{name!r} is the kernel's")
+            raise SystemFault(f"{name!r} is no file any more")
         return found
+
+    @staticmethod
+    def _wait_for(name: bytes, directory: int) -> Fd:
+        with Fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)) as place:
+            if not stat.S_ISREG(os.fstat(place.fileno()).st_mode):
+                raise SystemFault(f"{name!r} is no file any more") from None
+            return Fd(os.open(f"/proc/self/fd/{place.fileno()}", os.O_RDONLY | os.O_CLOEXEC))
 
 
 def pack(view: View, path: str, write: Callable[[bytes], object]) -> None:

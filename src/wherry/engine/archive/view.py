@@ -106,9 +106,12 @@ class View:
         with above:
             return not self.is_kernels(above.fileno())
 
-    def is_kernels(self, file: int) -> bool:
-        """Whether a descriptor is of a file system whose files are the kernel's."""
-        device = os.fstat(file).st_dev
+    def is_kernels(self, file: int, device: int | None = None) -> bool:
+        """Whether a descriptor is of a file system whose files are the kernel's.
+
+        :param device: its ``st_dev``, if that is known.
+        """
+        device = os.fstat(file).st_dev if device is None else device
         known = self._known.get(device)
         if known is None:
             known = self._known[device] = statfs(file).f_type in _KERNELS
