@@ -59,6 +59,7 @@ class Node:
         self.is_identifying = self.is_wanted = self.is_slow = False
         self.tasks: set[asyncio.Task[None]] = set()
         self.explain: Callable[[Node, bool], str] = lambda node, cached: ""
+        self.explanation: str | None = None  # where it was found already
         self.progress = VertexProgress(
             digest=vertex.digest,
             name=name_of(vertex),
@@ -100,10 +101,13 @@ class Node:
             completed=now,
             cached=cached,
             error=error,
-            explanation=before.explanation if error else self.explain(self, cached),
+            explanation=before.explanation if error else self._explained(cached),
             cost=cost or before.cost,
         )
         self._show(self.progress)
+
+    def _explained(self, cached: bool) -> str:
+        return self.explain(self, cached) if self.explanation is None else self.explanation
 
     @property
     def is_complete(self) -> bool:

@@ -43,6 +43,9 @@ class VertexWork:
 
     def take_from_cache(self, node: Node) -> bool:
         """Realise it from the cache, where all its outputs are."""
+        if node.held:  # it was carried out, and interrupted while that was explained
+            node.complete()
+            return True
         found = self._find(node)
         if found is None:
             return False
@@ -179,6 +182,8 @@ class VertexWork:
         node.held = await self._do(node, lambda job: self._work(node, inputs, job))
         if node.vertex.metadata.ignore_cache:
             self._link_result(node)
+        # lists of all files that were copied are compared for it: in a thread
+        node.explanation = await self._solver.threads.run(node.explain, node, False)
         node.complete()
 
     def _link_result(self, node: Node) -> None:

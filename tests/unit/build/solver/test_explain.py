@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
-from support.build_fakes import ClientSession, Workshop, copy, image, local, run, states
+import pytest
+
+from support.build_fakes import ClientSession, Workshop, copy, image, local, request, run, states
 from wherry.build.model.graph import Edge
 from wherry.build.model.service import PruneOptions
+from wherry.build.solver.explain import Explainer
+from wherry.errors import Unavailable
 
 
 async def explanations(shop: Workshop, edge: Edge, **options: object) -> dict[str, str]:
@@ -59,3 +65,28 @@ async def test_the_files_that_differ_are_named(tmp_path: Path) -> None:
         found = await explanations(shop, edge, session="2")
         content = "the content of src from local://context"
         assert found["COPY src /src"] == f"{content}: src/changed differs, src/new is new, src/old is gone"
+
+
+async def test_a_build_that_is_interrupted_while_a_step_is_explained_goes_on_with_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go = threading.Event(), threading.Event()
+
+    def explain(*_: object) -> str:
+        begun.set()
+        may_go.wait()
+        return "it is so"
+
+    monkeypatch.setattr(Explainer, "explain", explain)
+    async with Workshop(tmp_path) as shop:
+        build, edge = shop.builder.begin(request("b")), run(None, "make")
+        asking = asyncio.create_task(build.evaluate(edge))
+        await asyncio.to_thread(begun.wait)
+        asking.cancel()
+        may_go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await build.evaluate(edge)
+        assert shop.executor.ran["make"] == 1
+        await build.fail(Unavailable("over"))
+        assert [one.in_use for one in await shop.builder.disk_usage()] == [False]
