@@ -201,3 +201,28 @@ async def test_what_a_receiver_never_takes_is_given_up_after_as_many_tries_as_as
         assert b"lost" not in again.data
         assert b"kept" in again.data
     await again.close()
+
+
+async def test_what_comes_between_a_look_at_the_log_and_the_end_is_not_forgotten(tmp_path: Path) -> None:
+    """The delivery has just seen that there is nothing, and the container writes and exits before it can say so."""
+    receiver = Receiver()
+    await receiver.listen()
+    async with written_log(tmp_path) as log:
+        delivery = await log.deliver(syslog_to(receiver, tmp_path))
+        read = delivery._reader.read
+        looked = 0
+
+        def look() -> object:
+            nonlocal looked
+            piece = read()
+            looked += 1
+            if looked == 1:
+                assert piece == []
+                log.writer.append(1, memoryview(b"late\n"))
+                delivery._reader.ends_with(1, log.writer.position)
+            return piece
+
+        delivery._reader.read = look  # type: ignore[method-assign, assignment]
+        await log.end()
+        await receiver.until(lambda: b"late" in receiver.data)
+    await receiver.close()

@@ -27,6 +27,8 @@ __all__ = ["Deliveries"]
 _log: Final = logging.getLogger(__name__)
 _THREADS: Final = 2
 _LAST: Final = 10  # seconds that a removal waits for what was not delivered yet, as long as something goes on
+_STANDSTILL: Final = 3.0  # seconds in which nothing was sent
+_STANDSTILL_WHEN_DOWN: Final = 1.0
 
 
 class Deliveries:
@@ -85,9 +87,10 @@ class Deliveries:
         if delivery is None:
             return
         delivery.expect_no_run()
-        for _ in range(_LAST):
+        end = asyncio.get_running_loop().time() + _LAST
+        while asyncio.get_running_loop().time() < end:
             before = delivery.progress
-            await asyncio.wait([delivery.task], timeout=1)
+            await asyncio.wait([delivery.task], timeout=_STANDSTILL_WHEN_DOWN if delivery.is_failing else _STANDSTILL)
             if delivery.task.done() or delivery.progress == before:
                 break
         if not delivery.task.done():

@@ -74,6 +74,11 @@ class Delivery:
         self.task: Final = asyncio.get_running_loop().create_task(self._deliver())
         """Done when nothing is left to be delivered."""
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the receiver does not answer."""
+        return self._failures > 0
+
     def expect_run(self) -> None:
         """The container is about to be started again."""
         self._last_run = self._container_log.present_or_next()
@@ -110,19 +115,21 @@ class Delivery:
         await self._sender.open()
         cutter = await self._run(self._begin)
         while not self.is_leaving:
-            grown = self._container_log.grown
+            grown, ended = self._container_log.grown, self._has_ended()  # before what is there is read
             message = await self._run(partial(self._next, cutter))
             if message is not None:
                 await self._hand_over(message)
             elif self._reader.passes_end():
                 await self._hand_over(await self._run(partial(self._message, cutter, list(cutter.flush()), 0)))
-            elif self._reader.runs >= self._last_run:
+            elif ended:
                 await self._hand_over(await self._run(partial(self._message, cutter, list(cutter.flush()), 0)))
                 await self._drain()
-                if self._reader.runs >= self._last_run:  # nobody has started it meanwhile
-                    self.is_leaving = True
+                self.is_leaving |= self._has_ended()  # nobody has started it meanwhile
             else:
                 await self._wait(grown)
+
+    def _has_ended(self) -> bool:
+        return self._reader.runs >= self._last_run
 
     async def _hand_over(self, message: _Message) -> None:
         if message.payload:

@@ -15,7 +15,7 @@ from wherry.engine.log_drivers.addresses import Address, dial_error
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["DatagramSocket", "StreamConnection"]
+__all__ = ["DatagramSocket", "StreamConnection", "tls_context"]
 
 _PATIENCE: Final = 10.0  # seconds that a receiver gets to accept a connection
 _BUFFER: Final = 256 << 10  # bytes that may be on the way to a receiver
@@ -23,6 +23,20 @@ _ANSWER: Final = 64 << 10  # bytes that a receiver may say to us
 _SIOCOUTQ: Final = 0x5411
 _ESTABLISHED: Final = 1  # TCP_INFO's first byte
 _ROUND: Final = 32  # datagrams that are sent before others get their turn
+
+
+def tls_context(authority: str = "") -> ssl.SSLContext:
+    """TLS that knows the machine's authorities, or one in a file.
+
+    As strict as Go is: Python 3.13 would refuse the private authorities of many, which lack a statement of their use.
+
+    :raises OSError: the file cannot be read.
+    """
+    import ssl  # noqa: PLC0415 - few receivers want it
+
+    context = ssl.create_default_context(cafile=authority or None)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 class StreamConnection(asyncio.Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import ssl
 import struct
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from wherry.engine.log_drivers.attributes import extra_attributes
-from wherry.engine.log_drivers.connections import StreamConnection
+from wherry.engine.log_drivers.connections import StreamConnection, tls_context
 from wherry.engine.log_drivers.contract import Entries, Subject
 from wherry.engine.log_drivers.fluentd import parse_address, seconds_of
 from wherry.engine.log_drivers.options import is_true
@@ -74,7 +73,7 @@ class FluentdSender:
     async def open(self) -> None:
         """Connect."""
         if self._connection is None:
-            tls = await asyncio.to_thread(ssl.create_default_context) if self._address.scheme == "tls" else None
+            tls = await asyncio.to_thread(tls_context) if self._address.scheme == "tls" else None
             self._connection = await StreamConnection.open(self._address, tls)
 
     async def send(self, pieces: Sequence[bytes]) -> None:

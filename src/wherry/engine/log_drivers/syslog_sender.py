@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from wherry.engine.log_drivers.addresses import Address
-from wherry.engine.log_drivers.connections import DatagramSocket, StreamConnection
+from wherry.engine.log_drivers.connections import DatagramSocket, StreamConnection, tls_context
 from wherry.engine.log_drivers.contract import Entries, Options, Subject
 from wherry.engine.log_drivers.syslog import parse_address, parse_facility
 from wherry.engine.log_drivers.tag import tag_of
@@ -126,7 +126,7 @@ def _context(options: Options) -> ssl.SSLContext:
     """
     authority = options.get("syslog-tls-ca-cert", "")
     try:
-        context = ssl.create_default_context(cafile=authority or None)
+        context = tls_context(authority)
     except (OSError, ValueError) as error:
         raise SystemFault(f'could not read CA certificate "{authority}"', cause=str(error)) from error
     if "syslog-tls-skip-verify" in options:
