@@ -210,7 +210,7 @@ async def test_what_comes_between_a_look_at_the_log_and_the_end_is_not_forgotten
     async with written_log(tmp_path) as log:
         delivery = await log.deliver(syslog_to(receiver, tmp_path))
         read = delivery._reader.read
-        looked = 0
+        looked, loop = 0, asyncio.get_running_loop()
 
         def look() -> object:
             nonlocal looked
@@ -219,10 +219,11 @@ async def test_what_comes_between_a_look_at_the_log_and_the_end_is_not_forgotten
             if looked == 1:
                 assert piece == []
                 log.writer.append(1, memoryview(b"late\n"))
-                delivery._reader.ends_with(1, log.writer.position)
+                loop.call_soon_threadsafe(log.log.has_finished, log.writer.position)
             return piece
 
         delivery._reader.read = look  # type: ignore[method-assign, assignment]
-        await log.end()
+        async with asyncio.timeout(30):
+            await delivery.task
         await receiver.until(lambda: b"late" in receiver.data)
     await receiver.close()
