@@ -310,6 +310,16 @@ NETWORKS = [
     Step("POST", "/networks/prune", 200),
 ]
 OTHERS = [
+    on("web", "GET", "/archive", 400, message="bad parameter: 'path' cannot be empty"),
+    on("web", "PUT", "/archive", 400, message="bad parameter: 'path' cannot be empty"),
+    Step("GET", "/wherry/volumes/usage", 200),
+    Step("GET", "/wherry/volumes/snapshots", 200, check=lambda it: it == []),
+    Step("POST", "/wherry/volumes/import", 400, body=b"", message="the new volume needs a name"),
+    Step("DELETE", "/wherry/volumes/snapshots/{id}", 400, {"id": "nope"}, message="'nope' is a volume, not a snapshot"),
+    Step("POST", "/wherry/volumes/{id}/restore", 400, {"id": "nope"}, message="'nope' is a volume, not a snapshot"),
+    Step("POST", "/wherry/volumes/{id}/snapshot", 404, {"id": "nope"}, body={}, message="get nope: no such volume"),
+    Step("POST", "/wherry/volumes/{id}/clone", 404, {"id": "nope"}, body={}, message="get nope: no such volume"),
+    Step("GET", "/wherry/volumes/{id}/archive", 404, {"id": "nope"}, message="get nope: no such volume"),
     Step(
         "POST", "/volumes/create", 201, body={"Name": "v1", "Labels": {"a": "b"}}, check=lambda it: it["Name"] == "v1"
     ),

@@ -14,7 +14,7 @@ from support.api_harness import ApiHarness, small_archive
 API = Path(__file__).parents[3] / "src/wherry/api"
 #: Refused by the same few lines as their neighbours; the end of the daemon and BuildKit's gRPC have tests of their own.
 ELSEWHERE = {
-    ("POST", "/wherry/shutdown"), ("POST", "/grpc"), ("POST", "/session"),
+    ("POST", "/wherry/shutdown"), ("POST", "/grpc"), ("POST", "/session"), ("HEAD", "/containers/{id:path}/archive"),
     ("POST", "/wherry/build/shell"), ("POST", "/wherry/build/shell/resize"),
 }  # fmt: skip
 
