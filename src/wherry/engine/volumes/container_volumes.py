@@ -164,7 +164,7 @@ class ContainerVolumes:
         volume = self._volumes.get(point.name)
         async with self._volumes.locked(point.name):
             driver = await self._volumes.drivers.get(volume.driver)
-            self._volumes.users.mounts(point.name).add(container.id)
+            self._volumes.users.note_mount(point.name, container.id)
             found = await driver.mount(volume, container.id)
             mounted.add(point.target, found.path, await _placed(found, point))
         self._events.publish("volume", "mount", point.name, {
@@ -180,7 +180,7 @@ class ContainerVolumes:
                 continue
             try:
                 async with self._volumes.locked(point.name):
-                    self._volumes.users.mounts(point.name).discard(container.id)
+                    self._volumes.users.note_unmount(point.name, container.id)
                     await (await self._volumes.drivers.get(volume.driver)).unmount(volume, container.id)
             except WherryError as exc:
                 self._volumes.log_failure(volume, "is not unmounted", exc)

@@ -28,7 +28,7 @@ class VolumeUsers:
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self._claims: defaultdict[str, list[str]] = defaultdict(list)
-        self._mounts: defaultdict[str, set[str]] = defaultdict(set)
+        self._mounts: dict[str, set[str]] = {}
 
     @contextmanager
     def claimed(self, user: str) -> Iterator[list[str]]:
@@ -59,13 +59,20 @@ class VolumeUsers:
 
     def mounted(self, name: str) -> bool:
         """Whether a container that runs, or is being started, has a volume."""
-        return bool(self._mounts[name]) or any(
+        return name in self._mounts or any(
             container.state.is_alive and name in volumes_of(container) for container in self._containers
         )
 
-    def mounts(self, name: str) -> set[str]:
-        """The IDs of the containers for which a volume was mounted here; to be kept by who mounts it."""
-        return self._mounts[name]
+    def note_mount(self, name: str, user: str) -> None:
+        """A volume is about to be mounted for a container."""
+        self._mounts.setdefault(name, set()).add(user)
+
+    def note_unmount(self, name: str, user: str) -> None:
+        """A container does not need a volume any more, if it ever did."""
+        users = self._mounts.get(name, set())
+        users.discard(user)
+        if not users:
+            self._mounts.pop(name, None)
 
 
 def volumes_of(container: Container) -> Iterable[str]:
