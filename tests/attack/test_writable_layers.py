@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from support.busybox import import_busybox
 from support.daemons import Daemon
 from support.needs import need
 from support.quota_disks import quota_disk
+from support.syscalls import Call, made
+from wherry.linux.fd import AT_FDCWD
 from wherry.linux.seccomp import KEEPS_PROJECTS, compile_profile
 from wherry.linux.seccomp_verdict import allows
 from wherry.runtime.compile.seccomp import default_profile
@@ -59,12 +64,14 @@ def test_who_fills_its_layer_fills_nobody_elses(limited: Daemon) -> None:
 def test_nobody_changes_projects_where_there_is_a_limit(limited: Daemon) -> None:
     limited.docker("volume", "create", "-o", "size=4m", "small", check=True)
     limited.docker("volume", "create", "free", check=True)
-    leave = ["busybox", "chattr", "+A", "/v"]  # the call that also takes away that a directory passes its project on
-    done = limited.docker("run", "--rm", "-v", "small:/v", *leave)
-    assert "Operation not permitted" in done.stderr
-    layer = limited.docker("run", "--rm", "-v", "free:/v", *LIMIT, *leave)
-    assert "Operation not permitted" in layer.stderr
-    assert limited.docker("run", "--rm", "-v", "free:/v", *leave).returncode == 0
+    nobodys = struct.pack("=5I8x", 0, 0, 0, 0, 0)
+    leave = [
+        Call("openat", (AT_FDCWD, b"/v", os.O_RDONLY, 0)),
+        Call("ioctl", (3, 0x401C5820, nobodys)),  # FS_IOC_FSSETXATTR: into no project, and no passing it on
+    ]
+    assert made(limited, "busybox", leave, "-v", "small:/v") == [3, -errno.EPERM]
+    assert made(limited, "busybox", leave, "-v", "free:/v", *LIMIT) == [3, -errno.EPERM]
+    assert made(limited, "busybox", leave, "-v", "free:/v") == [3, 0], "else it would do so"
     fill = limited.docker("run", "--rm", "-v", "small:/v", "busybox", "dd", "if=/dev/zero", "of=/v/x", "bs=1000000")
     assert "Disk quota exceeded" in fill.stderr
 

@@ -289,3 +289,20 @@ def test_pausing_renaming_updating_and_the_rest(daemon: Daemon, busybox: str) ->
     assert daemon.cli("container", "prune", "-f", check=True).stdout.startswith("Deleted Containers:\n")
     assert daemon.cli("rm", "boat").returncode == 1
     assert daemon.cli("rm", "-f", "boat").returncode == 0
+
+
+def test_a_container_reaches_the_daemon_and_has_the_callers_credentials(
+    daemon: Daemon, busybox: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"auths": {"registry.example": {"auth": "bWU6c2VjcmV0"}}}')
+    look = "cat $DOCKER_CONFIG/config.json; stat -c ' %a %F' $DOCKER_CONFIG/config.json /var/run/docker.sock"
+    command = ("--config", str(tmp_path), "run", "--rm", *NONE, "--use-api-socket", busybox, "sh", "-c", look)
+    done = daemon.cli(*command)
+    assert done.returncode == 0, done.stderr
+    assert '"auth":"bWU6c2VjcmV0"' in done.stdout.replace(" ", "")
+    assert " 600 regular file" in done.stdout
+    assert done.stdout.endswith("socket\n")
+    given = daemon.cli(
+        "run", "--rm", *NONE, "--use-api-socket", "-e", "DOCKER_CONFIG=/x", busybox, "ls", "/run/secrets"
+    )
+    assert given.returncode != 0, "who says where the credentials are has them there"

@@ -119,6 +119,7 @@ CONTAINER_FLAGS = (
     Flag("tmpfs", "", LIST, "Mount a tmpfs, a directory in memory (/path[:options])"),
     Flag("tty", "t", BOOL, "Allocate a pseudo-TTY (a terminal)"),
     Flag("ulimit", "", ULIMIT, "Ulimit (resource limit: nofile=1024:2048)"),
+    Flag("use-api-socket", "", BOOL, "Bind mount Docker API socket and required auth"),
     Flag("user", "u", STRING, "Username or UID, and group (name|uid[:group|gid])"),
     Flag("userns", "", STRING, "User namespace: host"),
     Flag("uts", "", STRING, "UTS namespace (whose host name it has): host"),

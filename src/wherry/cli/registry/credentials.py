@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["HUB", "all_header", "auth_header", "erase", "lookup", "server_key", "store"]
+__all__ = ["HUB", "all_header", "auth_header", "erase", "lookup", "server_key", "store", "stored"]
 
 #: The key under which Docker Hub's credentials are stored.
 HUB = "https://index.docker.io/v1/"
@@ -38,10 +38,15 @@ def auth_header(image: str) -> dict[str, str]:
 
 def all_header() -> dict[str, str]:
     """The header of a build, which may need any registry: all credentials that are stored; empty without any."""
+    found = stored()
+    return {"X-Registry-Config": encode_auth(found)} if found else {}
+
+
+def stored() -> dict[str, dict[str, str]]:
+    """All credentials, by registry, as `lookup` gives them."""
     config = read_config()
     servers = dict.fromkeys(map(server_key, (*(config.get("auths") or {}), *(config.get("credHelpers") or {}))))
-    found = {server: auth for server in servers if (auth := lookup(server))}
-    return {"X-Registry-Config": encode_auth(found)} if found else {}
+    return {server: auth for server in servers if (auth := lookup(server))}
 
 
 def encode_auth(auth: Mapping[str, object]) -> str:

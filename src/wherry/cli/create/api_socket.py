@@ -1,0 +1,58 @@
+"""``--use-api-socket``: the container reaches the daemon, and the registries with the caller's credentials."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wherry.cli.context import Context
+
+__all__ = ["add_api_socket", "deliver_credentials"]
+
+_SOCKET = "/var/run/docker.sock"  # where Docker's clients look in the container, and where Docker has it
+_FOLDER = "/run/secrets/docker"
+_VARIABLE = "DOCKER_CONFIG"
+
+
+def add_api_socket(context: Context, body: dict[str, Any]) -> None:
+    """Add the daemon's socket to the mounts of a container, and where its credentials are to its environment."""
+    from wherry.cli.context import find_daemon
+
+    source = find_daemon(context.global_options).path or _SOCKET
+    mount = {"Type": "bind", "Source": source, "Target": _SOCKET, "BindOptions": {}}
+    body["HostConfig"]["Mounts"] = [*(body["HostConfig"].get("Mounts") or ()), mount]
+    env = body["Env"] or []
+    if not any(entry.partition("=")[0] == _VARIABLE for entry in env):
+        body["Env"] = [*env, f"{_VARIABLE}={_FOLDER}"]
+
+
+def deliver_credentials(context: Context, container: str, body: dict[str, Any]) -> None:
+    """Put the credentials that are stored here into a container that was created, unless it has a place of its own."""
+    from wherry.cli.registry.credentials import stored
+
+    found = stored()
+    if not found or f"{_VARIABLE}={_FOLDER}" not in body["Env"]:
+        return
+    import binascii
+    import io
+    import tarfile
+
+    from wherry.client.codec import encode
+
+    auths = {}
+    for server, auth in found.items():
+        pair = f"{auth.get('username', '')}:{auth.get('password', '')}".encode()
+        token = {"identitytoken": auth["identitytoken"]} if auth.get("identitytoken") else {}
+        auths[server] = {"auth": binascii.b2a_base64(pair, newline=False).decode(), **token}
+    text = encode({"auths": auths})
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("run", "run/secrets", "run/secrets/docker"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(folder)
+        file = tarfile.TarInfo("run/secrets/docker/config.json")
+        file.size, file.mode = len(text), 0o600
+        archive.addfile(file, io.BytesIO(text))
+    context.client.archives.put(container, "/", buffer.getvalue())
