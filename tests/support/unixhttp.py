@@ -44,16 +44,16 @@ class Answer:
 
 
 def request(
-    path: str, method: str, target: str, body: Any = None, *, headers: dict[str, str] | None = None, **query: Any
+    socket_path: str, method: str, target: str, body: Any = None, *, headers: dict[str, str] | None = None, **query: Any
 ) -> Answer:
     """Ask a daemon.
 
-    :param path: of its socket.
+    :param socket_path: of its socket.
     :param target: ``/containers/json``; a version may stand before it.
     :param body: bytes go as they are, anything else as JSON.
     :param query: parameters; lists and maps go as JSON, True as 1.
     """
-    connection = UnixConnection(path)
+    connection = UnixConnection(socket_path)
     try:
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
