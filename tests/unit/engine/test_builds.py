@@ -71,7 +71,8 @@ async def test_all_is_closed_when_it_is_closed(bench: Bench) -> None:
     await bench.builds.ready()
     assert bench.connections() > connections
     await bench.builds.close()
-    assert (bench.connections(), _threads()) == (connections, threads)
+    assert bench.connections() == connections
+    assert _threads() <= threads  # of tests before, one may have ended
     with pytest.raises(Unavailable):
         await bench.builds.ready()
 
@@ -88,7 +89,8 @@ async def test_what_was_opened_is_closed_when_the_next_part_cannot_be(
         patched.setattr(*part, refuse)
         with pytest.raises(CorruptData, match="damaged"):
             await bench.builds.ready()
-    assert (bench.connections(), _threads()) == (connections, threads)
+    assert bench.connections() == connections
+    assert _threads() <= threads  # of tests before, one may have ended
     await bench.builds.ready()
     await bench.builds.close()
 
@@ -104,7 +106,8 @@ async def test_a_part_that_cannot_be_closed_keeps_no_other_one_open(
     await bench.builds.ready()
     with pytest.raises(CorruptData, match="damaged"):
         await bench.builds.close()
-    assert (bench.connections(), _threads()) == (connections, threads)
+    assert bench.connections() == connections
+    assert _threads() <= threads  # of tests before, one may have ended
 
 
 async def test_the_event_loop_goes_on_while_threads_are_waited_for(bench: Bench) -> None:
