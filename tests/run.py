@@ -102,6 +102,7 @@ def main(arguments: list[str]) -> int:
 
 def settle_environment() -> None:
     """What every part inherits."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     os.environ["PATH"] = machine.search_path()
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     for name in ("DOCKER_HOST", "WHERRY_HOST"):
