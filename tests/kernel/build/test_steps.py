@@ -187,7 +187,7 @@ def test_a_step_without_any_layer_below_can_run(bench: StepBench) -> None:
 
 
 def test_nothing_of_a_step_that_was_not_launched_stays_open(bench: StepBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refused(container: object) -> None:
+    async def refused(*_: object) -> None:
         raise Unavailable("no devices today")
 
     mount = _directory(bench, "/x")

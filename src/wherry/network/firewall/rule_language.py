@@ -180,6 +180,7 @@ _FIELDS: Final = {
     "ip daddr": _Field(4, (_NET, 16, 4), _IPV4),
     "ip6 saddr": _Field(16, (_NET, 8, 16), _IPV6),
     "ip6 daddr": _Field(16, (_NET, 24, 16), _IPV6),
+    "ip6 hoplimit": _Field(1, (_NET, 7, 1), _IPV6),
     "ether saddr": _Field(6, (_LINK, 6, 6)),
     "arp saddr ether": _Field(6, (_NET, 8, 6)),
     "arp saddr ip": _Field(4, (_NET, 14, 4)),

@@ -120,6 +120,7 @@ _BRIDGE_SETS: Final = (
 
 def _helpers() -> tuple[Chain, ...]:
     """The chains that others go to."""
+    bridged = is_value("ip6 hoplimit", "255")
     return (
         Chain(
             DNAT_ONLY,
@@ -138,6 +139,9 @@ def _helpers() -> tuple[Chain, ...]:
                     "to a linked port, IPv6",
                     (in_set("ip6 saddr . ip6 daddr . meta l4proto . th dport", "linked6"), accept),
                 ),
+                # These the bridge table has let pass, as the two are linked; what is routed has a lower limit.
+                Rule("linked IPv6 neighbours ask", (bridged, is_value("icmpv6 type", "nd-neighbor-solicit"), accept)),
+                Rule("linked IPv6 neighbours answer", (bridged, is_value("icmpv6 type", "nd-neighbor-advert"), accept)),
                 Rule("or to a published one", (goto(DNAT_ONLY),)),
             ),
         ),
