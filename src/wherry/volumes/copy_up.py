@@ -6,11 +6,13 @@ The copy is made beside the volume's files, and is theirs only when nothing is m
     <volume>/_whole           the point of no return: whoever finds it moves what is in it to _data
 
 So a volume that was half copied when the program died is empty, and is filled by the next container. A running
-container may have the empty directory mounted: it keeps that, and sees the files appear.
+container may have the empty directory mounted: it keeps that, and sees the files appear. Where not all of a whole copy
+can be moved, as on a full disk, the rest stays in ``_whole``, and nobody starts with the volume before it is moved.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +30,7 @@ from wherry.volumes.tree_copy import LayersSource, copy_tree
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["UNFINISHED", "WHOLE", "copy_up", "finish_copy", "is_empty"]
+__all__ = ["UNFINISHED", "WHOLE", "copy_up", "finish_copy", "is_empty", "is_half_moved"]
 
 DATA: Final = "_data"
 WHOLE: Final = "_whole"
@@ -50,9 +52,10 @@ def copy_up(volume: Path, layers: Sequence[str], target: str, *, mounted: bool) 
     :param layers: the image's, top first.
     :param target: the place in the image.
     :param mounted: somebody has the volume mounted.
-    :raises OutOfSpace: the disk is full; the volume is empty as before.
+    :raises OutOfSpace: the disk is full; the volume is empty as before, or half moved.
     """
-    finish_copy(volume, os.listdir(volume))
+    with disk_errors("finish the copy of an image's files"):
+        finish_copy(volume, os.listdir(volume))
     if not is_empty(volume / DATA):
         return False
     with MergedTree.open(layers) as tree:
@@ -63,7 +66,8 @@ def copy_up(volume: Path, layers: Sequence[str], target: str, *, mounted: bool) 
                 _copy(volume, LayersSource(tree))
                 _publish(volume, mounted=mounted)
         except BaseException:
-            finish_copy(volume, os.listdir(volume))
+            if not is_half_moved(volume):
+                finish_copy(volume, os.listdir(volume))
             raise
     return True
 
@@ -74,10 +78,16 @@ def is_empty(directory: Path) -> bool:
         return next(entries, None) is None
 
 
+def is_half_moved(volume: Path) -> bool:
+    """Whether a part of a whole copy has not come to its place."""
+    return os.path.lexists(volume / WHOLE)
+
+
 def finish_copy(volume: Path, found: Iterable[str]) -> None:
     """Finish what was begun: a whole copy is moved to its place, another one is deleted.
 
     :param found: what is in the volume's own directory.
+    :raises OSError: the disk is full; what is not moved stays for the next time.
     """
     names = set(found)
     for name in (_COPY, _LINKS):
@@ -112,6 +122,13 @@ def _move(volume: Path) -> None:
         copy_attributes(source.fileno(), target.fileno(), ())
         os.fchmod(target.fileno(), status.st_mode & 0o7777)
         for name in os.listdir(source.fileno()):
-            with suppress(SystemCallError):
-                renameat2(source, name, target, name, _NOREPLACE)
+            _move_one(source, target, name)
     remove_tree(volume / WHOLE)
+
+
+def _move_one(source: Fd, target: Fd, name: str) -> None:
+    try:
+        renameat2(source, name, target, name, _NOREPLACE)
+    except SystemCallError as error:
+        if error.errno != errno.EEXIST:
+            raise OSError(error.errno, os.strerror(error.errno), name) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final
@@ -34,20 +35,32 @@ def go_to(tree: MergedTree, path: str) -> bool:
     return _walk(tree, path) is None
 
 
-def look(layers: Sequence[str], path: str) -> Found:
-    """What is at a path. Quick: some look-ups per layer, whatever the image is like."""
+def look(layers: Sequence[str], path: str, most: int = sys.maxsize) -> Found | None:
+    """What is at a path; None where that takes too many look-ups: an image's links may be long, and many.
+
+    :param most: look-ups in one layer.
+    """
     with MergedTree.open(layers) as tree:
-        found = _walk(tree, path)
+        try:
+            found = _walk(tree, path, most)
+        except _TooFar:
+            return None
         if found is None:
             return Found.DIRECTORY
         return Found.NOTHING if found.name == b"" or found.is_directory else Found.FILE
 
 
-def _walk(tree: MergedTree, path: str) -> MergedEntry | None:
+class _TooFar(Exception):
+    pass
+
+
+def _walk(tree: MergedTree, path: str, most: int = sys.maxsize) -> MergedEntry | None:
     """None when one is at a directory; else what was found last, without a name when that is nothing."""
-    rest, depth, links = _words(os.fsencode(path)), 0, 0
+    rest, depth, links, steps = _words(os.fsencode(path)), 0, 0, 0
     while rest:
-        name = rest.pop()
+        name, steps = rest.pop(), steps + 1
+        if steps > most:
+            raise _TooFar
         if name == b"..":
             depth -= _up(tree, depth)
             continue

@@ -7,6 +7,7 @@ has put there, a row without a directory is none. So a lost database loses label
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from wherry.layers.projects import Projects
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.files import RENAME, keep_apart, renameat2
 from wherry.volumes.contract import DriverVolume, Mounted
-from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy
+from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy, is_half_moved
 from wherry.volumes.drafts import DATA, sync_draft
 from wherry.volumes.local_mounts import LocalMounts
 from wherry.volumes.model import LOCAL, Volume
@@ -29,6 +30,7 @@ from wherry.volumes.options import check_options, is_mounted, size_of
 
 __all__ = ["DATA", "LocalDriver"]
 
+_log: Final = logging.getLogger(__name__)
 _REMOVED: Final = ".removed"
 
 
@@ -67,7 +69,10 @@ class LocalDriver:
                 self._discard(self._root / name)
             elif not name.startswith(".") and self._is_there(name):
                 names.add(name)
-                self._finish_copy(self._root / name)
+                try:
+                    self._finish_copy(self._root / name)
+                except WherryError as exc:  # there is no room: whoever wants to start with it is told
+                    _log.warning("a volume is not filled volume=%s error=%s", name, exc)
         self._projects.sweep(_owner(""), {_owner(name) for name in names}.__contains__)
         return names
 
@@ -217,6 +222,7 @@ class LocalDriver:
         """Its directory, or what is mounted in its place.
 
         :raises NotFound: it is gone.
+        :raises OutOfSpace: it has not got all of the image's files, and cannot now.
         :raises SystemFault: it cannot be mounted.
         """
         path = self.data(volume.name)
@@ -227,6 +233,8 @@ class LocalDriver:
                 raise SystemFault(f"error while mounting volume '{path}'", cause=str(exc)) from exc
         if not self._is_there(volume.name):
             raise NotFound(f"the directory of volume {volume.name} is gone")
+        if is_half_moved(self._root / volume.name):
+            self._finish_copy(self._root / volume.name)
         return Mounted(path)
 
     async def unmount(self, volume: Volume, user: str) -> None:

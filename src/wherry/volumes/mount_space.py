@@ -8,12 +8,14 @@ the others get, and a daemon's restart loses nothing. A mount can be copied only
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from wherry.errors import SystemCallError
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.files import RESOLVE, openat2
 from wherry.linux.mount import (
@@ -37,6 +39,7 @@ from wherry.linux.process import CLONE, setns, unshare
 __all__ = ["MountSpace"]
 
 _BENEATH: Final = int(RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS)
+_SAME_MOUNT: Final = int(RESOLVE.NO_XDEV | RESOLVE.NO_SYMLINKS)
 _COPY: Final = int(OPEN_TREE.CLONE | AT.EMPTY_PATH | AT.RECURSIVE)
 _FROM: Final = int(MOVE_MOUNT.F_EMPTY_PATH)
 
@@ -89,14 +92,28 @@ class MountSpace:
         """Unmount what is under these names; who has a copy keeps it."""
         self._enter()
         for name in names:
-            umount2(f"/{name}", int(MNT.DETACH))
-            os.rmdir(f"/{name}")
+            while _is_mounted(name):  # twice, where somebody died, or gave up, between mounting and taking note
+                umount2(f"/{name}", int(MNT.DETACH))
+            with suppress(FileNotFoundError):
+                os.rmdir(f"/{name}")
 
     def names(self) -> list[str]:
         """The names under which something is mounted."""
         self._enter()
-        return os.listdir("/")
+        return [name for name in os.listdir("/") if _is_mounted(name)]
 
     def _enter(self) -> None:
         unshare(CLONE.FS)  # the working directory and the root, that the other threads keep
         setns(self.descriptor, CLONE.NEWNS)
+
+
+def _is_mounted(name: str) -> bool:
+    """Whether something is mounted under a name; whoever serves it is not asked."""
+    try:
+        openat2(AT_FDCWD, f"/{name}", os.O_PATH, resolve=_SAME_MOUNT).close()
+    except SystemCallError as error:
+        if error.errno == errno.EXDEV:
+            return True
+        if error.errno != errno.ENOENT:
+            raise
+    return False

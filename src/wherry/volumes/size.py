@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections import defaultdict
 
 from wherry.linux.trees import Files
 
@@ -12,19 +13,14 @@ __all__ = ["size_of_tree"]
 def size_of_tree(path: str) -> int:
     """The bytes of all files below a directory, a file with several hard links once; -1 when it is not there.
 
-    To be called in a thread. Containers may change the tree meanwhile.
+    To be called in a thread. Containers may change the tree meanwhile, and make as many links as they like: each of a
+    file's links counts for its share of it, so that nothing has to be remembered of single files.
     """
-    seen: set[tuple[int, int]] = set()
-    total = 0
+    totals: defaultdict[int, int] = defaultdict(int)  # of all links to files that have so many
     try:
         for _, status in Files(path):
-            if stat.S_ISDIR(status.st_mode):
-                continue
-            if status.st_nlink > 1:
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-            total += status.st_size
+            if not stat.S_ISDIR(status.st_mode):
+                totals[status.st_nlink] += status.st_size
     except OSError:
         return -1
-    return total
+    return sum(total // max(links, 1) for links, total in totals.items())

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from wherry.errors import OutOfSpace
+from wherry.errors import OutOfSpace, SystemCallError
 from wherry.layers.overlay_view import MergedTree
+from wherry.linux.fd import Fd
+from wherry.linux.files import renameat2
 from wherry.volumes import copy_up as copying
-from wherry.volumes.copy_up import copy_up, finish_copy
+from wherry.volumes.copy_up import copy_up, finish_copy, is_half_moved
 from wherry.volumes.image_content import Found, go_to, look
 
 
@@ -118,3 +120,36 @@ def test_on_a_full_disk_nothing_is_left(layers: list[str], volume: Path, monkeyp
         copy_up(volume, layers, "/srv", mounted=False)
     assert os.listdir(volume) == ["_data"]
     assert os.listdir(volume / "_data") == []
+
+
+def test_what_has_no_room_at_its_place_is_kept_for_the_next_time(
+    layers: list[str], volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory grows by blocks: a disk may be full when the files are moved to a place that somebody has mounted."""
+    moved: list[str] = []
+
+    def full(source: Fd, name: str, target: Fd, new: str, flags: int) -> None:
+        if moved:
+            raise SystemCallError("renameat2", name, errno.ENOSPC)
+        moved.append(name)
+        renameat2(source, name, target, new, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, "renameat2", full)
+        with pytest.raises(OutOfSpace):
+            copy_up(volume, layers, "/srv", mounted=True)
+    assert is_half_moved(volume)
+    assert len(os.listdir(volume / "_data")) == 1
+    assert not copy_up(volume, layers, "/srv", mounted=True)  # it is not empty; but now it has all
+    assert content(volume / "_data") == WHOLE
+    assert os.listdir(volume) == ["_data"]
+
+
+def test_an_image_whose_links_are_long_is_not_looked_at_for_long(tmp_path: Path) -> None:
+    (tmp_path / "layer/a").mkdir(parents=True)
+    for number in range(30):
+        (tmp_path / f"layer/{number}").symlink_to("a/../" * 700 + f"{number + 1}")
+    (tmp_path / "layer/30").symlink_to("a")
+    layers = [str(tmp_path / "layer")]
+    assert look(layers, "/0", 1000) is None
+    assert look(layers, "/30", 1000) is look(layers, "/0") is Found.DIRECTORY
