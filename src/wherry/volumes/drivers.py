@@ -47,6 +47,14 @@ class Drivers:
             raise NotFound(f"error looking up volume plugin {name}", cause=f'plugin "{name}" not found')
         return found
 
+    async def find_other(self, name: str) -> VolumeDriver | None:
+        """The driver of a name that is not built in; None where there is none."""
+        return await self._find_other(name)
+
+    def other_names(self) -> list[str]:
+        """The names of those that are not built in; some may turn out to be something else."""
+        return list(self._other_names())
+
     def names(self) -> list[str]:
         """The names of all, the built-in one first."""
         return [self.local.name, *self._other_names()]

@@ -216,7 +216,7 @@ class PluginDriver:
             raise _NoSuchMethod
         try:
             answer = msgspec.json.decode(data or b"{}", type=_Answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             if status == 200:
                 raise SystemFault(f"plugin {self._name} answers {method} with nonsense", cause=str(exc)) from exc
             answer = _Answer()
@@ -361,7 +361,7 @@ def _read_specification(place: Path, name: str) -> tuple[str, ssl.SSLContext | N
         return None
     try:
         found = msgspec.json.decode(data, type=_Specification)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         raise SystemFault(f"the specification of plugin {name} makes no sense", cause=f"{path}: {exc}") from exc
     return _checked(found.addr, name), _context(found.tls_config, name)
 
@@ -375,7 +375,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def _checked(address: str, name: str) -> str:
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets that are not closed, for one
+        parts = urlsplit("")
     is_path = parts.scheme == "unix" and parts.path.startswith("/")
     if not is_path and not (parts.scheme in ("tcp", "http", "https") and parts.netloc):
         raise SystemFault(f"the specification of plugin {name} has no address", cause=f"'{_shown(address)}'")

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.engine_harness import EngineHarness, create, harness, raises
+from support.volume_plugin import VolumePlugin, plugin
 from wherry.docker.container_requests import Mount, MountVolumeDriver, MountVolumeOptions
+from wherry.docker.volume_copies import SnapshotRequest
 from wherry.docker.volumes import VolumeCreate
+from wherry.engine import engine as composition
+from wherry.engine.container.container import Container
+from wherry.engine.container.state import Status
 from wherry.engine.engine import Engine
-from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable, WherryError
+from wherry.errors import Conflict, InvalidInput, NotFound, SystemFault, Unavailable, WherryError
+from wherry.volumes.plugin import Plugins
 
 __all__ = ["harness"]
 
@@ -84,7 +91,7 @@ def test_what_is_mounted_comes_from_others_unless_it_is_asked_for(harness: Engin
             found = {point.target: point for point in guest.definition.mounts}
             assert sorted(found) == ["/d", "/host", "/memory", "/own"]
             assert [found[target].writable for target in sorted(found)] == [False, False, False, True]
-            assert (found["/own"].name, found["/d"].copy, found["/host"].options[-1]) == ("mine", False, "ro")
+            assert (found["/own"].name, found["/d"].copy, found["/host"].options[-1]) == ("mine", False, "rro")
             refused = {
                 "nobody": "No such container: nobody", "web:rw,ro": "invalid mode: rw,ro",
                 "": "cannot be an empty string", "web:nocopy": "invalid mode: nocopy",
@@ -151,8 +158,14 @@ def test_volumes_are_chosen_by_filters(harness: EngineHarness) -> None:
             assert await names(engine, label=["colour=blue", "old"]) == ["blue"]
             assert await names(engine, name=["^re", "sed"]) == ["red", "used"]
             assert await names(engine, driver=["other"]) == []
-            for wrong in ({"dangling": ["maybe"]}, {"colour": ["red"]}):
-                assert isinstance(await raises(engine.volumes.list(wrong)), InvalidInput)
+            assert await names(engine, dangling=["1", "true"]) == ["blue", "red"]
+            for wrong, sentence in (
+                ({"dangling": ["maybe"]}, "invalid filter 'dangling=[maybe]'"), ({"colour": ["red"]}, "'colour'"),
+                ({"dangling": ["1", "0"]}, "invalid filter 'dangling=[1 0]'"),
+            ):  # fmt: skip
+                error = await raises(engine.volumes.list(wrong))
+                assert isinstance(error, InvalidInput)
+                assert sentence in str(error)
 
     harness.run(test)
 
@@ -222,9 +235,181 @@ def test_disk_usage_knows_volumes(harness: EngineHarness) -> None:
     async def test() -> None:
         async with harness.engine() as engine:
             await create(engine, binds=["data:/d"])
-            (data(engine, "data") / "file").write_text("123")
+            (data(engine, "data") / "file").write_text("12345")
+            for name in ("second", "third"):
+                os.link(data(engine, "data") / "file", data(engine, "data") / name)
             (shown,) = await engine.volumes.disk_usage()
             assert shown.usage_data is not None
-            assert (shown.usage_data.size, shown.usage_data.ref_count) == (3, 1)  # type: ignore[union-attr]
+            assert (shown.usage_data.size, shown.usage_data.ref_count) == (5, 1)  # type: ignore[union-attr]
+
+    harness.run(test)
+
+
+# --- what others do meanwhile -------------------------------------------------------------------------------
+
+
+def test_an_exit_does_not_wait_for_a_copy_of_the_volume(harness: EngineHarness) -> None:
+    async def test() -> None:
+        async with harness.engine() as engine:
+            container = await create(engine, "sleep", "1000", binds=["data:/d"])
+            await engine.containers.start("web")
+            async with engine.volumes.locked("data"):  # as for a snapshot, for as long as that takes
+                await engine.containers.stop("web", timeout=5)
+                assert not container.state.is_alive
+        assert happened(harness) == ["create", "mount", "unmount"]
+
+    harness.run(test)
+
+
+def test_what_is_being_copied_is_not_removed(harness: EngineHarness) -> None:
+    """Half of it would look like all of it."""
+
+    async def test() -> None:
+        async with harness.engine() as engine:
+            await make(engine, "data")
+            copies = engine.volume_copies
+            await copies.snapshot("data", SnapshotRequest(name="one"))
+            for name, remove in (("data", engine.volumes.remove), ("data@one", copies.remove_snapshot)):
+                archive = copies.export(name)
+                assert await anext(archive)
+                assert isinstance(await raises(remove(name)), Conflict)
+                if name == "data":
+                    assert "data is being copied" in str(await raises(copies.restore("data@one")))
+                await archive.aclose()
+            await copies.remove_snapshot("data@one")
+            await engine.volumes.remove("data")
+            assert isinstance(await raises(copies.restore("data@one")), NotFound)
+
+    harness.run(test)
+
+
+def test_a_container_that_somebody_pauses_meanwhile_stays_paused(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with harness.engine() as engine:
+            container = await create(engine, "sleep", "1000", binds=["data:/d"])
+            await engine.containers.start("web")
+
+            async def lost(_container: Container) -> None:
+                container.state.status = Status.PAUSED  # by somebody who came first
+                raise Conflict("it is already paused")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(engine._lifecycle, "pause", lost)
+                shown = await engine.volume_copies.snapshot("data", SnapshotRequest(name="one"))
+            assert (shown.frozen, container.state.status) == ([], Status.PAUSED)
+            container.state.status = Status.RUNNING
+
+    harness.run(test)
+
+
+def test_a_container_stands_still_until_the_last_snapshot_that_wants_it(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with harness.engine() as engine:
+            container = await create(engine, "sleep", "1000", binds=["one:/1", "two:/2"])
+            await engine.containers.start("web")
+
+            async def move(_container: Container) -> None:
+                running = container.state.status is Status.RUNNING
+                container.state.status = Status.PAUSED if running else Status.RUNNING
+
+            with monkeypatch.context() as patch:
+                patch.setattr(engine._lifecycle, "pause", move)  # there is no cgroup here
+                patch.setattr(engine._lifecycle, "unpause", move)
+                holder = engine.volume_copies._holder
+                async with holder.still("one", freeze=True) as first:
+                    async with holder.still("two", freeze=True) as second:
+                        assert list(first) == list(second) == [container]
+                    assert container.state.status is Status.PAUSED
+                assert container.state.status is Status.RUNNING
+
+    harness.run(test)
+
+
+def test_a_container_never_starts_with_half_of_what_the_image_has(harness: EngineHarness) -> None:
+    """The disk was full when a whole copy was moved to its place, and the daemon has ended."""
+
+    async def test() -> None:
+        engine = await harness.open()
+        await create(engine, "sleep", "1000", binds=["data:/d"])
+        await harness.kill(engine)
+        whole = data(engine, "data").with_name("_whole")
+        whole.mkdir()
+        (whole / "rest").touch()
+        whole.chmod(0o755)
+        async with harness.engine() as engine:
+            assert os.listdir(data(engine, "data")) == ["rest"]
+            whole.mkdir()
+            (whole / "later").touch()
+            await engine.containers.start("web")
+            assert sorted(os.listdir(data(engine, "data"))) == ["later", "rest"]
+
+    harness.run(test)
+
+
+# --- other drivers ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(harness: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VolumePlugin]:
+    (sockets := tmp_path / "s").mkdir()
+    monkeypatch.setattr(composition, "Plugins", lambda: Plugins(sockets, [], patience=30))
+    with plugin(sockets / "other.sock", tmp_path / "theirs") as found:
+        yield found
+
+
+def test_what_a_plugin_has_is_listed_and_can_be_used(harness: EngineHarness, server: VolumePlugin) -> None:
+    async def test() -> None:
+        (server.directory / "theirs").mkdir()
+        (server.directory / "same").mkdir()
+        async with harness.engine() as engine:
+            await engine.volumes.create(VolumeCreate(name="same", driver="local"))
+            listed = {one.name: one for one in (await engine.volumes.list({})).volumes}
+            assert {name: one.driver for name, one in listed.items()} == {"same": "local", "theirs": "other"}
+            assert listed["theirs"].mountpoint == str(server.directory / "theirs")
+            assert (await engine.volumes.inspect("theirs")).scope == "global"
+            assert await names(engine, driver=["local"]) == ["same"]
+            container = await create(engine, binds=["theirs:/d"])
+            assert container.definition.mounts[0].driver == "other"
+            assert ("VolumeDriver.Create", "theirs") not in server.calls
+            assert isinstance(await raises(engine.volumes.remove("theirs")), Conflict)
+            await engine.containers.remove("web")
+            server.odd["VolumeDriver.List"] = "die"
+            answer = await engine.volumes.list({})
+            assert [one.name for one in answer.volumes] == ["same", "theirs"]  # this one is known by now
+            (warning,) = answer.warnings or ()
+            assert warning.startswith("list other: plugin other does not answer VolumeDriver.List")
+            server.odd.clear()
+            await engine.volumes.remove("theirs")
+            assert not (server.directory / "theirs").exists()
+            assert isinstance(await raises(engine.volumes.remove("theirs")), NotFound)
+            (server.directory / "more").mkdir()
+            await engine.volumes.remove("more")
+            assert await names(engine) == ["same"]
+
+    harness.run(test)
+
+
+def test_only_what_was_mounted_is_unmounted(harness: EngineHarness, server: VolumePlugin) -> None:
+    """Plugins count: one that hears of an end too many takes the volume from those who have it."""
+
+    async def test() -> None:
+        async with harness.engine() as engine:
+            await engine.volumes.create(VolumeCreate(name="theirs", driver="other"))
+            await create(engine, "sleep", "1000", binds=["theirs:/a", "theirs:/b"])
+            harness.network.refuse = [SystemFault("no network")]
+            await raises(engine.containers.start("web"))
+            server.odd["VolumeDriver.Mount"] = {"Err": "no disk"}
+            await raises(engine.containers.start("web"))
+            server.odd.clear()
+            asked = [method for method, _ in server.calls]
+            assert "VolumeDriver.Unmount" not in asked
+            await engine.containers.start("web")
+            await engine.containers.remove("web", force=True)
+            asked = [method for method, _ in server.calls]
+            assert asked.count("VolumeDriver.Unmount") == asked.count("VolumeDriver.Mount") == 2
 
     harness.run(test)

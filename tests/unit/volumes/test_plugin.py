@@ -85,9 +85,10 @@ def test_one_that_hangs_dies_or_talks_nonsense_ends_in_a_sentence(
     server.odd[method] = "die"
     with pytest.raises(Unavailable, match=f"plugin test does not answer {method}"):
         run(QUESTIONS[method](driver))
-    server.odd[method] = b"<html>\xff"
-    with pytest.raises(SystemFault, match=f"plugin test answers {method} with nonsense"):
-        run(QUESTIONS[method](driver))
+    for nonsense in (b"<html>\xff", b'{"Volume": {"Status": {"a": ' + b"[" * 100_000):
+        server.odd[method] = nonsense
+        with pytest.raises(SystemFault, match=f"plugin test answers {method} with nonsense"):
+            run(QUESTIONS[method](driver))
 
 
 @pytest.mark.parametrize("place", ["", "volumes/data", "a\0b", "/" + "x" * 5000])
@@ -123,14 +124,15 @@ def test_plugins_are_found_by_sockets_and_specifications(sockets: Path, server: 
     (files / "deep" / "deep.json").write_text(json.dumps({"Name": "deep", "Addr": address}))
     (files / "broken.json").write_text("{")
     (files / "nowhere.spec").write_text("ftp://x")
+    (files / "odd.spec").write_text("tcp://[::1")
     (sockets / "file.sock").touch()
     plugins = Plugins(sockets, [files])
-    assert plugins.names() == ["broken", "deep", "nowhere", "plain", "test"]
+    assert plugins.names() == ["broken", "deep", "nowhere", "odd", "plain", "test"]
     for name in ("test", "plain", "deep"):
         assert run(plugins.find(name)).name == name
     for name in ("missing", "file", "../s/test", "", "a/b"):
         assert run(plugins.find(name)) is None
-    for name, what in (("broken", "makes no sense"), ("nowhere", "has no address")):
+    for name, what in (("broken", "makes no sense"), ("nowhere", "has no address"), ("odd", "has no address")):
         with pytest.raises(SystemFault, match=what):
             run(plugins.find(name))
     server.odd["Plugin.Activate"] = {"Implements": ["NetworkDriver"]}

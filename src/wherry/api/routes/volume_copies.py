@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.http.answers import empty, open_stream, reply
@@ -99,12 +100,12 @@ class VolumeCopyRoutes:
 
     async def export(self, request: ApiRequest) -> StreamResponse:
         """VolumeExport."""
-        pieces = self._copies.export(request.id)
-        first = await anext(pieces, b"")  # what is wrong shows here, while there can still be a status code
-        response = await open_stream(request.http, _TAR)
-        await response.write(first)
-        async for piece in pieces:
-            await response.write(piece)
+        async with aclosing(self._copies.export(request.id)) as pieces:
+            first = await anext(pieces, b"")  # what is wrong shows here, while there can still be a status code
+            response = await open_stream(request.http, _TAR)
+            await response.write(first)
+            async for piece in pieces:
+                await response.write(piece)
         return response
 
     async def import_(self, request: ApiRequest) -> StreamResponse:

@@ -45,7 +45,8 @@ def with_inherited(
 
 def _inherited(point: MountPoint, *, writable: bool) -> MountPoint:
     if point.writable and not writable:
-        point = replace(point, writable=False, options=[*point.options, "ro"] if point.options else [])
+        access = "rro" if point.kind == "bind" else "ro"
+        point = replace(point, writable=False, options=[*point.options, access] if point.options else [])
     return replace(point, mode=point.mode if point.kind == "tmpfs" else "", copy=False)
 
 

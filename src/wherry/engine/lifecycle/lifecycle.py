@@ -174,7 +174,7 @@ class Lifecycle:
             root, container.root = container.root, None
             self._record_exit(container, report)
             self._after_exit(container)
-            await self._starter.release(container)  # who hears of the end may want its ports
+            await self._starter.release(container, ran=True)  # who hears of the end may want its ports
             if container.stop_requested:
                 self._events.publish(container, "stop")
             removed = container.host.auto_remove and not container.comes_back

@@ -135,10 +135,13 @@ class Starter:
                 **self.hold_field(container),
             )
 
-    async def release(self, container: Container) -> None:
-        """Take back what a container had on networks, and of volumes; its process is gone, or never was."""
+    async def release(self, container: Container, *, ran: bool = False) -> None:
+        """Take back what a container had on networks, and of volumes; its process is gone, or never was.
+
+        :param ran: it was.
+        """
         await self._attachments.release(container)
-        await self._volumes.unmount(container)
+        await self._volumes.unmount(container, ran=ran)
 
     async def _shared_memory(self, container: Container) -> Fd | None:
         """The /dev/shm of the container whose IPC namespace this one joins, as a detached mount.

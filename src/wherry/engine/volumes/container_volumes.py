@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from wherry.engine.container.names import new_id
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.linux.fd import Fd
-from wherry.volumes.copy_up import copy_up, is_empty
+from wherry.volumes.copy_up import copy_up, is_empty, is_half_moved
 from wherry.volumes.image_content import Found, look
 from wherry.volumes.local import DATA
 from wherry.volumes.options import is_mounted
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     from wherry.engine.volumes.volumes import Volumes
     from wherry.layers.overlay_paths import OverlayMount
     from wherry.volumes.contract import Mounted
+    from wherry.volumes.model import Volume
 
 __all__ = ["ContainerVolumes", "MountedVolumes", "Source"]
 
 
-_PATIENCE: Final = 3600.0  # seconds that a copy may take; whoever wants the volume meanwhile waits
+_PATIENCE: Final = 86400.0  # seconds that a copy may take; whoever wants the volume meanwhile waits
+_AT_ONCE: Final = 1000  # look-ups in all layers together that the event loop has time for
 
 
 class Source(NamedTuple):
@@ -95,10 +98,15 @@ class ContainerVolumes:
         made: list[str] = []
         try:
             with self._volumes.users.claimed(identifier) as claims:
-                provided = [await self._provide(point, claims, made) for point in points]
+                claims += [point.name for point in points if point.kind == "volume" and point.name]
+                provided = []
+                for point in points:
+                    provided.append(await self._provide(point, claims, made))
+                    await asyncio.sleep(0)  # an image may ask for very many
                 for point in provided:
                     if point.kind == "volume" and (point.copy or point.anonymous):
                         await self._fill(point, root)
+                        await asyncio.sleep(0)
                 yield provided
         except BaseException:
             await self._volumes.remove_unused(made)
@@ -108,8 +116,8 @@ class ContainerVolumes:
         if point.kind != "volume":
             return point
         name = point.name or new_id()
-        claims.append(name)
         if not point.name:
+            claims.append(name)
             made.append(name)
         volume = await self._volumes.make(
             name, point.driver, point.driver_options, point.labels, anonymous=not point.name
@@ -127,12 +135,13 @@ class ContainerVolumes:
             if volume.driver != local.name or point.subpath or is_mounted(volume.options):
                 return
             directory, mounted = local.directory(volume.name), self._volumes.users.mounted(volume.name)
-            if not is_empty(directory / DATA):
+            half_moved = is_half_moved(directory)
+            if not half_moved and not is_empty(directory / DATA):
                 return
-            there = look(part.lower, path)
+            there = await _looked(part.lower, path)
             if there is Found.FILE and point.anonymous:
                 raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
-            if there is Found.DIRECTORY and point.copy:
+            if half_moved or (there is Found.DIRECTORY and point.copy):
                 what = f"copy what the image has at {point.target} into the volume {volume.name}"
                 await call_bounded(what, partial(copy_up, directory, part.lower, path, mounted=mounted), _PATIENCE)
 
@@ -164,28 +173,42 @@ class ContainerVolumes:
         volume = self._volumes.get(point.name)
         async with self._volumes.locked(point.name):
             driver = await self._volumes.drivers.get(volume.driver)
-            self._volumes.users.note_mount(point.name, container.id)
-            found = await driver.mount(volume, container.id)
+            self._volumes.users.note_mount(point.name, _user(container, point))
+            try:
+                found = await driver.mount(volume, container.id)
+            except BaseException:
+                self._volumes.users.note_unmount(point.name, _user(container, point))
+                raise
             mounted.add(point.target, found.path, await _placed(found, point))
         self._events.publish("volume", "mount", point.name, {
             "driver": point.driver, "container": container.id, "destination": point.target,
             "read/write": str(point.writable).lower(), "propagation": point.propagation,
         })  # fmt: skip
 
-    async def unmount(self, container: Container) -> None:
-        """A container has no processes any more."""
+    async def unmount(self, container: Container, *, ran: bool = False) -> None:
+        """A container has no processes any more.
+
+        :param ran: it did run, so all its volumes were mounted, maybe by an earlier daemon; else only those are
+            unmounted that were mounted for a start that failed: a plugin may count.
+        """
         for point in _volumes_in(container):
             volume = self._volumes.store.find(point.name)
             if volume is None:
                 continue
-            try:
+            if self._volumes.users.note_unmount(point.name, _user(container, point)) or ran:
+                await self._unmount(container, point, volume)
+
+    async def _unmount(self, container: Container, point: MountPoint, volume: Volume) -> None:
+        try:
+            if not self._is_directory(volume):  # else there is nothing to do, and a copy of it to wait for, maybe
                 async with self._volumes.locked(point.name):
-                    self._volumes.users.note_unmount(point.name, container.id)
                     await (await self._volumes.drivers.get(volume.driver)).unmount(volume, container.id)
-            except WherryError as exc:
-                self._volumes.log_failure(volume, "is not unmounted", exc)
-            attributes = {"driver": point.driver, "container": container.id}
-            self._events.publish("volume", "unmount", point.name, attributes)
+        except WherryError as exc:
+            self._volumes.log_failure(volume, "is not unmounted", exc)
+        self._events.publish("volume", "unmount", point.name, {"driver": point.driver, "container": container.id})
+
+    def _is_directory(self, volume: Volume) -> bool:
+        return volume.driver == self._volumes.drivers.local.name and not is_mounted(volume.options)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -204,6 +227,22 @@ async def _placed(found: Mounted, point: MountPoint) -> Fd | None:
     return await call_bounded(
         what, lambda: place(found, point.subpath, writable=point.writable), leaves_traces=found.take is not None
     )
+
+
+async def _looked(layers: Sequence[str], path: str) -> Found:
+    """What an image has at a path: nearly always that takes less than a change of threads."""
+    found = look(layers, path, _AT_ONCE // max(len(layers), 1))
+    if found is None:
+        found = await call_bounded(f"look for {path} in the image", partial(_look_far, layers, path))
+    return found
+
+
+def _look_far(layers: Sequence[str], path: str) -> Found:
+    return look(layers, path) or Found.NOTHING
+
+
+def _user(container: Container, point: MountPoint) -> str:
+    return f"{container.id}:{point.target}"
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -14,10 +16,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from wherry.content.thread_stream import pieces_of
-from wherry.content.threads import Check, Worker
+from wherry.content.threads import Check, Worker, in_thread
 from wherry.docker import times
 from wherry.docker.volume_copies import SnapshotRequest, SnapshotView, VolumeDisk, VolumeUser
-from wherry.errors import Conflict, InvalidInput, Unavailable, Unsupported
+from wherry.engine.container.names import new_id
+from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
 from wherry.layers.source import Reader
 from wherry.volumes import archive
 from wherry.volumes.drafts import begin_draft, fill_draft, split_name, sync_draft
@@ -55,6 +58,8 @@ class VolumeCopies:
         self._containers = containers
         self._events = events
         self._worker = Worker(_COPIES, "volume-copy")
+        self._read = Counter[str]()  # volumes and, by full names, snapshots that are being copied
+        self._removed = set[str]()  # of those that are being removed
         self._over = Event()
 
     async def recover(self) -> None:
@@ -83,7 +88,8 @@ class VolumeCopies:
             copied, volume=name, name=moment, created=created, labels=request.labels or {}, options=volume.options,
             frozen=[container.id for container in frozen],
         )  # fmt: skip
-        await self._work(lambda _check: self._snapshots.publish(draft, made))
+        async with self._volumes.locked(name):  # a removal of the last other one takes its directory along
+            await self._work(lambda _check: self._snapshots.publish(draft, made))
         self._publish("snapshot", name, snapshot=moment)
         return self._view(made)
 
@@ -92,10 +98,18 @@ class VolumeCopies:
         return [self._view(one) for one in await asyncio.to_thread(self._snapshots.all, volume)]
 
     async def remove_snapshot(self, name: str) -> None:
-        """Remove one."""
+        """Remove one.
+
+        :raises Conflict: it is being copied: half of it would look like all of it.
+        """
         volume, moment = _snapshot_name(name)
         async with self._volumes.locked(volume):
-            await asyncio.to_thread(self._snapshots.remove, volume, moment)
+            self._check_not_read(name)
+            self._removed.add(name)
+            try:
+                await in_thread(self._snapshots.remove, volume, moment)
+            finally:
+                self._removed.discard(name)
         self._publish("snapshot-remove", volume, snapshot=moment)
 
     async def restore(self, name: str) -> None:
@@ -110,11 +124,13 @@ class VolumeCopies:
             raise Unsupported(f"volume {volume} has a size, and cannot be restored", hint="clone the snapshot instead")
         async with self._holder.unused(volume):
             pass  # rather told now than after minutes
-        draft = await self._draft(partial(self._fill, self._snapshots.data(snapshot)), former)
+        with self._being_read(snapshot):
+            draft = await self._draft(partial(self._fill, self._snapshots.data(snapshot)), former)
         try:
             async with self._holder.unused(volume):
                 self._ours(volume)
-                await asyncio.to_thread(self._local.exchange, draft, volume)
+                self._check_not_read(volume)
+                await in_thread(self._local.exchange, draft, volume)  # not given up before it is over
         finally:
             self._local.give_up(draft)
         self._publish("restore", volume, snapshot=moment)
@@ -131,7 +147,8 @@ class VolumeCopies:
         if moment:
             snapshot = await asyncio.to_thread(self._snapshots.get, source, moment)
             new = self._new(request, snapshot.options)
-            draft = await self._draft(partial(self._fill, self._snapshots.data(snapshot)), new)
+            with self._being_read(snapshot):
+                draft = await self._draft(partial(self._fill, self._snapshots.data(snapshot)), new)
         else:
             new = self._new(request, self._ours(source).options)
             async with self._holder.still(source, freeze=request.freeze):
@@ -144,12 +161,52 @@ class VolumeCopies:
         """A volume's files, or a snapshot's, as an archive. Of a volume that is written to, as they are in passing."""
         source, moment = split_name(name)
         if moment:
-            data = self._snapshots.data(self._snapshots.get(source, moment))
-        else:
-            self._ours(source)
-            data = self._local.data(source)
-        self._publish("export", source)
-        return pieces_of(lambda write: archive.pack(data, write))
+            snapshot = self._snapshots.get(source, moment)
+            return self._exported(source, self._snapshots.data(snapshot), self._being_read(snapshot))
+        self._ours(source)
+        return self._exported(source, self._local.data(source), self._in_use(source))
+
+    async def _exported(
+        self, source: str, data: str, kept: AbstractContextManager[None]
+    ) -> AsyncGenerator[bytes, None]:
+        """What is removed meanwhile would be missing in an archive that looks whole: so it stays."""
+        with kept:
+            self._publish("export", source)
+            async with aclosing(pieces_of(lambda write: archive.pack(data, write))) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    @contextmanager
+    def _being_read(self, snapshot: Snapshot) -> Iterator[None]:
+        """Keep a snapshot from being removed.
+
+        :raises NotFound: it is.
+        """
+        if snapshot.full_name in self._removed:
+            raise NotFound(f"no such snapshot: {snapshot.full_name}")
+        with self._counted(snapshot.full_name):
+            yield
+
+    @contextmanager
+    def _in_use(self, volume: str) -> Iterator[None]:
+        """Keep a volume from being removed or restored."""
+        with self._volumes.users.claimed(f"export-{new_id()[:12]}") as claims, self._counted(volume):
+            claims.append(volume)
+            self._ours(volume)
+            yield
+
+    def _check_not_read(self, name: str) -> None:
+        if self._read[name]:
+            raise Conflict(f"{name} is being copied", hint="wait for that, or cancel it")
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[None]:
+        self._read[name] += 1
+        try:
+            yield
+        finally:
+            self._read[name] -= 1
+            self._read += Counter()  # without those that are at nought
 
     async def import_(self, stream: Reader, request: SnapshotRequest) -> VolumeView:
         """Make a new volume of an archive.
@@ -176,10 +233,11 @@ class VolumeCopies:
             snapshots.setdefault(one.volume, []).append(one)
         usage = {one.name: one.usage_data for one in await self._volumes.disk_usage()}
         sizes = {name: data.size for name, data in usage.items() if data is not UNSET}
+        users = _users(self._containers)
         found = [
             VolumeDisk(
                 name=one.name, driver=one.driver, size=sizes.get(one.name, -1),
-                users=_users(one.name, self._containers), snapshots=snapshots.pop(one.name, []),
+                users=users.get(one.name, []), snapshots=snapshots.pop(one.name, []),
             )
             for one in self._volumes.store
         ]  # fmt: skip
@@ -290,16 +348,19 @@ def _snapshot_name(text: str) -> tuple[str, str]:
     return volume, moment
 
 
-def _users(name: str, containers: Containers) -> list[VolumeUser]:
-    found = []
+def _users(containers: Containers) -> dict[str, list[VolumeUser]]:
+    found: dict[str, list[VolumeUser]] = {}
     for container in containers:
-        points = [one for one in container.definition.mounts if one.kind == "volume" and one.name == name]
-        if points:
-            writes, targets = any(one.writable for one in points), [one.target for one in points]
-            found.append(
+        targets, writes = dict[str, list[str]](), set[str]()
+        for point in container.definition.mounts:
+            if point.kind == "volume":
+                targets.setdefault(point.name, []).append(point.target)
+                writes |= {point.name} if point.writable else set()
+        for name, destinations in targets.items():
+            found.setdefault(name, []).append(
                 VolumeUser(
-                    id=container.id, name=container.name, state=str(container.state.status), writable=writes,
-                    destinations=targets,
+                    id=container.id, name=container.name, state=str(container.state.status), writable=name in writes,
+                    destinations=destinations,
                 )
             )  # fmt: skip
     return found

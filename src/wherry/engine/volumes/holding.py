@@ -55,6 +55,8 @@ class VolumeHolder:
         self._notes = notes
         self._containers = containers
         self._pausing = pausing
+        self._changing = asyncio.Lock()  # one at a time freezes a container, or lets it go on
+        self._holds: dict[str, int] = {}  # how many want a container to stand still that was frozen here
 
     async def recover(self) -> None:
         """Let those go on that an earlier process has frozen; to be called when all containers are known."""
@@ -89,13 +91,28 @@ class VolumeHolder:
         for container in self._users(name):
             async with container.lock:  # what it is doing ends
                 pass
-            if container in frozen or container.state.status is not Status.RUNNING or not _writes(container, name):
-                continue
+            if container not in frozen and _writes(container, name):
+                async with self._changing:
+                    if await self._freeze(container):
+                        frozen.append(container)
+                        stack.push_async_callback(self._thaw, container)
+
+    async def _freeze(self, container: Container) -> bool:
+        """Have a container stand still; False where it does not run, or somebody else has paused it."""
+        if container.state.status is Status.RUNNING:
             await asyncio.to_thread(self._notes.note_frozen, container.id)
-            stack.push_async_callback(self._thaw, container)
-            with suppress(Conflict):  # it has ended, or somebody else has paused it
+            try:
                 await self._pausing.pause(container)
-                frozen.append(container)
+            except WherryError as exc:
+                self._notes.forget_frozen(container.id)
+                if not isinstance(exc, Conflict):  # as when it has ended
+                    raise
+                return False
+            self._holds.setdefault(container.id, 0)
+        if container.state.status is not Status.PAUSED or container.id not in self._holds:
+            return False
+        self._holds[container.id] += 1
+        return True
 
     def _may_write(self, name: str, frozen: Sequence[Container]) -> bool:
         """Whether a container runs, or is about to, that is not frozen."""
@@ -105,10 +122,15 @@ class VolumeHolder:
         )
 
     async def _thaw(self, container: Container) -> None:
-        if container.state.status is Status.PAUSED:
-            with suppress(Conflict):
-                await self._pausing.unpause(container)
-        self._notes.forget_frozen(container.id)
+        async with self._changing:
+            self._holds[container.id] -= 1
+            if self._holds[container.id]:
+                return
+            del self._holds[container.id]
+            if container.state.status is Status.PAUSED:
+                with suppress(Conflict):
+                    await self._pausing.unpause(container)
+            self._notes.forget_frozen(container.id)
 
     @asynccontextmanager
     async def unused(self, name: str) -> AsyncIterator[None]:

@@ -67,12 +67,14 @@ class VolumeUsers:
         """A volume is about to be mounted for a container."""
         self._mounts.setdefault(name, set()).add(user)
 
-    def note_unmount(self, name: str, user: str) -> None:
-        """A container does not need a volume any more, if it ever did."""
+    def note_unmount(self, name: str, user: str) -> bool:
+        """A volume is not mounted for a container any more; returns whether this daemon has noted that it was."""
         users = self._mounts.get(name, set())
+        noted = user in users
         users.discard(user)
         if not users:
             self._mounts.pop(name, None)
+        return noted
 
 
 def volumes_of(container: Container) -> Iterable[str]:

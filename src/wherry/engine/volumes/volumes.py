@@ -15,6 +15,8 @@ from wherry.docker import times
 from wherry.docker.filters import Filters, check_names, has_label
 from wherry.docker.volumes import VolumeCreate, VolumeList, VolumesPruned, VolumeUsage, VolumeView
 from wherry.engine.container.names import new_id
+from wherry.engine.threads.bounded_call import call_bounded
+from wherry.engine.volumes.elsewhere import Elsewhere
 from wherry.errors import (
     Conflict,
     InvalidInput,
@@ -42,16 +44,20 @@ _LIST_FILTERS: Final = frozenset({"dangling", "driver", "label", "name"})
 _PRUNE_FILTERS: Final = frozenset({"all", "label", "label!"})
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # as Go's strconv.ParseBool
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_TRUE_WORDS, _FALSE_WORDS = ("1", "true"), ("0", "false")  # all that a filter of a list takes
 #: dockerd's own words when it is not part of a swarm.
 _NO_SWARM: Final = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
     "to connect this node to swarm and try again."
 )
 
+_MEASURING: Final = 3600.0  # seconds
+
 Measure = Callable[[str], int]
 Test = Callable[[Volume], bool]
 Words = list[str]  # `list` is a method below
 Views = list[VolumeView]
+Sizes = list[int]
 
 
 class Volumes:
@@ -69,6 +75,7 @@ class Volumes:
         self.users = users
         self._events = events
         self._measure = measure
+        self._elsewhere = Elsewhere(drivers)
         self._locks = WeakValueDictionary[str, asyncio.Lock]()
         self._pruning = False
 
@@ -116,6 +123,8 @@ class Volumes:
         with _about("create", name):
             async with self.locked(name):
                 found = await self._existing(name, driver)
+                if found is None and not anonymous:
+                    found = await self._taken_over(name, driver)
                 if found is not None:
                     return found
                 chosen = await self.drivers.get(driver)
@@ -135,6 +144,23 @@ class Volumes:
         if driver and (await self.drivers.get(driver)).name != found.driver:
             raise Conflict(f"driver '{found.driver}' already has volume '{name}'", cause="volume name must be unique")
         return found
+
+    async def _taken_over(self, name: str, driver: str = "") -> Volume | None:
+        """A volume that another driver has, and that is known from now on; the caller holds its lock."""
+        if driver == self.drivers.local.name:
+            return None
+        found = (await self._elsewhere.volumes((driver,) if driver else None)).find(name)
+        if found is not None:
+            self.store.put(found)
+        return found
+
+    async def _known(self, name: str) -> Volume:
+        """A volume of the engine's, or of another driver.
+
+        :raises NotFound: there is none, in Docker's words.
+        """
+        found = self.store.find(name) or (await self._elsewhere.volumes()).find(name)
+        return found or self.get(name)
 
     async def _make(self, driver: VolumeDriver, volume: Volume) -> None:
         """The row comes first: what a crash leaves is then a row without a volume, which is none."""
@@ -169,7 +195,7 @@ class Volumes:
 
         :raises NotFound: there is none.
         """
-        volume = self.get(name)
+        volume = await self._known(name)
         with _about("get", name):
             return await self._view(volume, status=True)
 
@@ -180,8 +206,17 @@ class Volumes:
         """
         check_names(filters, _LIST_FILTERS)
         fits = self._filter(filters)
-        chosen = sorted((volume for volume in self.store if fits(volume)), key=_name_of)
-        return VolumeList(volumes=[await self._view(volume) for volume in chosen], warnings=None)
+        theirs = await self._elsewhere.volumes(filters.get("driver") or None)
+        found = {volume.name: (volume, "") for volume in self.store if volume.driver not in theirs.volumes}
+        for volumes in theirs.volumes.values():
+            for volume, path in volumes:  # of one that it does not have any more, there is only the row
+                known = self.store.find(volume.name) or volume
+                if known.driver == volume.driver:
+                    found.setdefault(volume.name, (known, path))
+        chosen = sorted((one for one in found.values() if fits(one[0])), key=lambda one: one[0].name)
+        return VolumeList(
+            volumes=[await self._view(volume, path=path) for volume, path in chosen], warnings=theirs.warnings or None
+        )
 
     def _filter(self, filters: Filters) -> Test:
         tests = [_label_test(filters)]
@@ -191,12 +226,14 @@ class Volumes:
             named = any_of(names)
             tests.append(lambda volume: named(volume.name))
         if "dangling" in filters:
-            dangling, used = _boolean("dangling", filters["dangling"]), self.users.all()
+            dangling, used = _dangling(filters["dangling"]), self.users.all()
             tests.append(lambda volume: (volume.name not in used) == dangling)
         return lambda volume: all(test(volume) for test in tests)
 
-    async def _view(self, volume: Volume, *, status: bool = False, usage: VolumeUsage | None = None) -> VolumeView:
-        path, more = self.source(volume), None
+    async def _view(
+        self, volume: Volume, *, path: str = "", status: bool = False, usage: VolumeUsage | None = None
+    ) -> VolumeView:
+        path, more = self.source(volume) or path, None
         if not path and status:
             found = await (await self.drivers.get(volume.driver)).get(volume.name)
             path, more = found.path, found.status
@@ -210,11 +247,16 @@ class Volumes:
         """Volumes that are directories here, with what they take up, for SystemDataUsage."""
         local, used = self.drivers.local, self.users.all()
         chosen = sorted((one for one in self.store if one.driver == local.name and not one.options), key=_name_of)
-        sizes = await asyncio.to_thread(lambda: [self._measure(local.data(one.name)) for one in chosen])
+        sizes = await self._sizes([local.data(one.name) for one in chosen])
         return [
             await self._view(one, usage=VolumeUsage(size=size, ref_count=len(used.get(one.name, ()))))
             for one, size in zip(chosen, sizes, strict=True)
         ]
+
+    async def _sizes(self, paths: Words) -> Sizes:
+        """What is in directories: how long that takes is the containers' affair, so not in the loop's own threads."""
+        what = "measure what volumes take up"
+        return await call_bounded(what, lambda: [self._measure(path) for path in paths], _MEASURING)
 
     # --- remove -----------------------------------------------------------------------------------
 
@@ -226,14 +268,15 @@ class Volumes:
         :raises Conflict: a container uses it.
         """
         try:
-            self.get(name)
+            known = await self._known(name)
         except NotFound:
             if force:
                 return
             raise
         with _about("remove", name):
             async with self.locked(name):
-                await self._remove(self.store.get(name), force=force)
+                ours = known.driver == self.drivers.local.name or self.store.find(name) is not None
+                await self._remove(self.store.get(name) if ours else known, force=force)
 
     async def _remove(self, volume: Volume, *, force: bool = False) -> None:
         """The caller holds its lock."""
@@ -252,6 +295,7 @@ class Volumes:
     async def remove_unused(self, names: Words) -> None:
         """Remove volumes that went with a container; those that others use stay."""
         for name in names:
+            await asyncio.sleep(0)  # an image may ask for very many
             async with self.locked(name):
                 volume = self.store.find(name)
                 if volume is None or self.users.of(name):
@@ -277,14 +321,14 @@ class Volumes:
             self._pruning = False
 
     async def _prune(self, filters: Filters) -> VolumesPruned:
-        everything = len(filters.get("all") or ()) > 0 and _one_boolean("all", filters["all"])
+        everything = _all(filters.get("all") or [])
         fits, used, local = _label_test(filters), self.users.all(), self.drivers.local
         removed, reclaimed = [], 0
         for volume in self.store:
             wanted = everything or ANONYMOUS_LABEL in volume.labels
             if volume.driver != local.name or volume.options or volume.name in used or not (wanted and fits(volume)):
                 continue
-            size = await asyncio.to_thread(self._measure, local.data(volume.name))
+            [size] = await self._sizes([local.data(volume.name)])
             try:
                 await self.remove(volume.name)
             except WherryError as exc:
@@ -328,16 +372,19 @@ def _label_test(filters: Filters) -> Test:
     )
 
 
-def _boolean(name: str, values: Words) -> bool:
-    if len(values) == 1 and values[0] in _TRUE | _FALSE:
-        return values[0] in _TRUE
-    raise InvalidInput(f"invalid filter '{name}={values[0] if len(values) == 1 else values}'")
+def _dangling(values: Words) -> bool:
+    found = {value in _TRUE_WORDS for value in values if value in _TRUE_WORDS + _FALSE_WORDS}
+    if len(found) != 1:
+        raise InvalidInput(f"invalid filter 'dangling=[{' '.join(values)}]'")
+    return found.pop()
 
 
-def _one_boolean(name: str, values: Words) -> bool:
+def _all(values: Words) -> bool:
     if len(values) > 1:
-        raise InvalidInput(f"invalid filter '{name}=[{' '.join(values)}]'", cause="only one value is expected")
-    return _boolean(name, values)
+        raise InvalidInput(f"invalid filter 'all=[{' '.join(values)}]'", cause="only one value is expected")
+    if values and values[0] not in _TRUE | _FALSE:
+        raise InvalidInput("invalid filter 'all'", cause=f'strconv.ParseBool: parsing "{values[0]}": invalid syntax')
+    return bool(values) and values[0] in _TRUE
 
 
 def _name_of(volume: Volume) -> str:
