@@ -116,6 +116,31 @@ def test_a_wrong_template_is_told_in_go_s_words(text: str, message: str) -> None
     assert message in str(caught.value)
 
 
+DOUBLED = '{{$x := "0123456789"}}' + "{{$x = print $x $x}}" * 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{{$x := "0123456789"}}' + "{{$x = print $x $x}}" * 60,
+        DOUBLED + "{{$x}}" * 30,
+        DOUBLED + '{{join (split $x "") $x}}',
+        f'{{{{printf "{"%9999d" * 200}" 1}}}}',
+        f'{{{{printf "%*d{"%9999d" * 200}" -2000000 1}}}}',
+        "{{json .}}" * 20_000,
+    ],
+)
+def test_a_template_that_makes_much_of_little_ends_when_it_is_too_much(text: str) -> None:
+    with pytest.raises(TemplateError, match=r"too (much|long|large)"):
+        Template(text).render(DATA, 1 << 20)
+
+
+def test_a_bound_leaves_other_templates_alone_and_long_chains_are_refused() -> None:
+    assert len(Template(DOUBLED + "{{$x}}").render(DATA, 1 << 20)) == 40960
+    with pytest.raises(TemplateError, match="too many nested actions"):
+        Template("{{if false}}" + "{{else if false}}" * 2000 + "{{end}}")
+
+
 PIECES = st.sampled_from(
     ["{{", "}}", "{{-", "-}}", "if ", "else ", "end", "range ", "with ", "$x", ":=", "=", "|", "(", ")", ".", ".Name",
      ".Ports", " ", '"a"', "`", "1", "-1", "eq ", "index ", "printf ", "%d", "json ", "define ", "template ", "break",

@@ -130,12 +130,16 @@ def test_a_tag_is_a_template_with_dockers_fields_and_functions_but_no_loop(tmp_p
         "{{with .ID}}{{upper .}}{{end}}": "C0FFEE000000",
         '{{index .ContainerLabels "tier"}}-{{join .ContainerArgs "_"}}-{{.Command}}': "front--c_x-sh -c x",
         '{{ printf "%.3s" .FullID }}': "c0f",
+        '{{ printf "%c" 0xD800 }}': "?",
         "plain": "plain",
     }.items():
         check_tag(text)
         assert tag_of(subject(tmp_path, tag=text)) == filled
     assert tag_of(subject(tmp_path)) == "c0ffee000000"
-    for wrong in ("{{.Names}}", "{{.ID", "{{.Name}}{{", "{{nope .ID}}", "{{.ID}}" * 5000):
+    bomb = '{{$x := "0123456789"}}' + "{{$x = print $x $x}}" * 60
+    chain = "{{if 0}}" + "{{else if 0}}" * 300 + "{{end}}"
+    many_digits = f"{{{{0x{'f' * 4000}}}}}"
+    for wrong in ("{{.Names}}", "{{.ID", "{{.Name}}{{", "{{nope .ID}}", "{{.ID}}" * 5000, bomb, chain, many_digits):
         with pytest.raises(InvalidInput):
             check_tag(wrong)
     for loop in ("{{range 1000000}}{{range 1000000}}x{{end}}{{end}}", '{{define "a"}}{{end}}'):

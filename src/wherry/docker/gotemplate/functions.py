@@ -10,6 +10,8 @@ from wherry.docker.gotemplate.printing import go_json, go_print, go_printf, go_s
 
 __all__ = ["FUNCTIONS", "is_true"]
 
+_LONGEST = 1 << 24  # characters between the parts that are joined
+
 
 def is_true(value: Any) -> bool:
     """Whether ``if`` treats a value as true: it is not false, 0, nil or empty."""
@@ -81,6 +83,8 @@ def _len(value: Any) -> int:
 
 
 def _join(items: Any, separator: str) -> str:
+    if items and len(items) * len(separator) > _LONGEST:
+        raise ValueError("the result is too long")
     return separator.join(go_string(item) for item in items or ())
 
 

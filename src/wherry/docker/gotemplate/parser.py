@@ -116,7 +116,12 @@ class _Parser:
         again = self._peek()
         if again.kind == "name" and again.text in ("if", "with") and word.text in ("if", "with"):
             self._at += 1
-            return [self._branch(again)]
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
+                raise self.error("too many nested actions", again)
+            inner = self._branch(again)
+            self._depth -= 1
+            return [inner]
         self._expect("close", "else")
         body, _ = self.body("end")
         self._expect("close", "end")

@@ -8,10 +8,11 @@ from typing import Any
 
 from wherry.docker.gotemplate.go_types import Map, NilList, NilPointer
 
-__all__ = ["go_json", "go_print", "go_printf", "go_string", "go_type"]
+__all__ = ["go_json", "go_print", "go_printf", "go_string", "go_type", "length_of"]
 
 _VERB = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+)?)?(?P<verb>.)", re.DOTALL)
 MAX_WIDTH = 10_000
+MAX_FILLING = 1 << 20  # what widths and precisions of one printf may come to
 
 
 def go_type(value: Any) -> str:
@@ -50,6 +51,17 @@ def _float(value: float) -> str:
     return re.sub(r"e([+-])(\d)$", r"e\g<1>0\2", repr(value)).replace(".0e", "e")
 
 
+def length_of(value: Any) -> int:
+    """About how many characters a value has when it is printed."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return 8 + sum(8 + length_of(key) + length_of(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return 8 + sum(map(length_of, value))
+    return value.bit_length() // 3 if isinstance(value, int) else 8
+
+
 def go_json(value: Any) -> str:
     """Write JSON as Go does: no spaces, functions left out."""
     import json
@@ -84,6 +96,7 @@ def go_print(values: tuple[Any, ...]) -> str:
 def go_printf(template: str, values: tuple[Any, ...]) -> str:
     """Print as ``printf`` does; what does not fit shows as Go shows it: ``%!d(string=x)``."""
     rest = list(values)
+    filling = 0
 
     def number(text: str | None) -> int | None:
         if text == "*":
@@ -91,10 +104,14 @@ def go_printf(template: str, values: tuple[Any, ...]) -> str:
         return int(text) if text else None
 
     def replace(found: re.Match[str]) -> str:
+        nonlocal filling
         verb = found["verb"]
         if verb == "%":
             return "%"
         width, precision = number(found["width"]), number(found["precision"])
+        filling += sum(min(max(wanted or 0, 0), MAX_WIDTH) for wanted in (width, precision))
+        if filling > MAX_FILLING:
+            raise ValueError("the widths are too large together")
         if "." in found.group() and precision is None:
             precision = 0
         if not rest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from wherry.docker.gotemplate import nodes
@@ -10,7 +11,7 @@ from wherry.docker.gotemplate.errors import TemplateError
 from wherry.docker.gotemplate.functions import FUNCTIONS, is_true
 from wherry.docker.gotemplate.go_types import Map, NilPointer, Struct, zero_value
 from wherry.docker.gotemplate.parser import parse
-from wherry.docker.gotemplate.printing import go_string, go_type
+from wherry.docker.gotemplate.printing import go_string, go_type, length_of
 
 __all__ = ["Template"]
 
@@ -46,13 +47,15 @@ class Template:
         """Whether it has loops or templates of its own: then how long it takes is not clear from its length."""
         return bool(self._defines) or _has_loops(self._nodes)
 
-    def render(self, data: Any) -> str:
+    def render(self, data: Any, most: float = inf) -> str:
         """Execute the template.
 
         :param data: the value of ``.``.
-        :raises TemplateError: the data lacks a member.
+        :param most: characters that all functions together may be given, and the template may say: a variable that is
+            printed twice into itself, forty times, would fill the memory.
+        :raises TemplateError: the data lacks a member, or that is exceeded.
         """
-        run = _Run(self._functions, self._defines, data, self._escape)
+        run = _Run(self._functions, self._defines, data, self._escape, most)
         try:
             run.walk(self._nodes, data)
         except RecursionError:
@@ -90,8 +93,10 @@ class _Run:
         defines: dict[str, list[nodes.Node]],
         data: Any,
         escape: Callable[[str], str],
+        most: float,
     ) -> None:
         self._escape = escape
+        self._left = most
         self.out: list[str] = []
         self._functions = functions
         self._defines = defines
@@ -110,6 +115,7 @@ class _Run:
             elif isinstance(node, nodes.Action):
                 value = self.pipeline(node.pipeline, dot)
                 if not node.pipeline.variables:
+                    self._spend(node, value)
                     self.out.append("<no value>" if value is None else self._escape(go_string(value)))
             elif isinstance(node, nodes.Range):
                 self._range(node, dot)
@@ -236,12 +242,19 @@ class _Run:
         return value
 
     def _invoke(self, node: nodes.Node, function: Any, values: list[Any]) -> Any:
+        self._spend(node, values)
         try:
             return function(*values)
         except TemplateError:
             raise
         except (ValueError, TypeError, AttributeError) as error:
             raise self.error(node, f"error calling {node.source.lstrip('.')}: {error}") from None
+
+    def _spend(self, node: nodes.Node, value: Any) -> None:
+        if self._left < inf:
+            self._left -= length_of(value)
+        if self._left < 0:
+            raise self.error(node, "the template makes too much of its values")
 
     def value(self, node: nodes.Node, dot: Any, *, method: bool = False) -> Any:
         """The value of an operand. :param method: leave a method uncalled, its arguments follow."""

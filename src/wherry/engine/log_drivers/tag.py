@@ -16,6 +16,7 @@ FIELDS: Final = "ID FullID Name ImageID ImageFullID ImageName DaemonName Command
 
 _DEFAULT: Final = "{{.ID}}"
 _LIMIT: Final = 4096  # characters of a template, and of what it gives
+_MOST: Final = 1 << 20  # characters that it may handle on the way
 _DAEMON: Final = "docker"  # who looks for tags looks for these
 
 
@@ -46,15 +47,16 @@ def fill_tag(text: str, subject: Subject) -> str:
         raise InvalidInput(f"the log option tag is longer than {_LIMIT} characters")
     if "{{" not in text:
         return text
-    from wherry.docker.gotemplate import Template, TemplateError  # noqa: PLC0415 - few containers have a template
+    from wherry.docker.gotemplate import Template  # noqa: PLC0415 - few containers have a template
 
     try:
         template = Template(text)
         if template.repeats:
             raise Unsupported("the log option tag takes no loops and no named templates", cause=f"'{text}'")
-        return template.render(_values(subject))[:_LIMIT]
-    except TemplateError as error:
+        filled = template.render(_values(subject), _MOST)[:_LIMIT]
+    except ValueError as error:  # a TemplateError, or a number that has too many digits to be printed
         raise InvalidInput(f"invalid log option tag '{text}'", cause=str(error)) from None
+    return filled.encode("utf-8", "replace").decode()  # halves of characters go to no receiver
 
 
 def _values(subject: Subject) -> dict[str, Any]:
