@@ -81,11 +81,19 @@ def _parse_ssh(text: str) -> Address:
         host = where[1:].partition("]")[0]
     if ":" in user or "?" in text or "#" in text:
         raise _invalid(text, "an address of ssh has a user, a host, a port and a path, and no password")
-    if not host or host.startswith("-") or user.startswith("-") or (colon and not _is_port(port)):
+    if not host or not all(map(_is_harmless, (host, user))) or (colon and not _is_port(port)):
         raise _invalid(text, "expected ssh://user@host:port/path/to.sock")
     address = Address(text, host=host, port=int(port) if colon else 0)
     address.ssh, address.user, address.remote_path = True, user, f"/{path}" if path else ""
     return address
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether a host or user is neither an option, nor a command for the shell of ssh's ``ProxyCommand``.
+
+    What was OpenSSH's own matter until 9.6 (CVE-2023-51385): an address may come with somebody else's context.
+    """
+    return not text.startswith("-") and text.isprintable() and not set(text) & set(" '`\"$\\;&<>|(){}")
 
 
 def _is_port(text: str) -> bool:

@@ -178,13 +178,26 @@ def test_of_an_archive_only_what_is_known_is_read() -> None:
     assert unpack(pack(metadata, {"key.pem": b"k"})) == (metadata, {"key.pem": b"k"})
 
 
-@pytest.mark.parametrize("data", [b"", b"nothing", b"PK\3\4broken", b"\0" * 1024, b"x" * ((10 << 20) + 1)])
+def damaged() -> bytes:
+    """An archive whose compressed data is none."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("meta.json", "x" * 1000)
+    data = bytearray(buffer.getvalue())
+    start = data.index(b"meta.json") + len("meta.json")
+    data[start] = 0xFF
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"nothing", damaged(), b"PK\3\4broken", b"\0" * 1024, b"x" * ((10 << 20) + 1)])
 def test_what_is_no_archive_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput):
         unpack(data)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"Endpoints": []}', '{"Endpoints": {"docker": {"Host": 1}}}', "x"])
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"Endpoints": []}', '{"Endpoints": {"docker": {"Host": 1}}}', "x", "[" * 99_999]
+)
 def test_metadata_that_is_none_is_refused(text: str) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -67,7 +67,7 @@ def test_an_address_becomes_the_words_of_ssh(text: str, words: list[str]) -> Non
 @pytest.mark.parametrize(
     "text",
     ["ssh://", "ssh:///x", "ssh://u:p@box", "ssh://box?x", "ssh://box#x", "ssh://box:0", "ssh://box:", "ssh://box:a",
-     "ssh://-oProxyCommand=x", "ssh://-l@box", "ssh://u@-x"],
+     "ssh://-oProxyCommand=x", "ssh://-l@box", "ssh://u@-x", "ssh://$(id)", "ssh://u;id@box", "ssh://b\nox"],
 )  # fmt: skip
 def test_other_addresses_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="invalid daemon address"):
@@ -201,6 +201,20 @@ def test_the_name_docker_is_installed_where_nobody_has_it(tmp_path: Path, monkey
     assert json.loads(done.stdout) == "default", done.stderr
     assert docker_names.uninstall(str(tmp_path)) == path
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_docker_runs_nothing_of_the_folder_that_it_is_called_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wherry.cli.daemon import docker_names  # noqa: PLC0415 - beside its test
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(docker_names, "OTHER_FOLDERS", ())
+    path = docker_names.install(str(tmp_path))
+    (tmp_path / "wherry").mkdir()
+    write(tmp_path / "wherry" / "__init__.py", "print('hostile')\n")
+    done = subprocess.run([path, "--version"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "hostile" in done.stdout) == (0, False), done.stderr
 
 
 def test_dockers_own_command_is_neither_replaced_nor_removed(tmp_path: Path) -> None:

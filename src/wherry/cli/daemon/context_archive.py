@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zlib
 
 from wherry.cli.daemon.contexts import TLS_NAMES
 from wherry.errors import InvalidInput
@@ -54,14 +55,14 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise InvalidInput(f"the archive has more than {MOST_BYTES} bytes")
     try:
         found = dict(_zip_files(data) if data.startswith(b"PK") else _tar_files(data))
-    except (tarfile.TarError, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (tarfile.TarError, ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise InvalidInput("the archive of a context cannot be read", cause=str(error)) from error
     if "meta.json" not in found:
         raise InvalidInput("invalid context: no metadata found")
     try:
         metadata = json.loads(found["meta.json"])
         host = metadata["Endpoints"]["docker"].get("Host", "")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput("invalid context: its metadata has no docker endpoint", cause=str(error)) from error
     if not isinstance(host, str):
         raise InvalidInput("invalid context: its address is no text")

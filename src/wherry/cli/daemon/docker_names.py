@@ -95,4 +95,4 @@ def _command() -> str:
     for path in (program, clone):
         if os.path.basename(path) == NAME_OF_OURS and os.path.isfile(path) and os.access(path, os.X_OK):
             return shlex.quote(path)
-    return f"{shlex.quote(sys.executable)} -m wherry.cli.main"
+    return f"{shlex.quote(sys.executable)} -P -m wherry.cli.main"  # no module of the folder that it is called in
