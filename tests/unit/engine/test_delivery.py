@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from support.log_receivers import STDERR, Receiver, subject, written_log
+import pytest
+
+from support.log_receivers import STDERR, STDOUT, Receiver, subject, written_log
+from wherry.engine.log_drivers.contract import Entries
 from wherry.engine.log_drivers.entries import EntryCutter
 from wherry.engine.log_drivers.gelf_sender import GelfSender
 from wherry.engine.log_drivers.json_lines import JsonFileSender
@@ -201,6 +208,53 @@ async def test_what_a_receiver_never_takes_is_given_up_after_as_many_tries_as_as
         assert b"lost" not in again.data
         assert b"kept" in again.data
     await again.close()
+
+
+async def test_what_goes_along_with_each_line_does_not_add_up(tmp_path: Path) -> None:
+    """An image's command may have a megabyte, and its container writes lines of nothing."""
+    receiver = Receiver()
+    await receiver.listen()
+    async with written_log(tmp_path) as log:
+        address = f"tcp://127.0.0.1:{receiver.port}"
+        sender = GelfSender(replace(subject(tmp_path, "gelf", gelf_address=address), argv=["x" * (1 << 20)]))
+        sizes: list[int] = []
+        encode = sender.encode
+
+        def noted(batch: Sequence[Entries]) -> list[bytes]:
+            sizes.append(sum(map(len, pieces := encode(batch))))
+            return pieces
+
+        sender.encode = noted  # type: ignore[method-assign]
+        await log.deliver(sender)
+        log.write(b"x\n" * 40)
+        await log.end()
+        assert sum(sizes) > 40 << 20
+        assert max(sizes) < 3 << 20
+    await receiver.close()
+
+
+async def test_a_full_disk_is_not_kept_full_by_a_file_that_was_to_be_compressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sender = JsonFileSender(subject(tmp_path, max_size="1k", max_file="3", compress="true"))
+    batch = [Entries(STDOUT, 1, b"0123456789" * 70 + b"\n")]
+    await sender.open()
+    await sender.send(sender.encode(batch))
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space"):
+        await sender.send(sender.encode(batch))
+    await sender.close()
+    assert sorted(os.listdir(tmp_path)) == ["container-json.log.1"]
+    monkeypatch.undo()
+    await sender.open()
+    for _ in range(2):
+        await sender.send(sender.encode(batch))
+    await sender.close()
+    name = "container-json.log"
+    assert sorted(os.listdir(tmp_path)) == [name, f"{name}.1.gz", f"{name}.2"]
 
 
 async def test_what_comes_between_a_look_at_the_log_and_the_end_is_not_forgotten(tmp_path: Path) -> None:

@@ -10,15 +10,17 @@ import os
 import re
 import socket
 import ssl
+import threading
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from support.authority import Authority
-from support.log_receivers import STDERR, STDOUT, Receiver, subject
+from support.log_receivers import PATIENCE, STDERR, STDOUT, Receiver, subject
 from support.needs import need
 from wherry.engine.log_drivers.contract import Entries, Part
 from wherry.engine.log_drivers.fluentd_sender import FluentdSender
@@ -94,9 +96,70 @@ async def test_syslog_over_tls_is_verified_unless_that_is_not_wanted(tmp_path: P
         await sender.send(sender.encode([lines(b"secret\n")]))
         await receiver.until(lambda: b"secret" in receiver.data)
         await sender.close()
-    with pytest.raises(SystemFault, match=r'could not read CA certificate "/nowhere"'):
+    with pytest.raises(
+        SystemFault, match=r'could not read CA certificate "/nowhere": open /nowhere: no such file or directory'
+    ):
         await syslog(tmp_path, address=address, tls_ca_cert="/nowhere").open()
     await receiver.close()
+
+
+@need("openssl")
+@pytest.mark.parametrize("option", ["ca-cert", "cert", "key"])
+async def test_a_file_of_certificates_that_has_no_end_or_no_writer_is_refused(tmp_path: Path, option: str) -> None:
+    """Whose name lies in a volume, what is there is a container's matter."""
+    certificate, key = Authority(tmp_path / "ca").issue("sender")
+    os.mkfifo(tmp_path / "fifo")
+    own = {"tls_ca_cert": str(certificate), "tls_cert": str(certificate), "tls_key": str(key)}
+    for path in (str(tmp_path / "fifo"), "/dev/zero", str(tmp_path)):
+        named = {**own, f"tls_{option.replace('-', '_')}": path}
+        with pytest.raises(SystemFault, match=f"open {path}: this is no regular file"):
+            await syslog(tmp_path, address="tcp+tls://127.0.0.1", **named).open()
+
+
+@need("openssl")
+async def test_no_driver_waits_for_the_event_loops_own_threads_or_keeps_them(tmp_path: Path) -> None:
+    """As when all of them hang at a name server that is gone."""
+    authority = Authority(tmp_path / "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("localhost"))
+    receiver, secure = Receiver(), Receiver()
+    await receiver.listen()
+    await secure.listen(tls=context)
+    busy = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    pool.submit(busy.wait)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for sender in (
+                syslog(tmp_path, address=f"tcp://localhost:{receiver.port}"),
+                syslog(tmp_path, address=f"udp://localhost:{receiver.port}"),
+                syslog(
+                    tmp_path, address=f"tcp+tls://localhost:{secure.port}", tls_ca_cert=str(authority.certificate)
+                ),
+                JsonFileSender(subject(tmp_path)),
+            ):  # fmt: skip
+                await sender.open()
+                await sender.send(sender.encode([lines(b"sent\n")]))
+                await sender.close()
+    finally:
+        busy.set()
+    await receiver.close()
+    await secure.close()
+
+
+async def test_what_a_receiver_hung_up_on_was_not_received(tmp_path: Path) -> None:
+    """Its end, and the failure of the write, are known to the event loop only a moment later."""
+    with socket.socket(socket.AF_UNIX) as receiver:
+        receiver.bind(str(tmp_path / "log"))
+        receiver.listen()
+        sender = syslog(tmp_path, address=f"unix://{tmp_path}/log")
+        await sender.open()
+        receiver.accept()[0].close()
+        await sender.send(sender.encode([lines(b"lost\n")]))
+        with pytest.raises(ConnectionResetError):
+            sender.is_drained()
+        await sender.close()
 
 
 async def test_datagrams_wait_for_a_receiver_that_is_slow(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class Deliveries:
         try:
             sender = self._sender(container)
             if sender.must_answer:
-                await sender.open()
+                await _open(sender)
         except (OSError, WherryError) as error:
             message = "failed to create task for container: failed to initialize logging driver"
             raise SystemFault(message, cause=str(error)) from error
@@ -157,6 +157,14 @@ class Deliveries:
 
             self._pool = ThreadPoolExecutor(_THREADS, "log-delivery")
         return self._pool
+
+
+async def _open(sender: Sender) -> None:
+    try:
+        await sender.open()
+    except BaseException:
+        await sender.close()
+        raise
 
 
 def _path(container: Container) -> Path:

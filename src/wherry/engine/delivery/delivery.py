@@ -70,7 +70,7 @@ class Delivery:
         """Whether it delivers nothing more, and is about to end."""
         self.progress = 0
         """Grows when something was sent, or arrived."""
-        self._reader = PieceReader(log, first_wanted(self._mark).segment, holds=holds)
+        self._reader = PieceReader(log, first_wanted(self._mark).segment, holds=holds, overhead=sender.overhead)
         self.task: Final = asyncio.get_running_loop().create_task(self._deliver())
         """Done when nothing is left to be delivered."""
 
@@ -92,7 +92,8 @@ class Delivery:
         """End it; what was not delivered will be by the next one."""
         self.is_leaving = True
         self._container_log.has_grown()
-        await asyncio.wait([self.task], timeout=_PATIENCE)
+        if not self.is_failing:
+            await asyncio.wait([self.task], timeout=_PATIENCE)
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task

@@ -15,6 +15,7 @@ __all__ = ["Piece", "PieceReader"]
 
 _MOST_BYTES: Final = 64 << 10
 _MOST_LINES: Final = 2048
+_MOST_OVERHEAD: Final = 1 << 20
 """Of a piece, so that what becomes of it for a receiver is bounded: an empty line may cost it five hundred bytes."""
 
 Piece = list[tuple[int, Chunk]]
@@ -26,10 +27,12 @@ class PieceReader:
 
     :param first: the segment with the first byte that was not delivered.
     :param holds: whether the log waits for the delivery rather than drop what was not delivered.
+    :param overhead: bytes that the receiver gets along with each line.
     """
 
-    def __init__(self, log: ContainerLog, first: int, *, holds: bool) -> None:
+    def __init__(self, log: ContainerLog, first: int, *, holds: bool, overhead: int) -> None:
         self._log = log
+        self._most_lines = min(_MOST_LINES, max(_MOST_OVERHEAD // max(overhead, 1), 1))
         self._holds = holds
         self.segments: Segments = log.segments
         self._reader = LogReader(self.segments)
@@ -90,9 +93,9 @@ class PieceReader:
     def _take(self) -> Piece:
         piece: Piece = []
         size = lines = 0
-        while self._left and size < _MOST_BYTES and lines < _MOST_LINES:
+        while self._left and size < _MOST_BYTES and lines < self._most_lines:
             segment, chunk = self._left.popleft()
-            chunk, rest = _cut(chunk, _MOST_BYTES - size, _MOST_LINES - lines)
+            chunk, rest = _cut(chunk, _MOST_BYTES - size, self._most_lines - lines)
             if rest is not None:
                 self._left.appendleft((segment, rest))
             piece.append((segment, chunk))

@@ -8,16 +8,17 @@ import fcntl
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from wherry.engine.log_drivers.addresses import Address, dial_error
+from wherry.engine.log_drivers.waiting import PATIENCE, addresses_of, copied
 
 if TYPE_CHECKING:
     import ssl
 
 __all__ = ["DatagramSocket", "StreamConnection", "tls_context"]
 
-_PATIENCE: Final = 10.0  # seconds that a receiver gets to accept a connection
 _BUFFER: Final = 256 << 10  # bytes that may be on the way to a receiver
 _ANSWER: Final = 64 << 10  # bytes that a receiver may say to us
 _SIOCOUTQ: Final = 0x5411
@@ -34,7 +35,8 @@ def tls_context(authority: str = "") -> ssl.SSLContext:
     """
     import ssl  # noqa: PLC0415 - few receivers want it
 
-    context = ssl.create_default_context(cafile=authority or None)
+    with copied(authority) if authority else nullcontext() as file:
+        context = ssl.create_default_context(cafile=file)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
@@ -60,13 +62,14 @@ class StreamConnection(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 if address.path:
                     _, connection = await loop.create_unix_connection(cls, address.path)
                 else:
                     host = address.host or "localhost"
+                    own = await _connected(host, address.port)
                     _, connection = await loop.create_connection(
-                        cls, host, address.port, ssl=tls, server_hostname=host if tls else None
+                        cls, sock=own, ssl=tls, server_hostname=host if tls else None
                     )
         except (OSError, ValueError) as error:
             raise dial_error(address, error) from error
@@ -146,6 +149,8 @@ class StreamConnection(asyncio.Protocol):
         """
         self._check()
         assert self._transport is not None
+        if self._transport.is_closing():  # a write has failed, which drops what was to be written; we hear of it later
+            raise ConnectionResetError("the receiver has closed the connection")
         if self._transport.get_write_buffer_size():
             return False
         own = self._transport.get_extra_info("socket")
@@ -180,6 +185,25 @@ class StreamConnection(asyncio.Protocol):
             raise ConnectionResetError(str(self._lost)) from self._lost
 
 
+async def _connected(host: str, port: int) -> socket.socket:
+    """A connection to the first of a name's addresses that accepts one."""
+    loop, failure = asyncio.get_running_loop(), OSError(f"no addresses of {host}")
+    for number, (family, where) in enumerate(await addresses_of(host, port, socket.SOCK_STREAM)):
+        own = socket.socket(family, socket.SOCK_STREAM)
+        own.setblocking(False)
+        try:
+            await loop.sock_connect(own, where)
+        except OSError as error:
+            own.close()
+            failure = failure if number else error
+        except BaseException:
+            own.close()
+            raise
+        else:
+            return own
+    raise failure
+
+
 class DatagramSocket:
     """A socket from which each entry goes out as a datagram.
 
@@ -199,15 +223,12 @@ class DatagramSocket:
         """
         try:
             if address.path:
-                own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                where: object = address.path
+                own, where = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), address.path
             else:
-                loop = asyncio.get_running_loop()
-                async with asyncio.timeout(_PATIENCE):
-                    found = await loop.getaddrinfo(address.host or "localhost", address.port, type=socket.SOCK_DGRAM)
-                own, where = socket.socket(found[0][0], socket.SOCK_DGRAM), found[0][4]
+                [(family, where), *_] = await addresses_of(address.host or "localhost", address.port, socket.SOCK_DGRAM)
+                own = socket.socket(family, socket.SOCK_DGRAM)
             try:
-                own.connect(where)  # type: ignore[arg-type]
+                own.connect(where)
             except BaseException:
                 own.close()
                 raise

@@ -93,11 +93,13 @@ class Sender(Protocol):
     :ivar retry_wait: seconds until the next try, if there is a fixed time; else it grows.
     :ivar max_retries: after so many failures what was to be sent is given up; None: never.
     :ivar must_answer: whether a container cannot start while the receiver does not answer.
+    :ivar overhead: bytes that go along with each entry: an image may have a command or labels of a megabyte.
     """
 
     retry_wait: float | None
     max_retries: int | None
     must_answer: bool
+    overhead: int
 
     def encode(self, batch: Sequence[Entries]) -> list[bytes]:
         """What goes to the receiver for these entries, in pieces."""

@@ -17,6 +17,7 @@ from wherry.engine.log_drivers.contract import Entries, Subject
 from wherry.engine.log_drivers.fluentd import parse_address, seconds_of
 from wherry.engine.log_drivers.options import is_true
 from wherry.engine.log_drivers.tag import tag_of
+from wherry.engine.log_drivers.waiting import in_a_thread
 from wherry.keeper.records import STDERR
 
 __all__ = ["FluentdSender"]
@@ -38,6 +39,7 @@ class FluentdSender:
             "container_id": subject.id,
             "container_name": f"/{subject.name}",
         }
+        self.overhead = sum(len(name) + len(value) for name, value in self._common.items())
         self._precise = is_true(options, "fluentd-sub-second-precision")
         self._wants_ack = is_true(options, "fluentd-request-ack")
         self._write_timeout = seconds_of(options.get("fluentd-write-timeout") or "0")
@@ -73,7 +75,7 @@ class FluentdSender:
     async def open(self) -> None:
         """Connect."""
         if self._connection is None:
-            tls = await asyncio.to_thread(tls_context) if self._address.scheme == "tls" else None
+            tls = await in_a_thread("read the authorities", tls_context) if self._address.scheme == "tls" else None
             self._connection = await StreamConnection.open(self._address, tls)
 
     async def send(self, pieces: Sequence[bytes]) -> None:

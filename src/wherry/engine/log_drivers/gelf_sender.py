@@ -45,6 +45,7 @@ class GelfSender:
         }
         self._begin = b'{"version":"1.1","host":' + _json(os.uname().nodename) + b',"short_message":'
         self._end = b"," + msgspec.json.encode(extra)[1:]
+        self.overhead = len(self._begin) + len(self._end)
         self._compress = _compression(options.get("gelf-compression-type", "gzip"),
                                       int(options.get("gelf-compression-level", _FASTEST)))  # fmt: skip
         delay, tries = options.get("gelf-tcp-reconnect-delay"), options.get("gelf-tcp-max-reconnect")
@@ -54,10 +55,10 @@ class GelfSender:
 
     def encode(self, batch: Sequence[Entries]) -> list[bytes]:
         """Messages, each ended by a zero byte; or datagrams. The format has no empty ones."""
-        messages = [
+        messages = (
             self._begin + _json(line.decode("utf-8", "replace")) + middle
             for entries in batch for middle in (self._middle(entries),) for line in entries.lines() if line
-        ]  # fmt: skip
+        )  # fmt: skip
         if self._address.scheme == "tcp":
             return [message + b"\0" for message in messages]
         return [datagram for message in messages for datagram in _chunks(self._compress(message))]

@@ -47,6 +47,7 @@ class JournaldSender:
             "SYSLOG_IDENTIFIER": tag,
         }
         self._fields = b"".join(_field(name, value.encode("utf-8", "replace")) for name, value in fields.items())
+        self.overhead = len(self._fields)
         self._address = Address("unixgram", path=str(path))
         self._socket: DatagramSocket | None = None
 

@@ -7,7 +7,8 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,7 @@ class JsonFileSender:
             attributes["tag"] = tag_of(subject)
         shown = b'"attrs":' + msgspec.json.encode(dict(sorted(attributes.items()))) + b"," if attributes else b""
         self._after = {1: b'","stream":"stdout",' + shown, STDERR: b'","stream":"stderr",' + shown}
+        self.overhead = len(shown)
         self._path = subject.file
         self._most = segment_size(options.get("max-size", "-1"))
         self._files = int(options.get("max-file", "1"))
@@ -66,14 +68,14 @@ class JsonFileSender:
     async def open(self) -> None:
         """Open the file, and cut off what a crash has left of a line."""
         if self._fd < 0:
-            await run_to_the_end(self._open)
+            await run_to_the_end(self._open, _threads())
 
     async def send(self, pieces: Sequence[bytes]) -> None:
         """Write.
 
         :raises OSError: the disk is full, or fails.
         """
-        await run_to_the_end(partial(self._write, pieces))
+        await run_to_the_end(partial(self._write, pieces), _threads())
 
     def is_drained(self) -> bool:
         """What is written is there."""
@@ -141,10 +143,20 @@ class JsonFileSender:
         return self._path.with_name(self._path.name + suffix)
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Not the event loop's: a file of a gigabyte takes ten seconds to be compressed."""
+    return ThreadPoolExecutor(2, "log-file")
+
+
 def _compress(path: Path) -> None:
     draft = path.with_name(path.name + ".tmp")
-    with path.open("rb") as source, gzip.open(draft, "wb", compresslevel=1) as target:
-        shutil.copyfileobj(source, target, 1 << 20)
+    try:
+        with path.open("rb") as source, gzip.open(draft, "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    except OSError:  # the disk is full, and this would keep it so
+        draft.unlink(missing_ok=True)
+        raise
     os.replace(draft, path.with_name(path.name + ".gz"))
     path.unlink()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import ssl
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from wherry.engine.log_drivers.addresses import Address
@@ -15,6 +15,7 @@ from wherry.engine.log_drivers.connections import DatagramSocket, StreamConnecti
 from wherry.engine.log_drivers.contract import Entries, Options, Subject
 from wherry.engine.log_drivers.syslog import parse_address, parse_facility
 from wherry.engine.log_drivers.tag import tag_of
+from wherry.engine.log_drivers.waiting import copied, in_a_thread
 from wherry.errors import SystemFault
 from wherry.keeper.records import STDERR
 
@@ -45,6 +46,7 @@ class SyslogSender:
         tag = tag_of(subject)
         self._tag = (_NOT_IN_A_FIELD if self._format.startswith("rfc5424") else _CONTROL).sub("_", tag)
         self._host = os.uname().nodename
+        self.overhead = 2 * len(self._tag)
         self._counts = self._format.startswith("rfc5424") and self._scheme == "tcp+tls"
         self._connection: StreamConnection | DatagramSocket | None = None
 
@@ -85,8 +87,12 @@ class SyslogSender:
         elif self._scheme in ("udp", "unixgram"):
             self._connection = await DatagramSocket.open(self._address)
         else:
-            tls = await asyncio.to_thread(_context, self._options) if self._scheme == "tcp+tls" else None
+            tls = await self._tls() if self._scheme == "tcp+tls" else None
             self._connection = await StreamConnection.open(self._address, tls)
+
+    async def _tls(self) -> ssl.SSLContext:
+        files = " ".join(self._options.get(f"syslog-tls-{name}", "") for name in ("ca-cert", "cert", "key"))
+        return await in_a_thread(f"read {files}", partial(_context, self._options))
 
     async def send(self, pieces: Sequence[bytes]) -> None:
         """Send messages."""
@@ -128,16 +134,23 @@ def _context(options: Options) -> ssl.SSLContext:
     try:
         context = tls_context(authority)
     except (OSError, ValueError) as error:
-        raise SystemFault(f'could not read CA certificate "{authority}"', cause=str(error)) from error
+        raise SystemFault(f'could not read CA certificate "{authority}"', cause=_in_go(error)) from error
     if "syslog-tls-skip-verify" in options:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     certificate, key = options.get("syslog-tls-cert", ""), options.get("syslog-tls-key", "")
     if certificate or key:
         try:
-            context.load_cert_chain(certificate, key, password=lambda: "")
+            with copied(certificate) as chain, copied(key) as private:
+                context.load_cert_chain(chain, private, password=lambda: "")
         except (OSError, ValueError) as error:
-            raise SystemFault("could not load X509 key pair", cause=str(error)) from error
+            raise SystemFault("could not load X509 key pair", cause=_in_go(error)) from error
     return context
+
+
+def _in_go(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"open {error.filename}: {str(error.strerror).lower()}"
+    return str(error)
 
 
 def _lines(data: bytes, entries: Entries) -> list[bytes]:

@@ -35,7 +35,12 @@ _turns: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns]] = WeakKeyDic
 
 
 async def call_bounded(
-    what: str, function: Callable[[], T], patience: float = PATIENCE, *, leaves_traces: bool = False
+    what: str,
+    function: Callable[[], T],
+    patience: float = PATIENCE,
+    *,
+    leaves_traces: bool = False,
+    workers: Workers = _workers,
 ) -> T:
     """Run a function in a thread that does nothing else, and return its result or raise its error.
 
@@ -43,25 +48,26 @@ async def call_bounded(
         wait for their turn.
     :param patience: seconds, including the wait for a turn.
     :param leaves_traces: the thread is another one afterwards, in other namespaces for instance: it ends.
+    :param workers: other threads than those for the work on containers.
     :raises Unavailable: it takes longer.
     """
     try:
         async with asyncio.timeout(patience) as limit:
-            return await asyncio.wrap_future(await _begun(what, function, leaves_traces=leaves_traces))
+            return await asyncio.wrap_future(await _begun(what, function, workers, leaves_traces=leaves_traces))
     except TimeoutError:
         if not limit.expired():
             raise  # a server that is gone, for one (ETIMEDOUT)
         raise Unavailable(f"cannot {what}", cause=f"a container holds it up for more than {patience:g} s") from None
 
 
-async def _begun(what: str, function: Callable[[], T], *, leaves_traces: bool) -> Future[T]:
+async def _begun(what: str, function: Callable[[], T], workers: Workers, *, leaves_traces: bool) -> Future[T]:
     """Wait for a turn, and begin."""
     loop, done = asyncio.get_running_loop(), Future[T]()
     turn = _turns.setdefault(loop, _Turns()).setdefault(what, asyncio.Semaphore(_SHARE))
     await turn.acquire()
     done.add_done_callback(partial(_end_turn, loop, turn))
     try:
-        _workers.start(partial(_carry_out, function, done), leaves_traces=leaves_traces)
+        workers.start(partial(_carry_out, function, done), leaves_traces=leaves_traces)
     except RuntimeError as error:
         done.cancel()
         raise Unavailable(f"cannot {what}", cause=str(error)) from error
