@@ -13,6 +13,7 @@ import docker
 import pytest
 from docker.errors import APIError, NotFound
 
+from support.actors import started
 from support.daemons import Daemon
 from support.needs import need
 
@@ -68,12 +69,10 @@ def web(daemon: Daemon) -> Daemon:
     """A running container."""
     script = (
         "mkdir -p /d/sub; echo a >/d/a; echo b >/d/sub/b; ln -s a /d/link; ln -s /d/sub/b /fl; ln -s d /dl; "
-        "ln -s nowhere /broken; mkdir -p /t/dir; touch /t/file /t/dir/kept; ln -s dir /t/dl; touch /ready; "
+        "ln -s nowhere /broken; mkdir -p /t/dir; touch /t/file /t/dir/kept; ln -s dir /t/dl; echo ready; "
         "exec sleep 600"
     )
-    daemon.docker("run", "-d", "--name", "web", "--tmpfs", "/tt", "busybox", "sh", "-c", script, check=True)
-    while daemon.docker("exec", "web", "test", "-e", "/ready").returncode:
-        pass
+    started(daemon, "web", "--tmpfs", "/tt", "busybox", "sh", "-c", script, says="ready")
     return daemon
 
 

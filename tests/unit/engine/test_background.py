@@ -99,12 +99,15 @@ def test_a_keeper_that_was_stopped_is_not(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_what_a_thread_writes_is_read_in_blocks_and_its_error_raised() -> None:
     def produce(write: Callable[[bytes], object]) -> None:
-        write(b"x" * 300_000)
+        write(b"x" * 200_000)
+        write(b"x" * 100_000)
+        write(b"z" * 300_000)
         write(b"y")
         raise ValueError("for a test")
 
     blocks = pieces_of(produce)
-    assert await anext(blocks) == b"x" * (256 << 10)
+    assert await anext(blocks) == b"x" * 300_000
+    assert await anext(blocks) == b"z" * 300_000
     with pytest.raises(ValueError, match="for a test"):
         await anext(blocks)
 
@@ -115,7 +118,7 @@ async def test_who_stops_reading_ends_the_writer() -> None:
             write(b"x" * 300_000)
 
     blocks = pieces_of(produce)
-    assert len(await anext(blocks)) == 256 << 10
+    assert len(await anext(blocks)) == 300_000
     await asyncio.wait_for(blocks.aclose(), 5)
 
 
