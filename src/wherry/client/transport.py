@@ -29,6 +29,7 @@ INSPECT_VERSION = "/v1.51"
 
 RECEIVE = 1 << 18
 MAX_HEAD = 1 << 18
+LARGE = 1 << 16  #: bytes from which it is worth it not to copy a piece
 CHUNK_END = b"\r\n"
 LOST = "the connection to the daemon was lost"
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/")
@@ -218,10 +219,16 @@ class Connection:
             self.sock.sendall(head.encode("latin-1") + (body or b""))
             return
         self.sock.sendall(head.encode("latin-1"))
+        end = b""  # of the chunk before: it goes with the next one's size, so that large pieces need not be copied
         for piece in body:
-            if piece:
-                self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
-        self.sock.sendall(b"0\r\n\r\n")
+            if len(piece) >= LARGE:
+                self.sock.sendall(b"%b%x\r\n" % (end, len(piece)))
+                self.sock.sendall(piece)
+                end = CHUNK_END
+            elif piece:
+                self.sock.sendall(b"%b%x\r\n%b\r\n" % (end, len(piece), piece))
+                end = b""
+        self.sock.sendall(end + b"0\r\n\r\n")
 
     def _receive_more(self) -> bool:
         data = self.sock.recv(RECEIVE)
@@ -260,10 +267,15 @@ class Connection:
     def read_exactly(self, size: int) -> Iterator[bytes]:
         """Read a body of known size."""
         while size:
-            if not self._unread() and not self._receive_more():
+            if not self._unread() and size >= LARGE:  # it need not go through the buffer
+                piece = self.sock.recv(min(size, RECEIVE))
+            elif self._unread() or self._receive_more():
+                piece = self._buffer[self._at : self._at + size]
+                self._at += len(piece)
+            else:
+                piece = b""
+            if not piece:
                 raise _unavailable(LOST)
-            piece = self._buffer[self._at : self._at + size]
-            self._at += len(piece)
             size -= len(piece)
             yield piece
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["pieces_of"]
 
@@ -26,7 +27,8 @@ class _Writer:
         self._loop = loop
         self._room = threading.Semaphore(_MOST)
         self._waiting = bytearray()
-        self.blocks: asyncio.Queue[bytes] = asyncio.Queue()
+        self.blocks: deque[bytes] = deque()
+        self.news = asyncio.Event()  # there are blocks, or the writer has ended
         self.abandoned = False
 
     def write(self, data: bytes) -> None:
@@ -48,7 +50,8 @@ class _Writer:
         self._room.acquire()
         if self.abandoned:
             raise _Abandoned
-        self._loop.call_soon_threadsafe(self.blocks.put_nowait, block)
+        self.blocks.append(block)
+        self._loop.call_soon_threadsafe(self.news.set)
 
     def taken(self) -> None:
         self._room.release()
@@ -75,22 +78,18 @@ async def pieces_of(produce: Callable[[Callable[[bytes], object]], None]) -> Asy
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="produce")
     task = asyncio.get_running_loop().run_in_executor(pool, work)
-    block: asyncio.Future[bytes] | None = None
+    task.add_done_callback(lambda _: writer.news.set())
     try:
-        while True:
-            block = asyncio.ensure_future(writer.blocks.get())
-            either: set[asyncio.Future[Any]] = {block, task}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not block.done() and writer.blocks.empty():
-                block.cancel()
-                task.result()
-                return
+        while writer.blocks or not task.done():
+            if not writer.blocks:
+                writer.news.clear()
+                await writer.news.wait()
+                continue
             writer.taken()
-            yield await block
+            yield writer.blocks.popleft()
+        task.result()
     finally:
         writer.abandon()
         pool.shutdown(wait=False)
-        if block is not None:
-            block.cancel()
         while not task.done():
             await asyncio.wait({task})

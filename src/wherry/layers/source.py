@@ -1,6 +1,7 @@
 """The source of a layer's bytes: digest, decompression, diff ID and read-ahead in one pass.
 
 A thread of its own reads, hashes and decompresses; all three release the interpreter, so they run beside the unpacking.
+Where there is nothing to be done but to read, a thread would only hold up: then who wants the bytes reads them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["Reader", "Source"]
 
 _READ: Final = 256 * 1024
 _AHEAD: Final = 8
+_READ_ALONE: Final = 1024 * 1024  # what nobody reads ahead: as much as the body of a request gives at once
 
 
 class Reader(Protocol):
@@ -56,9 +58,11 @@ class Source:
         self._chunk = memoryview(b"")
         self._ended = False
         self._stopped = threading.Event()
+        self._alone: Iterator[bytes] | None = None
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
-        self._thread = threading.Thread(target=self._run, name="layer source", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if hashed:
+            self._start(self._unpacked())
 
     def take(self, count: int) -> bytes:
         """Exactly `count` bytes, or fewer where the stream ends."""
@@ -102,6 +106,8 @@ class Source:
     def close(self) -> None:
         """End the thread; it may take until the stream has given what was asked of it."""
         self._stopped.set()
+        if self._thread is None:
+            return
         while self._thread.is_alive():
             try:
                 self._queue.get(timeout=0.05)
@@ -118,23 +124,45 @@ class Source:
         self.close()
 
     def _refill(self) -> bool:
-        """Take the next chunk from the thread; False at the end."""
+        """Take the next chunk; False at the end."""
         if self._ended:
             return False
-        item = self._queue.get()
-        if isinstance(item, bytes):
-            self._chunk = memoryview(item)
-            return True
-        self._ended, self._chunk = True, memoryview(b"")
-        if item is not None:
-            raise item
-        return False
+        chunk = b""
+        try:
+            chunk = self._next()
+        finally:
+            self._chunk, self._ended = memoryview(chunk), not chunk
+        return not self._ended
 
-    def _run(self) -> None:
+    def _next(self) -> bytes:
+        """The next chunk, empty at the end."""
+        if self._thread is None and self._alone is None:
+            self._begin()
+        if self._alone is not None:
+            return next(self._alone, b"")
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item or b""
+
+    def _begin(self) -> None:
+        """Look at the first bytes: what is compressed gets a thread, what is not is read by who wants it."""
+        head, packed = self._head(_READ_ALONE)
+        unpacked = self._checked(head, packed)
+        if self.compression is Compression.PLAIN:
+            self._alone = unpacked
+        else:
+            self._start(unpacked)
+
+    def _start(self, chunks: Iterator[bytes]) -> None:
+        self._thread = threading.Thread(target=self._run, args=(chunks,), name="layer source", daemon=True)
+        self._thread.start()
+
+    def _run(self, chunks: Iterator[bytes]) -> None:
         """The thread. Whatever goes wrong is raised where the bytes are wanted, hence the broad except."""
         end: BaseException | None = None
         try:
-            for chunk in self._unpacked():
+            for chunk in chunks:
                 if self._stopped.is_set():
                     return
                 self._queue.put(chunk)
@@ -143,11 +171,18 @@ class Source:
         self._queue.put(end)
 
     def _unpacked(self) -> Iterator[bytes]:
-        packed = self._packed()
+        yield from self._checked(*self._head(_READ))
+
+    def _head(self, size: int) -> tuple[bytes, Iterator[bytes]]:
+        """The first bytes, by which the compression is known, and the others, `size` at a time."""
+        packed = self._packed(size)
         head = next(packed, b"")
         while len(head) < 6 and (more := next(packed, b"")):
             head += more
         self.compression = detect(head)
+        return head, packed
+
+    def _checked(self, head: bytes, packed: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in decompress(self.compression, self._counted(head, packed)):
             if self._hashed:
                 self._hash.update(chunk)
@@ -155,14 +190,14 @@ class Source:
             self._limits.check_expansion(self.packed_size, self.size)
             yield chunk
 
-    def _packed(self) -> Iterator[bytes]:
-        while not self._stopped.is_set() and (chunk := self._read()):
+    def _packed(self, size: int) -> Iterator[bytes]:
+        while not self._stopped.is_set() and (chunk := self._read(size)):
             self.packed_size += len(chunk)
             yield chunk
 
-    def _read(self) -> bytes:
+    def _read(self, size: int) -> bytes:
         try:
-            return self._raw.read(_READ)
+            return self._raw.read(size)
         except OSError as exc:
             raise SystemFault("cannot read the archive", cause=str(exc)) from exc
 

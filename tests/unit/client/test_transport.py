@@ -107,6 +107,16 @@ def test_small_chunks_are_read_with_extensions_and_trailers(server: Server, clie
     assert server.connections == 1
 
 
+def test_large_chunks_are_read_whole_and_small_ones_behind_them(server: Server, client: Client) -> None:
+    words = [b"a" * 300_000, b"b" * 70_000, b"c", b"d" * (2 << 20)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(word), word) for word in words)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.handlers = [says(server, head + chunks + b"0\r\n\r\n", plain(b"e" * 200_000))]
+    assert client.call("GET", "/").read() == b"".join(words)
+    assert client.call("GET", "/").read() == b"e" * 200_000
+    assert server.connections == 1
+
+
 def test_a_chunk_that_arrives_later_does_not_hold_up_an_earlier_one(server: Server, client: Client) -> None:
     read_one = threading.Event()
 
@@ -200,8 +210,8 @@ def test_a_body_in_pieces_goes_out_in_chunks(server: Server, client: Client) -> 
         writer.write(plain(b"ok"))
 
     server.handlers = [handle]
-    assert client.call("POST", "/", body=iter([b"abc", b"", b"d" * 100_000])).read() == b"ok"
-    assert bytes(received) == b"abc" + b"d" * 100_000
+    assert client.call("POST", "/", body=iter([b"abc", b"", b"d" * 300_000, b"", b"e"])).read() == b"ok"
+    assert bytes(received) == b"abc" + b"d" * 300_000 + b"e"
     assert "Transfer-Encoding: chunked" in server.heads[0]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -22,25 +23,31 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BLOCK: Final = 256 * 1024  #: bytes that are handed to the event loop at once
+_MOST: Final = 1024 * 1024  # bytes that the event loop hands over at once
 _END: Final = object()
 
 
 class BodyReader(io.RawIOBase):
-    """A request's body as a file, for a thread other than the event loop's."""
+    """A request's body as a file, for a thread other than the event loop's.
+
+    The loop gives all that has come so far at once, and makes a task only where nothing has: the way from one thread
+    to the other and back is what a large body costs.
+    """
 
     def __init__(self, body: StreamReader) -> None:
         super().__init__()
         self._body = body
         self._loop = asyncio.get_running_loop()
         self._rest = memoryview(b"")
-        self._pending: Future[bytes] | None = None
+        self._answers: SimpleQueue[bytes | BaseException] = SimpleQueue()
+        self._coming: asyncio.Task[bytes] | None = None
         self._is_abandoned = False
 
     def abandon(self) -> None:
         """Let nobody read on: a read that waits for the client ends. From the event loop."""
         self._is_abandoned = True
-        if self._pending is not None:
-            self._pending.cancel()
+        if self._coming is not None:
+            self._coming.cancel()
 
     def readable(self) -> bool:
         """It is."""
@@ -74,13 +81,38 @@ class BodyReader(io.RawIOBase):
         return piece
 
     def _next(self) -> bytes:
-        pending = self._pending = asyncio.run_coroutine_threadsafe(self._body.readany(), self._loop)
-        if self._is_abandoned:  # looked at behind the line above, as `abandon` does it the other way round
-            pending.cancel()
+        """Ask the loop for more, and wait for it."""
+        self._loop.call_soon_threadsafe(self._give)
+        answer = self._answers.get()
+        if isinstance(answer, bytes):
+            return answer
+        raise answer
+
+    def _give(self) -> None:
+        if self._is_abandoned:
+            self._answers.put(_abandoned())
+            return
         try:
-            return pending.result()
-        except CancelledError:
-            raise ConnectionAbortedError("nobody wants the rest of the body") from None
+            piece = self._body.read_nowait(_MOST)
+        except Exception as error:  # whatever it is, it is told to who reads
+            self._answers.put(error)
+            return
+        if piece or self._body.at_eof():
+            self._answers.put(piece)
+            return
+        self._coming = self._loop.create_task(self._body.read(_MOST))
+        self._coming.add_done_callback(self._came)
+
+    def _came(self, coming: asyncio.Task[bytes]) -> None:
+        self._coming = None
+        if coming.cancelled():
+            self._answers.put(_abandoned())
+            return
+        self._answers.put(coming.exception() or coming.result())
+
+
+def _abandoned() -> ConnectionAbortedError:
+    return ConnectionAbortedError("nobody wants the rest of the body")
 
 
 class AnswerWriter:

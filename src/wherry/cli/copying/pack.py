@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalArchive"]
 
 _CHUNK = 1 << 20
+_LARGE = 1 << 16
+_TOGETHER = 1 << 18
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -36,19 +38,25 @@ class LocalArchive:
         self.sent = 0
 
     def pieces(self) -> Iterator[bytes]:
-        """The archive; small files go together.
+        """The archive; small files go together, pieces of large ones as they are.
 
         :raises OSError: something cannot be read.
         """
         waiting: list[bytes] = []
         size = 0
         for piece in self._members():
-            waiting.append(piece)
-            size += len(piece)
-            if size >= _CHUNK:
+            if len(piece) < _LARGE:
+                waiting.append(piece)
+                size += len(piece)
+                if size < _TOGETHER:
+                    continue
+            if waiting:
                 self.sent += size
                 yield b"".join(waiting)
                 waiting, size = [], 0
+            if len(piece) >= _LARGE:
+                self.sent += len(piece)
+                yield piece
         self.sent += size + len(END)
         yield b"".join((*waiting, END))
 
@@ -85,19 +93,22 @@ class LocalArchive:
 
     def _file(self, path: bytes, entry: Entry, status: os.stat_result) -> Iterator[bytes]:
         """A file; one that shrinks meanwhile is an error, of one that grows comes what was there."""
-        with open(os.open(path, _READING), "rb", buffering=0) as file:
-            capability = _capability(file.fileno())
+        file = os.open(path, _READING)
+        try:
+            capability = _capability(file)
             if capability:
                 entry.xattrs = {"security.capability": capability}
             entry.size = left = status.st_size
             yield header(entry)
             self.content += left
             while left:
-                piece = file.read(min(left, _CHUNK))
+                piece = os.read(file, min(left, _CHUNK))
                 if not piece:
                     raise SystemFault(f"{os.fsdecode(path)} became shorter while it was copied")
                 left -= len(piece)
                 yield piece
+        finally:
+            os.close(file)
         yield padding(entry.size)
 
 
