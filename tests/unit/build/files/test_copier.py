@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from wherry.build.files import content
 from wherry.build.files.copying import copy
 from wherry.build.files.roots import PlainRoot
 from wherry.build.model.graph import Copy
 from wherry.errors import InvalidInput, Unavailable
+from wherry.layers import file_content
 from wherry.linux.fd import Fd
 
 
@@ -131,7 +131,7 @@ def test_content_is_the_same_whatever_way_of_copying_the_kernel_knows(
         run(source, target, Copy("/", f"/{number}", contents_only=True))
         for name in ("large", "sparse"):
             assert (target / str(number) / name).read_bytes() == (source / name).read_bytes()
-        monkeypatch.setattr(content.os, "copy_file_range", cannot)
+        monkeypatch.setattr(file_content.os, "copy_file_range", cannot)
 
 
 def test_a_full_disk_is_an_error_of_ours(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_a_full_disk_is_an_error_of_ours(source: Path, target: Path, monkeypatch
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(content.os, "copy_file_range", full)
-    monkeypatch.setattr(content.fcntl, "ioctl", full)
+    monkeypatch.setattr(file_content.os, "copy_file_range", full)
+    monkeypatch.setattr(file_content.fcntl, "ioctl", full)
     with pytest.raises(OSError, match="No space left"):
         run(source, target, Copy("/large", "/x"))
