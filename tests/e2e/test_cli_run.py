@@ -296,12 +296,16 @@ def test_a_container_reaches_the_daemon_and_has_the_callers_credentials(
 ) -> None:
     (tmp_path / "config.json").write_text('{"auths": {"registry.example": {"auth": "bWU6c2VjcmV0"}}}')
     look = "cat $DOCKER_CONFIG/config.json; stat -c ' %a %F' $DOCKER_CONFIG/config.json /var/run/docker.sock"
-    command = ("--config", str(tmp_path), "run", "--rm", *NONE, "--use-api-socket", busybox, "sh", "-c", look)
-    done = daemon.cli(*command)
+    run = tmp_path / "run"
+    run.mkdir()
+    run.chmod(0o1777)
+    options = ("--rm", *NONE, "--use-api-socket", "-v", f"{run}:/run")
+    done = daemon.cli("--config", str(tmp_path), "run", *options, busybox, "sh", "-c", look)
     assert done.returncode == 0, done.stderr
     assert '"auth":"bWU6c2VjcmV0"' in done.stdout.replace(" ", "")
     assert " 600 regular file" in done.stdout
     assert done.stdout.endswith("socket\n")
+    assert run.stat().st_mode & 0o7777 == 0o1777, "directories that are there stay as they are"
     given = daemon.cli(
         "run", "--rm", *NONE, "--use-api-socket", "-e", "DOCKER_CONFIG=/x", busybox, "ls", "/run/secrets"
     )

@@ -49,7 +49,7 @@ from wherry.engine.recovery.reconcile import Reconciler, remove_empty_cgroup
 from wherry.engine.settings import Settings
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.engine.views.explain import ExplainService
-from wherry.engine.views.info import information, version
+from wherry.engine.views.info import devices_of, information, version
 from wherry.engine.views.list import ListService
 from wherry.engine.views.system_df import disk_usage
 from wherry.engine.volumes.container_volumes import ContainerVolumes
@@ -302,9 +302,13 @@ class Engine:
 
     # --- what the API asks of the engine as a whole -----------------------------------------------
 
-    def info(self) -> SystemInfo:
+    async def whole_info(self) -> SystemInfo:
         """What ``docker info`` shows; the body of SystemInfo."""
-        return information(self.settings, self._store, self.images, self.networks, self.volumes)
+        return self.info(await asyncio.to_thread(devices_of, self.settings))
+
+    def info(self, named: tuple[list[str], list[str]] = ([], [])) -> SystemInfo:
+        """The same without the devices that have names, of which there may be many files."""
+        return information(self.settings, self._store, self.images, self.networks, self.volumes, named=named)
 
     def statuses(self) -> list[str]:
         """The state of each container."""

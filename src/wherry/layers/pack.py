@@ -22,6 +22,11 @@ _READ = 1024 * 1024
 _LARGE = 64 * 1024 * 1024
 # The longest that readers of archives take for an extended header, with some room for what else is in it.
 _MAX_NAME = 1024 * 1024 - 65536
+# Bytes of memory for names of files that have further ones: beyond, they are forgotten, and packed again by the next.
+_MOST_LINKS = 128 * 1024 * 1024
+_LINK = 200  # bytes beside the name itself
+# Bytes of a file's extended attributes: more than that, no reader takes.
+_MOST_ATTRIBUTES = 1024 * 1024
 # Not the content's, but the host's own: labels of its security module.
 _HOSTS_OWN = ("security.selinux", "security.apparmor", "security.evm", "security.ima")
 
@@ -51,6 +56,7 @@ class Packer:
         self._longest = longest
         self._seal = seal
         self._links: dict[tuple[int, int], bytes] = {}
+        self._size_of_links = 0
         self._sealed: dict[tuple[int, int], tuple[dict[str, bytes], bytes]] = {}
 
     def add(self, path: bytes, found: MergedEntry, directory: int) -> None:
@@ -70,7 +76,7 @@ class Packer:
         entry = self._described(path, kind, found.status)
         key = (found.status.st_dev, found.status.st_ino)
         if kind is not Kind.DIRECTORY and found.status.st_nlink > 1:
-            first = self._links.setdefault(key, path)
+            first = self._first_name(key, path)
             if first != path:
                 entry.kind, entry.target, entry.size = Kind.LINK, first, 0
                 self._write(writer.header(entry))
@@ -90,6 +96,21 @@ class Packer:
             if found.status.st_nlink > 1 and kind is not Kind.DIRECTORY:
                 self._sealed[key] = (attributes, more)
 
+    def _first_name(self, file: tuple[int, int], path: bytes) -> bytes:
+        """The name by which a file was packed; this one, if it was not, or nobody remembers.
+
+        A name may be a million bytes long, and a container makes as many of them as it likes.
+        """
+        known = self._links.get(file)
+        if known is not None:
+            return known
+        self._size_of_links += _LINK + len(path)
+        if self._size_of_links > _MOST_LINKS and self._seal is None:
+            self._links.clear()
+            self._size_of_links = _LINK + len(path)
+        self._links[file] = path
+        return path
+
     def add_directory(self, path: bytes, status: os.stat_result) -> None:
         """Append a directory that is known by its status alone."""
         self._write(writer.header(self._described(path, Kind.DIRECTORY, status)))
@@ -99,11 +120,6 @@ class Packer:
         entry = self._described(path, Kind.DIRECTORY, os.fstat(directory))
         entry.xattrs = _wanted(_attributes(directory))
         self._write(writer.header(entry))
-
-    def forget_links(self, most: int) -> None:
-        """Forget which files have further names, when there are more than so many: these are packed once more."""
-        if len(self._links) > most:
-            self._links.clear()
 
     def add_whiteout(self, directory: bytes, name: bytes) -> None:
         """Append the whiteout of `name`."""
@@ -194,9 +210,15 @@ def _attributes(file: int | bytes) -> dict[str, bytes]:
     follow = isinstance(file, int)
     try:
         names = os.listxattr(file, follow_symlinks=follow)
-        return {one: os.getxattr(file, one, follow_symlinks=follow) for one in names}
+        found, size = dict[str, bytes](), 0
+        for one in names:
+            found[one] = os.getxattr(file, one, follow_symlinks=follow)
+            size += len(found[one])
+            if size > _MOST_ATTRIBUTES:
+                raise TooLarge(f"a file has more than {_MOST_ATTRIBUTES} bytes of extended attributes")
     except OSError:
         return {}  # a file system without attributes, or a file that is just being replaced
+    return found
 
 
 def _wanted(attributes: dict[str, bytes]) -> dict[str, bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from wherry.engine.archive.archives import _status
 from wherry.engine.archive.pack import pack
 from wherry.engine.archive.unpack import unpack
 from wherry.engine.archive.view import View, absolute
-from wherry.errors import CorruptData, InvalidInput, NotFound, SystemFault, WherryError
+from wherry.errors import CorruptData, InvalidInput, NotFound, SystemFault, TooLarge, WherryError
 from wherry.linux.fd import Fd
 
 #: By path: the names in the archive that dockerd makes of what `root` has.
@@ -215,6 +217,61 @@ def test_fifos_are_packed_without_being_opened(view: View, root: Path) -> None:
     os.mkfifo(root / "d/pipe")
     assert taken(view, "/d").getmember("d/pipe").isfifo()
     assert taken(view, "/d/pipe").getmember("pipe").isfifo()
+
+
+def test_directories_too_wide_to_be_sorted_are_packed_in_whole(
+    view: View, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held in memory is bounded for all directories on the way together."""
+    for way in ("w", "w/a", "w/a/a"):
+        (root / way).mkdir()
+        for number in range(7):
+            (root / way / f"f{number}").touch()
+    wanted = sorted(str(path.relative_to(root)) for path in (root / "w").rglob("*"))
+    for most in (0, 4, 10, 100):
+        monkeypatch.setattr("wherry.engine.archive.pack._SORTED", most or 1)
+        names = taken(view, "/w").getnames()
+        assert sorted(names) == ["w", *wanted], most
+        assert all(name.rpartition("/")[0] in names[: names.index(name)] for name in names[1:])
+
+
+def test_hard_links_that_nobody_remembers_are_files(view: View, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.layers.pack._MOST_LINKS", 1000)
+    for name, further in (("0", "9"), *((f"{number}", f"{number}near") for number in range(1, 9))):
+        (root / "empty" / name).write_text(name)
+        os.link(root / "empty" / name, root / "empty" / further)
+    found = taken(view, "/empty/.")
+    assert all(found.getmember(f"./{number}near").islnk() for number in range(1, 9))
+    packed = found.extractfile("./9")
+    assert packed is not None
+    assert not found.getmember("./9").islnk()
+    assert packed.read() == b"0"
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_not_left_out(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its header is in the archive already: what follows would be taken for its content."""
+
+    def gone(*_: object) -> bytes:
+        raise OSError(errno.ESTALE, "stale file handle")
+
+    monkeypatch.setattr("wherry.layers.pack.os.read", gone)
+    with pytest.raises(SystemFault, match="stale"):
+        pack(view, "/d", lambda piece: None)
+
+
+def test_attributes_that_no_reader_takes_are_not_read() -> None:
+    """A tmpfs lets a file have half a gigabyte of them."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        file = Path(place, "file")
+        file.touch()
+        try:
+            for number in range(20):
+                os.setxattr(file, f"user.{number}", bytes(60_000))
+        except OSError:
+            pytest.skip("needs user attributes on a tmpfs (Linux 6.6)")
+        view = View(Fd(os.open(place, os.O_PATH | os.O_CLOEXEC)), "web")
+        with pytest.raises(TooLarge, match="extended attributes"):
+            taken(view, "/file")
 
 
 def test_the_kernels_files_are_not_there() -> None:

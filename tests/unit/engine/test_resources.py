@@ -39,6 +39,15 @@ def test_a_limit_of_a_disk_that_is_no_longer_limited_becomes_zero() -> None:
     assert found.throttle_write_bps_device == ()
 
 
+def test_who_divides_its_control_group_does_so_within_bounds() -> None:
+    """All that it makes is walked through at each exec, in the keeper."""
+    chosen = ["writable-cgroups=true"]
+    assert set(resources.resources(HostConfig(security_opt=chosen)).unified) == {
+        "cgroup.max.depth", "cgroup.max.descendants",
+    }  # fmt: skip
+    assert resources.resources(HostConfig()).unified == {}
+
+
 def test_without_limits_of_disks_there_is_nothing_to_change() -> None:
     assert changed_limits(HostConfig(), HostConfig()) is None
 

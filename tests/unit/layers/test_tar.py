@@ -157,6 +157,35 @@ def test_a_limit_on_entries_holds() -> None:
         read(bomb, Limits(max_entries=5))
 
 
+@pytest.mark.parametrize("kind", [b"x", b"L"])
+def test_extended_headers_without_an_entry_do_not_fill_the_memory(kind: bytes) -> None:
+    body = (b"1048576 a=".ljust((1 << 20) - 1, b"x") + b"\n") if kind == b"x" else b""
+    bomb = (header(kind=kind, size=len(body)) + body) * (5 if body else 9000)
+    with pytest.raises(TooLarge, match="too many extended headers"):
+        read(bomb + header() + bytes(1024))
+
+
+@pytest.mark.parametrize("begin", [b"", b"1000\n"])
+def test_a_map_of_a_sparse_file_that_does_not_end_is_not_read_to_its_end(begin: bytes) -> None:
+    records = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n26 GNU.sparse.realsize=10\n"
+    body = begin + b"0" * ((2 << 20) - len(begin))
+    archive = header(kind=b"x", size=len(records)) + records.ljust(512, b"\0") + header(size=len(body)) + body
+    with Source(io.BytesIO(archive + bytes(1024))) as source:
+        with pytest.raises(CorruptData, match="no list of numbers"):
+            next(iter(TarReader(source)))
+        assert len(source.take(2 << 20)) > 1 << 20, "most of it was not read"
+
+
+@pytest.mark.parametrize("at", [136, 329])
+def test_times_and_devices_beyond_all_numbers_are_refused(at: int) -> None:
+    block = bytearray(header(kind=b"3"))
+    block[at : at + 8] = b"\x80" + b"\x7f" * 7
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    with pytest.raises(CorruptData, match="cannot be"):
+        read(bytes(block) + bytes(1024))
+
+
 @pytest.mark.parametrize("version", ["old", "0.0", "0.1", "1.0"])
 def test_gnu_tars_sparse_files_are_read(tmp_path: Path, version: str) -> None:
     if shutil.which("tar") is None:

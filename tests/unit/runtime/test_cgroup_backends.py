@@ -15,7 +15,7 @@ from wherry.errors import InvalidInput, Unsupported
 from wherry.linux.proc import read_stat
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups import Cgroup, Resources, removal
-from wherry.runtime.cgroups.directory import Files, KernelFiles
+from wherry.runtime.cgroups.directory import Directory, Files, KernelFiles
 
 
 class FakeGround:
@@ -39,6 +39,17 @@ def ground(request: pytest.FixtureRequest) -> FakeGround:
 
 class TestContract(Conformance):
     """The common contract."""
+
+
+def test_groups_nested_deeper_than_python_recurses_are_walked_through() -> None:
+    class Deep(KernelFiles):
+        def children(self, path: str) -> list[str]:
+            return [] if path.endswith("/e") or path.count("/d") == 2000 else ["d", "e"]
+
+    found = [one.path for one in Directory(Deep(), "/cg").descendants()]
+    assert len(found) == 2 * 2000
+    places = {path: number for number, path in enumerate(found)}
+    assert all(places[path] < places.get(path.rpartition("/")[0], len(found)) for path in found)
 
 
 def test_the_fake_is_complete() -> None:

@@ -33,7 +33,7 @@ _PING_HEADERS: Final = {
 class System(Protocol):
     """What this file needs of the engine."""
 
-    def info(self) -> SystemInfo:
+    async def whole_info(self) -> SystemInfo:
         """Return what ``docker info`` shows."""
 
     def version(self) -> SystemVersion:
@@ -74,7 +74,7 @@ class SystemRoutes:
 
     async def info(self, request: ApiRequest) -> StreamResponse:
         """SystemInfo."""
-        return reply(compat.information(self._system.info(), request.version))
+        return reply(compat.information(await self._system.whole_info(), request.version))
 
     async def version(self, _request: ApiRequest) -> StreamResponse:
         """SystemVersion."""

@@ -48,10 +48,7 @@ def deliver_credentials(context: Context, container: str, body: dict[str, Any]) 
     text = encode({"auths": auths})
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in ("run", "run/secrets", "run/secrets/docker"):
-            folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(folder)
+        # The folders above it are made where they are missing; those that the image has stay as they are.
         file = tarfile.TarInfo("run/secrets/docker/config.json")
         file.size, file.mode = len(text), 0o600
         archive.addfile(file, io.BytesIO(text))

@@ -6,7 +6,8 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -23,11 +24,10 @@ __all__ = ["pack"]
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PARENT: Final = os.O_RDONLY | os.O_DIRECTORY
-# Names of a directory that are sorted; beyond, files come as they come, and directories after them.
+# Names that are held to be sorted, of all directories on the way together; beyond, files come as they come, and
+# directories after them.
 _SORTED: Final = 65536
 _MOST_DIRECTORIES: Final = 2_000_000
-# Hard links that are remembered; with more, further names of known files are packed as files.
-_MOST_LINKS: Final = 500_000
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESTALE)
 
 
@@ -35,8 +35,14 @@ class _ContainerPacker(Packer):
     """Packs files that a container may exchange for others at any moment."""
 
     def __init__(self, write: Callable[[bytes], object], view: View) -> None:
-        super().__init__(write)
+        super().__init__(self._count)
+        self._counted = write
         self._view = view
+        self.pieces = 0
+
+    def _count(self, piece: bytes) -> None:
+        self.pieces += 1
+        self._counted(piece)
 
     def open_file(self, name: bytes, directory: int) -> Fd:
         """Open a file, if it is one and not the kernel's.
@@ -101,13 +107,13 @@ def _pack_one(packer: Packer, view: View, path: str, name: bytes) -> None:
         packer.add(name, MergedEntry(base, 0, status), parent.fileno())
 
 
-def _pack_below(packer: Packer, view: View, top: Fd, prefix: bytes) -> None:
+def _pack_below(packer: _ContainerPacker, view: View, top: Fd, prefix: bytes) -> None:
     """Pack what is in a directory. Nothing here recurses: how deep it goes is the container's choice."""
     root = os.fstat(view.root.fileno())
     at_root = os.path.samestat(os.fstat(top.fileno()), root)
-    way = [prefix]
+    way, held = [prefix], _Held()
     with Descent(top) as descent:
-        levels = [_entries(descent.fileno())]
+        levels = [_entries(descent.fileno(), held)]
         while levels:
             found = next(levels[-1], None)
             if found is None:
@@ -117,28 +123,29 @@ def _pack_below(packer: Packer, view: View, top: Fd, prefix: bytes) -> None:
                     descent.leave()
                 continue
             name, status = found
+            before = packer.pieces
             try:
                 packer.add(_path(way, name), MergedEntry(name, 0, status), descent.fileno())
             except (OSError, SystemFault) as error:
-                if not _passes_over(error):
+                if packer.pieces > before or not _passes_over(error):
                     raise
                 continue
-            packer.forget_links(_MOST_LINKS)
-            if stat.S_ISDIR(status.st_mode) and not (at_root and len(way) == 1 and name == b"dev"):
-                _enter(descent, view, name, way, levels)
+            is_dev = at_root and len(way) == 1 and name == b"dev"
+            if stat.S_ISDIR(status.st_mode) and not is_dev and _enter(descent, view, name):
+                way.append(name)
+                levels.append(_entries(descent.fileno(), held))
 
 
-def _enter(descent: Descent, view: View, name: bytes, way: list[bytes], levels: list[Iterator[_Found]]) -> None:
-    """Go into a directory that is still there; one that the kernel's files are mounted on stays empty."""
+def _enter(descent: Descent, view: View, name: bytes) -> bool:
+    """Go into a directory, if it is still there; one that the kernel's files are mounted on stays empty."""
     try:
         descent.enter(name)
     except OSError:
-        return
+        return False
     if view.is_kernels(descent.fileno()):
         descent.leave()
-        return
-    way.append(name)
-    levels.append(_entries(descent.fileno()))
+        return False
+    return True
 
 
 def _path(way: list[bytes], name: bytes) -> bytes:
@@ -155,37 +162,53 @@ def _passes_over(error: Exception) -> bool:
 _Found = tuple[bytes, os.stat_result]
 
 
-def _entries(directory: int) -> Iterator[_Found]:
+class _Held:
+    """What is held in memory of the directories on the way: how wide each of them is, is the container's choice."""
+
+    def __init__(self) -> None:
+        self.names = 0
+        self.folders = 0
+
+
+def _entries(directory: int, held: _Held) -> Iterator[_Found]:
     """The names in a directory with their status, sorted unless there are very many."""
+    room = max(_SORTED - held.names, 0)
     with os.scandir(directory) as scan:
-        found = _stated(islice(scan, _SORTED))
-        if len(found) < _SORTED:
-            return iter(sorted(found, key=lambda one: one[0]))
-    return _many(directory)
+        part = list(islice(scan, room + 1))
+    return _sorted(_stated(part), held) if len(part) <= room else _many(directory, held)
 
 
-def _many(directory: int) -> Iterator[_Found]:
+def _sorted(found: list[_Found], held: _Held) -> Iterator[_Found]:
+    found.sort(key=lambda one: one[0], reverse=True)
+    held.names += len(found)
+    while found:
+        held.names -= 1
+        yield found.pop()
+
+
+def _many(directory: int, held: _Held) -> Iterator[_Found]:
     """Files as they come, a part at a time; the directories at the end."""
     folders: list[bytes] = []
     with Fd(os.open(".", _PARENT | os.O_CLOEXEC, dir_fd=directory)) as again, os.scandir(again.fileno()) as scan:
         while part := list(islice(scan, _SORTED)):
-            for name, status in _stated(iter(part)):
-                if stat.S_ISDIR(status.st_mode):
-                    folders.append(name)
-                    if len(folders) > _MOST_DIRECTORIES:
-                        raise TooLarge("a directory has too many directories in it")
-                else:
+            for name, status in _stated(part):
+                if not stat.S_ISDIR(status.st_mode):
                     yield name, status
-    for name in folders:
-        try:
+                    continue
+                folders.append(name)
+                held.folders += 1
+                if held.folders > _MOST_DIRECTORIES:
+                    raise TooLarge("there are too many directories beside each other")
+    while folders:
+        held.folders -= 1
+        name = folders.pop()
+        with suppress(FileNotFoundError):
             yield name, os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            continue
 
 
-def _stated(scan: Iterator[os.DirEntry[str]]) -> list[_Found]:
+def _stated(part: Iterable[os.DirEntry[str]]) -> list[_Found]:
     found = []
-    for entry in scan:
+    for entry in part:
         try:
             found.append((os.fsencode(entry.name), entry.stat(follow_symlinks=False)))
         except OSError:

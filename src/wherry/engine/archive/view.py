@@ -41,6 +41,10 @@ _KERNELS: Final = frozenset({
     0x6E736673,  # nsfs
     0x67596969,  # rpc_pipefs
     0x0187,  # autofs
+    0x65735543,  # fusectl
+    0x7655821,  # resctrl
+    0x6E667364,  # nfsd
+    0xABBA1974,  # xenfs
 })  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -15,7 +15,7 @@ from wherry.engine.lifecycle.copies import Copies, Copy
 from wherry.engine.lifecycle.lifecycle import Lifecycle
 from wherry.engine.lifecycle.start import Starter
 from wherry.engine.threads.bounded_call import call_bounded
-from wherry.errors import Conflict, NotFound
+from wherry.errors import Conflict, NotFound, Unavailable
 from wherry.linux.fd import Fd
 from wherry.runtime.compile.mounts import file_steps
 from wherry.runtime.launch.view import assembled_view, running_view
@@ -33,7 +33,7 @@ class _Root:
 
     def __init__(self, root: Fd) -> None:
         self.root = root
-        self.users = 0
+        self.users = 1  # who made it
         self.closing: Copy | None = None
 
 
@@ -57,28 +57,47 @@ class Views:
         :param ref: the container as the caller named it.
         :raises Conflict: it is being removed.
         :raises InvalidInput: it does not run, and could not be started: something that is to be bound is not there.
+        :raises Unavailable: it has ended, and the keeper does not say so.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        async with container.lock:
-            _check_there(container)
-            copy = self._copies.begin(container.id, task.cancel)
-            making = asyncio.ensure_future(self._root_of(container))
-            try:
-                root = await asyncio.shield(making)
-            except BaseException:
-                await asyncio.wait([making])  # a mount that comes into being must not be forgotten
-                self._leave(container.id, None if making.exception() else making.result(), copy)
-                raise
-            root.users += 1
+        await self._starter.reconciled()
+        root, copy = await self._entered(container)
         try:
             yield View(root.root, ref), copy
         finally:
-            root.users -= 1
             self._leave(container.id, root, copy)
+
+    async def _entered(self, container: Container) -> tuple[_Root, Copy]:
+        """Begin a copy; one that comes just when the container ends waits until that is noted.
+
+        Before, processes of it may be there still that have its overlay mounted.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        while True:
+            async with container.lock:
+                _check_there(container)
+                copy = self._copies.begin(container.id, partial(_cancel_once, task))
+                root = await self._made(container, copy)
+                if root is not None:
+                    return root, copy
+                self._leave(container.id, None, copy)
+                ended = container.exit_code()
+            if not (await asyncio.wait([ended], timeout=_PATIENCE))[0]:
+                raise Unavailable(f"the end of container {container.id} is not known yet")
+
+    async def _made(self, container: Container, copy: Copy) -> _Root | None:
+        making = asyncio.ensure_future(self._root_of(container))
+        try:
+            return await asyncio.shield(making)
+        except BaseException:
+            await asyncio.wait([making])  # a mount that comes into being must not be forgotten
+            self._leave(container.id, None if making.exception() else making.result(), copy)
+            raise
 
     def _leave(self, container: str, root: _Root | None, copy: Copy) -> None:
         """End a copy, and close a root that nobody uses any more."""
+        if root is not None:
+            root.users -= 1
         if root is None or root.users:
             self._copies.end(copy)
             return
@@ -92,13 +111,17 @@ class Views:
         if not roots:
             del self._roots[container]
 
-    async def _root_of(self, container: Container) -> _Root:
-        if container.state.is_alive and container.pidfd is not None:
-            with suppress(NotFound):  # it has just ended
+    async def _root_of(self, container: Container) -> _Root | None:
+        """A root that has one user more; None where the container has ended, and that is not noted yet."""
+        if container.state.is_alive:
+            try:
                 return self._note(container, await self._running(container))
+            except NotFound:
+                return None
         known = self._roots.get(container.id, set())
         for root in known:
             if root.closing is None:
+                root.users += 1  # at once: its last user may leave at any moment
                 return root
         if known:
             await asyncio.wait([root.closing.over for root in known if root.closing is not None])
@@ -110,7 +133,8 @@ class Views:
         return noted
 
     async def _running(self, container: Container) -> Fd:
-        assert container.pidfd is not None
+        if container.pidfd is None:
+            raise NotFound("the container has ended")
         pidfd = container.pidfd.duplicate()  # the thread's own, for as long as that waits
         what = f"look at the files of {container.name}"
         return await call_bounded(what, lambda: running_view(pidfd), _PATIENCE, leaves_traces=True)
@@ -122,6 +146,12 @@ class Views:
             read_only = spec.root is not None and spec.root.readonly
             make = partial(assembled_view, steps, read_only=read_only)
             return await call_bounded(what, make, _PATIENCE, leaves_traces=True)
+
+
+def _cancel_once(task: asyncio.Task[object]) -> None:
+    """Cancel a task that is not being cancelled already: a second time, it would not wait for its thread any more."""
+    if not task.cancelling():
+        task.cancel()
 
 
 def _check_there(container: Container) -> None:

@@ -89,6 +89,10 @@ class Starter:
         """Where in the cgroup hierarchies a container is."""
         return cgroup_path(container, self._settings)
 
+    async def reconciled(self) -> None:
+        """Wait until it is known which containers run: a daemon that has just begun asks the keeper."""
+        await self._keeper.reconciled.wait()
+
     async def start(self, container: Container) -> int:
         """Start a container's process; returns its ID on the host. When it fails, `release` has to be called.
 
@@ -97,7 +101,7 @@ class Starter:
         :raises InvalidInput: the configuration asks for what cannot be.
         :raises SystemFault: the machine refused, with the step that failed.
         """
-        await self._keeper.reconciled.wait()
+        await self.reconciled()
         network = await self._attach(container)
         with (
             await self._shared_memory(container) or nullcontext() as memory,

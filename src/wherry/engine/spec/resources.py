@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from wherry.docker.container_requests import BlkioRate, HostConfig
+from wherry.engine.spec.security import writable_cgroups
 from wherry.errors import InvalidInput
 from wherry.oci.runtime_spec import BlockIO, BlockIODevice, Cpu, DeviceCgroup, Memory, Pids, Resources
 
 __all__ = ["changed_limits", "resources"]
 
 _PERIOD: Final = 100_000  # microseconds; the kernel's default
+#: Who may divide its control group makes as many as it likes, and one in another, unless this says how many: they are
+#: walked through at each exec, and removed at the end. So deep, also the longest names fit into a path.
+_BOUNDS_OF_DIVISION: Final = {"cgroup.max.depth": "14", "cgroup.max.descendants": "2000"}
 
 
 def resources(host: HostConfig, devices: Sequence[DeviceCgroup] = ()) -> Resources:
@@ -29,6 +33,7 @@ def resources(host: HostConfig, devices: Sequence[DeviceCgroup] = ()) -> Resourc
         cpu=_cpu(host),
         pids=Pids(limit=max(pids, -1)) if pids else None,
         block_io=_block_io(host),
+        unified=dict(_BOUNDS_OF_DIVISION) if writable_cgroups(host) and not host.privileged else {},
     )
 
 

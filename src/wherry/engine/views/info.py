@@ -34,7 +34,7 @@ from wherry.engine.settings import RegistryOptions, Settings
 from wherry.engine.volumes.volumes import Volumes
 from wherry.runtime import cgroups
 
-__all__ = ["API_VERSION", "MINIMUM_API_VERSION", "information", "missing_limits", "version"]
+__all__ = ["API_VERSION", "MINIMUM_API_VERSION", "devices_of", "information", "missing_limits", "version"]
 
 API_VERSION: Final = "1.56"
 MINIMUM_API_VERSION: Final = "1.24"
@@ -57,12 +57,21 @@ def version() -> SystemVersion:
 
 
 def information(
-    settings: Settings, containers: ContainerStore, images: Images, networks: Networks, volumes: Volumes
+    settings: Settings,
+    containers: ContainerStore,
+    images: Images,
+    networks: Networks,
+    volumes: Volumes,
+    *,
+    named: tuple[list[str], list[str]],
 ) -> SystemInfo:
-    """The body of SystemInfo."""
+    """The body of SystemInfo.
+
+    :param named: of `devices_of`.
+    """
     by_status = [container.state.status for container in containers]
     limits = cgroups.features()
-    devices, problems = _devices(settings)
+    devices, problems = named
     return SystemInfo(
         id=_identity(settings.data_root), name=os.uname().nodename, server_version=__version__,
         containers=len(by_status), containers_running=by_status.count(Status.RUNNING),
@@ -108,8 +117,8 @@ def missing_limits(limits: cgroups.Features) -> list[str]:
     return [f"WARNING: No {what} support" for there, what in found if not there]
 
 
-def _devices(settings: Settings) -> tuple[list[str], list[str]]:
-    """The names of devices, and what is wrong with their specifications."""
+def devices_of(settings: Settings) -> tuple[list[str], list[str]]:
+    """The names of devices, and what is wrong with their specifications. Reads them all: to be called in a thread."""
     if not any(map(os.path.isdir, settings.cdi_spec_dirs)):
         return [], []
     from wherry.engine.cdi.registry import load  # noqa: PLC0415 - most machines have none

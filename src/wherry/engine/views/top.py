@@ -8,6 +8,7 @@ from typing import Final
 
 from wherry.docker.container_answers import ContainerTop
 from wherry.engine.container.container import Container
+from wherry.engine.threads.bounded_call import call_bounded
 from wherry.errors import InvalidInput, Unavailable, Unsupported
 from wherry.runtime import cgroups
 
@@ -30,7 +31,8 @@ async def top(container: Container, cgroup: str, ps_args: str) -> ContainerTop:
     program = shutil.which("ps")
     if program is None:
         raise Unsupported("there is no ps on this host", hint="install the package procps")
-    pids = {str(pid) for pid in cgroups.open(cgroup).pids(recursive=True)}
+    group = cgroups.open(cgroup)  # how many are in it, and below, is the container's choice
+    pids = {str(pid) for pid in await call_bounded(f"list the processes of {container.name}", group.pids)}
     words = (ps_args or "-ef").split()
     try:
         child = await asyncio.create_subprocess_exec(

@@ -27,9 +27,16 @@ BLOCK: Final = 512
 _ZERO: Final = bytes(BLOCK)
 # What Go's archive/tar, and with it every container engine, accepts.
 _MAX_HEADER: Final = 1024 * 1024
+# Bytes of all extended headers of one entry: one of each kind, and some room.
+_MAX_HEADERS: Final = 4 * _MAX_HEADER
+# Farther from 1970 than any file system, and utimensat(2), goes.
+_MAX_SECONDS: Final = 1 << 62
+# Of either number of a device, as mknod(2) takes them.
+_MAX_DEVICE: Final = (1 << 32) - 1
 
 _FILES: Final = frozenset({b"0", b"\0", b"7", b"S"})
 _LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
+_EXTENDED: Final = frozenset({_LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL})
 _KINDS: Final = {kind.value: kind for kind in Kind} | dict.fromkeys(_FILES, Kind.FILE)
 
 
@@ -72,22 +79,19 @@ class TarReader:
     def _headers(self) -> Iterator[Entry]:
         """Put each entry together with the headers that stand before it and speak about it."""
         records: pax.Records = []
+        size = 0
         while (header := self._next_header()) is not None:
             kind = header[156:157]
-            if kind == _PAX:
-                records += pax.parse_records(self._text(header))
-            elif kind == _PAX_GLOBAL:
-                self._text(
-                    header
-                )  # defaults for all entries: Docker ignores them as well (git archive writes a comment)
-            elif kind == _LONG_NAME:
-                records.append((b"path", self._text(header).partition(b"\0")[0]))
-            elif kind == _LONG_TARGET:
-                records.append((b"linkpath", self._text(header).partition(b"\0")[0]))
-            else:
+            if kind not in _EXTENDED:
                 yield self._entry(header, kind, records)
-                records = []
-            if len(records) > self._limits.max_entries:
+                records, size = [], 0
+                continue
+            text = self._text(header)
+            if kind == _PAX_GLOBAL:
+                continue  # defaults for all entries: Docker ignores them as well (git archive writes a comment)
+            records += _records(kind, text)
+            size += BLOCK + len(text)
+            if size > _MAX_HEADERS or len(records) > self._limits.max_entries:
                 raise TooLarge("the archive has too many extended headers")
         if records:
             raise CorruptData("the archive ends too early")
@@ -130,6 +134,8 @@ class TarReader:
             pax.apply(entry, records)
         if type_flag == b"\0" and entry.name.endswith(b"/"):
             entry.kind = Kind.DIRECTORY  # v7 archives have no type of their own for directories
+        if abs(entry.mtime) > _MAX_SECONDS * 1_000_000_000 or max(entry.device) > _MAX_DEVICE:
+            raise CorruptData(f"the archive has a time, or a device, that cannot be: {shown(entry.name)}")
         if entry.kind is not Kind.FILE:
             entry.size = entry.full_size = 0  # star and old BSDs write a link's target's size; no data follows
         self._padding = -entry.size % BLOCK
@@ -139,6 +145,13 @@ class TarReader:
             apply_pax_sparse(entry, records, self._source.take)
         self._unread = entry.size
         return entry
+
+
+def _records(kind: bytes, text: bytes) -> pax.Records:
+    """What an extended header says."""
+    if kind == _PAX:
+        return pax.parse_records(text)
+    return [(b"path" if kind == _LONG_NAME else b"linkpath", text.partition(b"\0")[0])]
 
 
 def is_header(block: bytes) -> bool:

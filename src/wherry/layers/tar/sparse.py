@@ -14,6 +14,7 @@ __all__ = ["apply_pax_sparse", "read_old_map"]
 
 _SLOT: Final = 24
 _MAX_FRAGMENTS: Final = 100_000
+_LONGEST_LINE: Final = 20  # of a map: a number, and the end of the line
 
 Take = Callable[[int], bytes]
 
@@ -65,10 +66,8 @@ def _slots(block: bytes, start: int, count: int) -> list[tuple[int, int]]:
 
 def _read_data_map(entry: Entry, take: Take) -> list[int]:
     """Format 1.0: decimal lines, first their number, filled up to a block."""
-    text = _read_block(entry, take)
-    while text.count(b"\n") < 1:
-        text += _read_block(entry, take)
-    count = _decimal(text.partition(b"\n")[0])
+    text = bytearray(_read_block(entry, take))
+    count = _decimal(bytes(text.partition(b"\n")[0]))
     if count > _MAX_FRAGMENTS:
         raise CorruptData("the archive has a sparse file of too many fragments")
     lines = text.count(b"\n")
@@ -76,7 +75,9 @@ def _read_data_map(entry: Entry, take: Take) -> list[int]:
         block = _read_block(entry, take)
         lines += block.count(b"\n")
         text += block
-    return [_decimal(line) for line in text.split(b"\n")[1 : 1 + 2 * count]]
+        if len(text) > (1 + 2 * count) * _LONGEST_LINE + len(block):
+            raise CorruptData("the archive has a sparse file with a map that is no list of numbers")
+    return [_decimal(line) for line in bytes(text).split(b"\n")[1 : 1 + 2 * count]]
 
 
 def _read_block(entry: Entry, take: Take) -> bytes:

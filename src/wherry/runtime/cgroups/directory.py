@@ -204,17 +204,23 @@ class Directory:
         raise SystemCallError(call, operands, error.errno or errno.EIO) from error
 
     def descendants(self) -> list[Directory]:
-        """Return all directories below, the deepest first; one that disappears during the walk is left out."""
-        try:
-            names = self.files.children(self.path)
-        except OSError as error:
-            if error.errno in _GONE:
-                return []
-            self._fail("scandir", repr(self.path), error)
+        """Return all directories below, each before the one that it is in; those that disappear meanwhile are left out.
+
+        How deep they are, a container may decide: nothing recurses here.
+        """
         found: list[Directory] = []
-        for name in names:
-            child = self / name
-            found += [*child.descendants(), child]
+        todo = [self]
+        while todo:
+            here = todo.pop()
+            try:
+                below = [here / name for name in self.files.children(here.path)]
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                here._fail("scandir", repr(here.path), error)
+            found += below
+            todo += below
+        found.reverse()
         return found
 
     def pids(self, *, recursive: bool) -> list[int]:
