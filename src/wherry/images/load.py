@@ -65,8 +65,8 @@ class _DockerImage(msgspec.Struct, rename="pascal"):
 def candidates(archive: ImageArchive, platforms: Sequence[str]) -> list[Candidate]:
     """The images of an archive, all checked for being complete.
 
-    :param platforms: which ones to take, ``linux/arm64``; when empty, that which suits this machine best, or the only
-        one.
+    :param platforms: which ones to take, ``linux/arm64``; when empty, that which suits this machine best, or the first,
+        and the rest is kept with it.
     :raises InvalidInput: it holds no images, or parts of them are missing.
     :raises CorruptData: a part is not what its digest says.
     :raises NotFound: it has nothing for the platform.
@@ -162,7 +162,7 @@ def _from_layout(archive: ImageArchive, wanted: list[Platform]) -> Iterator[Cand
     candidates_by_config: dict[Digest, Candidate] = {}
     for names, roots in _grouped(index.manifests):
         leaves = _leaves(archive, roots)
-        for descriptor, manifest in _selected(leaves, wanted):
+        for descriptor, manifest in _selected(leaves, wanted) if wanted else [_suitable(archive, leaves)]:
             candidate = candidates_by_config.get(manifest.config.digest)
             if candidate is None:
                 candidate = _from_manifest(archive, descriptor, manifest)
@@ -180,7 +180,7 @@ def _keep_index(
     from wherry.images import indexes  # noqa: PLC0415 - only when needed
 
     def find(blob: Descriptor) -> Staged | None:
-        found = archive.find(f"blobs/{blob.digest.algorithm}/{blob.digest.hex}")
+        found = archive.find(_path(blob))
         return found if found is not None and (found.digest, found.size) == (blob.digest, blob.size) else None
 
     def document(blob: Descriptor) -> bytes | None:
@@ -233,7 +233,7 @@ def _leaves(archive: ImageArchive, roots: Sequence[Descriptor]) -> list[tuple[De
         seen.add(descriptor.digest)
         if depth > _MAX_DEPTH or len(seen) > _MAX_MANIFESTS:
             raise TooLarge("the archive's indexes are nested too deeply, or too many")
-        if depth and f"blobs/{descriptor.digest.algorithm}/{descriptor.digest.hex}" not in archive:
+        if depth and _path(descriptor) not in archive:
             found.append((descriptor, None))
             continue
         parsed = parse_manifest_or_index(archive.blob(descriptor.digest, "manifest", descriptor.size).read())
@@ -244,15 +244,29 @@ def _leaves(archive: ImageArchive, roots: Sequence[Descriptor]) -> list[tuple[De
     return found
 
 
+def _suitable(archive: ImageArchive, leaves: list[tuple[Descriptor, Manifest | None]]) -> tuple[Descriptor, Manifest]:
+    """Of an image's manifests the one that suits this machine best, among those that the archive has all of.
+
+    One for other platforms only is taken as well, as by dockerd: its first.
+    """
+    if not leaves:
+        raise NotFound(f"no match for platform in manifest: {Platform.host()}", hint="no manifest is listed")
+    here = [(one, manifest) for one, manifest in leaves if manifest is not None]
+    if not here:
+        raise InvalidInput(f"the archive lacks the manifest {leaves[0][0].digest}")
+    whole = [leaf for leaf in here if all(_path(one) in archive for one in [leaf[1].config, *leaf[1].layers])] or here
+    return whole[Platform.host().best_of(_platform_of(one) for one, _ in whole) or 0]
+
+
 def _selected(
     leaves: list[tuple[Descriptor, Manifest | None]], wanted: list[Platform]
 ) -> list[tuple[Descriptor, Manifest]]:
-    """Those of an image's manifests that are for the platforms asked for, or for this machine."""
+    """Those of an image's manifests that are for the platforms asked for."""
     if len(leaves) == 1 and leaves[0][1] is not None:
         return [(leaves[0][0], leaves[0][1])]
-    offered = [one.platform.value() if one.platform else Platform("", "") for one, _ in leaves]
+    offered = [_platform_of(one) for one, _ in leaves]
     chosen = []
-    for platform in wanted or [Platform.host()]:
+    for platform in wanted:
         position = platform.best_of(offered)
         if position is None:
             there = ", ".join(sorted(str(one) for one in offered if one.architecture)) or "none that is named"
@@ -262,6 +276,14 @@ def _selected(
             raise InvalidInput(f"the archive lacks the manifest {descriptor.digest}")
         chosen.append((descriptor, manifest))
     return chosen
+
+
+def _platform_of(descriptor: Descriptor) -> Platform:
+    return descriptor.platform.value() if descriptor.platform else Platform("", "")
+
+
+def _path(blob: Descriptor) -> str:
+    return f"blobs/{blob.digest.algorithm}/{blob.digest.hex}"
 
 
 def _from_manifest(archive: ImageArchive, descriptor: Descriptor, manifest: Manifest) -> Candidate:

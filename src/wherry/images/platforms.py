@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from wherry.content.store import ContentStore
@@ -20,13 +19,11 @@ from wherry.images.catalog import Catalog
 from wherry.images.checks import lacks_platform
 from wherry.images.image import Image
 from wherry.images.indexes import Part, Tree, stored, subject
-from wherry.images.load import check_document
+from wherry.images.parts import can_be_unpacked, unpack
 from wherry.images.reference_counts import ReferenceCounts
 from wherry.images.removal import Record, Removal
 from wherry.layers.store import LayerStore
-from wherry.oci import media_types
-from wherry.oci.digest import Digest, chain_id_of
-from wherry.oci.image_config import parse_config
+from wherry.oci.digest import Digest
 from wherry.oci.manifest import Manifest
 from wherry.oci.platform import Platform
 
@@ -158,14 +155,7 @@ class PlatformRemoval:
         identifier, kept = part.manifest.config.digest, self._kept(image, choice)
         with self._references.lease() as lease:
             lease.blob(*kept)
-            document = parse_config(self._content.read(identifier))
-            check_document(document, len(part.manifest.layers))
-            ids = document.rootfs.diff_ids
-            lease.layer(*(chain_id_of(ids[: count + 1]) for count in range(len(ids))))
-            chain_id: Digest | None = None
-            for layer, diff_id in zip(part.manifest.layers, ids, strict=True):
-                open_blob = partial(self._content.open, layer.digest)
-                chain_id = self._layers.ensure(open_blob, diff_id, chain_id).chain_id
+            unpack(part, self._content, self._layers, lease)
             with self._catalog.pin_id(identifier):
                 self._catalog.add(identifier, part.descriptor.digest, added=time.time_ns(), also=kept)
                 for name, index in names.items():
@@ -227,9 +217,5 @@ def _successor(image: Image, left: Sequence[Part], text: str) -> Part:
 
 
 def _can_be_unpacked(part: Part, former: Image) -> bool:
-    if part.manifest is None or part.platform is None or part.platform.os != "linux":
-        return False
-    if part.manifest.config.digest == former.id:
-        return False
-    layers = all(media_types.is_layer(layer.media_type) for layer in part.manifest.layers)
-    return layers and part.manifest.config.media_type in media_types.CONFIGS
+    is_other = part.manifest is not None and part.manifest.config.digest != former.id
+    return is_other and can_be_unpacked(part)

@@ -109,6 +109,22 @@ def test_an_index_may_lack_the_other_platforms(store: ImageStore) -> None:
         load(store, layout.archive(), "linux/s390x")
 
 
+def test_of_an_archive_for_other_machines_the_first_platform_that_is_whole_is_unpacked_and_the_rest_kept(
+    store: ImageStore,
+) -> None:
+    layout = Layout()
+    cut, *whole = [layout.image([data], name) for data, name in ((TOP, "ppc64le"), (OTHER, "s390x"), (BASE, "mips64"))]
+    layout.index = [layout.nested([cut, *whole], annotations=named("docker.io/library/app:1"))]
+    del layout.blobs[json.loads(layout.blobs[cut["digest"]])["layers"][0]["digest"]]
+    assert load(store, layout.archive()) == ["Loaded image: app:1"]
+    assert store.resolve("app:1").architecture == "s390x"
+    written = bytearray()
+    store.save(["app:1"], written.extend)
+    with tarfile.open(fileobj=io.BytesIO(written)) as archive:
+        names = archive.getnames()
+    assert {f"blobs/sha256/{one['digest'].removeprefix('sha256:')}" for one in whole} <= set(names)
+
+
 def test_a_tag_alone_in_an_oci_archive_is_no_name(store: ImageStore) -> None:
     layout = Layout()
     layout.index = [layout.image([BASE], annotations={"org.opencontainers.image.ref.name": "latest"})]

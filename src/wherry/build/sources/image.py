@@ -1,15 +1,16 @@
 """Images as sources: ``docker-image://``.
 
 An image of this machine is taken where it is for the platform; a registry is asked where there is none, or always
-with the mode ``pull``. What comes from a registry becomes an image of this machine, as with ``docker pull``.
+with the mode ``pull``. What comes from a registry becomes an image of this machine, as with ``docker pull``. So does,
+without a name, what an image's index has for another platform than the one that is unpacked.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
-from typing import Any, Final, NamedTuple, Protocol
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from wherry.build.model.progress import ProgressSink
 from wherry.build.model.service import ResolvedImage
@@ -32,11 +33,15 @@ from wherry.errors import (
     WherryError,
 )
 from wherry.images.image import Image
+from wherry.images.parts import unpack
 from wherry.images.store import ImageStore
 from wherry.layers.store import Layer
 from wherry.oci.digest import Digest, chain_id_of
 from wherry.oci.image_config import parse_config
 from wherry.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from wherry.images.indexes import Part
 
 __all__ = ["ImageSource", "Registry", "RemoteImage", "chain_ids", "layer_limit"]
 
@@ -60,6 +65,23 @@ class RemoteImage(NamedTuple):
     manifest: Digest
     id: Digest
     config: bytes
+
+
+class LocalImage(NamedTuple):
+    """What a name means on this machine.
+
+    :param digest: that the name is pinned to.
+    :param id: of the image for the platform.
+    :param chain: the chain IDs of its layers, bottom first.
+    :param image: None where it is not unpacked.
+    :param part: what to unpack: of an index.
+    """
+
+    digest: Digest
+    id: Digest
+    chain: list[Digest]
+    image: Image | None
+    part: Part | None = None
 
 
 class Registry(Protocol):
@@ -110,9 +132,9 @@ class ImageSource:
     ) -> ResolvedImage:
         """What an image's name means; see `Sources.resolve_image`."""
         name, wanted = _reference(reference), platform or Platform.host()
-        if image := self.local(name, wanted, mode):
-            config = await asyncio.to_thread(self._store.content.read, image.id)
-            return ResolvedImage(self._local.digest_of(image, name), str(name), config)
+        if here := await self.local(name, wanted, mode):
+            config = await asyncio.to_thread(self._store.content.read, here.id)
+            return ResolvedImage(here.digest, str(name), config)
         found = await self.remote(name, wanted, session)
         if name.digest is None:
             self._resolved[name] = found.digest
@@ -120,11 +142,30 @@ class ImageSource:
                 del self._resolved[next(iter(self._resolved))]
         return ResolvedImage(found.digest, str(name), found.config)
 
-    def local(self, reference: Reference, platform: Platform, mode: str) -> Image | None:
+    async def local(self, reference: Reference, platform: Platform, mode: str) -> LocalImage | None:
         """The image of this machine that is to be used. A digest means the same image everywhere."""
         if mode == PULL and reference.digest is None:
             return None
-        return self._local.find(reference, platform)
+        image = self._local.find(reference, platform)
+        if image is None or image.platform.normalised() != platform.normalised():
+            with suppress(NotFound):  # it is removed in this moment
+                if found := await in_thread(self._part, reference, platform):
+                    return found
+        if image is None:
+            return None
+        chain = [layer.chain_id for layer in image.layers]
+        return LocalImage(self._local.digest_of(image, reference), image.id, chain, image)
+
+    def _part(self, reference: Reference, platform: Platform) -> LocalImage | None:
+        """What an index has for a platform; in a thread."""
+        found = self._local.part(reference, platform)
+        if found is None or found[1].manifest is None:
+            return None
+        named, part = found
+        identifier = found[1].manifest.config.digest
+        chain = chain_ids(self._store.content.read(identifier))
+        digest = self._local.digest_of(named, reference)
+        return LocalImage(digest, identifier, chain, self._local.by_id(identifier), part)
 
     async def remote(self, reference: Reference, platform: Platform, session: BuildSession) -> RemoteImage:
         """What a registry says.
@@ -137,10 +178,6 @@ class ImageSource:
             kind = next((one for one in _KINDS if isinstance(exc, one)), SystemFault)
             raise kind(f"failed to resolve source metadata for {reference}: {exc}") from exc
 
-    def digest_of(self, image: Image, reference: Reference) -> Digest:
-        """What a name of an image of this machine is pinned to."""
-        return self._local.digest_of(image, reference)
-
     def image(self, identifier: Digest) -> Image | None:
         """An image by its ID."""
         return self._local.by_id(identifier)
@@ -152,6 +189,20 @@ class ImageSource:
         async with aclosing(self._registry.fetch(reference, platform, credentials)) as messages:
             async for message in messages:
                 shown.take(message)
+
+    async def unpacked(self, part: Part) -> Image | None:
+        """A part of an index as an image of this machine; None where it has gone."""
+        return await in_thread(self._unpack, part)
+
+    def _unpack(self, part: Part) -> Image | None:
+        store, blobs = self._store, [part.descriptor, *part.blobs]
+        with store.lease() as lease:
+            lease.blob(*(one.digest for one in blobs))
+            if not all(store.content.holds(one.digest, one.size) for one in blobs):
+                return None
+            identifier = unpack(part, store.content, store.layers, lease)
+            store.register(identifier, part.descriptor.digest, [])
+            return store.find(identifier)
 
     async def name(self, image: Image, pinned: Reference) -> None:
         """Give an image of a registry the tag by which it was asked for, as ``docker pull`` does.
@@ -184,6 +235,7 @@ class _ImageFetch:
         self._platform = request.platform or Platform.host()
         self._limit = limit
         self._image: Image | None = None
+        self._part: Part | None = None
         self._remote: RemoteImage | None = None
         self._top: list[Digest] = []  # the chain ID of what is wanted, as the key says; empty: no layers
         self._stack = AsyncExitStack()
@@ -191,10 +243,9 @@ class _ImageFetch:
     async def key(self) -> SourceKey:
         """What is unpacked: two images with the same layers are the same files."""
         mode = self._request.op.attributes.get("image.resolvemode", "")
-        self._image = self._source.local(self._reference, self._platform, mode)
-        if self._image is not None:
-            digest = self._source.digest_of(self._image, self._reference)
-            chain = [layer.chain_id for layer in self._image.layers]
+        here = await self._source.local(self._reference, self._platform, mode)
+        if here is not None:
+            digest, chain, self._image, self._part = here.digest, here.chain, here.image, here.part
         else:
             self._remote = await self._source.remote(self._reference, self._platform, self._request.session)
             self._image = self._source.image(self._remote.id)
@@ -213,15 +264,20 @@ class _ImageFetch:
             key would get them.
         """
         for _ in range(_ATTEMPTS):
-            image = self._image or await self._pulled()
+            image = self._image or await self._brought()
             if [layer.chain_id for layer in image.layers[: self._limit]][-1:] != self._top:
                 raise CorruptData(f"{self._reference.familiar} has changed since its registry was asked about it")
             if await self._source.held(image, self._stack):
-                if self._platform.normalised() == Platform.host():
+                if self._part is None and self._platform.normalised() == Platform.host():
                     await self._source.name(image, self._reference)
                 return Snapshot(tuple(self._source.layer(one) for one in image.layers[: self._limit]))
             self._image = None
         raise NotFound(f"{self._reference.familiar} is removed again and again while it is to be used")
+
+    async def _brought(self) -> Image:
+        if self._part is not None and (image := await self._source.unpacked(self._part)):
+            return image
+        return await self._pulled()
 
     async def _pulled(self) -> Image:
         found = self._remote or await self._source.remote(self._reference, self._platform, self._request.session)

@@ -1,18 +1,25 @@
-"""The images of this machine, as a build looks for them: by name, digest and platform."""
+"""The images of this machine, as a build looks for them: by name, digest and platform.
+
+Of an image for several platforms one is unpacked, and has the name. The others are parts of the index by which it came.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wherry.docker.reference import Reference
 from wherry.errors import NotFound, Unsupported
 from wherry.images.image import Image
+from wherry.images.parts import can_be_unpacked
 from wherry.images.store import ImageStore
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from wherry.images.indexes import Part, Tree
 
 __all__ = ["LocalImages"]
 
@@ -20,7 +27,7 @@ _SHORT_ID: Final = re.compile(r"library/([0-9a-f]{4,64})")
 
 
 class LocalImages:
-    """Looks for images in a store; from memory."""
+    """Looks for images in a store; from memory, but for `part`."""
 
     def __init__(self, store: ImageStore) -> None:
         self._store = store
@@ -41,6 +48,28 @@ class LocalImages:
                 hint="import a root file system, or pull an image",
             )
         return offered[position]
+
+    def part(self, reference: Reference, platform: Platform) -> tuple[Image, Part] | None:
+        """What suits a platform best of the indexes by which images came under a name, unpacked or not; with an image.
+
+        Reads the disk.
+        """
+        found = [
+            (image, part)
+            for image, tree in self._trees(reference)
+            for part in tree.parts
+            if part.is_here and can_be_unpacked(part)
+        ]
+        position = platform.best_of([part.platform or platform for _, part in found])
+        return None if position is None else found[position]
+
+    def _trees(self, reference: Reference) -> Iterator[tuple[Image, Tree]]:
+        for image in self._offered(reference):
+            for name in image.names:
+                digest = self._index_of(image, name) if name.name == reference.name else None
+                is_meant = name == reference if reference.digest is None else digest == reference.digest
+                if digest and is_meant and (tree := self._store.index_of(image, str(name))):
+                    yield image, tree
 
     def by_id(self, identifier: Digest) -> Image | None:
         """An image by its ID."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.archives import config, docker_archive, member, tar
+from support.archives import Layout, config, docker_archive, member, named, tar
 from support.build_sources import ClientSession, Directories, Drafts, Memory, content_of, request_for
 from wherry.build.model.progress import Progress, TransferProgress
 from wherry.build.model.session import Credentials, NoSession
@@ -120,6 +120,42 @@ async def test_what_is_not_here_or_for_another_platform_comes_from_a_registry(im
     _, files = await images.use("docker.io/library/base:1", ARM)
     assert files == ["base", "other"]
     assert images.store.resolve("base:1").architecture == "amd64"
+
+
+@pytest.fixture
+def both(images: Images) -> str:
+    """An image for two platforms, of which one is unpacked; the digest of its index."""
+    layout = Layout()
+    parts = [layout.image([BASE]), layout.image([BASE, OTHER], "arm64")]
+    layout.index = [layout.nested(parts, annotations=named("docker.io/library/both:1"))]
+    list(images.store.load(io.BytesIO(layout.archive())))
+    return str(layout.index[0]["digest"])
+
+
+async def test_what_an_index_has_for_another_platform_is_unpacked_when_a_build_wants_it(
+    images: Images, both: str
+) -> None:
+    before = images.store.resolve("both:1")
+    for platform, files in ((AMD, ["base"]), (ARM, ["base", "other"])):
+        found = await images.table.resolve_image("both:1", platform, "", NoSession(), images.progress.append)
+        assert str(found.digest) == both
+        assert f'"architecture": "{platform.architecture}"'.encode() in found.config
+        for name in ("docker.io/library/both:1", f"docker.io/library/both:1@{both}"):
+            key, names = await images.use(name, platform)
+            assert names == files
+            assert key.pins[0][1] == both
+    assert images.store.resolve("both:1") == before
+    assert images.registry.asked == []
+
+
+async def test_what_was_unpacked_and_pruned_meanwhile_is_unpacked_again(images: Images, both: str) -> None:
+    assert (await images.use("docker.io/library/both:1", ARM))[1] == ["base", "other"]
+    fetch = images.table.open(request_for("docker-image://docker.io/library/both:1", platform=ARM))
+    await fetch.key()
+    images.store.prune({}, in_use=lambda _: [])
+    assert [os.listdir(layer.path) for layer in (await fetch.snapshot()).layers] == [["base"], ["other"]]
+    await fetch.close()
+    assert images.registry.asked == []
 
 
 async def test_the_mode_pull_asks_the_registry_and_fetches_only_what_is_new(images: Images) -> None:
