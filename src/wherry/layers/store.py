@@ -390,10 +390,11 @@ class LayerStore:
     def _set_aside(self, path: Path) -> Path | None:
         """Give a tree a name under ``tmp/``: a crash in the middle of its removal leaves no half a layer."""
         grave = temporary_name(self._tmp, "removed")
-        try:
-            path.rename(grave)
-        except FileNotFoundError:
-            return None
+        with disk_errors("take a layer out of its place"):
+            try:
+                path.rename(grave)
+            except FileNotFoundError:
+                return None
         return grave
 
     def _free_number(self) -> int:

@@ -224,6 +224,8 @@ class Builder:
                 await self._cache.collect(self._settings.limits)
             except WherryError as error:
                 _log.warning("the build cache cannot be kept within its limits: %s", error)
+            except Exception as error:  # nobody awaits this: it would be told when the task is collected, if ever
+                _log.error("the build cache cannot be kept within its limits", exc_info=error)
 
     # --- progress and history ---------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from wherry.build.cache.records import Record, Records, new_id
 from wherry.build.cache.threads import Threads
 from wherry.build.model.service import CacheRecord, PruneOptions
 from wherry.build.model.snapshot import Snapshot
+from wherry.content.durable import disk_errors
 from wherry.content.threads import finished
 from wherry.database.database import Database
 from wherry.errors import NotFound, WherryError
@@ -348,7 +349,8 @@ class BuildCache:
 
 
 def _disk_of(path: Path) -> Disk:
-    found = os.statvfs(path)
+    with disk_errors("look at the room for the build cache"):
+        found = os.statvfs(path)
     return Disk(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.build_fakes import ClientSession, Workshop, copy, image, local, logs, make_file, request, run, states
-from wherry.build.cache.policy import BuilderSettings
+from wherry.build.cache.policy import BuilderSettings, CacheLimits, Space
 from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.executor import Output, Step, StepResult
 from wherry.build.model.graph import Metadata, SourceRange, Vertex
@@ -204,6 +204,25 @@ async def test_all_vertices_are_announced_before_anything_is_done(tmp_path: Path
         events = await shop.build(edge)
         assert [event.name for event in events[:4]] == ["docker-image://base", "RUN one", "RUN two", "COPY file /x"]
         assert all(event.started is None for event in events[:4])
+
+
+# --- after builds ---------------------------------------------------------------------------------
+
+
+async def test_a_collection_that_a_defect_ends_is_told_at_once_and_the_next_one_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = CacheLimits(max_used=Space(1000), reserved=Space(1))
+    async with Workshop(tmp_path, BuilderSettings(limits=limits, collect_after=0)) as shop:
+        disk, shop.disk = shop.disk, "a defect"  # type: ignore[assignment]
+        await shop.build(make_file("/a", b"x" * 2000))
+        await shop.builder.collected()
+        [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert (told.message, bool(told.exc_info)) == ("the build cache cannot be kept within its limits", True)
+        shop.disk = disk
+        await shop.build(make_file("/b", b""))
+        await shop.builder.collected()
+        assert sum(one.size for one in await shop.builder.disk_usage()) <= 1000
 
 
 # --- history --------------------------------------------------------------------------------------
