@@ -110,6 +110,21 @@ def test_an_image_goes_to_a_file_and_can_be_loaded(daemon: Daemon, tmp_path: Pat
     assert daemon.cli("run", "--rm", "--network", "none", f"as-{kind}:1").stdout == "loaded\n"
 
 
+def test_an_image_goes_into_a_layout_which_another_build_begins_with(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "layout"
+    for number in "12":
+        words = ["-t", f"in-layout:{number}", "-o", f"type=oci,tar=false,dest={root}"]
+        done = build(daemon, *words, dockerfile=f"FROM busybox:latest\nRUN echo {number} > /mine\n")
+        assert done.returncode == 0, done.stderr
+    words = ["--no-cache", "--build-context", f"base=oci-layout://{root}:1", "-o", "type=cacheonly"]
+    done = build(daemon, *words, dockerfile="FROM base\nRUN grep 1 /mine\n")
+    assert done.returncode == 0, done.stderr
+    for blob in (root / "blobs/sha256").iterdir():
+        blob.write_bytes(b"something else")
+    failed = build(daemon, "--build-context", f"base=oci-layout://{root}:2", dockerfile="FROM base\n")
+    assert (failed.returncode, b"has digest" in failed.stderr) == (1, True), failed.stderr
+
+
 def test_several_outputs_are_made_by_one_build(daemon: Daemon, tmp_path: Path) -> None:
     words = ["-t", "beside:1", "-o", f"{tmp_path}/files", "-o", f"type=oci,dest={tmp_path}/oci", "-o", "type=image"]
     done = build(daemon, *words, "-o", "-")

@@ -22,6 +22,7 @@ from wherry.api.routes.build import BuildRoutes
 from wherry.build.model.request import BuildRequest
 from wherry.build.model.session import BuildSession, Connection, Selection
 from wherry.errors import NotFound, SystemFault, TooLarge, Unavailable
+from wherry.oci.digest import Digest
 
 CONTEXT = tar([member("Dockerfile", b"FROM scratch\n")])
 PIECES = [bytes([number]) * 300_000 for number in range(20)]
@@ -284,6 +285,64 @@ async def test_names_of_directories_have_bounds(tmp_path: Path, given: str) -> N
         served.client.post("http://x/build", data=CONTEXT, params={"version": "3", "directories": given}) as answer,
     ):
         assert answer.status == 400
+
+
+# --- OCI layouts ----------------------------------------------------------------------------------
+
+
+class Reading(Exporting):
+    """Reads blobs of the client's layouts.
+
+    :ivar got: what came.
+    """
+
+    store = "oci:one"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.got: list[bytes] = []
+
+    async def work(self, session: BuildSession) -> None:
+        content = session.content(self.store)
+        for number in (1, 2):
+            digest = Digest.from_bytes(bytes([number]))
+            self.got.append(b"".join([piece async for piece in content.read(digest)]))
+
+
+async def test_blobs_of_a_layout_come_one_after_the_other(tmp_path: Path) -> None:
+    builds, asked = Reading(tmp_path / "builds"), []
+    async with serving(tmp_path, builds) as served, served.building(layouts='["one"]') as messages:
+        async for message in messages:
+            if message["aux"].get("type") == "call":
+                asked.append((message["aux"]["kind"], message["aux"]["store"], message["aux"]["digest"]))
+                body = b"x" * 600_000 if len(asked) == 1 else b""
+                assert (await served.answer(message["aux"]["token"], body))[0] == 204
+    assert asked == [("blob", "one", str(Digest.from_bytes(bytes([number])))) for number in (1, 2)]
+    assert builds.got == [b"x" * 600_000, b""]
+
+
+@pytest.mark.parametrize("store", ["oci:two", "one", "local:one", "export"])
+async def test_nobody_is_asked_for_a_layout_that_he_has_not(tmp_path: Path, store: str) -> None:
+    builds = Reading(tmp_path / "builds")
+    builds.store = store
+    async with serving(tmp_path, builds) as served, served.building(layouts='["one"]') as messages:
+        assert "no content store of the client's" in str([message async for message in messages])
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_blob_fails_its_build(tmp_path: Path) -> None:
+    builds = Reading(tmp_path / "builds")
+    async with serving(tmp_path, builds) as served, served.building(layouts='["one"]') as messages:
+
+        async def broken() -> AsyncIterator[bytes]:
+            yield b"x"
+            raise OSError("the file is gone")
+
+        async for message in messages:
+            if message.get("aux", {}).get("type") == "call":
+                with pytest.raises((ClientError, OSError)):
+                    await served.answer(message["aux"]["token"], broken())
+        assert message["error"] == "the client of the build has gone"
+        assert builds.got == []
 
 
 # --- agents ---------------------------------------------------------------------------------------

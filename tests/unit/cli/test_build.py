@@ -39,6 +39,7 @@ from wherry.cli.exit import Exit
 from wherry.cli.flags.parser import parse
 from wherry.cli.verbs import load
 from wherry.client.client import Client
+from wherry.errors import InvalidInput
 from wherry.oci.digest import Digest
 
 RUN, COPY = Digest.from_bytes(b"run"), Digest.from_bytes(b"copy")
@@ -406,6 +407,26 @@ def test_an_image_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         "[1/2] COPY a b\n    the same\n"
         "[2/2] RUN x\n    new: argument A (2.0s, CPU 1.0s, 5kB memory, 0B written)\n"
     )
+
+
+def test_of_a_build_without_an_image_the_files_say_so_and_objects_are_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "context", "Dockerfile")
+    iid, meta = tmp_path / "iid", tmp_path / "meta"
+    iid.write_text("of an earlier build")
+    with builder(tmp_path, monkeypatch) as builds:
+        builds.outcome = InvalidInput("it fails")
+        words = ["--iidfile", str(iid), "--metadata-file", str(meta), "--progress", "plain", str(tmp_path / "context")]
+        with pytest.raises(InvalidInput, match="it fails"):
+            wherry("image.build", *words)
+        assert not iid.exists()
+        builds.outcome = {"a": "eyJiIjogMX0=", "c": "dGV4dA==", "d": "plain é"}
+        assert wherry("image.build", "-o", "type=cacheonly", *words) == 0
+    assert iid.read_bytes() == b""
+    found = json.loads(meta.read_text())
+    assert found.pop("wherry.build.ref") == ""  # the builder has told of none
+    assert found == {"a": {"b": 1}, "c": "dGV4dA==", "d": "plain é"}
 
 
 def test_a_quiet_build_prints_the_id(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from wherry.cli.build.outputs import outputs_of, unpack
+from wherry.cli.build.outputs import outputs_of, unpack, unpack_layout
 from wherry.cli.build.query import query_of
 from wherry.cli.commands.image.build import COMMAND
 from wherry.cli.exit import Exit
@@ -38,6 +38,7 @@ def meant(words: str) -> list[tuple[str, dict[str, str], str]]:
         ("-o type=oci,dest=x,compression=zstd --squash", [("oci", {"compression": "zstd", "layers": "stage"}, "x")]),
         ("-o type=docker,dest=x", [("docker", {}, "x")]),
         ("-o type=docker", [("moby", {}, "")]),
+        ("-o type=oci,dest=x,tar=false,compression=zstd", [("oci", {"compression": "zstd"}, "x")]),
         ("-o type=registry,name=n", [("moby", {"name": "n", "push": "true"}, "")]),
         ("-o out --load", [("local", {}, "out"), ("moby", {}, "")]),
         ("-o out --push", [("local", {}, "out"), ("moby", {"push": "true"}, "")]),
@@ -53,7 +54,7 @@ def test_places_are_named_as_buildx_has_them(words: str, expected: list[Any]) ->
     "words",
     [
         "-o type=local", "-o type=local,dest=-", "-o type=x", "-o dest=x", "-o type=image,dest=x", "-o - -o type=oci",
-        "-o type=oci,tar=false,dest=x", "-o type=cacheonly,dest=x", " ".join(["-o x"] * 17),
+        "-o type=oci,tar=false", "-o type=oci,tar=false,dest=-", "-o type=cacheonly,dest=x", " ".join(["-o x"] * 17),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(words: str) -> None:
@@ -66,6 +67,39 @@ def test_the_daemon_does_not_learn_where_files_go_here() -> None:
     query = query_of(options, "", "", outputs_of(options))
     assert json.loads(str(query["outputs"])) == [{"Type": "local", "Attrs": {}}, {"Type": "tar", "Attrs": {}}]
     assert "secret" not in str(query)
+
+
+# --- OCI layouts ----------------------------------------------------------------------------------
+
+
+def listed(name: str, number: int) -> dict[str, Any]:
+    notes = {"io.containerd.image.name": name} if name else None
+    return {"digest": f"sha256:{number:064x}", "size": 1, **({"annotations": notes} if notes else {})}
+
+
+def layout(*entries: dict[str, Any]) -> bytes:
+    """An archive of images, with a blob for each."""
+    index = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+    blobs = [(f"blobs/sha256/{one['digest'][7:]}", FILE, {"content": b"x"}) for one in entries]
+    return archive(("index.json", FILE, {"content": index}), *blobs)
+
+
+def test_images_in_a_layout_stay_beside_those_that_come(tmp_path: Path) -> None:
+    root = str(tmp_path / "layout")
+    for entries in ([listed("a", 1), listed("", 2)], [listed("b", 3)], [listed("a", 4)], [listed("", 2)]):
+        unpack_layout(pieces(layout(*entries)), root)
+    index = json.loads((tmp_path / "layout/index.json").read_text())
+    assert index == {"schemaVersion": 2, "manifests": [listed("b", 3), listed("a", 4), listed("", 2)]}
+    assert len(os.listdir(tmp_path / "layout/blobs/sha256")) == 4
+    assert sorted(os.listdir(root)) == ["blobs", "index.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"manifests": 1}', '{"manifests": [1]}'])
+def test_a_layout_that_is_none_is_found_out_before_the_build(tmp_path: Path, text: str) -> None:
+    (tmp_path / "index.json").write_text(text)
+    options = parse(COMMAND.flags, ["-o", f"type=oci,tar=false,dest={tmp_path}"])[0]
+    with pytest.raises(Exit, match=r"index\.json"):
+        outputs_of(options)[0].check()
 
 
 # --- archives of others ---------------------------------------------------------------------------

@@ -10,25 +10,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from aiohttp.web import RequestPayloadError
+
 from wherry.api.classic.query import NAMED
 from wherry.api.http.hijack import RAW_STREAM, HijackedResponse, hijack
 from wherry.build.exporters.tree import pack_directory
 from wherry.build.sources.archive_session import ArchiveSession
 from wherry.content.thread_stream import pieces_of
 from wherry.content.threads import in_thread
-from wherry.errors import NotFound, TooLarge, Unavailable
+from wherry.errors import NotFound, TooLarge, Unavailable, Unsupported
 
 if TYPE_CHECKING:
     from wherry.api.classic.calls import Answer, ClientCalls
     from wherry.api.classic.context import Contexts
     from wherry.api.http.hijack import HangupWatch, Hijacked
-    from wherry.build.model.session import Credentials, Selection, UsedDirectory
+    from wherry.build.model.session import ClientContent, Credentials, Selection, UsedDirectory
     from wherry.build.sources.contexts import ContextInUse
+    from wherry.oci.digest import Digest
 
 __all__ = ["CallingSession"]
 
 _ARCHIVE: Final = "application/x-tar"
 _AGENT: Final = "default"
+_LAYOUT: Final = "oci:"
+_BLOCK: Final = 1 << 18
 _MOST_CONNECTIONS: Final = 200
 _GONE: Final = "the client of the build has gone"
 
@@ -43,6 +48,7 @@ class CallingSession(ArchiveSession):
     :param takes: the numbers of the outputs that the client takes.
     :param directories: the names of the directories that the client has.
     :param agents: the IDs of the SSH agents that the client has.
+    :param layouts: the names of the OCI layouts that the client has.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class CallingSession(ArchiveSession):
         takes: frozenset[str] = frozenset(),
         directories: frozenset[str] = frozenset(),
         agents: frozenset[str] = frozenset(),
+        layouts: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(context, credentials, secret_values)
         self._calls = calls
@@ -64,6 +71,7 @@ class CallingSession(ArchiveSession):
         self._takes = takes
         self._directories = directories
         self._agents = agents
+        self._layouts = layouts
         self._watch = watch
         self._connections: set[AgentConnection] = set()
         self._receiving: dict[str, asyncio.Task[ContextInUse]] = {}
@@ -113,6 +121,13 @@ class CallingSession(ArchiveSession):
             body = answer.arrived.http.content
             return (await self._kept.enter_async_context(self._contexts.unpacked(body))).used
 
+    def content(self, store: str) -> ClientContent:
+        """One of the client's OCI layouts."""
+        name = store.removeprefix(_LAYOUT)
+        if name == store or name not in self._layouts:
+            return super().content(store)
+        return CalledLayout(self._calls, name)
+
     async def send_file(self, exporter: str, attributes: dict[str, str], pieces: AsyncIterator[bytes]) -> None:
         """Send an archive to the client."""
         if exporter not in self._takes:
@@ -147,6 +162,34 @@ class CallingSession(ArchiveSession):
         self._connections.add(connection)
         connection.ended = lambda: self._connections.discard(connection)
         return connection
+
+
+class CalledLayout:
+    """An OCI layout of the client's, who is asked for its blobs; `wherry.build.model.session.ClientContent`."""
+
+    def __init__(self, calls: ClientCalls, name: str) -> None:
+        self._calls = calls
+        self._name = name
+
+    async def size(self, digest: Digest) -> int | None:
+        """The client is not asked that."""
+        return None
+
+    async def read(self, digest: Digest) -> AsyncIterator[bytes]:
+        """A blob's bytes.
+
+        :raises Unavailable: the client does not send it.
+        """
+        async with self._calls.call("blob", store=self._name, digest=str(digest)) as answer:
+            try:
+                async for piece in answer.arrived.http.content.iter_chunked(_BLOCK):
+                    yield piece
+            except (OSError, RequestPayloadError) as error:
+                raise Unavailable(_GONE) from error
+
+    async def write(self, digest: Digest, size: int, pieces: AsyncIterator[bytes]) -> None:
+        """Nothing is written there."""
+        raise Unsupported("an OCI layout that is a context is only read")
 
 
 class AgentConnection:

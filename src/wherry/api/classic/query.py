@@ -47,6 +47,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param tags: the names that the image gets.
     :param directories: contexts beside the main one that the client sends when it is called.
     :param agents: the IDs of SSH agents that the client connects when it is called.
+    :param layouts: the names of OCI layouts of which the client sends blobs when it is called.
     :param joins: the container whose network the build's steps have; empty: none. BuildKit knows no such network.
     :param shell: what is to be run in a step that has failed; empty: the step's shell; None: nothing.
     """
@@ -60,6 +61,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     directories: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
+    layouts: frozenset[str] = frozenset()
     options: dict[str, str] = {}
     exports: tuple[Export, ...] = ()
     cache: CacheOptions = CacheOptions()
@@ -141,6 +143,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         tags=tags,
         directories=directories,
         agents=agents,
+        layouts=_offered(given.get("layouts", ""), "layouts") if own else frozenset(),
         options=options,
         exports=()
         if "requestid" in options

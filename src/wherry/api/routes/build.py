@@ -170,6 +170,7 @@ class BuildRoutes:
                 takes=wanted.takes,
                 directories=wanted.directories,
                 agents=wanted.agents,
+                layouts=wanted.layouts,
             )
             stack.push_async_callback(mine.close)
             self._builds.attach(mine)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.cli.build.context import DirectoryArchive
+    from wherry.cli.build.layouts import Layout
     from wherry.cli.build.outputs import Output
     from wherry.client.client import Client
 
@@ -26,6 +27,7 @@ class Calls:
     :param outputs: where the result goes.
     :param directories: contexts beside the main one, by their names.
     :param agents: sockets of SSH agents, by their IDs.
+    :param layouts: OCI layouts, by their names.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Calls:
         outputs: Sequence[Output],
         directories: Mapping[str, DirectoryArchive],
         agents: Mapping[str, str],
+        layouts: Mapping[str, Layout],
     ) -> None:
         self._connect = connect
         self._outputs = outputs
         self._directories = directories
         self._agents = agents
+        self._layouts = layouts
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
 
@@ -89,6 +93,8 @@ class Calls:
                 self._output(aux).write(response)
         elif aux.get("kind") == "directory":
             client.builds.answer(token, self._directory(aux).archive()).read()
+        elif aux.get("kind") == "blob":
+            client.builds.answer(token, self._layout(aux).blob(str(aux.get("digest", "")))).read()
         elif aux.get("kind") == "agent":
             self._forward(client, token, self._agent(aux))
 
@@ -108,6 +114,14 @@ class Calls:
 
             raise Unavailable(f"the daemon asks for a directory that nobody offered: {name[:80]!r}")
         return self._directories[name]
+
+    def _layout(self, aux: dict[str, Any]) -> Layout:
+        name = str(aux.get("store", ""))
+        if name not in self._layouts:
+            from wherry.errors import Unavailable
+
+            raise Unavailable(f"the daemon asks for an OCI layout that nobody offered: {name[:80]!r}")
+        return self._layouts[name]
 
     def _agent(self, aux: dict[str, Any]) -> str:
         name = str(aux.get("id", ""))

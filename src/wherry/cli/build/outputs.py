@@ -23,6 +23,8 @@ _IMAGES = ("image", "moby")
 _ARCHIVES = ("docker", "oci", "tar")
 _MOST = 16
 _FAILED = "failed to export"
+_INDEX = "index.json"
+_MOST_INDEX = 4 << 20
 
 
 class Output:
@@ -31,10 +33,13 @@ class Output:
     :ivar kind: ``moby`` (the images of the daemon), ``cacheonly``, ``local``, or an archive's: ``docker oci tar``.
     :ivar attributes: options of the exporter.
     :ivar destination: a directory or a file here, ``-`` for standard output; empty where nothing comes here.
+    :ivar is_layout: whether an archive of images becomes a directory (``tar=false``).
     """
 
-    def __init__(self, kind: str, attributes: dict[str, str], destination: str = "") -> None:
-        self.kind, self.attributes, self.destination = kind, attributes, destination
+    def __init__(
+        self, kind: str, attributes: dict[str, str], destination: str = "", *, is_layout: bool = False
+    ) -> None:
+        self.kind, self.attributes, self.destination, self.is_layout = kind, attributes, destination, is_layout
 
     def as_query(self) -> dict[str, Any]:
         """What the daemon is told."""
@@ -45,10 +50,12 @@ class Output:
 
         :raises wherry.cli.exit.Exit: it cannot.
         """
-        if self.kind in _ARCHIVES:
+        if self.kind in _ARCHIVES and not self.is_layout:
             check_output("" if self.destination == "-" else self.destination, _FAILED)
-        elif self.kind == "local" and os.path.lexists(self.destination) and not os.path.isdir(self.destination):
+        elif self.destination and os.path.lexists(self.destination) and not os.path.isdir(self.destination):
             raise Exit(1, f"{_FAILED}: {self.destination} is no directory")
+        if self.is_layout:
+            _index_in(self.destination)
 
     def write(self, response: Response) -> None:
         """Write what the daemon sends.
@@ -56,10 +63,12 @@ class Output:
         :raises wherry.errors.WherryError: it is not what it should be, or cannot be written.
         :raises OSError: it cannot be written.
         """
-        if self.kind != "local":
+        if self.is_layout:
+            unpack_layout(response.chunks(), self.destination)
+        elif self.kind == "local":
+            unpack(response.chunks(), self.destination)
+        else:
             write_archive(response, "" if self.destination == "-" else self.destination)
-            return
-        unpack(response.chunks(), self.destination)
 
 
 def outputs_of(options: Options) -> list[Output]:
@@ -100,6 +109,9 @@ def _output(text: str) -> Output:
     if "" in fields:
         return Output("tar", {}, "-") if text == "-" else Output("local", {}, fields[""])
     kind, destination = fields.pop("type", ""), fields.pop("dest", "")
+    is_layout = kind in ("docker", "oci") and fields.pop("tar", "true") in ("false", "0")
+    if is_layout and destination in ("", "-"):
+        raise Exit(1, f"invalid --output {text}: with tar=false, dest is to be a directory")
     if kind == "registry":
         kind, fields["push"] = "moby", "true"
     elif kind in _IMAGES or (kind == "docker" and not destination):
@@ -108,14 +120,12 @@ def _output(text: str) -> Output:
         raise Exit(1, f"invalid --output {text}: dest is to be a directory")
     elif kind in _ARCHIVES:
         destination = destination or "-"
-        if fields.get("tar", "true") not in ("true", "1"):
-            raise Exit(1, f"--output {text} is not supported by wherry build: docker buildx build has tar=false")
     elif kind not in ("local", "cacheonly"):
         known = "cacheonly, docker, image, local, oci, registry or tar"
         raise Exit(1, f"invalid --output {text}: the type is {known}")
     if kind in ("moby", "cacheonly") and destination:
         raise Exit(1, f"invalid --output {text}: type={kind} has no dest")
-    return Output(kind, fields, destination)
+    return Output(kind, fields, destination, is_layout=is_layout)
 
 
 def fields_of(text: str) -> dict[str, str]:
@@ -150,6 +160,56 @@ def unpack(pieces: Iterator[bytes], directory: str) -> None:
         os.close(root)
     while stream.read(1 << 18):  # its end says whether it was whole
         pass
+
+
+def unpack_layout(pieces: Iterator[bytes], directory: str) -> None:
+    """Write an archive of images as an OCI layout: images that are in the directory stay, but for their names.
+
+    :raises wherry.errors.WherryError: see `unpack`.
+    :raises wherry.cli.exit.Exit: the directory has an index.json that is none.
+    """
+    from wherry.client.codec import encode
+
+    before = _index_in(directory)
+    unpack(pieces, directory)
+    if not before:
+        return
+    index = _index_in(directory)
+    new = {(_name_of(one), one.get("digest")) for one in index["manifests"]}
+    names = {name for name, _ in new if name}
+    others = [one for one in before["manifests"] if _name_of(one) not in names]
+    kept = [one for one in others if (_name_of(one), one.get("digest")) not in new]
+    path = os.path.join(directory, _INDEX)
+    with open(f"{path}.new", "wb") as file:
+        file.write(encode({**index, "manifests": [*kept, *index["manifests"]]}))
+    os.replace(f"{path}.new", path)
+
+
+def _name_of(entry: dict[str, Any]) -> str:
+    """What an image is called in a layout's index: its name, or its tag alone."""
+    notes = entry.get("annotations") or {}
+    return str(notes.get("io.containerd.image.name") or notes.get("org.opencontainers.image.ref.name") or "")
+
+
+def _index_in(directory: str) -> dict[str, Any]:
+    """The index.json of a directory; empty where there is none.
+
+    :raises wherry.cli.exit.Exit: it is no index.
+    """
+    from wherry.client.codec import decode
+
+    path = os.path.join(directory, _INDEX)
+    try:
+        with open(path, "rb") as file:
+            found = decode(file.read(_MOST_INDEX))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise Exit(1, f"{_FAILED}: {path} cannot be read: {error}") from error
+    listed = found.get("manifests") if isinstance(found, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise Exit(1, f"{_FAILED}: {path} is no index")
+    return dict(found)
 
 
 def _harmless(entry: Entry) -> bool:

@@ -13,14 +13,15 @@ from wherry.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from wherry.cli.build.context import DirectoryArchive
+    from wherry.cli.build.layouts import Layout
     from wherry.cli.build.outputs import Output
     from wherry.cli.flags.parser import Options
 
-__all__ = ["call_of", "directories_of", "query_of", "secrets_of"]
+__all__ = ["call_of", "directories_of", "layouts_of", "query_of", "secrets_of"]
 
 _CALLS = {
     "check": "frontend.lint",
@@ -42,6 +43,7 @@ def query_of(
     *,
     directories: Iterable[str] = (),
     agents: Iterable[str] = (),
+    layouts: Mapping[str, Layout] | None = None,
 ) -> dict[str, object]:
     """The query.
 
@@ -50,6 +52,7 @@ def query_of(
     :param outputs: where the result goes.
     :param directories: the names of contexts that the daemon can ask for.
     :param agents: the IDs of SSH agents that it can ask for.
+    :param layouts: contexts of whose blobs it can ask for, by their names.
     :raises wherry.cli.exit.Exit: a flag cannot be served.
     """
     return {
@@ -70,7 +73,8 @@ def query_of(
         "agents": _json(list(agents)),
         "directories": _json(list(directories)),
         "allow": _json(list(options["allow"])),
-        "frontend": encode(own).decode() if (own := _own_options(options)) else None,
+        "layouts": _json(list(layouts or ())),
+        "frontend": encode(own).decode() if (own := _own_options(options, layouts or {})) else None,
         "outputs": _outputs(outputs),
         "ulimits": _json(list(options["ulimit"])),
         "shmsize": options["shm-size"] or None,
@@ -106,15 +110,23 @@ def directories_of(options: Options) -> dict[str, DirectoryArchive]:
 
     :raises wherry.cli.exit.Exit: there is no such directory.
     """
-    found = {name: value for name, value in _named(options) if not _is_elsewhere(value)}
+    found = {name: value for name, value in _named(options) if not value.startswith((*_ELSEWHERE, _LAYOUT))}
     if len(found) > _MOST_DIRECTORIES:
         raise Exit(1, f"there are {len(found)} directories as --build-context, where {_MOST_DIRECTORIES} are allowed")
-    for name, value in found.items():
-        if value.startswith(_LAYOUT):
-            raise Exit(
-                1, f"--build-context {name}={value} is not supported by wherry build: docker buildx build has it"
-            )
     return {name: named_context(value) for name, value in found.items()}
+
+
+def layouts_of(options: Options) -> dict[str, Layout]:
+    """OCI layouts of this side that are contexts, by the names under which the daemon asks for their blobs.
+
+    :raises wherry.cli.exit.Exit: there is no such layout.
+    """
+    found = [value for _, value in _named(options) if value.startswith(_LAYOUT)]
+    if not found:
+        return {}
+    from wherry.cli.build.layouts import Layout
+
+    return {f"layout{number}": Layout(value) for number, value in enumerate(found)}
 
 
 def _named(options: Options) -> list[tuple[str, str]]:
@@ -132,11 +144,7 @@ def _named(options: Options) -> list[tuple[str, str]]:
     return found
 
 
-def _is_elsewhere(value: str) -> bool:
-    return value.startswith(_ELSEWHERE)
-
-
-def _own_options(options: Options) -> dict[str, str]:
+def _own_options(options: Options, layouts: Mapping[str, Layout]) -> dict[str, str]:
     """Options of the frontend that the classic builder's query has no names for."""
     found: dict[str, str] = {}
     if request := call_of(options)[0]:
@@ -145,7 +153,10 @@ def _own_options(options: Options) -> dict[str, str]:
         found["no-cache"] = ",".join(options["no-cache-filter"])
     if imports := [{"Type": "registry", "Attrs": one} for one in _cache_sources(options) if one.keys() != {"ref"}]:
         found["cache-imports"] = encode(imports).decode()
-    found |= {f"context:{name}": value for name, value in _named(options) if _is_elsewhere(value)}
+    found |= {f"context:{name}": value for name, value in _named(options) if value.startswith(_ELSEWHERE)}
+    laid_out = [name for name, value in _named(options) if value.startswith(_LAYOUT)]
+    for name, (store, layout) in zip(laid_out, layouts.items(), strict=True):
+        found[f"context:{name}"] = f"{_LAYOUT}{store}:{layout.image}"
     for text in options["attest"]:
         fields = fields_of(text)
         kind = fields.pop("type", "") or fields.pop("", "")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 
 from wherry.cli.build.agents import agents_of
 from wherry.cli.build.calls import Calls
 from wherry.cli.build.context import OUTSIDE, DirectoryContext, is_remote
 from wherry.cli.build.display import display_of, write_explanations, write_failure
 from wherry.cli.build.outputs import outputs_of
-from wherry.cli.build.query import call_of, directories_of, query_of, secrets_of
+from wherry.cli.build.query import call_of, directories_of, layouts_of, query_of, secrets_of
 from wherry.cli.build.shell import attend, shell_query
 from wherry.cli.console import write_page, write_raw
 from wherry.cli.exit import Exit
@@ -45,7 +46,7 @@ COMMAND = Command(
             "build-context",
             "",
             LIST,
-            "Further contexts: directories, images and addresses (name=path, name=docker-image://alpine)",
+            "Further contexts: directories, images, OCI layouts and addresses (name=path, name=docker-image://alpine)",
         ),
         Flag("cache-from", "", LIST, "Images whose cache may be used (name, or type=registry,ref=name)"),
         Flag("cache-to", "", LIST, "Where cache goes (type=registry,ref=name or type=inline)"),
@@ -116,10 +117,13 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     outputs = outputs_of(options)
     for one in outputs:
         one.check()
+    if options["iidfile"]:
+        with suppress(FileNotFoundError):  # one that is left there would be taken for this build's
+            os.remove(options["iidfile"])
     remote, dockerfile, body = _context(arguments[0], options["file"])
-    directories, agents = directories_of(options), agents_of(options)
+    directories, agents, layouts = directories_of(options), agents_of(options), layouts_of(options)
     query = {
-        **query_of(options, remote, dockerfile, outputs, directories=directories, agents=agents),
+        **query_of(options, remote, dockerfile, outputs, directories=directories, agents=agents, layouts=layouts),
         **shell,
     }
     headers = {**all_header(), **_secrets_header(secrets_of(options))}
@@ -129,7 +133,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         raise Exit(1, str(error)) from error
     failure: dict[str, Any] | None = None
     build = context.client.builds.build(query, body, headers=headers)
-    with Calls(context.new_client, outputs, directories, agents) as calls, display, closing(build) as messages:
+    with Calls(context.new_client, outputs, directories, agents, layouts) as calls, display, closing(build) as messages:
         for message in messages:
             if message.get("error") or message.get("errorDetail"):
                 failure = message  # the last one
@@ -149,9 +153,9 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
             excerpt = excerpt.replace(dockerfile, given, 1)
         write_failure(display.steps, message_text, excerpt)
         return 1
+    _write_result(display, options, is_free=all(one.destination != "-" for one in outputs))
     if form := call_of(options)[1]:
         return _write_answer(display.steps.answer, form)
-    _write_result(display, options, is_free=all(one.destination != "-" for one in outputs))
     return 0
 
 
@@ -196,7 +200,7 @@ def _context(given: str, dockerfile: str) -> tuple[str, str, Iterator[bytes] | N
 
 
 def _write_result(display: QuietDisplay, options: Options, *, is_free: bool) -> None:
-    """Say what was made; standard output may be the result's."""
+    """Say what was made; standard output may be the result's. Without an image the ID is empty, as in buildx."""
     identifier = display.steps.image
     if options["quiet"] and identifier and is_free:
         write_raw(f"{identifier}\n")
@@ -205,8 +209,21 @@ def _write_result(display: QuietDisplay, options: Options, *, is_free: bool) -> 
     if options["metadata-file"]:
         from wherry.client.codec import encode
 
-        known = {**display.steps.response, "wherry.build.ref": display.steps.ref}
-        _write_file(options["metadata-file"], encode(known) + b"\n")
+        known = {name: _decoded(value) for name, value in display.steps.response.items()}
+        _write_file(options["metadata-file"], encode({**known, "wherry.build.ref": display.steps.ref}) + b"\n")
+
+
+def _decoded(value: str) -> object:
+    """What an exporter says: objects are in base64, and become what they are."""
+    import binascii
+
+    from wherry.client.codec import decode
+
+    with suppress(ValueError):  # binascii.Error, UnicodeDecodeError and what is no JSON as well
+        found = decode(binascii.a2b_base64(value, strict_mode=True))
+        if found and isinstance(found, dict):
+            return found
+    return value
 
 
 def _write_file(path: str, content: bytes) -> None:
