@@ -227,6 +227,8 @@ def test_two_containers_that_first_use_a_volume_find_the_images_files_whole(
             assert os.listdir(data(engine, "empty")) == []
             error = await raises(create(engine, name="file", config={"volumes": {"/srv/1": {}}}))
             assert str(error) == "cannot mount volume over existing file, file exists /srv/1"
+            error = await raises(create(engine, name="file", binds=["other:/srv/1"]))
+            assert str(error) == "source /srv/1 is not directory (the image has a file there)"
 
     harness.run(test)
 

@@ -80,7 +80,8 @@ def _wanted(point: MountPoint, context: SpecContext) -> Mount:
 def _volume(point: MountPoint, context: SpecContext) -> Mount:
     """A volume; of a specification that is only looked at, nobody has said what is bound."""
     found = context.volumes.get(point.target)
-    path, is_detached = (point.source or "/", False) if found is None else found
+    nothing = str(context.settings.exec_root / "rootfs")  # an empty directory, whatever becomes of the specification
+    path, is_detached = (point.source or nothing, False) if found is None else found
     options = ("detached",) if is_detached else () if point.writable else ("rro",)
     return Mount(destination=point.target, type="bind", source=path, options=("rbind", "rprivate", *options))
 

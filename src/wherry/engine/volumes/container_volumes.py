@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.names import new_id
 from wherry.engine.threads.bounded_call import call_bounded
-from wherry.errors import InvalidInput, NotFound, WherryError
+from wherry.errors import InvalidInput, NotFound, SystemFault, WherryError
 from wherry.linux.fd import Fd
 from wherry.volumes.copy_up import copy_up, is_empty, is_half_moved
 from wherry.volumes.image_content import Found, look
@@ -94,6 +94,7 @@ class ContainerVolumes:
         :param points: its mounts.
         :param root: its image's layers.
         :raises InvalidInput: the image has a file where it, or the caller, expects an anonymous volume.
+        :raises SystemFault: it has one where a volume is to be filled, as in Docker.
         """
         made: list[str] = []
         try:
@@ -141,6 +142,8 @@ class ContainerVolumes:
             there = await _looked(part.lower, path)
             if there is Found.FILE and point.anonymous:
                 raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
+            if there is Found.FILE and point.copy:
+                raise SystemFault(f"source {point.target} is not directory", hint="the image has a file there")
             if half_moved or (there is Found.DIRECTORY and point.copy):
                 what = f"copy what the image has at {point.target} into the volume {volume.name}"
                 await call_bounded(what, partial(copy_up, directory, part.lower, path, mounted=mounted), _PATIENCE)
