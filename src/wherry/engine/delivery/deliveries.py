@@ -95,7 +95,7 @@ class Deliveries:
                 break
         if not delivery.task.done():
             _log.warning("the end of a log was not sent container=%s", container.name)
-        await delivery.close()
+        await delivery.close(patience=0)
 
     async def close(self) -> None:
         """The engine ends; another one goes on."""

@@ -88,12 +88,15 @@ class Delivery:
         self._last_run = 0
         self._container_log.has_grown()
 
-    async def close(self) -> None:
-        """End it; what was not delivered will be by the next one."""
+    async def close(self, patience: float = _PATIENCE) -> None:
+        """End it; what was not delivered will be by the next one.
+
+        :param patience: seconds that a piece gets that is under way.
+        """
         self.is_leaving = True
         self._container_log.has_grown()
-        if not self.is_failing:
-            await asyncio.wait([self.task], timeout=_PATIENCE)
+        if patience and not self.is_failing:
+            await asyncio.wait([self.task], timeout=patience)
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
