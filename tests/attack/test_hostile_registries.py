@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support.archives import config, digest, member, tar
+from support.archives import config, digest, link, member, tar
 from support.daemons import Daemon
 from support.needs import need
 
@@ -252,3 +252,47 @@ def suppress_all(function: Callable[[], object]) -> None:
     """What a thread says of errors is of no interest here."""
     with suppress(OSError, AssertionError):
         function()
+
+
+VOLUME = "application/vnd.wherry.volume"
+
+
+def volume(data: bytes, says: str = "", **changes: Any) -> Callable[[Liar], bool]:
+    """A volume with this archive, as `wherry volume push` would have it, but for the changes to its descriptor."""
+    layer = descriptor(data, f"{VOLUME}.content.v1.tar+gzip", **changes)
+    if says:
+        layer["annotations"] = {"org.wherry.volume.size": says}
+    document = manifest(
+        artifactType=f"{VOLUME}.v1", config=descriptor(b"{}", "application/vnd.oci.empty.v1+json"), layers=[layer]
+    )
+
+    def lie(request: Liar) -> bool:
+        if "/manifests/" in request.path:
+            request.answer(200, document, {"Content-Type": MANIFEST})
+        elif "/blobs/" in request.path:
+            request.answer(200, data)
+        return request.path != "/v2/"
+
+    return lie
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        (volume(PACKED, digest=digest(b"other")), "the registry gives something else than the blob"),
+        (volume(PACKED, size=len(PACKED) + 1), "bytes, not"),
+        (volume(PACKED, size=1 << 60), "bytes are wanted, and the disk has"),
+        (volume(PACKED, says="999999999999999"), "bytes are wanted, and the disk has"),
+        (volume(PACKED, says="5000"), "the archive unpacks to more than the 5000 bytes allowed"),
+        (volume(PACKED[:60]), "ends too early"),
+        (volume(gzip.compress(tar([link(".", "/etc")]))), "something else in the place of its root"),
+        (instead("/manifests/", manifest()), "is an image, not a volume"),
+        (instead("/manifests/", b"{}"), "invalid image manifest"),
+    ],
+)
+def test_a_volume_that_lies_is_none(daemon: Daemon, liar: Any, lie: Callable[[Liar], bool], words: str) -> None:
+    liar.lie = lie
+    answer = daemon.request("POST", "/wherry/volumes/pull", b"", reference=f"{liar.host}/evil:1", name="evil")
+    told = answer.message if answer.status != 200 else json.loads(answer.body.splitlines()[-1]).get("error", "")
+    assert words in told
+    assert "evil" not in [one["Name"] for one in daemon.request("GET", "/volumes").json["Volumes"]]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.daemons import Daemon
-from support.needs import need
+from support.needs import need, program
+from support.registries import Registry
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
 
@@ -88,6 +90,58 @@ def test_a_volume_goes_out_as_an_archive_and_comes_back(daemon: Daemon, volume: 
     damaged = daemon.cli("volume", "import", str(archive), "half")
     assert damaged.returncode == 1
     assert "half" not in daemon.cli("volume", "ls", "-q", check=True).stdout
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """Ours, for those with a password; nobody has one yet."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    bcrypt = pytest.importorskip("bcrypt")
+    registry = Registry("wherry", f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
+    try:
+        registry.start()
+        yield registry
+    finally:
+        registry.stop()
+
+
+def test_a_volume_goes_to_a_registry_and_comes_back_and_is_an_artifact_for_others(
+    daemon: Daemon, busybox: str, volume: str, registry: Registry, tmp_path: Path
+) -> None:
+    name = f"{registry.host}/backups/data"
+    daemon.cli("volume", "snapshot", "data@one", check=True)
+    assert daemon.cli("volume", "push", "data@one", name).returncode == 1  # not logged in
+    daemon.cli("login", "-u", "me", "--password-stdin", registry.host, input="secret", check=True)
+    said = daemon.cli("volume", "push", "data@one", name, check=True).stdout
+    assert "Using default tag: latest" in said
+    assert "data@one: Pushed" in said
+    assert "latest: digest: sha256:" in said
+    assert "Layer already exists" in daemon.cli("volume", "push", "data@one", f"{name}:again", check=True).stdout
+    made = daemon.cli("volume", "pull", "--label", "x=y", name, "back", check=True).stdout
+    assert made.splitlines()[-1] == "back"
+    script = "cat /data/other; stat -c %h /data/file; stat -c '%u %g %a' /data"
+    assert inside(daemon, "back", script) == "first\n2\n33 44 2770\n"
+    assert daemon.request("GET", "/volumes/back").json["Labels"] == {"x": "y"}
+    assert "there is a volume 'back' already" in daemon.cli("volume", "pull", name, "back").stderr
+    # Neither is taken for the other.
+    assert "is no container image" in daemon.cli("pull", name).stderr
+    daemon.docker("tag", busybox, f"{name}:image", check=True)
+    daemon.cli("push", f"{name}:image", check=True)
+    daemon.docker("rmi", f"{name}:image", check=True)
+    assert "is an image, not a volume" in daemon.cli("volume", "pull", f"{name}:image", "half").stderr
+    assert "not found" in daemon.cli("volume", "pull", f"{name}:nothing", "half").stderr
+    assert "half" not in daemon.cli("volume", "ls", "-q", check=True).stdout
+    if program("skopeo"):
+        copied = tmp_path / "copied"
+        words = ("copy", "--src-tls-verify=false", "--src-creds", "me:secret", f"docker://{name}:latest")
+        done = subprocess.run(
+            ["skopeo", *words, f"dir:{copied}"], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        [layer] = json.loads((copied / "manifest.json").read_text())["layers"]
+        archive = copied / layer["digest"].partition(":")[2]
+        daemon.cli("volume", "import", str(archive), "imported", check=True)
+        assert inside(daemon, "imported", "cat /data/file") == "first\n"
 
 
 def test_who_uses_what_is_shown(daemon: Daemon, volume: str) -> None:

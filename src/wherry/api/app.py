@@ -78,7 +78,7 @@ def all_routes(
         ImageRoutes(engine.images, engine.distribution),
         NetworkRoutes(engine.networks),
         VolumeRoutes(engine.volumes),
-        VolumeCopyRoutes(engine.volume_copies),
+        VolumeCopyRoutes(engine.volume_copies, engine.volume_artifacts),
         CommitRoutes(engine.commits),
         BuildDoor(engine.builds, engine.settings.data_root / "tmp", engine.networks.host_gateway, watch),
         BuildHistoryRoutes(engine.builds, engine.images.id_of),

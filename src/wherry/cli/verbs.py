@@ -171,6 +171,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "list": "volume.ls",
         "ls": "volume.ls",
         "prune": "volume.prune",
+        "pull": "volume.pull",
+        "push": "volume.push",
         "remove": "volume.rm",
         "restore": "volume.restore",
         "rm": "volume.rm",

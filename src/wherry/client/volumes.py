@@ -6,7 +6,7 @@ from wherry.client.transport import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from wherry.client.requests import Requests
@@ -100,3 +100,25 @@ class Volumes:
         headers = {"Content-Type": "application/x-tar"}
         answer = self._requests.call("POST", "/wherry/volumes/import", query, body=archive, headers=headers)
         return dict(answer.json())
+
+    def push(self, name: str, reference: str, *, headers: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+        """Push a volume's, or a snapshot's, files to a registry; yields progress.
+
+        :param headers: ``X-Registry-Auth``: the credentials.
+        """
+        query = {"reference": reference}
+        return self._requests.call("POST", f"/wherry{_path(name)}/push", query, headers=headers).json_values()
+
+    def pull(
+        self,
+        reference: str,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Make a new volume of what was pushed to a registry; yields progress."""
+        query = {
+            "reference": reference, "name": name, "label": [f"{key}={value}" for key, value in (labels or {}).items()],
+        }  # fmt: skip
+        return self._requests.call("POST", "/wherry/volumes/pull", query, headers=headers).json_values()

@@ -52,6 +52,7 @@ from wherry.engine.views.explain import ExplainService
 from wherry.engine.views.info import devices_of, information, version
 from wherry.engine.views.list import ListService
 from wherry.engine.views.system_df import disk_usage
+from wherry.engine.volumes.artifacts import VolumeArtifacts
 from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.engine.volumes.copies import VolumeCopies
 from wherry.engine.volumes.holding import VolumeHolder
@@ -99,6 +100,7 @@ class Engine:
     storage: DiskChecks
     networks: Networks
     volumes: Volumes
+    volume_artifacts: VolumeArtifacts
     volume_copies: VolumeCopies
 
     def __init__(self, settings: Settings) -> None:
@@ -211,6 +213,7 @@ class Engine:
         snapshots.recover()
         holder = VolumeHolder(self.volumes, snapshots, self._store, self._lifecycle)
         self.volume_copies = VolumeCopies(self.volumes, snapshots, holder, self._store, self.events)
+        self.volume_artifacts = VolumeArtifacts(self.volume_copies, self.distribution, self.events)
 
     def _build_lifecycle(self) -> None:
         settings, store, keeper = self.settings, self._store, self._keeper

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -12,7 +12,16 @@ from wherry.oci.codec import decode
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
 
-__all__ = ["Descriptor", "DescriptorPlatform", "Index", "Manifest", "Size", "parse_manifest_or_index"]
+__all__ = [
+    "EMPTY",
+    "EMPTY_DATA",
+    "Descriptor",
+    "DescriptorPlatform",
+    "Index",
+    "Manifest",
+    "Size",
+    "parse_manifest_or_index",
+]
 
 
 class DescriptorPlatform(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,6 +53,11 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
     data: str | None = None
     artifact_type: str | None = None
     platform: DescriptorPlatform | None = None
+
+
+EMPTY_DATA: Final = b"{}"
+EMPTY: Final = Descriptor(media_types.OCI_EMPTY, Digest.from_bytes(EMPTY_DATA), len(EMPTY_DATA), data="e30=")
+"""The configuration of what needs none (manifest.md, "Guidance for an Empty Descriptor")."""
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):

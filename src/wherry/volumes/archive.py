@@ -72,10 +72,11 @@ def _add(packer: Packer, path: bytes, item: Item) -> bool:
     return stat.S_ISDIR(status.st_mode)
 
 
-def unpack(stream: Reader, draft: Path, check: Callable[[], object]) -> None:
+def unpack(stream: Reader, draft: Path, check: Callable[[], object], limits: Limits = IMPORT_LIMITS) -> None:
     """Unpack an archive, compressed or not, into the draft of a volume.
 
     :param check: called for each entry: raises where the work is not wanted any more.
+    :param limits: what it may become.
     :raises CorruptData: the archive is damaged, or ends too early.
     :raises InvalidInput: it wants something that no honest archive wants.
     :raises TooLarge: it is a decompression bomb.
@@ -88,7 +89,7 @@ def unpack(stream: Reader, draft: Path, check: Callable[[], object]) -> None:
             if not clean_name(entry.name):
                 _dress(root.fileno(), entry)
 
-        unpack_files(stream, root.fileno(), IMPORT_LIMITS, prepare)
+        unpack_files(stream, root.fileno(), limits, prepare)
 
 
 def _dress(root: int, entry: Entry) -> None:

@@ -63,28 +63,29 @@ class DistributionRoutes:
     async def search(self, request: ApiRequest) -> StreamResponse:
         """ImageSearch."""
         limit = request.integer("limit")
-        return reply(await self._distribution.search(request.text("term"), limit, request.filters(), _auth(request)))
+        return reply(await self._distribution.search(request.text("term"), limit, request.filters(), auth_of(request)))
 
     async def describe(self, request: ApiRequest) -> StreamResponse:
         """DistributionInspect."""
-        return reply(await self._distribution.describe(request.path["name"], _auth(request)))
+        return reply(await self._distribution.describe(request.path["name"], auth_of(request)))
 
     async def manifest(self, request: ApiRequest) -> StreamResponse:
         """What a registry has under a name: manifests, configuration, referrers; no operation of Docker's."""
         platform, referrers = request.platform(), request.flag("referrers")
         name = request.path["name"]
-        return reply(await self._distribution.manifest(name, platform, _auth(request), referrers=referrers))
+        return reply(await self._distribution.manifest(name, platform, auth_of(request), referrers=referrers))
 
     async def push(self, request: ApiRequest) -> StreamResponse:
         """ImagePush."""
         name, tag = request.path["name"], request.text("tag")
-        return await stream(request, self._distribution.push(name, tag, request.platform(), _auth(request)))
+        return await stream(request, self._distribution.push(name, tag, request.platform(), auth_of(request)))
 
 
 def pull_of(request: ApiRequest, distribution: Distribution) -> AsyncGenerator[Json, None]:
     """The part of ImageCreate that pulls: ``fromImage``, ``tag`` (or a digest), ``platform``."""
-    return distribution.pull(request.text("fromImage"), request.text("tag"), request.platform(), _auth(request))
+    return distribution.pull(request.text("fromImage"), request.text("tag"), request.platform(), auth_of(request))
 
 
-def _auth(request: ApiRequest) -> str:
+def auth_of(request: ApiRequest) -> str:
+    """The header with credentials for registries, as it came."""
     return request.http.headers.get("X-Registry-Auth", "")

@@ -1,4 +1,4 @@
-"""Wherry's own operations on volumes: snapshots, clones, archives, who uses what."""
+"""Wherry's own operations on volumes: snapshots, clones, archives, artifacts at registries, who uses what."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.http.answers import empty, open_stream, reply
 from wherry.api.http.bodies import BodyReader, finished
+from wherry.api.http.progress import stream
 from wherry.api.http.routing import Route
+from wherry.api.routes.distribution import auth_of
 from wherry.docker.volume_copies import SnapshotRequest, SnapshotView, VolumeDisk
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import StreamResponse
 
-    from wherry.api.http.request import ApiRequest
+    from wherry.api.http.request import ApiRequest, Json
     from wherry.docker.volumes import VolumeView
     from wherry.layers.source import Reader
 
@@ -52,23 +54,36 @@ class VolumeCopies(Protocol):
         """All volumes, and what they take up for whom."""
 
 
+class VolumeArtifacts(Protocol):
+    """The same, about registries; ``auth`` is the header ``X-Registry-Auth`` as it came."""
+
+    def push(self, name: str, reference: str, auth: str) -> AsyncGenerator[Json, None]:
+        """Push a volume's, or a snapshot's, files and yield what happens."""
+
+    def pull(self, reference: str, request: SnapshotRequest, auth: str) -> AsyncGenerator[Json, None]:
+        """Make a new volume of what was pushed and yield what happens."""
+
+
 class VolumeCopyRoutes:
     """The operations that Docker does not have."""
 
-    def __init__(self, copies: VolumeCopies) -> None:
+    def __init__(self, copies: VolumeCopies, artifacts: VolumeArtifacts) -> None:
         self._copies = copies
+        self._artifacts = artifacts
 
     def routes(self) -> list[Route]:
         """Return the operations."""
         return [
             Route("GET", "/wherry/volumes/usage", self.usage),
             Route("POST", "/wherry/volumes/import", self.import_),
+            Route("POST", "/wherry/volumes/pull", self.pull, streaming=True),
             Route("GET", "/wherry/volumes/snapshots", self.list),
             Route("DELETE", "/wherry/volumes/snapshots/{id}", self.remove),
             Route("POST", "/wherry/volumes/{id}/snapshot", self.snapshot),
             Route("POST", "/wherry/volumes/{id}/restore", self.restore),
             Route("POST", "/wherry/volumes/{id}/clone", self.clone),
             Route("GET", "/wherry/volumes/{id}/archive", self.export, streaming=True),
+            Route("POST", "/wherry/volumes/{id}/push", self.push, streaming=True),
         ]
 
     async def usage(self, _request: ApiRequest) -> StreamResponse:
@@ -110,7 +125,20 @@ class VolumeCopyRoutes:
 
     async def import_(self, request: ApiRequest) -> StreamResponse:
         """VolumeImport: the new volume's name is ``name``, its labels are ``label``, as ``key=value``."""
-        labels = dict(one.partition("=")[::2] for one in request.texts("label"))
-        wanted = SnapshotRequest(name=request.text("name"), labels=labels)
         body = io.BufferedReader(BodyReader(request.http.content), buffer_size=_BLOCK)
-        return reply(await finished(self._copies.import_(body, wanted)), status=201)
+        return reply(await finished(self._copies.import_(body, _wanted(request))), status=201)
+
+    async def push(self, request: ApiRequest) -> StreamResponse:
+        """VolumePush, to ``reference``; the ID is a volume's or a snapshot's."""
+        return await stream(request, self._artifacts.push(request.id, request.text("reference"), auth_of(request)))
+
+    async def pull(self, request: ApiRequest) -> StreamResponse:
+        """VolumePull, of ``reference``; the new volume's ``name`` and ``label`` as with VolumeImport."""
+        wanted = _wanted(request)
+        return await stream(request, self._artifacts.pull(request.text("reference"), wanted, auth_of(request)))
+
+
+def _wanted(request: ApiRequest) -> SnapshotRequest:
+    """The volume to be made."""
+    labels = dict(one.partition("=")[::2] for one in request.texts("label"))
+    return SnapshotRequest(name=request.text("name"), labels=labels)

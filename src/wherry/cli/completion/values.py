@@ -106,7 +106,7 @@ _ARGUMENTS: Mapping[str, Arguments] = {
     **_verbs("volume", "du inspect", (_MANY, _volumes)),
     **_verbs("volume", "rm", (_MANY, _several(_volumes, _snapshots))),
     **_verbs("volume", "snapshot snapshots update", (_ONE, _volumes)),
-    **_verbs("volume", "clone export", (_ONE, _several(_volumes, _snapshots))),
+    **_verbs("volume", "clone export push", (_ONE, _several(_volumes, _snapshots))),
     **_verbs("volume", "restore", (_ONE, _snapshots)),
     "completion": ((_ONE, ("bash", "fish", "zsh")),),
 }

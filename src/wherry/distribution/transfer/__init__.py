@@ -6,5 +6,6 @@ grows, hashing and decompressing as it goes; so a slow disk never holds up a con
 up where it broke, and memory does not depend on sizes.
 
 Floors, lowest first: ``compress``, ``download``, ``lease``, ``progress``, ``resolver``, ``upload``; ``downloads``,
-``push_queue``, ``refetch``, ``search``; ``layers``, ``push``; ``select_manifest``; ``pull``; ``service``.
+``push_queue``, ``refetch``, ``search``; ``artifacts``, ``layers``, ``push``; ``select_manifest``; ``pull``;
+``service``.
 """

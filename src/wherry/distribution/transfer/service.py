@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ from wherry.distribution.client.repository import RemoteManifest, Repository
 from wherry.distribution.client.retry import retry
 from wherry.distribution.client.settings import RegistrySettings
 from wherry.distribution.transfer import push as pushing
+from wherry.distribution.transfer.artifacts import ArtifactPull, ArtifactPush, Choose, Parcel
 from wherry.distribution.transfer.layers import LayerJobs
-from wherry.distribution.transfer.progress import Emit, Json, ProgressStream
+from wherry.distribution.transfer.progress import Emit, Json, ProgressStream, status_message
 from wherry.distribution.transfer.pull import Pull, explained
 from wherry.distribution.transfer.push import Push
 from wherry.distribution.transfer.push_queue import PushQueue
@@ -37,6 +38,7 @@ from wherry.oci.platform import Platform
 
 __all__ = ["ResolvedImage", "Transfers"]
 
+_ARTIFACTS = 4  # pushed and pulled at the same time: each works with a disk
 _HUB_SERVERS = frozenset({"", "docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
@@ -58,6 +60,7 @@ class Transfers:
         self._resolver = Resolver(self._http, settings)
         self._jobs = LayerJobs(store, settings)
         self._queue = PushQueue(store, settings)
+        self._artifacts = asyncio.Semaphore(_ARTIFACTS)
 
     async def close(self) -> None:
         """Cancel running transfers; partial downloads are resumed at the next request."""
@@ -76,8 +79,8 @@ class Transfers:
         :raises WherryError: as :meth:`Pull.run`; before the first message when nothing could be pulled at all.
         """
         progress = ProgressStream()
-        task = asyncio.create_task(self._pull(reference, platform, credentials, progress.emit))
-        async with aclosing(progress.during(task)) as messages:
+        work = self._pull(reference, platform, credentials, progress.emit)
+        async with aclosing(_messages(progress, work)) as messages:
             async for message in messages:
                 yield message
 
@@ -110,8 +113,8 @@ class Transfers:
         """
         progress = ProgressStream()
         progress.emit({"status": f"The push refers to repository [{reference.name}]"})
-        task = asyncio.create_task(self._push(reference, credentials, platform, progress.emit))
-        async with aclosing(progress.during(task)) as messages:
+        work = self._push(reference, credentials, platform, progress.emit)
+        async with aclosing(_messages(progress, work)) as messages:
             async for message in messages:
                 yield message
 
@@ -176,6 +179,50 @@ class Transfers:
         else:
             repository = (await resolver.sources(reference.domain, reference.path, mine))[-1]
         return StoredContent(self._queue, repository, reference, emit)
+
+    # --- moving artifacts -------------------------------------------------------------------------
+
+    async def push_artifact(
+        self, reference: Reference, credentials: Credentials, parcel: Parcel
+    ) -> AsyncGenerator[Json, None]:
+        """Push something that is no image, and yield the same messages; close it when it is not read to its end."""
+        progress = ProgressStream()
+        progress.emit({"status": f"The push refers to repository [{reference.name}]"})
+        work = self._push_artifact(reference, credentials, parcel, progress.emit)
+        async with aclosing(_messages(progress, work)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _push_artifact(self, reference: Reference, mine: Credentials, parcel: Parcel, emit: Emit) -> None:
+        repository = await self._resolver.origin(reference.domain, reference.path, mine)
+        if self._artifacts.locked():
+            emit(status_message("Waiting", parcel.name))
+        async with self._artifacts:
+            try:
+                await ArtifactPush(self._queue, repository, reference, emit).run(parcel)
+            except WherryError as exc:
+                raise pushing.explained(exc) from exc
+
+    async def pull_artifact(
+        self, reference: Reference, credentials: Credentials, choose: Choose
+    ) -> AsyncGenerator[Json, None]:
+        """Pull something that is no image, and yield the same messages; close it when it is not read to its end."""
+        progress = ProgressStream()
+        work = self._pull_artifact(reference, credentials, choose, progress.emit)
+        async with aclosing(_messages(progress, work)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _pull_artifact(self, reference: Reference, mine: Credentials, choose: Choose, emit: Emit) -> None:
+        document, source = await self._top(reference, mine)
+        blob, room, take = choose(document.data)
+        called = f"{reference.name}@{reference.digest}" if reference.digest else str(reference.tag)
+        emit({"status": f"Pulling from {reference.path}", "id": called})
+        if self._artifacts.locked():
+            emit(status_message("Waiting", blob.digest.short))
+        async with self._artifacts:
+            await ArtifactPull(self._jobs.blobs, source, blob, emit).run(take, room)
+        emit(status_message(f"Digest: {document.digest}"))
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -269,6 +316,13 @@ class Transfers:
 
     async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
         return await retry(work, self._settings)
+
+
+async def _messages(progress: ProgressStream, work: Coroutine[Any, Any, None]) -> AsyncGenerator[Json, None]:
+    """The messages of some work, which is cancelled when nobody reads on."""
+    async with aclosing(progress.during(asyncio.create_task(work))) as messages:
+        async for message in messages:
+            yield message
 
 
 def _domain_of(server: str) -> str:

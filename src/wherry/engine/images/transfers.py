@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from wherry.build.model.session import Credentials as Login
     from wherry.build.sources.image import RemoteImage
     from wherry.distribution.client.credentials import Credentials
+    from wherry.distribution.transfer.artifacts import Choose
     from wherry.distribution.transfer.service import Transfers
+    from wherry.oci.manifest import Manifest
 
 __all__ = ["Distribution"]
 
@@ -79,6 +81,37 @@ class Distribution:
             async for message in messages:
                 yield message
         self._publish("push", reference)
+
+    async def push_artifact(
+        self,
+        reference: str,
+        auth: str,
+        name: str,
+        content: Callable[[], AsyncGenerator[bytes, None]],
+        describe: Callable[[tuple[Digest, int, int]], Manifest],
+    ) -> AsyncGenerator[Json, None]:
+        """Push bytes that are no image, and yield dockerd's messages; to be closed.
+
+        :param name: as messages call it.
+        :param describe: makes the manifest of the blob's digest, its size, and its size uncompressed.
+        :raises InvalidInput: the reference has a digest, which nobody can know yet.
+        """
+        from wherry.distribution.transfer.artifacts import Parcel  # noqa: PLC0415 - only when needed
+
+        to = _one(reference)
+        if to.digest:
+            raise InvalidInput("cannot push a digest reference")
+        parcel = Parcel(name, content, describe)
+        async with aclosing(self._transfers().push_artifact(to, _credentials(auth), parcel)) as messages:
+            async for message in messages:
+                yield message
+
+    async def pull_artifact(self, reference: str, auth: str, choose: Choose) -> AsyncGenerator[Json, None]:
+        """Fetch a blob of something that is no image, have it taken, and yield dockerd's messages; to be closed."""
+        pulled = self._transfers().pull_artifact(_one(reference), _credentials(auth), choose)
+        async with aclosing(pulled) as messages:
+            async for message in messages:
+                yield message
 
     def refetcher(self) -> Callable[[Digest], None]:
         """A function that fetches a lost blob again from where it was pulled; to be called in a thread.

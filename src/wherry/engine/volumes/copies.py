@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -21,6 +22,7 @@ from wherry.docker import times
 from wherry.docker.volume_copies import SnapshotRequest, SnapshotView, VolumeDisk, VolumeUser
 from wherry.engine.container.names import new_id
 from wherry.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
+from wherry.layers.limits import Limits
 from wherry.layers.source import Reader
 from wherry.volumes import archive
 from wherry.volumes.drafts import begin_draft, fill_draft, split_name, sync_draft
@@ -33,12 +35,27 @@ if TYPE_CHECKING:
     from wherry.engine.volumes.holding import Containers, VolumeHolder
     from wherry.engine.volumes.volumes import Volumes
 
-__all__ = ["VolumeCopies"]
+__all__ = ["Content", "VolumeCopies"]
 
 _COPIES: Final = 4  # at the same time
 
 T = TypeVar("T")
 Fill = Callable[[Path, Check], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a volume's, or a snapshot's, archive is made of.
+
+    :param snapshot: its name, or empty.
+    :param created: RFC 3339: when the files were as they are.
+    :param archive: gives the archive, while it is made; to be closed. Meanwhile they cannot be removed.
+    """
+
+    volume: str
+    snapshot: str
+    created: str
+    archive: Callable[[], AsyncGenerator[bytes, None]]
 
 
 class VolumeCopies:
@@ -159,19 +176,29 @@ class VolumeCopies:
 
     def export(self, name: str) -> AsyncGenerator[bytes, None]:
         """A volume's files, or a snapshot's, as an archive. Of a volume that is written to, as they are in passing."""
+        content = self.content(name)
+        self._publish("export", content.volume)
+        return content.archive()
+
+    def content(self, name: str) -> Content:
+        """Look for a volume's files, or a snapshot's.
+
+        :raises NotFound: there is no such.
+        """
         source, moment = split_name(name)
         if moment:
             snapshot = self._snapshots.get(source, moment)
-            return self._exported(source, self._snapshots.data(snapshot), self._being_read(snapshot))
+            keep = partial(self._being_read, snapshot)
+            packed = partial(self._packed, self._snapshots.data(snapshot), keep)
+            return Content(source, moment, snapshot.created, packed)
         self._ours(source)
-        return self._exported(source, self._local.data(source), self._in_use(source))
+        packed = partial(self._packed, self._local.data(source), partial(self._in_use, source))
+        return Content(source, "", times.now(), packed)
 
-    async def _exported(
-        self, source: str, data: str, kept: AbstractContextManager[None]
-    ) -> AsyncGenerator[bytes, None]:
+    @staticmethod
+    async def _packed(data: str, keep: Callable[[], AbstractContextManager[None]]) -> AsyncGenerator[bytes, None]:
         """What is removed meanwhile would be missing in an archive that looks whole: so it stays."""
-        with kept:
-            self._publish("export", source)
+        with keep():
             async with aclosing(pieces_of(lambda write: archive.pack(data, write))) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -208,16 +235,26 @@ class VolumeCopies:
             self._read[name] -= 1
             self._read += Counter()  # without those that are at nought
 
-    async def import_(self, stream: Reader, request: SnapshotRequest) -> VolumeView:
+    def check_new(self, request: SnapshotRequest) -> None:
+        """See that there can be a new volume, rather before something long than after it.
+
+        :raises Conflict: there is one of this name.
+        """
+        self._new(request, {})
+
+    async def import_(
+        self, stream: Reader, request: SnapshotRequest, limits: Limits = archive.IMPORT_LIMITS
+    ) -> VolumeView:
         """Make a new volume of an archive.
 
         :param request: its name and labels.
+        :param limits: what the archive may become.
         :raises Conflict: there is a volume of this name.
         """
         new = self._new(request, {})
         worker = Worker(1, "volume-import")  # of its own: it lasts as long as the client likes
         try:
-            draft = await self._draft(partial(archive.unpack, stream), new, worker)
+            draft = await self._draft(partial(archive.unpack, stream, limits=limits), new, worker)
         finally:
             worker.close()
         await self._adopt(draft, new)
