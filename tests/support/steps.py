@@ -177,9 +177,14 @@ class StepBench:
         readonly: bool = False,
         platform: Platform | None = None,
         network: str = "none",
+        binds: tuple[str, ...] = (),
         **op: Any,
     ) -> Step:
-        """A step; a single argument is a script."""
+        """A step; a single argument is a script.
+
+        :param binds: what of this machine is mounted below all else, ``SOURCE:TARGET[:ro]``.
+        """
+        mounts = (*map(_bind, binds), *mounts)
         command = ("/bin/sh", "-c", *args) if len(args) == 1 else args
         layer = self.directory()
         for name in ("upper", "work"):
@@ -233,6 +238,11 @@ class StepBench:
                 continue
             found += [f"{mountinfo}: {line}" for line in text.splitlines() if step.root.upper in line]
         return found
+
+
+def _bind(text: str) -> StepMount:
+    source, target, *access = text.split(":")
+    return StepMount(target=target, kind="bind", source=source, readonly=access == ["ro"])
 
 
 @contextmanager

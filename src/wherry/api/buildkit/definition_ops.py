@@ -145,7 +145,6 @@ def _exec(op: pb.Op, inputs: int) -> Op:
         proxy_env=tuple(_proxies(meta.proxy_env)) if meta.HasField("proxy_env") else (),
         devices=tuple(f"{one.name}?" if one.optional else one.name for one in few(step.cdiDevices)),
         valid_exit_codes=tuple(few(meta.validExitCodes)),
-        binds=tuple(few(step.binds)),
     )
 
 

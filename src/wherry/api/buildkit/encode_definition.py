@@ -171,7 +171,6 @@ def _exec(ours: ExecOp) -> pb.ExecOp:
         security=1 if ours.security == SecurityMode.INSECURE else 0,
         secretenv=[pb.SecretEnv(ID=one.id, name=one.name, optional=one.optional) for one in ours.secret_env],
         cdiDevices=[pb.CDIDevice(name=name.rstrip("?"), optional=name.endswith("?")) for name in ours.devices],
-        binds=ours.binds,
         shm_size=ours.shm_size,
     )
 

@@ -157,8 +157,6 @@ class ExecOp(Struct, frozen=True, tag="exec"):
     :param network: as `StepNetwork` reads it; however it was written, it is kept in the one way that that has.
     :param valid_exit_codes: those that are a success; empty: only 0.
     :param devices: names of CDI devices; one that may be absent ends in ``?``.
-    :param binds: directories of the host (``-v``), ``SOURCE:TARGET[:ro]``; an extension of ours, which no client's
-        definition may use.
     """
 
     args: tuple[str, ...]
@@ -177,7 +175,6 @@ class ExecOp(Struct, frozen=True, tag="exec"):
     proxy_env: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     valid_exit_codes: tuple[int, ...] = ()
-    binds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Write the network in its one way: keys and entitlements must not depend on spellings."""

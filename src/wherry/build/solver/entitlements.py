@@ -62,5 +62,3 @@ class Permissions:
                 raise Forbidden(f"{name} is not allowed")
         if network.mode is NetworkMode.CONTAINER and network.name != self.joins:
             raise Forbidden("the network of a container is not allowed")
-        if op.binds:
-            raise Forbidden("directories of the host are not allowed")

@@ -254,7 +254,7 @@ class StepExecutor:
             etc_files.write_new(directory, texts)
             with os.scandir(run.step.root.upper) as entries:
                 run.is_fresh = next(entries, None) is None
-            return make_mounts(run.step, directory, self._places, run.container.definition.mounts)
+            return make_mounts(run.step, directory, self._places)
         finally:
             if run.over:  # it took too long, and nobody waits for it
                 remove_tree(directory)

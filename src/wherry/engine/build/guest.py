@@ -17,7 +17,6 @@ from wherry.engine.cdi.requests import OF_A_BUILD
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.log import ContainerLog
 from wherry.engine.container.state import State
-from wherry.engine.create.mounts import mount_points
 from wherry.engine.create.validate import validate_create
 from wherry.engine.spec.process import DEFAULT_PATH
 from wherry.errors import InvalidInput
@@ -38,7 +37,7 @@ _FEWEST_PROCESSES: Final = 1000  # of the bound
 def guest_of(
     step: Step, directory: Path, run_directory: Path, ask: AskKeeper, *, default_network: str, terminal: bool = False
 ) -> Container:
-    """A container that is a step. Its mounts are those of the host that it names; the others come when they are made.
+    """A container that is a step. Its mounts come when they are made.
 
     :param directory: for its files in /etc.
     :param run_directory: the keeper's, for it.
@@ -55,7 +54,6 @@ def guest_of(
     own_host = [f"{name}:127.0.0.1"] if network in (NONE, HOST) else []
     host = replace(
         _limited(step),
-        binds=list(op.binds),
         network_mode=network,
         privileged=op.security == SecurityMode.INSECURE,
         readonly_rootfs=step.readonly,
@@ -73,7 +71,7 @@ def guest_of(
     validate_create(config, host)
     definition = Definition(
         id=step.id, created="", image="", image_id="", argv=list(op.args), config=config, host=host,
-        mounts=mount_points(host), networks={} if shared else {network: EndpointSettings()},
+        mounts=[], networks={} if shared else {network: EndpointSettings()},
     )  # fmt: skip
     log = ContainerLog(directory / "log", ask)
     return Container(f"build-{step.id[:12]}", definition, State(), directory, run_directory, log)
@@ -86,7 +84,7 @@ def _check_counts(step: Step) -> None:
     """
     op = step.op
     for what, count, most in (
-        ("mounts", len(step.mounts) + len(op.binds), _MOST),
+        ("mounts", len(step.mounts), _MOST),
         ("devices", len(op.devices), _MOST),
         ("extra hosts", len(op.extra_hosts), _MOST),
         ("ulimits", len(op.ulimits), _MOST),

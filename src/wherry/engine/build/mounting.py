@@ -19,7 +19,6 @@ from wherry.linux.mount import AT, MOUNT_ATTR, OPEN_TREE, mount_setattr, open_tr
 from wherry.runtime.compile.mounts import SELECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from wherry.build.model.executor import Step, StepMount
@@ -52,12 +51,11 @@ class Mounts:
             self.trees.pop().close()
 
 
-def make_mounts(step: Step, directory: Path, layers: PlaceLayers, binds: Sequence[MountPoint] = ()) -> Mounts:
+def make_mounts(step: Step, directory: Path, layers: PlaceLayers) -> Mounts:
     """Make what a step mounts; to be called in a thread.
 
     :param directory: of the step's own, which is there.
     :param layers: of places for mounts.
-    :param binds: what else is mounted, of the host.
     :raises NotFound: a source has no such path.
     :raises OSError: the disk is full, for one.
     """
@@ -70,7 +68,6 @@ def make_mounts(step: Step, directory: Path, layers: PlaceLayers, binds: Sequenc
             mounts.points.append(_point(mount, [*map(str, empty)], mounts.trees))
         own = zip(step.mounts, mounts.points, strict=True)
         targets: list[tuple[str, bool | None]] = [(mount.target, _is_directory(mount, point)) for mount, point in own]
-        targets += [(point.target, not os.path.isfile(point.source)) for point in binds]
         mounts.places = places_of(targets)
         root, bottom = step.root, layers.layer(mounts.places, directory / "places")
         mounts.root = OverlayMount("/", (*root.lower, bottom), root.upper, root.work)

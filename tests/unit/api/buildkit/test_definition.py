@@ -70,7 +70,6 @@ EXEC = ExecOp(
     proxy_env=("HTTP_PROXY=http://p", "http_proxy=http://p"),
     devices=("vendor.com/gpu=0", "vendor.com/net=1?"),
     valid_exit_codes=(0, 3),
-    binds=("/a:/b:ro",),
 )
 FILE = FileOp(
     (

@@ -129,9 +129,7 @@ async def test_clients_are_told_that_there_are_containers() -> None:
 
 async def test_a_clients_debugger_gets_the_step_that_failed_and_what_it_has_left() -> None:
     """As buildx reads it: an operation in JSON without words of our own, and an ID for each mount, or none."""
-    op = ExecOp(
-        args=("sh",), mounts=(BuildMount("/", input=0, output=0), BuildMount("/c", Cache("c"))), binds=("/x:/y",)
-    )
+    op = ExecOp(args=("sh",), mounts=(BuildMount("/", input=0, output=0), BuildMount("/c", Cache("c"))), shm_size=7)
     step = Vertex.of(op, [BASE])
     left = Leftover(Snapshot()), Leftover(Snapshot(), cache="c key")
     mounts = (FailedMount(Leftover(Snapshot()), left[0]), FailedMount(None, left[1]))
@@ -147,7 +145,7 @@ async def test_a_clients_debugger_gets_the_step_that_failed_and_what_it_has_left
         [solve, _] = told
         assert solve["op"]["exec"]["meta"]["args"] == ["sh"]
         assert [mount["dest"] for mount in solve["op"]["exec"]["mounts"]] == ["/", "/c"]
-        assert "binds" not in solve["op"]["exec"]
+        assert "shmSize" not in solve["op"]["exec"]
         assert solve["inputIDs"][1] == ""
         root, cache = solve["mountIDs"]
         made = await driver.container(

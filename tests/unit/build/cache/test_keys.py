@@ -58,7 +58,6 @@ CHANGES: dict[str, tuple[bool, Callable[[], str]]] = {
     "another security": (True, lambda: exec_key(security="insecure")),
     "another platform": (True, lambda: exec_key(platform=Platform("linux", "arm64"))),
     "a device": (True, lambda: exec_key(devices=("vendor/gpu=all",))),
-    "a host's directory": (True, lambda: exec_key(binds=("/data:/data",))),
     "another host name for /etc/hosts": (True, lambda: exec_key(extra_hosts=(HostEntry("x", "10.0.0.1"),))),
     "a cache mount": (True, lambda: exec_key(CACHE)),
     "a secret": (True, lambda: exec_key(SECRET)),

@@ -239,7 +239,6 @@ async def test_what_another_build_was_allowed_is_not_given_to_one_that_was_not(s
         ({"network": "network:container:web"}, "", "the network of a container is not allowed"),
         ({"network": "network:container:web"}, "db", "the network of a container is not allowed"),
         ({"network": "container:web"}, "", "the network of a container is not allowed"),
-        ({"binds": ("/etc:/etc",)}, "", "directories of the host are not allowed"),
     ],
 )
 async def test_what_no_entitlement_allows(shop: Workshop, options: dict[str, object], joins: str, message: str) -> None:

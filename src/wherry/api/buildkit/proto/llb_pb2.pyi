@@ -53,7 +53,7 @@ class Input(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class ExecOp(_message.Message):
-    __slots__ = ("meta", "mounts", "network", "security", "secretenv", "cdiDevices", "network_name", "binds", "shm_size")
+    __slots__ = ("meta", "mounts", "network", "security", "secretenv", "cdiDevices", "network_name", "shm_size")
     META_FIELD_NUMBER: _ClassVar[int]
     MOUNTS_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -61,7 +61,6 @@ class ExecOp(_message.Message):
     SECRETENV_FIELD_NUMBER: _ClassVar[int]
     CDIDEVICES_FIELD_NUMBER: _ClassVar[int]
     NETWORK_NAME_FIELD_NUMBER: _ClassVar[int]
-    BINDS_FIELD_NUMBER: _ClassVar[int]
     SHM_SIZE_FIELD_NUMBER: _ClassVar[int]
     meta: Meta
     mounts: _containers.RepeatedCompositeFieldContainer[Mount]
@@ -70,9 +69,8 @@ class ExecOp(_message.Message):
     secretenv: _containers.RepeatedCompositeFieldContainer[SecretEnv]
     cdiDevices: _containers.RepeatedCompositeFieldContainer[CDIDevice]
     network_name: str
-    binds: _containers.RepeatedScalarFieldContainer[str]
     shm_size: int
-    def __init__(self, meta: _Optional[_Union[Meta, _Mapping]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., network: _Optional[int] = ..., security: _Optional[int] = ..., secretenv: _Optional[_Iterable[_Union[SecretEnv, _Mapping]]] = ..., cdiDevices: _Optional[_Iterable[_Union[CDIDevice, _Mapping]]] = ..., network_name: _Optional[str] = ..., binds: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ...) -> None: ...
+    def __init__(self, meta: _Optional[_Union[Meta, _Mapping]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., network: _Optional[int] = ..., security: _Optional[int] = ..., secretenv: _Optional[_Iterable[_Union[SecretEnv, _Mapping]]] = ..., cdiDevices: _Optional[_Iterable[_Union[CDIDevice, _Mapping]]] = ..., network_name: _Optional[str] = ..., shm_size: _Optional[int] = ...) -> None: ...
 
 class Meta(_message.Message):
     __slots__ = ("args", "env", "cwd", "user", "proxy_env", "extraHosts", "hostname", "ulimit", "cgroupParent", "removeMountStubsRecursive", "validExitCodes")
