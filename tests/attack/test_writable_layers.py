@@ -6,7 +6,6 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,10 +25,10 @@ LIMIT = ["--storage-opt", "size=4m"]
 FILL = "dd if=/dev/zero of=/full bs=1000000 count=9; stat -c %s /full"
 
 
-@pytest.fixture
-def limited(tmp_path: Path, busybox_archive: bytes) -> Iterator[Daemon]:
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory, busybox_archive: bytes) -> Iterator[Daemon]:
     """A daemon whose data root has project quotas."""
-    with quota_disk("ext4", tmp_path) as place:
+    with quota_disk("ext4", tmp_path_factory.mktemp("disk")) as place:
         daemon = Daemon("--debug")
         daemon.data_root = place / "data"
         try:

@@ -54,7 +54,12 @@ LEFT_OUT = (
     "tests/kernel/network/test_forwarding.py::test_what_was_off_is_remembered_by_the_next_daemon",
     "tests/kernel/network/test_forwarding.py::test_whenever_it_is_killed_nobody_passes_and_the_next_daemon_puts_all_back",
     "tests/kernel/network/test_forwarding.py::test_who_wants_a_router_says_so",
+    "tests/kernel/network/test_gateway_modes.py::test_all_that_stays_is_as_it_was_after_a_restart",
+    "tests/kernel/network/test_gateway_modes.py::test_by_a_trusted_interface_published_ports_are_reached_straight",
+    "tests/kernel/network/test_gateway_modes.py::test_the_bridge_has_no_ipv4_address_if_that_is_inhibited",
+    "tests/kernel/network/test_gateway_modes.py::test_the_hosts_address_is_chosen_for_what_leaves",
     "tests/kernel/runtime/test_mounts.py::test_a_root_of_many_layers",
+    "tests/kernel/volumes/test_tree_copies.py::test_a_full_disk_is_told",
 )
 """Tests that run on this machine's kernel only. What cgroup v2 decides stays, and what an older kernel may do
 differently: system calls and their errors, mounts, namespaces, the rules of the firewall and who passes them. Left out
