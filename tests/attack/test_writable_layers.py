@@ -26,18 +26,18 @@ FILL = "dd if=/dev/zero of=/full bs=1000000 count=9; stat -c %s /full"
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory, busybox_archive: bytes) -> Iterator[Daemon]:
-    """A daemon whose data root has project quotas."""
+def limited(tmp_path_factory: pytest.TempPathFactory, busybox_archive: bytes, daemon: Daemon) -> Iterator[Daemon]:
+    """A daemon whose data root has project quotas; the one of all tests, which comes first, has forwarding on."""
     with quota_disk("ext4", tmp_path_factory.mktemp("disk")) as place:
-        daemon = Daemon("--debug")
-        daemon.data_root = place / "data"
+        own = Daemon("--debug")
+        own.data_root = place / "data"
         try:
-            daemon.start()
-            import_busybox(daemon, busybox_archive)
-            yield daemon
-            daemon.remove_containers()
+            own.start()
+            import_busybox(own, busybox_archive)
+            yield own
+            own.remove_containers()
         finally:
-            daemon.shut_down()
+            own.shut_down()
 
 
 def test_who_fills_its_layer_fills_nobody_elses(limited: Daemon) -> None:
