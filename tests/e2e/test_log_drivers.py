@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,10 @@ class Sink:
 
     def __init__(self, port: int = 0) -> None:
         self.data = bytearray()
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.create_server(("127.0.0.1", port), reuse_port=True)  # another one may take over
         self.port: int = self._listener.getsockname()[1]
         self._connections: list[socket.socket] = []
+        self._readers: list[threading.Thread] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -72,7 +73,8 @@ class Sink:
             except OSError:
                 return
             self._connections.append(connection)
-            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+            self._readers.append(threading.Thread(target=self._read, args=(connection,), daemon=True))
+            self._readers[-1].start()
 
     def _read(self, connection: socket.socket) -> None:
         try:
@@ -81,11 +83,17 @@ class Sink:
         except OSError:
             return
 
+    def read_to_the_end(self) -> None:
+        """Read what senders have sent that are gone by now."""
+        for reader in self._readers:
+            reader.join(PATIENCE)
+
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._connections:
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the other side may have reset it
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
 
@@ -135,14 +143,16 @@ def test_fluentd_gets_what_was_written_while_it_was_gone_and_the_daemon_was_kill
     assert own_daemon.request("POST", "/containers/flu/start").status == 204
     until(lambda: b"line 20" in sink.data)
     own_daemon.kill9()
-    sink.close()
+    sink.read_to_the_end()
     again = Sink(sink.port)
+    sink.close()
     own_daemon.start()
     own_daemon.request("POST", "/containers/flu/wait")
     until(lambda: b"line 400" in again.data)
     seen = {int(number) for data in (sink.data, again.data) for number in re.findall(rb"line (\d+)", data)}
     assert seen >= set(range(1, 401))
-    tag, ((_, record), *_), _ = msgspec.msgpack.decode(bytes(sink.data).split(b"\x93")[1].join((b"\x93", b"")))
+    begin = b"\x93\xa5t.flu"
+    tag, ((_, record), *_), _ = msgspec.msgpack.decode(begin + bytes(sink.data).split(begin)[1])
     assert (tag, record["container_name"], record["source"]) == ("t.flu", "/flu", "stdout")
     again.close()
 
