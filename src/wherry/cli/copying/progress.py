@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from wherry.cli.console import draw, flush, write_error
 from wherry.docker.units import human_size
 
 TYPE_CHECKING = False
@@ -36,7 +37,7 @@ class Progress:
             self.total += len(piece)
             if self._shows and (now := time.monotonic()) >= self._next:
                 self._next = now + _EVERY
-                self._write(f"\r\x1b[2K{self._header} - {human_size(self.total)}")
+                _draw(f"\r\x1b[2K{self._header} - {human_size(self.total)}")
             yield piece
 
     def finish(self, content: int, target: str) -> None:
@@ -47,14 +48,14 @@ class Progress:
         if self._quiet:
             return
         transferred = f" (transferred {human_size(self.total)})" if content != self.total else ""
-        self._write(f"Successfully copied {human_size(content)}{transferred} to {target}\n")
+        write_error("Successfully copied {}{} to {}\n", human_size(content), transferred, target)
 
     def clear(self) -> None:
         """Take away the line that shows how far it is."""
         if self._shows and self.total:
-            self._write("\r\x1b[2K")
+            _draw("\r\x1b[2K")
 
-    @staticmethod
-    def _write(text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+
+def _draw(text: str) -> None:
+    draw(text, sys.stderr)
+    flush(sys.stderr)
