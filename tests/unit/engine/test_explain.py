@@ -69,7 +69,7 @@ def cgroup(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def fake(path: str) -> SimpleNamespace:
         opened.append(path)
-        return SimpleNamespace(statistics=lambda: USED, pids=lambda recursive: [os.getpid()])
+        return SimpleNamespace(statistics=lambda: USED, pids=lambda recursive=True: [os.getpid()])
 
     monkeypatch.setattr(explain.cgroups, "open", fake)
     return opened

@@ -40,7 +40,7 @@ async def call_bounded(
     patience: float = PATIENCE,
     *,
     leaves_traces: bool = False,
-    workers: Workers = _workers,
+    workers: Workers | None = None,
 ) -> T:
     """Run a function in a thread that does nothing else, and return its result or raise its error.
 
@@ -48,12 +48,12 @@ async def call_bounded(
         wait for their turn.
     :param patience: seconds, including the wait for a turn.
     :param leaves_traces: the thread is another one afterwards, in other namespaces for instance: it ends.
-    :param workers: other threads than those for the work on containers.
+    :param workers: other threads than those for the work on containers; None: those.
     :raises Unavailable: it takes longer.
     """
     try:
         async with asyncio.timeout(patience) as limit:
-            return await asyncio.wrap_future(await _begun(what, function, workers, leaves_traces=leaves_traces))
+            return await asyncio.wrap_future(await _begun(what, function, workers or _workers, leaves_traces=leaves_traces))
     except TimeoutError:
         if not limit.expired():
             raise  # a server that is gone, for one (ETIMEDOUT)
