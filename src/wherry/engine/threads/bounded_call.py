@@ -53,7 +53,8 @@ async def call_bounded(
     """
     try:
         async with asyncio.timeout(patience) as limit:
-            return await asyncio.wrap_future(await _begun(what, function, workers or _workers, leaves_traces=leaves_traces))
+            begun = await _begun(what, function, workers or _workers, leaves_traces=leaves_traces)
+            return await asyncio.wrap_future(begun)
     except TimeoutError:
         if not limit.expired():
             raise  # a server that is gone, for one (ETIMEDOUT)
