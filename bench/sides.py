@@ -243,6 +243,7 @@ def started(only: str | None = None) -> Iterator[list[Side]]:
             data = Path(tempfile.mkdtemp(prefix=f"{kind.name}-", dir=ROOT / ".bench"))
             side = kind(data, run_directory(kind.name))
             stack.callback(side.remove)
+            stack.callback(_finish_in_peace)
             side.start()
             archive = side.run / "image.tar"
             image.write(archive)
@@ -250,6 +251,12 @@ def started(only: str | None = None) -> Iterator[list[Side]]:
             archive.unlink()
             running.append(side)
         yield running
+
+
+def _finish_in_peace() -> None:
+    """From here on nobody interrupts: what is not stopped now would stay."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def docker_installed() -> bool:
