@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
 from typing import Any, Final, TypeVar
@@ -32,13 +32,19 @@ async def finished(future: asyncio.Future[Any]) -> None:
         future.exception()  # it is looked at, so that asyncio does not complain
 
 
-async def in_thread(function: Callable[..., T], *arguments: object, undo: Callable[[T], object] | None = None) -> T:
+async def in_thread(
+    function: Callable[..., T],
+    *arguments: object,
+    undo: Callable[[T], object] | None = None,
+    executor: Executor | None = None,
+) -> T:
     """Call a function in another thread; it has ended when this returns, also when this is cancelled.
 
     :param undo: called in a thread with what the function gave, where nobody wants it any more.
+    :param executor: with the threads; None: the event loop's.
     """
     loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(None, function, *arguments)
+    work = loop.run_in_executor(executor, function, *arguments)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -20,6 +20,7 @@ from typing import Final
 from isal import isal_zlib
 
 from wherry.content.durable import disk_errors, write_all
+from wherry.content.threads import finished
 from wherry.errors import CorruptData
 from wherry.images.blob_sources import Packed
 from wherry.oci.digest import Digest
@@ -104,11 +105,9 @@ class Packing:
                 await self._grew.wait()
 
     async def close(self) -> None:
-        """End the thread and remove the file."""
+        """End the thread and remove the file, also while this is cancelled."""
         self._given_up.set()
-        await asyncio.wait({self.done})
-        if not self.done.cancelled():
-            self.done.exception()
+        await finished(self.done)
         os.close(self._fd)
         self._target.unlink(missing_ok=True)
 

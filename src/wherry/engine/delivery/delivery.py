@@ -9,10 +9,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from wherry.content.threads import in_thread
 from wherry.engine.delivery.place import Place, first_wanted, start_at
 from wherry.engine.delivery.reader import PieceReader
 from wherry.engine.log_drivers.entries import EntryCutter, Mark
-from wherry.engine.threads.to_the_end import run_to_the_end
 from wherry.errors import WherryError
 from wherry.keeper.log_reader import Overtaken
 
@@ -197,7 +197,7 @@ class Delivery:
     # --- in a thread ------------------------------------------------------------------------------
 
     async def _run(self, function: Callable[[], T]) -> T:
-        return await run_to_the_end(function, self._threads)
+        return await in_thread(function, executor=self._threads)
 
     def _begin(self) -> EntryCutter:
         start, has_lost = start_at(self._container_log.directory, self._mark)

@@ -8,17 +8,17 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from wherry.content.threads import in_thread
 from wherry.engine.log_drivers.attributes import extra_attributes
 from wherry.engine.log_drivers.contract import Entries, Subject
 from wherry.engine.log_drivers.options import is_true, segment_size
 from wherry.engine.log_drivers.tag import tag_of
-from wherry.engine.threads.to_the_end import run_to_the_end
 from wherry.keeper.records import STDERR
 
 __all__ = ["JsonFileSender", "go_time"]
@@ -68,14 +68,14 @@ class JsonFileSender:
     async def open(self) -> None:
         """Open the file, and cut off what a crash has left of a line."""
         if self._fd < 0:
-            await run_to_the_end(self._open, _threads())
+            await in_thread(self._open, executor=_threads())
 
     async def send(self, pieces: Sequence[bytes]) -> None:
         """Write.
 
         :raises OSError: the disk is full, or fails.
         """
-        await run_to_the_end(partial(self._write, pieces), _threads())
+        await in_thread(self._write, pieces, executor=_threads())
 
     def is_drained(self) -> bool:
         """What is written is there."""
