@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from wherry.layers.whiteouts import OVERLAY_ATTRIBUTES
 
-__all__ = ["Content", "attributes", "copy_attributes"]
+__all__ = ["Content", "attributes", "copy_attributes", "data_extents"]
 
 _FICLONE: Final = 0x40049409  # linux/fs.h
 #: Up to this size, one read and one write cost less than asking the kernel to copy.
@@ -70,15 +70,7 @@ class Content:
 
     def _copy_sparse(self, source: int, target: int, size: int) -> None:
         os.ftruncate(target, size)
-        end = 0
-        while end < size:
-            try:
-                start = os.lseek(source, end, os.SEEK_DATA)
-                end = min(os.lseek(source, start, os.SEEK_HOLE), size)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # there is a hole up to the end, or that is nearer than it was
-                    return
-                raise
+        for start, end in data_extents(source, size):
             self._copy_range(source, target, start, end)
 
     def _copy_range(self, source: int, target: int, start: int, end: int) -> None:
@@ -102,6 +94,24 @@ class Content:
             while piece:
                 count = os.pwrite(target, piece, start)
                 piece, start = piece[count:], start + count
+
+
+def data_extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data, from its beginning on: beginnings and ends. The rest are holes: lseek(2), SEEK_HOLE.
+
+    :param size: of the file; what is beyond is left out.
+    """
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # there is a hole up to the end, or that is nearer than it was
+                return
+            raise
+        if start < end:
+            yield start, end
 
 
 def copy_attributes(source: int | bytes, target: int | bytes, but: tuple[str, ...] = OVERLAY_ATTRIBUTES) -> None:
