@@ -6,7 +6,7 @@ Each method finds the container and hands on to the part that knows how; nothing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -274,7 +274,7 @@ class Containers:
         container = self.store.get(ref)
         return await asyncio.to_thread(self.images.changes, container)
 
-    def export(self, ref: str) -> AsyncIterator[bytes]:
+    def export(self, ref: str) -> AsyncGenerator[bytes, None]:
         """Its root file system as a tar archive."""
         container = self.store.get(ref)
         self.events.publish(container, "export")

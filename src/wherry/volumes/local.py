@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from wherry.content.durable import disk_errors, remove_tree, sync_directory, temporary_name
+from wherry.content.threads import in_thread
 from wherry.docker import times
 from wherry.errors import Conflict, InvalidInput, NotFound, SystemCallError, SystemFault, WherryError
 from wherry.layers.projects import Projects
@@ -233,14 +234,19 @@ class LocalDriver:
                 raise SystemFault(f"error while mounting volume '{path}'", cause=str(exc)) from exc
         if not self._is_there(volume.name):
             raise NotFound(f"the directory of volume {volume.name} is gone")
-        if is_half_moved(self._root / volume.name):
-            self._finish_copy(self._root / volume.name)
+        if is_half_moved(self._root / volume.name):  # how much there is to be moved was the image's choice
+            await in_thread(_finish_copy, self._root / volume.name)
         return Mounted(path)
 
     async def unmount(self, volume: Volume, user: str) -> None:
         """A directory needs nothing; what is mounted goes with its last user."""
         if is_mounted(volume.options):
             await self._mounts.unmount(volume.name)
+
+
+def _finish_copy(volume: Path) -> None:
+    with disk_errors("finish the copy of an image's files"):
+        finish_copy(volume, os.listdir(volume))
 
 
 def _owner(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from wherry.api.http import versions
 from wherry.errors import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from aiohttp.web import BaseRequest
 
@@ -112,4 +113,20 @@ async def open_stream(
     response.enable_chunked_encoding()
     await response.prepare(request)
     await response.write(b"")
+    return response
+
+
+async def stream_tar(
+    request: BaseRequest, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str] = MappingProxyType({})
+) -> StreamResponse:
+    """Send an archive while it is made. What is wrong before its first piece still gets a status code.
+
+    :param pieces: is closed, also when the client leaves.
+    """
+    async with aclosing(pieces):
+        first = await anext(pieces, b"")
+        response = await open_stream(request, "application/x-tar", headers)
+        await response.write(first)
+        async for piece in pieces:
+            await response.write(piece)
     return response

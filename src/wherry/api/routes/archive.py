@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.buildkit.gomode import to_go
-from wherry.api.http.answers import empty, open_stream
+from wherry.api.http.answers import empty, stream_tar
 from wherry.api.http.bodies import BodyReader
 from wherry.api.http.routing import Route
 from wherry.docker.times import rfc3339
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from wherry.api.http.request import ApiRequest
 
-_TAR: Final = "application/x-tar"
 _STATUS: Final = "X-Docker-Container-Path-Stat"
 
 
@@ -78,12 +77,7 @@ class ArchiveRoutes:
     async def take(self, request: ApiRequest) -> StreamResponse:
         """ContainerArchive: a tar of what is at a path."""
         async with self._archives.taking(request.id, _path(request)) as (status, pieces):
-            first = await anext(pieces, b"")  # what is wrong shows here, while there can still be a status code
-            response = await open_stream(request.http, _TAR, {_STATUS: _header(status)})
-            await response.write(first)
-            async for piece in pieces:
-                await response.write(piece)
-        return response
+            return await stream_tar(request.http, pieces, {_STATUS: _header(status)})
 
     async def put(self, request: ApiRequest) -> StreamResponse:
         """PutContainerArchive: a tar is unpacked into a directory."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wherry.api.http import compat
-from wherry.api.http.answers import empty, encode, open_stream, reply, reply_from_thread
+from wherry.api.http.answers import empty, encode, open_stream, reply, reply_from_thread, stream_tar
 from wherry.api.http.older import adapt, adapt_platform, adapt_signal, adapt_update, reads_only_at_the_top
 from wherry.api.http.routing import Route
 from wherry.docker.container_requests import CreateRequest, HostConfig
 from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Sequence
 
     from aiohttp.web import StreamResponse
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     )
 
 WAIT_CONDITIONS: Final = ("not-running", "next-exit", "removed")
-_TAR: Final = "application/x-tar"
 #: dockerd takes a start's body up to this length for "nothing"; the shortest HostConfig is longer.
 _NO_BODY: Final = 7
 
@@ -91,7 +90,7 @@ class Containers(Protocol):
     async def changes(self, ref: str) -> Sequence[Any]:
         """List what it changed in its root file system."""
 
-    def export(self, ref: str) -> AsyncIterator[bytes]:
+    def export(self, ref: str) -> AsyncGenerator[bytes, None]:
         """Yield its root file system as a tar."""
 
     async def prune(self, filters: Filters) -> ContainersDeleted:
@@ -222,13 +221,7 @@ class ContainerRoutes:
 
     async def export(self, request: ApiRequest) -> StreamResponse:
         """ContainerExport: a tar of the root file system."""
-        pieces = self._containers.export(request.id)
-        first = await anext(pieces, b"")  # what is wrong shows here, while there can still be a status code
-        response = await open_stream(request.http, _TAR)
-        await response.write(first)
-        async for piece in pieces:
-            await response.write(piece)
-        return response
+        return await stream_tar(request.http, self._containers.export(request.id))
 
     async def explain(self, request: ApiRequest) -> StreamResponse:
         """ContainerExplain, an operation of wherry's own."""

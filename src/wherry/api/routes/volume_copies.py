@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
-from wherry.api.http.answers import empty, open_stream, reply
+from wherry.api.http.answers import empty, reply, stream_tar
 from wherry.api.http.bodies import BodyReader, finished
 from wherry.api.http.progress import stream
 from wherry.api.http.routing import Route
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from wherry.docker.volumes import VolumeView
     from wherry.layers.source import Reader
 
-_TAR: Final = "application/x-tar"
 _BLOCK: Final = 1 << 20
 
 
@@ -115,13 +113,7 @@ class VolumeCopyRoutes:
 
     async def export(self, request: ApiRequest) -> StreamResponse:
         """VolumeExport."""
-        async with aclosing(self._copies.export(request.id)) as pieces:
-            first = await anext(pieces, b"")  # what is wrong shows here, while there can still be a status code
-            response = await open_stream(request.http, _TAR)
-            await response.write(first)
-            async for piece in pieces:
-                await response.write(piece)
-        return response
+        return await stream_tar(request.http, self._copies.export(request.id))
 
     async def import_(self, request: ApiRequest) -> StreamResponse:
         """VolumeImport: the new volume's name is ``name``, its labels are ``label``, as ``key=value``."""
