@@ -14,12 +14,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import quiet
 from support import unixhttp
 from support.needs import ROOT, program
 from support.network_objects import network_objects, remove_network_objects
 from support.relay import relayed
 
-START_TIMEOUT = 120.0  # seconds
+START_TIMEOUT = quiet.patience(120)  # seconds
+TIMEOUT = quiet.patience(180)  #: seconds for a command
 
 
 class DaemonError(AssertionError):
@@ -91,7 +93,7 @@ class Daemon:
         assert self.process
         self.process.send_signal(number)
         try:
-            return self.process.wait(180)
+            return self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -142,7 +144,7 @@ class Daemon:
         self,
         *arguments: str,
         input: str | bytes | None = None,
-        timeout: float = 180,
+        timeout: float = TIMEOUT,
         check: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run wherry's command."""
@@ -153,7 +155,7 @@ class Daemon:
         self,
         *arguments: str,
         input: str | bytes | None = None,
-        timeout: float = 180,
+        timeout: float = TIMEOUT,
         check: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run the stock docker command."""
@@ -190,7 +192,7 @@ class Daemon:
             if self.process.poll() is None:
                 answer = self.request("POST", "/wherry/shutdown", kill=True)
                 assert answer.status in (200, 204), answer.body  # 200: forwarding stays on for another daemon
-                self.process.wait(180)
+                self.process.wait(TIMEOUT)
             left = self.leftovers()
             assert not left, "\n".join(["left on the machine:", *left, self.log_tail()])
         finally:
@@ -304,7 +306,7 @@ class DockerDaemon:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(180)
+                self.process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+import quiet
 from machine import static_busybox
 from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
@@ -71,7 +72,7 @@ ORDINARY_MOUNTS = (
 )
 NAMESPACES: tuple[Any, ...] = ("mount", "pid", "uts", "ipc", "network")
 ORDINARY_NAMESPACES = tuple(Namespace(type=kind) for kind in NAMESPACES)
-TIMEOUT = 20.0
+TIMEOUT = quiet.patience(20)
 _numbers = itertools.count(1)
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import quiet
 from machine import static_busybox
 from support.busybox import root_file_system
 from support.network_objects import remove_network_objects
@@ -33,7 +34,7 @@ from wherry.runtime import cgroups
 __all__ = ["PATIENCE", "Ran", "StepBench", "eventually", "left_by_a_killed_daemon", "step_bench"]
 
 T = TypeVar("T")
-PATIENCE = 120.0  # seconds
+PATIENCE = quiet.patience(120)  # seconds
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -105,6 +106,7 @@ class StepBench:
     def stop(self) -> None:
         """End it, and everything of it; fails if that takes too long, or leaves something."""
         if not self._thread.is_alive():
+            self._loop.close()
             return
         try:
             self.call(self.engine.shutdown(kill=True))

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import quiet
+
 
 class UnixConnection(http.client.HTTPConnection):
     """A connection to a daemon."""
 
-    def __init__(self, path: str, timeout: float = 180) -> None:
+    def __init__(self, path: str, timeout: float = quiet.patience(180)) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 

@@ -167,24 +167,33 @@ def _is_copy(lower: Sequence[str], path: str, status: os.stat_result) -> bool:
 
 
 def _make(directory: Path, places: Places) -> None:
-    """Make a layer with these places, as deep as they may be."""
-    _make_directory(str(directory))
-    for place, is_directory in sorted(places.items()):
-        if is_directory is None:
-            continue
-        *above, name = place.strip("/").split("/")
-        path = str(directory)
-        for each in above:
-            path = f"{path}/{each}"
-            _make_directory(path)
+    """Make a layer with these places, as deep as they may be; looking up no name twice, a deep one takes no longer."""
+    with _directory(str(directory)) as top:
+        for place, is_directory in sorted(places.items()):
+            if is_directory is not None:
+                _make_place(top.duplicate(), place.strip("/").split("/"), is_directory)
+
+
+def _make_place(parent: Fd, names: Sequence[str], is_directory: bool) -> None:
+    """Make one place below a directory, which is closed; nobody else writes there."""
+    *above, name = names
+    for each in above:
+        with parent:
+            below = _directory(each, parent)
+        parent = below
+    with parent:
         if is_directory:
-            _make_directory(f"{path}/{name}")
-        else:
-            with Fd(os.open(f"{path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)) as file:
-                os.fchmod(file.fileno(), 0o644)
+            _directory(name, parent).close()
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        with Fd(os.open(name, flags, 0o644, dir_fd=parent.fileno())) as file:
+            os.fchmod(file.fileno(), 0o644)
 
 
-def _make_directory(path: str) -> None:
+def _directory(name: str, parent: Fd | None = None) -> Fd:
+    """Make a directory if it is not there, for all to enter, and open it."""
+    above = parent.fileno() if parent is not None else None
     with suppress(FileExistsError):
-        os.mkdir(path)
-        os.chmod(path, 0o755)
+        os.mkdir(name, dir_fd=above)
+        os.chmod(name, 0o755, dir_fd=above)
+    return Fd(os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above))
