@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import quiet
-from support import unixhttp
+from support import unixhttp, zygote
 from support.needs import ROOT, program
 from support.network_objects import network_objects, remove_network_objects
 from support.relay import relayed
 
 START_TIMEOUT = quiet.patience(120)  # seconds
 TIMEOUT = quiet.patience(180)  #: seconds for a command
+PROGRAM = "wherry.daemon.main"
 
 
 class DaemonError(AssertionError):
@@ -29,7 +30,13 @@ class DaemonError(AssertionError):
 
 
 class Daemon:
-    """A ``wherryd``, and the commands that talk to it."""
+    """A ``wherryd``, and the commands that talk to it.
+
+    :cvar copied: it begins as a copy of a process that has its modules.
+    :ivar network: path of the network namespace that it is in, if it is not the tests'.
+    """
+
+    copied = True
 
     def __init__(self, *flags: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="wherry-e2e-"))
@@ -39,7 +46,8 @@ class Daemon:
         self.host = f"unix://{self.socket}"
         self.cgroup = self.root.name
         self.flags = flags
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | zygote.Copy | None = None
+        self.network = ""
         self._log = self.root / "log"
 
     # --- its life
@@ -52,19 +60,25 @@ class Daemon:
     @property
     def command(self) -> list[str]:
         """The daemon's command line. Who ignores a signal, as a process 1 does, is not waited for at the end."""
+        enter = [shutil.which("nsenter") or "nsenter", f"--net={self.network}"] if self.network else []
         roots = ["--data-root", str(self.data_root), "--exec-root", str(self.exec_root)]
         options = ["--cgroup-parent", self.cgroup, "--shutdown-timeout", "1", *self.flags]
-        return [sys.executable, "-m", "wherry.daemon.main", *roots, *options]
+        return [*enter, sys.executable, "-m", PROGRAM, *roots, *options]
 
     def start(self) -> float:
         """Start it and return the seconds until it answered."""
         began = time.monotonic()
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, cwd="/"
-            )
+        with self._log.open("ab") as log, open(os.devnull, "rb") as nothing:
+            self.process = self._begin(nothing.fileno(), log.fileno(), log.fileno())
         self._wait_for_answer(began + START_TIMEOUT)
         return time.monotonic() - began
+
+    def _begin(self, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes] | zygote.Copy:
+        command, environment = self.command, self.environment
+        if self.copied and PROGRAM in command:
+            arguments = command[command.index(PROGRAM) + 1 :]
+            return zygote.begin(PROGRAM, arguments, environment, (stdin, stdout, stderr), self.network)
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd="/")
 
     def _wait_for_answer(self, deadline: float) -> None:
         assert self.process

@@ -26,9 +26,10 @@ def protected() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[Daemon]:
-    """A wherryd that all tests of the session share."""
+    """A wherryd that all tests of the session share; it begins as one does for users."""
     needs.check("root")
     daemon = Daemon("--debug")
+    daemon.copied = False
     try:
         daemon.start()
         yield daemon

@@ -11,7 +11,6 @@ The neighbours send everything for networks of containers to the host, as curiou
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -66,10 +65,7 @@ class NeighbouredDaemon(Daemon):
     def __init__(self, street: Street, *flags: str) -> None:
         super().__init__(*flags)
         self.street = street
-
-    @property
-    def command(self) -> list[str]:
-        return [shutil.which("nsenter") or "nsenter", f"--net={self.street.host.path}", *super().command]
+        self.network = street.host.path
 
     def leftovers(self) -> list[str]:
         return self.street.host.run(super().leftovers)
