@@ -230,7 +230,7 @@ class Daemon:
         found = []
         for directory in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                words = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                words = (directory / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
                 if str(self.exec_root) in words or str(self.data_root) in words:
                     found.append(f"{directory.name}: {words}")
         return found
