@@ -103,37 +103,49 @@ def _is_system(line: bytes) -> bool:
 def _configuration(root: Path) -> Iterator[tuple[Entry, bytes]]:
     made = {name for name, _ in _DIRECTORIES}
     for name in _ETC:
-        for path in _below(root / "etc" / name):
-            relative = path.relative_to(root)
-            for parent in reversed(relative.parents):
-                if str(parent) not in (".", *made):
-                    made.add(str(parent))
-                    yield _directory(str(parent), 0o755), b""
-            if str(relative) not in made and (found := _copy(path, relative)):
-                made.add(str(relative))
+        for relative in _below(root, f"etc/{name}"):
+            for parent in _parents(relative, made):
+                yield _directory(parent, 0o755), b""
+            if relative not in made and (found := _copy(root, relative)):
+                made.add(relative)
                 yield found
 
 
-def _below(path: Path) -> Iterator[Path]:
-    """A file or a link itself, or all files and links in a directory."""
-    if path.is_symlink() or not path.is_dir():
-        yield path
+def _below(root: Path, relative: str) -> Iterator[str]:
+    """A file or a link itself, or all files and links in a directory; as strings: each start asks for hundreds."""
+    path = f"{root}/{relative}"
+    if os.path.islink(path) or not os.path.isdir(path):
+        yield relative
         return
-    for child in sorted(path.iterdir()):
-        yield from _below(child)
+    with os.scandir(path) as children:
+        for child in children:
+            if child.is_dir(follow_symlinks=False):
+                yield from _below(root, f"{relative}/{child.name}")
+            else:
+                yield f"{relative}/{child.name}"
 
 
-def _copy(path: Path, relative: Path) -> tuple[Entry, bytes] | None:
+def _parents(relative: str, made: set[str]) -> Iterator[str]:
+    """The directories above a path that have not been made, from the top; they are, then."""
+    parent = os.path.dirname(relative)
+    if parent and parent not in made:
+        yield from _parents(parent, made)
+        made.add(parent)
+        yield parent
+
+
+def _copy(root: Path, relative: str) -> tuple[Entry, bytes] | None:
     """A file that everybody may read, or a link; nothing else."""
+    path = f"{root}/{relative}"
     try:
-        status = path.lstat()
+        status = os.lstat(path)
         mtime = status.st_mtime_ns
         if stat.S_ISLNK(status.st_mode):
             target = os.fsencode(os.readlink(path))
             return Entry(os.fsencode(relative), Kind.SYMLINK, 0o777, mtime=mtime, target=target), b""
         if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH and status.st_size <= _MAX_FILE:
             mode = stat.S_IMODE(status.st_mode) & 0o755
-            return Entry(os.fsencode(relative), mode=mode, mtime=mtime), path.read_bytes()
+            return Entry(os.fsencode(relative), mode=mode, mtime=mtime), Path(path).read_bytes()
     except OSError:
         return None  # removed meanwhile, or not for us
     return None
