@@ -31,6 +31,7 @@ RECEIVE = 1 << 18
 MAX_HEAD = 1 << 18
 LARGE = 1 << 16  #: bytes from which it is worth it not to copy a piece
 CHUNK_END = b"\r\n"
+INTERIM = b"HTTP/1.1 1"  #: how an answer begins that another one follows
 LOST = "the connection to the daemon was lost"
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/")
 
@@ -210,17 +211,21 @@ class Connection:
     def __init__(self, sock: Socket, transport: Transport) -> None:
         self.sock = sock
         self.transport = transport
+        self._is_cut = False  # a request has not been sent to its end
         self._buffer = b""
         self._at = 0  # offset of the unread bytes; trimming the buffer for each small chunk would be quadratic
 
     def send(self, head: str, body: bytes | Iterable[bytes] | None) -> None:
-        """Send a request; a body that is not bytes goes out in chunks."""
+        """Send a request; a body that is not bytes goes out in chunks, until there is an answer: it is an error."""
         if body is None or isinstance(body, bytes):
             self.sock.sendall(head.encode("latin-1") + (body or b""))
             return
         self.sock.sendall(head.encode("latin-1"))
         end = b""  # of the chunk before: it goes with the next one's size, so that large pieces need not be copied
         for piece in body:
+            if self._is_answered():
+                self._is_cut = True
+                return
             if len(piece) >= LARGE:
                 self.sock.sendall(b"%b%x\r\n" % (end, len(piece)))
                 self.sock.sendall(piece)
@@ -229,6 +234,15 @@ class Connection:
                 self.sock.sendall(b"%b%x\r\n%b\r\n" % (end, len(piece), piece))
                 end = b""
         self.sock.sendall(end + b"0\r\n\r\n")
+
+    def _is_answered(self) -> bool:
+        """Whether the daemon has said something already; over TLS that cannot be seen beforehand."""
+        if not isinstance(self.sock, _socket.socket):
+            return False
+        try:
+            return not self.sock.recv(len(INTERIM), _socket.MSG_PEEK | _socket.MSG_DONTWAIT).startswith(INTERIM)
+        except BlockingIOError:
+            return False
 
     def _receive_more(self) -> bool:
         data = self.sock.recv(RECEIVE)
@@ -314,7 +328,7 @@ class Connection:
 
     def release(self, *, keep: bool) -> None:
         """Return the connection to its transport, or close it."""
-        if keep and not self._unread() and self.transport.idle is None:
+        if keep and not self._is_cut and not self._unread() and self.transport.idle is None:
             self.transport.idle = self
         else:
             self.sock.close()

@@ -136,6 +136,22 @@ def test_a_request_has_its_version_its_query_and_its_body(tmp_path: Path) -> Non
     assert status == 400
 
 
+def test_who_still_sends_is_answered_at_once_and_told_that_the_connection_ends(tmp_path: Path) -> None:
+    async def ask() -> tuple[bytes, bytes]:
+        async with client(tmp_path / "s"):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            writer.write(b"POST /nowhere HTTP/1.1\r\nHost: d\r\nContent-Length: 1000000\r\n\r\nx")
+            head = await reader.readuntil(b"\r\n\r\n")
+            rest = await reader.read()
+            writer.close()
+            return head, rest
+
+    head, rest = asyncio.run(ask())
+    assert head.startswith(b"HTTP/1.1 404 ")
+    assert b"\r\nConnection: close\r\n" in head
+    assert json.loads(rest) == {"message": "page not found"}
+
+
 def test_a_body_of_another_type_is_refused_in_dockerds_words(tmp_path: Path) -> None:
     status, text = asked(tmp_path, "POST", "/echo", data=b"a=1", headers={"Content-Type": "text/plain"})
     assert (status, json.loads(text)["message"]) == (

@@ -221,6 +221,24 @@ def test_an_answer_given_before_the_whole_request_was_read_is_seen(server: Serve
         client.call("POST", "/", body=(b"x" * 65536 for _ in range(200)))
 
 
+def test_who_is_answered_sends_no_more_and_asks_on_another_connection(server: Server, client: Client) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        await reader.readexactly(300_000)
+        writer.write(plain(b'{"message": "no archive"}', "400 Bad Request"))
+        while await reader.read(65536):  # as a server does that knows no other end of a request
+            pass
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b"x" * 65536
+
+    server.handlers = [refuse, says(server, plain(b"ok"))]
+    with pytest.raises(errors.InvalidInput, match="no archive"):
+        client.call("PUT", "/", body=endless())
+    assert client.call("GET", "/").read() == b"ok"
+
+
 def test_a_hijacked_connection_keeps_early_bytes_and_half_closes(server: Server, client: Client) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.request(reader)

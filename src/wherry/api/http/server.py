@@ -92,8 +92,8 @@ class Api:
             raise  # the client has left; aiohttp knows what to do
         except Exception as error:  # the outermost layer: every error becomes an answer here
             answer = errors.answer(error, _name(request))
-            if wants_upgrade(request):
-                answer.force_close()  # what the client sends behind it is not HTTP
+            if wants_upgrade(request) or not request.content.is_eof():
+                answer.force_close()  # what the client still sends is not HTTP, or is not read for long
             return answer
 
 
