@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from wherry.docker import times
 from wherry.docker.container_answers import (
@@ -45,6 +45,8 @@ from wherry.errors import Conflict, NotFound, SystemFault
 from wherry.linux import pty
 
 __all__ = ["Containers"]
+
+_AT_ONCE: Final = 32  # containers that a prune removes side by side: each may wait for whoever gets its log
 
 Json = dict[str, Any]
 Jsons = list[Json]  # `list` is a method below
@@ -184,17 +186,24 @@ class Containers:
         check_prune(filters)
         chosen = [c for c in self.store if _may_be_pruned(c, filters)]
         sizes = await self.usage.of_containers(chosen)
-        reclaimed = 0
-        removed = []
-        for container in chosen:
+        turns = asyncio.Semaphore(_AT_ONCE)
+        outcomes = await asyncio.gather(*(self._pruned(one, turns) for one in chosen), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        removed = [one.id for one, is_removed in zip(chosen, outcomes, strict=True) if is_removed]
+        reclaimed = sum(sizes[identifier][0] for identifier in removed)
+        self.events.publish_prune(reclaimed)
+        return ContainersDeleted(containers_deleted=removed or None, space_reclaimed=reclaimed)
+
+    async def _pruned(self, container: Container, turns: asyncio.Semaphore) -> bool:
+        """Whether it was removed, and not started or removed by somebody else meanwhile."""
+        async with turns:
             try:
                 await self.lifecycle.remove(container, force=False)
             except Conflict:
-                continue  # started or removed meanwhile
-            removed.append(container.id)
-            reclaimed += sizes[container.id][0]
-        self.events.publish_prune(reclaimed)
-        return ContainersDeleted(containers_deleted=removed or None, space_reclaimed=reclaimed)
+                return False
+            return True
 
     # --- waiting and streams ----------------------------------------------------------------------
 

@@ -203,7 +203,7 @@ class Engine:
         drivers = Drivers(local, plugins.find, plugins.names)
         self.volumes = Volumes(self._volume_store, drivers, users, self.events, size_of_tree)
         self.volumes.open()
-        self._container_volumes = ContainerVolumes(self.volumes, self.events)
+        self._container_volumes = ContainerVolumes(self.volumes, self.events, self._store.note_definition)
 
     def _build_volume_copies(self) -> None:
         loop = asyncio.get_running_loop()

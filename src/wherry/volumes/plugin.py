@@ -161,7 +161,8 @@ class PluginDriver:
 
     async def path(self, volume: Volume) -> str:
         """Where it is on the host; see the contract."""
-        return (await self._do("Path", {"Name": volume.name})).mountpoint
+        path = (await self._do("Path", {"Name": volume.name})).mountpoint
+        return path if _is_place(path) else ""
 
     async def mount(self, volume: Volume, user: str) -> Mounted:
         """Have it mounted; see the contract.
@@ -170,7 +171,7 @@ class PluginDriver:
         """
         answer = await self._do("Mount", {"Name": volume.name, "ID": user})
         path = answer.mountpoint
-        if not path.startswith("/") or "\0" in path or len(path) > _LONGEST_PATH:
+        if not _is_place(path):
             raise SystemFault(
                 f"plugin {self._name} has mounted volume {volume.name} nowhere", cause=f"it says '{_shown(path)}'"
             )
@@ -264,6 +265,10 @@ async def _whole(response: Any) -> bytes:
 
 def _volume(found: _Found) -> DriverVolume:
     return DriverVolume(found.name, found.mountpoint, found.created_at, found.status)
+
+
+def _is_place(path: str) -> bool:
+    return path.startswith("/") and "\0" not in path and len(path) <= _LONGEST_PATH
 
 
 def _shown(text: str) -> str:

@@ -376,6 +376,8 @@ def test_what_a_plugin_has_is_listed_and_can_be_used(harness: EngineHarness, ser
             assert await names(engine, driver=["local"]) == ["same"]
             container = await create(engine, binds=["theirs:/d"])
             assert container.definition.mounts[0].driver == "other"
+            (point,) = engine.containers.inspect("web").mounts
+            assert point.source == str(server.directory / "theirs")
             assert ("VolumeDriver.Create", "theirs") not in server.calls
             assert isinstance(await raises(engine.volumes.remove("theirs")), Conflict)
             await engine.containers.remove("web")
@@ -413,5 +415,12 @@ def test_only_what_was_mounted_is_unmounted(harness: EngineHarness, server: Volu
             await engine.containers.remove("web", force=True)
             asked = [method for method, _ in server.calls]
             assert asked.count("VolumeDriver.Unmount") == asked.count("VolumeDriver.Mount") == 2
+            server.odd["VolumeDriver.Path"] = {"Mountpoint": "nowhere"}
+            server.odd["VolumeDriver.Mount"] = {"Mountpoint": str(server.directory)}
+            await create(engine, "sleep", "1000", binds=["theirs:/a"])
+            assert [point.source for point in engine.containers.inspect("web").mounts] == [""]
+            await engine.containers.start("web")
+        async with harness.engine() as engine:  # another daemon knows as well where it is this time
+            assert [point.source for point in engine.containers.inspect("web").mounts] == [str(server.directory)]
 
     harness.run(test)

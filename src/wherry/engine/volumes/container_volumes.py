@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -74,11 +74,15 @@ class MountedVolumes:
 
 
 class ContainerVolumes:
-    """Gives containers their volumes."""
+    """Gives containers their volumes.
 
-    def __init__(self, volumes: Volumes, events: EventBus) -> None:
+    :param note: writes a container's definition down.
+    """
+
+    def __init__(self, volumes: Volumes, events: EventBus, note: Callable[[Container], object]) -> None:
         self._volumes = volumes
         self._events = events
+        self._note = note
 
     # --- create -----------------------------------------------------------------------------------
 
@@ -124,7 +128,12 @@ class ContainerVolumes:
             name, point.driver, point.driver_options, point.labels, anonymous=not point.name
         )
         return replace(
-            point, name=name, driver=volume.driver, source=self._volumes.source(volume), driver_options={}, labels={}
+            point,
+            name=name,
+            driver=volume.driver,
+            source=await self._volumes.place(volume),
+            driver_options={},
+            labels={},
         )
 
     async def _fill(self, point: MountPoint, root: Sequence[OverlayMount]) -> None:
@@ -183,10 +192,18 @@ class ContainerVolumes:
                 self._volumes.users.note_unmount(point.name, _user(container, point))
                 raise
             mounted.add(point.target, found.path, await _placed(found, point))
+        self._note_place(container, point, found.path)
         self._events.publish("volume", "mount", point.name, {
             "driver": point.driver, "container": container.id, "destination": point.target,
             "read/write": str(point.writable).lower(), "propagation": point.propagation,
         })  # fmt: skip
+
+    def _note_place(self, container: Container, point: MountPoint, path: str) -> None:
+        """A plugin's volume may be elsewhere each time; `inspect` says where."""
+        if path != point.source:
+            points = container.definition.mounts
+            container.definition.mounts = [replace(one, source=path) if one is point else one for one in points]
+            self._note(container)
 
     async def unmount(self, container: Container, *, ran: bool = False) -> None:
         """A container has no processes any more.

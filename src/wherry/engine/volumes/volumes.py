@@ -52,6 +52,7 @@ _NO_SWARM: Final = (
 )
 
 _MEASURING: Final = 3600.0  # seconds
+_ASKING: Final = 10.0  # seconds for what is only shown
 
 Measure = Callable[[str], int]
 Test = Callable[[Volume], bool]
@@ -175,6 +176,17 @@ class Volumes:
     def source(self, volume: Volume) -> str:
         """Where a volume is on the host, for people; empty when only its driver knows."""
         return self.drivers.local.data(volume.name) if volume.driver == self.drivers.local.name else ""
+
+    async def place(self, volume: Volume) -> str:
+        """As `source`, but another driver is asked; empty when it does not say."""
+        path = self.source(volume)
+        if path:
+            return path
+        try:
+            async with asyncio.timeout(_ASKING):
+                return await (await self.drivers.get(volume.driver)).path(volume)
+        except (WherryError, TimeoutError):
+            return ""
 
     def driver_names(self) -> Words:
         """The names of all drivers, for ``info``."""
