@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+
+from support.sources import parsed, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_FUNCTION = 60
@@ -61,6 +61,7 @@ FORBIDDEN = {
 }
 
 
+@cache
 def project_files() -> list[Path]:
     """The files that belong to the project: those that git tracks or would track."""
     listing = subprocess.run(
@@ -80,45 +81,15 @@ def sources() -> list[Path]:
     return [path for path in project_files() if path.suffix == ".py"]
 
 
-class Module(NamedTuple):
-    """What the syntax tree of one file says.
-
-    :ivar functions: name, line and length of each.
-    :ivar swallowed: the lines of handlers that catch everything and do nothing.
-    :ivar documented: whether it has a docstring, or nothing in it.
-    """
-
-    functions: list[tuple[str, int, int]]
-    swallowed: list[int]
-    documented: bool
-
-
-@cache
-def read(path: Path) -> Module:
-    """Parse one file, once for all tests."""
-    tree = ast.parse(path.read_text())
-    module = Module([], [], ast.get_docstring(tree) is not None or not tree.body)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            module.functions.append((node.name, node.lineno, (node.end_lineno or 0) - node.lineno + 1))
-        elif isinstance(node, ast.ExceptHandler) and swallows(node):
-            module.swallowed.append(node.lineno)
-    return module
-
-
-def swallows(handler: ast.ExceptHandler) -> bool:
-    """Whether it catches everything and does nothing."""
-    everything = handler.type is None or getattr(handler.type, "id", "") in ("Exception", "BaseException")
-    return everything and all(isinstance(line, ast.Pass) for line in handler.body)
-
-
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_file_contains(what: str) -> None:
     found = []
     for path in project_files():
         if path == Path(__file__).resolve():
             continue
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        if not FORBIDDEN[what].search(text_of(path)):  # as a rule; then no line has it either
+            continue
+        for number, line in enumerate(text_of(path).splitlines(), 1):
             if FORBIDDEN[what].search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
     assert not found, "\n".join(found)
@@ -136,7 +107,7 @@ def test_a_path_of_one_machine_is_one_that_leads_into_the_clone(clone: str) -> N
 def test_links_name_known_hosts_only() -> None:
     unknown = set()
     for path in project_files():
-        for host in re.findall(r"https?://([\w.-]+\.[a-z]{2,}|localhost)\b", path.read_text(errors="replace")):
+        for host in re.findall(r"https?://([\w.-]+\.[a-z]{2,}|localhost)\b", text_of(path)):
             if host not in HOSTS and not host.endswith(".example.com"):  # RFC 2606: nobody's
                 unknown.add(f"{path.relative_to(ROOT)}: {host}")
     assert not unknown, "\n".join(sorted(unknown))
@@ -146,24 +117,24 @@ def test_files_and_functions_stay_readable() -> None:
     too_long = []
     for path in sources():
         name = path.relative_to(ROOT)
-        lines = path.read_text().count("\n")
+        lines = text_of(path).count("\n")
         if name.parts[0] == "src" and lines > LONGEST_FILE:
             too_long.append(f"{name}: {lines} lines")
         too_long += [
             f"{name}:{line}: {function} has {length} lines"
-            for function, line, length in read(path).functions
+            for function, line, length in parsed(path).functions
             if length > LONGEST_FUNCTION
         ]
     assert not too_long, "\n".join(too_long)
 
 
 def test_no_error_is_swallowed_whole() -> None:
-    found = [f"{path.relative_to(ROOT)}:{line}" for path in sources() for line in read(path).swallowed]
+    found = [f"{path.relative_to(ROOT)}:{line}" for path in sources() for line in parsed(path).swallowed]
     assert not found, "\n".join(found)
 
 
 def test_every_module_says_what_it_is_about() -> None:
-    silent = [str(path) for path in sources() if not read(path).documented]
+    silent = [str(path) for path in sources() if not parsed(path).documented]
     assert not silent, "\n".join(silent)
 
 
@@ -178,7 +149,7 @@ def test_the_console_scripts_exist() -> None:
     for target in scripts.values():
         module, _, function = target.partition(":")
         path = ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
-        assert function in {name for name, _, _ in read(path).functions}, f"{path} has no function {function}"
+        assert function in {name for name, _, _ in parsed(path).functions}, f"{path} has no function {function}"
 
 
 def test_the_makefile_targets_of_the_readme_exist() -> None:
@@ -191,7 +162,7 @@ def test_the_makefile_targets_of_the_readme_exist() -> None:
 def test_links_between_our_pages_lead_somewhere() -> None:
     broken = []
     for page in (path for path in project_files() if path.suffix == ".md"):
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(page)):
             if not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert not broken, "\n".join(broken)
@@ -199,7 +170,7 @@ def test_links_between_our_pages_lead_somewhere() -> None:
 
 def named_code(page: Path) -> Iterator[str]:
     """The Python files, and the modules of wherry, that a page names in backticks."""
-    for span in re.findall(r"`([^`\n]+)`", page.read_text()):
+    for span in re.findall(r"`([^`\n]+)`", text_of(page)):
         if re.fullmatch(r"[\w./-]+\.py|wherry(\.\w+)+", span):
             yield span
 
@@ -216,7 +187,7 @@ def code_exists(name: str, files: list[str]) -> bool:
     if module_file(name, files):
         return True
     path = module_file(module, files)
-    return path is not None and re.search(rf"\b{last}\b", (ROOT / path).read_text()) is not None
+    return path is not None and re.search(rf"\b{last}\b", text_of(ROOT / path)) is not None
 
 
 def module_file(name: str, files: list[str]) -> str | None:
@@ -272,7 +243,7 @@ def documented_operations() -> set[tuple[str, str]]:
 def test_the_page_about_the_api_names_every_operation() -> None:
     routes = set()
     for path in (ROOT / "src/wherry/api").rglob("*.py"):
-        for method, pattern in re.findall(r'Route\("([A-Z]+)", "([^"]+)"', path.read_text()):
+        for method, pattern in re.findall(r'Route\("([A-Z]+)", "([^"]+)"', text_of(path)):
             routes.add((method, pattern.replace(":path}", "}")))
     assert len(routes) > 70
     assert routes - documented_operations() == set()
@@ -293,7 +264,7 @@ def test_the_page_about_the_database_names_every_table() -> None:
     made = {
         name
         for path in (ROOT / "src").rglob("*.py")
-        for name in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", path.read_text())
+        for name in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", text_of(path))
     }
     page = (ROOT / "docs/design/database.md").read_text()
     assert set(re.findall(r"(?m)^\| `(\w+)`", page)) == made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from support.sources import parsed
 from wherry.cli.console import flush
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,27 +25,11 @@ def named_in_tour() -> Iterator[tuple[str, list[str]]]:
             yield cells[where][0], cells[where + 1]
 
 
-def defined_in(path: Path) -> set[str]:
-    """The names that a module defines at its top, and the methods of its classes (``"Lifecycle.start"``)."""
-    found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
-        if isinstance(node, ast.ClassDef):
-            found |= {f"{node.name}.{function.name}" for function in node.body if isinstance(function, ast.FunctionDef)}
-            found |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.AsyncFunctionDef)}
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        found |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return found
-
-
 def test_the_tour_leads_along_files_and_names_that_exist() -> None:
     wrong = []
     for name, names in named_in_tour():
         path = ROOT / "src/wherry" / name
-        missing = set(names) - defined_in(path) if path.exists() else {"the file"}
+        missing = set(names) - parsed(path).top if path.exists() else {"the file"}
         wrong += [f"docs/tour.md: {name}: {each}" for each in sorted(missing)]
     assert not wrong, "\n".join(wrong)
 

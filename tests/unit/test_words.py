@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from support.sources import parsed
 
 SOURCE = Path(__file__).resolve().parents[2] / "src/wherry"
 
@@ -41,15 +42,7 @@ def names() -> Iterator[tuple[Path, int, str]]:
     """What the code defines or assigns: file, line, name."""
     for path in sorted(SOURCE.rglob("*.py")):
         yield path, 1, path.stem
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                yield path, node.lineno, node.name
-            elif isinstance(node, ast.arg):
-                yield path, node.lineno, node.arg
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                yield path, node.lineno, node.id
-            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                yield path, node.lineno, node.attr
+        yield from ((path, line, name) for line, name in parsed(path).names)
 
 
 def words(name: str) -> list[str]:

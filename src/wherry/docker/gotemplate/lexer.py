@@ -57,10 +57,15 @@ class _Lexer:
         self._text = text
         self._at = 0
         self._trim = False
+        self._counted = 0
+        self._line, self._line_start = 1, 0
 
     def _token(self, kind: str, text: str, at: int) -> Token:
-        before = self._text[:at]
-        return Token(kind, text, before.count("\n") + 1, at - (before.rfind("\n") + 1))
+        # tokens come in order, so that no part of the text is looked through twice for its lines
+        self._line += self._text.count("\n", self._counted, at)
+        self._line_start = max(self._line_start, self._text.rfind("\n", self._counted, at) + 1)
+        self._counted = at
+        return Token(kind, text, self._line, at - self._line_start)
 
     def error(self, message: str, at: int) -> TemplateError:
         return TemplateError(f"template: :{self._text[:at].count(chr(10)) + 1}: {message}")
