@@ -211,7 +211,7 @@ class Upgraded(Daemon):
 
 def test_a_keeper_of_another_version_becomes_ours_in_place(tmp_path: Path, busybox_archive: bytes) -> None:
     older = tmp_path / "src"
-    shutil.copytree(ROOT / "src", older, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src", older)
     (older / "wherry" / "__init__.py").write_text('"""An older one."""\n\n__version__ = "0.0.1"\n')
     daemon = Upgraded("--debug")
     daemon.source = older

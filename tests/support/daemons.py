@@ -23,6 +23,7 @@ from support.relay import relayed
 START_TIMEOUT = quiet.patience(120)  # seconds
 TIMEOUT = quiet.patience(180)  #: seconds for a command
 PROGRAM = "wherry.daemon.main"
+SOURCE = str(ROOT / "src")
 
 
 class DaemonError(AssertionError):
@@ -33,13 +34,15 @@ class Daemon:
     """A ``wherryd``, and the commands that talk to it.
 
     :cvar copied: it begins as a copy of a process that has its modules.
+    :cvar place: the directory for its files; by default that of temporary files.
     :ivar network: path of the network namespace that it is in, if it is not the tests'.
     """
 
     copied = True
+    place: str | None = None
 
     def __init__(self, *flags: str) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="wherry-e2e-"))
+        self.root = Path(tempfile.mkdtemp(prefix="wherry-e2e-", dir=self.place))
         self.data_root = self.root / "data"
         self.exec_root = self.root / "run"
         self.socket = str(self.exec_root / "wherry.sock")
@@ -55,7 +58,7 @@ class Daemon:
     @property
     def environment(self) -> dict[str, str]:
         """What wherry's programs need to be found."""
-        return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "default"}
+        return {**os.environ, "PYTHONPATH": SOURCE, "PYTHONWARNINGS": "default"}
 
     @property
     def command(self) -> list[str]:
@@ -75,7 +78,7 @@ class Daemon:
 
     def _begin(self, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes] | zygote.Copy:
         command, environment = self.command, self.environment
-        if self.copied and PROGRAM in command:
+        if self.copied and PROGRAM in command and environment["PYTHONPATH"] == SOURCE:
             arguments = command[command.index(PROGRAM) + 1 :]
             return zygote.begin(PROGRAM, arguments, environment, (stdin, stdout, stderr), self.network)
         return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd="/")
@@ -248,6 +251,34 @@ class Daemon:
                 _kill_cgroup(Path(directory))
         remove_network_objects(self.exec_root)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+class LastingDaemon(Daemon):
+    """A daemon for many tests: it begins as one does for users, and has its files on a disk."""
+
+    copied = False
+
+    def __init__(self, *flags: str) -> None:
+        self.place = tempfile.gettempdir()
+        super().__init__(*flags)
+
+
+@contextmanager
+def in_memory() -> Iterator[None]:
+    """Have the files of daemons that come and go in memory: to make and remove them costs a disk more than the tests.
+
+    That a kill loses nothing is not about the disk. What is, has one of its own (`quota_disks`, and attacks' small
+    ones), or is about the daemon that many tests share.
+    """
+    place = tempfile.mkdtemp(prefix="wherry-memory-")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=4g", "tests", place], check=True)
+    former, Daemon.place = Daemon.place, place
+    try:
+        yield
+    finally:
+        Daemon.place = former
+        subprocess.run(["umount", "-l", place], check=True)
+        os.rmdir(place)
 
 
 def cgroups(name: str) -> list[Path]:

@@ -10,17 +10,17 @@ import pytest
 from machine import static_busybox
 from support import needs
 from support.busybox import import_busybox, root_file_system
-from support.daemons import Daemon, DockerDaemon
+from support.daemons import Daemon, DockerDaemon, LastingDaemon, in_memory
 from support.network_objects import unreachable_pools
 
 
 @pytest.fixture(scope="session", autouse=True)
 def protected() -> Iterator[None]:
-    """No packet of a test leaves the machine by mistake."""
+    """No packet of a test leaves the machine by mistake; and the disk is not worn by daemons that come and go."""
     if os.geteuid() != 0:
         yield
         return
-    with unreachable_pools():
+    with unreachable_pools(), in_memory():
         yield
 
 
@@ -28,8 +28,7 @@ def protected() -> Iterator[None]:
 def daemon() -> Iterator[Daemon]:
     """A wherryd that all tests of the session share; it begins as one does for users."""
     needs.check("root")
-    daemon = Daemon("--debug")
-    daemon.copied = False
+    daemon = LastingDaemon("--debug")
     try:
         daemon.start()
         yield daemon
