@@ -179,7 +179,7 @@ def test_nothing_is_the_end_of_the_file(text: str) -> None:
     assert said(text) == INVALID + "got EOF while reading request body"
 
 
-@pytest.mark.parametrize("depth", [100, 600, 3000, 20_000, 1_000_000])
+@pytest.mark.parametrize("depth", [100, 600, 3000, 20_000, 200_000])
 @pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
 @pytest.mark.parametrize("place", ['{"Nobody": %s}', '{"HostConfig": {"Mounts": [{"VolumeOptions": {"a": %s}}]}}'])
 def test_any_depth_is_read_or_refused(place: str, begin: str, end: str, depth: int) -> None:
@@ -189,8 +189,8 @@ def test_any_depth_is_read_or_refused(place: str, begin: str, end: str, depth: i
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
 members = st.sampled_from([*CreateRequest.__struct_encode_fields__, "hostconfig", "Nobody"])
@@ -198,7 +198,9 @@ members = st.sampled_from([*CreateRequest.__struct_encode_fields__, "hostconfig"
 
 @given(
     st.dictionaries(
-        members, json_values | st.dictionaries(st.sampled_from(HostConfig.__struct_encode_fields__), json_values)
+        members,
+        json_values | st.dictionaries(st.sampled_from(HostConfig.__struct_encode_fields__), json_values, max_size=3),
+        max_size=3,
     )
 )
 def test_any_value_is_read_or_refused(value: Any) -> None:

@@ -54,7 +54,10 @@ def test_long_lines_are_frames_too_and_endless_ones_do_not_wait() -> None:
     assert cut(frames.feed(1, b"c" * 100_000)) == [(1, b"c" * 100_000)]
 
 
-@given(st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=30) | st.just(b"\n") | st.just(b"x" * 5000))))
+PIECES = st.binary(max_size=10) | st.sampled_from([b"\n", b"a\n", b"\n\nb", b"x" * 5000])
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2]), PIECES), max_size=12))
 def test_no_byte_is_lost_and_no_frame_has_two_lines(chunks: list[tuple[int, bytes]]) -> None:
     frames = LineFrames()
     found = cut(b"".join(frames.feed(stream, data) for stream, data in chunks) + frames.rest())

@@ -13,9 +13,9 @@ from wherry.client.codec import decode, encode
 from wherry.client.ndjson import values
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
 )
 
 
@@ -39,7 +39,7 @@ def test_what_has_no_form_in_json_is_refused() -> None:
         encode({"a": {1}})
 
 
-@given(st.lists(JSON.filter(lambda value: not isinstance(value, float)), max_size=5), st.integers(1, 7))
+@given(st.lists(JSON.filter(lambda value: not isinstance(value, float)), max_size=3), st.integers(1, 7))
 def test_values_one_after_the_other_are_cut_wherever_they_arrive_cut(messages: list[Any], size: int) -> None:
     data = b"".join(json.dumps(message).encode() + b"\r\n" for message in messages)
     pieces = [data[at : at + size] for at in range(0, len(data), size)]

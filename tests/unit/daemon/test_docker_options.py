@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,14 @@ _MIGRATED = {"host-gateway-ip"}  # it becomes host-gateway-ips
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return tmp_path / "daemon.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parser_made_once() -> Iterator[None]:
+    """Making it takes far longer than using it, and a daemon does it once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options, "_parser", functools.cache(options._parser))
+        yield
 
 
 def parse(config: Path, **members: object) -> options.Options:

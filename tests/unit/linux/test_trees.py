@@ -14,7 +14,7 @@ import pytest
 from wherry.linux import trees
 from wherry.linux.trees import Descent, Files, unrolled
 
-DEEP = 5000  # 10,000 bytes of path, and more than Python recurses
+DEEP = 2500  # 5,000 bytes, more than a path may have; and more than Python recurses
 
 
 def dig(path: Path, depth: int, name: str = "d") -> None:

@@ -89,7 +89,11 @@ def test_bad_references_are_refused_in_the_words_of_docker(text: str, message: s
     assert str(caught.value) == message
 
 
-@given(st.from_regex(r"([a-z0-9]{1,8}/){0,2}[a-z0-9]{1,8}(:[\w][\w.-]{0,9})?", fullmatch=True).filter(str.isascii))
+PARTS = st.lists(st.text("az09", min_size=1, max_size=8), min_size=1, max_size=3).map("/".join)
+TAGS = st.just("") | st.builds(":{}{}".format, st.sampled_from("aZ0_"), st.text("aZ0_.-", max_size=9))
+
+
+@given(st.builds("{}{}".format, PARTS, TAGS))
 def test_a_reference_reads_its_own_short_and_long_form(text: str) -> None:
     reference = Reference.parse(text).with_default_tag()
     assert Reference.parse(str(reference)) == reference

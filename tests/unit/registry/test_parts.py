@@ -93,15 +93,14 @@ async def test_a_manifest_pushed_by_digest_gets_the_tags_that_go_with_it(lab: La
 
 
 def put_there(root: Path, documents: list[bytes]) -> None:
+    blobs, records = root / "blobs/sha256", root / "repositories/team/app/_manifests/sha256"
+    for directory in (blobs, records):
+        directory.mkdir(parents=True, exist_ok=True)
     for data in documents:
-        place = digest(data).replace(":", "/")
+        name = digest(data).removeprefix("sha256:")
         record = f'{{"mediaType":"{MANIFEST}","size":{len(data)}}}'.encode()
-        for path, content in (
-            (root / "blobs" / place, data),
-            (root / "repositories/team/app/_manifests" / place, record),
-        ):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        (blobs / name).write_bytes(data)
+        (records / name).write_bytes(record)
 
 
 async def test_an_index_may_list_thousands(lab: Lab, tmp_path: Path) -> None:

@@ -132,11 +132,11 @@ async def test_a_failure_has_buildkits_words_and_ends_the_other_steps(tmp_path: 
         assert "exit code: 1" in record.error
 
 
-async def test_ten_thousand_vertices_upon_each_other(tmp_path: Path) -> None:
+async def test_thousands_of_vertices_upon_each_other(tmp_path: Path) -> None:
     async with Workshop(tmp_path) as shop:
         shop.sources.images["base"] = {"file": b"1"}
         edge = image("base")
-        for number in range(10_000):
+        for number in range(3000):  # more than Python recurses
             edge = run(edge, f"step {number}")
         hanging = asyncio.Event()
 
