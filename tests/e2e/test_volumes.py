@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +119,21 @@ def test_a_directory_of_the_host_is_a_volume(daemon: Daemon, tmp_path: Path) -> 
     finally:
         client.close()
     assert (tmp_path / "file").exists()
+
+
+def test_a_directory_of_the_host_that_is_empty_is_filled_like_any_volume(daemon: Daemon) -> None:
+    """As Compose files have it that want an image's files on the host."""
+    (place := daemon.root / "on-the-host").mkdir()
+    options = ("type=none", f"device={place}", "o=bind")
+    create = ("volume", "create", *(word for option in options for word in ("--opt", option)), "filled")
+    daemon.docker(*create, check=True)
+    run(daemon, "-v", "filled:/etc", "busybox", "sh", "-c", "grep -q guest /etc/passwd && touch /etc/new")
+    assert {"passwd", "group", "new"} <= set(os.listdir(place))
+    (place / "passwd").unlink()
+    run(daemon, "-v", "filled:/etc:ro", "busybox", "sh", "-c", "test -e /etc/new && ! test -e /etc/passwd")
+    daemon.docker("volume", "rm", "filled", check=True)
+    assert (place / "new").exists()
+    shutil.rmtree(place)
 
 
 def test_what_happens_to_volumes_is_told_as_docker_tells_it(daemon: Daemon) -> None:

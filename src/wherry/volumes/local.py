@@ -22,7 +22,7 @@ from wherry.layers.projects import Projects
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.files import RENAME, keep_apart, renameat2
 from wherry.volumes.contract import DriverVolume, Mounted
-from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy, is_half_moved
+from wherry.volumes.copy_up import UNFINISHED, WHOLE, finish_copy, is_half_moved, is_placed
 from wherry.volumes.drafts import DATA, sync_draft
 from wherry.volumes.local_mounts import LocalMounts
 from wherry.volumes.model import LOCAL, Volume
@@ -84,7 +84,8 @@ class LocalDriver:
                 grave = temporary_name(self._root, _REMOVED)
                 os.rename(volume / name, grave)
                 self._discard(grave)
-            finish_copy(volume, found & {WHOLE})
+            if not is_placed(volume):  # else it is the host's, and may take its time: a start waits for it
+                finish_copy(volume, found & {WHOLE})
 
     def names(self) -> set[str]:
         """The names of all volumes that are there."""
@@ -227,6 +228,8 @@ class LocalDriver:
         :raises SystemFault: it cannot be mounted.
         """
         path = self.data(volume.name)
+        if is_half_moved(self._root / volume.name):  # how much there is to be moved was the image's choice
+            await in_thread(_finish_copy, self._root / volume.name)
         if is_mounted(volume.options):
             try:
                 return Mounted(path, await self._mounts.mount(volume))
@@ -234,8 +237,6 @@ class LocalDriver:
                 raise SystemFault(f"error while mounting volume '{path}'", cause=str(exc)) from exc
         if not self._is_there(volume.name):
             raise NotFound(f"the directory of volume {volume.name} is gone")
-        if is_half_moved(self._root / volume.name):  # how much there is to be moved was the image's choice
-            await in_thread(_finish_copy, self._root / volume.name)
         return Mounted(path)
 
     async def unmount(self, volume: Volume, user: str) -> None:

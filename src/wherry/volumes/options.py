@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from wherry.docker.units import parse_size
 from wherry.errors import InvalidInput
 
-__all__ = ["check_options", "is_mounted", "size_of"]
+__all__ = ["bound_directory", "check_options", "is_mounted", "size_of"]
 
+_BIND: Final = frozenset({"bind", "rbind"})
 _KNOWN: Final = ("type", "o", "device", "size")
 _NEEDS: Final = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
 
@@ -61,3 +63,10 @@ def size_of(options: Mapping[str, str]) -> int:
 def is_mounted(options: Mapping[str, str]) -> bool:
     """Whether a volume is something that has to be mounted, and not a directory of ours."""
     return bool(options.get("type") or options.get("device"))
+
+
+def bound_directory(options: Mapping[str, str]) -> Path | None:
+    """The directory of the host that a volume is, if it is one that may be written to."""
+    words = options.get("o", "").split(",")
+    device = options.get("device", "")
+    return Path(device) if device.startswith("/") and not _BIND.isdisjoint(words) and "ro" not in words else None

@@ -233,6 +233,30 @@ def test_two_containers_that_first_use_a_volume_find_the_images_files_whole(
     harness.run(test)
 
 
+def test_a_directory_of_the_host_that_is_a_volume_gets_the_images_files(harness: EngineHarness) -> None:
+    (harness.layer / "srv").mkdir(parents=True)
+    (harness.layer / "srv" / "file").write_text("the image's")
+
+    async def test() -> None:
+        async with harness.engine() as engine:
+            for name, further in (("empty", ""), ("full", ""), ("read-only", ",ro"), ("left", "")):
+                (place := engine.settings.data_root / f"host-{name}").mkdir()
+                options = {"type": "none", "device": str(place), "o": f"bind{further}"}
+                await engine.volumes.create(VolumeCreate(name=name, driver="local", driver_opts=options))
+                if name == "full":
+                    (place / "own").touch()
+                mode = ":nocopy" if name == "left" else ""
+                await create(engine, name=name, binds=[f"{name}:/srv{mode}"])
+                found = {"empty": ["file"], "full": ["own"]}.get(name, [])
+                assert os.listdir(place) == found
+                assert os.listdir(data(engine, name)) == []
+            gone = {"type": "none", "device": str(engine.settings.data_root / "gone"), "o": "bind"}
+            await engine.volumes.create(VolumeCreate(name="gone", driver="local", driver_opts=gone))
+            await create(engine, name="gone", binds=["gone:/srv"])  # its start says it
+
+    harness.run(test)
+
+
 def test_disk_usage_knows_volumes(harness: EngineHarness) -> None:
     async def test() -> None:
         async with harness.engine() as engine:

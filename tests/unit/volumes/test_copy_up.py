@@ -14,7 +14,7 @@ from wherry.layers.overlay_view import MergedTree
 from wherry.linux.fd import Fd
 from wherry.linux.files import renameat2
 from wherry.volumes import copy_up as copying
-from wherry.volumes.copy_up import copy_up, finish_copy, is_half_moved
+from wherry.volumes.copy_up import can_be_moved, copy_up, finish_copy, is_half_moved
 from wherry.volumes.image_content import Found, go_to, look
 
 
@@ -122,10 +122,14 @@ def test_on_a_full_disk_nothing_is_left(layers: list[str], volume: Path, monkeyp
     assert os.listdir(volume / "_data") == []
 
 
+@pytest.mark.parametrize("is_hosts", [False, True])
 def test_what_has_no_room_at_its_place_is_kept_for_the_next_time(
-    layers: list[str], volume: Path, monkeypatch: pytest.MonkeyPatch
+    layers: list[str], volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_hosts: bool
 ) -> None:
     """A directory grows by blocks: a disk may be full when the files are moved to a place that somebody has mounted."""
+    (host := tmp_path / "host").mkdir()
+    place = host if is_hosts else None
+    data = place or volume / "_data"
     moved: list[str] = []
 
     def full(source: Fd, name: str, target: Fd, new: str, flags: int) -> None:
@@ -137,12 +141,26 @@ def test_what_has_no_room_at_its_place_is_kept_for_the_next_time(
     with monkeypatch.context() as patch:
         patch.setattr(copying, "renameat2", full)
         with pytest.raises(OutOfSpace):
-            copy_up(volume, layers, "/srv", mounted=True)
+            copy_up(volume, layers, "/srv", mounted=True, place=place)
     assert is_half_moved(volume)
-    assert len(os.listdir(volume / "_data")) == 1
-    assert not copy_up(volume, layers, "/srv", mounted=True)  # it is not empty; but now it has all
-    assert content(volume / "_data") == WHOLE
-    assert os.listdir(volume) == ["_data"]
+    assert len(os.listdir(data)) == 1
+    assert not copy_up(volume, layers, "/srv", mounted=True, place=place)  # it is not empty; but now it has all
+    assert content(data) == WHOLE
+    assert sorted(os.listdir(volume)) == ["_data", *(["_place"] if is_hosts else [])]
+    assert not is_hosts or os.listdir(volume / "_data") == []
+
+
+def test_a_directory_of_the_host_is_filled_as_it_is(layers: list[str], volume: Path, tmp_path: Path) -> None:
+    (tmp_path / "host").mkdir()
+    (place := tmp_path / "link").symlink_to("host")  # as mount(2) follows it
+    assert can_be_moved(volume, place)
+    assert copy_up(volume, layers, "/srv", mounted=False, place=place)
+    assert content(tmp_path / "host") == WHOLE
+    (tmp_path / "host/old").unlink()
+    assert not copy_up(volume, layers, "/srv", mounted=False, place=place)
+    assert not can_be_moved(volume, Path("/proc"))
+    with pytest.raises(FileNotFoundError):
+        can_be_moved(volume, tmp_path / "nothing")
 
 
 def test_an_image_whose_links_are_long_is_not_looked_at_for_long(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
@@ -16,10 +17,10 @@ from wherry.engine.container.names import new_id
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.errors import InvalidInput, NotFound, SystemFault, WherryError
 from wherry.linux.fd import Fd
-from wherry.volumes.copy_up import copy_up, is_empty, is_half_moved
+from wherry.volumes.copy_up import can_be_moved, copy_up, is_empty, is_half_moved
 from wherry.volumes.image_content import Found, look
 from wherry.volumes.local import DATA
-from wherry.volumes.options import is_mounted
+from wherry.volumes.options import bound_directory, is_mounted
 from wherry.volumes.subpath import place
 
 if TYPE_CHECKING:
@@ -142,12 +143,15 @@ class ContainerVolumes:
         path = point.target[len(part.target) :] if part.target != "/" else point.target
         volume, local = self._volumes.get(point.name), self._volumes.drivers.local
         async with self._volumes.locked(point.name):
-            if volume.driver != local.name or point.subpath or is_mounted(volume.options):
+            if volume.driver != local.name or point.subpath:
                 return
-            directory, mounted = local.directory(volume.name), self._volumes.users.mounted(volume.name)
+            directory, place = local.directory(volume.name), bound_directory(volume.options)
+            if is_mounted(volume.options) and not (place and await _can_be_filled(directory, place)):
+                return
             half_moved = is_half_moved(directory)
-            if not half_moved and not is_empty(directory / DATA):
+            if not half_moved and place is None and not is_empty(directory / DATA):
                 return
+            mounted = self._volumes.users.mounted(volume.name)
             there = await _looked(part.lower, path)
             if there is Found.FILE and point.anonymous:
                 raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
@@ -155,7 +159,8 @@ class ContainerVolumes:
                 raise SystemFault(f"source {point.target} is not directory", hint="the image has a file there")
             if half_moved or (there is Found.DIRECTORY and point.copy):
                 what = f"copy what the image has at {point.target} into the volume {volume.name}"
-                await call_bounded(what, partial(copy_up, directory, part.lower, path, mounted=mounted), _PATIENCE)
+                copy = partial(copy_up, directory, part.lower, path, mounted=mounted, place=place)
+                await call_bounded(what, copy, _PATIENCE)
 
     # --- start and exit ---------------------------------------------------------------------------
 
@@ -247,6 +252,17 @@ async def _placed(found: Mounted, point: MountPoint) -> Fd | None:
     return await call_bounded(
         what, lambda: place(found, point.subpath, writable=point.writable), leaves_traces=found.take is not None
     )
+
+
+async def _can_be_filled(directory: Path, place: Path) -> bool:
+    """Whether a directory of the host is empty, and on the mount that the volume's own is on."""
+
+    def look() -> bool:
+        with suppress(OSError):  # whoever starts with it is told
+            return can_be_moved(directory, place) and (is_half_moved(directory) or is_empty(place))
+        return False
+
+    return await call_bounded(f"look at {place}", look)
 
 
 async def _looked(layers: Sequence[str], path: str) -> Found:
