@@ -17,7 +17,9 @@ import pytest
 
 from support import needs
 from support.daemons import Daemon, DockerDaemon, docker_environment
+from support.processes import wait_for
 from support.registries import Registry
+from support.relay import Valve
 
 pytestmark = needs.need("root", "docker", "busybox")
 PASSWORD = "correct horse"
@@ -316,55 +318,62 @@ def _size(directory: Path) -> int:
     return total
 
 
-def test_a_daemon_killed_while_it_pulls_goes_on_from_there(own_daemon: Daemon, registry: Registry) -> None:
-    name = f"{registry.host}/big/noise:1"
+@pytest.fixture
+def valve(registry: Registry) -> Iterator[Valve]:
+    """A way to the registry on which transfers come to a halt, so that one is under way when a daemon is killed."""
+    valve = Valve(registry.port)
+    yield valve
+    valve.close()
+
+
+def test_a_daemon_killed_while_it_pulls_goes_on_from_there(own_daemon: Daemon, valve: Valve) -> None:
+    name = f"{valve.host}/big/noise:1"
     root = own_daemon.root / "rootfs"
     root.mkdir()
-    (root / "noise").write_bytes(random.Random(3).randbytes(80 << 20))
+    (root / "noise").write_bytes(random.Random(3).randbytes(12 << 20))
     run("tar", "-C", str(root), "-cf", str(own_daemon.root / "noise.tar"), ".")
     own_daemon.docker("import", str(own_daemon.root / "noise.tar"), name, check=True)
     own_daemon.docker("push", name, check=True)
     own_daemon.docker("rmi", name, check=True)
     partial = own_daemon.data_root / "partial"
-    for _ in range(5):
+    with valve.narrow(6 << 20):
         client = threading.Thread(target=lambda: own_daemon.docker("pull", name))
         client.start()
-        deadline = time.monotonic() + 20
-        while _size(partial) <= 4 << 20 and client.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.001)
+        wait_for(lambda: _size(partial) > 4 << 20)
         own_daemon.kill9()
         client.join()
-        if _size(partial) > 4 << 20:
-            break
-        own_daemon.start()  # all of it had come by then, or still too little
-        own_daemon.docker("rmi", name)
     assert _size(partial) > 4 << 20
     own_daemon.start()
     assert own_daemon.docker("images", "-q", name, check=True).stdout == ""
-    own_daemon.docker("pull", name, check=True)
+    with valve.narrow(9 << 20):  # what had come is not sent again
+        own_daemon.docker("pull", name, check=True)
     assert list(partial.iterdir()) == []
     assert list((own_daemon.data_root / "tmp").iterdir()) == []
 
 
 def test_a_daemon_killed_while_it_pushes_pushes_again_what_is_missing(
-    own_daemon: Daemon, busybox_archive: bytes, registry: Registry
+    own_daemon: Daemon, busybox_archive: bytes, registry: Registry, valve: Valve
 ) -> None:
-    name = f"{registry.host}/killed/noise:1"
+    name = f"{valve.host}/killed/noise:1"
     own_daemon.docker("import", "-", "small", input=busybox_archive, check=True)
-    script = "dd if=/dev/urandom of=/noise bs=1000000 count=80 2>/dev/null"
+    script = "dd if=/dev/urandom of=/noise bs=1000000 count=8 2>/dev/null"
     container = own_daemon.docker("run", "-d", "--network", "none", "small", "sh", "-c", script, check=True)
     own_daemon.docker("wait", container.stdout.strip(), check=True)
     own_daemon.docker("commit", container.stdout.strip(), name, check=True)
-    own_daemon.docker("tag", "small", f"{registry.host}/killed/noise:small", check=True)
-    small = own_daemon.docker("push", f"{registry.host}/killed/noise:small", check=True)
+    own_daemon.docker("tag", "small", f"{valve.host}/killed/noise:small", check=True)
+    small = own_daemon.docker("push", f"{valve.host}/killed/noise:small", check=True)
     assert "Pushed" in small.stdout
-    with subprocess.Popen(
-        ["docker", "push", name],
-        env=docker_environment(own_daemon.host, own_daemon.root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    ) as client:  # fmt: skip
+    with (
+        valve.narrow(1 << 20),
+        subprocess.Popen(
+            ["docker", "push", name],
+            env=docker_environment(own_daemon.host, own_daemon.root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        ) as client,
+    ):  # fmt: skip
         assert client.stdout
         while not list((own_daemon.data_root / "tmp").glob("blob-*")):  # what is compressed while it is sent
             assert client.poll() is None, "the push was over too soon"
+            time.sleep(0.001)
         own_daemon.kill9()
         client.stdout.read()
     assert registry.status("/v2/killed/noise/manifests/1") == 404
