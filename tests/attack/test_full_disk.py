@@ -155,12 +155,14 @@ def test_images_are_removed_from_a_disk_that_is_full(cleaning: ExitStack, busybo
     assert daemon.cli("images", "-q", "more").stdout == ""
 
 
-@pytest.fixture
-def small(cleaning: ExitStack, busybox_archive: bytes) -> Daemon:
-    """A daemon on a disk of a few megabytes."""
-    daemon = Daemon(*FLAGS)
-    daemon.data_root = small_disk("tmpfs", cleaning) / "data"
-    return begun(daemon, cleaning, busybox_archive)
+@pytest.fixture(scope="module")
+def small(busybox_archive: bytes) -> Iterator[Daemon]:
+    """A daemon on a disk of a few megabytes, which each test leaves as it was."""
+    needs.check("root")
+    with ExitStack() as cleaning:
+        daemon = Daemon(*FLAGS)
+        daemon.data_root = small_disk("tmpfs", cleaning) / "data"
+        yield begun(daemon, cleaning, busybox_archive)
 
 
 def room(daemon: Daemon) -> int:
@@ -171,14 +173,15 @@ def room(daemon: Daemon) -> int:
 
 def still_builds(daemon: Daemon) -> bool:
     """Whether there is room for a build."""
-    answer = daemon.request("POST", "/build", tar([member("Dockerfile", b"FROM busybox\nRUN echo 1 > /1\n")]))
+    dockerfile = f"FROM busybox\nRUN echo {time.monotonic_ns()} > /1\n".encode()  # not from the cache
+    answer = daemon.request("POST", "/build", tar([member("Dockerfile", dockerfile)]))
     return b"Successfully built" in answer.body
 
 
 DOCKERFILE = b"FROM busybox:latest\nCOPY a /a\n"
 LARGE = {
     "a file": lambda: tar([member("Dockerfile", DOCKERFILE), member("a", os.urandom(64 << 20))]),
-    "compressed": lambda: gzip.compress(tar([member("Dockerfile", DOCKERFILE), member("a", os.urandom(64 << 20))]), 1),
+    "compressed": lambda: gzip.compress(tar([member("Dockerfile", DOCKERFILE), member("a", os.urandom(64 << 20))]), 0),
     "files": lambda: tar([member("Dockerfile", DOCKERFILE), *(member(f"{number}") for number in range(3000))]),
 }
 

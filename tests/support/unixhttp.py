@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -62,9 +63,10 @@ def request(
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
         parameters = {name.replace("_", "-"): _parameter(value) for name, value in query.items()}
-        connection.request(
-            method, target + ("?" + urlencode(parameters, doseq=False) if parameters else ""), body, sent
-        )
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused, and told why, before all was sent
+            connection.request(
+                method, target + ("?" + urlencode(parameters, doseq=False) if parameters else ""), body, sent
+            )
         answer = connection.getresponse()
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
     finally:

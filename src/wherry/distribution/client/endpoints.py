@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -74,13 +75,27 @@ def _has_authority(domain: str, directories: tuple[Path, ...]) -> bool:
     )
 
 
-@cache
 def public_trust() -> ssl.SSLContext:
     """The machine's certificate authorities, for hosts that nothing else is known of: where a registry redirects to.
 
+    They are read again when they have changed, as that takes longer than a short conversation with a registry.
     Not aiohttp's own default, which the daemon is imported without (`wherry.daemon.main`).
     """
+    paths = ssl.get_default_verify_paths()
+    return _public_trust(tuple((path, _changed(path)) for path in (paths.cafile, paths.capath) if path))
+
+
+@lru_cache(maxsize=1)
+def _public_trust(_: tuple[tuple[str, int], ...]) -> ssl.SSLContext:
     return _verifying()
+
+
+def _changed(path: str) -> int:
+    """When a file or a directory was changed; 0 if it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _verifying() -> ssl.SSLContext:
@@ -97,16 +112,18 @@ def trust(domain: str, directories: tuple[Path, ...], *, verify: bool) -> ssl.SS
 
     :raises InvalidInput: half of a pair is missing, or a file cannot be read as what it is called.
     """
+    own = [path for base in directories if (base / domain).is_dir() for path in sorted((base / domain).iterdir())]
+    if verify and not own:
+        return public_trust()
     context = _verifying() if verify else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    for directory in (base / domain for base in directories):
-        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-            try:
-                _take(context, path)
-            except (OSError, ssl.SSLError) as exc:
-                raise InvalidInput(f"cannot use the certificate {path}", cause=str(exc)) from exc
+    for path in own:
+        try:
+            _take(context, path)
+        except (OSError, ssl.SSLError) as exc:
+            raise InvalidInput(f"cannot use the certificate {path}", cause=str(exc)) from exc
     return context
 
 
