@@ -211,7 +211,7 @@ def test_odd_values_are_refused_or_harmless(daemon: Daemon, busybox_archive: byt
         assert started.status in (204, 400), started.body
         if started.status == 204:
             assert daemon.request("POST", f"/containers/{container}/wait").status == 200
-        assert daemon.request("DELETE", f"/containers/{container}", force=True).status == 204
+        assert daemon.request("DELETE", f"/containers/{container}", force=True, v=True).status == 204
 
 
 @pytest.mark.parametrize(
