@@ -23,7 +23,7 @@ from wherry.errors import WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.files import RENAME, renameat2
 
-TRIES = 2000
+TRIES = 800
 SECRET = b"a secret of the host"
 
 
