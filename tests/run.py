@@ -348,9 +348,13 @@ def unit(run: Run) -> Iterator[Step]:
 
 
 def others(run: Run) -> Iterator[Step]:
-    """The same on every other Python that is here."""
+    """The same on every other Python that is here, but for the tests marked ``once``.
+
+    These look at our pages and sources, or try for long what our own code does with the kernel, a disk or git: that is
+    said when the first Python is through.
+    """
     for number, interpreter in machine.other_pythons().items():
-        yield as_user(run, str(other_environment(number, interpreter)))
+        yield as_user(run, str(other_environment(number, interpreter)), "-m", "not once")
 
 
 def kernel(run: Run) -> Iterator[Step]:
@@ -393,9 +397,9 @@ def in_own_network(step: Step) -> Step:
     return replace(step, command=[*machine.OWN_NETWORK, *step.command]) if step.command else step
 
 
-def as_user(run: Run, interpreter: str) -> Step:
+def as_user(run: Run, interpreter: str, *options: str) -> Step:
     """Run the unit tests as an ordinary user, if one can be had."""
-    step = pytest(run, f"unit {version(interpreter)}", interpreter, "tests/unit")
+    step = pytest(run, f"unit {version(interpreter)}", interpreter, "tests/unit", *options)
     if run.workers:
         step = replace(step, command=[*step.command, "-n", str(run.workers), "--dist", "worksteal"])
     if os.geteuid() != 0:
@@ -412,10 +416,10 @@ def as_user(run: Run, interpreter: str) -> Step:
     )
 
 
-def pytest(run: Run, name: str, interpreter: str, path: str) -> Step:
+def pytest(run: Run, name: str, interpreter: str, path: str, *options: str) -> Step:
     """Run pytest on a directory."""
     report = run.directory / f"{name.replace(' ', '-')}.xml"
-    command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", path]
+    command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", path, *options]
     return Step(name, command, {"HYPOTHESIS_STORAGE_DIRECTORY": str(run.directory / f"{name}-hypothesis")}, report)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from bench import publish, table
+
+pytestmark = pytest.mark.once
 
 
 def test_the_pages_show_what_was_measured() -> None:

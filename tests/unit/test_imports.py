@@ -111,11 +111,13 @@ def may_know(own: str, name: str) -> bool:
     return allowed is None or any(".".join(parts[:count]) in allowed for count in range(1, len(parts) + 1))
 
 
+@pytest.mark.once
 def test_the_table_names_every_package() -> None:
     present = {package_of(name) for name, _ in modules()} - {None}
     assert present <= set(heights()), "ARCHITECTURE.md's table lacks a package"
 
 
+@pytest.mark.once
 def test_imports_point_downwards() -> None:
     height = heights()
     wrong = []
@@ -140,6 +142,7 @@ def floors() -> dict[str, dict[str, int]]:
     return found
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("package", floors())
 def test_rooms_import_from_floors_below(package: str) -> None:
     height = floors()[package]
@@ -158,6 +161,7 @@ def test_rooms_import_from_floors_below(package: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.once
 def test_no_files_import_each_other_in_a_circle() -> None:
     files = dict(modules())
     graph: dict[str, set[str]] = {}
@@ -176,6 +180,7 @@ def file_of(name: str, files: dict[str, Path]) -> str:
     return name
 
 
+@pytest.mark.once
 def test_the_errors_import_nothing_of_wherry() -> None:
     for module, path in modules():
         for line, name in imported(module, path):

@@ -13,6 +13,8 @@ import pytest
 
 from support.sources import parsed, text_of
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 500

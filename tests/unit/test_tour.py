@@ -13,6 +13,8 @@ import pytest
 from support.sources import parsed
 from wherry.cli.console import flush
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from support.sources import parsed
+
+pytestmark = pytest.mark.once
 
 SOURCE = Path(__file__).resolve().parents[2] / "src/wherry"
 

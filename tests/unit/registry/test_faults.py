@@ -43,6 +43,7 @@ async def drip(data: bytes, told: asyncio.Event, hold: asyncio.Event) -> AsyncIt
     yield data[half:]
 
 
+@pytest.mark.once
 async def test_a_registry_that_is_killed_during_a_push_goes_on_where_it_was(tmp_path: Path) -> None:
     data = os.urandom(BIG)
     async with aiohttp.ClientSession() as session:
@@ -82,6 +83,7 @@ def wait_for_bytes(directory: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.once
 async def test_a_registry_that_is_killed_again_and_again_shows_nothing_damaged(tmp_path: Path) -> None:
     """Pushes and collections are under way each time; whatever was answered with 201 is there afterwards."""
     config = tmp_path / "registry.toml"
@@ -114,6 +116,7 @@ async def push_on(url: str, stored: set[str]) -> None:
                     stored.add(digest(data))
 
 
+@pytest.mark.once
 async def test_two_hundred_clients_at_once_are_all_served(tmp_path: Path) -> None:
     data = os.urandom(300_000)
     with running("--root", str(tmp_path), "--workers", "2") as server:
@@ -227,6 +230,7 @@ async def test_a_full_disk_is_said_and_leaves_the_registry_working(tmp_path: Pat
         assert (await lab.push_blob("a", b"data")).status == 201
 
 
+@pytest.mark.once
 async def test_memory_stays_flat_while_much_is_moved(tmp_path: Path) -> None:
     piece = os.urandom(1 << 20)
 

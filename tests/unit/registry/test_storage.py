@@ -28,7 +28,10 @@ _numbers = itertools.count()
 @pytest.fixture(scope="module")
 def bucket_url() -> Iterator[str]:
     pytest.importorskip("aiobotocore")
-    with s3_server() as url:
+    session = pytest.importorskip("botocore.session")
+    descriptions = session.create_loader()  # of services, in megabytes of JSON: each client would read them anew
+    with s3_server() as url, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "create_loader", lambda *_: descriptions)
         yield url
 
 
