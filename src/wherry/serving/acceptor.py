@@ -4,7 +4,7 @@
 that who opens connections and says nothing takes memory for nothing. Here
 
 - the kernel keeps a connection to itself until its first byte is there (TCP_DEFER_ACCEPT, tcp(7));
-- so many handshakes are under way at once; when another wants to begin, the oldest gets a moment more and is ended;
+- so many TLS handshakes are under way at once; when another wants to begin, the oldest gets a moment more and is ended;
 - so many connections are open at once; when another comes, one on which nothing is under way is ended, the one that has
   been so for the longest time; if there is none, whoever comes waits in the kernel's queue;
 - a connection ends whose other side has gone without a word (SO_KEEPALIVE, tcp(7)): builds, followed logs and attached
@@ -140,7 +140,10 @@ class Acceptor:
                 continue
             with accepted:
                 await self._room_for_a_connection()
-                await self._room_for_a_handshake()
+                if (
+                    self._context is not None
+                ):  # without TLS nobody waits for the other side, who is late is this process
+                    await self._room_for_a_handshake()
                 connection = _Socket(fileno=accepted.detach())
             self._begin(connection)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
+from wherry.serving import acceptor as serving
 from wherry.serving.acceptor import Acceptor, Bounds
 
 
@@ -37,3 +40,33 @@ async def test_whose_other_side_goes_without_a_word_is_found_out() -> None:
     transport.close()
     acceptor.close()
     await writer.wait_closed()
+
+
+class Echo(asyncio.Protocol):
+    """Says what it hears."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+async def test_without_tls_many_that_come_at_once_do_not_end_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the process was busy with something else since the first of them."""
+    monkeypatch.setattr(serving, "_PATIENCE_SECONDS", 0.0)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(20)]
+    for client in clients:
+        client.sendall(b"x")
+    acceptor = Acceptor(listener, Echo, Bounds(100, handshakes=2))
+    acceptor.start()
+    loop = asyncio.get_running_loop()
+    for client in clients:
+        client.setblocking(False)
+        assert await loop.sock_recv(client, 1) == b"x"
+        client.close()
+    acceptor.close()
