@@ -123,7 +123,7 @@ def test_a_directory_of_the_host_is_a_volume(daemon: Daemon, tmp_path: Path) -> 
 
 def test_a_directory_of_the_host_that_is_empty_is_filled_like_any_volume(daemon: Daemon) -> None:
     """As Compose files have it that want an image's files on the host."""
-    (place := daemon.root / "on-the-host").mkdir()
+    (place := daemon.data_root / "on-the-host").mkdir()  # on the mount that its volumes are on
     options = ("type=none", f"device={place}", "o=bind")
     create = ("volume", "create", *(word for option in options for word in ("--opt", option)), "filled")
     daemon.docker(*create, check=True)

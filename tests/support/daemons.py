@@ -195,11 +195,12 @@ class Daemon:
     # --- its end
 
     def remove_containers(self) -> None:
-        """Remove every container, and every volume."""
+        """Remove every container, and every volume of its own: of a plugin's, other daemons' tests may have some."""
         for container in self.request("GET", "/containers/json", all=True).json:
             self.request("DELETE", f"/containers/{container['Id']}", force=True, v=True)
         for volume in self.request("GET", "/volumes").json["Volumes"]:
-            self.request("DELETE", f"/volumes/{volume['Name']}")
+            if volume["Driver"] == "local":
+                self.request("DELETE", f"/volumes/{volume['Name']}")
 
     def shut_down(self) -> None:
         """End it with everything that it runs, and fail if anything is left."""
