@@ -242,7 +242,7 @@ class SlowToEnd(FakeBuilds):
 
 
 async def test_pings_whose_answers_are_never_read_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "HARD_WRITE_LIMIT", 2 << 20)
+    monkeypatch.setattr(http2, "HARD_WRITE_LIMIT", 512 << 10)
     ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
 
     async def flood(connection: socket.socket) -> None:
