@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support import needs
 from support.actors import MAY_MOUNT, STUCK, begin, started
 from support.busybox import import_busybox
 from support.daemons import Daemon
@@ -26,6 +27,8 @@ WATCHED = Path(__file__).parents[1] / "support/watched.py"
 class WatchedDaemon(Daemon):
     """A wherryd whose event loop is watched; see `watched`."""
 
+    _known = 0
+
     @property
     def report(self) -> Path:
         return self.root / "report"
@@ -38,19 +41,30 @@ class WatchedDaemon(Daemon):
         return [python, str(WATCHED), str(self.report), reachable, "--", *flags]
 
     def offences(self) -> list[str]:
-        return self.report.read_text().splitlines()
+        """What was told since the test began."""
+        return self.report.read_text().splitlines()[self._known :]
+
+    def begin_test(self) -> None:
+        self._known = len(self.report.read_text().splitlines())
 
 
-@pytest.fixture
-def watched(busybox_archive: bytes) -> Iterator[WatchedDaemon]:
+@pytest.fixture(scope="module")
+def watched_by_all(busybox_archive: bytes) -> Iterator[WatchedDaemon]:
+    needs.check("root")
     daemon = WatchedDaemon("--debug")
     try:
         daemon.start()
         import_busybox(daemon, busybox_archive)
         yield daemon
-        daemon.remove_containers()
     finally:
         daemon.shut_down()
+
+
+@pytest.fixture
+def watched(watched_by_all: WatchedDaemon) -> Iterator[WatchedDaemon]:
+    watched_by_all.begin_test()
+    yield watched_by_all
+    watched_by_all.remove_containers()
 
 
 @contextmanager
