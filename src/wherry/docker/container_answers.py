@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
@@ -17,13 +18,42 @@ __all__ = [
     "ContainersDeleted",
     "ExecInspect",
     "ExecProcess",
+    "FilesystemChange",
     "GraphDriver",
+    "Health",
+    "HealthReport",
+    "HealthStatus",
     "MountView",
     "SummaryHealth",
     "SummaryHostConfig",
     "SummaryNetworks",
     "WaitStatus",
 ]
+
+
+class HealthStatus(StrEnum):
+    """Whether a container works, as its check says; the values are those of the Engine API."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class HealthReport(Struct, rename="pascal", kw_only=True, frozen=True):
+    """How one check ended; the API's ``HealthcheckResult``."""
+
+    start: str
+    end: str
+    exit_code: int
+    output: str
+
+
+class Health(Struct, rename="pascal", kw_only=True):
+    """The results of a container's health check so far; the API's ``Health``."""
+
+    status: HealthStatus = HealthStatus.STARTING
+    failing_streak: int = 0
+    log: list[HealthReport] = field(default_factory=list)
 
 
 class ContainerState(Struct, rename="pascal", kw_only=True):
@@ -43,7 +73,7 @@ class ContainerState(Struct, rename="pascal", kw_only=True):
     error: str
     started_at: str
     finished_at: str
-    health: Any = UNSET
+    health: Health | UnsetType = UNSET
 
 
 class MountView(Struct, rename="pascal", kw_only=True):
@@ -147,6 +177,16 @@ class ContainerTop(Struct, rename="pascal", kw_only=True):
 
     titles: list[str]
     processes: list[list[str]]
+
+
+class FilesystemChange(Struct, rename="pascal"):
+    """An element of the body of ContainerChanges.
+
+    :ivar kind: 0 modified, 1 added, 2 deleted.
+    """
+
+    path: str
+    kind: int
 
 
 class WaitStatus(Struct, rename="pascal"):

@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 __all__ = [
     "GraphDriver",
     "HistoryStep",
+    "ImageDeleted",
     "ImageInspect",
     "ImageMetadata",
     "ImageSummary",
@@ -99,10 +100,17 @@ Steps = list[HistoryStep]
 """The body of ImageHistory."""
 
 
+class ImageDeleted(Struct, rename="pascal", kw_only=True, frozen=True):
+    """An element of the body of ImageDelete: a name that went, or the ID of an image or of a layer."""
+
+    untagged: str | UnsetType = UNSET
+    deleted: str | UnsetType = UNSET
+
+
 class ImagesPruneReport(Struct, rename="pascal"):
     """The body of ImagePrune."""
 
-    images_deleted: list[dict[str, str]] | None
+    images_deleted: list[ImageDeleted] | None
     space_reclaimed: int
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from wherry.docker import times
 from wherry.docker.container_answers import (
@@ -16,9 +16,11 @@ from wherry.docker.container_answers import (
     ContainersDeleted,
     ContainerSummary,
     ContainerTop,
+    FilesystemChange,
     WaitStatus,
 )
 from wherry.docker.container_requests import CreateRequest, HostConfig
+from wherry.docker.explain_answers import Explanation
 from wherry.docker.filters import Filters, check_prune, may_be_pruned
 from wherry.docker.stats import ContainerStats
 from wherry.docker.streams import AttachOptions, DetachKeys, LogChunk, LogOptions
@@ -48,8 +50,7 @@ __all__ = ["Containers"]
 
 _AT_ONCE: Final = 32  # containers that a prune removes side by side: each may wait for whoever gets its log
 
-Json = dict[str, Any]
-Jsons = list[Json]  # `list` is a method below
+Changes = list[FilesystemChange]  # `list` is a method below
 Summaries = list[ContainerSummary]
 Words = list[str]
 
@@ -278,7 +279,7 @@ class Containers:
         container = self.store.get(ref)
         return stats.sample(container, self.starter.cgroup_path(container))
 
-    async def changes(self, ref: str) -> Jsons:
+    async def changes(self, ref: str) -> Changes:
         """What it changed in its root file system."""
         container = self.store.get(ref)
         return await asyncio.to_thread(self.images.changes, container)
@@ -289,7 +290,7 @@ class Containers:
         self.events.publish(container, "export")
         return self.images.export(container)
 
-    async def explain(self, ref: str) -> Json:
+    async def explain(self, ref: str) -> Explanation:
         """What it shares, what it is limited to, and what it cost."""
         container = self.store.get(ref)
         cgroup = self.starter.cgroup_path(container)

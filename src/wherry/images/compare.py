@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from wherry.content.durable import disk_errors
+from wherry.docker.storage_answers import ImageDifference, LayerChanges, LayerStep, SharedLayer, Sharing, SharingImage
 from wherry.images.image import Image
 from wherry.layers.diff import ChangeKind, changes
 from wherry.layers.overlay_paths import OverlayMount
@@ -17,30 +17,26 @@ from wherry.layers.overlay_view import MergedEntry, MergedTree
 from wherry.layers.store import EMPTY_LAYER, Layer, LayerStore
 from wherry.linux.trees import unrolled
 
-__all__ = ["Difference", "differences", "layer_steps", "sharing"]
+__all__ = ["differences", "layer_steps", "sharing"]
 
-Json = dict[str, Any]
 _PIECE: Final = 1 << 18
-_WORDS: Final = {ChangeKind.ADDED: "Added", ChangeKind.MODIFIED: "Replaced", ChangeKind.DELETED: "Deleted"}
 
 
-def sharing(images: Iterable[Image], layers: LayerStore) -> Json:
+def sharing(images: Iterable[Image], layers: LayerStore) -> Sharing:
     """All images with their layers, and all layers with the images that have them."""
     shown = [image for image in images if not image.removed]
     users: dict[Layer, list[str]] = {layer: [] for layer in layers}
     for image in shown:
         for layer in image.layers:
             users.setdefault(layer, []).append(str(image.id))
-    return {
-        "Images": [_image(image) for image in shown],
-        "Layers": [
-            {**_layer(layer), "Images": owners}
-            for layer, owners in sorted(users.items(), key=lambda one: one[0].number)
-        ],
-    }
+    layers_by_age = sorted(users.items(), key=lambda one: one[0].number)
+    return Sharing(
+        images=[_image(image) for image in shown],
+        layers=[SharedLayer(**_layer(layer), images=owners) for layer, owners in layers_by_age],
+    )
 
 
-def layer_steps(image: Image, images: Iterable[Image], layers: LayerStore) -> list[Json]:
+def layer_steps(image: Image, images: Iterable[Image], layers: LayerStore) -> list[LayerStep]:
     """An image's layers, lowest first: sharing, history, and counts of changes."""
     steps = [step.created_by for step in image.document.history or [] if not step.empty_layer]
     steps += [""] * (len(image.layers) - len(steps))
@@ -50,50 +46,35 @@ def layer_steps(image: Image, images: Iterable[Image], layers: LayerStore) -> li
         sharers = [_name(other) for other in others if layer in other.layers]
         below = [str(layers.path(one)) for one in reversed(image.layers[:number])]
         counted = _counted(str(layers.path(layer)), below or [str(layers.root / EMPTY_LAYER)])
-        found.append({**_layer(layer), "CreatedBy": steps[number], "SharedWith": sharers, **counted})
+        found.append(LayerStep(
+            **_layer(layer), created_by=steps[number], shared_with=sharers, added=counted[ChangeKind.ADDED],
+            replaced=counted[ChangeKind.MODIFIED], deleted=counted[ChangeKind.DELETED],
+        ))  # fmt: skip
     return found
 
 
-def _counted(upper: str, below: Sequence[str]) -> Json:
+def _counted(upper: str, below: Sequence[str]) -> dict[ChangeKind, LayerChanges]:
     """How many files, and bytes in them, a layer adds, replaces, and deletes."""
-    counted: dict[str, dict[str, int]] = {word: {"Files": 0, "Bytes": 0} for word in _WORDS.values()}
+    counted = {kind: LayerChanges() for kind in ChangeKind}
     seen: set[int] = set()  # a file with several names takes its place once
     for change in changes([OverlayMount("/", tuple(below), upper, "")]):
         if change.kind is ChangeKind.DELETED:
-            counted["Deleted"]["Files"] += 1
+            counted[ChangeKind.DELETED].files += 1
             continue
         try:
             status = os.lstat(upper + change.path)
         except (FileNotFoundError, NotADirectoryError):
             continue  # a directory that is named only because something in it was deleted
         if not stat.S_ISDIR(status.st_mode):
-            entry = counted[_WORDS[change.kind]]
-            entry["Files"] += 1
+            entry = counted[change.kind]
+            entry.files += 1
             if stat.S_ISREG(status.st_mode) and status.st_ino not in seen:
-                entry["Bytes"] += status.st_size
+                entry.bytes += status.st_size
                 seen.add(status.st_ino)
     return counted
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One path that two images have differently.
-
-    :param before: the file's bytes in the first image; 0 where it has none, or it is no regular file.
-    :param after: the same of the second.
-    """
-
-    path: str
-    kind: ChangeKind
-    before: int
-    after: int
-
-    def json(self) -> Json:
-        """As the API gives it; the kinds are those of ContainerChanges."""
-        return {"Path": self.path, "Kind": int(self.kind), "Before": self.before, "After": self.after}
-
-
-def differences(first: Image, second: Image) -> list[Difference]:
+def differences(first: Image, second: Image) -> list[ImageDifference]:
     """The changes from one image's files to another's, sorted by path."""
     one, other = (image.overlay(Path("/nowhere"))[0].lower for image in (first, second))
     with (
@@ -117,7 +98,8 @@ def _compare(before: MergedTree | None, after: MergedTree | None) -> Generator[A
         if kind is not None:
             tree = before or after
             assert tree is not None
-            yield Difference("/" + os.fsdecode(tree.path(name)), kind, _size(former), _size(latter))
+            path = "/" + os.fsdecode(tree.path(name))
+            yield ImageDifference(path=path, kind=kind, before=_size(former), after=_size(latter))
         inner = [
             tree if tree is not None and entry is not None and entry.is_directory and tree.enter(name) else None
             for tree, entry in ((before, former), (after, latter))
@@ -173,22 +155,23 @@ def _size(entry: MergedEntry | None) -> int:
     return entry.status.st_size if entry is not None and stat.S_ISREG(entry.status.st_mode) else 0
 
 
-def _image(image: Image) -> Json:
-    return {
-        "Id": str(image.id),
-        "RepoTags": image.repo_tags,
-        "Size": image.size,
-        "BuiltIn": image.built_in,
-        "Layers": [str(layer.chain_id) for layer in image.layers],
-    }
+def _image(image: Image) -> SharingImage:
+    return SharingImage(
+        id=str(image.id),
+        repo_tags=image.repo_tags,
+        size=image.size,
+        built_in=image.built_in,
+        layers=[str(layer.chain_id) for layer in image.layers],
+    )
 
 
-def _layer(layer: Layer) -> Json:
+def _layer(layer: Layer) -> dict[str, Any]:
+    """The members of a `LayerView`."""
     return {
-        "ChainID": str(layer.chain_id),
-        "DiffID": str(layer.diff_id),
-        "Parent": str(layer.parent) if layer.parent else "",
-        "Size": layer.size,
+        "chain_id": str(layer.chain_id),
+        "diff_id": str(layer.diff_id),
+        "parent": str(layer.parent) if layer.parent else "",
+        "size": layer.size,
     }
 
 

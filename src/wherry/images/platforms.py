@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wherry.content.store import ContentStore
+from wherry.docker.image_answers import ImageDeleted
 from wherry.docker.reference import Reference
 from wherry.errors import Conflict, InvalidInput, Unsupported
 from wherry.images.catalog import Catalog
@@ -21,7 +22,7 @@ from wherry.images.image import Image
 from wherry.images.indexes import Part, Tree, stored, subject
 from wherry.images.parts import can_be_unpacked, unpack
 from wherry.images.reference_counts import ReferenceCounts
-from wherry.images.removal import Record, Removal
+from wherry.images.removal import Removal
 from wherry.layers.store import LayerStore
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Manifest
@@ -66,7 +67,7 @@ class PlatformRemoval:
         self._references = references
         self._removal = removal
 
-    def run(self, text: str, platforms: Sequence[str], *, force: bool) -> list[Record]:
+    def run(self, text: str, platforms: Sequence[str], *, force: bool) -> list[ImageDeleted]:
         """Remove some platforms of an image; the whole image when no other platform is stored.
 
         :return: what was removed, in Docker's form: of a platform the digest of its manifest.
@@ -77,7 +78,7 @@ class PlatformRemoval:
         with self._catalog.removing_platforms:  # what one lets go of must not be what another one means to keep
             return self._run(text, platforms, force=force)
 
-    def _run(self, text: str, platforms: Sequence[str], *, force: bool) -> list[Record]:
+    def _run(self, text: str, platforms: Sequence[str], *, force: bool) -> list[ImageDeleted]:
         image = self._catalog.resolve(text)
         choice = self._choose(image, text, [*map(Platform.parse, platforms)])
         if choice is None or not choice.left:
@@ -93,9 +94,9 @@ class PlatformRemoval:
             self._catalog.let_go(image.id, self._digests_to_delete(image, choice))
         for sibling in siblings:
             self._removal.run(str(sibling.id), force=True)
-        reported = {record.get("Deleted") for record in self._removal.records}
+        reported = {record.deleted for record in self._removal.records}
         self._removal.records += [
-            {"Deleted": str(digest)} for digest in sorted(choice.digests) if str(digest) not in reported
+            ImageDeleted(deleted=str(digest)) for digest in sorted(choice.digests) if str(digest) not in reported
         ]
         return self._removal.records
 

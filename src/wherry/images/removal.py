@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from wherry.docker.image_answers import ImageDeleted
 from wherry.docker.reference import Reference
 from wherry.errors import Conflict, NotFound
 from wherry.images.catalog import Catalog
 from wherry.images.image import Image
 from wherry.oci.digest import Digest
 
-__all__ = ["Record", "Removal"]
-
-Record = dict[str, str]
+__all__ = ["Removal"]
 
 
 class Removal:
@@ -36,12 +35,12 @@ class Removal:
         self._catalog = catalog
         self._users = users
         self._is_running = is_running
-        self.records: list[Record] = []
+        self.records: list[ImageDeleted] = []
 
-    def run(self, text: str, *, force: bool) -> list[Record]:
+    def run(self, text: str, *, force: bool) -> list[ImageDeleted]:
         """Remove a name, or an image by its ID.
 
-        :return: ``{"Untagged": name}`` and ``{"Deleted": digest}`` in the order in which it happened.
+        :return: names and digests in the order in which they went.
         :raises NotFound: there is no such image.
         :raises Conflict: something else needs it.
         """
@@ -127,10 +126,10 @@ class Removal:
         gone_for_good = self._catalog.retire(image.id, self._users)
         if not gone_for_good and self._catalog.get(image.id).names:
             return  # somebody loaded or tagged it in the same moment
-        self.records.append({"Deleted": str(image.id)})
+        self.records.append(ImageDeleted(deleted=str(image.id)))
         if gone_for_good:
             gone = [layer for layer in reversed(image.layers) if layer.chain_id not in needed]
-            self.records += [{"Deleted": str(layer.chain_id)} for layer in gone]
+            self.records += [ImageDeleted(deleted=str(layer.chain_id)) for layer in gone]
 
     def _check(self, image: Image, *, force: bool, names_matter: bool) -> None:
         users = self._users(image.id)
@@ -147,7 +146,7 @@ class Removal:
     def _untag(self, image: Image, names: Sequence[Reference]) -> None:
         for name in names:
             self._catalog.unname(name, image.id)
-            self.records.append({"Untagged": name.familiar})
+            self.records.append(ImageDeleted(untagged=name.familiar))
 
 
 def _conflict(image: Image, why: str, *, hard: bool = False) -> Conflict:

@@ -24,8 +24,9 @@ from wherry.content.store import ContentStore
 from wherry.database.database import Database
 from wherry.database.disk_reserve import Reserve
 from wherry.database.witness import Witness
-from wherry.docker.image_answers import ImageInspect, ImagesPruneReport, Listing, Steps
+from wherry.docker.image_answers import ImageDeleted, ImageInspect, ImagesPruneReport, Listing, Steps
 from wherry.docker.reference import Reference
+from wherry.docker.storage_answers import ImageDifference, LayerStep, Sharing
 from wherry.errors import InvalidInput, NotFound, OutOfSpace
 from wherry.images import inspect, listing, orphans
 from wherry.images.archive import ImageArchive
@@ -36,7 +37,7 @@ from wherry.images.image import Image
 from wherry.images.importer import Commit, Importer, WriteLayer
 from wherry.images.load import Candidate, candidates
 from wherry.images.reference_counts import Lease, ReferenceCounts
-from wherry.images.removal import Record, Removal
+from wherry.images.removal import Removal
 from wherry.images.save import Selection, Trees, save, select
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.layers.overlay_paths import OverlayMount, make_directories
@@ -53,9 +54,8 @@ __all__ = ["ImageStore", "Users"]
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-Jsons = list[Json]  # inside the class, `list` is a method
 Words = list[str]
-Records = list[Record]
+Removed = list[ImageDeleted]
 Mounts = list[OverlayMount]
 Layers = list[Layer]
 Users = Callable[[Digest], Sequence[str]]
@@ -229,13 +229,13 @@ class ImageStore:
         in_use: Users,
         running: Callable[[str], bool] = lambda _: False,
         platforms: Sequence[str] = (),
-    ) -> Records:
+    ) -> Removed:
         """Remove a name, and with an image's last name the image; by Docker's rules.
 
         :param platforms: only what is for these, where the image is here for others as well.
         :param in_use: the IDs of the containers that use an image.
         :param running: whether a container, by its ID, runs: then even force does not help.
-        :return: ``{"Untagged": name}`` and ``{"Deleted": digest}``.
+        :return: names and digests in the order in which they went.
         :raises NotFound: there is no such image.
         :raises Conflict: something else needs it.
         """
@@ -344,24 +344,23 @@ class ImageStore:
 
     # --- looking closely: these read the disk, and import what others do without ------------------
 
-    def sharing(self) -> Json:
+    def sharing(self) -> Sharing:
         """All images with their layers, and all layers with the images that have them."""
         from wherry.images import compare  # noqa: PLC0415
 
         return compare.sharing(self._catalog, self.layers)
 
-    def layer_steps(self, text: str) -> Jsons:
+    def layer_steps(self, text: str) -> Sequence[LayerStep]:
         """An image's layers, lowest first, with counts of changes."""
         from wherry.images import compare  # noqa: PLC0415
 
         return compare.layer_steps(self.resolve(text), self._catalog, self.layers)
 
-    def differences(self, first: str, second: str) -> Jsons:
+    def differences(self, first: str, second: str) -> Sequence[ImageDifference]:
         """The differences of two images, file by file."""
         from wherry.images import compare  # noqa: PLC0415
 
-        found = compare.differences(self.resolve(first), self.resolve(second))
-        return [difference.json() for difference in found]
+        return compare.differences(self.resolve(first), self.resolve(second))
 
     def check(self, *, busy: Callable[[Layer], Sequence[str]], refetch: Refetch | None = None) -> Iterator[Finding]:
         """Verify all blobs and layers by their digests; with `refetch`, repair damage.

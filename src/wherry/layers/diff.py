@@ -42,10 +42,6 @@ class Change(NamedTuple):
     path: str
     kind: ChangeKind
 
-    def json(self) -> dict[str, Any]:
-        """As Docker's API gives it."""
-        return {"Path": self.path, "Kind": int(self.kind)}
-
 
 def changes(mounts: Sequence[OverlayMount]) -> list[Change]:
     """All differences between a container and its image, sorted by path.

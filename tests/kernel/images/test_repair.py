@@ -12,6 +12,7 @@ import pytest
 from support.archives import directory, docker_archive, link, member, tar
 from support.needs import need
 from wherry.docker.reference import Reference
+from wherry.docker.storage_answers import LayerChanges
 from wherry.errors import NotFound
 from wherry.images.fsck import Finding, Kind, Refetch, Verdict
 from wherry.images.store import ImageStore
@@ -169,24 +170,24 @@ def test_a_seal_is_the_same_for_the_same_archive_wherever_it_is_unpacked(store: 
 
 
 def test_images_are_compared_file_by_file(store: ImageStore) -> None:
-    found = {one["Path"]: (one["Kind"], one["Before"], one["After"]) for one in store.differences("top", "other")}
+    found = {one.path: (one.kind, one.before, one.after) for one in store.differences("top", "other")}
     assert found == {"/d/f": (0, 7, 7), "/d/l": (1, 0, 0), "/new": (2, 500, 0), "/more": (1, 0, 20)}
     assert store.differences("top", "top") == []
 
 
 def test_each_layer_tells_what_it_adds_replaces_and_deletes(store: ImageStore) -> None:
     base, top = store.layer_steps("top")
-    assert sorted(base["SharedWith"]) == ["base:latest", "other:latest"]
-    assert base["Added"] == {"Files": 3, "Bytes": 7}
-    assert top["SharedWith"] == []
-    assert top["Added"] == {"Files": 1, "Bytes": 500}
-    assert top["Replaced"] == {"Files": 1, "Bytes": 7}
-    assert top["Deleted"] == {"Files": 1, "Bytes": 0}
+    assert sorted(base.shared_with) == ["base:latest", "other:latest"]
+    assert base.added == LayerChanges(files=3, bytes=7)
+    assert top.shared_with == []
+    assert top.added == LayerChanges(files=1, bytes=500)
+    assert top.replaced == LayerChanges(files=1, bytes=7)
+    assert top.deleted == LayerChanges(files=1, bytes=0)
 
 
 def test_every_layer_knows_its_images(store: ImageStore) -> None:
     sharing = store.sharing()
-    users = {layer["ChainID"]: len(layer["Images"]) for layer in sharing["Layers"]}
+    users = {layer.chain_id: len(layer.images) for layer in sharing.layers}
     assert users == {str(layer.chain_id): 3 if layer.parent is None else 1 for layer in store.layers}
 
 
@@ -206,5 +207,5 @@ def test_a_device_that_looks_like_a_whiteout_only_deletes_and_steering_attribute
     steered.pax_headers |= {f"SCHILY.xattr.user.overlay.{name}": "y" for name in names}
     list(store.load(io.BytesIO(docker_archive([BASE, tar([(steered, b""), (device, b"")])], ["hostile"]))))
     image = store.resolve("hostile")
-    assert [one["Path"] for one in store.differences("base", "hostile")] == ["/d/f"]
+    assert [one.path for one in store.differences("base", "hostile")] == ["/d/f"]
     assert os.listxattr(store.layers.path(image.layers[1]) / "d") == []

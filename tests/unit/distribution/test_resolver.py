@@ -240,14 +240,14 @@ async def test_what_refers_to_an_image_is_listed_on_demand(store: ImageStore) ->
         made = Transfers(store, RegistrySettings(timing=HASTY, certificates=()))
         name = Reference.parse(f"{registry.host}/app:1")
         found = await made.manifest(name, ANONYMOUS, AMD64, referrers=True)
-        assert found["Referrers"] == [signature]
+        assert found.referrers == [signature]
         assert registry.count("/referrers/") == 1
         registry.lie = None
         registry.tags[described["digest"].replace(":", "-")] = index["digest"]  # the fallback of older registries
         found = await made.manifest(name, ANONYMOUS, AMD64, referrers=True)
         await made.close()
-        assert found["Referrers"] == [signature]
-        assert found["Config"]["architecture"] == "amd64"
+        assert found.referrers == [signature]
+        assert found.config["architecture"] == "amd64"
 
 
 async def test_a_registry_without_search_and_catalogue_says_so(store: ImageStore) -> None:
@@ -270,7 +270,7 @@ async def test_a_registry_without_search_and_catalogue_says_so(store: ImageStore
         is_hidden = False
         [hit] = await made.search(f"{registry.host}/app", 25, {"stars": ["2"]}, ANONYMOUS)
         await made.close()
-        assert (hit["name"], hit["description"], hit["star_count"]) == ("app", "", 3)
+        assert (hit.name, hit.description, hit.star_count) == ("app", "", 3)
 
 
 async def test_a_wrong_password_is_called_so_where_the_registry_asks_for_what_it_was_given(store: ImageStore) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.archives import docker_archive, member, tar
 from support.containers import container_of
 from wherry.docker.container_requests import ContainerConfig, HostConfig
+from wherry.docker.storage_answers import Accounts, Orphan
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.state import State, Status
 from wherry.engine.disk.check import DiskChecks
@@ -60,8 +62,8 @@ def du(path: Path) -> int:
     return int(subprocess.run(["du", "-s", "-B1", path], check=True, capture_output=True, text=True).stdout.split()[0])
 
 
-def owners(report: dict[str, Any]) -> dict[str, int]:
-    return {row["Owner"]: row["Bytes"] for row in report["Owners"]}
+def owners(report: Accounts) -> dict[str, int]:
+    return {row.owner: row.bytes for row in report.owners}
 
 
 # --- the ledger -------------------------------------------------------------------------------------------------------
@@ -73,12 +75,12 @@ def test_the_sum_is_what_du_says_and_no_byte_of_a_sound_root_is_an_orphans(store
     os.link(write(one.directory / "logs" / "1"), one.directory / "logs" / "again")
     write(one.directory / "upper" / "deep" / "file", 9000)
     report = Ledger(root, store, Containers([one])).report()
-    assert report["Bytes"] == du(root) == sum(owners(report).values())
-    assert report["Orphans"] == []
+    assert report.bytes == du(root) == sum(owners(report).values())
+    assert report.orphans == []
     assert owners(report)["containers' logs"] == du(one.directory / "logs")
     assert owners(report)["containers' files"] == du(one.directory / "upper")
     assert {"blobs", "layers", "database", "content index", "directories"} <= owners(report).keys()
-    assert report["Owners"] == sorted(report["Owners"], key=lambda row: (-row["Bytes"], row["Owner"]))
+    assert report.owners == sorted(report.owners, key=lambda row: (-row.bytes, row.owner))
 
 
 def test_what_nobody_knows_is_an_orphan_wherever_it_lies(store: ImageStore, tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_what_nobody_knows_is_an_orphan_wherever_it_lies(store: ImageStore, tmp_
         write(root / "nothing-of-ours"),
     ]
     ledger = Ledger(root, store, Containers([kept]))
-    assert ledger.report()["Orphans"] == [{"Path": str(path), "Bytes": du(path)} for path in strange]
+    assert ledger.report().orphans == [Orphan(str(path), du(path)) for path in strange]
     ledger.remove_orphaned_containers()
     assert not strange[0].exists()
     assert kept.directory.exists()
@@ -147,7 +149,7 @@ def checks(store: Checked, tmp_path: Path, *containers: Container) -> tuple[Disk
     """With a ledger that has an orphan until it is removed."""
     removed: list[str] = []
     ledger = SimpleNamespace(
-        report=lambda: {"Orphans": [] if removed else [{"Path": "/x", "Bytes": 1}]},
+        report=lambda: SimpleNamespace(orphans=[] if removed else [Orphan("/x", 1)]),
         remove_orphaned_containers=lambda: removed.append("containers"),
     )
     return DiskChecks(store, Containers(containers), ledger, lambda digest: None), removed  # type: ignore[arg-type]
@@ -159,7 +161,7 @@ def test_a_check_names_every_finding_and_counts_them_at_the_end(tmp_path: Path) 
         Finding(Kind.LAYER, "sha256:b", Verdict.DAMAGED, 5, (), "a file is missing", "pull it again"),
     )
     found, removed = checks(store, tmp_path)
-    first, second, summary = found.check(repair=False)
+    first, second, summary = msgspec.to_builtins(list(found.check(repair=False)))
     assert first["Images"] == ["app:1"]
     assert second == {
         "Kind": "layer", "Name": "sha256:b", "Verdict": "damaged", "Bytes": 5, "Images": [], "Why": "a file is missing",
@@ -175,7 +177,7 @@ def test_a_check_names_every_finding_and_counts_them_at_the_end(tmp_path: Path) 
 def test_a_repair_may_fetch_and_removes_orphans(tmp_path: Path) -> None:
     store = Checked()
     found, removed = checks(store, tmp_path)
-    [summary] = found.check(repair=True)
+    [summary] = msgspec.to_builtins(list(found.check(repair=True)))
     assert summary["Summary"]["Orphans"] == []
     assert removed == ["containers"]
     assert store.asked["orphans removed"]

@@ -8,8 +8,9 @@ import signal
 import pytest
 
 from support.engine_harness import EngineHarness, create, harness, raises, until
+from wherry.docker.container_answers import HealthStatus
 from wherry.docker.container_requests import ExecConfig, Healthcheck
-from wherry.engine.container.state import HealthStatus, Status
+from wherry.engine.container.state import Status
 from wherry.engine.lifecycle import exec as execs
 from wherry.errors import CommandNotFound, Conflict, NotFound
 

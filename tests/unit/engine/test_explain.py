@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.containers import container_of
 from wherry.docker.container_requests import ContainerConfig, HostConfig
+from wherry.docker.explain_answers import RootLayer
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.state import State, Status
@@ -54,9 +56,9 @@ class FakeImages:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def layers_of(self, one: Container) -> list[dict[str, Any]]:
+    def layers_of(self, one: Container) -> list[RootLayer]:
         names = ["top", "base"] if one.name == "web" else ["base"]
-        return [{"ChainID": name, "Size": 1} for name in names]
+        return [RootLayer(chain_id=name, diff_id="", size=1, path="") for name in names]
 
     def uppers(self, one: Container) -> list[Path]:
         return [self.root / "upper"]
@@ -78,7 +80,9 @@ def cgroup(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def facts(root: Path, one: Container, *others: Container, settings: Settings | None = None) -> dict[str, Any]:
     (root / "upper").mkdir(exist_ok=True)
     containers: Any = Containers([one, *others])
-    return ExplainService(containers, FakeImages(root), settings or Settings()).explain(one, "/group")  # type: ignore[arg-type]
+    service = ExplainService(containers, FakeImages(root), settings or Settings())  # type: ignore[arg-type]
+    shown: dict[str, Any] = msgspec.to_builtins(service.explain(one, "/group"))
+    return shown
 
 
 # --- explain ----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from wherry.docker.container_answers import Health, HealthReport, HealthStatus
 from wherry.docker.container_requests import ContainerConfig, Healthcheck
-from wherry.engine.container.state import Health, HealthReport, HealthStatus
 from wherry.engine.create.image_defaults import with_image_defaults
 from wherry.engine.lifecycle.health import Check, check_of, judge
 

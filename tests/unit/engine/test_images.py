@@ -14,6 +14,7 @@ import pytest
 from support.archives import docker_archive, member, tar
 from support.containers import container_of
 from wherry.distribution.transfer import service
+from wherry.docker.container_answers import FilesystemChange
 from wherry.docker.container_requests import ContainerConfig, HostConfig
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.events import ContainerEvents
@@ -154,10 +155,10 @@ async def test_an_image_cannot_be_removed_under_a_container_that_runs(setup: Set
 
 async def test_a_containers_changes_and_layers_are_those_of_its_image(setup: Setup) -> None:
     setup.write("new", "x")
-    assert setup.images.changes(setup.container) == [{"Path": "/new", "Kind": 1}]
+    assert setup.images.changes(setup.container) == [FilesystemChange("/new", 1)]
     (layer,) = setup.images.layers_of(setup.container)
-    assert layer["Size"] == 1005
-    assert "etc" in os.listdir(layer["Path"])
+    assert layer.size == 1005
+    assert "etc" in os.listdir(layer.path)
     archive = b"".join([piece async for piece in setup.images.export(setup.container)])
     assert b"etc/motd" in archive
 

@@ -14,12 +14,13 @@ import pytest
 
 from support.containers import container_of
 from wherry.docker import times
+from wherry.docker.container_answers import Health, HealthReport, HealthStatus
 from wherry.docker.container_requests import ContainerConfig, HostConfig, LogConfig, RestartPolicy
 from wherry.docker.image_answers import ImageSummary, ImagesUsage
 from wherry.docker.networks import EndpointSettings, PortBinding
 from wherry.engine.container.container import Container, Definition
 from wherry.engine.container.mount_point import MountPoint
-from wherry.engine.container.state import Health, HealthReport, HealthStatus, State, Status
+from wherry.engine.container.state import State, Status
 from wherry.engine.views import list as listing
 from wherry.engine.views import stats, system_df
 from wherry.engine.views.inspect import inspect

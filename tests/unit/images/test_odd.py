@@ -12,6 +12,7 @@ import pytest
 
 from support.archives import Layout, config, digest, docker_archive, member, tar
 from wherry.distribution.transfer.select_manifest import check_platform
+from wherry.docker.image_answers import ImageDeleted
 from wherry.errors import InvalidInput, Unsupported
 from wherry.images.store import ImageStore
 from wherry.oci.image_config import parse_config
@@ -110,7 +111,7 @@ def test_prune_of_all_leaves_an_image_in_use_one_name(store: ImageStore) -> None
     """Docker does so, whether the container was made of one of the names or of the ID."""
     load(store, docker_archive([BASE], ["app:1", "app:2", "other:3"]))
     pruned = store.prune({"dangling": ["false"]}, in_use=lambda _: ["c"])
-    assert pruned.images_deleted == [{"Untagged": "app:1"}, {"Untagged": "app:2"}]
+    assert pruned.images_deleted == [ImageDeleted(untagged="app:1"), ImageDeleted(untagged="app:2")]
     assert [image.repo_tags for image in store.list()] == [["other:3"]]
     load(store, docker_archive([BASE], ["app:1"]))
     assert store.prune({}, in_use=lambda _: ["c"]).images_deleted is None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support.archives import Layout, config, digest, directory, docker_archive, member, named, tar
+from wherry.docker.image_answers import ImageDeleted
 from wherry.errors import Conflict, CorruptData, InvalidInput, NotFound, Unsupported
 from wherry.images.disk_usage import report
 from wherry.images.store import ImageStore
@@ -75,7 +76,9 @@ def several(store: ImageStore) -> Several:
 def test_a_platform_that_is_not_unpacked_goes_with_its_blobs_and_the_statements_about_it(several: Several) -> None:
     before = several.here()
     gone = several.remove("s390x")
-    assert gone == [{"Deleted": one} for one in sorted([several.parts["s390x"]["digest"], several.statement["digest"]])]
+    assert gone == [
+        ImageDeleted(deleted=one) for one in sorted([several.parts["s390x"]["digest"], several.statement["digest"]])
+    ]
     doomed = several.blobs_of(several.parts["s390x"]) | several.blobs_of(several.statement)
     assert before - several.here() == doomed
     assert several.store.resolve("app:1").architecture == MINE
@@ -91,7 +94,7 @@ def test_in_place_of_the_unpacked_one_comes_another_with_all_names(
     former = store.resolve("app:1")
     gone = several.remove(MINE)
     layers = [str(one.chain_id) for one in former.layers]
-    assert gone == [{"Deleted": one} for one in [str(former.id), *layers, several.parts[MINE]["digest"]]]
+    assert gone == [ImageDeleted(deleted=one) for one in [str(former.id), *layers, several.parts[MINE]["digest"]]]
     image = store.resolve("mine:2")
     assert image.id == digest(config([OTHER], architecture="s390x"))
     assert image.repo_tags == ["app:1", "mine:2"]
@@ -110,13 +113,13 @@ def test_what_is_left_goes_as_one_and_is_the_same_index_elsewhere(several: Sever
     list(other.load(io.BytesIO(written.getvalue())))
     assert {str(one) for one, _ in other.content.walk()} == several.here()
     removed = other.remove("app:1", platforms=[f"linux/{MINE}"], force=True, in_use=nobody)
-    assert {"Deleted": several.parts[MINE]["digest"]} in removed
+    assert ImageDeleted(deleted=several.parts[MINE]["digest"]) in removed
     assert other.resolve("app:1").architecture == "riscv64"
     other.close()
 
 
 def test_with_the_last_platforms_the_image_goes_whole(several: Several) -> None:
-    assert several.remove(*LAYERS)[0] == {"Untagged": "app:1"}
+    assert several.remove(*LAYERS)[0] == ImageDeleted(untagged="app:1")
     assert len(several.store) == 0
     assert several.here() == set()
     assert list(several.store.layers) == []
@@ -202,7 +205,7 @@ def test_an_image_that_is_listed_for_several_platforms_is_not_its_own_successor(
     with pytest.raises(Unsupported, match="for no platform that can be unpacked here"):
         store.remove("app:1", platforms=[f"linux/{MINE}"], force=True, in_use=nobody)
     gone = store.remove("app:1", platforms=["linux/s390x"], force=True, in_use=nobody)
-    assert gone == [{"Deleted": same["digest"]}]
+    assert gone == [ImageDeleted(deleted=same["digest"])]
     assert store.is_whole(store.resolve("app:1").id)
 
 

@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 from support.archives import Layout, config, digest, directory, docker_archive, member, named, tar
-from wherry.docker.image_answers import RootFs
+from wherry.docker.image_answers import ImageDeleted, RootFs
 from wherry.docker.reference import Reference
 from wherry.errors import Conflict, CorruptData, InvalidInput, NotFound, SystemFault, TooLarge, WherryError
 from wherry.images.store import ImageStore
@@ -443,10 +443,12 @@ def test_removing_the_last_name_removes_the_image_and_what_only_it_needed(store:
     load(store, docker_archive([BASE, TOP], ["one", "uno"]))
     load(store, docker_archive([BASE], ["two"]))
     image = store.resolve("one")
-    assert store.remove("uno", in_use=nobody) == [{"Untagged": "uno:latest"}]
+    assert store.remove("uno", in_use=nobody) == [ImageDeleted(untagged="uno:latest")]
     assert store.remove("one", in_use=nobody) == [
-        {"Untagged": "one:latest"}, {"Deleted": image.id}, {"Deleted": image.layers[1].chain_id},
-    ]  # fmt: skip
+        ImageDeleted(untagged="one:latest"),
+        ImageDeleted(deleted=str(image.id)),
+        ImageDeleted(deleted=str(image.layers[1].chain_id)),
+    ]
     assert len(on_disk(store)[1]) == 1
     store.remove("two", in_use=nobody)
     assert on_disk(store) == (set(), set())
@@ -487,7 +489,7 @@ def test_an_image_removed_by_force_stays_for_its_containers_until_they_go(store:
     identifier = store.resolve("one").id
     users = ["c" * 64]
     records = store.remove("one", force=True, in_use=lambda _: users)
-    assert records == [{"Untagged": "one:latest"}, {"Deleted": identifier}]
+    assert records == [ImageDeleted(untagged="one:latest"), ImageDeleted(deleted=str(identifier))]
     assert store.list() == []
     with pytest.raises(NotFound):
         store.resolve(identifier)
@@ -507,11 +509,11 @@ def test_prune_removes_unnamed_images_or_all_unused_ones(store: ImageStore) -> N
     load(store, docker_archive([OTHER], []))
     used = store.resolve("used").id
     first = store.prune({}, in_use=lambda image: ["c"] if image == used else [])
-    assert {"Deleted": digest(config([OTHER]))} in first.images_deleted
+    assert ImageDeleted(deleted=digest(config([OTHER]))) in first.images_deleted
     assert first.space_reclaimed > 5
     assert len(store) == 2
     second = store.prune({"dangling": ["false"]}, in_use=lambda image: ["c"] if image == used else [])
-    assert second.images_deleted[0] == {"Untagged": "kept:latest"}
+    assert second.images_deleted[0] == ImageDeleted(untagged="kept:latest")
     assert [image.repo_tags for image in store.list()] == [["used:latest"]]
     assert store.prune({}, in_use=nobody).images_deleted is None
 
@@ -524,7 +526,7 @@ def test_an_image_that_only_a_digest_names_is_dangling_and_goes_with_the_others(
     load(store, docker_archive([TOP], ["moved"]))
     assert [image.id for image in store.list({"dangling": ["true"]})] == [old.id]
     pruned = store.prune({}, in_use=nobody).images_deleted
-    assert pruned[:2] == [{"Untagged": by_digest.familiar}, {"Deleted": str(old.id)}]
+    assert pruned[:2] == [ImageDeleted(untagged=by_digest.familiar), ImageDeleted(deleted=str(old.id))]
     assert [image.repo_tags for image in store.list()] == [["moved:latest"]]
 
 
@@ -544,8 +546,8 @@ def test_what_happens_to_an_image_while_it_is_pruned_stops_nothing(store: ImageS
         return []
 
     pruned = store.prune({"dangling": ["false"]}, in_use=meanwhile).images_deleted
-    assert {"Untagged": "other:latest"} in pruned
-    assert {"Deleted": str(named)} not in pruned
+    assert ImageDeleted(untagged="other:latest") in pruned
+    assert ImageDeleted(deleted=str(named)) not in pruned
     assert [image.repo_tags for image in store.list()] == [["again:latest"]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.http import compat
 from wherry.api.http.answers import empty, encode, open_stream, reply, reply_from_thread, stream_tar
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from wherry.api.http.query import Filters
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
     from wherry.docker.container_answers import (
         ContainerInspect,
         ContainersDeleted,
         ContainerSummary,
         ContainerTop,
+        FilesystemChange,
         WaitStatus,
     )
+    from wherry.docker.explain_answers import Explanation
 
 WAIT_CONDITIONS: Final = ("not-running", "next-exit", "removed")
 #: dockerd takes a start's body up to this length for "nothing"; the shortest HostConfig is longer.
@@ -87,7 +89,7 @@ class Containers(Protocol):
     async def top(self, ref: str, ps_args: str) -> ContainerTop:
         """List its processes."""
 
-    async def changes(self, ref: str) -> Sequence[Any]:
+    async def changes(self, ref: str) -> Sequence[FilesystemChange]:
         """List what it changed in its root file system."""
 
     def export(self, ref: str) -> AsyncGenerator[bytes, None]:
@@ -96,7 +98,7 @@ class Containers(Protocol):
     async def prune(self, filters: Filters) -> ContainersDeleted:
         """Remove those that do not run."""
 
-    async def explain(self, ref: str) -> Json:
+    async def explain(self, ref: str) -> Explanation:
         """Explain its namespaces, limits and usage."""
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wherry.api.http.query import Filters
     from wherry.api.http.request import ApiRequest, Json
+    from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
 
 
 class Distribution(Protocol):
@@ -27,16 +28,16 @@ class Distribution(Protocol):
     def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
         """Push an image and yield what happens."""
 
-    async def login(self, body: object) -> Json:
+    async def login(self, body: object) -> AuthStatus:
         """Try credentials."""
 
-    async def describe(self, name: str, auth: str) -> Json:
+    async def describe(self, name: str, auth: str) -> DistributionInspect:
         """Return what a registry has under a name."""
 
-    async def manifest(self, name: str, platform: str, auth: str, *, referrers: bool) -> Json:
+    async def manifest(self, name: str, platform: str, auth: str, *, referrers: bool) -> RemoteDocuments:
         """Return manifests and configuration of an image that is not here."""
 
-    async def search(self, term: str, limit: int, filters: Filters, auth: str) -> Sequence[Json]:
+    async def search(self, term: str, limit: int, filters: Filters, auth: str) -> Sequence[SearchHit]:
         """Return what matches."""
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wherry.api.http.query import Filters
     from wherry.api.http.request import ApiRequest, Json
     from wherry.api.routes.distribution import Distribution
-    from wherry.docker.image_answers import HistoryStep, ImageInspect, ImagesPruneReport, ImageSummary
+    from wherry.docker.image_answers import HistoryStep, ImageDeleted, ImageInspect, ImagesPruneReport, ImageSummary
 
 _TAR: Final = "application/x-tar"
 
@@ -50,7 +50,7 @@ class Images(Protocol):
     async def tag(self, name: str, repository: str, tag: str) -> None:
         """Give an image one more name."""
 
-    async def remove(self, name: str, *, force: bool, prune: bool, platforms: Sequence[str]) -> Sequence[Json]:
+    async def remove(self, name: str, *, force: bool, prune: bool, platforms: Sequence[str]) -> Sequence[ImageDeleted]:
         """Remove a name, and with the last name the image; or of an image what is for some platforms."""
 
     async def prune(self, filters: Filters) -> ImagesPruneReport:

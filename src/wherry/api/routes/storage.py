@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from aiohttp.web import StreamResponse
 
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
+    from wherry.docker.storage_answers import Accounts, CheckSummary, Finding, ImageDifference, LayerStep, Sharing
 
 __all__ = ["StorageRoutes"]
 
@@ -24,19 +25,19 @@ __all__ = ["StorageRoutes"]
 class Storage(Protocol):
     """What this file needs of the engine; all of it is called in a thread."""
 
-    def accounts(self) -> Json:
+    def accounts(self) -> Accounts:
         """Return the bytes under the data root by owner."""
 
-    def sharing(self) -> Json:
+    def sharing(self) -> Sharing:
         """Return all images with their layers, all layers with their images."""
 
-    def layer_steps(self, name: str) -> Sequence[Json]:
+    def layer_steps(self, name: str) -> Sequence[LayerStep]:
         """Return an image's layers, with what each one does."""
 
-    def differences(self, first: str, second: str) -> Sequence[Json]:
+    def differences(self, first: str, second: str) -> Sequence[ImageDifference]:
         """Return what two images have differently."""
 
-    def check(self, *, repair: bool) -> Generator[Json, None, None]:
+    def check(self, *, repair: bool) -> Generator[Finding | CheckSummary, None, None]:
         """Check everything and yield what comes out."""
 
 

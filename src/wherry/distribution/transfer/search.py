@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wherry.distribution.client.repository import Repository
-from wherry.distribution.transfer.progress import Json
+from wherry.docker.registry_answers import SearchHit
 from wherry.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, Unsupported
 
 __all__ = ["filtered", "search"]
@@ -20,6 +20,13 @@ class _Hit(msgspec.Struct):
     is_official: bool = False
     is_automated: bool = False
 
+    def shown(self) -> SearchHit:
+        """As Docker's API shows it."""
+        return SearchHit(
+            name=self.name, description=self.description or "", star_count=self.star_count,
+            is_official=self.is_official, is_automated=self.is_automated,
+        )  # fmt: skip
+
 
 class _Hits(msgspec.Struct):
     results: list[_Hit] | None = None
@@ -29,7 +36,7 @@ class _Catalogue(msgspec.Struct):
     repositories: list[str] | None = None
 
 
-async def search(registry: Repository, host: str, term: str, limit: int) -> list[Json]:
+async def search(registry: Repository, host: str, term: str, limit: int) -> list[SearchHit]:
     """Search a registry for images.
 
     :param host: how an error calls it.
@@ -38,9 +45,7 @@ async def search(registry: Repository, host: str, term: str, limit: int) -> list
     """
     try:
         hits = await registry.get_json("/v1/search", _Hits, {"q": term, "n": str(limit)})
-        return [
-            msgspec.to_builtins(hit) | {"description": hit.description or ""} for hit in (hits.results or [])[:limit]
-        ]
+        return [hit.shown() for hit in (hits.results or [])[:limit]]
     except (NotFound, InvalidInput, Unauthenticated, Forbidden):
         pass
     try:
@@ -50,10 +55,10 @@ async def search(registry: Repository, host: str, term: str, limit: int) -> list
     except (NotFound, InvalidInput) as exc:
         raise Unsupported(f"the registry {host} cannot be searched: it has neither a search nor a catalogue") from exc
     names = [name for name in found.repositories or [] if term.lower() in name.lower()]
-    return [msgspec.to_builtins(_Hit(name)) for name in names[:limit]]
+    return [SearchHit(name=name) for name in names[:limit]]
 
 
-def filtered(hits: list[Json], filters: dict[str, list[str]]) -> list[Json]:
+def filtered(hits: list[SearchHit], filters: dict[str, list[str]]) -> list[SearchHit]:
     """Those that pass Docker's filters ``is-official``, ``is-automated`` and ``stars``.
 
     :raises InvalidInput: a filter is unknown or malformed, in dockerd's words.
@@ -64,11 +69,11 @@ def filtered(hits: list[Json], filters: dict[str, list[str]]) -> list[Json]:
     for name, field in (("is-official", "is_official"), ("is-automated", "is_automated")):
         if values := filters.get(name):
             wanted = _truth(name, values)
-            hits = [hit for hit in hits if hit[field] == wanted]
+            hits = [hit for hit in hits if getattr(hit, field) == wanted]
     for value in filters.get("stars", []):
         if not (value.isascii() and value.isdigit() and len(value) < 20):
             raise InvalidInput(f"invalid filter 'stars={value}'")
-        hits = [hit for hit in hits if hit["star_count"] >= int(value)]
+        hits = [hit for hit in hits if hit.star_count >= int(value)]
     return hits
 
 

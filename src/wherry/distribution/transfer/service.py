@@ -8,6 +8,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from msgspec import UNSET, UnsetType
+
 from wherry.distribution.client.credentials import Credentials
 from wherry.distribution.client.endpoints import DOCKER_HUB
 from wherry.distribution.client.http import Http
@@ -27,6 +29,14 @@ from wherry.distribution.transfer.search import filtered, search
 from wherry.distribution.transfer.select_manifest import check_platform, remote_layers, select_manifest
 from wherry.distribution.transfer.stored import StoredContent
 from wherry.docker.reference import Reference
+from wherry.docker.registry_answers import (
+    AuthStatus,
+    DescriptorView,
+    DistributionInspect,
+    PlatformView,
+    RemoteDocuments,
+    SearchHit,
+)
 from wherry.errors import InvalidInput, NotFound, Unauthenticated, WherryError
 from wherry.images.image import Image
 from wherry.images.store import ImageStore
@@ -226,7 +236,7 @@ class Transfers:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    async def login(self, credentials: Credentials) -> Json:
+    async def login(self, credentials: Credentials) -> AuthStatus:
         """Try credentials; the body of SystemAuth.
 
         :raises Unauthenticated: the registry does not take them.
@@ -241,45 +251,46 @@ class Transfers:
             where = str(repository.endpoint.url).rstrip("/")
             raise Unauthenticated(f"login attempt to {where}/v2/ failed with status: 401 Unauthorized") from exc
         if credentials.identity_token:
-            return {"Status": "Login Succeeded"}
-        return {"Status": "Login Succeeded", "IdentityToken": repository.authorizer.identity_token}
+            return AuthStatus(status="Login Succeeded")
+        return AuthStatus(status="Login Succeeded", identity_token=repository.authorizer.identity_token)
 
-    async def describe(self, reference: Reference, credentials: Credentials) -> Json:
+    async def describe(self, reference: Reference, credentials: Credentials) -> DistributionInspect:
         """Descriptor and platforms of a name at its registry; the body of DistributionInspect."""
         document, source = await self._top(reference, credentials)
         parsed = parse_manifest_or_index(document.data)
         if isinstance(parsed, Index):
-            platforms = [_platform_json(one.platform) for one in parsed.manifests if one.platform]
+            platforms = [_platform_view(one.platform) for one in parsed.manifests if one.platform]
         else:
             config = parse_config(await self._ask(lambda: source.read_blob(parsed.config.digest, parsed.config.size)))
-            platforms = [_platform_json(config)]
+            platforms = [_platform_view(config)]
         kind = parsed.media_type or document.media_type
-        descriptor = {"mediaType": kind, "digest": str(document.digest), "size": len(document.data)}
-        return {"Descriptor": descriptor, "Platforms": platforms}
+        descriptor = DescriptorView(media_type=kind, digest=str(document.digest), size=len(document.data))
+        return DistributionInspect(descriptor=descriptor, platforms=platforms)
 
     async def manifest(
         self, reference: Reference, credentials: Credentials, platform: Platform | None, *, referrers: bool
-    ) -> Json:
+    ) -> RemoteDocuments:
         """A name's document, the manifest chosen from it, and its configuration, without fetching the image.
 
         :param referrers: fetch the list of what refers to it, too: attestations, signatures.
         """
         top, source = await self._top(reference, credentials)
-        shown: Json = {
-            "Name": reference.familiar, "Digest": str(top.digest), "MediaType": top.media_type, "Size": len(top.data),
-            "Document": decode(top.data, dict[str, Any], "manifest"),
-        }  # fmt: skip
+        referring: list[dict[str, Any]] | UnsetType = UNSET
         if referrers:
             found = await self._ask(lambda: source.referrers(top.digest))
-            shown["Referrers"] = decode(found.data, dict[str, Any], "list of referrers").get("manifests", [])
+            referring = decode(found.data, dict[str, Any], "list of referrers").get("manifests", [])
         resolved = await select_manifest(top, platform, lambda digest: self._ask(lambda: source.manifest(digest)))
         head = resolved.manifest.config
         config = await self._ask(lambda: source.read_blob(head.digest, head.size))
-        shown["ManifestDigest"] = str(resolved.document.digest)
-        shown["Manifest"] = decode(resolved.document.data, dict[str, Any], "manifest")
-        shown["Config"] = decode(config, dict[str, Any], "image configuration")
-        shown["Local"] = [one.digest for one in resolved.manifest.layers if one.digest in self._store.content]
-        return shown
+        return RemoteDocuments(
+            name=reference.familiar, digest=str(top.digest), media_type=top.media_type, size=len(top.data),
+            document=decode(top.data, dict[str, Any], "manifest"),
+            referrers=referring,
+            manifest_digest=str(resolved.document.digest),
+            manifest=decode(resolved.document.data, dict[str, Any], "manifest"),
+            config=decode(config, dict[str, Any], "image configuration"),
+            local=[str(one.digest) for one in resolved.manifest.layers if one.digest in self._store.content],
+        )  # fmt: skip
 
     async def resolve(self, reference: Reference, credentials: Credentials, platform: Platform) -> ResolvedImage:
         """What a name means for a platform, without its layers.
@@ -294,7 +305,7 @@ class Transfers:
         remote_layers(resolved.manifest, config)
         return ResolvedImage(top, resolved.document, config)
 
-    async def search(self, term: str, limit: int, filters: dict[str, list[str]], mine: Credentials) -> list[Json]:
+    async def search(self, term: str, limit: int, filters: dict[str, list[str]], mine: Credentials) -> list[SearchHit]:
         """Search for a term, ``[registry/]words``; the body of ImageSearch."""
         first, slash, rest = term.partition("/")
         is_domain = bool(slash) and ("." in first or ":" in first or first == "localhost")
@@ -332,6 +343,5 @@ def _domain_of(server: str) -> str:
     return DOCKER_HUB if domain in _HUB_SERVERS else domain
 
 
-def _platform_json(found: Any) -> Json:
-    shown = {"architecture": found.architecture, "os": found.os}
-    return shown | ({"variant": found.variant} if found.variant else {})
+def _platform_view(found: Any) -> PlatformView:
+    return PlatformView(architecture=found.architecture, os=found.os, variant=found.variant or UNSET)

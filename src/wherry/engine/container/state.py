@@ -18,12 +18,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
+from wherry.docker.container_answers import Health
 from wherry.docker.times import ZERO_TIME
 from wherry.errors import Conflict, NotModified
 
-__all__ = ["Health", "HealthReport", "HealthStatus", "State", "Status"]
+__all__ = ["State", "Status"]
 
 
 class Status(StrEnum):
@@ -39,31 +40,6 @@ class Status(StrEnum):
 
 
 _ALIVE: Final = frozenset({Status.RUNNING, Status.PAUSED})
-
-
-class HealthStatus(StrEnum):
-    """Whether a container works, as its check says; the values are those of the Engine API."""
-
-    STARTING = "starting"
-    HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
-
-
-class HealthReport(Struct, rename="pascal", kw_only=True, frozen=True):
-    """How one check ended; the API's ``HealthcheckResult``."""
-
-    start: str
-    end: str
-    exit_code: int
-    output: str
-
-
-class Health(Struct, rename="pascal", kw_only=True):
-    """The results of a container's health check so far; the API's ``Health``."""
-
-    status: HealthStatus = HealthStatus.STARTING
-    failing_streak: int = 0
-    log: list[HealthReport] = field(default_factory=list)
 
 
 class State(Struct, kw_only=True):

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from wherry.docker.storage_answers import (
+    Accounts,
+    CheckSummary,
+    CheckTotals,
+    Finding,
+    ImageDifference,
+    LayerStep,
+    Sharing,
+)
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.disk.ledger import Ledger
 from wherry.images.store import ImageStore
@@ -15,8 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DiskChecks"]
 
-Json = dict[str, Any]
-Jsons = list[Json]
+Checked = Finding | CheckSummary
 
 
 class DiskChecks:
@@ -37,23 +45,23 @@ class DiskChecks:
         self._ledger = ledger
         self._refetch = refetch
 
-    def accounts(self) -> Json:
+    def accounts(self) -> Accounts:
         """Bytes under the data root by owner, and orphans."""
         return self._ledger.report()
 
-    def sharing(self) -> Json:
+    def sharing(self) -> Sharing:
         """All images with their layers, all layers with their images."""
         return self._store.sharing()
 
-    def layer_steps(self, name: str) -> Jsons:
+    def layer_steps(self, name: str) -> Sequence[LayerStep]:
         """An image's layers, with what each one adds, replaces and deletes."""
         return self._store.layer_steps(name)
 
-    def differences(self, first: str, second: str) -> Jsons:
+    def differences(self, first: str, second: str) -> Sequence[ImageDifference]:
         """The differences of two images, file by file."""
         return self._store.differences(first, second)
 
-    def check(self, *, repair: bool) -> Generator[Json, None, None]:
+    def check(self, *, repair: bool) -> Generator[Checked, None, None]:
         """Compare everything with its digest or tree digest; yield one record for each, then a summary.
 
         :param repair: also repair what is damaged, and remove orphans.
@@ -65,17 +73,17 @@ class DiskChecks:
         for finding in self._store.check(busy=self._running_on, refetch=self._refetch if repair else None):
             counted = {**counted, finding.verdict: counted[finding.verdict] + 1}
             total += finding.size
-            yield {
-                "Kind": str(finding.kind), "Name": str(finding.name), "Verdict": str(finding.verdict),
-                "Bytes": finding.size, "Images": list(finding.images), "Why": finding.why, "Hint": finding.hint,
-            }  # fmt: skip
-        orphans = self._ledger.report()["Orphans"]
+            yield Finding(
+                kind=str(finding.kind), name=str(finding.name), verdict=str(finding.verdict), bytes=finding.size,
+                images=list(finding.images), why=finding.why, hint=finding.hint,
+            )  # fmt: skip
+        orphans = self._ledger.report().orphans
         if repair and orphans:
             self._store.remove_orphans()
             self._ledger.remove_orphaned_containers()
-            orphans = self._ledger.report()["Orphans"]
-        summary = {str(verdict).capitalize(): count for verdict, count in counted.items()}
-        yield {"Summary": {**summary, "Bytes": total, "Orphans": orphans}}
+            orphans = self._ledger.report().orphans
+        counts = {str(verdict): count for verdict, count in counted.items()}
+        yield CheckSummary(CheckTotals(**counts, bytes=total, orphans=orphans))
 
     def _running_on(self, layer: Layer) -> list[str]:
         """The containers that run on a layer, or are about to."""

@@ -10,16 +10,16 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from wherry.content.durable import remove_tree
+from wherry.docker.storage_answers import Accounts, Orphan, OwnerBytes
 from wherry.engine.container.store import ContainerStore
 from wherry.images.store import ImageStore
 from wherry.linux.trees import Files
 
 __all__ = ["Ledger"]
 
-Json = dict[str, Any]
 _BLOCK: Final = 512  # bytes in a unit of st_blocks (stat(2))
 
 #: The owner of an entry of the data root by its name; a package that keeps files there is listed here.
@@ -57,10 +57,10 @@ class Ledger:
         self._known = containers
         self._has_volume = has_volume
 
-    def report(self) -> Json:
+    def report(self) -> Accounts:
         """Bytes by owner, their sum, and the orphans: what has no owner."""
         counted: Counter[str] = Counter()
-        orphans: list[Json] = []
+        orphans: list[Orphan] = []
         count = _Counter()
         judges = {
             "content": self._content, "layers": self._layers, "containers": self._containers, "volumes": self._volumes,
@@ -79,14 +79,14 @@ class Ledger:
                 size = count.tree(one)
                 counted[owner or "orphans"] += size
                 if not owner:
-                    orphans.append({"Path": str(one), "Bytes": size})
-        rows = [{"Owner": owner, "Bytes": size} for owner, size in counted.items()]
-        return {
-            "Root": str(self._root),
-            "Owners": sorted(rows, key=lambda row: (-row["Bytes"], row["Owner"])),
-            "Orphans": orphans,
-            "Bytes": sum(counted.values()),
-        }
+                    orphans.append(Orphan(str(one), size))
+        rows = [OwnerBytes(owner, size) for owner, size in counted.items()]
+        return Accounts(
+            root=str(self._root),
+            owners=sorted(rows, key=lambda row: (-row.bytes, row.owner)),
+            orphans=orphans,
+            bytes=sum(counted.values()),
+        )
 
     def remove_orphaned_containers(self) -> None:
         """Remove the directories of containers that are not in the database."""

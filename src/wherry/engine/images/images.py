@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from wherry.content.thread_stream import pieces_of
+from wherry.docker.container_answers import FilesystemChange
+from wherry.docker.explain_answers import RootLayer
 from wherry.docker.filters import Filters, check_prune
-from wherry.docker.image_answers import ImageInspect, ImagesPruneReport, ImagesUsage, Listing, Steps
+from wherry.docker.image_answers import ImageDeleted, ImageInspect, ImagesPruneReport, ImagesUsage, Listing, Steps
 from wherry.docker.reference import Reference
 from wherry.engine.container.container import Container
 from wherry.engine.container.names import short
@@ -31,7 +33,9 @@ from wherry.oci.digest import Digest
 __all__ = ["Images"]
 
 Json = dict[str, Any]
-Jsons = list[Json]  # `list` is a method below
+Removed = list[ImageDeleted]  # `list` is a method below
+Changes = list[FilesystemChange]
+RootLayers = list[RootLayer]
 Words = list[str]
 Overlay = list[OverlayMount]
 Paths = list[Path]
@@ -125,7 +129,7 @@ class Images:
             self._publish("tag", identifier, Reference.parse(commit.name).with_default_tag().familiar)
         return identifier
 
-    async def remove(self, name: str, *, force: bool, prune: bool, platforms: Sequence[str] = ()) -> Jsons:
+    async def remove(self, name: str, *, force: bool, prune: bool, platforms: Sequence[str] = ()) -> Removed:
         """Remove a name, and with the last name the image; the body of ImageDelete.
 
         :param platforms: only what is for these.
@@ -202,9 +206,9 @@ class Images:
         lower = self._store.get(identifier).overlay(Path("/"))[0].lower
         return lower if len(lower) > 1 else (*lower, str(self._store.layers.root / EMPTY_LAYER))
 
-    def changes(self, container: Container) -> Jsons:
+    def changes(self, container: Container) -> Changes:
         """What a container changed in its root; the body of ContainerChanges. Reads the disk: in a thread."""
-        return [change.json() for change in changes(self.overlay(container))]
+        return [FilesystemChange(change.path, change.kind) for change in changes(self.overlay(container))]
 
     def export(self, container: Container) -> AsyncGenerator[bytes, None]:
         """A container's root as a tar archive."""
@@ -227,11 +231,11 @@ class Images:
         """Disk usage of images; in a thread."""
         return disk_usage.report(self._store, self._users)
 
-    def layers_of(self, container: Container) -> Jsons:
+    def layers_of(self, container: Container) -> RootLayers:
         """The layers of a container's image, the lowest last."""
         found = [
-            {"ChainID": str(layer.chain_id), "DiffID": str(layer.diff_id), "Size": layer.size,
-             "Path": str(self._store.layers.path(layer))}
+            RootLayer(chain_id=str(layer.chain_id), diff_id=str(layer.diff_id), size=layer.size,
+                      path=str(self._store.layers.path(layer)))
             for layer in self._store.layers_of(container.definition.image_id)
         ]  # fmt: skip
         return found[::-1]
@@ -239,7 +243,7 @@ class Images:
     def _publish(self, action: str, identifier: str, name: str = "", **attributes: str) -> None:
         self._events.publish("image", action, identifier, {"name": name or short(identifier), **attributes})
 
-    def _publish_removed(self, records: Iterable[Mapping[str, str]], images: Sequence[Image]) -> None:
+    def _publish_removed(self, records: Iterable[ImageDeleted], images: Sequence[Image]) -> None:
         """Tell of what went: names and images, but not layers, by the IDs of the images, as Docker does.
 
         :param images: as they were before.
@@ -247,11 +251,11 @@ class Images:
         owners = {name.familiar: str(image.id) for image in images for name in image.names}
         known = {str(image.id) for image in images}
         for record in records:
-            name, gone = record.get("Untagged", ""), record.get("Deleted", "")
+            name, gone = record.untagged, record.deleted
             if name:
                 self._publish("untag", owners.get(name, name), name)
             elif gone in known:
-                self._publish("delete", gone, gone)
+                self._publish("delete", str(gone), str(gone))
 
     def _publish_later(self, action: str, identifier: str, name: str = "") -> None:
         """From a thread."""

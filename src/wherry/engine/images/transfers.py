@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wherry.distribution.client.credentials import Credentials
     from wherry.distribution.transfer.artifacts import Choose
     from wherry.distribution.transfer.service import Transfers
+    from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
     from wherry.oci.manifest import Manifest
 
 __all__ = ["Distribution"]
@@ -35,7 +36,6 @@ _HUB: Final = "docker.io"
 _HUB_HOST: Final = "registry-1.docker.io"  # as BuildKit asks a client for its credentials
 
 Json = dict[str, Any]
-Jsons = list[Json]
 
 
 class Distribution:
@@ -125,7 +125,7 @@ class Distribution:
 
         return lambda digest: asyncio.run_coroutine_threadsafe(fetch(digest), loop).result()
 
-    async def login(self, body: object) -> Json:
+    async def login(self, body: object) -> AuthStatus:
         """Try credentials; the body of SystemAuth.
 
         :raises Unauthenticated: the registry does not take them.
@@ -134,16 +134,16 @@ class Distribution:
 
         return await self._transfers().login(from_object(body))
 
-    async def describe(self, name: str, auth: str) -> Json:
+    async def describe(self, name: str, auth: str) -> DistributionInspect:
         """The body of DistributionInspect."""
         return await self._transfers().describe(_one(name), _credentials(auth))
 
-    async def manifest(self, name: str, platform: str, auth: str, *, referrers: bool) -> Json:
+    async def manifest(self, name: str, platform: str, auth: str, *, referrers: bool) -> RemoteDocuments:
         """The manifests and the configuration under a name, and which layers are stored here."""
         wanted = Platform.parse(platform) if platform else None
         return await self._transfers().manifest(_one(name), _credentials(auth), wanted, referrers=referrers)
 
-    async def search(self, term: str, limit: int, filters: dict[str, list[str]], auth: str) -> Jsons:
+    async def search(self, term: str, limit: int, filters: dict[str, list[str]], auth: str) -> list[SearchHit]:
         """The body of ImageSearch.
 
         :raises InvalidInput: the term or the limit is invalid, in dockerd's words.

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from wherry.docker import times
+from wherry.docker.container_answers import Health, HealthReport, HealthStatus
 from wherry.docker.container_requests import ContainerConfig, ExecConfig
 from wherry.docker.units import duration_text
 from wherry.engine.container.container import Container
-from wherry.engine.container.state import Health, HealthReport, HealthStatus, Status
+from wherry.engine.container.state import Status
 from wherry.engine.lifecycle.exec import Execs
 from wherry.engine.streams.attach import ExecAttachment
 from wherry.errors import Unavailable, WherryError

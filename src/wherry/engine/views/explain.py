@@ -6,8 +6,24 @@ import heapq
 import os
 import stat
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from msgspec import structs
+
+from wherry.docker.explain_answers import (
+    CapabilitySets,
+    CopiedFile,
+    ExitView,
+    Explanation,
+    LimitView,
+    MountExplained,
+    NamespaceView,
+    NetworkExplained,
+    PlaceOnNetwork,
+    RootLayer,
+    SeccompView,
+    WritableLayer,
+)
 from wherry.docker.network_mode import is_user_defined, joined_container
 from wherry.engine.container.container import Container
 from wherry.engine.container.store import ContainerStore
@@ -25,8 +41,6 @@ from wherry.runtime import cgroups
 
 __all__ = ["ExplainService"]
 
-Json = dict[str, Any]
-
 _KINDS: Final = ("pid", "mnt", "net", "ipc", "uts", "cgroup", "user", "time")
 _MOST_FILES: Final = 50
 
@@ -39,7 +53,7 @@ class ExplainService:
         self._images = images
         self._settings = settings
 
-    def explain(self, container: Container, cgroup: str) -> Json:
+    def explain(self, container: Container, cgroup: str) -> Explanation:
         """All facts; those that only a running container has are empty for others.
 
         Reads the disk: to be called in a thread.
@@ -48,22 +62,22 @@ class ExplainService:
         """
         state = container.state
         kept = kept_capabilities(container.host)
-        return {
-            "Id": container.id,
-            "Name": container.name,
-            "State": str(state.status),
-            "Pid": state.pid,
-            "Namespaces": self._namespaces(container),
-            "Mounts": _mounts(container),
-            "Layers": self._layers(container),
-            "Writable": self._writable(container),
-            "Network": {"Mode": self._network_mode(container), **_network(container)},
-            "Limits": _limits(container, cgroup),
-            "Capabilities": {"Kept": kept, "Dropped": sorted({capabilities.text(cap) for cap in CAP} - {*kept})},
-            "Seccomp": self._seccomp(container, kept),
-            "NoNewPrivileges": _status_field(state.pid, "NoNewPrivs") == "1",
-            "Exit": self._exit(container),
-        }
+        return Explanation(
+            id=container.id,
+            name=container.name,
+            state=str(state.status),
+            pid=state.pid,
+            namespaces=self._namespaces(container),
+            mounts=_mounts(container),
+            layers=self._layers(container),
+            writable=self._writable(container),
+            network=_network(container, self._network_mode(container)),
+            limits=_limits(container, cgroup),
+            capabilities=CapabilitySets(kept, sorted({capabilities.text(cap) for cap in CAP} - {*kept})),
+            seccomp=self._seccomp(container, kept),
+            no_new_privileges=_status_field(state.pid, "NoNewPrivs") == "1",
+            exit=self._exit(container),
+        )
 
     def _network_mode(self, container: Container) -> str:
         """The network mode, with the name in place of the ID of a container whose network is shared."""
@@ -71,7 +85,7 @@ class ExplainService:
         other = self._containers.find(joined_container(mode) or "")
         return mode if other is None else f"container:{other.name}"
 
-    def _namespaces(self, container: Container) -> list[Json]:
+    def _namespaces(self, container: Container) -> list[NamespaceView]:
         if not container.state.is_alive:
             return []
         others = {c.name: c.state.pid for c in self._containers if c.state.is_alive and c is not container}
@@ -82,85 +96,82 @@ class ExplainService:
                 continue
             shared = ["host"] if inode == _inode(os.getpid(), kind) else []
             shared += [name for name, pid in others.items() if inode == _inode(pid, kind)]
-            found.append({"Kind": kind, "Inode": inode, "SharedWith": shared})
+            found.append(NamespaceView(kind, inode, shared))
         return found
 
-    def _layers(self, container: Container) -> list[Json]:
+    def _layers(self, container: Container) -> list[RootLayer]:
         """The read-only layers, the lowest last, and the other containers that use each."""
         sharing: dict[str, list[str]] = {}
         for other in self._containers:
             if other is not container:
                 for layer in self._images.layers_of(other):
-                    sharing.setdefault(layer["ChainID"], []).append(other.name)
-        return [
-            {**layer, "SharedWith": sharing.get(layer["ChainID"], [])} for layer in self._images.layers_of(container)
-        ]
+                    sharing.setdefault(layer.chain_id, []).append(other.name)
+        layers = self._images.layers_of(container)
+        return [structs.replace(layer, shared_with=sharing.get(layer.chain_id, [])) for layer in layers]
 
-    def _writable(self, container: Container) -> Json:
+    def _writable(self, container: Container) -> WritableLayer:
         uppers = self._images.uppers(container)
         counted = [bytes_below(path) for path in uppers]
         copied = [entry for path in uppers for entry in _largest_files(path)]
-        copied.sort(key=lambda entry: -int(entry["Bytes"]))
-        return {
-            "Path": str(uppers[0]) if uppers else "",
-            "Bytes": sum(size for size, _ in counted),
-            "Files": sum(number for _, number in counted),
-            "CopiedUp": copied[:_MOST_FILES],
-        }
+        copied.sort(key=lambda entry: -entry.bytes)
+        return WritableLayer(
+            path=str(uppers[0]) if uppers else "",
+            bytes=sum(size for size, _ in counted),
+            files=sum(number for _, number in counted),
+            copied_up=copied[:_MOST_FILES],
+        )
 
-    def _seccomp(self, container: Container, kept: list[str]) -> Json:
+    def _seccomp(self, container: Container, kept: list[str]) -> SeccompView:
         profile = seccomp_of(container.host, self._settings, kept)
         if profile is None:
-            return {"Mode": "off", "Profile": "unconfined", "Allowed": None}
+            return SeccompView("off", "unconfined", None)
         allowed = {name for rule in profile.syscalls if rule.action == "SCMP_ACT_ALLOW" for name in rule.names}
         chosen = seccomp_option(container.host) or self._settings.seccomp_profile
-        return {"Mode": "filter", "Profile": "custom" if chosen else "default", "Allowed": len(allowed)}
+        return SeccompView("filter", "custom" if chosen else "default", len(allowed))
 
     @staticmethod
-    def _exit(container: Container) -> Json | None:
+    def _exit(container: Container) -> ExitView | None:
         state = container.state
         if state.is_alive or not (state.error or state.exit_code or state.finished_at[:4] != "0001"):
             return None
-        return {"Code": state.exit_code, "OOMKilled": state.oom_killed, "Error": state.error, "At": state.finished_at}
+        return ExitView(code=state.exit_code, oom_killed=state.oom_killed, error=state.error, at=state.finished_at)
 
 
-def _limits(container: Container, cgroup: str) -> list[Json]:
+def _limits(container: Container, cgroup: str) -> list[LimitView]:
     if not container.state.is_alive:
         return []
     found = cgroups.open(cgroup).statistics()
     host = container.host
     cpus = host.nano_cpus / 1e9 if host.nano_cpus else None
     return [
-        {"Name": "memory", "Limit": found.memory.limit, "Used": found.memory.usage, "Unit": "bytes"},
-        {"Name": "processes", "Limit": found.pids.limit, "Used": found.pids.current},
-        {"Name": "processors", "Limit": cpus, "Used": found.cpu.usage / 1e9, "Unit": "seconds used so far"},
-        {
-            "Name": "processor shares",
-            "Limit": None,
-            "Used": host.cpu_shares or 1024,
-            "Limited": False,
-            "Explanation": "its weight when they are short; 1024 is usual",
-        },
-        {"Name": "killed for lack of memory", "Limit": None, "Used": found.oom_kills, "Limited": False},
+        LimitView(name="memory", limit=found.memory.limit, used=found.memory.usage, unit="bytes"),
+        LimitView(name="processes", limit=found.pids.limit, used=found.pids.current),
+        LimitView(name="processors", limit=cpus, used=found.cpu.usage / 1e9, unit="seconds used so far"),
+        LimitView(
+            name="processor shares",
+            limit=None,
+            used=host.cpu_shares or 1024,
+            limited=False,
+            explanation="its weight when they are short; 1024 is usual",
+        ),
+        LimitView(name="killed for lack of memory", limit=None, used=found.oom_kills, limited=False),
     ]
 
 
-def _network(container: Container) -> Json:
+def _network(container: Container, mode: str) -> NetworkExplained:
     """Its networks, and its endpoints on them while it runs."""
-    return {
-        "Networks": list(container.definition.networks),
-        "Places": [
-            {
-                "Network": name, "Interface": endpoint.interface, "HostInterface": endpoint.host_interface,
-                "Addresses": [str(address) for address in endpoint.addresses],
-                "Gateways": [str(way) for way in (endpoint.gateway4, endpoint.gateway6) if way],
-                "Names": dns_names(container, settings) if is_user_defined(name) else [],
-            }
-            for name, settings in container.definition.networks.items()
-            if (endpoint := container.endpoints.get(name)) is not None
-        ],
-        "Ports": port_summaries(container.config, container.host, container.endpoints.values()),
-    }  # fmt: skip
+    places = [
+        PlaceOnNetwork(
+            network=name, interface=endpoint.interface, host_interface=endpoint.host_interface,
+            addresses=[str(address) for address in endpoint.addresses],
+            gateways=[str(way) for way in (endpoint.gateway4, endpoint.gateway6) if way],
+            names=dns_names(container, settings) if is_user_defined(name) else [],
+        )
+        for name, settings in container.definition.networks.items()
+        if (endpoint := container.endpoints.get(name)) is not None
+    ]  # fmt: skip
+    ports = port_summaries(container.config, container.host, container.endpoints.values())
+    return NetworkExplained(mode=mode, networks=list(container.definition.networks), places=places, ports=ports)
 
 
 def _inode(pid: int, kind: str) -> int | None:
@@ -179,7 +190,7 @@ def _status_field(pid: int, name: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
 
 
-def _mounts(container: Container) -> list[Json]:
+def _mounts(container: Container) -> list[MountExplained]:
     """The mounts in a container's namespace, from proc(5), /proc/<pid>/mountinfo, in plain words."""
     asked = {point.target: point for point in container.definition.mounts}
     try:
@@ -192,10 +203,10 @@ def _mounts(container: Container) -> list[Json]:
         fields, (kind, source, *_) = left.split(" "), right.split(" ")
         target = fields[4].encode("latin-1", "backslashreplace").decode("unicode_escape")
         point = asked.get(target)
-        found.append({
-            "Destination": target, "Source": point.source if point else source, "Type": kind,
-            "Options": fields[5].split(","), "Why": _why(target, asked=point is not None),
-        })  # fmt: skip
+        found.append(MountExplained(
+            destination=target, source=os.fspath(point.source) if point else source, type=kind,
+            options=fields[5].split(","), why=_why(target, asked=point is not None),
+        ))  # fmt: skip
     return found
 
 
@@ -228,7 +239,7 @@ def _why(target: str, *, asked: bool) -> str:
     return ""
 
 
-def _largest_files(upper: Path) -> list[Json]:
+def _largest_files(upper: Path) -> list[CopiedFile]:
     """The largest files in a writable layer, with their paths in the container."""
     largest: list[tuple[int, str]] = []
     files = Files(upper)
@@ -237,4 +248,4 @@ def _largest_files(upper: Path) -> list[Json]:
             continue
         act = heapq.heappushpop if len(largest) == _MOST_FILES else heapq.heappush
         act(largest, (status.st_size, "/" + files.path(name)))
-    return [{"Path": path, "Bytes": size} for size, path in sorted(largest, reverse=True)]
+    return [CopiedFile(path, size) for size, path in sorted(largest, reverse=True)]

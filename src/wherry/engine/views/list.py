@@ -10,14 +10,21 @@ from typing import Final
 from msgspec import UNSET
 
 from wherry.docker import times
-from wherry.docker.container_answers import ContainerSummary, SummaryHealth, SummaryHostConfig, SummaryNetworks
+from wherry.docker.container_answers import (
+    ContainerSummary,
+    Health,
+    HealthStatus,
+    SummaryHealth,
+    SummaryHostConfig,
+    SummaryNetworks,
+)
 from wherry.docker.filters import Filters, check_names, has_label
 from wherry.docker.network_mode import HOST, joined_container
 from wherry.docker.networks import PortSummary
 from wherry.docker.ports import any_port_of
 from wherry.docker.units import human_duration
 from wherry.engine.container.container import Container
-from wherry.engine.container.state import Health, HealthStatus, Status
+from wherry.engine.container.state import Status
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.network.views import endpoints_to_api, port_summaries
 from wherry.engine.views.inspect import image_name, mounts_to_api
