@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from support.engine_fixtures import busybox, busybox_archive, clean, daemon, dockerd, own_daemon, protected
+from support.engine_fixtures import (
+    _mortal,
+    busybox,
+    busybox_archive,
+    clean,
+    daemon,
+    dockerd,
+    mortal,
+    own_daemon,
+    protected,
+)
 
-__all__ = ["busybox", "busybox_archive", "clean", "daemon", "dockerd", "own_daemon", "protected"]
+__all__ = ["_mortal", "busybox", "busybox_archive", "clean", "daemon", "dockerd", "mortal", "own_daemon", "protected"]

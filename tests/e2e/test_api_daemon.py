@@ -18,7 +18,6 @@ import pytest
 
 from quiet import in_time
 from support import unixhttp
-from support.busybox import import_busybox
 from support.daemons import Daemon
 from support.needs import need
 from support.ports import free_port
@@ -59,25 +58,22 @@ def test_a_second_daemon_on_the_data_root_is_refused_by_the_firsts_pid(own_daemo
 
 
 @need("busybox")
-def test_a_second_daemon_cannot_take_the_firsts_containers_from_its_keeper(
-    own_daemon: Daemon, busybox_archive: bytes, tmp_path: Path
-) -> None:
-    import_busybox(own_daemon, busybox_archive)
-    container = run(own_daemon, "sleep", "1000")
-    command = [*own_daemon.command, "--data-root", f"{tmp_path}/d", "-H", f"unix://{tmp_path}/s"]
+def test_a_second_daemon_cannot_take_the_firsts_containers_from_its_keeper(mortal: Daemon, tmp_path: Path) -> None:
+    container = run(mortal, "sleep", "1000")
+    command = [*mortal.command, "--data-root", f"{tmp_path}/d", "-H", f"unix://{tmp_path}/s"]
 
     def refusal() -> str:
         second = subprocess.run(
-            command, env=own_daemon.environment, capture_output=True, text=True, check=False, timeout=30
+            command, env=mortal.environment, capture_output=True, text=True, check=False, timeout=30
         )
         assert second.returncode == 1
         return second.stderr
 
     assert "is in use by another daemon (give this one a directory of its own: --exec-root)" in refusal()
-    assert own_daemon.stop() == 0
+    assert mortal.stop() == 0
     assert "has containers of the data root" in refusal()
-    own_daemon.start()
-    assert state(own_daemon, container)["Running"] is True
+    mortal.start()
+    assert state(mortal, container)["Running"] is True
 
 
 def test_the_socket_is_for_owner_and_group_and_goes_with_the_daemon(own_daemon: Daemon) -> None:
@@ -91,48 +87,45 @@ def test_the_socket_is_for_owner_and_group_and_goes_with_the_daemon(own_daemon: 
 
 @need("busybox")
 @pytest.mark.parametrize("end", ["stop", "kill9"])
-def test_containers_outlive_the_daemon(own_daemon: Daemon, busybox_archive: bytes, end: str) -> None:
-    import_busybox(own_daemon, busybox_archive)
+def test_containers_outlive_the_daemon(mortal: Daemon, end: str) -> None:
     script = "echo first; while [ ! -e /go ]; do sleep 0.05; done; echo second; exit 5"
-    container = run(own_daemon, "sh", "-c", script)
-    idle = run(own_daemon, "sleep", "600")
-    pid, keeper = state(own_daemon, container)["Pid"], own_daemon.keeper_pid
-    getattr(own_daemon, end)()
+    container = run(mortal, "sh", "-c", script)
+    idle = run(mortal, "sleep", "600")
+    pid, keeper = state(mortal, container)["Pid"], mortal.keeper_pid
+    getattr(mortal, end)()
     Path(f"/proc/{pid}/root/go").touch()  # it goes on, and ends, while nobody is there
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
-    own_daemon.start()
-    assert own_daemon.keeper_pid == keeper
-    assert state(own_daemon, idle)["Running"] is True
-    wait_until(lambda: state(own_daemon, container)["Status"] == "exited")
-    assert state(own_daemon, container)["ExitCode"] == 5
-    log = own_daemon.request("GET", f"/containers/{container}/logs", stdout=True).body
+    mortal.start()
+    assert mortal.keeper_pid == keeper
+    assert state(mortal, idle)["Running"] is True
+    wait_until(lambda: state(mortal, container)["Status"] == "exited")
+    assert state(mortal, container)["ExitCode"] == 5
+    log = mortal.request("GET", f"/containers/{container}/logs", stdout=True).body
     assert b"".join(data for _, data in unixhttp.frames(log)) == b"first\nsecond\n"
-    assert own_daemon.request("POST", f"/containers/{idle}/kill").status == 204
-    wait_until(lambda: state(own_daemon, idle)["ExitCode"] == 137)
+    assert mortal.request("POST", f"/containers/{idle}/kill").status == 204
+    wait_until(lambda: state(mortal, idle)["ExitCode"] == 137)
 
 
 @need("busybox")
-def test_a_shutdown_without_kill_leaves_containers_running(own_daemon: Daemon, busybox_archive: bytes) -> None:
-    import_busybox(own_daemon, busybox_archive)
-    container = run(own_daemon, "sleep", "600")
-    assert own_daemon.request("POST", "/wherry/shutdown").status == 204
-    assert own_daemon.process
-    assert own_daemon.process.wait(60) == 0
-    own_daemon.start()
-    assert state(own_daemon, container)["Running"] is True
+def test_a_shutdown_without_kill_leaves_containers_running(mortal: Daemon) -> None:
+    container = run(mortal, "sleep", "600")
+    assert mortal.request("POST", "/wherry/shutdown").status == 204
+    assert mortal.process
+    assert mortal.process.wait(60) == 0
+    mortal.start()
+    assert state(mortal, container)["Running"] is True
 
 
 @need("busybox")
-def test_a_shutdown_with_kill_answers_when_nothing_is_left(own_daemon: Daemon, busybox_archive: bytes) -> None:
-    import_busybox(own_daemon, busybox_archive)
-    pid = state(own_daemon, run(own_daemon, "sleep", "600"))["Pid"]
-    keeper = own_daemon.keeper_pid
-    assert own_daemon.request("POST", "/wherry/shutdown", kill=True).status in (200, 204)
+def test_a_shutdown_with_kill_answers_when_nothing_is_left(mortal: Daemon) -> None:
+    pid = state(mortal, run(mortal, "sleep", "600"))["Pid"]
+    keeper = mortal.keeper_pid
+    assert mortal.request("POST", "/wherry/shutdown", kill=True).status in (200, 204)
     assert not Path(f"/proc/{pid}").exists()
     wait_until(lambda: not Path(f"/proc/{keeper}").exists())  # its parent still has to notice
-    assert own_daemon.process
-    assert own_daemon.process.wait(60) == 0
-    assert own_daemon.leftovers() == []
+    assert mortal.process
+    assert mortal.process.wait(60) == 0
+    assert mortal.leftovers() == []
 
 
 def test_a_reload_changes_labels_and_a_wrong_file_changes_nothing(tmp_path: Path) -> None:

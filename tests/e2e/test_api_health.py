@@ -159,29 +159,25 @@ def test_an_images_check_can_be_left_out(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
-def test_what_was_seen_outlives_the_daemon_and_checks_go_on(
-    own_daemon: Daemon, busybox_archive: bytes, end: str
-) -> None:
-    import_busybox(own_daemon, busybox_archive)
-    container = checked(own_daemon, "test ! -e /broken", Interval=400 * _MS, Retries=1)
-    before = await_health(own_daemon, container, status_is("healthy"))
-    getattr(own_daemon, end)()
-    own_daemon.start()
-    after = health_of(own_daemon, container)
+def test_what_was_seen_outlives_the_daemon_and_checks_go_on(mortal: Daemon, end: str) -> None:
+    container = checked(mortal, "test ! -e /broken", Interval=400 * _MS, Retries=1)
+    before = await_health(mortal, container, status_is("healthy"))
+    getattr(mortal, end)()
+    mortal.start()
+    after = health_of(mortal, container)
     assert after["Status"] == "healthy"
     assert before["Log"][0] in after["Log"]
-    run(own_daemon, container, "touch /broken")
-    await_health(own_daemon, container, status_is("unhealthy"))
+    run(mortal, container, "touch /broken")
+    await_health(mortal, container, status_is("unhealthy"))
 
 
-def test_a_paused_container_is_not_asked(own_daemon: Daemon, busybox_archive: bytes) -> None:
-    import_busybox(own_daemon, busybox_archive)
-    container = checked(own_daemon, "true", Timeout=100 * _MS, Retries=1)
-    await_health(own_daemon, container, status_is("healthy"))
-    assert own_daemon.request("POST", f"/containers/{container}/pause").status == 204
-    log = await_silence(own_daemon, container)
-    assert own_daemon.request("POST", f"/containers/{container}/unpause").status == 204
-    seen = await_health(own_daemon, container, lambda health: health["Log"] != log)
+def test_a_paused_container_is_not_asked(mortal: Daemon) -> None:
+    container = checked(mortal, "true", Timeout=100 * _MS, Retries=1)
+    await_health(mortal, container, status_is("healthy"))
+    assert mortal.request("POST", f"/containers/{container}/pause").status == 204
+    log = await_silence(mortal, container)
+    assert mortal.request("POST", f"/containers/{container}/unpause").status == 204
+    seen = await_health(mortal, container, lambda health: health["Log"] != log)
     assert seen["Status"] == "healthy"
 
 
@@ -196,19 +192,18 @@ def await_silence(engine: Engine, container: str) -> list[dict[str, Any]]:
     return list(log)
 
 
-def test_a_container_that_starts_again_starts_anew(own_daemon: Daemon, busybox_archive: bytes) -> None:
-    import_busybox(own_daemon, busybox_archive)
-    container = checked(own_daemon, "true")
-    await_health(own_daemon, container, status_is("healthy"))
-    before = _pipes_and_processes(own_daemon)
+def test_a_container_that_starts_again_starts_anew(mortal: Daemon) -> None:
+    container = checked(mortal, "true")
+    await_health(mortal, container, status_is("healthy"))
+    before = _pipes_and_processes(mortal)
     for _ in range(5):
-        assert own_daemon.request("POST", f"/containers/{container}/restart", t=0).status == 204
-    await_health(own_daemon, container, status_is("healthy"))
+        assert mortal.request("POST", f"/containers/{container}/restart", t=0).status == 204
+    await_health(mortal, container, status_is("healthy"))
     deadline = time.monotonic() + _PATIENCE
-    while _pipes_and_processes(own_daemon) > before + 3:  # a check may be under way
+    while _pipes_and_processes(mortal) > before + 3:  # a check may be under way
         assert time.monotonic() < deadline, "descriptors of checks are left open"
         time.sleep(0.05)
-    assert len(own_daemon.request("GET", f"/containers/{container}/json").json["ExecIDs"] or []) <= 1
+    assert len(mortal.request("GET", f"/containers/{container}/json").json["ExecIDs"] or []) <= 1
 
 
 def _pipes_and_processes(daemon: Daemon) -> int:

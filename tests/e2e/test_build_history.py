@@ -50,13 +50,26 @@ def test_all_of_a_failed_build_can_be_read_afterwards(daemon: Daemon) -> None:
     [hint] = [line for line in failed.stderr.splitlines() if line.startswith("All of its output: ")]
     ref = hint.rpartition(" ")[2]
     daemon.restart()
+    done = daemon.cli("builder", "logs", ref)
+    assert done.returncode == 0, done.stderr
+    numbers = [line for line in output_of(done.stdout) if line.isdigit()]
+    assert numbers == [str(number + 1) for number in range(LINES)]
+    assert "the end" in output_of(done.stdout)
+    assert "exit code: 3" in done.stderr
+
+
+def test_the_last_build_is_read_without_a_name_and_any_by_the_beginning_of_its_name(daemon: Daemon) -> None:
+    for number in (1, 2):
+        failed = build(daemon, f"RUN echo 'the end of {number}' >&2 && exit {number}", "--progress", "quiet")
+        assert failed.returncode == 1
+    [hint] = [line for line in failed.stderr.splitlines() if line.startswith("All of its output: ")]
+    ref = hint.rpartition(" ")[2]
+    daemon.restart()
     for words in (["builder", "logs", ref], ["build", "logs"], ["build", "logs", ref[:20]]):
         done = daemon.cli(*words)
         assert done.returncode == 0, done.stderr
-        numbers = [line for line in output_of(done.stdout) if line.isdigit()]
-        assert numbers == [str(number + 1) for number in range(LINES)]
-        assert "the end" in output_of(done.stdout)
-        assert "exit code: 3" in done.stderr
+        assert "the end of 2" in output_of(done.stdout)
+        assert "exit code: 2" in done.stderr
     assert daemon.cli("build", "inspect", "--format", "{{.Status}} {{.Ref}}").stdout == f"error {ref}\n"
 
 

@@ -26,9 +26,8 @@ SEED = int(os.environ.get("WHERRY_SEED", "0")) or random.randrange(1 << 30)
 
 
 @pytest.fixture
-def crashing(own_daemon: Daemon, busybox_archive: bytes) -> Daemon:
-    import_busybox(own_daemon, busybox_archive)
-    return own_daemon
+def crashing(mortal: Daemon) -> Daemon:
+    return mortal
 
 
 def create(daemon: Daemon, *command: str, **more: Any) -> str:

@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from support.busybox import import_busybox
 from support.daemons import Daemon
 from support.needs import need
 
@@ -67,17 +66,16 @@ def test_a_container_that_dies_of_it_is_told_of_once(daemon: Daemon) -> None:
     assert told(daemon, "glutton") == ["oom", "die"]
 
 
-def test_another_daemon_goes_on_watching(own_daemon: Daemon, busybox_archive: bytes) -> None:
-    import_busybox(own_daemon, busybox_archive)
+def test_another_daemon_goes_on_watching(mortal: Daemon) -> None:
     script = f"{HOG}; while ! [ -e /go ]; do sleep 0.1; done; {HOG}; sleep 600"
-    own_daemon.docker("run", "-d", "--name", "parent", *LIMIT, "busybox", "sh", "-c", script, check=True)
-    await_event(own_daemon, "parent", "oom")
-    own_daemon.kill9()
-    own_daemon.start()
-    assert state(own_daemon, "parent") == ("running", True)
-    own_daemon.docker("exec", "parent", "touch", "/go", check=True)
-    await_event(own_daemon, "parent", "oom")
-    own_daemon.remove_containers()
+    mortal.docker("run", "-d", "--name", "parent", *LIMIT, "busybox", "sh", "-c", script, check=True)
+    await_event(mortal, "parent", "oom")
+    mortal.kill9()
+    mortal.start()
+    assert state(mortal, "parent") == ("running", True)
+    mortal.docker("exec", "parent", "touch", "/go", check=True)
+    await_event(mortal, "parent", "oom")
+    mortal.remove_containers()
 
 
 def test_what_is_executed_later_has_the_containers_limits_and_groups(daemon: Daemon) -> None:

@@ -15,7 +15,6 @@ import pytest
 from dnslib import QTYPE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
-from support.busybox import import_busybox
 from support.daemons import Daemon
 from support.needs import need
 
@@ -236,21 +235,18 @@ def test_files_follow_when_networks_change(daemon: Daemon) -> None:
     daemon.docker("rm", "-f", "mover", check=True)
 
 
-def test_names_are_answered_after_the_daemon_was_killed(own_daemon: Daemon, busybox_archive: bytes) -> None:
-    import_busybox(own_daemon, busybox_archive)
+def test_names_are_answered_after_the_daemon_was_killed(mortal: Daemon) -> None:
     subnet = "172.29.34.0/24"
     with kept_inside(subnet):
-        own_daemon.docker("network", "create", "--subnet", subnet, "lasting", check=True)
+        mortal.docker("network", "create", "--subnet", subnet, "lasting", check=True)
         for name in ("one", "two"):
-            own_daemon.docker(
-                "run", "-d", "--name", name, "--network", "lasting", "busybox", "sleep", "1000", check=True
-            )
-        own_daemon.kill9()
-        own_daemon.start()
-        two = address(own_daemon, "two", "lasting")
-        assert two in own_daemon.docker("exec", "one", "nslookup", "two").stdout
-        own_daemon.remove_containers()
-        own_daemon.docker("network", "rm", "lasting", check=True)
+            mortal.docker("run", "-d", "--name", name, "--network", "lasting", "busybox", "sleep", "1000", check=True)
+        mortal.kill9()
+        mortal.start()
+        two = address(mortal, "two", "lasting")
+        assert two in mortal.docker("exec", "one", "nslookup", "two").stdout
+        mortal.remove_containers()
+        mortal.docker("network", "rm", "lasting", check=True)
 
 
 @pytest.mark.parametrize(

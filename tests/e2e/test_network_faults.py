@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,9 @@ TRIES = 8
 
 
 @pytest.fixture
-def lonely(own_daemon: Daemon, busybox_archive: bytes) -> Iterator[Daemon]:
-    """A daemon of the test's own, with busybox."""
-    import_busybox(own_daemon, busybox_archive)
-    yield own_daemon
-    own_daemon.remove_containers()  # servers that take no notice of SIGTERM would be waited for
+def lonely(mortal: Daemon) -> Daemon:
+    """A daemon that others do not use meanwhile, with busybox."""
+    return mortal
 
 
 def eventually(condition: Callable[[], object], seconds: float) -> bool:

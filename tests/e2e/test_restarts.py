@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from support.busybox import import_busybox
 from support.daemons import Daemon
 from support.needs import need
 
@@ -20,9 +19,8 @@ pytestmark = need("root", "busybox", "overlay")
 
 
 @pytest.fixture
-def crashing(own_daemon: Daemon, busybox_archive: bytes) -> Daemon:
-    import_busybox(own_daemon, busybox_archive)
-    return own_daemon
+def crashing(mortal: Daemon) -> Daemon:
+    return mortal
 
 
 def create(daemon: Daemon, script: str, policy: str = "no", retries: int = 0, name: str = "", **host: Any) -> str:

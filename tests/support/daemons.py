@@ -202,6 +202,16 @@ class Daemon:
             if volume["Driver"] == "local":
                 self.request("DELETE", f"/volumes/{volume['Name']}")
 
+    def revive(self) -> None:
+        """Start it if it has ended, and remove what a test has left: containers, volumes, networks."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        self.remove_containers()
+        for network in self.request("GET", "/networks").json:
+            if network["Name"] not in ("bridge", "host", "none"):
+                answer = self.request("DELETE", f"/networks/{network['Id']}")
+                assert answer.status == 204, answer.body
+
     def shut_down(self) -> None:
         """End it with everything that it runs, and fail if anything is left."""
         if self.process is None:

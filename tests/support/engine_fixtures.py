@@ -9,7 +9,7 @@ import pytest
 
 from machine import static_busybox
 from support import needs
-from support.busybox import import_busybox, root_file_system
+from support.busybox import busybox_daemon, import_busybox, root_file_system
 from support.daemons import Daemon, DockerDaemon, LastingDaemon, in_memory
 from support.network_objects import unreachable_pools
 
@@ -46,6 +46,19 @@ def own_daemon() -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.shut_down()
+
+
+@pytest.fixture(scope="session")
+def _mortal(busybox_archive: bytes) -> Iterator[Daemon]:
+    with busybox_daemon(busybox_archive) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def mortal(_mortal: Daemon) -> Iterator[Daemon]:
+    """A wherryd with the small image that a test may kill; the next test finds it alive, and without containers."""
+    yield _mortal
+    _mortal.revive()
 
 
 @pytest.fixture(scope="session")
