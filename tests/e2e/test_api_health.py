@@ -177,8 +177,8 @@ def test_a_paused_container_is_not_asked(mortal: Daemon) -> None:
     assert mortal.request("POST", f"/containers/{container}/pause").status == 204
     log = await_silence(mortal, container)
     assert mortal.request("POST", f"/containers/{container}/unpause").status == 204
-    seen = await_health(mortal, container, lambda health: health["Log"] != log)
-    assert seen["Status"] == "healthy"
+    # a busy machine may take longer for a check than its timeout, once
+    await_health(mortal, container, lambda health: health["Log"] != log and health["Status"] == "healthy")
 
 
 def await_silence(engine: Engine, container: str) -> list[dict[str, Any]]:
