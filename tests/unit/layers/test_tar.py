@@ -253,7 +253,7 @@ def test_what_the_writer_writes_the_standard_library_reads(entry: Entry) -> None
     assert int(info.mtime) * 1_000_000_000 == entry.mtime
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_archive_gives_an_error_of_ours_or_nothing_worse(data: st.DataObject) -> None:
     packed = bytearray(tar([directory("d"), member(LONG, b"y" * 700), link("d/l", "x" * 200)]))

@@ -59,7 +59,7 @@ def answers_to(data: bytes, *, tcp: bool = False, table: Table | None = None) ->
 
 
 @given(st.binary(max_size=600) | broken())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_any_bytes_have_at_most_one_answer_and_it_is_well_formed(data: bytes) -> None:
     found = answers_to(data)
     assert len(found) <= 1
@@ -73,7 +73,7 @@ def test_any_bytes_have_at_most_one_answer_and_it_is_well_formed(data: bytes) ->
 
 
 @given(st.binary(max_size=600) | broken())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_what_cannot_be_read_is_answered_with_no_more_bytes_than_it_had(data: bytes) -> None:
     try:
         read_query(data)
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_answered_with_no_more_bytes_than_it_had(data: by
 
 
 @given(st.binary(max_size=600) | broken())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_reading_raises_one_kind_of_error_only(data: bytes) -> None:
     for read in (read_query, read_response):
         with suppress(BadMessage):

@@ -314,7 +314,7 @@ RANGES = st.lists(st.builds("{}-{}{}".format, NUMBERS, NUMBERS, st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(max_size=80) | PATHS)
 def test_any_path_means_something_or_nothing(path: str) -> None:
     try:
@@ -330,7 +330,7 @@ def test_any_path_means_something_or_nothing(path: str) -> None:
         assert "/" not in found.what
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(max_size=40) | RANGES, st.integers(0, 2**40))
 def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
     try:
@@ -343,7 +343,7 @@ def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
     assert sum(one.length for one in found) <= size
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60))
 def test_any_chunk_range_digest_or_password_is_read_or_refused(text: str) -> None:
     for read in (ranges.chunk_range, routes.digest):
