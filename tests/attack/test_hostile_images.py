@@ -280,11 +280,12 @@ ARCHIVES: dict[str, bytes] = {
 @pytest.mark.parametrize("what", ARCHIVES)
 def test_an_archive_that_no_engine_made_is_refused_and_leaves_nothing(daemon: Daemon, what: str) -> None:
     before = daemon.request("GET", "/images/json", all=True).json
+    earlier = set(daemon.unfinished())  # what others have removed goes at its leisure
     error = load(daemon, ARCHIVES[what])
     assert error
     assert "root:" not in error, "a file of the host's is shown"
     assert daemon.request("GET", "/images/json", all=True).json == before
-    assert daemon.unfinished() == []
+    assert set(daemon.unfinished()) <= earlier
 
 
 @pytest.mark.parametrize(
