@@ -198,13 +198,14 @@ LIES: dict[str, Callable[[Liar], bool]] = {
 @pytest.mark.parametrize("what", LIES)
 def test_a_lie_is_an_error_with_a_sentence_and_leaves_nothing(daemon: Daemon, liar: Any, what: str) -> None:
     before = daemon.request("GET", "/images/json", all=True).json
+    earlier = set(daemon.unfinished())  # what others have removed goes at its leisure
     liar.lie = LIES[what]
     error = pulled(daemon, liar)
     assert error
     assert len(error) < 5000
     assert "root:" not in error
     assert daemon.request("GET", "/images/json", all=True).json == before
-    assert daemon.unfinished() == []
+    assert set(daemon.unfinished()) <= earlier
 
 
 def test_without_a_lie_it_is_a_registry(daemon: Daemon, liar: Any) -> None:
