@@ -22,7 +22,6 @@ from support.daemons import Daemon
 from support.needs import need
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
-ON_OLDER_KERNELS = pytest.mark.vm  # where names of processes and ways into namespaces differ; one case of each kind
 
 SECRET = "the-daemons-own-secret"
 
@@ -139,7 +138,7 @@ def execute(engine: Daemon, container: str, *command: str, detach: bool = False,
 
 @pytest.mark.parametrize(
     "how",
-    [pytest.param({}, marks=ON_OLDER_KERNELS), {"User": "1000"}, {"Tty": True}, {"detach": True}],
+    [{}, {"User": "1000"}, {"Tty": True}, {"detach": True}],
     ids=["root", "user", "tty", "detached"],
 )
 def test_what_is_executed_has_nothing_of_the_hosts(engine: Daemon, mark: str, how: dict[str, Any]) -> None:
@@ -148,7 +147,6 @@ def test_what_is_executed_has_nothing_of_the_hosts(engine: Daemon, mark: str, ho
             execute(engine, name, "true", **how)
 
 
-@ON_OLDER_KERNELS
 def test_a_health_check_has_nothing_of_the_hosts(engine: Daemon, mark: str) -> None:
     check = ("--health-cmd", "true", "--health-interval", "100ms")
     with watching(engine, mark, *check) as name:
@@ -156,7 +154,7 @@ def test_a_health_check_has_nothing_of_the_hosts(engine: Daemon, mark: str) -> N
             execute(engine, name, "sh", "-c", "sleep 0.1")
 
 
-@pytest.mark.parametrize("init", [False, pytest.param(True, marks=ON_OLDER_KERNELS)], ids=["program", "init"])
+@pytest.mark.parametrize("init", [False, True], ids=["program", "init"])
 def test_a_container_that_joins_the_pid_namespace_has_nothing_of_the_hosts(
     engine: Daemon, mark: str, init: bool
 ) -> None:
@@ -170,7 +168,6 @@ def test_a_container_that_joins_the_pid_namespace_has_nothing_of_the_hosts(
         engine.request("DELETE", container)
 
 
-@ON_OLDER_KERNELS
 def test_init_has_nothing_of_the_hosts(engine: Daemon, mark: str) -> None:
     with watching(engine, mark, "--init") as name:
         engine.docker("exec", name, "true", check=True)
@@ -189,7 +186,6 @@ while True:
 """
 
 
-@ON_OLDER_KERNELS
 def test_who_stops_what_comes_in_holds_up_nobody_else(engine: Daemon) -> None:
     """What is executed there may never get to run; the engine, and other containers, do not notice."""
     interpreter = f"-v{sys.base_prefix}:{sys.base_prefix}:ro"

@@ -30,7 +30,7 @@ from wherry.layers.overlay_paths import OverlayMount
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups.resources import Cpu, Resources
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "overlay", "namespaces")]
 
 MARK = "the-engines-own-secret"
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from support.daemons import Daemon
 from support.needs import need
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "overlay", "namespaces")]
 
 
 def test_nothing_of_the_hosts_is_open_above_the_streams(daemon: Daemon, busybox: str) -> None:

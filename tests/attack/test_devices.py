@@ -11,7 +11,6 @@ from support.daemons import Daemon
 from support.needs import need
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
-ON_V2 = pytest.mark.vm  # where a program decides, not the kernel's list; the rest would tell nothing new there
 
 NAMES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 #: mem, kmem, port, kmsg, tty0, tty1, ttyS0, console, ptmx's neighbour, input, fb, tun, fuse, kvm, loop-control,
@@ -45,7 +44,7 @@ def test_what_every_container_has_is_opened(daemon: Daemon, busybox: str) -> Non
 @pytest.mark.parametrize(
     "flags",
     [
-        pytest.param([], marks=ON_V2), ["-t"], ["--init"], ["--cap-add", "ALL"],
+        [], ["-t"], ["--init"], ["--cap-add", "ALL"],
         ["--security-opt", "seccomp=unconfined"],
     ],
     ids=str,
@@ -61,7 +60,6 @@ def test_no_other_device_of_the_hosts_is_opened(daemon: Daemon, busybox: str, fl
         assert text.count("Operation not permitted") == 2, f"{number}: {text}"
 
 
-@ON_V2
 def test_the_hosts_console_is_not_opened_by_an_exec_either(daemon: Daemon, busybox: str) -> None:
     daemon.cli("run", "-d", "--name", "devices", "--network", "none", busybox, "sleep", "1000", check=True)
     try:
@@ -74,7 +72,6 @@ def test_the_hosts_console_is_not_opened_by_an_exec_either(daemon: Daemon, busyb
         daemon.cli("rm", "-f", "devices")
 
 
-@ON_V2
 def test_a_terminal_is_the_containers_own_console(daemon: Daemon, busybox: str) -> None:
     script = "echo hello >/dev/console; stat -c %t /dev/console; test -w /dev/ptmx && : <>/dev/ptmx && echo ptmx"
     done = daemon.cli("run", "--rm", "-t", "--network", "none", busybox, "sh", "-c", script, check=True)

@@ -24,7 +24,7 @@ from wherry.runtime.compile.exec import compile_exec
 from wherry.runtime.launch import launch
 from wherry.runtime.steps import masks, path_in_root, sysctl
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "overlay", "namespaces")]
 
 TRACER = (*DOCKER_CAPABILITIES, "CAP_SYS_PTRACE")
 SOURCE = str(Path(masks.__file__).parents[3])

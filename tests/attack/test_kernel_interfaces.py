@@ -14,7 +14,6 @@ from support.syscalls import Call, made
 
 pytestmark = [
     need("root", "busybox", "overlay", "namespaces"),
-    pytest.mark.vm,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the program is for x86-64"),
 ]
 

@@ -13,7 +13,7 @@ import pytest
 from support.daemons import Daemon
 from support.needs import need
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm, pytest.mark.usefixtures("unharmed")]
+pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.usefixtures("unharmed")]
 
 FORK_BOMB = "bomb() { bomb | bomb & }; bomb; sleep 1000"
 MEGABYTE = 1 << 20

@@ -16,7 +16,7 @@ from support.busybox import import_busybox
 from support.daemons import Daemon
 from support.needs import need
 
-pytestmark = [need("root", "busybox", "docker", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "docker", "overlay", "namespaces")]
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from wherry.linux.seccomp import KEEPS_PROJECTS, compile_profile
 from wherry.linux.seccomp_verdict import allows
 from wherry.runtime.compile.seccomp import default_profile
 
-pytestmark = [need("root", "busybox", "docker", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "docker", "overlay", "namespaces")]
 
 LIMIT = ["--storage-opt", "size=4m"]
 FILL = "dd if=/dev/zero of=/full bs=1000000 count=9; stat -c %s /full"

@@ -7,7 +7,7 @@ import pytest
 from support.daemons import Daemon
 from support.needs import need
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "overlay", "namespaces")]
 
 
 @pytest.mark.parametrize("lifted", [0, -1])

@@ -43,7 +43,6 @@ def started(daemon: Daemon, name: str, *words: str) -> str:
 _KMSG = "mknod /k c 1 11 && { (: < /k) 2>/dev/null || echo no reading; (: >> /k) 2>/dev/null || echo no writing; }"
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize(
     ("rules", "shut"), [([], "no reading\nno writing"), (["c 1:11 w"], "no reading"), (["c *:* rwm"], "")]
 )
@@ -156,7 +155,6 @@ def test_a_container_gets_a_budget_for_real_time(daemon: Daemon) -> None:
     assert "not permitted" in done.stderr
 
 
-@pytest.mark.vm
 def test_processors_are_shared_out(daemon: Daemon) -> None:
     told = daemon.docker("run", "--name", "slow", *NONE, "--cpus", "0.2", "busybox", "sh", "-c", _BUSY, check=True)
     minutes, seconds = told.stdout.splitlines()[1].split()[0].rstrip("s").split("m")
@@ -224,7 +222,6 @@ def test_who_joins_a_container_sees_its_processes_and_may_signal_them(daemon: Da
     assert daemon.docker("wait", "seen").stdout == "9\n"
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize(("mode", "own"), [("private", True), ("host", False)])
 def test_a_cgroup_namespace_hides_where_the_container_is(daemon: Daemon, mode: str, own: bool) -> None:
     paths = {line.split(":")[2] for line in inside(daemon, "cat /proc/self/cgroup", "--cgroupns", mode).splitlines()}
@@ -336,7 +333,6 @@ def test_no_patience_at_all_is_a_wish_too(daemon: Daemon) -> None:
     assert daemon.docker("inspect", "-f", "{{.Config.StopTimeout}}", "hasty").stdout == "0\n"
 
 
-@pytest.mark.vm
 @pytest.mark.need("cgroup2")
 def test_what_version_2_cannot_limit_is_warned_of_and_the_container_runs(daemon: Daemon) -> None:
     flags = ["-m", "64m", "--memory-swappiness", "7", "--oom-kill-disable"]

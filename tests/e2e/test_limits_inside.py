@@ -52,7 +52,6 @@ def test_a_limit_is_in_force_inside(daemon: Daemon, busybox: str, flags: list[st
     assert done.stdout.strip() == shown, done.stderr
 
 
-@pytest.mark.vm
 @pytest.mark.need("cgroup2")
 def test_limits_of_version_2_are_in_force_inside(daemon: Daemon, busybox: str) -> None:
     flags = [word for words, _ in _ON_VERSION_2.values() for word in words]

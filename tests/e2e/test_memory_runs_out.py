@@ -10,7 +10,7 @@ import pytest
 from support.daemons import Daemon
 from support.needs import need
 
-pytestmark = [need("root", "busybox", "docker", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "docker", "overlay", "namespaces")]
 
 LIMIT = ("-m", "16m", "--memory-swap", "16m")
 #: A shell's words: a child needs more memory than there is.

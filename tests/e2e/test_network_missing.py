@@ -16,11 +16,7 @@ import pytest
 from support.daemons import Daemon
 from support.networks import docker
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.alone,
-    pytest.mark.skipif("WHERRY_VM" not in os.environ, reason="runs in the virtual machine"),
-]
+pytestmark = pytest.mark.skipif("WHERRY_VM" not in os.environ, reason="runs in the virtual machine")
 
 SENTENCES = {
     "nf_tables": "this kernel has no nf_tables: ",

@@ -11,8 +11,6 @@ import pytest
 
 from support.daemons import Daemon
 
-pytestmark = pytest.mark.vm
-
 
 @pytest.fixture
 def sleeper(daemon: Daemon, busybox: str) -> Iterator[str]:

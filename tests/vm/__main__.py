@@ -13,60 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests import machine
-from tests.vm import image, kernel
-
-MARK, ALONE = "mark.vm", "mark.alone"
-NETWORKS = "tests/kernel/network/"
-LEFT_OUT = (
-    "tests/attack/test_build_steps.py::test_a_flood_of_output_is_all_there_and_costs_no_memory",
-    "tests/attack/test_build_steps.py::test_directories_deeper_than_any_path_can_be_removed",
-    "tests/attack/test_mounts.py::test_a_full_disk_leaves_the_hosts_file_as_it_was",
-    "tests/attack/test_mounts.py::test_no_container_fills_the_exec_root",
-    "tests/attack/test_mounts.py::test_who_fills_its_hosts_file_fills_its_own_disk_and_nothing_else",
-    "tests/kernel/build/exporters/test_outputs.py",
-    "tests/kernel/build/test_attended_steps.py",
-    "tests/kernel/build/test_copies_left.py",
-    "tests/kernel/build/test_copies_of_contexts.py",
-    "tests/kernel/build/test_kill.py",
-    "tests/kernel/images/test_full_disk.py",
-    "tests/kernel/images/test_kill.py",
-    "tests/kernel/images/test_machine.py",
-    "tests/kernel/images/test_repair.py",
-    "tests/kernel/keeper/test_machine.py::test_a_container_that_must_not_block_goes_on_and_the_log_says_what_is_missing",
-    "tests/kernel/keeper/test_machine.py::test_a_container_waits_while_the_disk_is_full_and_nothing_is_lost",
-    "tests/kernel/keeper/test_machine.py::test_a_full_disk_delays_the_report_of_an_exit_until_there_is_room",
-    "tests/kernel/layers/test_overlay_view.py::test_a_layer_has_directories_as_deep_as_a_path_is_long",
-    "tests/kernel/layers/test_overlay_view.py::test_directories_that_are_deeper_than_the_longest_path_are_seen_to_their_bottom",
-    "tests/kernel/layers/test_overlay_view.py::test_more_changes_than_fit_into_a_list_are_not_listed",
-    "tests/kernel/layers/test_unpack.py::test_directories_are_as_deep_as_a_name_is_long",
-    "tests/kernel/layers/test_unpack.py::test_longer_names_than_any_entry_has_are_not_made_through_links_either",
-    "tests/kernel/layers/test_unpack.py::test_ten_thousand_entries_are_unpacked_quickly",
-    "tests/kernel/network/test_core.py::test_a_network_with_many_members_is_no_slower_than_one_with_few",
-    "tests/kernel/network/test_core.py::test_many_who_ask_at_once_get_different_addresses_and_ports",
-    "tests/kernel/network/test_firewall.py::test_two_thousand_ports_are_published_and_withdrawn_at_once",
-    "tests/kernel/network/test_forwarding.py::test_a_bridge_that_was_there_stays_as_it_was",
-    "tests/kernel/network/test_forwarding.py::test_a_daemon_that_may_not_switch_forwarding_on_leaves_it",
-    "tests/kernel/network/test_forwarding.py::test_a_family_is_closed_when_it_was_off_whatever_the_other_was",
-    "tests/kernel/network/test_forwarding.py::test_a_host_that_was_a_router_stays_one",
-    "tests/kernel/network/test_forwarding.py::test_forwarding_stays_on_for_another_engine_and_closed_for_others",
-    "tests/kernel/network/test_forwarding.py::test_the_first_network_that_needs_it_has_forwarding_switched_on",
-    "tests/kernel/network/test_forwarding.py::test_what_another_boot_or_namespace_was_told_is_forgotten",
-    "tests/kernel/network/test_forwarding.py::test_what_was_off_is_remembered_by_the_next_daemon",
-    "tests/kernel/network/test_forwarding.py::test_whenever_it_is_killed_nobody_passes_and_the_next_daemon_puts_all_back",
-    "tests/kernel/network/test_forwarding.py::test_who_wants_a_router_says_so",
-    "tests/kernel/network/test_gateway_modes.py::test_all_that_stays_is_as_it_was_after_a_restart",
-    "tests/kernel/network/test_gateway_modes.py::test_by_a_trusted_interface_published_ports_are_reached_straight",
-    "tests/kernel/network/test_gateway_modes.py::test_the_bridge_has_no_ipv4_address_if_that_is_inhibited",
-    "tests/kernel/network/test_gateway_modes.py::test_the_hosts_address_is_chosen_for_what_leaves",
-    "tests/kernel/runtime/test_mounts.py::test_a_root_of_many_layers",
-    "tests/kernel/volumes/test_tree_copies.py::test_a_full_disk_is_told",
-)
-"""Tests that run on this machine's kernel only. What cgroup v2 decides stays, and what an older kernel may do
-differently: system calls and their errors, mounts, namespaces, the rules of the firewall and who passes them. Left out
-are bounds on time that software emulation cannot keep; minutes of work that no kernel does differently (thousands of
-directories and names, damaged images, full disks, copies of files, daemons killed at each step); what the daemon
-remembers and decides by itself (which switch of forwarding it found on, who got which address); lists of layers longer
-than a page, which need Linux 6.5."""
+from tests.vm import chosen, image, kernel
 
 
 def main() -> int:
@@ -96,55 +43,33 @@ def script(selection: list[str]) -> str:
     """
     if selection:
         return pytest(0, selection)
-    *together, alone = (pytest(number, *chosen) for number, chosen in enumerate(selections()))
+    *together, alone = (pytest(number, *run) for number, run in enumerate(selections()))
     begun = [f"({command}) >/job/{number}.out 2>&1 & run{number}=$!" for number, command in enumerate(together)]
     ended = [f"wait $run{number} || worst=1; cat /job/{number}.out" for number in range(len(together))]
     return "\n".join([*begun, "worst=0", *ended, f"({alone}) || worst=1", "exit $worst"])
 
 
-def pytest(number: int, chosen: list[str], before: Sequence[str] = ()) -> str:
+def pytest(number: int, tests: list[str], before: Sequence[str] = ()) -> str:
     """The command of one run.
 
     :param before: words that begin it.
     """
     report = f"--junitxml=/job/report-{number}.xml"
     options = ["-q", "-p", "no:cacheprovider", "-o", "timeout=1200", "--durations=15", report]
-    return shlex.join([*before, ".venv/bin/python", "-m", "pytest", *options, *chosen])
+    return shlex.join([*before, ".venv/bin/python", "-m", "pytest", *options, *tests])
 
 
 def selections() -> list[tuple[list[str], Sequence[str]]]:
-    """What runs when nothing is named: the kernel tests in two halves, the tests with a daemon that carry the mark, the
-    attacks that carry it, and those alone.
+    """What runs when nothing is named; see `tests.vm.chosen`.
 
-    Only files with the mark are named, because importing the others' libraries takes half a minute in there. Tests that
-    want the machine for themselves are the last, in a run without the daemon that the others share.
-
-    :returns: for each run what pytest is told, and what comes before it.
+    :returns: for each run what pytest is told, and what comes before it. The last one is to run alone.
     """
-    kernel = tests_of("kernel")
-    present = {**kernel, **tests_of("attack")}
-    for file, _, test in (name.partition("::") for name in LEFT_OUT):
-        assert f"{test}(" in present.get(file, ""), f"left out, and not there: {file}::{test}"
-    left_out = [f"--deselect={name}" for name in LEFT_OUT]
-    networks = [name for name in kernel if name.startswith(NETWORKS)]
-    others = [name for name in kernel if name not in networks]
-    e2e, attack = ([name for name, text in tests_of(part).items() if MARK in text] for part in ("e2e", "attack"))
-    alone = [name for name in e2e if ALONE in (machine.ROOT / name).read_text()]
+    in_own_network = (chosen.NETWORK, chosen.KERNEL, chosen.ATTACK)
     return [
-        ([*networks, *left_out], machine.OWN_NETWORK),
-        (["tests/vm", *others, *left_out], machine.OWN_NETWORK),
-        ([*e2e, "-m", "vm and not alone", *left_out], ()),
-        ([*attack, "-m", "vm and not alone", *left_out], machine.OWN_NETWORK),
-        ([*alone, "-m", "vm and alone"], ()),
+        *((chosen.nodes(tests), machine.OWN_NETWORK) for tests in in_own_network),
+        (chosen.nodes(chosen.E2E), ()),
+        (chosen.nodes(chosen.ALONE), ()),
     ]
-
-
-def tests_of(part: str) -> dict[str, str]:
-    """The files of a part, and their texts."""
-    return {
-        str(path.relative_to(machine.ROOT)): path.read_text()
-        for path in sorted(machine.ROOT.glob(f"tests/{part}/**/test_*.py"))
-    }
 
 
 def prepare(directory: Path, python: Path, found: kernel.Kernel, command: str) -> Path:

@@ -18,7 +18,7 @@ from wherry.build.model.executor import Limits, Step, StepMount, StepResult
 from wherry.build.model.failure import Console, StepStreams
 from wherry.errors import CommandNotFound, Conflict, InvalidInput, Unavailable
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "overlay", "namespaces")]
 
 PIPES = Console()
 TERMINAL = Console(terminal=True, size=(24, 80))

@@ -27,7 +27,7 @@ from wherry.oci.platform import Platform
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups import Resources
 
-pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.vm]
+pytestmark = [need("root", "busybox", "overlay", "namespaces")]
 
 
 @pytest.fixture(scope="module")
