@@ -130,7 +130,8 @@ def prepare(names: Sequence[str]) -> None:
             subprocess.run([sys.executable, "-m", "tests.vm.kernel"], cwd=ROOT, check=False)
     for each in made:
         each.result()
-    machine.compiled(Path(python()), ROOT / "src")
+    for directory in ("src", "tests/support"):
+        machine.compiled(Path(python()), ROOT / directory)
 
 
 def other_environment(number: str, interpreter: str) -> Path:

@@ -17,7 +17,6 @@ from support.nfs_server import exported
 
 pytestmark = [
     need("root", "busybox", "docker", "overlay", "namespaces"),
-    pytest.mark.vm,
     pytest.mark.skipif("WHERRY_VM" not in os.environ, reason="runs in the virtual machine"),
 ]
 

@@ -39,7 +39,8 @@ def main() -> int:
 def script(selection: list[str]) -> str:
     """The guest's command: a run of pytest per selection, its worst status at the end.
 
-    All but the last run side by side, as most tests wait a lot; what each says is printed when it has ended.
+    All but the last run side by side, one for each processor: to import what tests need takes minutes in there. What
+    each says is printed when it has ended.
     """
     if selection:
         return pytest(0, selection)
@@ -64,10 +65,9 @@ def selections() -> list[tuple[list[str], Sequence[str]]]:
 
     :returns: for each run what pytest is told, and what comes before it. The last one is to run alone.
     """
-    in_own_network = (chosen.NETWORK, chosen.KERNEL, chosen.ATTACK)
     return [
-        *((chosen.nodes(tests), machine.OWN_NETWORK) for tests in in_own_network),
-        (chosen.nodes(chosen.E2E), ()),
+        (chosen.nodes(chosen.KERNEL | chosen.NETWORK), machine.OWN_NETWORK),
+        (chosen.nodes(chosen.E2E | chosen.ATTACK), ()),
         (chosen.nodes(chosen.ALONE), ()),
     ]
 

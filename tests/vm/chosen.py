@@ -1,7 +1,7 @@
 """Which tests run in the virtual machine, and why: those whose outcome its kernel may decide differently.
 
 What differs there: cgroup v2 alone, where this machine may have v1; a kernel that is some years older (system calls
-that are not there, mounts, namespaces, the packet filter, table owners); modules that can be loaded (XFS) or left out.
+that are not there, mounts, namespaces, the packet filter, table owners); modules to load (XFS, NFS) or to leave out.
 What the daemon decides by itself, or what no kernel does differently, runs on this machine only: software emulation is
 twenty times slower.
 """
@@ -135,6 +135,7 @@ E2E: Final[Chosen] = {
     ),
     "e2e/test_limits_inside.py": ("test_limits_of_version_2_are_in_force_inside",),
     "e2e/test_memory_runs_out.py": ALL,
+    "e2e/test_network_volumes.py": ALL,
     "e2e/test_smoke.py": ALL,
 }
 """A daemon and its clients on cgroup v2."""

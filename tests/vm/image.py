@@ -50,6 +50,7 @@ NOT_IMPORTED = {
     "setuptools",
 }
 """Directories and programs of the virtual environment that no test in there has a use for; they are most of it."""
+COMPILED = ("src/", "tests/support/")
 REPOSITORY = ("src", "tests", "bench", "pyproject.toml", "ARCHITECTURE.md", "README.md", "wherry", "packaging")
 DIRECTORIES = (
     *("dev", "etc", "home", "job", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr/bin", "usr/lib"),
@@ -208,11 +209,11 @@ def initramfs(kernel: Kernel, target: Path) -> None:
 def repository_disk(target: Path, settings: Path) -> None:
     """The repository and what the guest is to do, as a tar archive, which it reads from the bare disk.
 
-    What is compiled of ``src`` goes along: compiling takes many times as long in there.
+    What is compiled goes along: compiling takes many times as long in there.
     """
 
     def wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        return None if "__pycache__" in member.name and not member.name.startswith("src/") else member
+        return None if "__pycache__" in member.name and not member.name.startswith(COMPILED) else member
 
     with tarfile.open(target, "w") as archive:
         archive.add(settings, ".vm-settings")
