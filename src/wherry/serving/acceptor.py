@@ -140,9 +140,7 @@ class Acceptor:
                 continue
             with accepted:
                 await self._room_for_a_connection()
-                if (
-                    self._context is not None
-                ):  # without TLS nobody waits for the other side, who is late is this process
+                if self._context is not None:  # without TLS who is late is this process, and not the other side
                     await self._room_for_a_handshake()
                 connection = _Socket(fileno=accepted.detach())
             self._begin(connection)
