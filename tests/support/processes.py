@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["processes", "wait_for"]
+__all__ = ["children", "processes", "wait_for"]
 
 
 def processes(command: str) -> list[str]:
@@ -19,6 +20,19 @@ def processes(command: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def children() -> list[int]:
+    """The IDs of this process's children, with those that have ended and were not waited for."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            found.append(int(path.parent.name))
+    return sorted(found)
 
 
 def wait_for(condition: Callable[[], object], patience: float = 120) -> None:
