@@ -29,6 +29,7 @@ from wherry.distribution.client.tokens import check_realm
 from wherry.distribution.transfer.progress import bar
 from wherry.distribution.transfer.search import filtered
 from wherry.distribution.transfer.select_manifest import remote_layers, select_manifest
+from wherry.docker.registry_answers import SearchHit
 from wherry.docker.units import human_size
 from wherry.errors import Forbidden, InvalidInput, WherryError
 from wherry.oci.digest import Digest
@@ -229,10 +230,9 @@ def test_bars_are_dockers() -> None:
 
 
 def test_filters_of_a_search() -> None:
-    hits = [{"name": "a", "star_count": 5, "is_official": True, "is_automated": False},
-            {"name": "b", "star_count": 1, "is_official": False, "is_automated": False}]  # fmt: skip
-    assert [hit["name"] for hit in filtered(hits, {"stars": ["3"]})] == ["a"]
-    assert [hit["name"] for hit in filtered(hits, {"is-official": ["false"]})] == ["b"]
+    hits = [SearchHit(name="a", star_count=5, is_official=True), SearchHit(name="b", star_count=1)]
+    assert [hit.name for hit in filtered(hits, {"stars": ["3"]})] == ["a"]
+    assert [hit.name for hit in filtered(hits, {"is-official": ["false"]})] == ["b"]
     for wrong in ({"colour": ["red"]}, {"stars": ["many"]}, {"is-official": ["perhaps"]}):
         with pytest.raises(InvalidInput, match="invalid filter"):
             filtered(hits, wrong)
