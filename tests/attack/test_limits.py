@@ -179,6 +179,23 @@ def test_who_divides_its_cgroup_cannot_lift_its_own_limits(daemon: Daemon, busyb
     assert "needs a private cgroup namespace" in host.stderr
 
 
+@need("cgroup2")
+@pytest.mark.parametrize("flags", [(), ("--privileged",)], ids=["ordinary", "privileged"])
+def test_a_container_in_the_hosts_cgroup_namespace_changes_no_option_of_the_hosts_mount(
+    daemon: Daemon, busybox: str, flags: tuple[str, ...]
+) -> None:
+    """There is one set of them for all mounts: others' limits hang on ``nsdelegate``."""
+    before = options_of_cgroup2()
+    shown = run(daemon, busybox, "ls -d /sys/fs/cgroup/cgroup.controllers", "--cgroupns", "host", *flags)
+    assert shown == "/sys/fs/cgroup/cgroup.controllers\n"
+    assert options_of_cgroup2() == before
+
+
+def options_of_cgroup2() -> list[str]:
+    lines = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return [options for _, _, kind, options, *_ in lines if kind == "cgroup2"]
+
+
 @need("cgroup1")
 def test_who_would_write_into_cgroups_of_version_1_is_refused(daemon: Daemon, busybox: str) -> None:
     assert "writable-cgroups needs cgroup v2" in daemon.cli("run", "--rm", *WRITABLE, busybox, "true").stderr

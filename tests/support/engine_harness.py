@@ -136,6 +136,12 @@ class FakeImages:
     def _overlay(self, directory: Path) -> list[OverlayMount]:
         return [OverlayMount("/", (str(self._layer),), str(directory / "upper"), str(directory / "work"))]
 
+    def uppers(self, container: Container) -> list[Path]:
+        return [container.directory / "upper"]
+
+    def size_of(self, _identifier: str) -> int:
+        return 1000
+
     def layers_to_mount(self, _identifier: str) -> tuple[str, ...]:
         return ("/lower", "/bottom")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec import field as member
 
 from wherry.docker.container_requests import ContainerConfig, HostConfig
@@ -137,6 +137,11 @@ class Container:
     def set_link_env(self, variables: list[str]) -> None:
         """These environment variables tell what it links to."""
         self.link_env = variables
+
+    def set_mount_source(self, point: MountPoint, source: str) -> None:
+        """A volume is somewhere else than it was."""
+        points = self.definition.mounts
+        self.definition.mounts = [structs.replace(one, source=source) if one is point else one for one in points]
 
     def set_hosts_written(self, text: str) -> None:
         """This was written into its /etc/hosts; empty: not known."""

@@ -206,8 +206,7 @@ class ContainerVolumes:
     def _note_place(self, container: Container, point: MountPoint, path: str) -> None:
         """A plugin's volume may be elsewhere each time; `inspect` says where."""
         if path != point.source:
-            points = container.definition.mounts
-            container.definition.mounts = [replace(one, source=path) if one is point else one for one in points]
+            container.set_mount_source(point, path)
             self._note(container)
 
     async def unmount(self, container: Container, *, ran: bool = False) -> None:

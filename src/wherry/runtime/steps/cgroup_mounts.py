@@ -45,7 +45,9 @@ class MountCgroups(NamedTuple):
     Version 1: the container's group is bound, hierarchy by hierarchy. Mounting the hierarchies anew in the cgroup
     namespace would look the same, and make nine superblocks, which cost memory and, at the container's end, time. That
     is done only in a user namespace, which may not bind what is the host's.
-    Version 2: mounted anew with a cgroup namespace, where its root is the container's group, and else shown whole.
+    Version 2: mounted anew with a cgroup namespace, where its root is the container's group, and else shown whole. The
+    host's own mount is bound then: one that is made in the host's cgroup namespace decides on the options of all, so
+    that the host would lose ``nsdelegate``, and with it what keeps containers from their own limits; cgroups(7).
 
     :param path: the container's group.
     :param private: whether the container has a cgroup namespace of its own.
@@ -67,19 +69,20 @@ class MountCgroups(NamedTuple):
             old = [one for one in found if one.version == 1]
             self._mount_old(target.fd, old, remount=self.private and context.user_namespace)
         else:
-            tree = self._new(next((one.mount_point for one in found if one.version == 2), "/sys/fs/cgroup"))
+            tree = self._tree(next((one.mount_point for one in found if one.version == 2), "/sys/fs/cgroup"), context)
             attach(tree, target.fd)
             propagate(tree, self.propagation)
 
-    def _new(self, host: str) -> Fd:
+    def _tree(self, host: str, context: Context) -> Fd:
+        if not self.private:
+            return _copied(host + (self.path if context.user_namespace else ""), self.attributes)
         try:
             return new_file_system("cgroup2", "cgroup", (), self.attributes)
         except SystemCallError as error:
             # A user namespace that does not own its cgroup namespace may not mount it anew.
             if error.errno not in (errno.EPERM, errno.EBUSY):
                 raise
-        own = "" if self.private else self.path
-        return _copied(host + own, self.attributes)
+        return _copied(host, self.attributes)
 
     def _mount_old(self, target: Fd, old: list[Hierarchy], *, remount: bool) -> None:
         """Version 1: a tmpfs with one directory per hierarchy, and links for controllers mounted together."""
