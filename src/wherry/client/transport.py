@@ -31,7 +31,7 @@ RECEIVE = 1 << 18
 MAX_HEAD = 1 << 18
 LARGE = 1 << 16  #: bytes from which it is worth it not to copy a piece
 CHUNK_END = b"\r\n"
-INTERIM = b"HTTP/1.1 1"  #: how an answer begins that another one follows
+ERRORS = (b"HTTP/1.1 4", b"HTTP/1.1 5")  #: how an answer begins after which nobody reads the rest of a request
 LOST = "the connection to the daemon was lost"
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/")
 
@@ -216,14 +216,14 @@ class Connection:
         self._at = 0  # offset of the unread bytes; trimming the buffer for each small chunk would be quadratic
 
     def send(self, head: str, body: bytes | Iterable[bytes] | None) -> None:
-        """Send a request; a body that is not bytes goes out in chunks, until there is an answer: it is an error."""
+        """Send a request; a body that is not bytes goes out in chunks, until the answer is an error."""
         if body is None or isinstance(body, bytes):
             self.sock.sendall(head.encode("latin-1") + (body or b""))
             return
         self.sock.sendall(head.encode("latin-1"))
         end = b""  # of the chunk before: it goes with the next one's size, so that large pieces need not be copied
         for piece in body:
-            if self._is_answered():
+            if self._is_refused():
                 self._is_cut = True
                 return
             if len(piece) >= LARGE:
@@ -235,12 +235,15 @@ class Connection:
                 end = b""
         self.sock.sendall(end + b"0\r\n\r\n")
 
-    def _is_answered(self) -> bool:
-        """Whether the daemon has said something already; over TLS that cannot be seen beforehand."""
+    def _is_refused(self) -> bool:
+        """Whether the daemon has answered with an error already; over TLS that cannot be seen beforehand.
+
+        Other answers may begin before a request ends: progress does.
+        """
         if not isinstance(self.sock, _socket.socket):
             return False
         try:
-            return not self.sock.recv(len(INTERIM), _socket.MSG_PEEK | _socket.MSG_DONTWAIT).startswith(INTERIM)
+            return self.sock.recv(len(ERRORS[0]), _socket.MSG_PEEK | _socket.MSG_DONTWAIT).startswith(ERRORS)
         except BlockingIOError:
             return False
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-__all__ = ["AuthStatus", "DescriptorView", "DistributionInspect", "PlatformView", "RemoteDocuments", "SearchHit"]
+from wherry.oci.manifest import Descriptor, DescriptorPlatform
+
+__all__ = ["AuthStatus", "DistributionInspect", "RemoteDocuments", "SearchHit"]
 
 
 class AuthStatus(Struct, rename="pascal", kw_only=True):
@@ -19,27 +21,11 @@ class AuthStatus(Struct, rename="pascal", kw_only=True):
     identity_token: str | UnsetType = UNSET
 
 
-class DescriptorView(Struct, rename="camel", kw_only=True):
-    """A descriptor, as in the OCI image specification."""
-
-    media_type: str
-    digest: str
-    size: int
-
-
-class PlatformView(Struct, kw_only=True):
-    """A platform, as in the OCI image specification."""
-
-    architecture: str
-    os: str
-    variant: str | UnsetType = UNSET
-
-
 class DistributionInspect(Struct, rename="pascal", kw_only=True):
     """The body of DistributionInspect."""
 
-    descriptor: DescriptorView
-    platforms: list[PlatformView]
+    descriptor: Descriptor
+    platforms: list[DescriptorPlatform]
 
 
 class SearchHit(Struct, kw_only=True):

@@ -239,6 +239,30 @@ def test_who_is_answered_sends_no_more_and_asks_on_another_connection(server: Se
     assert client.call("GET", "/").read() == b"ok"
 
 
+def test_an_answer_that_begins_with_progress_cuts_no_request(server: Server, client: Client) -> None:
+    received = bytearray()
+    begun = threading.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbeg\r\n")
+        await writer.drain()
+        begun.set()
+        while size := int(await reader.readline(), 16):
+            received.extend((await reader.readexactly(size + 2))[:-2])
+        await reader.readline()
+        writer.write(b"3\r\nun!\r\n0\r\n\r\n")
+
+    def pieces() -> Iterator[bytes]:
+        yield b"first"
+        assert begun.wait(60)
+        yield from (b"second", b"third")
+
+    server.handlers = [handle]
+    assert client.call("POST", "/", body=pieces()).read() == b"begun!"
+    assert bytes(received) == b"firstsecondthird"
+
+
 def test_a_hijacked_connection_keeps_early_bytes_and_half_closes(server: Server, client: Client) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.request(reader)

@@ -29,21 +29,14 @@ from wherry.distribution.transfer.search import filtered, search
 from wherry.distribution.transfer.select_manifest import check_platform, remote_layers, select_manifest
 from wherry.distribution.transfer.stored import StoredContent
 from wherry.docker.reference import Reference
-from wherry.docker.registry_answers import (
-    AuthStatus,
-    DescriptorView,
-    DistributionInspect,
-    PlatformView,
-    RemoteDocuments,
-    SearchHit,
-)
+from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
 from wherry.errors import InvalidInput, NotFound, Unauthenticated, WherryError
 from wherry.images.image import Image
 from wherry.images.store import ImageStore
 from wherry.oci.codec import decode
 from wherry.oci.digest import Digest
 from wherry.oci.image_config import parse_config
-from wherry.oci.manifest import Index, parse_manifest_or_index
+from wherry.oci.manifest import Descriptor, DescriptorPlatform, Index, parse_manifest_or_index
 from wherry.oci.platform import Platform
 
 __all__ = ["ResolvedImage", "Transfers"]
@@ -259,12 +252,12 @@ class Transfers:
         document, source = await self._top(reference, credentials)
         parsed = parse_manifest_or_index(document.data)
         if isinstance(parsed, Index):
-            platforms = [_platform_view(one.platform) for one in parsed.manifests if one.platform]
+            platforms = [one.platform for one in parsed.manifests if one.platform]
         else:
             config = parse_config(await self._ask(lambda: source.read_blob(parsed.config.digest, parsed.config.size)))
-            platforms = [_platform_view(config)]
+            platforms = [DescriptorPlatform(config.architecture, config.os, config.variant, config.os_version)]
         kind = parsed.media_type or document.media_type
-        descriptor = DescriptorView(media_type=kind, digest=str(document.digest), size=len(document.data))
+        descriptor = Descriptor(kind, document.digest, len(document.data))
         return DistributionInspect(descriptor=descriptor, platforms=platforms)
 
     async def manifest(
@@ -341,7 +334,3 @@ def _domain_of(server: str) -> str:
     host = server.partition("://")[2] if "://" in server else server
     domain = host.partition("/")[0]
     return DOCKER_HUB if domain in _HUB_SERVERS else domain
-
-
-def _platform_view(found: Any) -> PlatformView:
-    return PlatformView(architecture=found.architecture, os=found.os, variant=found.variant or UNSET)
