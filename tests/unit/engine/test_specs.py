@@ -116,7 +116,7 @@ def one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_has_sysctl", lambda name: True)
     monkeypatch.setattr(resources, "_numbers", lambda path: resources._Numbers(8, 0))
     monkeypatch.setattr(validate, "_online", lambda path: "0-7")
-    monkeypatch.setattr(creation, "_cgroup_v1", lambda: False)
+    monkeypatch.setattr(creation, "is_version_1", lambda: False)
     monkeypatch.setattr(creation, "new_id", lambda: ID)
     monkeypatch.setattr(cgroups, "features", everything)
 

@@ -27,7 +27,7 @@ from wherry.engine.create.volumes_from import with_inherited
 from wherry.engine.log_drivers.config import log_config
 from wherry.engine.network.ports import check_ports
 from wherry.engine.settings import Settings
-from wherry.engine.spec.security import writable_cgroups
+from wherry.engine.spec.cgroup_delegation import check_delegation, is_version_1
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.checks import lacks_platform
 from wherry.oci.platform import Platform
@@ -136,7 +136,7 @@ class CreateService:
 
         config = _config_of(request)
         host, warnings = drop(self._joined_by_id(request.host_config or HostConfig()), cgroups.features)
-        _check_cgroups(host)
+        check_delegation(host)
         host = self._layers.resolved(host)
         return Asked(config, host), [*warnings, *validate_create(config, host, self._settings.log_driver)]
 
@@ -222,7 +222,7 @@ def resolved_host(host: HostConfig, settings: Settings) -> HostConfig:
         ipc_mode=host.ipc_mode or settings.ipc_mode,
         cgroupns_mode=host.cgroupns_mode
         or settings.cgroupns_mode
-        or ("host" if host.privileged and _cgroup_v1() else "private"),
+        or ("host" if host.privileged and is_version_1() else "private"),
         log_config=log_config(host.log_config, settings),
         runtime="wherry",
         memory_swap=2 * host.memory if host.memory and not swap else swap,  # Docker's default: as much swap as memory
@@ -257,29 +257,3 @@ def _with_hostname(config: ContainerConfig, host: HostConfig, identifier: str) -
     if config.hostname or host.uts_mode == "host":
         return config
     return replace(config, hostname=os.uname().nodename if host.network_mode == "host" else short(identifier))
-
-
-def _check_cgroups(host: HostConfig) -> None:
-    """What a container writes into its control groups must be its own: then they are of version 2, and private."""
-    if not writable_cgroups(host) or host.privileged:
-        return
-    if _cgroup_v1():
-        raise InvalidInput("invalid --security-opt: writable-cgroups needs cgroup v2, and this machine has v1")
-    if host.cgroupns_mode == "host":
-        raise InvalidInput("invalid --security-opt: writable-cgroups needs a private cgroup namespace")
-    if not _delegates():
-        raise InvalidInput(
-            "invalid --security-opt: writable-cgroups needs cgroups mounted with the option nsdelegate",
-            hint="without it a container could lift its own limits; mount -o remount,nsdelegate /sys/fs/cgroup",
-        )
-
-
-def _delegates() -> bool:
-    """Whether a cgroup namespace is a border: what limits its root is written from outside only (cgroups(7))."""
-    with open("/proc/self/mounts") as mounts:
-        fields = [line.split(" ") for line in mounts]
-    return any(kind == "cgroup2" and "nsdelegate" in options.split(",") for _, _, kind, options, *_ in fields)
-
-
-def _cgroup_v1() -> bool:
-    return not Path("/sys/fs/cgroup/cgroup.controllers").exists()

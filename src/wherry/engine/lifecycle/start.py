@@ -22,6 +22,7 @@ from wherry.engine.network.attachments import Attachments
 from wherry.engine.network.endpoint_effects import EndpointEffects
 from wherry.engine.settings import Settings
 from wherry.engine.spec.build import build_spec
+from wherry.engine.spec.cgroup_delegation import check_delegation
 from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.host_sources import on_the_host
 from wherry.engine.spec.mounts import check_shares_memory, file_mounts
@@ -102,6 +103,7 @@ class Starter:
         :raises SystemFault: the machine refused, with the step that failed.
         """
         await self.reconciled()
+        check_delegation(container.host)
         network = await self._attach(container)
         with (
             await self._shared_memory(container) or nullcontext() as memory,
