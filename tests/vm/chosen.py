@@ -49,6 +49,10 @@ KERNEL: Final[Chosen] = {
         "test_the_same_specification_gives_the_same_with_runc",
         "test_without_a_cgroup_namespace_the_containers_group_is_bound",
     ),
+    "kernel/runtime/test_specification.py": (
+        "test_a_mount_namespace_is_joined_with_all_that_is_mounted_there",
+        "test_an_exec_begins_and_goes_on_with_the_processors_of_the_specification",
+    ),
     "kernel/runtime/test_birth.py": (
         "test_a_joined_pid_namespace_is_what_proc_shows",
         "test_a_limit_on_processes_counts_nobody_who_helps",

@@ -16,6 +16,7 @@ keeper counts its pages:
 ``seccomp``         OCI profiles to filter programs; loading them; ``seccomp_verdict`` runs one,
                     ``seccomp_guard`` keeps files in their projects
 ``bpf``             cgroup device programs
+``lsm``             which security modules are on
 ``pty``             pseudo-terminals
 ``elf``             static programs
 ``project_quota``   limits on the blocks of directory trees

@@ -4,7 +4,7 @@ The names are the specification's, in Python's spelling; :func:`decode` and :fun
 What is absent in the JSON is ``None`` or empty here, and is absent again when encoded. Properties that are not known
 are ignored, as the specification asks ("extensibility").
 
-Source: https://github.com/opencontainers/runtime-spec, ``config.md`` and ``config-linux.md``, version 1.2.
+Source: https://github.com/opencontainers/runtime-spec, ``config.md`` and ``config-linux.md``, version 1.3.
 Whether a value makes sense is not decided here, see :mod:`wherry.runtime.compile.spec`.
 """
 
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 #: The version of the specification that these types follow.
-VERSION: Final = "1.2.0"
+VERSION: Final = "1.3.0"
 
 NamespaceType = Literal["mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time"]
 

@@ -17,6 +17,7 @@ from wherry.oci.runtime_spec import (
     BlockIO,
     Box,
     Capabilities,
+    CPUAffinity,
     Device,
     DeviceCgroup,
     Hook,
@@ -207,8 +208,9 @@ def test_id_maps_of_a_user_namespace() -> None:
             "unknown clock 'wall'",
         ),
         ({"rootfs_propagation": "sideways"}, "'sideways'"),
-        ({"cgroups_path": "relative"}, "cgroupsPath must be an absolute path, not 'relative'"),
         ({"cgroups_path": "/a/../../b"}, "cgroupsPath"),
+        ({"cgroups_path": "../b"}, "cgroupsPath"),
+        ({"cgroups_path": "//"}, "cgroupsPath"),
         ({"cgroups_path": "system.slice:docker:abc"}, "systemd's form"),
         ({"masked_paths": ("proc/kcore",)}, "'proc/kcore'"),
         ({"readonly_paths": ("/x\0y",)}, "NUL"),
@@ -217,6 +219,8 @@ def test_id_maps_of_a_user_namespace() -> None:
         ({"devices": (Device(path="/dev/x", type="c", major=-1, minor=0),)}, "impossible number -1:0"),
         ({"personality": Personality(domain="BEOS")}, "'BEOS'"),
         ({"memory_policy": MemoryPolicy(mode="MPOL_WISH")}, "'MPOL_WISH'"),
+        ({"memory_policy": MemoryPolicy(nodes="0")}, "no mode"),
+        ({"namespaces": (Namespace(type="mount", path="/proc/self/ns/mnt"),)}, "is the host's"),
     ],
 )
 def test_impossible_parts_of_linux_are_refused(linux: dict[str, Any], text: str) -> None:
@@ -231,7 +235,8 @@ def test_impossible_parts_of_linux_are_refused(linux: dict[str, Any], text: str)
         ({"linux": {"intel_rdt": IntelRdt(clos_id="x")}}, "intelRdt"),
         ({"linux": {"net_devices": {"eth0": NetDevice()}}}, "netDevices"),
         ({"linux": {"seccomp": Seccomp(default_action="SCMP_ACT_NOTIFY")}}, "SCMP_ACT_NOTIFY"),
-        ({"linux": {"namespaces": (Namespace(type="mount", path="/x"),)}}, "cannot be shared"),
+        ({"linux": {"namespaces": (Namespace(type="mount", path="/x"),)}}, "mounts would change the mounts of all"),
+        ({"linux": {"mount_label": "system_u:object_r:container_file_t:s0"}}, "has no selinux"),
     ],
 )
 def test_what_we_do_not_do_is_said(changes: dict[str, Any], text: str) -> None:
@@ -324,7 +329,8 @@ def test_without_a_mount_on_the_root_the_path_is_the_root() -> None:
 @pytest.mark.parametrize(
     ("mount", "text"),
     [
-        (Mount(destination="relative", type="tmpfs"), "absolute path, not 'relative'"),
+        (Mount(destination="", type="tmpfs"), "no destination"),
+        (Mount(destination="proc/self", type="tmpfs"), "inside /proc"),
         (Mount(destination="/x\0y", type="tmpfs"), "NUL"),
         (Mount(destination="/", type="tmpfs"), "first and the only"),
         (Mount(destination="/x"), "has no type"),
@@ -332,6 +338,7 @@ def test_without_a_mount_on_the_root_the_path_is_the_root() -> None:
         (Mount(destination="/x", type="bind", source="/y", options=("colour=blue",)), "unknown option 'colour'"),
         (Mount(destination="/x", type="bind", source="/y", options=("tmpcopyup",)), "unknown option 'tmpcopyup'"),
         (Mount(destination="/x", type="tmpfs", options=("remount",)), "'remount'"),
+        (Mount(destination="/x", type="overlay", options=("lowerdir=/l", "remount")), "'remount'"),
         (Mount(destination="/x", type="tmpfs", options=("idmap",)), "only a bind can be id-mapped"),
         (Mount(destination="/x", type="proc", options=("tmpcopyup",)), "tmpcopyup is for tmpfs only"),
         (
@@ -357,9 +364,55 @@ def test_what_lxcfs_mounts_in_proc_is_allowed() -> None:
     assert step(found, mounts.Bind).destination == "/proc/meminfo"
 
 
-def test_destinations_are_made_simple() -> None:
-    found = plan(mounts=(OVERLAY, Mount(destination="//a/./b/../c/", type="tmpfs")))
+@pytest.mark.parametrize("text", ["//a/./b/../c/", "a/c", "../a/c", "///a/c"])
+def test_destinations_are_made_simple_and_absolute(text: str) -> None:
+    found = plan(mounts=(OVERLAY, Mount(destination=text, type="tmpfs")))
     assert step(found, mounts.FileSystem).destination == "/a/c"
+
+
+def test_a_bundle_completes_the_paths_that_may_be_relative_to_it() -> None:
+    binds = (
+        Mount(destination="/x", type="bind", source="data"),
+        Mount(destination="/y", source="/absolute", options=("rbind",)),
+        Mount(destination="/z", type="tmpfs", source="tmpfs"),
+    )
+    found = compile_spec(spec(root=Root(path="rootfs"), mounts=binds), container_id="abc", bundle="/b")
+    assert step(found, rootfs.BindRoot) == ("/b/rootfs", "/b/rootfs", 0)
+    assert [one.source for one in found.steps if isinstance(one, mounts.Bind)] == ["/b/data", "/absolute"]
+    assert step(found, mounts.FileSystem).source == "tmpfs"
+    with pytest.raises(InvalidInput, match="'b'"):
+        compile_spec(spec(), container_id="abc", bundle="b")
+
+
+def test_a_bind_may_say_remount_as_mount_8_wants_it() -> None:
+    mount = Mount(destination="/x", type="bind", source="/y", options=("bind", "remount", "ro"))
+    assert step(plan(mounts=(OVERLAY, mount)), mounts.Bind).set == MOUNT_ATTR.RDONLY
+
+
+def test_a_mount_label_is_an_option_of_new_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.runtime.compile.spec.has_selinux", lambda: True)
+    new = (Mount(destination="/proc", type="proc"), Mount(destination="/x", type="tmpfs", options=("size=1m",)))
+    found = plan(mounts=(OVERLAY, *new), linux={"mount_label": "a:b:c:s0,c1"})
+    options = {one.kind: one.options for one in found.steps if isinstance(one, mounts.FileSystem)}
+    assert options == {"proc": (), "tmpfs": (("size", "1m"), ("context", "a:b:c:s0,c1"))}
+
+
+def test_a_relative_cgroup_path_counts_from_our_own() -> None:
+    assert plan(linux={"cgroups_path": "some/group"}).cgroup == "/wherry/some/group"
+    assert plan().cgroup == "/wherry/abc"
+
+
+def test_in_a_joined_mount_namespace_nothing_is_mounted() -> None:
+    joined = (Namespace(type="mount", path="/x/mnt"), Namespace(type="network", path="/x/net"), Namespace(type="pid"))
+    found = plan(mounts=(), linux={"namespaces": joined}, root=Root(path="/there"))
+    names = order(found)
+    assert names[:6] == ["JoinNamespace", "AwaitParent", "EnterCgroup", "JoinNamespace", "EnterRoot", "ResolveUser"]
+    assert step(found, rootfs.EnterRoot).path == "/there"
+    assert not {"SeparateHost", "PivotRoot", "Devices", "BindRoot"} & set(names)
+    assert not found.namespaces & CLONE.NEWNS
+    mapped = {"uid_mappings": MAPS, "gid_mappings": MAPS}
+    with pytest.raises(Unsupported, match="a mount namespace cannot be joined"):
+        plan(mounts=(), linux={"namespaces": (*joined, Namespace(type="user")), **mapped})
 
 
 # ------------------------------------------------------------------------------------------------------------- sysctl
@@ -459,6 +512,17 @@ def test_an_exec_has_the_containers_rights_unless_it_says_otherwise() -> None:
     assert step(plain, birth.ExecuteApart).no_new_privileges
     own = compile_exec(Process(cwd="/", args=("ls",), capabilities=Capabilities()), state=state(first))
     assert step(own, process.SwitchUser).bounding == 0
+
+
+def test_processors_are_for_execs_and_the_execs_own_come_first() -> None:
+    first = spec(process={"exec_cpu_affinity": CPUAffinity(initial="0", final="0-1")})
+    assert compile_spec(first, container_id="x").cpus == ()
+    assert "Affinity" not in order(compile_spec(first, container_id="x"))
+    plain = compile_exec(Process(cwd="/", args=("ls",)), state=state(first))
+    assert (plain.cpus, step(plain, process.Affinity).cpus) == ((0,), (0, 1))
+    own = Process(cwd="/", args=("ls",), exec_cpu_affinity=CPUAffinity(initial="1"))
+    found = compile_exec(own, state=state(first))
+    assert (found.cpus, "Affinity" in order(found)) == ((1,), False)
 
 
 def test_an_exec_is_checked_like_a_container() -> None:

@@ -14,7 +14,7 @@ from wherry.errors import InvalidInput
 from wherry.oci.runtime_spec import Process, Spec, decode, encode
 
 FULL: dict[str, Any] = {
-    "ociVersion": "1.2.0",
+    "ociVersion": "1.3.0",
     "root": {"path": "/run/rootfs", "readonly": True},
     "hostname": "h",
     "domainname": "d",
@@ -104,7 +104,7 @@ def test_what_is_read_is_written_again_complete() -> None:
 
 def test_the_version_is_written_always() -> None:
     assert json.loads(encode(Spec(process=Process(cwd="/")))) == {
-        "ociVersion": "1.2.0",
+        "ociVersion": "1.3.0",
         "process": {"cwd": "/", "user": {}},
     }
 

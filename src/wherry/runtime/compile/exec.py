@@ -38,7 +38,7 @@ def compile_exec(process: Process, *, state: ContainerState) -> Plan:
 
     It joins all the container's namespaces and its control group, and has its filter and its further groups.
     Capabilities, resource limits, and whether privileges can be gained, are the container's own unless the process says
-    otherwise.
+    otherwise; so are the processors that it begins and goes on with (``execCPUAffinity``, which is for execs only).
 
     :raises InvalidInput: the process asks for what cannot be.
     """
@@ -47,8 +47,12 @@ def compile_exec(process: Process, *, state: ContainerState) -> Plan:
     first = state.spec.process
     if process.capabilities is None and first is not None:
         process = _with_containers_rights(process, first)
-    if not process.rlimits and first is not None:
-        process = replace(process, rlimits=first.rlimits)
+    if first is not None:
+        process = replace(
+            process,
+            rlimits=process.rlimits or first.rlimits,
+            exec_cpu_affinity=process.exec_cpu_affinity or first.exec_cpu_affinity,
+        )
     compile_process.check(process)
     linux = state.spec.linux or Linux()
     affinity = process.exec_cpu_affinity
@@ -81,12 +85,13 @@ def _steps(process: Process, linux: Linux, state: ContainerState) -> Iterator[St
     if not any(namespace.type == "user" for namespace in linux.namespaces):
         yield EnterCgroup(cgroup_path(linux, state.container_id))
     yield JoinContainer()
-    annotations = state.spec.annotations
+    annotations, affinity = state.spec.annotations, process.exec_cpu_affinity
     yield from compile_process.user_steps(process, annotations)
     yield from compile_process.last_steps(
         process,
         container_id=state.container_id,
         filter_profile=linux.seccomp,
         annotations=annotations,
+        cpus=affinity.final if affinity else "",
         inside=any(namespace.type == "pid" for namespace in linux.namespaces),
     )

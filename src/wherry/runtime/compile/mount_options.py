@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from wherry.errors import InvalidInput
 from wherry.linux.mount import MOUNT_ATTR, MS
 
-__all__ = ["MountOptions", "parse"]
+__all__ = ["KNOWN", "MountOptions", "parse"]
 
 A = MOUNT_ATTR
 
@@ -62,7 +62,13 @@ _PROPAGATION: Final[dict[str, int]] = {
     "unbindable": MS.UNBINDABLE,
     "runbindable": MS.UNBINDABLE | MS.REC,
 }
-_EXTENSIONS: Final = frozenset({"tmpcopyup", "idmap", "ridmap", "detached", "own"})
+_EXTENSIONS: Final = frozenset({"tmpcopyup", "idmap", "ridmap", "detached", "own", "remount"})
+
+#: All options that mean the same whatever is mounted; any other is the file system's own.
+KNOWN: Final = frozenset(
+    {"bind", "rbind", *_ATTRIBUTES, *_PROPAGATION, *filter(None, _SUPERBLOCK), "tmpcopyup", "idmap", "ridmap"}
+    | {f"r{name}" for name in _ATTRIBUTES}
+)
 
 
 class MountOptions(NamedTuple):
@@ -74,7 +80,8 @@ class MountOptions(NamedTuple):
     :ivar propagation: flags of :class:`MS`, in order.
     :ivar superblock: the file system's general options.
     :ivar data: all others: the file system's own, as ``(name, value or None)``.
-    :ivar extensions: of ``tmpcopyup``, ``idmap``, ``ridmap``, ``detached``, ``own``.
+    :ivar extensions: of ``tmpcopyup``, ``idmap``, ``ridmap``, ``detached``, ``own``, and ``remount``: a bind gets its
+        attributes in a second step anyway.
     """
 
     bind: bool
@@ -106,7 +113,7 @@ class _Attributes:
 def parse(options: tuple[str, ...]) -> MountOptions:
     """Take options apart; later ones override earlier ones.
 
-    :raises InvalidInput: an option that cannot be: ``remount``, or text with a NUL byte.
+    :raises InvalidInput: an option that cannot be: text with a NUL byte.
     """
     own, below = _Attributes(), _Attributes()
     bind = recursive = False
@@ -144,8 +151,6 @@ def parse(options: tuple[str, ...]) -> MountOptions:
 
 
 def _datum(option: str) -> tuple[str, str | None]:
-    if option == "remount":
-        raise InvalidInput("the mount option 'remount' makes no sense here", hint="give the options that are wanted")
     if "\0" in option:
         raise InvalidInput(f"the mount option {option!r} contains a NUL byte")
     key, equals, value = option.partition("=")

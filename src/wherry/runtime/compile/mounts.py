@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
+from msgspec.structs import replace
+
 from wherry.errors import InvalidInput
 from wherry.linux.mount import MOUNT_ATTR, MS
 from wherry.oci.runtime_spec import Device, IDMapping, Mount, Root, Spec
@@ -28,6 +30,7 @@ __all__ = [
     "file_steps",
     "hiding",
     "id_map",
+    "in_bundle",
     "mount_steps",
     "propagation",
     "root_step",
@@ -103,6 +106,25 @@ def root_step(root: Root, mounts: tuple[Mount, ...]) -> Overlay | BindRoot:
     return _overlay("/", root.path, parsed)
 
 
+def in_bundle(spec: Spec, bundle: str) -> Spec:
+    """Return the specification with the paths absolute that may be relative to its bundle (config.md).
+
+    These are ``root.path`` and the sources of binds.
+    """
+    if not bundle.startswith("/"):
+        raise InvalidInput(f"the bundle's path must be absolute, not {bundle!r}")
+    root = spec.root and replace(spec.root, path=posixpath.join(bundle, spec.root.path))
+    mounts = tuple(
+        replace(mount, source=posixpath.join(bundle, mount.source)) if mount.source and _is_bind(mount) else mount
+        for mount in spec.mounts
+    )
+    return replace(spec, root=root, mounts=mounts)
+
+
+def _is_bind(mount: Mount) -> bool:
+    return mount.type == "bind" or mount_options.parse(mount.options).bind
+
+
 def file_steps(spec: Spec) -> list[Step]:
     """Return the steps that put together a root and what is mounted in it, for who only wants its files."""
     assert spec.root is not None
@@ -114,6 +136,7 @@ def _overlay(destination: str, path: str, parsed: mount_options.MountOptions) ->
     lower: list[str] = []
     named = {"upperdir": "", "workdir": "", SELECTOR: ""}
     others: list[tuple[str, str | None]] = [(flag, None) for flag in parsed.superblock]
+    _refuse_remount(parsed)
     for key, value in parsed.data:
         if key == "lowerdir+" and value:
             lower.append(value)
@@ -159,6 +182,10 @@ def _divided(text: str) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- the mounts
 
 
+#: File systems that have labels of their own for what is in them.
+_SELF_LABELLED: Final = frozenset({"proc", "sysfs", "mqueue"})
+
+
 def mount_steps(spec: Spec, *, cgroup: str, private_cgroups: bool, id_maps: bool) -> Iterator[Step]:
     """Return the steps for all mounts but the root.
 
@@ -173,7 +200,7 @@ def mount_steps(spec: Spec, *, cgroup: str, private_cgroups: bool, id_maps: bool
         parsed = mount_options.parse(mount.options)
         if "own" in parsed.extensions:
             yield OwnDirectory(destination)
-        elif mount.type == "bind" or parsed.bind:
+        elif _is_bind(mount):
             yield _bind(mount, destination, parsed, id_maps)
         elif mount.type in ("cgroup", "cgroup2"):
             flags = parsed.set | parsed.set_below
@@ -182,7 +209,7 @@ def mount_steps(spec: Spec, *, cgroup: str, private_cgroups: bool, id_maps: bool
             _check_not_in_proc(destination)
             yield _overlay(destination, spec.root.path if spec.root else "", parsed)
         else:
-            yield _file_system(mount, destination, parsed)
+            yield _labelled(_file_system(mount, destination, parsed), spec.linux.mount_label if spec.linux else "")
 
 
 def _file_system(mount: Mount, destination: str, parsed: mount_options.MountOptions) -> FileSystem:
@@ -192,6 +219,7 @@ def _file_system(mount: Mount, destination: str, parsed: mount_options.MountOpti
         _check_not_in_proc(destination)
     if parsed.extensions & {"idmap", "ridmap"}:
         raise InvalidInput(f"only a bind can be id-mapped, not the {mount.type} on {destination!r}")
+    _refuse_remount(parsed)
     copy_up = "tmpcopyup" in parsed.extensions
     if copy_up and mount.type != "tmpfs":
         raise InvalidInput(f"tmpcopyup is for tmpfs only, not for the {mount.type} on {destination!r}")
@@ -200,6 +228,13 @@ def _file_system(mount: Mount, destination: str, parsed: mount_options.MountOpti
     if _is_closed_late(mount, parsed):
         flags &= ~MOUNT_ATTR.RDONLY
     return FileSystem(mount.type, mount.source or mount.type, destination, given, flags, parsed.propagation, copy_up)
+
+
+def _labelled(step: FileSystem, label: str) -> FileSystem:
+    """Have all files of a new file system bear an SELinux label; see mount(8), ``context``."""
+    if not label or step.kind in _SELF_LABELLED:
+        return step
+    return step._replace(options=(*step.options, ("context", label)))
 
 
 def _is_closed_late(mount: Mount, parsed: mount_options.MountOptions) -> bool:
@@ -262,16 +297,22 @@ def id_map(mappings: tuple[IDMapping, ...], what: str) -> str:
     return "".join(f"{one.container_id} {one.host_id} {one.size}\n" for one in mappings)
 
 
+def _refuse_remount(parsed: mount_options.MountOptions) -> None:
+    if "remount" in parsed.extensions:
+        raise InvalidInput("the mount option 'remount' makes no sense here", hint="give the options that are wanted")
+
+
 def _destination(mount: Mount) -> str:
     return _normal(mount.destination)
 
 
 @lru_cache(maxsize=256)
 def _normal(destination: str) -> str:
-    if not destination.startswith("/"):
-        raise InvalidInput(f"mount destination must be an absolute path, not {destination!r}")
+    """Return it absolute: old tools write it relative to the root (config.md, "Mounts")."""
+    if not destination:
+        raise InvalidInput("a mount has no destination")
     _check_text(destination)
-    return "/" + posixpath.normpath(destination).lstrip("/")
+    return "/" + posixpath.normpath(f"/{destination}").lstrip("/")
 
 
 def _source(mount: Mount) -> str:
@@ -300,7 +341,7 @@ def _check_not_in_proc(destination: str) -> None:
 def sets_up_dev(spec: Spec) -> bool:
     """Whether /dev is ours to fill; not when the host's is bound."""
     over_dev = (mount for mount in spec.mounts if _destination(mount) == "/dev")
-    return not any(mount.type == "bind" or mount_options.parse(mount.options).bind for mount in over_dev)
+    return not any(_is_bind(mount) for mount in over_dev)
 
 
 def device_nodes(devices: tuple[Device, ...]) -> Devices:

@@ -126,11 +126,13 @@ def last_steps(
     annotations: dict[str, str],
     init: bool = False,
     inside: bool = False,
+    cpus: str = "",
 ) -> Iterator[Step]:
     """All from the container's root being there to execve; the order is half of what keeps it safe.
 
     :param init: the container's first process is not the program, but its parent.
     :param inside: the program is born in a PID namespace where others live already.
+    :param cpus: the processors that the program runs on, as a list; empty for those of its control group.
     """
     apart = init or inside
     yield steps.SessionKeyring(f"_ses.{container_id}")
@@ -142,6 +144,8 @@ def last_steps(
     else:
         yield ControllingTerminal()
     yield from _properties(process, annotations, apart=apart)
+    if cpus:
+        yield steps.Affinity(processors(cpus))
     yield ChangeDirectory(process.cwd)
     if apart:
         yield InheritCapabilities()
@@ -197,8 +201,6 @@ def _properties(process: Process, annotations: dict[str, str], *, apart: bool) -
         if not 0 <= level <= 7:
             raise InvalidInput(f"input/output priority {level} is not between 0 and 7")
         yield steps.Priority(_named(_IO_CLASSES, process.io_priority.class_, "input/output class"), level)
-    if process.exec_cpu_affinity is not None and process.exec_cpu_affinity.final:
-        yield steps.Affinity(processors(process.exec_cpu_affinity.final))
     if process.rlimits:
         yield _limits(process.rlimits, annotations, apart=apart)
 
@@ -241,6 +243,8 @@ def _scheduler(wanted: Scheduler) -> steps.Scheduler:
 
 def memory_policy(wanted: MemoryPolicy) -> steps.MemoryPolicy:
     """Translate a memory policy."""
+    if not wanted.mode:
+        raise InvalidInput("the memoryPolicy has no mode")
     mode = _named(_MEMORY_MODES, wanted.mode, "memory policy")
     for flag in wanted.flags:
         mode |= _named(_MEMORY_FLAGS, flag, "memory policy flag")

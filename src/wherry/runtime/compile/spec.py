@@ -15,6 +15,7 @@ import msgspec
 
 from wherry.errors import InvalidInput, Unsupported
 from wherry.linux import namespaces as kinds
+from wherry.linux.lsm import has_selinux
 from wherry.linux.mount import MS
 from wherry.oci.runtime_spec import Linux, Process, Spec
 from wherry.runtime.cgroups.resources import Resources
@@ -37,7 +38,15 @@ from wherry.runtime.steps.namespaces import (
     LoopbackUp,
 )
 from wherry.runtime.steps.overlay import Overlay
-from wherry.runtime.steps.rootfs import BindRoot, HandOverRoot, PivotRoot, ReadOnlyRoot, RootPropagation, SeparateHost
+from wherry.runtime.steps.rootfs import (
+    BindRoot,
+    EnterRoot,
+    HandOverRoot,
+    PivotRoot,
+    ReadOnlyRoot,
+    RootPropagation,
+    SeparateHost,
+)
 from wherry.runtime.steps.step import Step
 from wherry.runtime.steps.sysctl import Sysctl
 from wherry.runtime.steps.working_directory import MakeDirectory
@@ -52,7 +61,7 @@ _KINDS: Final = {"mount": "mnt", "network": "net", "pid": "pid", "ipc": "ipc", "
 _LONGEST_NAME: Final = 64  # __NEW_UTS_LEN
 
 
-def compile_spec(spec: Spec, *, container_id: str) -> Plan:
+def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
     """Turn a specification into a plan.
 
     Extensions: a mount on ``/`` of type ``overlay`` is the root itself (its options ``lowerdir+=``, ``upperdir=``,
@@ -61,19 +70,22 @@ def compile_spec(spec: Spec, *, container_id: str) -> Plan:
     ``org.wherry.rlimits`` and ``org.wherry.groups``.
 
     :param container_id: names the control group, unless the specification does, and the session keyring.
+    :param bundle: the directory that ``root.path`` and sources of binds may be relative to; absolute.
     :raises InvalidInput: the specification asks for what cannot be.
     :raises Unsupported: it asks for what this version of wherry does not do.
     """
     linux = spec.linux or Linux()
-    if spec.root is None or spec.process is None:
+    process = spec.process
+    if spec.root is None or process is None:
         raise InvalidInput(f"the specification has no {'root' if spec.root is None else 'process'}")
     _refuse_unsupported(spec, linux)
-    compile_process.check(spec.process)
+    if bundle:
+        spec = compile_mounts.in_bundle(spec, bundle)
+    compile_process.check(process)
     names = _Namespaces(linux)
     cgroup = cgroup_path(linux, container_id)
     found = _resources(linux)
-    steps = tuple(_steps(spec, spec.process, names, cgroup=cgroup, container_id=container_id))
-    affinity = spec.process.exec_cpu_affinity
+    steps = tuple(_steps(spec, process, names, cgroup=cgroup, container_id=container_id))
     return Plan(
         cgroup=cgroup,
         resources=found,
@@ -83,11 +95,10 @@ def compile_spec(spec: Spec, *, container_id: str) -> Plan:
         uid_map=names.uid_map,
         gid_map=names.gid_map,
         time_offsets=_time_offsets(linux, names),
-        oom_score_adj=_oom_score(spec.process),
-        cpus=compile_process.processors(affinity.initial) if affinity else (),
-        terminal=spec.process.terminal,
+        oom_score_adj=_oom_score(process),
+        terminal=process.terminal,
         prepared=_prepared(steps, with_user=names.has_user),
-        environment=compile_process.environment(spec.process),
+        environment=compile_process.environment(process),
         steps=steps,
     )
 
@@ -95,6 +106,56 @@ def compile_spec(spec: Spec, *, container_id: str) -> Plan:
 def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, container_id: str) -> Iterator[Step]:
     linux = spec.linux or Linux()
     yield from compile_process.first_steps(process)
+    if names.joins_mounts:
+        yield from _steps_in_joined_mounts(spec, linux, process, names, cgroup=cgroup)
+    else:
+        yield from _steps_in_own_mounts(spec, linux, process, names, cgroup=cgroup)
+    yield from _after_the_pivot(spec, linux, names)
+    yield from compile_process.last_steps(
+        process,
+        container_id=container_id,
+        filter_profile=linux.seccomp,
+        annotations=spec.annotations,
+        init=_wants_init(spec.annotations),
+        inside="pid" in names.own - names.new,
+    )
+
+
+def _steps_in_joined_mounts(
+    spec: Spec, linux: Linux, process: Process, names: _Namespaces, *, cgroup: str
+) -> Iterator[Step]:
+    """Others live in the mount namespace, so nothing is mounted, and the root is only changed into."""
+    _refuse_mounts(spec, linux)
+    if names.has_user:
+        yield from (AwaitParent(), BecomeRoot(""))
+    *others, mounts = names.child_joins
+    yield from others
+    yield from _entering_group(names, cgroup)
+    yield mounts
+    yield EnterRoot(spec.root.path if spec.root else "/")
+    yield from compile_process.user_steps(process, spec.annotations)
+    if linux.sysctl:
+        yield Sysctl(sysctls.settings(linux.sysctl, names.own))
+
+
+def _refuse_mounts(spec: Spec, linux: Linux) -> None:
+    asked = {
+        "mounts": spec.mounts,
+        "root.readonly": spec.root is not None and spec.root.readonly,
+        "linux.devices": linux.devices,
+        "linux.maskedPaths": linux.masked_paths,
+        "linux.readonlyPaths": linux.readonly_paths,
+        "linux.rootfsPropagation": linux.rootfs_propagation,
+    }
+    for name, present in asked.items():
+        if present:
+            hint = "leave it out, or the path of the mount namespace"
+            raise Unsupported(f"{name} would change the mounts of all who are in the mount namespace", hint=hint)
+
+
+def _steps_in_own_mounts(
+    spec: Spec, linux: Linux, process: Process, names: _Namespaces, *, cgroup: str
+) -> Iterator[Step]:
     mounting = tuple(_root_and_mounts(spec, linux, names, cgroup))
     if names.has_user:
         yield from (AwaitParent(), BecomeRoot(spec.root.path if spec.root else ""))
@@ -113,15 +174,6 @@ def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, con
     yield PivotRoot()
     if any(isinstance(step, Overlay) and step.destination == "/" and step.upper for step in mounting):
         yield HandOverRoot()
-    yield from _after_the_pivot(spec, linux, names)
-    yield from compile_process.last_steps(
-        process,
-        container_id=container_id,
-        filter_profile=linux.seccomp,
-        annotations=spec.annotations,
-        init=_wants_init(spec.annotations),
-        inside="pid" in names.own - names.new,
-    )
 
 
 def _root_and_mounts(spec: Spec, linux: Linux, names: _Namespaces, cgroup: str) -> Iterator[Step]:
@@ -184,7 +236,7 @@ def _after_the_pivot(spec: Spec, linux: Linux, names: _Namespaces) -> Iterator[S
         yield LoopbackUp()
     if linux.personality is not None:
         yield compile_process.personality(linux.personality)
-    if linux.memory_policy is not None and linux.memory_policy.mode:
+    if linux.memory_policy is not None:
         yield compile_process.memory_policy(linux.memory_policy)
 
 
@@ -209,12 +261,16 @@ class _Namespaces:
         joined = [(kind, path) for kind, path in joined if kind != "pid" or kind in self.own]
         # From inside a new user namespace one cannot enter the host's others. A PID namespace is entered by the child,
         # for *its* children: what is born in it must have nothing of the host's (wherry.runtime.steps.birth).
-        by_parent = ({"time"} | (set(paths) if self.has_user else set())) - {"pid"}
-        if self.has_user and not self.user_path and paths.get("pid"):
-            raise Unsupported(
-                "a PID namespace cannot be joined together with a new user namespace",
-                hint="join the user namespace that it belongs to",
-            )
+        # What a mount namespace is joined by is its last sight of the host's paths.
+        by_parent = ({"time"} | (set(paths) if self.has_user else set())) - {"pid", "mnt"}
+        self.joins_mounts = bool(paths["mnt"])
+        for kind, name in (("pid", "PID"), ("mnt", "mount")):
+            if self.has_user and not self.user_path and paths.get(kind):
+                raise Unsupported(
+                    f"a {name} namespace cannot be joined together with a new user namespace",
+                    hint="join the user namespace that it belongs to",
+                )
+        joined.sort(key=lambda entry: entry[0] == "mnt")
         self.parent_joins = tuple((kind, path) for kind, path in joined if kind in by_parent)
         self.child_joins = tuple(JoinNamespace(kind, path) for kind, path in joined if kind not in by_parent)
 
@@ -239,10 +295,8 @@ class _Namespaces:
             found[_KINDS[one.type]] = one.path
         if "mnt" not in found:
             raise InvalidInput("a container needs a mount namespace")
-        if found["mnt"]:
-            raise Unsupported(
-                f"the mount namespace {found['mnt']!r} cannot be shared: the root is mounted in a new one"
-            )
+        if found["mnt"] and _is_ours(found["mnt"], "mnt"):
+            raise InvalidInput(f"the mount namespace {found['mnt']!r} is the host's")
         return found
 
     def _maps(self, linux: Linux) -> tuple[str, str]:
@@ -271,13 +325,18 @@ def _is_ours(path: str, kind: str) -> bool:
 def cgroup_path(linux: Linux, container_id: str) -> str:
     """Return the path of the container's control group, from the hierarchies' roots.
 
-    :raises InvalidInput: it is not absolute, or leads upwards.
+    A relative one counts from ``/wherry``.
+
+    :raises InvalidInput: it leads upwards, or nowhere.
     """
-    path = linux.cgroups_path or f"/wherry/{container_id}"
-    parts = path.split("/")
-    if not path.startswith("/") or ".." in parts or "\0" in path or not path.strip("/"):
-        hint = "systemd's form (slice:prefix:name) is not supported" if ":" in path else None
-        raise InvalidInput(f"cgroupsPath must be an absolute path, not {path!r}", hint=hint)
+    path = linux.cgroups_path or container_id
+    if not path.startswith("/"):
+        if path.count(":") == 2 and "/" not in path:
+            hint = "it takes the manager of control groups that is systemd"
+            raise InvalidInput(f"cgroupsPath {path!r} is of systemd's form (slice:prefix:name)", hint=hint)
+        path = f"/wherry/{path}"
+    if ".." in path.split("/") or "\0" in path or not path.strip("/"):
+        raise InvalidInput(f"cgroupsPath {path!r} must be below the root and without '..'")
     return path
 
 
@@ -354,8 +413,9 @@ def _refuse_unsupported(spec: Spec, linux: Linux) -> None:
         "hooks": hooks is not None and any(msgspec.to_builtins(hooks).values()),
         "linux.intelRdt": linux.intel_rdt is not None,
         "linux.netDevices": bool(linux.net_devices),
-        "linux.mountLabel": bool(linux.mount_label),
     }
     for name, present in asked.items():
         if present:
             raise Unsupported(f"{name} is not supported")
+    if linux.mount_label and not has_selinux():
+        raise Unsupported(f"this kernel has no selinux, so the mountLabel {linux.mount_label!r} cannot be set")

@@ -6,8 +6,9 @@ import errno
 import os
 from typing import Final, NamedTuple
 
-from wherry.errors import SystemCallError
+from wherry.errors import InvalidInput, SystemCallError
 from wherry.linux.fd import AT_FDCWD, Fd
+from wherry.linux.files import RESOLVE, openat2
 from wherry.linux.mount import (
     AT,
     MNT_DETACH,
@@ -28,6 +29,7 @@ from wherry.runtime.steps.step import Context
 
 __all__ = [
     "BindRoot",
+    "EnterRoot",
     "HandOverRoot",
     "PivotRoot",
     "ReadOnlyRoot",
@@ -126,6 +128,29 @@ class PivotRoot(NamedTuple):
         mount(None, ".", None, _SLAVE_ALL)
         umount2(".", MNT_DETACH)
         os.chdir("/")
+
+
+class EnterRoot(NamedTuple):
+    """Make a directory of a joined mount namespace the process's root.
+
+    What is there is its inhabitants' affair, who can also leave the root by chroot(2); it is their namespace.
+    """
+
+    path: str
+
+    def describe(self) -> str:
+        return f"enter the root {self.path}"
+
+    def apply(self, context: Context) -> None:
+        try:
+            root = openat2(AT_FDCWD, self.path, os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE.NO_MAGICLINKS)
+        except SystemCallError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise InvalidInput(f"the mount namespace has no directory {self.path!r}") from error
+        os.fchdir(root.fileno())
+        os.chroot(".")
+        context.root = root
 
 
 class HandOverRoot(NamedTuple):
