@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from wherry.docker.configuration_answers import ConfigView, HostConfigView
 from wherry.docker.networks import EndpointView, NetworkSettings, PortSummary
 
 __all__ = [
@@ -99,7 +99,7 @@ class GraphDriver(Struct, rename="pascal", kw_only=True):
 class ContainerInspect(Struct, rename="pascal", kw_only=True):
     """The body of ContainerInspect.
 
-    :ivar host_config: what was asked for, completed with what holds; with Docker's names.
+    :ivar host_config: what was asked for, completed with what holds.
     :ivar size_rw: bytes in the writable layer; left out unless they were asked for.
     :ivar size_root_fs: bytes in all of the root; likewise.
     """
@@ -122,10 +122,10 @@ class ContainerInspect(Struct, rename="pascal", kw_only=True):
     process_label: str = ""
     app_armor_profile: str = ""
     exec_ids: list[str] | None = field(name="ExecIDs")
-    host_config: dict[str, Any]
+    host_config: HostConfigView
     graph_driver: GraphDriver
     mounts: list[MountView]
-    config: dict[str, Any]
+    config: ConfigView
     network_settings: NetworkSettings
     size_rw: int | UnsetType = UNSET
     size_root_fs: int | UnsetType = UNSET

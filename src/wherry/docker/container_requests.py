@@ -33,6 +33,7 @@ __all__ = [
     "MountVolumeOptions",
     "NetworkingConfig",
     "RestartPolicy",
+    "Set",
     "Uint",
     "Ulimit",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET
 
+from wherry.docker.configuration_answers import ConfigView, HostConfigView, PortBindingView, completed
 from wherry.docker.container_answers import ContainerInspect, ContainerState, GraphDriver, MountView
+from wherry.docker.container_requests import Healthcheck, RestartPolicy
 from wherry.docker.network_mode import parse_links
 from wherry.engine.container import etc_files
 from wherry.engine.container.container import Container
@@ -20,21 +20,6 @@ from wherry.engine.network.views import network_settings_to_api
 from wherry.engine.spec.security import masked_paths, readonly_paths
 
 __all__ = ["image_name", "inspect", "mounts_to_api"]
-
-Json = dict[str, Any]
-
-_NUMBERS: Final = (
-    "CpuShares", "Memory", "NanoCpus", "BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod",
-    "CpuRealtimeRuntime", "MemoryReservation", "MemorySwap", "OomScoreAdj", "ShmSize", "CpuCount", "CpuPercent",
-    "IOMaximumIOps", "IOMaximumBandwidth",
-)  # fmt: skip
-_TEXTS: Final = (
-    "CgroupParent", "CpusetCpus", "CpusetMems", "ContainerIDFile", "VolumeDriver", "CgroupnsMode", "IpcMode", "Cgroup",
-    "PidMode", "UTSMode", "UsernsMode", "Runtime", "Isolation", "NetworkMode",
-)  # fmt: skip
-_FLAGS: Final = ("AutoRemove", "Privileged", "PublishAllPorts", "ReadonlyRootfs", "OomKillDisable")
-_LISTS: Final = ("Devices", "Dns", "DnsOptions", "DnsSearch", "BlkioWeightDevice", "BlkioDeviceReadBps",
-                 "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps")  # fmt: skip
 
 
 def inspect(
@@ -66,7 +51,7 @@ def inspect(
         name=f"/{container.name}",
         restart_count=state.restart_count,
         exec_ids=list(container.exec_ids) or None,
-        host_config={**host_config_to_api(container), "Links": _links_to_api(container, find)},
+        host_config=host_config_to_api(container, find),
         graph_driver=GraphDriver(name="overlay2", data={"UpperDir": upper, "WorkDir": work}),
         mounts=mounts_to_api(container),
         config=config_to_api(container),
@@ -103,53 +88,33 @@ def state_to_api(container: Container) -> ContainerState:
     )
 
 
-def config_to_api(container: Container) -> Json:
+def config_to_api(container: Container) -> ConfigView:
     """The API's ``Config``, without nulls where Docker has none."""
-    shown: Json = msgspec.to_builtins(container.config)
-    for name in ("Hostname", "Domainname", "User", "WorkingDir"):
-        shown[name] = shown[name] or ""
-    for name in ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"):
-        shown[name] = bool(shown[name])
-    shown["Image"] = container.definition.image
-    shown["Env"] = shown["Env"] or []
-    shown["Labels"] = shown["Labels"] or {}
-    for name in (
-        "ExposedPorts",
-        "Healthcheck",
-        "ArgsEscaped",
-        "NetworkDisabled",
-        "MacAddress",
-        "StopSignal",
-        "Shell",
-    ):
-        if not shown[name]:
-            del shown[name]
-    if shown["StopTimeout"] is None:
-        del shown["StopTimeout"]  # 0 is a wish
-    return shown
+    config = container.config
+    return completed(
+        ConfigView, config, image=container.definition.image, exposed_ports=config.exposed_ports or UNSET,
+        healthcheck=UNSET if config.healthcheck in (None, Healthcheck()) else config.healthcheck,
+        args_escaped=config.args_escaped or UNSET, network_disabled=config.network_disabled or UNSET,
+        mac_address=config.mac_address or UNSET, stop_signal=config.stop_signal or UNSET, shell=config.shell or UNSET,
+    )  # fmt: skip
 
 
-def host_config_to_api(container: Container) -> Json:
+def host_config_to_api(container: Container, find: Callable[[str], Container | None]) -> HostConfigView:
     """The API's ``HostConfig``: what was asked for, completed with what holds."""
-    shown: Json = msgspec.to_builtins(container.host)
-    for names, default in ((_NUMBERS, 0), (_TEXTS, ""), (_FLAGS, False)):
-        for name in names:
-            shown[name] = shown[name] or default
-    for name in _LISTS:
-        shown[name] = shown[name] or []
-    shown["PortBindings"] = {
-        port: [{name: text or "" for name, text in binding.items()} for binding in bindings or []]
-        for port, bindings in (shown["PortBindings"] or {}).items()
-    }
-    shown["RestartPolicy"] = shown["RestartPolicy"] or {"Name": "no", "MaximumRetryCount": 0}
-    shown["RestartPolicy"]["Name"] = shown["RestartPolicy"]["Name"] or "no"
-    shown["ConsoleSize"] = shown["ConsoleSize"] or [0, 0]
-    shown["MaskedPaths"] = list(masked_paths(container.host))
-    shown["ReadonlyPaths"] = list(readonly_paths(container.host))
-    for name in ("Mounts", "Tmpfs", "StorageOpt", "Sysctls", "Init", "Annotations", "KernelMemory"):
-        if shown[name] is None:
-            del shown[name]
-    return shown
+    host = container.host
+    policy = host.restart_policy or RestartPolicy()
+    return completed(
+        HostConfigView,
+        host,
+        port_bindings={
+            port: [PortBindingView(host_ip=one.host_ip or "", host_port=one.host_port or "") for one in bindings or ()]
+            for port, bindings in (host.port_bindings or {}).items()
+        },
+        restart_policy=RestartPolicy(policy.name or "no", policy.maximum_retry_count),
+        links=_links_to_api(container, find),
+        masked_paths=list(masked_paths(host)),
+        readonly_paths=list(readonly_paths(host)),
+    )
 
 
 def _links_to_api(container: Container, find: Callable[[str], Container | None]) -> list[str] | None:
