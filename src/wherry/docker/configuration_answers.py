@@ -144,10 +144,10 @@ class HostConfigView(Struct, rename="pascal", kw_only=True, frozen=True):
 View = TypeVar("View", ConfigView, HostConfigView)
 
 
-def completed(view: type[View], asked: Struct, **settled: Any) -> View:
+def completed(view: type[View], asked: Struct, **resolved: Any) -> View:
     """Return what was asked for as an answer, in which defaults stand where nothing was.
 
-    :param settled: members that are not as they were asked for.
+    :param resolved: members that are not as they were asked for.
     """
     given = {name: value for name in asked.__struct_fields__ if (value := getattr(asked, name)) is not None}
-    return view(**{**given, **settled})
+    return view(**{**given, **resolved})

@@ -25,7 +25,7 @@ class Containers:
         self.may_answer = asyncio.Event()
 
     def inspect(self, _ref: str) -> Any:
-        return SimpleNamespace(config={"Tty": False})
+        return SimpleNamespace(config=SimpleNamespace(tty=False))
 
     async def logs(self, _ref: str, _options: LogOptions) -> AsyncGenerator[LogChunk, None]:
         try:

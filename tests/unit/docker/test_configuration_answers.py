@@ -28,7 +28,7 @@ def test_two_containers_do_not_share_their_defaults() -> None:
     assert second.env == []
 
 
-def test_what_is_settled_stands_for_what_was_asked_for() -> None:
+def test_what_is_resolved_stands_for_what_was_asked_for() -> None:
     asked = HostConfig(links=["db"], mounts=[Mount(type="bind", target="/x")])
     shown = completed(
         HostConfigView, asked, links=None, port_bindings={}, restart_policy=None, masked_paths=[], readonly_paths=[]

@@ -58,7 +58,7 @@ class LogRoutes:
     async def logs(self, request: ApiRequest) -> StreamResponse:
         """ContainerLogs: frames, or raw where the container has a terminal."""
         options = _options(request)
-        tty = bool(self._containers.inspect(request.id).config["Tty"])
+        tty = self._containers.inspect(request.id).config.tty
         async with aclosing(self._containers.logs(request.id, options)) as chunks:
             first: Upcoming = asyncio.ensure_future(anext(chunks, None))
             try:
