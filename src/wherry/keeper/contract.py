@@ -59,10 +59,10 @@ class Launcher(Protocol):
         """
 
     def warm_up(self) -> None:
-        """Make ready for the next start; called when one is through, and there may be another one soon."""
+        """Make ready for the next starts; called when one is through, and there may be others soon."""
 
     def cool_down(self) -> None:
-        """End the prepared child: nothing was started for a while, or the keeper is about to end."""
+        """End the prepared children: nothing was started for a while, or the keeper is about to end."""
 
     def was_out_of_memory(self, cgroup: str) -> bool | None:
         """Whether the OOM killer killed a process of this cgroup; None if that is unknown."""

@@ -74,11 +74,11 @@ class RuntimeLauncher:
         return RuntimeChild(decoded, launch.launch(decoded, streams, size=size, prefork=self._prefork, encoded=plan))
 
     def warm_up(self) -> None:
-        """Clone a child ahead, for a start like the last one."""
+        """Clone children ahead, for starts like the last ones."""
         self._prefork.fill()
 
     def cool_down(self) -> None:
-        """End the child that waits."""
+        """End the children that wait."""
         self._prefork.drain()
 
     def was_out_of_memory(self, cgroup: str) -> bool | None:

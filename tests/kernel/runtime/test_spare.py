@@ -13,11 +13,12 @@ import pytest
 from support.needs import need
 from support.runtime_harness import Box, finish
 from wherry.linux.mount import MNT_DETACH, mount, umount2
-from wherry.linux.process import pidfd_send_signal
+from wherry.linux.process import CLONE, pidfd_send_signal
 from wherry.oci.runtime_spec import Mount
 from wherry.runtime import cgroups
 from wherry.runtime.compile.spec import compile_spec
-from wherry.runtime.launch.prefork import Prefork
+from wherry.runtime.launch.prefork import MOST_KINDS, Prefork
+from wherry.runtime.launch.zygote import Zygote
 from wherry.runtime.plan import Plan
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
@@ -45,15 +46,29 @@ def make_ready(box: Box, prefork: Prefork) -> int:
     """Start something, so that the next of its kind is prepared; returns the process that waits."""
     assert finish(plan_of(box, "true"), prefork).status == 0
     prefork.fill()
-    assert prefork.spare is not None
-    return prefork.spare.pid
+    (spare,) = prefork.spares
+    return spare.pid
+
+
+def children() -> set[int]:
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def zygote_of(prefork: Prefork) -> Zygote:
+    assert prefork.zygote is not None
+    return prefork.zygote
+
+
+def on_the_hosts_network(plan: Plan) -> Plan:
+    """Another kind: what a start on a network is born into."""
+    return plan._replace(namespaces=plan.namespaces & ~CLONE.NEWNET)
 
 
 def test_a_waiting_process_becomes_the_container(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
     result = finish(plan_of(box, "echo out; echo err >&2; echo $$; hostname; exit 3"), prefork)
     assert (result.out.splitlines()[:2], result.err, result.status) == (["out", "1"], "err\n", 3)
-    assert prefork.spare is None
+    assert not prefork.spares
 
 
 def test_it_sees_what_the_host_has_mounted_since_it_was_cloned(box: Box, prefork: Prefork, tmp_path: Path) -> None:
@@ -75,30 +90,54 @@ def test_what_fails_is_told_as_by_any_other(box: Box, prefork: Prefork) -> None:
     cold, hot = finish(missing), finish(missing, prefork)
     assert hot.failure is not None
     assert cold.failure == hot.failure
-    assert prefork.spare is None, "it was the spare that failed"
+    assert not prefork.spares, "it was the spare that failed"
 
 
 def test_one_with_other_namespaces_is_cloned_for_itself(box: Box, prefork: Prefork) -> None:
     pid = make_ready(box, prefork)
-    plan = plan_of(box, "ls /sys/class/net")
-    joined = plan._replace(namespaces=plan.namespaces & ~0x40000000)  # CLONE_NEWNET
-    assert finish(joined, prefork).status == 0
-    assert prefork.spare is not None
-    assert prefork.spare.pid == pid
+    assert finish(on_the_hosts_network(plan_of(box, "ls /sys/class/net")), prefork).status == 0
+    assert [spare.pid for spare in prefork.spares] == [pid]
+
+
+def test_each_kind_of_start_has_a_spare_of_its_own(box: Box, prefork: Prefork) -> None:
+    make_ready(box, prefork)
+    inside = "readlink /proc/self/ns/net"
+    assert finish(on_the_hosts_network(plan_of(box, inside)), prefork).status == 0
+    prefork.fill()
+    of_two_kinds = {spare.pid for spare in prefork.spares}
+    assert len(of_two_kinds) == 2
+    hosts = os.readlink("/proc/self/ns/net")
+    for _ in range(2):
+        assert finish(plan_of(box, inside), prefork).out.strip() != hosts
+        assert finish(on_the_hosts_network(plan_of(box, inside)), prefork).out.strip() == hosts
+        assert not of_two_kinds & {spare.pid for spare in prefork.spares}, "both were taken"
+        prefork.fill()
+
+
+def test_only_so_many_kinds_are_kept_those_that_were_started_last(box: Box, prefork: Prefork) -> None:
+    before = children()
+    plan = plan_of(box, "true")
+    for left_out in (CLONE(0), CLONE.NEWIPC, CLONE.NEWUTS, CLONE.NEWIPC | CLONE.NEWUTS):
+        kind = plan._replace(namespaces=plan.namespaces & ~left_out)
+        prefork.note(kind, kind.encode())
+        prefork.fill()
+    last = prefork.spares
+    assert len(last) == MOST_KINDS
+    assert children() - before == {spare.pid for spare in last} | {zygote_of(prefork).pid}
+    assert finish(plan_of(box, "echo no spare"), prefork).out == "no spare\n"
 
 
 def test_a_spare_that_was_killed_is_replaced_by_a_clone(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    assert prefork.spare is not None
-    pidfd_send_signal(prefork.spare.pidfd, 9)
-    select.select([prefork.spare.pidfd], [], [], 10)
+    (spare,) = prefork.spares
+    pidfd_send_signal(spare.pidfd, 9)
+    select.select([spare.pidfd], [], [], 10)
     assert finish(plan_of(box, "echo fine"), prefork).out == "fine\n"
 
 
 def test_a_spare_ends_with_the_keeper(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    spare = prefork.spare
-    assert spare is not None
+    (spare,) = prefork.spares
     spare.channel.close()  # as the kernel does when the keeper is killed
     assert select.select([spare.pidfd], [], [], 10)[0]
 
@@ -109,14 +148,12 @@ def parent(pid: int) -> int:
 
 def test_who_waits_is_a_child_of_the_keeper_and_not_of_the_zygote(box: Box, prefork: Prefork) -> None:
     pid = make_ready(box, prefork)
-    assert prefork.zygote is not None
-    assert (parent(pid), parent(prefork.zygote.pid)) == (os.getpid(), os.getpid())
+    assert (parent(pid), parent(zygote_of(prefork).pid)) == (os.getpid(), os.getpid())
 
 
 def test_one_zygote_clones_for_start_after_start(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    first = prefork.zygote
-    assert first is not None
+    first = zygote_of(prefork)
     for _ in range(3):
         make_ready(box, prefork)
     assert prefork.zygote is first
@@ -124,8 +161,7 @@ def test_one_zygote_clones_for_start_after_start(box: Box, prefork: Prefork) -> 
 
 def test_a_zygote_that_was_killed_is_replaced(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    killed = prefork.zygote
-    assert killed is not None
+    killed = zygote_of(prefork)
     pidfd_send_signal(killed.pidfd, 9)
     select.select([killed.pidfd], [], [], 10)
     assert finish(plan_of(box, "echo with the spare"), prefork).out == "with the spare\n"
@@ -137,14 +173,9 @@ def test_a_zygote_that_was_killed_is_replaced(box: Box, prefork: Prefork) -> Non
 
 def test_a_zygote_ends_with_the_keeper(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    zygote = prefork.zygote
-    assert zygote is not None
+    zygote = zygote_of(prefork)
     zygote.channel.shutdown(socket.SHUT_RDWR)  # as the kernel does when the keeper is killed
     assert select.select([zygote.pidfd], [], [], 10)[0]
-
-
-def children() -> set[int]:
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
 def test_nothing_is_left_when_it_is_let_go(box: Box, prefork: Prefork) -> None:

@@ -1,29 +1,34 @@
-"""Children that are cloned before they are needed: at most one at a time, and only on cgroup version 1.
+"""Children that are cloned before they are needed: one for each kind of start, and only on cgroup version 1.
 
 Chromium has the same pair of words: a *zygote* clones *spare* processes.
 """
 
 from __future__ import annotations
 
-from wherry.linux.process import CLONE
+from typing import Final
+
 from wherry.runtime import cgroups
 from wherry.runtime.launch.inherited import ignored_signals
-from wherry.runtime.launch.spare import Spare
+from wherry.runtime.launch.spare import Spare, kind_of
 from wherry.runtime.launch.zygote import Zygote
 from wherry.runtime.plan import Plan
 
-__all__ = ["Prefork", "Streams"]
+__all__ = ["MOST_KINDS", "Prefork", "Streams"]
 
 Streams = tuple[int, int, int]
 
+#: Kinds of starts that a child is kept ready for: without a network, with one, and another. Each costs a megabyte.
+MOST_KINDS: Final = 3
+
 
 class Prefork:
-    """Keep one child ready for the next start, and the zygote that it is cloned from."""
+    """Keep a child ready for the next start of each kind, and the zygote that they are cloned from."""
 
     def __init__(self) -> None:
         self._zygote: Zygote | None = None
-        self._spare: Spare | None = None
-        self._example: tuple[Plan, bytes] | None = None
+        self._spares: Final[dict[int, Spare]] = {}
+        self._examples: Final[dict[int, bytes]] = {}
+        """A plan of each kind, the one that was started last at the end."""
 
     @property
     def zygote(self) -> Zygote | None:
@@ -31,52 +36,73 @@ class Prefork:
         return self._zygote
 
     @property
-    def spare(self) -> Spare | None:
-        """The child that waits, if there is one; where one was asked for, this waits until it is there."""
-        if self._spare is None and self._zygote is not None and self._zygote.is_asked:
-            self._spare = self._zygote.receive()
-            if self._spare is None:
-                self._end_zygote()
-        return self._spare
+    def spares(self) -> tuple[Spare, ...]:
+        """The children that wait; where some were asked for, this waits until they are there."""
+        while self._zygote is not None and self._zygote.asked:
+            self._receive(self._zygote)
+        return tuple(self._spares.values())
 
     def take(self, plan: Plan, encoded: bytes, streams: Streams, size: tuple[int, int] | None) -> Spare | None:
         """Return the child that carries out this plan from now on; None if there is none that could.
 
         :param encoded: the same plan's bytes.
         """
-        spare = self.spare
-        if spare is None or not spare.fits(plan, encoded):
+        kind = kind_of(plan, encoded)
+        if kind is None:
             return None
-        self._spare = None
+        while kind not in self._spares and self._zygote is not None and kind in self._zygote.asked:
+            self._receive(self._zygote)
+        spare = self._spares.pop(kind, None)
+        if spare is None:
+            return None
         if spare.give(encoded, streams, size):
             return spare
         spare.end()
         return None
 
     def note(self, plan: Plan, encoded: bytes) -> None:
-        """Note a plan as an example of the next one."""
-        if plan.cgroup and Spare.could_be(plan) and cgroups.open(plan.cgroup).version == 1:
-            self._example = plan, encoded
+        """Note a plan as an example of the next ones of its kind."""
+        kind = kind_of(plan, encoded)
+        if kind is None or not plan.cgroup or cgroups.open(plan.cgroup).version != 1:
+            return
+        self._examples.pop(kind, None)
+        self._examples[kind] = encoded
+        if len(self._examples) > MOST_KINDS:
+            oldest = next(iter(self._examples))
+            del self._examples[oldest]
+            spare = self._spares.pop(oldest, None)
+            if spare is not None:
+                spare.end()
 
     def fill(self) -> None:
-        """Have a child cloned for a plan like the last one, unless one is ready."""
-        if self._example is None or self._spare is not None:
-            return
-        if self._zygote is None:
-            self._zygote = Zygote.make(ignored_signals())
-        if self._zygote.is_asked:
-            return
-        plan, encoded = self._example
-        self._example = None
-        if not self._zygote.ask(plan.namespaces & ~CLONE.NEWNS, encoded):
-            self._end_zygote()
+        """Have a child cloned for each kind of start that there was, unless one is ready."""
+        for kind, example in self._examples.items():
+            if kind in self._spares:
+                continue
+            if self._zygote is None:
+                self._zygote = Zygote.make(ignored_signals())
+            if kind not in self._zygote.asked and not self._zygote.ask(kind, example):
+                self._end_zygote()
+                return
 
     def drain(self) -> None:
-        """End the waiting child and the zygote."""
+        """End the waiting children and the zygote."""
         self._end_zygote()
-        if self._spare is not None:
-            self._spare.end()
-            self._spare = None
+        for spare in self._spares.values():
+            spare.end()
+        self._spares.clear()
+        self._examples.clear()
+
+    def _receive(self, zygote: Zygote) -> None:
+        """Take in the child that was asked for first; without an answer the zygote ends."""
+        kind = zygote.asked[0]
+        spare = zygote.receive()
+        if spare is None:
+            self._end_zygote()
+        elif kind in self._examples:
+            self._spares[kind] = spare
+        else:  # other kinds were wanted meanwhile
+            spare.end()
 
     def _end_zygote(self) -> None:
         if self._zygote is not None:

@@ -2,8 +2,8 @@
 
 Cloning takes longer than anything else on a container's way to its program: the kernel copies the engine's page tables,
 makes the namespaces, and the child then copies every page that it touches. All that does not depend on the
-plan but for the kinds of new namespaces, and those are nearly always the same. So, while containers are being
-started, one child is kept that has all this behind it.
+plan but for the new namespaces, and of these there are two or three combinations in use, the *kinds* of starts. So,
+while containers are being started, one child is kept for each kind that has all this behind it.
 
 The mount namespace is not among what it has: it is made when the plan comes, because what the host mounts in between
 must be in it. And there are spares only where the child enters its control group by itself (version 1); on version 2
@@ -26,7 +26,7 @@ from wherry.runtime.launch.reap import kill_and_reap
 from wherry.runtime.plan import Plan
 from wherry.runtime.report import failure
 
-__all__ = ["LARGEST_PLAN", "Spare", "wait_for_plan"]
+__all__ = ["LARGEST_PLAN", "Spare", "kind_of", "wait_for_plan"]
 
 #: A plan of more bytes does not go through the channel in one message; its process is cloned when it is started.
 LARGEST_PLAN: Final = 65536
@@ -41,22 +41,10 @@ class Spare:
     :ivar channel: the parent's end, the same that reports come through later.
     """
 
-    def __init__(self, flags: int, pid: int, pidfd: Fd, end: socket.socket) -> None:
-        self._flags: Final = flags
+    def __init__(self, pid: int, pidfd: Fd, end: socket.socket) -> None:
         self.pid: Final = pid
         self.pidfd: Final = pidfd
         self.channel: Final = end
-
-    @staticmethod
-    def could_be(plan: Plan) -> bool:
-        """Whether a plan's process needs nothing at its birth but new namespaces."""
-        needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or plan.container
-        return not (needs_setns or plan.uid_map or plan.prepared or plan.namespaces & CLONE.NEWUSER)
-
-    def fits(self, plan: Plan, encoded: bytes) -> bool:
-        """Whether this child can become that process."""
-        same = plan.namespaces & ~CLONE.NEWNS == self._flags
-        return same and len(encoded) <= LARGEST_PLAN and self.could_be(plan)
 
     def give(self, encoded: bytes, streams: tuple[int, int, int], size: tuple[int, int] | None) -> bool:
         """Let the child carry out a plan; False if it is dead.
@@ -75,6 +63,19 @@ class Spare:
         """Kill and reap it."""
         self.channel.close()
         kill_and_reap(self.pidfd)
+
+
+def kind_of(plan: Plan, encoded: bytes) -> int | None:
+    """Return which spare could become a plan's process: the namespaces that it was born into; None if none could.
+
+    It needs nothing at its birth but these namespaces then.
+
+    :param encoded: the same plan's bytes.
+    """
+    needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or plan.container
+    if needs_setns or plan.uid_map or plan.prepared or plan.namespaces & CLONE.NEWUSER:
+        return None
+    return int(plan.namespaces & ~CLONE.NEWNS) if len(encoded) <= LARGEST_PLAN else None
 
 
 def wait_for_plan(fds: tuple[int, ...], ignored: Iterable[int], example: bytes) -> NoReturn:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import marshal
 import os
 import socket
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
 from wherry.errors import SystemFault
@@ -41,7 +42,7 @@ class Zygote:
         self.pid: Final = pid
         self.pidfd: Final = pidfd
         self.channel: Final = end
-        self._asked: int | None = None
+        self._asked: Final[deque[int]] = deque()
 
     @classmethod
     def make(cls, ignored: Iterable[int]) -> Zygote:
@@ -65,30 +66,26 @@ class Zygote:
         return cls(pid, pidfd, ours)
 
     @property
-    def is_asked(self) -> bool:
-        """Whether a spare is on its way."""
-        return self._asked is not None
+    def asked(self) -> Sequence[int]:
+        """The new namespaces of the spares that are on their way, in the order in which they come."""
+        return self._asked
 
     def ask(self, flags: int, example: bytes) -> bool:
         """Have a spare cloned; False if the zygote is dead.
 
         :param flags: the new namespaces.
-        :param example: an encoded plan of the kind that is expected.
+        :param example: an encoded plan of the kind that is expected, of at most `LARGEST_PLAN` bytes.
         """
-        if len(example) > LARGEST_PLAN:
-            return True
         try:
-            self.channel.send(marshal.dumps((int(flags), example)))
+            self.channel.send(marshal.dumps((flags, example)))
         except OSError:
             return False
-        self._asked = flags
+        self._asked.append(flags)
         return True
 
     def receive(self) -> Spare | None:
-        """Return the spare that was asked for; None if it could not be made."""
-        flags, self._asked = self._asked, None
-        if flags is None:
-            return None
+        """Return the spare that was asked for first; None if it could not be made."""
+        self._asked.popleft()
         try:
             data, fds, _, _ = socket.recv_fds(self.channel, 64, 2, socket.MSG_CMSG_CLOEXEC)
         except OSError:  # it takes too long, or is dead
@@ -97,14 +94,15 @@ class Zygote:
             return None
         end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=fds[1])
         end.setblocking(False)
-        return Spare(flags, int(data), Fd(fds[0]), end)
+        return Spare(int(data), Fd(fds[0]), end)
 
     def end(self) -> None:
-        """Kill and reap it, and the spare that it may just have made."""
-        if self._asked is not None:
+        """Kill and reap it, and the spares that it may just have made."""
+        while self._asked:
             spare = self.receive()
-            if spare is not None:
-                spare.end()
+            if spare is None:
+                break
+            spare.end()
         self.channel.close()
         kill_and_reap(self.pidfd)
 
