@@ -23,7 +23,7 @@ keeper counts its pages:
 ``memory``          the C library's allocator
 ``ifreq``           the flag that brings an interface up
 ``netlink``         messages and sockets; over it ``rtnetlink``, ``bridge_ports``, ``conntrack``, and
-                    ``nftables`` with ``nft_expressions``
+                    ``lasting_addresses``, ``nftables`` with ``nft_expressions``
 ==================  ================================================================================
 
 Floors, lowest first: ``_libc``, ``fd``, ``netlink``; ``files``, ``mount``, ``capabilities``, ``nft_expressions``

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 from wherry.errors import CorruptData
+from wherry.runtime.intel_rdt import IntelRdt
 from wherry.runtime.steps import (
     birth,
     cgroup_mounts,
@@ -66,6 +67,9 @@ class Plan(NamedTuple):
     :param oom_score_adj: see proc(5); None is 0.
     :param cpus: on which processors to begin; empty for all.
     :param terminal: whether the child makes a terminal and sends its master.
+    :param net_devices: the host's network devices to be moved: path of the network namespace, empty for the child's,
+        and names here and there.
+    :param intel_rdt: the class of service to be in.
     :param prepared: numbers of the steps whose mounts are made outside of the container's user namespace.
 
     The child's part:
@@ -86,6 +90,8 @@ class Plan(NamedTuple):
     oom_score_adj: int | None = None
     cpus: tuple[int, ...] = ()
     terminal: bool = False
+    net_devices: tuple[str, tuple[tuple[str, str], ...]] | None = None
+    intel_rdt: IntelRdt | None = None
     prepared: tuple[int, ...] = ()
     environment: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -107,7 +113,8 @@ class Plan(NamedTuple):
             raise CorruptData("not a plan", cause=str(error)) from error
         if header != _HEADER:
             raise CorruptData(f"a plan of another version: {header!r}, not {_HEADER!r}")
-        return cls._make((*fields, tuple(cast(Step, STEPS[name](*values)) for name, values in steps)))
+        plan = cls._make((*fields, tuple(cast(Step, STEPS[name](*values)) for name, values in steps)))
+        return plan if plan.intel_rdt is None else plan._replace(intel_rdt=IntelRdt(*plan.intel_rdt))
 
     def describe(self) -> Iterator[str]:
         """Say what will be done, one thing per line."""

@@ -232,8 +232,6 @@ def test_impossible_parts_of_linux_are_refused(linux: dict[str, Any], text: str)
     ("changes", "text"),
     [
         ({"hooks": Hooks(poststart=(Hook(path="/bin/true"),))}, "hooks"),
-        ({"linux": {"intel_rdt": IntelRdt(clos_id="x")}}, "intelRdt"),
-        ({"linux": {"net_devices": {"eth0": NetDevice()}}}, "netDevices"),
         ({"linux": {"seccomp": Seccomp(default_action="SCMP_ACT_NOTIFY")}}, "SCMP_ACT_NOTIFY"),
         ({"linux": {"namespaces": (Namespace(type="mount", path="/x"),)}}, "mounts would change the mounts of all"),
         ({"linux": {"mount_label": "system_u:object_r:container_file_t:s0"}}, "has no selinux"),
@@ -400,6 +398,88 @@ def test_a_mount_label_is_an_option_of_new_file_systems(monkeypatch: pytest.Monk
 def test_a_relative_cgroup_path_counts_from_our_own() -> None:
     assert plan(linux={"cgroups_path": "some/group"}).cgroup == "/wherry/some/group"
     assert plan().cgroup == "/wherry/abc"
+
+
+def test_network_devices_go_to_the_containers_namespace_under_another_name() -> None:
+    devices = {"eth1": NetDevice(name="data"), "eth2": NetDevice(), "eth3": NetDevice(name="port%d")}
+    found = plan(linux={"net_devices": devices})
+    assert found.net_devices == ("", (("eth1", "data"), ("eth2", "eth2"), ("eth3", "port%d")))
+    joined = (Namespace(type="mount"), Namespace(type="network", path="/run/netns/x"))
+    assert plan(linux={"net_devices": devices, "namespaces": joined}).net_devices == (
+        "/run/netns/x",
+        found.net_devices[1],
+    )
+    assert Plan.decode(found.encode()) == found
+
+
+@pytest.mark.parametrize(
+    ("devices", "text"),
+    [
+        ({"": NetDevice()}, "''"),
+        ({"..": NetDevice()}, "'..'"),
+        ({"a/b": NetDevice()}, "'a/b'"),
+        ({"a b": NetDevice()}, "'a b'"),
+        ({"x" * 16: NetDevice()}, "x" * 16),
+        ({"\xe4" * 8: NetDevice()}, "no name"),
+        ({"eth%d": NetDevice()}, "'eth%d'"),
+        ({"eth0": NetDevice(name="%d%d")}, "'%d%d'"),
+        ({"eth0": NetDevice(name="a%s")}, "'a%s'"),
+        ({"a": NetDevice(name="x"), "b": NetDevice(name="x")}, "two of netDevices are to be called 'x'"),
+    ],
+)
+def test_impossible_network_devices_are_refused(devices: dict[str, NetDevice], text: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(text)):
+        plan(linux={"net_devices": devices})
+
+
+def test_network_devices_need_a_namespace() -> None:
+    for names in ((Namespace(type="mount"),), (Namespace(type="mount"), Namespace(type="network", path=HOSTS_NET))):
+        with pytest.raises(InvalidInput, match="not the host's"):
+            plan(linux={"net_devices": {"eth0": NetDevice()}, "namespaces": names})
+
+
+HOSTS_NET = "/proc/self/ns/net"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (IntelRdt(), ("abc", False, (), 0, "")),
+        (IntelRdt(clos_id="gold"), ("gold", True, (), 0, "")),
+        (
+            IntelRdt(
+                clos_id="gold",
+                l3_cache_schema="L3:0=7f0;1=1f\nMB:0=1",
+                mem_bw_schema="MB:0=20",
+                schemata=("L2:0=f",),
+                enable_monitoring=True,
+            ),
+            ("gold", True, ("L3:0=7f0;1=1f", "MB:0=20", "L2:0=f"), 2, "abc"),
+        ),
+    ],
+)
+def test_a_class_of_service_is_the_containers_own_or_named(wanted: IntelRdt, expected: tuple[Any, ...]) -> None:
+    found = plan(linux={"intel_rdt": wanted})
+    assert found.intel_rdt == expected
+    assert Plan.decode(found.encode()) == found
+    executed = compile_exec(Process(cwd="/", args=("ls",)), state=state(spec(linux={"intel_rdt": wanted})))
+    assert executed.intel_rdt == expected
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        IntelRdt(clos_id="../x"),
+        IntelRdt(clos_id="info"),
+        IntelRdt(clos_id="."),
+        IntelRdt(mem_bw_schema="L3:0=1"),
+        IntelRdt(schemata=("L3:0=1\nMB:0=1",)),
+        IntelRdt(schemata=("",)),
+    ],
+)
+def test_impossible_classes_of_service_are_refused(wanted: IntelRdt) -> None:
+    with pytest.raises(InvalidInput):
+        plan(linux={"intel_rdt": wanted})
 
 
 def test_in_a_joined_mount_namespace_nothing_is_mounted() -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from wherry.errors import InvalidInput
 from wherry.oci.runtime_spec import Linux, Process, Spec
 from wherry.runtime.compile import process as compile_process
+from wherry.runtime.compile.devices_of_host import intel_rdt
 from wherry.runtime.compile.spec import cgroup_path
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps.namespaces import AwaitParent, EnterCgroup, JoinContainer
@@ -64,6 +65,7 @@ def compile_exec(process: Process, *, state: ContainerState) -> Plan:
         else first.oom_score_adj,
         cpus=compile_process.processors(affinity.initial) if affinity else (),
         terminal=process.terminal,
+        intel_rdt=intel_rdt(linux.intel_rdt, state.container_id),
         environment=compile_process.environment(process),
         steps=tuple(_steps(process, linux, state)),
     )

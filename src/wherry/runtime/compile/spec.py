@@ -19,9 +19,9 @@ from wherry.linux.lsm import has_selinux
 from wherry.linux.mount import MS
 from wherry.oci.runtime_spec import Linux, Process, Spec
 from wherry.runtime.cgroups.resources import Resources
+from wherry.runtime.compile import devices_of_host, sysctls
 from wherry.runtime.compile import mounts as compile_mounts
 from wherry.runtime.compile import process as compile_process
-from wherry.runtime.compile import sysctls
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps import init
 from wherry.runtime.steps.cgroup_mounts import MountCgroups
@@ -85,6 +85,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
     names = _Namespaces(linux)
     cgroup = cgroup_path(linux, container_id)
     found = _resources(linux)
+    moved = devices_of_host.net_devices(linux, own="net" in names.own)
     steps = tuple(_steps(spec, process, names, cgroup=cgroup, container_id=container_id))
     return Plan(
         cgroup=cgroup,
@@ -97,6 +98,8 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
         time_offsets=_time_offsets(linux, names),
         oom_score_adj=_oom_score(process),
         terminal=process.terminal,
+        net_devices=(names.net_path, moved) if moved else None,
+        intel_rdt=devices_of_host.intel_rdt(linux.intel_rdt, container_id),
         prepared=_prepared(steps, with_user=names.has_user),
         environment=compile_process.environment(process),
         steps=steps,
@@ -255,6 +258,7 @@ class _Namespaces:
         self.new = frozenset(kind for kind, path in paths.items() if not path)
         self.own = self.new | frozenset(kind for kind, path in paths.items() if path and not _is_ours(path, kind))
         self.user_path = paths.get("user", "")
+        self.net_path = paths.get("net", "")
         self.has_user = "user" in paths
         self.uid_map, self.gid_map = self._maps(linux)
         joined = [(kind, path) for kind, path in paths.items() if path and kind != "user"]
@@ -411,8 +415,6 @@ def _refuse_unsupported(spec: Spec, linux: Linux) -> None:
     hooks = spec.hooks
     asked = {
         "hooks": hooks is not None and any(msgspec.to_builtins(hooks).values()),
-        "linux.intelRdt": linux.intel_rdt is not None,
-        "linux.netDevices": bool(linux.net_devices),
     }
     for name, present in asked.items():
         if present:

@@ -16,7 +16,7 @@ from wherry.linux import namespaces as kinds
 from wherry.linux.fd import Fd
 from wherry.linux.proc import start_time
 from wherry.linux.process import CLONE, pidfd_open
-from wherry.runtime import cgroups, channel
+from wherry.runtime import cgroups, channel, intel_rdt
 from wherry.runtime.launch import child, idmapped_mounts, user_namespace
 from wherry.runtime.launch.inherited import ignored_signals
 from wherry.runtime.launch.launched import Launched
@@ -89,7 +89,7 @@ def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None) -> Launc
 def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) -> Launched:
     """Do the parent's part for a child, and let it go on; it ends if that fails."""
     try:
-        _do_parents_part(plan, launched.pid, group)
+        _do_parents_part(plan, launched, group)
         user_namespace.give_streams(plan.uid_map, streams)
         if plan.prepared:
             launched.release_after(idmapped_mounts.begin(plan, launched.pid, launched.channel))
@@ -119,14 +119,26 @@ def _clone(
     return pid, pidfd
 
 
-def _do_parents_part(plan: Plan, pid: int, group: _Group) -> None:
+def _do_parents_part(plan: Plan, launched: Launched, group: _Group) -> None:
     """The parent's part, which the child awaits in `AwaitParent`."""
+    pid = launched.pid
     if plan.uid_map:
         user_namespace.write(pid, plan.uid_map, plan.gid_map)
     _set_oom_score(pid, plan.oom_score_adj)
     if plan.cpus:
         os.sched_setaffinity(pid, plan.cpus)
     group.take_in(pid)
+    if plan.intel_rdt is not None:
+        join_or_make = intel_rdt.assign if plan.container is None else intel_rdt.join
+        join_or_make(plan.intel_rdt, pid, intel_rdt.mounted())
+    if plan.net_devices is not None:
+        _move_devices(launched, *plan.net_devices)
+
+
+def _move_devices(launched: Launched, namespace: str, devices: tuple[tuple[str, str], ...]) -> None:
+    from wherry.runtime.launch import net_devices  # noqa: PLC0415  few need what speaks to the kernel of networks
+
+    launched.moved = net_devices.move(devices, namespace or f"/proc/{launched.pid}/ns/net")
 
 
 def _set_oom_score(pid: int, value: int | None) -> None:
@@ -213,6 +225,8 @@ def cleanup(plan: Plan) -> None:
     """Remove the control group of a process that has ended, with all that may be left in it."""
     if plan.cgroup and plan.resources is not None:
         cgroups.open(plan.cgroup).destroy()
+    if plan.intel_rdt is not None and plan.container is None:
+        intel_rdt.remove(plan.intel_rdt, intel_rdt.mounted())
 
 
 # --------------------------------------------------------------------------------------------- the container to enter

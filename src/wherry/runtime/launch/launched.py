@@ -18,6 +18,10 @@ from wherry.runtime.report import EXECUTED, NOT_YET, Born, Executed, Failed, Fou
 from wherry.runtime.steps import birth
 from wherry.runtime.steps.process import not_executed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.runtime.launch.net_devices import Moved
+
 __all__ = ["Launched"]
 
 
@@ -31,6 +35,7 @@ class Launched:
     :ivar pidfd: what stands for it, whatever becomes of the number.
     :ivar channel: what the child says comes in here.
     :ivar is_apart: whether the program has another process than the one that was cloned here.
+    :ivar moved: the host's network devices that it got; they are put back if it fails.
     """
 
     def __init__(self, pid: int, pidfd: Fd, end: socket.socket, *, apart: bool = False) -> None:
@@ -38,6 +43,7 @@ class Launched:
         self.pidfd = pidfd
         self.channel: Final = end
         self.is_apart: Final = apart
+        self.moved: Moved | None = None
         self._program = ""
         self._preparation: Preparation | None = None
         self._next: Callable[[], Report] = self._from_channel
@@ -48,6 +54,7 @@ class Launched:
 
     def close(self) -> None:
         """Close the channel, and end the helper that prepares mounts."""
+        self._end_move(failed=True)
         self.channel.close()
         if self._preparation is not None:
             self._preparation.give_up()
@@ -61,7 +68,16 @@ class Launched:
 
     def report(self) -> Report:
         """Return what there is to say, without waiting; again until it is :class:`NotYet` or final."""
-        return self._next()
+        report = self._next()
+        if isinstance(report, Failed | Executed):
+            self._end_move(failed=isinstance(report, Failed))
+        return report
+
+    def _end_move(self, *, failed: bool) -> None:
+        """Leave network devices where they are, or put them back."""
+        moved, self.moved = self.moved, None
+        if moved is not None:
+            moved.put_back() if failed else moved.close()
 
     def _from_preparation(self) -> Report:
         assert self._preparation is not None
