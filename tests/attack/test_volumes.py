@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.needs import need
 from wherry.content.durable import remove_tree
-from wherry.errors import InvalidInput, NotFound
+from wherry.errors import InvalidInput, NotFound, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.files import RENAME, renameat2
 from wherry.volumes.contract import Mounted
 from wherry.volumes.copy_up import copy_up
 from wherry.volumes.local import LocalDriver
 from wherry.volumes.model import Volume
+from wherry.volumes.populate import populate
 from wherry.volumes.subpath import place
 
 _SECRET = "secret of the host"
@@ -138,4 +141,35 @@ async def test_a_name_is_no_path(tmp_path: Path, outside: Path, name: str) -> No
     with pytest.raises(NotFound):
         await driver.get(name)
     assert os.listdir(tmp_path / "volumes") == []
+    assert (outside / "file").read_text() == _SECRET
+
+
+@need("root")
+@pytest.mark.parametrize("call", ["mknod", "mkdir", "link"])
+def test_whoever_has_a_volume_that_is_filled_in_place_leads_nothing_out(
+    tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A container that has the mounted volume exchanges what is made for a link, right after it is made."""
+    (layer := tmp_path / "layer/srv").mkdir(parents=True)
+    (volume := tmp_path / "mounted").mkdir()
+    os.mkfifo(layer / "fifo", 0o6777)
+    (layer / "folder").mkdir(mode=0o777)
+    (layer / "folder/file").write_text("the image's")
+    os.link(layer / "folder/file", layer / "folder/other")
+    made = getattr(os, call)
+
+    def exchanged(name: str | bytes, *args: object, dir_fd: int | None = None, **more: Any) -> None:
+        made(name, *args, **more, **({} if dir_fd is None else {"dir_fd": dir_fd}))
+        there = more.get("src_dir_fd", dir_fd)
+        if not os.fsdecode(name).startswith(".wherry"):
+            os.rename(name, b"aside", src_dir_fd=there, dst_dir_fd=there)
+            os.symlink(outside / "file" if call != "mkdir" else outside, name, dir_fd=there)
+
+    before = outside.stat(), (outside / "file").stat()
+    with monkeypatch.context() as patch, Fd(os.open(volume, os.O_RDONLY | os.O_DIRECTORY)) as top:
+        patch.setattr(os, call, exchanged)
+        with suppress(WherryError):
+            populate(top, [str(layer.parent)], "/srv")
+    assert (outside.stat(), (outside / "file").stat()) == before
+    assert os.listdir(outside) == ["file"]
     assert (outside / "file").read_text() == _SECRET

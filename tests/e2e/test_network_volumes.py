@@ -71,3 +71,17 @@ def test_what_cannot_be_mounted_is_said(daemon: Daemon, share: Path, device: str
     daemon.docker("volume", "rm", volume, check=True)
     assert refused.returncode in (125, 127)  # the command takes whatever is not found for a program
     assert sentence in refused.stderr
+
+
+def test_a_servers_directory_gets_the_images_files(daemon: Daemon, share: Path) -> None:
+    (share / "empty").mkdir()
+    fill = "mkdir /srv; echo kept > /srv/file; ln /srv/file /srv/two"
+    daemon.docker("run", "--name", "source", "busybox", "sh", "-c", fill, check=True)
+    daemon.docker("commit", "source", "filled", check=True)
+    daemon.docker("rm", "source", check=True)
+    volume = nfs(daemon, "empty", ":/empty", "addr=127.0.0.1,rw,nfsvers=4")
+    shown = daemon.docker("run", "--rm", "-v", f"{volume}:/srv", "filled", "ls", "-A", "/srv", check=True).stdout
+    daemon.docker("volume", "rm", volume, check=True)
+    assert shown == "file\ntwo\n"
+    assert (share / "empty/file").samefile(share / "empty/two")
+    assert sorted(os.listdir(share / "empty")) == ["file", "two"]

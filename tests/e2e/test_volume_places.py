@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +123,20 @@ def test_the_hosts_network_and_anothers_are_left_as_they_are(daemon: Daemon) -> 
     assert daemon.docker("run", "--rm", "--network", "container:owner", *show, check=True).stdout == "77\n"
     (told,) = json.loads(daemon.docker("inspect", "owner").stdout)
     assert told["HostConfig"]["Sysctls"] == {"net.ipv4.ip_unprivileged_port_start": "77"}
+
+
+def test_a_part_of_a_volume_and_what_is_mounted_get_the_images_files(
+    daemon: Daemon, image: str, tmp_path: Path
+) -> None:
+    for name in ("lower", "upper", "work"):
+        (tmp_path / name).mkdir()
+    directories = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    options = ("type=overlay", "device=overlay", f"o={directories}")
+    daemon.docker("volume", "create", *(word for one in options for word in ("--opt", one)), "over", check=True)
+    daemon.docker("run", "--rm", "-v", "parts:/v", "busybox", "mkdir", "/v/one", check=True)
+    show = (image, "sh", "-c", "cat /srv/full/file; stat -c '%U %a' /srv/full; ls -A /srv/full")
+    for mount in ("type=volume,src=parts,dst=/srv/full,volume-subpath=one", "type=volume,src=over,dst=/srv/full"):
+        shown = daemon.docker("run", "--rm", "--mount", mount, *show, check=True).stdout
+        assert shown == "kept\nguest 2750\nfile\n"
+    assert (tmp_path / "upper/file").read_text() == "kept\n"
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()

@@ -22,6 +22,8 @@ class Volume(Struct, frozen=True, kw_only=True):
     :param created: RFC 3339.
     :param anonymous: nobody has named it; its name is 64 hexadecimal digits.
     :param scope: ``local`` or ``global``: what the driver says of where it is known.
+    :param unfinished_copy: where in it an image's files are being copied to, or were when the daemon was killed; None:
+        nowhere. Of volumes that are mounted, and of parts.
     """
 
     name: str
@@ -31,3 +33,4 @@ class Volume(Struct, frozen=True, kw_only=True):
     created: str = ""
     anonymous: bool = False
     scope: str = LOCAL
+    unfinished_copy: str | None = None

@@ -34,6 +34,7 @@ __all__ = ["Copied", "DirectorySource", "Item", "LayersSource", "Source", "copy_
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _MOUNTED: Final = errno.EXDEV
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems that give each file one name
 _STAY: Final = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV
 #: Directories whose names, as far as they were read, are kept while one is below; those further down read them again.
 _KEPT: Final = 64
@@ -223,7 +224,7 @@ def copy_tree(
     Owners, modes, times, extended attributes, hard links and holes are as in the source; contents are shared where the
     file system can do that. Nothing is synced.
 
-    :param target: a descriptor of the directory. Nobody else can reach it meanwhile.
+    :param target: a descriptor of the directory. Whoever can reach it meanwhile can spoil the copy, and nothing else.
     :param links: a descriptor of another empty directory of the same file system, to be removed afterwards.
     :param specials: whether devices, FIFOs and sockets are copied.
     :param check: called for each file, and now and then in large ones: raises where the work is not wanted any more.
@@ -353,7 +354,7 @@ class _Copying:
         os.chown(item.name, status.st_uid, status.st_gid, dir_fd=there, follow_symlinks=False)
         copy_attributes(_by_name(item.directory, item.name), _by_name(there, item.name), self._source.hidden)
         if not stat.S_ISLNK(status.st_mode):
-            os.chmod(item.name, stat.S_IMODE(status.st_mode), dir_fd=there)
+            _set_mode(there, item.name, status.st_mode)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(item.name, ns=times, dir_fd=there, follow_symlinks=False)
 
@@ -369,6 +370,8 @@ class _Copying:
         except FileNotFoundError:
             return False
         except OSError as error:
+            if error.errno in _NO_LINKS:
+                return False
             if error.errno != errno.EMLINK:
                 raise
             os.unlink(known, dir_fd=self._links)
@@ -379,11 +382,22 @@ class _Copying:
     def _remember(self, status: os.stat_result, name: bytes) -> None:
         if status.st_nlink > 1:
             there = self._into.fileno()
-            os.link(name, _known(status), src_dir_fd=there, dst_dir_fd=self._links, follow_symlinks=False)
+            try:
+                os.link(name, _known(status), src_dir_fd=there, dst_dir_fd=self._links, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
 
 
 def _known(status: os.stat_result) -> bytes:
     return b"%d-%d" % (status.st_dev, status.st_ino)
+
+
+def _set_mode(directory: int, name: bytes, mode: int) -> None:
+    """Set the mode of something that was made; a link that somebody has put in its place is not followed."""
+    with Fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)) as node:
+        if stat.S_IFMT(os.fstat(node.fileno()).st_mode) == stat.S_IFMT(mode):
+            os.chmod(f"/proc/self/fd/{node.fileno()}", stat.S_IMODE(mode))
 
 
 def _by_name(directory: int, name: bytes) -> bytes:

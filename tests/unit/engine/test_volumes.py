@@ -239,9 +239,9 @@ def test_a_directory_of_the_host_that_is_a_volume_gets_the_images_files(harness:
 
     async def test() -> None:
         async with harness.engine() as engine:
-            for name, further in (("empty", ""), ("full", ""), ("read-only", ",ro"), ("left", "")):
+            for name in ("empty", "full", "left"):
                 (place := engine.settings.data_root / f"host-{name}").mkdir()
-                options = {"type": "none", "device": str(place), "o": f"bind{further}"}
+                options = {"type": "none", "device": str(place), "o": "bind"}
                 await engine.volumes.create(VolumeCreate(name=name, driver="local", driver_opts=options))
                 if name == "full":
                     (place / "own").touch()
@@ -250,9 +250,6 @@ def test_a_directory_of_the_host_that_is_a_volume_gets_the_images_files(harness:
                 found = {"empty": ["file"], "full": ["own"]}.get(name, [])
                 assert os.listdir(place) == found
                 assert os.listdir(data(engine, name)) == []
-            gone = {"type": "none", "device": str(engine.settings.data_root / "gone"), "o": "bind"}
-            await engine.volumes.create(VolumeCreate(name="gone", driver="local", driver_opts=gone))
-            await create(engine, name="gone", binds=["gone:/srv"])  # its start says it
 
     harness.run(test)
 

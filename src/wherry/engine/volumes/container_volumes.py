@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.names import new_id
 from wherry.engine.threads.bounded_call import call_bounded
+from wherry.engine.volumes.populating import COPYING, Populating
 from wherry.errors import InvalidInput, NotFound, SystemFault, WherryError
 from wherry.linux.fd import Fd
 from wherry.volumes.copy_up import can_be_moved, copy_up, is_empty, is_half_moved
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["ContainerVolumes", "MountedVolumes", "Source"]
 
 
-_PATIENCE: Final = 86400.0  # seconds that a copy may take; whoever wants the volume meanwhile waits
 _AT_ONCE: Final = 1000  # look-ups in all layers together that the event loop has time for
 
 
@@ -82,6 +82,7 @@ class ContainerVolumes:
 
     def __init__(self, volumes: Volumes, events: EventBus, note: Callable[[Container], object]) -> None:
         self._volumes = volumes
+        self._populating = Populating(volumes)
         self._events = events
         self._note = note
 
@@ -141,26 +142,41 @@ class ContainerVolumes:
         """An empty volume begins with what the image has at its place."""
         part = max((one for one in root if _is_below(point.target, one.target)), key=lambda one: len(one.target))
         path = point.target[len(part.target) :] if part.target != "/" else point.target
-        volume, local = self._volumes.get(point.name), self._volumes.drivers.local
+        volume = self._volumes.get(point.name)
         async with self._volumes.locked(point.name):
-            if volume.driver != local.name or point.subpath:
-                return
-            directory, place = local.directory(volume.name), bound_directory(volume.options)
-            if is_mounted(volume.options) and not (place and await _can_be_filled(directory, place)):
-                return
-            half_moved = is_half_moved(directory)
-            if not half_moved and place is None and not is_empty(directory / DATA):
-                return
-            mounted = self._volumes.users.mounted(volume.name)
-            there = await _looked(part.lower, path)
-            if there is Found.FILE and point.anonymous:
-                raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
-            if there is Found.FILE and point.copy:
-                raise SystemFault(f"source {point.target} is not directory", hint="the image has a file there")
-            if half_moved or (there is Found.DIRECTORY and point.copy):
-                what = f"copy what the image has at {point.target} into the volume {volume.name}"
-                copy = partial(copy_up, directory, part.lower, path, mounted=mounted, place=place)
-                await call_bounded(what, copy, _PATIENCE)
+            place = bound_directory(volume.options)
+            if point.subpath or not (self._is_directory(volume) or await self._is_moved_to(volume, place)):
+                await self._populate(point, volume, part.lower, path)
+            else:
+                await self._copy_up(point, volume, place, part.lower, path)
+
+    async def _is_moved_to(self, volume: Volume, place: Path | None) -> bool:
+        """Whether files are made beside a volume, and moved to the directory of the host that it is."""
+        local = self._volumes.drivers.local
+        return volume.driver == local.name and place is not None and await _is_near(local.directory(volume.name), place)
+
+    async def _populate(self, point: MountPoint, volume: Volume, layers: Sequence[str], path: str) -> None:
+        lasts = volume.driver != self._volumes.drivers.local.name or volume.options.get("type") != "tmpfs"
+        if point.copy and lasts and await _looked(layers, path) is Found.DIRECTORY:
+            await self._populating.fill(point, layers, path)
+
+    async def _copy_up(
+        self, point: MountPoint, volume: Volume, place: Path | None, layers: Sequence[str], path: str
+    ) -> None:
+        directory = self._volumes.drivers.local.directory(volume.name)
+        half_moved = is_half_moved(directory)
+        if not half_moved and not await _is_unused(place or directory / DATA, of_host=place is not None):
+            return
+        mounted = self._volumes.users.mounted(volume.name)
+        there = await _looked(layers, path)
+        if there is Found.FILE and point.anonymous:
+            raise InvalidInput(f"cannot mount volume over existing file, file exists {point.target}")
+        if there is Found.FILE and point.copy:
+            raise SystemFault(f"source {point.target} is not directory", hint="the image has a file there")
+        if half_moved or (there is Found.DIRECTORY and point.copy):
+            what = f"copy what the image has at {point.target} into the volume {volume.name}"
+            copy = partial(copy_up, directory, layers, path, mounted=mounted, place=place)
+            await call_bounded(what, copy, COPYING)
 
     # --- start and exit ---------------------------------------------------------------------------
 
@@ -196,6 +212,7 @@ class ContainerVolumes:
             except BaseException:
                 self._volumes.users.note_unmount(point.name, _user(container, point))
                 raise
+            await self._populating.finish(volume, found)
             mounted.add(point.target, found.path, await _placed(found, point))
         self._note_place(container, point, found.path)
         self._events.publish("volume", "mount", point.name, {
@@ -253,15 +270,20 @@ async def _placed(found: Mounted, point: MountPoint) -> Fd | None:
     )
 
 
-async def _can_be_filled(directory: Path, place: Path) -> bool:
-    """Whether a directory of the host is empty, and on the mount that the volume's own is on."""
+async def _is_near(directory: Path, place: Path) -> bool:
+    """Whether a directory of the host is on the mount that the volume's own is on."""
 
     def look() -> bool:
         with suppress(OSError):  # whoever starts with it is told
-            return can_be_moved(directory, place) and (is_half_moved(directory) or is_empty(place))
+            return can_be_moved(directory, place)
         return False
 
     return await call_bounded(f"look at {place}", look)
+
+
+async def _is_unused(place: Path, *, of_host: bool) -> bool:
+    """Whether nothing is in a directory; one of the host may take its time."""
+    return await call_bounded(f"look at {place}", partial(is_empty, place)) if of_host else is_empty(place)
 
 
 async def _looked(layers: Sequence[str], path: str) -> Found:
