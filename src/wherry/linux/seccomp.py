@@ -25,7 +25,19 @@ from wherry.linux.seccomp_guard import keep_projects
 #: Of a profile, wherry's own: whether files have to stay in their projects.
 KEEPS_PROJECTS: Final = "org.wherry.keepsProjects"
 
-__all__ = ["KEEPS_PROJECTS", "SECCOMP_FILTER_FLAG", "compile_profile", "filter_flags", "is_available", "load"]
+__all__ = [
+    "ACTIONS",
+    "ARCHITECTURES",
+    "KEEPS_PROJECTS",
+    "KNOWN_FLAGS",
+    "OPERATORS",
+    "SECCOMP_FILTER_FLAG",
+    "compile_profile",
+    "filter_flags",
+    "is_available",
+    "load",
+    "notifies",
+]
 
 Profile = Mapping[str, Any]
 
@@ -40,6 +52,11 @@ class SECCOMP_FILTER_FLAG(IntFlag):
     TSYNC_ESRCH = 16
     WAIT_KILLABLE_RECV = 32
 
+
+_FLAG_PREFIX: Final = "SECCOMP_FILTER_FLAG_"
+#: Those that a profile may ask for; the specification's names.
+KNOWN_FLAGS: Final = tuple(f"{_FLAG_PREFIX}{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"))
+_NOTIFY: Final = "SCMP_ACT_NOTIFY"
 
 # ------------------------------------------------------------------------------------------------------------- loading
 
@@ -75,26 +92,34 @@ def load(bpf: bytes, flags: int = 0) -> Fd | None:
 
 
 def filter_flags(profile: Profile) -> int:
-    """Return the flags that an OCI profile asks for.
+    """Return the flags that an OCI profile asks for; with NEW_LISTENER, where it has an action that notifies.
+
+    TSYNC is without meaning for who has one thread, and WAIT_KILLABLE_RECV without a listener; both are left out.
 
     A profile that says nothing gets SPEC_ALLOW, as with runc: the mitigation of speculative store bypass that filters
     otherwise switch on costs much and protects only programs that run untrusted code within one process.
     """
     names = profile.get("flags")
-    if names is None:
-        return SECCOMP_FILTER_FLAG.SPEC_ALLOW
-    value = 0
-    for name in names:
-        member = SECCOMP_FILTER_FLAG.__members__.get(str(name).removeprefix("SECCOMP_FILTER_FLAG_"))
-        if member is None:
+    value = SECCOMP_FILTER_FLAG(0) if names is not None else SECCOMP_FILTER_FLAG.SPEC_ALLOW
+    for name in names or ():
+        if name not in KNOWN_FLAGS:
             raise InvalidInput(f"unknown seccomp flag {name!r}")
-        value |= member
-    return value
+        value |= SECCOMP_FILTER_FLAG[str(name).removeprefix(_FLAG_PREFIX)]
+    value &= ~SECCOMP_FILTER_FLAG.TSYNC
+    if notifies(profile):
+        return value | SECCOMP_FILTER_FLAG.NEW_LISTENER
+    return value & ~SECCOMP_FILTER_FLAG.WAIT_KILLABLE_RECV
+
+
+def notifies(profile: Profile) -> bool:
+    """Whether a profile leaves the decision about some calls to a listener."""
+    actions = (profile.get("defaultAction"), *(rule.get("action") for rule in profile.get("syscalls") or ()))
+    return _NOTIFY in actions
 
 
 # ----------------------------------------------------------------------------------------------------------- compiling
 
-_ACTIONS: Final = {
+ACTIONS: Final = {
     "SCMP_ACT_KILL": 0x00000000,
     "SCMP_ACT_KILL_THREAD": 0x00000000,
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
@@ -103,10 +128,10 @@ _ACTIONS: Final = {
     "SCMP_ACT_TRACE": 0x7FF00000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
     "SCMP_ACT_LOG": 0x7FFC0000,
-    "SCMP_ACT_NOTIFY": 0x7FC00000,
+    _NOTIFY: 0x7FC00000,
 }
 _WITH_NUMBER: Final = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
-_OPERATORS: Final = {
+OPERATORS: Final = {
     "SCMP_CMP_NE": 1,
     "SCMP_CMP_LT": 2,
     "SCMP_CMP_LE": 3,
@@ -115,7 +140,7 @@ _OPERATORS: Final = {
     "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
 }
-_ARCHITECTURES: Final = frozenset(
+ARCHITECTURES: Final = frozenset(
     (
         "X86",
         "X86_64",
@@ -198,9 +223,9 @@ def _compile(profile: Profile) -> bytes:
 
 def _action(name: object, number: object) -> int:
     """Return an action's value; its error number is EPERM unless given."""
-    if name not in _ACTIONS:
+    if name not in ACTIONS:
         raise InvalidInput(f"unknown seccomp action {name!r}")
-    value = _ACTIONS[str(name)]
+    value = ACTIONS[str(name)]
     if name not in _WITH_NUMBER:
         if number is not None:
             raise InvalidInput(f"the seccomp action {name!r} takes no errnoRet")
@@ -228,7 +253,7 @@ def _add_architectures(library: ctypes.CDLL, context: int, names: Iterable[str])
 
 def _architecture_token(library: ctypes.CDLL, name: str) -> int:
     short = str(name).removeprefix("SCMP_ARCH_")
-    if short not in _ARCHITECTURES:
+    if short not in ARCHITECTURES:
         raise InvalidInput(f"unknown seccomp architecture {name!r}")
     token: int = library.seccomp_arch_resolve_name(short.lower().encode())
     return token
@@ -260,14 +285,14 @@ def _names(rule: Mapping[str, Any]) -> list[str]:
 def _condition(argument: Mapping[str, Any]) -> _ArgCmp:
     """Translate one condition on an argument of a call."""
     operator, index = argument.get("op"), argument.get("index")
-    if operator not in _OPERATORS:
+    if operator not in OPERATORS:
         raise InvalidInput(f"unknown seccomp operator {operator!r}")
     if not isinstance(index, int) or not 0 <= index <= 5:
         raise InvalidInput(f"seccomp argument index {index!r} is not between 0 and 5")
     value, second = argument.get("value", 0), argument.get("valueTwo", 0)
     if operator == "SCMP_CMP_MASKED_EQ":
-        return _ArgCmp(index, _OPERATORS[operator], value, second)  # a mask, and what is left under it
-    return _ArgCmp(index, _OPERATORS[str(operator)], value, 0)
+        return _ArgCmp(index, OPERATORS[operator], value, second)  # a mask, and what is left under it
+    return _ArgCmp(index, OPERATORS[str(operator)], value, 0)
 
 
 def _groups(conditions: list[_ArgCmp]) -> list[list[_ArgCmp]]:
@@ -320,7 +345,7 @@ def _unknown_call_prologue(library: ctypes.CDLL, tokens: list[int], rules: list[
 
 def _prologue_part(token: int, newest: int) -> bytes:
     """Write the part for one architecture: a jump over itself for others, then the comparison."""
-    enosys = _INSTRUCTION.pack(_RETURN, 0, 0, _ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS)
+    enosys = _INSTRUCTION.pack(_RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS)
     body = _INSTRUCTION.pack(_LOAD, 0, 0, _AT_NUMBER)
     if token == _X86_64:  # numbers with this bit are the x32 variant's, under the same architecture
         body += _INSTRUCTION.pack(_IF_BITS, 2, 0, _X32_BIT)

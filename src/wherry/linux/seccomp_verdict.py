@@ -12,7 +12,7 @@ from typing import Final
 
 from wherry.linux._libc import ARCHITECTURE, NUMBERS
 
-__all__ = ["allows", "verdict"]
+__all__ = ["allows", "allows_or_notifies", "verdict"]
 
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _DATA: Final = struct.Struct("=IIQ6Q")  # struct seccomp_data
@@ -20,6 +20,7 @@ _AUDIT: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
 _KILL: Final = 0
 _PASSING: Final = frozenset({0x7FFF0000, 0x7FFC0000})  # SECCOMP_RET_ALLOW, SECCOMP_RET_LOG
+_NOTIFYING: Final = 0x7FC00000  # SECCOMP_RET_USER_NOTIF
 _COMPARISONS: Final[dict[int, Callable[[int, int], object]]] = {
     0x15: operator.eq,
     0x25: operator.gt,
@@ -34,6 +35,11 @@ def allows(program: bytes, name: str, *arguments: int) -> bool:
     :param program: ``struct sock_filter`` after ``struct sock_filter``.
     """
     return verdict(program, NUMBERS[name], arguments) & 0xFFFF0000 in _PASSING
+
+
+def allows_or_notifies(program: bytes, name: str, *arguments: int) -> bool:
+    """Whether a filter lets a system call through, or asks the filter's listener, who can let it through."""
+    return verdict(program, NUMBERS[name], arguments) & 0xFFFF0000 in _PASSING | {_NOTIFYING}
 
 
 def verdict(program: bytes, number: int, arguments: Sequence[int]) -> int:

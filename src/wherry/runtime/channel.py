@@ -8,6 +8,7 @@ A SEQPACKET socket pair, close-on-exec at both ends; the parent's is non-blockin
       │  <──────  {"terminal": true} + the master          (with a terminal, once)
       │  <──────  {"root": true} + the root's mount        (with an overlay as root, once)
       │  <──────  {"program": path}                        (where the trampoline is to execute it, once)
+      │  <──────  {"listener": true} + the seccomp listener    (from the trampoline, once)
       │  <──────  {"step", "call", "errno", "text", "kind"}   it failed, and leaves
       │  <──────  four zeros, errno, {"step", "call"}      the same, from the trampoline
       │  <──────  end of file                              executed (or, where its process is born inside,
@@ -27,10 +28,11 @@ from typing import Any, Final
 
 from wherry.errors import StepFailed, SystemCallError
 from wherry.linux.fd import Fd
-from wherry.runtime.report import EXECUTED, NOT_YET, Failed, Found, Report, Root, Terminal, failure
+from wherry.runtime.report import EXECUTED, NOT_YET, Failed, Found, Listener, Report, Root, Terminal, failure
 
 __all__ = [
     "CHANNEL",
+    "LISTENER",
     "make",
     "read_report",
     "receive_release",
@@ -48,6 +50,8 @@ _LARGEST: Final = 65536
 _TEXT: Final = 4096  #: characters of a sentence in a message; JSON makes twelve bytes of some
 _STEP: Final = 512
 _GO: Final = b'{"go":true}'
+#: With it the trampoline sends the listener's descriptor.
+LISTENER: Final = b'{"listener":true}'
 _TRAMPOLINE: Final = bytes(4)
 #: The kernel's SCM_MAX_FD is 253.
 _MOST_FDS: Final = 250
@@ -158,13 +162,15 @@ def read_report(channel: socket.socket) -> Report:
         return EXECUTED
     try:
         return _from_trampoline(data) if data.startswith(_TRAMPOLINE) else _from_child(json.loads(data), fds)
-    except ValueError as error:  # whoever waits for the start must hear of it all the same
+    except (ValueError, IndexError) as error:  # or there is no room for descriptors: who waits must hear of it
         return Failed("hear what the new process says", "", 0, f"it makes no sense: {error}", "system")
 
 
 def _from_child(message: dict[str, Any], fds: list[int]) -> Report:
     if message.get("program"):
         return Found(message["program"])
+    if message.get("listener"):
+        return Listener(Fd(fds[0]))
     if message.get("terminal"):
         return Terminal(Fd(fds[0]))
     if message.get("root"):

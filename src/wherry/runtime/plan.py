@@ -70,6 +70,7 @@ class Plan(NamedTuple):
     :param net_devices: the host's network devices to be moved: path of the network namespace, empty for the child's,
         and names here and there.
     :param intel_rdt: the class of service to be in.
+    :param listener: where the seccomp listener is sent: path of a socket, and the container process state for it.
     :param prepared: numbers of the steps whose mounts are made outside of the container's user namespace.
 
     The child's part:
@@ -92,6 +93,7 @@ class Plan(NamedTuple):
     terminal: bool = False
     net_devices: tuple[str, tuple[tuple[str, str], ...]] | None = None
     intel_rdt: IntelRdt | None = None
+    listener: tuple[str, dict[str, Any]] | None = None
     prepared: tuple[int, ...] = ()
     environment: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()

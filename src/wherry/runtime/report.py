@@ -23,6 +23,7 @@ __all__ = [
     "Executed",
     "Failed",
     "Found",
+    "Listener",
     "NotYet",
     "Report",
     "Root",
@@ -56,6 +57,12 @@ class Found(NamedTuple):
     """The child has found its program, which is executed by way of the trampoline."""
 
     program: str
+
+
+class Listener(NamedTuple):
+    """The filter is in force: on this descriptor its notifications arrive; see seccomp_unotify(2)."""
+
+    fd: Fd
 
 
 class Born(NamedTuple):
@@ -102,7 +109,7 @@ class Failed(NamedTuple):
         return StepFailed(self.step, self.text, call=self.call, errno=self.errno)
 
 
-Report = NotYet | Terminal | Root | Found | Born | Failed | Executed
+Report = NotYet | Terminal | Root | Found | Listener | Born | Failed | Executed
 NOT_YET: Final = NotYet()
 EXECUTED: Final = Executed()
 

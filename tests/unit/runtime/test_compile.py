@@ -13,7 +13,9 @@ import pytest
 from wherry.errors import CorruptData, InvalidInput, Unsupported
 from wherry.linux.mount import MOUNT_ATTR
 from wherry.linux.process import CLONE
+from wherry.linux.seccomp import SECCOMP_FILTER_FLAG
 from wherry.oci.runtime_spec import (
+    VERSION,
     BlockIO,
     Box,
     Capabilities,
@@ -37,6 +39,7 @@ from wherry.oci.runtime_spec import (
     Root,
     Scheduler,
     Seccomp,
+    SeccompSyscall,
     Spec,
     TimeOffset,
     User,
@@ -232,7 +235,6 @@ def test_impossible_parts_of_linux_are_refused(linux: dict[str, Any], text: str)
     ("changes", "text"),
     [
         ({"hooks": Hooks(poststart=(Hook(path="/bin/true"),))}, "hooks"),
-        ({"linux": {"seccomp": Seccomp(default_action="SCMP_ACT_NOTIFY")}}, "SCMP_ACT_NOTIFY"),
         ({"linux": {"namespaces": (Namespace(type="mount", path="/x"),)}}, "mounts would change the mounts of all"),
         ({"linux": {"mount_label": "system_u:object_r:container_file_t:s0"}}, "has no selinux"),
     ],
@@ -480,6 +482,66 @@ def test_a_class_of_service_is_the_containers_own_or_named(wanted: IntelRdt, exp
 def test_impossible_classes_of_service_are_refused(wanted: IntelRdt) -> None:
     with pytest.raises(InvalidInput):
         plan(linux={"intel_rdt": wanted})
+
+
+def notifying(*names: str, **changes: Any) -> Seccomp:
+    rule = SeccompSyscall(names=names or ("mkdir",), action="SCMP_ACT_NOTIFY")
+    fields = {"default_action": "SCMP_ACT_ALLOW", "syscalls": (rule,), "listener_path": "/run/agent", **changes}
+    return Seccomp(**fields)
+
+
+def test_a_filter_that_notifies_has_a_listener_that_the_parent_hands_on() -> None:
+    seccomp = notifying(listener_metadata="data", flags=("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",))
+    found = plan(annotations={"a": "b"}, linux={"seccomp": seccomp})
+    root = {"ociVersion": VERSION, "id": "abc", "bundle": "/run/rootfs", "annotations": {"a": "b"}}
+    message = {"ociVersion": VERSION, "fds": ["seccompFd"], "metadata": "data"}
+    assert found.listener == ("/run/agent", {**message, "state": {**root, "status": "creating"}})
+    last = found.steps[-1]
+    assert isinstance(last, birth.ExecuteApart)
+    assert (last.listens, last.inside, last.filter_last) == (True, False, False)
+    assert last.filter_flags == SECCOMP_FILTER_FLAG.NEW_LISTENER | SECCOMP_FILTER_FLAG.WAIT_KILLABLE_RECV
+    assert Plan.decode(found.encode()) == found
+    first = spec(annotations={"a": "b"}, linux={"seccomp": seccomp})
+    executed = compile_exec(Process(cwd="/", args=("ls",)), state=state(first)._replace(bundle="/b"))
+    running = {**root, "status": "running", "pid": os.getpid(), "bundle": "/b"}
+    assert executed.listener == ("/run/agent", {**message, "state": running})
+
+
+def test_a_listener_of_a_filter_that_does_not_notify_is_ignored() -> None:
+    found = plan(linux={"seccomp": Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/run/agent")})
+    assert found.listener is None
+    assert isinstance(found.steps[-1], process.Execute)
+
+
+@pytest.mark.parametrize(
+    ("profile", "text"),
+    [
+        (notifying(listener_path=""), "needs a listenerPath"),
+        (notifying(listener_path="agent"), "'agent' must be absolute"),
+        (notifying(listener_path="/" + "x" * 107), "at most 107 bytes"),
+        (notifying(default_action="SCMP_ACT_NOTIFY"), "cannot be the default action"),
+        (notifying("sendmsg"), "must allow sendmsg"),
+        (Seccomp(default_action="SCMP_ACT_ALLOW", listener_metadata="x"), "needs a listenerPath"),
+        (notifying(flags=("SECCOMP_FILTER_FLAG_NEW_LISTENER",)), "unknown seccomp flag"),
+    ],
+)
+def test_impossible_listeners_are_refused(profile: Seccomp, text: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(text)):
+        plan(linux={"seccomp": profile})
+
+
+@pytest.mark.parametrize("name", ["clone", "execve", "setsid"])
+def test_an_exec_whose_birth_would_wait_for_the_listener_is_refused(name: str) -> None:
+    first = spec(linux={"seccomp": notifying(name)})
+    assert compile_spec(first, container_id="x").listener is not None
+    with pytest.raises(Unsupported, match="notifies of its birth"):
+        compile_exec(Process(cwd="/", args=("ls",)), state=state(first))
+
+
+def test_flags_that_mean_nothing_to_one_thread_are_left_out() -> None:
+    flags = ("SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+    found = plan(linux={"seccomp": Seccomp(default_action="SCMP_ACT_ALLOW", flags=flags)})
+    assert step(found, process.LoadFilter).flags == SECCOMP_FILTER_FLAG.LOG
 
 
 def test_in_a_joined_mount_namespace_nothing_is_mounted() -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from wherry.errors import InvalidInput
 from wherry.oci.runtime_spec import Linux, Process, Spec
+from wherry.runtime.compile import notifications
 from wherry.runtime.compile import process as compile_process
 from wherry.runtime.compile.devices_of_host import intel_rdt
 from wherry.runtime.compile.spec import cgroup_path
@@ -26,12 +27,14 @@ class ContainerState(NamedTuple):
     :param started: when that was started, in clock ticks since boot (field 22 of /proc/<pid>/stat): the number may be
         another process's by the time the plan is carried out.
     :param spec: what it was made by.
+    :param bundle: its bundle's directory, if it has one.
     """
 
     container_id: str
     pid: int
     started: int
     spec: Spec
+    bundle: str = ""
 
 
 def compile_exec(process: Process, *, state: ContainerState) -> Plan:
@@ -57,6 +60,7 @@ def compile_exec(process: Process, *, state: ContainerState) -> Plan:
     compile_process.check(process)
     linux = state.spec.linux or Linux()
     affinity = process.exec_cpu_affinity
+    listener = notifications.listener(state.spec, container_id=state.container_id, bundle=state.bundle, pid=state.pid)
     return Plan(
         cgroup=cgroup_path(linux, state.container_id),
         container=(state.pid, state.started),
@@ -65,6 +69,7 @@ def compile_exec(process: Process, *, state: ContainerState) -> Plan:
         else first.oom_score_adj,
         cpus=compile_process.processors(affinity.initial) if affinity else (),
         terminal=process.terminal,
+        listener=listener,
         intel_rdt=intel_rdt(linux.intel_rdt, state.container_id),
         environment=compile_process.environment(process),
         steps=tuple(_steps(process, linux, state)),

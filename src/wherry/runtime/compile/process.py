@@ -8,9 +8,10 @@ from typing import Final
 
 import msgspec
 
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput
 from wherry.linux import capabilities, seccomp
 from wherry.oci.runtime_spec import Capabilities, MemoryPolicy, Personality, Process, Rlimit, Scheduler, Seccomp
+from wherry.runtime.compile import notifications
 from wherry.runtime.steps import process as steps
 from wherry.runtime.steps.birth import ExecuteApart, InheritCapabilities, forbids_what_follows
 from wherry.runtime.steps.lsm import LabelProgram
@@ -134,7 +135,8 @@ def last_steps(
     :param inside: the program is born in a PID namespace where others live already.
     :param cpus: the processors that the program runs on, as a list; empty for those of its control group.
     """
-    apart = init or inside
+    # What has a listener makes no call by chance once it is in force, such as an interpreter does.
+    apart = init or inside or (filter_profile is not None and notifications.used_by(filter_profile))
     yield steps.SessionKeyring(f"_ses.{container_id}")
     yield NewSession()
     if not process.terminal:
@@ -176,6 +178,9 @@ def _execute_apart(process: Process, filter_profile: Seccomp | None, *, init: bo
     """The same by way of the trampoline."""
     sets = process.capabilities or Capabilities()
     loaded = None if filter_profile is None else _filter(filter_profile, privileged=not process.no_new_privileges)
+    listens = loaded is not None and bool(loaded.flags & seccomp.SECCOMP_FILTER_FLAG.NEW_LISTENER)
+    if loaded is not None and listens:
+        notifications.check(loaded.program, init=init, inside=inside)
     step = ExecuteApart(
         process.args,
         effective=_mask(sets.effective),
@@ -185,7 +190,8 @@ def _execute_apart(process: Process, filter_profile: Seccomp | None, *, init: bo
         no_new_privileges=process.no_new_privileges,
         filter=b"" if loaded is None else loaded.program,
         filter_flags=0 if loaded is None else loaded.flags,
-        filter_last=loaded is not None and forbids_what_follows(loaded.program, init=init),
+        filter_last=loaded is not None and forbids_what_follows(loaded.program, init=init, notified=listens),
+        listens=listens,
         inside=inside,
         init=init,
         terminal=process.terminal,
@@ -285,9 +291,5 @@ def _named(table: dict[str, int], name: str, what: str) -> int:
 
 @lru_cache(maxsize=16)
 def _filter(profile: Seccomp, *, privileged: bool) -> steps.LoadFilter:
-    notifies = profile.default_action == "SCMP_ACT_NOTIFY"
-    notifies = notifies or any(rule.action == "SCMP_ACT_NOTIFY" for rule in profile.syscalls)
-    if profile.listener_path or notifies:
-        raise Unsupported("seccomp notifications (SCMP_ACT_NOTIFY, listenerPath) are not supported")
     plain = msgspec.to_builtins(profile)
     return steps.LoadFilter(seccomp.compile_profile(plain), int(seccomp.filter_flags(plain)), privileged)

@@ -19,7 +19,7 @@ from wherry.linux.lsm import has_selinux
 from wherry.linux.mount import MS
 from wherry.oci.runtime_spec import Linux, Process, Spec
 from wherry.runtime.cgroups.resources import Resources
-from wherry.runtime.compile import devices_of_host, sysctls
+from wherry.runtime.compile import devices_of_host, notifications, sysctls
 from wherry.runtime.compile import mounts as compile_mounts
 from wherry.runtime.compile import process as compile_process
 from wherry.runtime.plan import Plan
@@ -86,6 +86,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
     cgroup = cgroup_path(linux, container_id)
     found = _resources(linux)
     moved = devices_of_host.net_devices(linux, own="net" in names.own)
+    listener = notifications.listener(spec, container_id=container_id, bundle=bundle)
     steps = tuple(_steps(spec, process, names, cgroup=cgroup, container_id=container_id))
     return Plan(
         cgroup=cgroup,
@@ -100,6 +101,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
         terminal=process.terminal,
         net_devices=(names.net_path, moved) if moved else None,
         intel_rdt=devices_of_host.intel_rdt(linux.intel_rdt, container_id),
+        listener=listener,
         prepared=_prepared(steps, with_user=names.has_user),
         environment=compile_process.environment(process),
         steps=steps,

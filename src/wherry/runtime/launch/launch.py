@@ -55,7 +55,9 @@ def launch(
             prefork.note(plan, encoded)
             spare = prefork.take(plan, encoded, stdio, size)
             if spare is not None:
-                launched = Launched(spare.pid, spare.pidfd, spare.channel, apart=_is_apart(plan))
+                launched = Launched(
+                    spare.pid, spare.pidfd, spare.channel, apart=_is_apart(plan), listener=plan.listener
+                )
                 return _release(plan, launched, _Group(plan), stdio)
         return _launch(plan, stdio, size)
 
@@ -78,7 +80,8 @@ def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None) -> Launc
                 group.undo()
                 group.close()
                 raise
-        return _release(plan, Launched(pid, pidfd, ours, apart=_is_apart(plan)), group, streams)
+        launched = Launched(pid, pidfd, ours, apart=_is_apart(plan), listener=plan.listener)
+        return _release(plan, launched, group, streams)
     except BaseException:
         ours.close()
         raise

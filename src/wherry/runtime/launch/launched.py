@@ -6,15 +6,16 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from wherry.errors import SystemCallError
+from wherry.errors import StepFailed, SystemCallError
 from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_open, pidfd_send_signal
 from wherry.runtime import channel
 from wherry.runtime.channel import read_report
 from wherry.runtime.launch.idmapped_mounts import Preparation
-from wherry.runtime.report import EXECUTED, NOT_YET, Born, Executed, Failed, Found, NotYet, Report, failure
+from wherry.runtime.launch.seccomp_listener import hand_over
+from wherry.runtime.report import EXECUTED, NOT_YET, Born, Executed, Failed, Found, Listener, NotYet, Report, failure
 from wherry.runtime.steps import birth
 from wherry.runtime.steps.process import not_executed
 
@@ -35,15 +36,26 @@ class Launched:
     :ivar pidfd: what stands for it, whatever becomes of the number.
     :ivar channel: what the child says comes in here.
     :ivar is_apart: whether the program has another process than the one that was cloned here.
+    :ivar listener: where its seccomp listener goes, see `Plan.listener`.
     :ivar moved: the host's network devices that it got; they are put back if it fails.
     """
 
-    def __init__(self, pid: int, pidfd: Fd, end: socket.socket, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        pid: int,
+        pidfd: Fd,
+        end: socket.socket,
+        *,
+        apart: bool = False,
+        listener: tuple[str, dict[str, Any]] | None = None,
+    ) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.channel: Final = end
         self.is_apart: Final = apart
+        self.listener: Final = listener
         self.moved: Moved | None = None
+        self._held: Fd | None = None
         self._program = ""
         self._preparation: Preparation | None = None
         self._next: Callable[[], Report] = self._from_channel
@@ -56,6 +68,8 @@ class Launched:
         """Close the channel, and end the helper that prepares mounts."""
         self._end_move(failed=True)
         self.channel.close()
+        if self._held is not None:
+            self._held.close()
         if self._preparation is not None:
             self._preparation.give_up()
             self._preparation = None
@@ -96,6 +110,9 @@ class Launched:
         if isinstance(report, Found):
             self._program = report.program
             return self._from_channel()
+        if isinstance(report, Listener):
+            self._held = report.fd
+            return (None if self.is_apart else self._hand_over()) or self._from_channel()
         if isinstance(report, Failed) and report.call == "execve":
             return self._failed_to_execute(report.errno)
         if self.is_apart and isinstance(report, Executed):
@@ -116,6 +133,8 @@ class Launched:
         os.waitid(os.P_PIDFD, self.pidfd.fileno(), os.WEXITED)
         self.pidfd.close()
         self.pid, self.pidfd = newborn.pid, pidfd
+        if self._held is not None and (failed := self._hand_over()) is not None:
+            return failed
         self._next = _executed if newborn.is_init else self._from_newborn
         return Born(newborn.pid, pidfd)
 
@@ -125,6 +144,18 @@ class Launched:
         except birth.Unfinished:
             return NOT_YET
         return EXECUTED if number is None else self._failed_to_execute(number)
+
+    def _hand_over(self) -> Failed | None:
+        """Send the seccomp listener to whom it is for; the process does not live if that fails."""
+        held, self._held = self._held, None
+        assert held is not None
+        assert self.listener is not None
+        try:
+            hand_over(held, *self.listener, self.pid)
+        except StepFailed as error:
+            pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            return failure(error.step, error)
+        return None
 
     def _failed_to_execute(self, number: int) -> Failed:
         error = not_executed(self._program, OSError(number, os.strerror(number)))

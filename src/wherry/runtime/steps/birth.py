@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import struct
 import termios
 from collections.abc import Iterable, Iterator
@@ -35,9 +36,9 @@ from typing import Final, NamedTuple
 from wherry.linux import capabilities
 from wherry.linux.proc import read_stat
 from wherry.linux.process import CLONE
-from wherry.linux.seccomp_verdict import allows
+from wherry.linux.seccomp_verdict import allows, allows_or_notifies
 from wherry.runtime import channel
-from wherry.runtime.channel import CHANNEL
+from wherry.runtime.channel import CHANNEL, LISTENER
 from wherry.runtime.steps import trampoline
 from wherry.runtime.steps.step import Context
 from wherry.runtime.steps.trampoline import (
@@ -69,6 +70,8 @@ _CAPABILITY_VERSION: Final = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABIL
 _SET_DUMPABLE, _SET_NAME, _SET_NO_NEW_PRIVS, _AMBIENT = 4, 15, 38, 47
 _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
 _SET_MODE_FILTER: Final = 1
+#: The lowest number that is free in the trampoline: the kernel gives it to the filter's listener.
+_LISTENER_FD: Final = CHANNEL + 1
 _F_SETFD, _FD_CLOEXEC = 2, 1
 _NO_SIGNALS: Final = bytes(8)
 _ALL_SIGNALS: Final = bytes([0xFF] * 8)
@@ -87,10 +90,16 @@ def _report(step: str, call: str) -> Branch:
 
 _NOT_PRIVATE: Final = _report("set what cannot be undone", "prctl")
 _NOT_FILTERED: Final = _report("load the seccomp filter", "seccomp")
+_NOT_HANDED_OVER: Final = _report("hand the seccomp listener over", "sendmsg")
 _NO_CAPABILITIES: Final = _report("set the capabilities", "capset")
 _NOT_CLONED: Final = _report("stay as the container's first process", "clone")
 _NOT_EXECUTED: Final = _report("execute the program", "execve")
 _FAILED_INSIDE: Final[Branch] = (Call("exit_group", (_FAILED_INIT,)),)
+
+
+_RIGHTS: Final = struct.pack("=QiiiI", 20, socket.SOL_SOCKET, socket.SCM_RIGHTS, _LISTENER_FD, 0)
+#: ``struct msghdr``: no address; one piece of data; the descriptor; no flags.
+_LISTENER_MESSAGE: Final = Words((0, 0, Words((LISTENER, len(LISTENER))), 1, _RIGHTS, len(_RIGHTS), 0))
 
 
 class InheritCapabilities(NamedTuple):
@@ -133,6 +142,7 @@ class ExecuteApart(NamedTuple):
     :param filter: the system call filter; empty for none.
     :param filter_flags: of seccomp(2).
     :param filter_last: load the filter last of all; see :func:`forbids_what_follows`.
+    :param listens: the filter has a listener, which the parent gets, and nobody else.
     :param inside: the program's process is born in a PID namespace that this process has chosen for its children.
     :param init: this process (or, with ``inside``, the one born there) stays as the program's parent, and is init.
     :param terminal: standard input becomes the controlling terminal.
@@ -149,6 +159,7 @@ class ExecuteApart(NamedTuple):
     filter: bytes
     filter_flags: int
     filter_last: bool
+    listens: bool
     inside: bool
     init: bool
     terminal: bool
@@ -232,7 +243,7 @@ class _Script:
         if not self._inside:
             yield Call("fcntl", (CHANNEL, _F_SETFD, _FD_CLOEXEC))
         if step.filter and not step.no_new_privileges and not step.filter_last:
-            yield self._filter(_NOT_FILTERED)
+            yield from self._filter(_NOT_FILTERED)
         yield _capset(step.effective & permitted, permitted, inheritable, _NO_CAPABILITIES)
         yield Call("prctl", (_AMBIENT, _AMBIENT_CLEAR_ALL))
         for number in capabilities.from_mask(step.ambient & permitted & inheritable):
@@ -240,12 +251,15 @@ class _Script:
         if step.no_new_privileges:
             yield Call("prctl", (_SET_NO_NEW_PRIVS, 1), _NOT_PRIVATE)
             if step.filter and not step.filter_last:
-                yield self._filter(_NOT_FILTERED)
+                yield from self._filter(_NOT_FILTERED)
 
-    def _filter(self, on_error: Branch) -> Call:
+    def _filter(self, on_error: Branch) -> Iterator[Call]:
         step = self._step
         program = Words((len(step.filter) // 8, step.filter))
-        return Call("seccomp", (_SET_MODE_FILTER, step.filter_flags, program), on_error)
+        yield Call("seccomp", (_SET_MODE_FILTER, step.filter_flags, program), on_error)
+        if step.listens:  # from here on, calls may wait for whoever gets the listener
+            yield Call("sendmsg", (CHANNEL, _LISTENER_MESSAGE, 0), _NOT_HANDED_OVER)
+            yield Call("close", (_LISTENER_FD,))
 
     def _init_or_program(self) -> Iterator[Call]:
         if not self._step.init:
@@ -276,7 +290,7 @@ class _Script:
             yield Call("prlimit64", (0, number, limit, 0), failed)
         if self._step.filter_last:
             yield Call("prctl", (_SET_NO_NEW_PRIVS, 1), failed)
-            yield self._filter(failed)
+            yield from self._filter(failed)
         arguments = Words((*map(_string, self._step.args), 0))
         variables = Words((*self._facts.environment, 0))
         yield Call("execve", (self._facts.program, arguments, variables), failed)
@@ -305,18 +319,21 @@ def _capset(effective: int, permitted: int, inheritable: int, on_error: Branch |
 
 
 @lru_cache(maxsize=16)
-def forbids_what_follows(program: bytes, *, init: bool) -> bool:
+def forbids_what_follows(program: bytes, *, init: bool, notified: bool = False) -> bool:
     """Whether a filter forbids what has to be done after it was loaded: a profile without new processes, for instance.
 
     Then the program's own process loads it last of all; it has no right to by then, and needs no_new_privs for it.
+
+    :param notified: calls of which the filter notifies its listener count as allowed.
     """
+    passes = allows_or_notifies if notified else allows
     calls: list[tuple[str, tuple[int, ...]]] = [("close", (3,)), ("setsid", ()), ("exit_group", (0,))]
     calls += [("prctl", (_SET_NAME, NAME)), ("clone", (int(signal.SIGCHLD) if init else _BIRTH_FLAGS,))]
     calls += [("ioctl", (0, termios.TIOCSCTTY, 0)), ("prlimit64", (0, 1, 1, 0))]
     if init:
         calls += [("rt_sigtimedwait", ()), ("rt_sigprocmask", (signal.SIG_SETMASK, 1, 0, 8))]
         calls += [("wait4", (-1, 1, 1, 0)), ("kill", (2, signal.SIGTERM))]
-    return not all(allows(program, name, *arguments) for name, arguments in calls)
+    return not all(passes(program, name, *arguments) for name, arguments in calls)
 
 
 # ---------------------------------------------------------------------------------------------------------- the parent
