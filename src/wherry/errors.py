@@ -28,7 +28,10 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final  # else whoever imports nothing but this file would pay for it
 
 __all__ = [
     "CommandNotExecutable",

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 __all__ = ["Stat", "read_stat", "start_time"]
 
 
-class Stat(NamedTuple):
-    """Some of the fields, with their numbers in proc_pid_stat(5)."""
+class Stat:
+    """Some of the fields, with their numbers in proc_pid_stat(5); no ``NamedTuple``, for who must start fast.
 
-    state: str
-    """One letter (3): ``R``, ``S``, ``Z``, ``T`` ..."""
-    parent: int
-    """Process ID of the parent (4)."""
-    flags: int
-    """``PF_*`` flags of the kernel (9)."""
-    start_time: int
-    """When it was started, in clock ticks since boot (22). With the process ID it names a process uniquely."""
-    exit_status: int
-    """As waitpid(2) encodes it (52); 0 where this process may not see it."""
+    :ivar name: what the thread is called (2).
+    :ivar state: one letter (3): ``R``, ``S``, ``Z``, ``T`` ...
+    :ivar parent: process ID of the parent (4).
+    :ivar flags: ``PF_*`` flags of the kernel (9).
+    :ivar start_time: when it was started, in clock ticks since boot (22). With the process ID it names a process
+        uniquely.
+    :ivar exit_status: as waitpid(2) encodes it (52); 0 where this process may not see it.
+    """
+
+    __slots__ = ("exit_status", "flags", "name", "parent", "start_time", "state")
+
+    def __init__(self, content: bytes) -> None:
+        # The name, in parentheses, may contain anything.
+        before, _, after = content.rpartition(b")")
+        fields = after.split()
+        self.name = before.partition(b"(")[2].decode(errors="replace")
+        self.state = fields[0].decode()
+        self.parent = int(fields[1])
+        self.flags = int(fields[6])
+        self.start_time = int(fields[19])
+        self.exit_status = int(fields[49])
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -30,13 +40,11 @@ def read_stat(pid: int) -> Stat | None:
     except (FileNotFoundError, ProcessLookupError):  # the second one while it goes
         return None
     try:
-        # The name, in parentheses, may contain anything.
-        fields = os.read(fd, 4096).rpartition(b")")[2].split()
+        return Stat(os.read(fd, 4096))
     except ProcessLookupError:
         return None
     finally:
         os.close(fd)
-    return Stat(fields[0].decode(), int(fields[1]), int(fields[6]), int(fields[19]), int(fields[49]))
 
 
 def start_time(pid: int) -> int | None:

@@ -56,6 +56,7 @@ __all__ = [
     "TimeOffset",
     "User",
     "decode",
+    "decode_process",
     "encode",
 ]
 
@@ -443,8 +444,19 @@ def decode(text: bytes | str) -> Spec:
     """
     try:
         return _decoder.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("not a runtime specification", cause=str(error)) from error
+
+
+def decode_process(text: bytes | str) -> Process:
+    """Read a process alone, as ``exec --process`` gets it.
+
+    :raises InvalidInput: as :func:`decode` does.
+    """
+    try:
+        return msgspec.json.decode(text, type=Process)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("not a process of a runtime specification", cause=str(error)) from error
 
 
 def encode(spec: Spec) -> bytes:

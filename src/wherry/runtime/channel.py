@@ -7,6 +7,8 @@ A SEQPACKET socket pair, close-on-exec at both ends; the parent's is non-blockin
       │  {"go": true}                             ──────>  the parent has done its part
       │  <──────  {"terminal": true} + the master          (with a terminal, once)
       │  <──────  {"root": true} + the root's mount        (with an overlay as root, once)
+      │  <──────  {"hooks": true}                          (all is mounted; with hooks only, once)
+      │  {"hooked": true}                         ──────>  the hooks were run; the child may go on
       │  <──────  {"program": path}                        (where the trampoline is to execute it, once)
       │  <──────  {"listener": true} + the seccomp listener    (from the trampoline, once)
       │  <──────  {"step", "call", "errno", "text", "kind"}   it failed, and leaves
@@ -28,15 +30,18 @@ from typing import Any, Final
 
 from wherry.errors import StepFailed, SystemCallError
 from wherry.linux.fd import Fd
-from wherry.runtime.report import EXECUTED, NOT_YET, Failed, Found, Listener, Report, Root, Terminal, failure
+from wherry.runtime.report import EXECUTED, NOT_YET, Failed, Found, HooksDue, Listener, Report, Root, Terminal, failure
 
 __all__ = [
     "CHANNEL",
+    "FIRST_PRESERVED",
     "LISTENER",
+    "await_hooks",
     "make",
     "read_report",
     "receive_release",
     "send_failure",
+    "send_hooked",
     "send_mounts",
     "send_program",
     "send_release",
@@ -46,12 +51,15 @@ __all__ = [
 
 #: Where the child finds its end, after the three streams.
 CHANNEL: Final = 3
+#: And where the descriptors are that its program is to have beside the streams; between them is the container's pidfd.
+FIRST_PRESERVED: Final = CHANNEL + 2
 _LARGEST: Final = 65536
 _TEXT: Final = 4096  #: characters of a sentence in a message; JSON makes twelve bytes of some
 _STEP: Final = 512
 _GO: Final = b'{"go":true}'
 #: With it the trampoline sends the listener's descriptor.
 LISTENER: Final = b'{"listener":true}'
+_HOOKED: Final = b'{"hooked":true}'
 _TRAMPOLINE: Final = bytes(4)
 #: The kernel's SCM_MAX_FD is 253.
 _MOST_FDS: Final = 250
@@ -71,6 +79,12 @@ def send_release(ours: socket.socket) -> None:
     """Tell the child that the parent has done its part. A child that has failed is ignored."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what it says is read by read_report
         ours.send(_GO)
+
+
+def send_hooked(ours: socket.socket) -> None:
+    """Tell the child that the hooks were run."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it was killed: its exit status tells
+        ours.send(_HOOKED)
 
 
 def send_mounts(ours: socket.socket, mounts: dict[int, Fd]) -> None:
@@ -125,6 +139,16 @@ def send_root(channel: int, mount: Fd) -> None:
     _send(channel, {"root": True}, [mount.fileno()])
 
 
+def await_hooks(channel: int) -> None:
+    """In the child: say that all is mounted, and wait until the parent has run the hooks.
+
+    :raises StepFailed: the parent is gone.
+    """
+    _send(channel, {"hooks": True}, [])
+    if os.read(channel, len(_HOOKED)) != _HOOKED:
+        raise StepFailed("wait for the hooks", "the parent has ended")
+
+
 def send_program(channel: int, program: str) -> None:
     """In the child: name the program that a process without a channel is going to execute."""
     _send(channel, {"program": program}, [])
@@ -171,6 +195,8 @@ def _from_child(message: dict[str, Any], fds: list[int]) -> Report:
         return Found(message["program"])
     if message.get("listener"):
         return Listener(Fd(fds[0]))
+    if message.get("hooks"):
+        return HooksDue()
     if message.get("terminal"):
         return Terminal(Fd(fds[0]))
     if message.get("root"):

@@ -18,6 +18,7 @@ from wherry.runtime.steps import (
     birth,
     cgroup_mounts,
     devices,
+    hooks,
     lsm,
     masks,
     mounts,
@@ -41,7 +42,7 @@ VERSION: Final = 4
 STEPS: Final[dict[str, type]] = {
     name: getattr(module, name)
     for module in (
-        *(overlay, rootfs, mounts, cgroup_mounts, devices, masks, sysctl, lsm, user, namespaces),
+        *(overlay, rootfs, mounts, cgroup_mounts, devices, hooks, masks, sysctl, lsm, user, namespaces),
         *(working_directory, process, terminal, birth),
     )
     for name in module.__all__

@@ -23,6 +23,7 @@ __all__ = [
     "Executed",
     "Failed",
     "Found",
+    "HooksDue",
     "Listener",
     "NotYet",
     "Report",
@@ -63,6 +64,10 @@ class Listener(NamedTuple):
     """The filter is in force: on this descriptor its notifications arrive; see seccomp_unotify(2)."""
 
     fd: Fd
+
+
+class HooksDue(NamedTuple):
+    """The child has made all mounts, and waits for the hooks that are run outside (`Launched.hooks_done`)."""
 
 
 class Born(NamedTuple):
@@ -109,7 +114,7 @@ class Failed(NamedTuple):
         return StepFailed(self.step, self.text, call=self.call, errno=self.errno)
 
 
-Report = NotYet | Terminal | Root | Found | Listener | Born | Failed | Executed
+Report = NotYet | Terminal | Root | Found | HooksDue | Listener | Born | Failed | Executed
 NOT_YET: Final = NotYet()
 EXECUTED: Final = Executed()
 

@@ -12,6 +12,7 @@ from wherry.oci.runtime_spec import Linux, Process, Spec
 from wherry.runtime.compile import notifications
 from wherry.runtime.compile import process as compile_process
 from wherry.runtime.compile.devices_of_host import intel_rdt
+from wherry.runtime.compile.manner import KEEPERS, Manner
 from wherry.runtime.compile.spec import cgroup_path
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps.namespaces import AwaitParent, EnterCgroup, JoinContainer
@@ -37,7 +38,7 @@ class ContainerState(NamedTuple):
     bundle: str = ""
 
 
-def compile_exec(process: Process, *, state: ContainerState) -> Plan:
+def compile_exec(process: Process, *, state: ContainerState, manner: Manner = KEEPERS) -> Plan:
     """Turn a process to be executed in a running container into a plan.
 
     It joins all the container's namespaces and its control group, and has its filter and its further groups.
@@ -72,7 +73,7 @@ def compile_exec(process: Process, *, state: ContainerState) -> Plan:
         listener=listener,
         intel_rdt=intel_rdt(linux.intel_rdt, state.container_id),
         environment=compile_process.environment(process),
-        steps=tuple(_steps(process, linux, state)),
+        steps=tuple(_steps(process, linux, state, manner)),
     )
 
 
@@ -86,7 +87,7 @@ def _with_containers_rights(process: Process, first: Process) -> Process:
     )
 
 
-def _steps(process: Process, linux: Linux, state: ContainerState) -> Iterator[Step]:
+def _steps(process: Process, linux: Linux, state: ContainerState, manner: Manner) -> Iterator[Step]:
     yield from compile_process.first_steps(process)
     yield AwaitParent()
     if not any(namespace.type == "user" for namespace in linux.namespaces):
@@ -101,4 +102,5 @@ def _steps(process: Process, linux: Linux, state: ContainerState) -> Iterator[St
         annotations=annotations,
         cpus=affinity.final if affinity else "",
         inside=any(namespace.type == "pid" for namespace in linux.namespaces),
+        manner=manner,
     )

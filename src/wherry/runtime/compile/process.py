@@ -11,6 +11,7 @@ import msgspec
 from wherry.errors import InvalidInput
 from wherry.linux import capabilities, seccomp
 from wherry.oci.runtime_spec import Capabilities, MemoryPolicy, Personality, Process, Rlimit, Scheduler, Seccomp
+from wherry.runtime.compile.manner import KEEPERS, Manner
 from wherry.runtime.compile import notifications
 from wherry.runtime.steps import process as steps
 from wherry.runtime.steps.birth import ExecuteApart, InheritCapabilities, forbids_what_follows
@@ -128,6 +129,7 @@ def last_steps(
     init: bool = False,
     inside: bool = False,
     cpus: str = "",
+    manner: Manner = KEEPERS,
 ) -> Iterator[Step]:
     """All from the container's root being there to execve; the order is half of what keeps it safe.
 
@@ -136,8 +138,10 @@ def last_steps(
     :param cpus: the processors that the program runs on, as a list; empty for those of its control group.
     """
     # What has a listener makes no call by chance once it is in force, such as an interpreter does.
-    apart = init or inside or (filter_profile is not None and notifications.used_by(filter_profile))
-    yield steps.SessionKeyring(f"_ses.{container_id}")
+    listens = filter_profile is not None and notifications.used_by(filter_profile)
+    apart = init or inside or listens or manner.apart
+    if manner.keyring:
+        yield steps.SessionKeyring(f"_ses.{container_id}")
     yield NewSession()
     if not process.terminal:
         yield OwnStreams()
@@ -155,7 +159,7 @@ def last_steps(
     yield steps.FindProgram(process.args[0])
     yield steps.TidyUp(0o022 if process.user.umask is None else process.user.umask & 0o777)
     if apart:
-        yield _execute_apart(process, filter_profile, init=init, inside=inside)
+        yield _execute_apart(process, filter_profile, manner, init=init, inside=inside)
     else:
         yield from _execute(process, filter_profile)
 
@@ -174,7 +178,9 @@ def _execute(process: Process, filter_profile: Seccomp | None) -> Iterator[Step]
     yield steps.Execute(process.args)
 
 
-def _execute_apart(process: Process, filter_profile: Seccomp | None, *, init: bool, inside: bool) -> ExecuteApart:
+def _execute_apart(
+    process: Process, filter_profile: Seccomp | None, manner: Manner, *, init: bool, inside: bool
+) -> ExecuteApart:
     """The same by way of the trampoline."""
     sets = process.capabilities or Capabilities()
     loaded = None if filter_profile is None else _filter(filter_profile, privileged=not process.no_new_privileges)
@@ -190,11 +196,14 @@ def _execute_apart(process: Process, filter_profile: Seccomp | None, *, init: bo
         no_new_privileges=process.no_new_privileges,
         filter=b"" if loaded is None else loaded.program,
         filter_flags=0 if loaded is None else loaded.flags,
-        filter_last=loaded is not None and forbids_what_follows(loaded.program, init=init, notified=listens),
+        filter_last=loaded is not None
+        and forbids_what_follows(loaded.program, init=init, waits=manner.waits, notified=listens),
         listens=listens,
         inside=inside,
         init=init,
         terminal=process.terminal,
+        waits=manner.waits,
+        preserved=manner.preserved,
     )
     return step.with_ready(environment(process))
 

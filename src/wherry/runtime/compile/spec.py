@@ -22,6 +22,8 @@ from wherry.runtime.cgroups.resources import Resources
 from wherry.runtime.compile import devices_of_host, notifications, sysctls
 from wherry.runtime.compile import mounts as compile_mounts
 from wherry.runtime.compile import process as compile_process
+from wherry.runtime.compile.hooks import hook_steps
+from wherry.runtime.compile.manner import KEEPERS, Manner
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps import init
 from wherry.runtime.steps.cgroup_mounts import MountCgroups
@@ -42,6 +44,7 @@ from wherry.runtime.steps.rootfs import (
     BindRoot,
     EnterRoot,
     HandOverRoot,
+    MoveRoot,
     PivotRoot,
     ReadOnlyRoot,
     RootPropagation,
@@ -61,7 +64,7 @@ _KINDS: Final = {"mount": "mnt", "network": "net", "pid": "pid", "ipc": "ipc", "
 _LONGEST_NAME: Final = 64  # __NEW_UTS_LEN
 
 
-def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
+def compile_spec(spec: Spec, *, container_id: str, bundle: str = "", manner: Manner = KEEPERS) -> Plan:
     """Turn a specification into a plan.
 
     Extensions: a mount on ``/`` of type ``overlay`` is the root itself (its options ``lowerdir+=``, ``upperdir=``,
@@ -71,6 +74,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
 
     :param container_id: names the control group, unless the specification does, and the session keyring.
     :param bundle: the directory that ``root.path`` and sources of binds may be relative to; absolute.
+    :param manner: what is asked for beside the specification.
     :raises InvalidInput: the specification asks for what cannot be.
     :raises Unsupported: it asks for what this version of wherry does not do.
     """
@@ -78,7 +82,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
     process = spec.process
     if spec.root is None or process is None:
         raise InvalidInput(f"the specification has no {'root' if spec.root is None else 'process'}")
-    _refuse_unsupported(spec, linux)
+    _refuse_unsupported(spec, linux, manner)
     if bundle:
         spec = compile_mounts.in_bundle(spec, bundle)
     compile_process.check(process)
@@ -87,7 +91,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
     found = _resources(linux)
     moved = devices_of_host.net_devices(linux, own="net" in names.own)
     listener = notifications.listener(spec, container_id=container_id, bundle=bundle)
-    steps = tuple(_steps(spec, process, names, cgroup=cgroup, container_id=container_id))
+    steps = tuple(_steps(spec, process, names, manner, cgroup=cgroup, container_id=container_id))
     return Plan(
         cgroup=cgroup,
         resources=found,
@@ -108,13 +112,15 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "") -> Plan:
     )
 
 
-def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, container_id: str) -> Iterator[Step]:
+def _steps(
+    spec: Spec, process: Process, names: _Namespaces, manner: Manner, *, cgroup: str, container_id: str
+) -> Iterator[Step]:
     linux = spec.linux or Linux()
     yield from compile_process.first_steps(process)
     if names.joins_mounts:
-        yield from _steps_in_joined_mounts(spec, linux, process, names, cgroup=cgroup)
+        yield from _steps_in_joined_mounts(spec, linux, process, names, manner, cgroup=cgroup)
     else:
-        yield from _steps_in_own_mounts(spec, linux, process, names, cgroup=cgroup)
+        yield from _steps_in_own_mounts(spec, linux, process, names, manner, cgroup=cgroup)
     yield from _after_the_pivot(spec, linux, names)
     yield from compile_process.last_steps(
         process,
@@ -123,11 +129,12 @@ def _steps(spec: Spec, process: Process, names: _Namespaces, *, cgroup: str, con
         annotations=spec.annotations,
         init=_wants_init(spec.annotations),
         inside="pid" in names.own - names.new,
+        manner=manner,
     )
 
 
 def _steps_in_joined_mounts(
-    spec: Spec, linux: Linux, process: Process, names: _Namespaces, *, cgroup: str
+    spec: Spec, linux: Linux, process: Process, names: _Namespaces, manner: Manner, *, cgroup: str
 ) -> Iterator[Step]:
     """Others live in the mount namespace, so nothing is mounted, and the root is only changed into."""
     _refuse_mounts(spec, linux)
@@ -137,6 +144,7 @@ def _steps_in_joined_mounts(
     yield from others
     yield from _entering_group(names, cgroup)
     yield mounts
+    yield from hook_steps(spec.hooks, manner)
     yield EnterRoot(spec.root.path if spec.root else "/")
     yield from compile_process.user_steps(process, spec.annotations)
     if linux.sysctl:
@@ -159,7 +167,7 @@ def _refuse_mounts(spec: Spec, linux: Linux) -> None:
 
 
 def _steps_in_own_mounts(
-    spec: Spec, linux: Linux, process: Process, names: _Namespaces, *, cgroup: str
+    spec: Spec, linux: Linux, process: Process, names: _Namespaces, manner: Manner, *, cgroup: str
 ) -> Iterator[Step]:
     mounting = tuple(_root_and_mounts(spec, linux, names, cgroup))
     if names.has_user:
@@ -173,10 +181,10 @@ def _steps_in_own_mounts(
             yield from _entering_group(names, cgroup)
             in_group = True
         yield step
-    yield from _inside_the_root(spec, linux, process, names)
+    yield from _inside_the_root(spec, linux, process, names, manner)
     if not in_group:
         yield from _entering_group(names, cgroup)
-    yield PivotRoot()
+    yield PivotRoot() if manner.pivot else MoveRoot()
     if any(isinstance(step, Overlay) and step.destination == "/" and step.upper for step in mounting):
         yield HandOverRoot()
 
@@ -192,7 +200,9 @@ def _root_and_mounts(spec: Spec, linux: Linux, names: _Namespaces, cgroup: str) 
     yield from compile_mounts.mount_steps(spec, cgroup=cgroup, private_cgroups=private, id_maps=names.has_user)
 
 
-def _inside_the_root(spec: Spec, linux: Linux, process: Process, names: _Namespaces) -> Iterator[Step]:
+def _inside_the_root(
+    spec: Spec, linux: Linux, process: Process, names: _Namespaces, manner: Manner
+) -> Iterator[Step]:
     """What is made by descriptor in the root, while the host's tree is still there."""
     if compile_mounts.sets_up_dev(spec):
         yield compile_mounts.device_nodes(linux.devices)
@@ -202,6 +212,7 @@ def _inside_the_root(spec: Spec, linux: Linux, process: Process, names: _Namespa
         yield BindConsole()
     if process.cwd != "/":
         yield MakeDirectory(process.cwd)
+    yield from hook_steps(spec.hooks, manner)
     if linux.sysctl:
         yield Sysctl(sysctls.settings(linux.sysctl, names.own))
     yield from compile_mounts.hiding(spec)
@@ -412,11 +423,11 @@ def _wants_init(annotations: dict[str, str]) -> bool:
     return value == "true"
 
 
-def _refuse_unsupported(spec: Spec, linux: Linux) -> None:
+def _refuse_unsupported(spec: Spec, linux: Linux, manner: Manner) -> None:
     """Refuse parts of the specification that would silently have no effect."""
     hooks = spec.hooks
     asked = {
-        "hooks": hooks is not None and any(msgspec.to_builtins(hooks).values()),
+        "hooks": manner.state is None and hooks is not None and any(msgspec.to_builtins(hooks).values()),
     }
     for name, present in asked.items():
         if present:

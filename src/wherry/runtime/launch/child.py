@@ -29,13 +29,14 @@ _AWAY: Final = 64
 
 
 def carry_out(
-    plan: Plan, fds: tuple[int, ...], *, size: tuple[int, int] | None, container_flags: int, ignored: Iterable[int]
+    plan: Plan, fds: tuple[int, ...], *, size: tuple[int, int] | None, container_flags: int | None, ignored: Iterable[int]
 ) -> NoReturn:
     """Do what the plan says, right after clone.
 
-    :param fds: the streams, the channel, and for an exec the pidfd of the container's first process.
+    :param fds: the streams, the channel, for an exec the pidfd of the container's first process, and from
+        `FIRST_PRESERVED` on what the program is to have, too.
     :param size: rows and columns of a new terminal.
-    :param container_flags: for an exec, the namespaces to join.
+    :param container_flags: for an exec, the namespaces to join; None otherwise.
     :param ignored: signals that this process ignores and a program should not.
     """
     ready = False
@@ -47,7 +48,8 @@ def carry_out(
     finally:
         if not ready:
             os._exit(1)
-    run_steps(plan, size=size, container=Fd(CHANNEL + 1) if len(fds) > CHANNEL + 1 else None, flags=container_flags)
+    container = None if container_flags is None else Fd(CHANNEL + 1)
+    run_steps(plan, size=size, container=container, flags=container_flags or 0)
 
 
 def prepare_child(fds: tuple[int, ...], ignored: Iterable[int]) -> None:

@@ -37,12 +37,14 @@ def launch(
     size: tuple[int, int] | None = None,
     prefork: Prefork | None = None,
     encoded: bytes = b"",
+    preserved: tuple[int, ...] = (),
 ) -> Launched:
     """Start a process; its later errors arrive as reports.
 
     :param stdio: descriptors for standard input, output and error, which remain the caller's; None with a terminal.
     :param size: rows and columns of the terminal.
     :param prefork: may have a child ready; then `encoded` must be the plan's bytes.
+    :param preserved: further descriptors for the program; its plan must say so, too (``ExecuteApart.preserved``).
     :raises NotFound: the container to execute something in is gone.
     :raises WherryError: the control group could not be made, a namespace not be joined, or the like. Then there is no
         process and no control group of this plan's.
@@ -59,7 +61,7 @@ def launch(
                     spare.pid, spare.pidfd, spare.channel, apart=_is_apart(plan), listener=plan.listener
                 )
                 return _release(plan, launched, _Group(plan), stdio)
-        return _launch(plan, stdio, size)
+        return _launch(plan, stdio, size, preserved)
 
 
 def _is_apart(plan: Plan) -> bool:
@@ -68,14 +70,14 @@ def _is_apart(plan: Plan) -> bool:
     return isinstance(last, birth.ExecuteApart) and last.inside
 
 
-def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None) -> Launched:
+def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None, preserved: tuple[int, ...]) -> Launched:
     container = _Container.open(plan)
     ours, theirs = channel.make()
     try:
         with theirs:
             group = _Group(plan)
             try:
-                pid, pidfd = _clone(plan, (*streams, theirs.fileno(), *container.fds()), size, container, group)
+                pid, pidfd = _clone(plan, (*streams, theirs.fileno(), *container.fds(preserved)), size, container, group)
             except BaseException:
                 group.undo()
                 group.close()
@@ -238,7 +240,7 @@ def cleanup(plan: Plan) -> None:
 class _Container:
     """The first process of the container that an exec is for."""
 
-    def __init__(self, fd: Fd | None, flags: int) -> None:
+    def __init__(self, fd: Fd | None, flags: int | None) -> None:
         self.fd = fd
         self.flags = flags
 
@@ -249,7 +251,7 @@ class _Container:
         :raises NotFound: it has ended.
         """
         if plan.container is None:
-            return cls(None, 0)
+            return cls(None, None)
         pid, started = plan.container
         try:
             fd = pidfd_open(pid)
@@ -261,8 +263,11 @@ class _Container:
             raise NotFound("the container's first process has ended")
         return cls(fd, _foreign_namespaces(pid))
 
-    def fds(self) -> tuple[int, ...]:
-        return () if self.fd is None else (self.fd.fileno(),)
+    def fds(self, preserved: tuple[int, ...]) -> tuple[int, ...]:
+        """What the child gets after its channel; where there is no container, a stream keeps its place."""
+        if self.fd is None:
+            return (0, *preserved) if preserved else ()
+        return (self.fd.fileno(), *preserved)
 
     def close(self) -> None:
         if self.fd is not None:

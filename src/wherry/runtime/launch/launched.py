@@ -74,6 +74,10 @@ class Launched:
             self._preparation.give_up()
             self._preparation = None
 
+    def hooks_done(self) -> None:
+        """Let a child go on that has reported :class:`~wherry.runtime.report.HooksDue`."""
+        channel.send_hooked(self.channel)
+
     def fileno(self) -> int:
         """The descriptor to poll for the next report; it may differ after each report."""
         if self._preparation is not None:

@@ -17,6 +17,10 @@ that tells the newborn's number, and ends; the engine, its parent, reads the nam
 not execute its program ends with the error's number; that it never did is seen in its flags (PF_FORKNOEXEC, proc(5)),
 which no program can set. See :class:`wherry.runtime.launch.launched.Launched` for the parent's side.
 
+A process that is to *wait* (between ``create`` and ``start`` of an OCI runtime) waits as trampoline: it has no descriptor
+but its streams, nothing of the host's in its memory, and the program's rights. It waits for one signal, :data:`START`,
+so there is nothing that could be opened, and it has the name :data:`WAITING` meanwhile.
+
 ``--init`` uses the same code: the container's first process executes it, clones the program, closes everything and
 stays.
 """
@@ -38,7 +42,7 @@ from wherry.linux.proc import read_stat
 from wherry.linux.process import CLONE
 from wherry.linux.seccomp_verdict import allows, allows_or_notifies
 from wherry.runtime import channel
-from wherry.runtime.channel import CHANNEL, LISTENER
+from wherry.runtime.channel import CHANNEL, FIRST_PRESERVED, LISTENER
 from wherry.runtime.steps import trampoline
 from wherry.runtime.steps.step import Context
 from wherry.runtime.steps.trampoline import (
@@ -56,6 +60,8 @@ from wherry.runtime.steps.trampoline import (
 )
 
 __all__ = [
+    "START",
+    "WAITING",
     "ExecuteApart",
     "InheritCapabilities",
     "Newborn",
@@ -77,6 +83,11 @@ _NO_SIGNALS: Final = bytes(8)
 _ALL_SIGNALS: Final = bytes([0xFF] * 8)
 _GO_ON: Final = (1 << signal.SIGUSR1 - 1).to_bytes(8, "little")
 _FAILED_INIT: Final = 126
+#: The signal that a waiting process waits for: one that C libraries keep for themselves, and nobody sends.
+START: Final = 33
+#: What a waiting process is called (comm, proc(5)).
+WAITING: Final = "wherry-created"
+_START_SET: Final = (1 << START - 1).to_bytes(8, "little")
 _INIT_NAME: Final = b"wherry-init\0"
 
 _GIVE_UP: Final[Branch] = (Call(GIVE_UP),)
@@ -95,6 +106,7 @@ _NO_CAPABILITIES: Final = _report("set the capabilities", "capset")
 _NOT_CLONED: Final = _report("stay as the container's first process", "clone")
 _NOT_EXECUTED: Final = _report("execute the program", "execve")
 _FAILED_INSIDE: Final[Branch] = (Call("exit_group", (_FAILED_INIT,)),)
+_BLOCK_START: Final = Call("rt_sigprocmask", (signal.SIG_BLOCK, _START_SET, 0, 8))
 
 
 _RIGHTS: Final = struct.pack("=QiiiI", 20, socket.SOL_SOCKET, socket.SCM_RIGHTS, _LISTENER_FD, 0)
@@ -146,6 +158,8 @@ class ExecuteApart(NamedTuple):
     :param inside: the program's process is born in a PID namespace that this process has chosen for its children.
     :param init: this process (or, with ``inside``, the one born there) stays as the program's parent, and is init.
     :param terminal: standard input becomes the controlling terminal.
+    :param waits: before it does what remains, the process waits for :data:`START`.
+    :param preserved: so many further descriptors, after those that every child has, become 3, 4, 5 ...
     :param ready: the capabilities that the daemon has, and what it has assembled for them: the data with its holes.
         A child is a copy of the keeper, in which all Python is slow, so that half a millisecond is saved by it.
     """
@@ -163,6 +177,8 @@ class ExecuteApart(NamedTuple):
     inside: bool
     init: bool
     terminal: bool
+    waits: bool = False
+    preserved: int = 0
     ready: tuple[int, bytes, tuple[tuple[int, str], ...]] | None = None
 
     def describe(self) -> str:
@@ -170,7 +186,7 @@ class ExecuteApart(NamedTuple):
 
     def with_ready(self, environment: Iterable[str]) -> ExecuteApart:
         """In the daemon: assemble what the child will need, as far as it is known."""
-        if self.init:  # its script depends on the user
+        if self.init or self.waits or self.preserved:  # the script depends on the user, or is written once only
             return self
         own = capabilities.capget_masks()[1]
         variables = _variables(environment)
@@ -189,6 +205,8 @@ class ExecuteApart(NamedTuple):
         os.set_inheritable(context.channel, True)
         if self.init:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        for number in range(self.preserved):
+            os.set_inheritable(FIRST_PRESERVED + number, True)
         trampoline.execute(data, "wherry-init" if self.init else "wherry-exec")
 
     def _data(self, context: Context, own: int, *, inside: bool) -> bytes:
@@ -217,15 +235,18 @@ class _Script:
     @property
     def name(self) -> bytes:
         """What the helper is called in the end, without the letters."""
-        return b"i:" if self._step.init else b"p:"
+        return b"i:" if self._step.init or self._step.waits else b"p:"
 
     def whole(self) -> Branch:
         """The script."""
+        before = (_BLOCK_START,) if self._step.waits else ()  # the newborn inherits that
         if not self._inside:
-            return (*self._rights(), *self._init_or_program())
-        child = tuple(self._init_or_program())
-        flags = int(CLONE.PARENT) if self._step.init else _BIRTH_FLAGS
+            return (*before, *self._rights(), *self._waiting(), *self._init_or_program())
+        child = (*self._waiting(), *self._init_or_program())
+        stays = self._step.init or self._step.waits
+        flags = int(CLONE.PARENT) if stays else _BIRTH_FLAGS
         return (
+            *before,
             *self._rights(),
             Call("close", (CHANNEL,)),
             Call("clone", (flags,), _GIVE_UP, child),
@@ -261,6 +282,14 @@ class _Script:
             yield Call("sendmsg", (CHANNEL, _LISTENER_MESSAGE, 0), _NOT_HANDED_OVER)
             yield Call("close", (_LISTENER_FD,))
 
+    def _waiting(self) -> Iterator[Call]:
+        """Let go of the engine, and wait to be started."""
+        if not self._step.waits:
+            return
+        yield Call("prctl", (_SET_NAME, WAITING.encode() + b"\0"))
+        yield Call("close", (CHANNEL,))
+        yield Call("rt_sigtimedwait", (_START_SET, 0, 0, 8), RETRY)
+
     def _init_or_program(self) -> Iterator[Call]:
         if not self._step.init:
             yield from self._program()
@@ -282,6 +311,12 @@ class _Script:
     def _program(self) -> Iterator[Call]:
         """What the program's process does."""
         failed = self._failed()
+        if self._step.waits and not self._step.init:
+            yield Call("rt_sigprocmask", (signal.SIG_SETMASK, _NO_SIGNALS, 0, 8))
+        for number in range(self._step.preserved):  # upwards: what is overwritten was moved before
+            yield Call("dup3", (FIRST_PRESERVED + number, CHANNEL + number, 0), failed)
+        if self._step.preserved:
+            yield Call("close_range", (CHANNEL + self._step.preserved, 0xFFFFFFFF, 0))
         yield Call("setsid", (), None if not self._step.init and not self._inside else failed)
         if self._step.terminal:
             yield Call("ioctl", (0, termios.TIOCSCTTY, 0), failed)
@@ -297,9 +332,12 @@ class _Script:
 
     def _failed(self) -> Branch:
         """What the program's process does when it cannot become the program."""
+        step = self._step
+        if step.waits or (step.preserved and not self._inside):
+            return _FAILED_INSIDE  # nobody is there to hear of it
         if not self._inside:
             return _NOT_EXECUTED
-        return _FAILED_INSIDE if self._step.init else _GIVE_UP
+        return _FAILED_INSIDE if step.init else _GIVE_UP
 
 
 def _variables(environment: Iterable[str]) -> Iterable[bytes]:
@@ -319,7 +357,7 @@ def _capset(effective: int, permitted: int, inheritable: int, on_error: Branch |
 
 
 @lru_cache(maxsize=16)
-def forbids_what_follows(program: bytes, *, init: bool, notified: bool = False) -> bool:
+def forbids_what_follows(program: bytes, *, init: bool, waits: bool = False, notified: bool = False) -> bool:
     """Whether a filter forbids what has to be done after it was loaded: a profile without new processes, for instance.
 
     Then the program's own process loads it last of all; it has no right to by then, and needs no_new_privs for it.
@@ -330,6 +368,9 @@ def forbids_what_follows(program: bytes, *, init: bool, notified: bool = False) 
     calls: list[tuple[str, tuple[int, ...]]] = [("close", (3,)), ("setsid", ()), ("exit_group", (0,))]
     calls += [("prctl", (_SET_NAME, NAME)), ("clone", (int(signal.SIGCHLD) if init else _BIRTH_FLAGS,))]
     calls += [("ioctl", (0, termios.TIOCSCTTY, 0)), ("prlimit64", (0, 1, 1, 0))]
+    if waits:
+        calls += [("rt_sigtimedwait", ()), ("dup3", (5, 3, 0)), ("close_range", (3, 2**32 - 1, 0))]
+        calls += [("rt_sigprocmask", (signal.SIG_SETMASK, 1, 0, 8)), ("prctl", (_SET_NAME, 1))]
     if init:
         calls += [("rt_sigtimedwait", ()), ("rt_sigprocmask", (signal.SIG_SETMASK, 1, 0, 8))]
         calls += [("wait4", (-1, 1, 1, 0)), ("kill", (2, signal.SIGTERM))]

@@ -31,6 +31,7 @@ __all__ = [
     "BindRoot",
     "EnterRoot",
     "HandOverRoot",
+    "MoveRoot",
     "PivotRoot",
     "ReadOnlyRoot",
     "RootPropagation",
@@ -151,6 +152,42 @@ class EnterRoot(NamedTuple):
         os.fchdir(root.fileno())
         os.chroot(".")
         context.root = root
+
+
+class MoveRoot(NamedTuple):
+    """Make the container's root the process's root without pivot_root(2), where the host's root is an initramfs.
+
+    The host's tree stays below, unreachable as long as nobody may call chroot(2) and mount(2): what it has of procfs
+    and sysfs is unmounted first, as these would be a way out.
+    """
+
+    def describe(self) -> str:
+        return "move the container's root over the process's root"
+
+    def apply(self, context: Context) -> None:
+        _unmount_kernel_file_systems(context.root)
+        os.fchdir(context.root.fileno())
+        mount(".", "/", None, MS.MOVE)
+        os.chroot(".")
+        os.chdir("/")
+
+
+def _unmount_kernel_file_systems(root: Fd) -> None:
+    """Take the host's procfs and sysfs away, or cover them where they are in use."""
+    own = os.readlink(f"/proc/self/fd/{root.fileno()}")
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.split() for line in file]
+    places = [fields[4] for fields in lines if fields[fields.index("-") + 1] in ("proc", "sysfs")]
+    for place in places:
+        if place == own or place.startswith(f"{own}/"):
+            continue
+        mount(None, place, None, MS.SLAVE | MS.REC)
+        try:
+            umount2(place, MNT_DETACH)
+        except SystemCallError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            mount("tmpfs", place, "tmpfs", 0)
 
 
 class HandOverRoot(NamedTuple):

@@ -1,0 +1,87 @@
+"""One call of the command: what its global flags say."""
+
+from __future__ import annotations
+
+import os
+
+from wherry.errors import InvalidInput, Unsupported
+from wherry.ociruntime.messages import Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.ociruntime.flags import Flags
+
+__all__ = ["GLOBAL_FLAGS", "Call", "one_argument"]
+
+GLOBAL_FLAGS = {
+    "root": True,
+    "log": True,
+    "log-format": True,
+    "systemd-cgroup": False,
+    "cgroup-manager": True,
+    "rootless": True,
+    "criu": True,
+    "debug": False,
+    "version": False,
+    "help": False,
+}
+
+
+class Call:
+    """What its global flags say.
+
+    :ivar root: the directory of the containers' directories; absolute.
+    """
+
+    def __init__(self, flags: Flags) -> None:
+        self.root = os.path.abspath(flags.text("root") or _default_root())
+        form = flags.text("log-format", "text")
+        path = flags.text("log")
+        self.log = Log(os.path.abspath(path) if path else "", as_json=form == "json", debug=flags.is_on("debug"))
+        self._form = form
+        self._manager = flags.text("cgroup-manager", "cgroupfs")
+        self._systemd = flags.is_on("systemd-cgroup")
+        self._rootless = flags.text("rootless", "auto")
+
+    def check(self) -> None:
+        """Refuse values that are none.
+
+        :raises InvalidInput: what that is.
+        :raises Unsupported: a manager of control groups that is not there.
+        """
+        if self._form not in ("text", "json"):
+            raise InvalidInput(f"invalid log format {self._form!r}")
+        if self._rootless not in ("auto", "true", "false", "1", "0"):
+            raise InvalidInput(f"invalid value {self._rootless!r} of --rootless")
+        try:
+            self.log.check()
+        except OSError as error:
+            raise InvalidInput(f"the log cannot be opened: {error.strerror}") from None
+        if self._manager not in ("cgroupfs", "systemd", "disabled"):
+            raise InvalidInput(f"unknown cgroup manager {self._manager!r}")
+
+    def check_cgroups(self) -> None:
+        """Refuse to make a container whose control group another program was to manage.
+
+        :raises Unsupported: systemd was.
+        """
+        if self._systemd or self._manager == "systemd":
+            raise Unsupported("control groups that systemd manages are not supported", hint="use cgroupfs")
+        if self._manager == "disabled":
+            raise Unsupported("containers without a control group are not supported", hint="use cgroupfs")
+
+
+def _default_root() -> str:
+    if os.geteuid() == 0 or "XDG_RUNTIME_DIR" not in os.environ:
+        return "/run/wherry-oci"
+    return f"{os.environ['XDG_RUNTIME_DIR']}/wherry-oci"
+
+
+def one_argument(arguments: list[str], verb: str) -> str:
+    """Return a verb's only argument.
+
+    :raises InvalidInput: there is none, or more.
+    """
+    if len(arguments) != 1:
+        raise InvalidInput(f'"{verb}" requires exactly 1 argument(s)')
+    return arguments[0]

@@ -1,0 +1,11 @@
+"""Entry point of the script ``./wherry-oci``, which runs without ``site``: adds the package, and what it needs, to the path."""
+
+import sys
+
+if __name__ == "__main__":
+    sys.path.insert(0, __file__.rpartition("/wherry/ociruntime/")[0])
+    environment = sys.executable.rpartition("/bin/")[0]
+    sys.path.append(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+    from wherry.ociruntime.main import main
+
+    main()

@@ -1,0 +1,49 @@
+"""What is done to all processes of a container, by its control group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+from wherry.errors import NotFound
+from wherry.ociruntime.container import Record
+from wherry.runtime import cgroups
+
+__all__ = ["destroy", "end_all", "group_of", "pids", "send_to_all"]
+
+
+def group_of(record: Record) -> cgroups.Cgroup:
+    """Return a container's control group."""
+    return cgroups.open(record.cgroup)
+
+
+def pids(record: Record) -> list[int]:
+    """Return the numbers of its processes; none if it is gone."""
+    try:
+        return sorted(group_of(record).pids())
+    except NotFound:
+        return []
+
+
+def send_to_all(record: Record, number: int) -> bool:
+    """Signal every process; whether there was one."""
+    if number == signal.SIGKILL:
+        return end_all(record)
+    found = pids(record)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return bool(found)
+
+
+def end_all(record: Record) -> bool:
+    """End every process, those that were made meanwhile as well, and wait for that; whether there was one."""
+    found = bool(pids(record))
+    cgroups.end_all(group_of(record))
+    return found
+
+
+def destroy(record: Record) -> None:
+    """Remove the control group; its processes have ended."""
+    group_of(record).destroy()
