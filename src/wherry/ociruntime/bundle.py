@@ -10,7 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from wherry.errors import InvalidInput
-from wherry.oci.runtime_spec import Mount, Spec, decode, encode
+from wherry.oci.runtime_spec import Spec, decode, encode
+from wherry.runtime.compile.mounts import in_bundle
 
 __all__ = ["decode_spec", "encode_spec", "parse_json", "read_bundle", "read_json"]
 
@@ -38,18 +39,7 @@ def read_bundle(bundle: str, config: str = "") -> Spec:
     rootfs = os.path.realpath(os.path.join(bundle, spec.root.path))
     if not os.path.isdir(rootfs):
         raise InvalidInput(f"invalid rootfs: {rootfs!r} is no directory")
-    mounts = tuple(_absolute(mount, bundle) for mount in spec.mounts)
-    return replace(spec, root=replace(spec.root, path=rootfs), mounts=mounts)
-
-
-def _absolute(mount: Mount, bundle: str) -> Mount:
-    """Make a relative source of a bind the bundle's, and a relative destination one below the root."""
-    bound = mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
-    if bound and mount.source and not mount.source.startswith("/"):
-        mount = replace(mount, source=os.path.join(bundle, mount.source))
-    if mount.destination and not mount.destination.startswith("/"):
-        mount = replace(mount, destination=f"/{mount.destination}")
-    return mount
+    return in_bundle(replace(spec, root=replace(spec.root, path=rootfs)), bundle)
 
 
 def read_json(path: str) -> bytes:

@@ -62,14 +62,17 @@ def copy_size(source: int, master: Fd) -> None:
 
 
 class RawTerminal:
-    """This command's own terminal passes everything on, until the end of a ``with``."""
+    """This command's own terminal passes everything on, until the end of a ``with``.
+
+    :param fd: the terminal; -1, or anything else, is left as it is.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd: Final = fd
         self._before: list[Any] | None = None
 
     def __enter__(self) -> RawTerminal:
-        if os.isatty(self._fd):
+        if self._fd >= 0 and os.isatty(self._fd):
             self._before = termios.tcgetattr(self._fd)
             tty.setraw(self._fd)
         return self

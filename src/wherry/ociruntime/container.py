@@ -1,12 +1,12 @@
 """A container's directory, ``<root>/<id>/``: all that is known of it between two calls of the command.
 
-``record``: what :class:`Record` has, as bytes that are read without JSON. ``config.json``: the specification that it was
-made by, for ``exec``.
+``record``: what :class:`Record` has, as bytes that are read without JSON. ``config.json``: the specification that it
+was made by, for ``exec``.
 
-The directory itself is what is locked (flock(2)). Whoever makes a container holds the lock until it is made; a directory
-without a record that nobody has locked was left behind by a call that was killed, and is removed by ``delete``. A record
-is replaced by rename(2), so one is either there or not. A process counts as the container's when its number, its time of
-start *and* the machine's boot are those of the record.
+The directory itself is what is locked (flock(2)). Whoever makes a container holds the lock until it is made; a
+directory without a record that nobody has locked was left behind by a call that was killed, and is removed by
+``delete``. A record is replaced by rename(2), so one is either there or not. A process counts as the container's when
+its number, its time of start *and* the machine's boot are those of the record.
 """
 
 from __future__ import annotations

@@ -44,5 +44,3 @@ def _in_group(plan: Plan, below: str) -> Plan:
 def enter(plan: Plan, *, console_socket: str = "", pidfd_socket: str = "", preserved: int = 0) -> Started:
     """Start it."""
     return follow(plan, console_socket=console_socket, pidfd_socket=pidfd_socket, preserved=preserved)
-
-

@@ -1,4 +1,4 @@
-"""Entry point of the script ``./wherry-oci``, which runs without ``site``: adds the package, and what it needs, to the path."""
+"""Entry point of the script ``./wherry-oci``, which runs without ``site``: the package and its needs go on the path."""
 
 import sys
 

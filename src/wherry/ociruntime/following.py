@@ -71,8 +71,6 @@ def follow(
         cloned(started.pid)
         while True:
             report = _next(started)
-            if isinstance(report, Failed):
-                raise report.error()
             if isinstance(report, Executed):
                 break
             if isinstance(report, Terminal):
@@ -97,8 +95,14 @@ def follow(
 
 
 def _next(started: launch.Launched) -> Report:
+    """Wait for a report.
+
+    :raises WherryError: it says that the process has failed.
+    """
     while True:
         report = started.report()
+        if isinstance(report, Failed):
+            raise report.error()
         if not isinstance(report, NotYet):
             return report
         poll = select.poll()

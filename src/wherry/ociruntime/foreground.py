@@ -48,7 +48,7 @@ def wait(pid: int, pidfd: Fd, master: Fd | None, signals: Signals) -> int:
     :param master: of its terminal, which is this process's business then.
     """
     relay = None if master is None else _Relay(master)
-    with RawTerminal(0) if relay is not None else suppress():
+    with RawTerminal(-1 if relay is None else 0):
         if relay is not None:
             copy_size(0, relay.master)
         while True:

@@ -8,6 +8,8 @@ from wherry.ociruntime.lasting_hooks import run_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wherry.ociruntime.container import Container, Record
 
 __all__ = ["START", "start", "started"]
@@ -45,9 +47,9 @@ def started(container: Container, record: Record) -> None:
         _or_end(record, lambda: run_here(record, "poststart", "running"))
 
 
-def _or_end(record: Record, action: object) -> None:
+def _or_end(record: Record, action: Callable[[], None]) -> None:
     try:
-        action()  # type: ignore[operator]
+        action()
     except WherryError:
         try:
             signals.send(record.pid, record.started, signals.KILL)

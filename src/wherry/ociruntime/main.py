@@ -17,8 +17,7 @@ __all__ = ["main", "run"]
 
 #: Verb to its module.
 VERBS = {
-    verb: verb
-    for verb in "create start state kill delete run ps pause resume update events spec features".split()
+    verb: verb for verb in "create start state kill delete run ps pause resume update events spec features".split()
 } | {"exec": "exec_", "list": "list_"}
 _FAILED = 1
 _USAGE = """usage: wherry-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] VERB [FLAG...] [ARGUMENT...]
@@ -56,10 +55,10 @@ def run(arguments: list[str]) -> int:
             raise InvalidInput(f"no such command: {rest[0]!r}")
         return _verb(call, rest[0], rest[1:])
     except WherryError as error:
-        log.error(str(error))
+        log.failure(str(error))
         return getattr(error, "exit_code", _FAILED)
     except OSError as error:
-        log.error(f"{error.filename or 'system call'}: {(error.strerror or str(error)).lower()}")
+        log.failure(f"{error.filename or 'system call'}: {(error.strerror or str(error)).lower()}")
         return _FAILED
     except KeyboardInterrupt:
         return 130

@@ -176,8 +176,8 @@ def _with_listen_fds(spec: Spec) -> Spec:
 
     if spec.process is None:
         return spec
-    told = (f"LISTEN_FDS={os.environ['LISTEN_FDS']}", "LISTEN_PID=1")
-    return replace(spec, process=replace(spec.process, env=(*spec.process.env, *told)))
+    passed_on = (f"LISTEN_FDS={os.environ['LISTEN_FDS']}", "LISTEN_PID=1")
+    return replace(spec, process=replace(spec.process, env=(*spec.process.env, *passed_on)))
 
 
 def preserved_descriptors(flags: Flags) -> int:

@@ -24,7 +24,7 @@ class Log:
         self._as_json = as_json
         self._debug = debug
 
-    def error(self, text: str) -> None:
+    def failure(self, text: str) -> None:
         """Write why the command fails; on standard error as well."""
         self._write("error", text)
         if self._path:
@@ -79,7 +79,7 @@ def _say(line: str) -> None:
 
 def quoted(text: str) -> str:
     """Return a text as a JSON string, in ASCII."""
-    from _json import encode_basestring_ascii  # noqa: PLC0415, PLC2701  json itself takes as long as all else
+    from _json import encode_basestring_ascii  # noqa: PLC0415  json itself takes as long as all else
 
     encoded: str = encode_basestring_ascii(text)
     return encoded

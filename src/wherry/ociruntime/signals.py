@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from _signal import pidfd_send_signal
 
 from wherry.errors import Conflict, InvalidInput
 from wherry.linux.proc import read_stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import pidfd_send_signal
+else:
+    from _signal import pidfd_send_signal  # `signal` itself makes enumerations, which takes as long as all else here
 
 __all__ = ["KILL", "number_of", "send", "wait_for_end"]
 

@@ -14,8 +14,8 @@ The keeper, which is small, imports :mod:`~wherry.runtime.launch.launch` and :mo
 neither msgspec nor dataclasses (nor ``inspect`` by way of them). The daemon imports :mod:`~wherry.runtime.compile.spec`
 and :mod:`~wherry.runtime.compile.exec`. The packages export nothing by themselves, for that reason.
 
-Floors, lowest first: ``cgroups``, ``report`` (what a start reports, as values); ``channel`` (the messages between
-parent and child); ``steps``; ``plan``; ``compile`` and ``launch``, which do not know each other.
+Floors, lowest first: ``cgroups``, ``hooks``, ``report`` (what a start reports, as values); ``channel`` (messages
+between parent and child); ``steps``; ``plan``; ``compile`` and ``launch``, which do not know each other.
 
 Images, HTTP, and whatever a daemon decides do not belong here.
 """

@@ -17,7 +17,7 @@ from wherry.errors import StepFailed
 __all__ = ["Hook", "run", "run_all"]
 
 #: How much of what a failed hook said is repeated, in bytes.
-_TOLD: Final = 2048
+_REPEATED: Final = 2048
 
 
 class Hook(NamedTuple):
@@ -59,9 +59,9 @@ def run(hook: Hook, state: bytes, index: int = 0) -> None:
         if status is None:
             raise StepFailed(doing, f"{hook.path!r} did not end within {hook.timeout} seconds, and was killed")
         if status:
-            told = os.pread(said, _TOLD, 0).decode(errors="replace").strip()
+            said_last = os.pread(said, _REPEATED, 0).decode(errors="replace").strip()
             ended = f"exit status {status}" if status > 0 else f"signal: {-status}"
-            raise StepFailed(doing, f"{hook.path!r}: {ended}" + (f": {told}" if told else ""))
+            raise StepFailed(doing, f"{hook.path!r}: {ended}" + (f": {said_last}" if said_last else ""))
     finally:
         os.close(given)
         os.close(said)

@@ -36,7 +36,7 @@ from wherry.runtime.steps.step import Step
 __all__ = ["STEPS", "VERSION", "Plan"]
 
 #: Changes whenever a step or a field does: a keeper of another version refuses the plan instead of misreading it.
-VERSION: Final = 4
+VERSION: Final = 5
 
 #: All kinds of steps by name.
 STEPS: Final[dict[str, type]] = {

@@ -51,7 +51,7 @@ def run(call: Call, arguments: list[str]) -> int:
     try:
         return _run(call, flags, rest[0], rest[1:])
     except WherryError as error:
-        call.log.error(f"exec failed: unable to start container process: {error}")
+        call.log.failure(f"exec failed: unable to start container process: {error}")
         return _NOT_EXECUTED
 
 
@@ -152,5 +152,3 @@ def _with(own: Capabilities, extra: tuple[str, ...]) -> Capabilities:
         inheritable=own.inheritable,
         ambient=(*own.ambient, *(one for one in extra if one in own.inheritable)),
     )
-
-

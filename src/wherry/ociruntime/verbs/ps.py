@@ -10,7 +10,7 @@ from wherry.ociruntime.container import Container
 from wherry.ociruntime.flags import parse
 from wherry.ociruntime.group import pids
 
-__all__ = ["ARGUMENTS", "FLAGS", "run", "rows"]
+__all__ = ["ARGUMENTS", "FLAGS", "rows", "run"]
 
 FLAGS = {"format": True}
 ARGUMENTS = "ID [PS OPTION...]"

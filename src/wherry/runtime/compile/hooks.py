@@ -24,7 +24,7 @@ def hook_steps(wanted: Hooks | None, manner: Manner) -> Iterator[Step]:
         yield AwaitParent()
         yield AwaitHooks()
     if wanted.create_container:
-        yield RunHooks(tuple(map(tuple, hook_values("createContainer", wanted.create_container))), manner.state)
+        yield RunHooks(tuple(hook_values("createContainer", wanted.create_container)), manner.state)
 
 
 def hook_values(kind: str, wanted: Iterable[runtime_spec.Hook]) -> Iterator[Hook]:

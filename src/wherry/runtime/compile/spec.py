@@ -200,9 +200,7 @@ def _root_and_mounts(spec: Spec, linux: Linux, names: _Namespaces, cgroup: str) 
     yield from compile_mounts.mount_steps(spec, cgroup=cgroup, private_cgroups=private, id_maps=names.has_user)
 
 
-def _inside_the_root(
-    spec: Spec, linux: Linux, process: Process, names: _Namespaces, manner: Manner
-) -> Iterator[Step]:
+def _inside_the_root(spec: Spec, linux: Linux, process: Process, names: _Namespaces, manner: Manner) -> Iterator[Step]:
     """What is made by descriptor in the root, while the host's tree is still there."""
     if compile_mounts.sets_up_dev(spec):
         yield compile_mounts.device_nodes(linux.devices)

@@ -29,7 +29,12 @@ _AWAY: Final = 64
 
 
 def carry_out(
-    plan: Plan, fds: tuple[int, ...], *, size: tuple[int, int] | None, container_flags: int | None, ignored: Iterable[int]
+    plan: Plan,
+    fds: tuple[int, ...],
+    *,
+    size: tuple[int, int] | None,
+    container_flags: int | None,
+    ignored: Iterable[int],
 ) -> NoReturn:
     """Do what the plan says, right after clone.
 

@@ -77,7 +77,9 @@ def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None, preserve
         with theirs:
             group = _Group(plan)
             try:
-                pid, pidfd = _clone(plan, (*streams, theirs.fileno(), *container.fds(preserved)), size, container, group)
+                pid, pidfd = _clone(
+                    plan, (*streams, theirs.fileno(), *container.fds(preserved)), size, container, group
+                )
             except BaseException:
                 group.undo()
                 group.close()

@@ -17,9 +17,9 @@ that tells the newborn's number, and ends; the engine, its parent, reads the nam
 not execute its program ends with the error's number; that it never did is seen in its flags (PF_FORKNOEXEC, proc(5)),
 which no program can set. See :class:`wherry.runtime.launch.launched.Launched` for the parent's side.
 
-A process that is to *wait* (between ``create`` and ``start`` of an OCI runtime) waits as trampoline: it has no descriptor
-but its streams, nothing of the host's in its memory, and the program's rights. It waits for one signal, :data:`START`,
-so there is nothing that could be opened, and it has the name :data:`WAITING` meanwhile.
+A process that is to *wait* (between ``create`` and ``start`` of an OCI runtime) waits as trampoline: it has no
+descriptor but its streams, nothing of the host's in its memory, and the program's rights. It waits for one signal,
+:data:`START`, so there is nothing that could be opened, and it has the name :data:`WAITING` meanwhile.
 
 ``--init`` uses the same code: the container's first process executes it, clones the program, closes everything and
 stays.

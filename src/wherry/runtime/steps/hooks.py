@@ -28,11 +28,10 @@ class AwaitHooks(NamedTuple):
 class RunHooks(NamedTuple):
     """Run hooks in the container's namespaces, while paths are still the host's (``createContainer``).
 
-    :param hooks: the fields of :class:`wherry.runtime.hooks.Hook`.
     :param state: the container's state as JSON, with :data:`PID` in it.
     """
 
-    hooks: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...] | None, int | None], ...]
+    hooks: tuple[hooks.Hook, ...]
     state: bytes
 
     def describe(self) -> str:

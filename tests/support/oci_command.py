@@ -1,0 +1,121 @@
+"""Bundles with a busybox root, and ``wherry-oci`` on them, as a caller runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import quiet
+from machine import static_busybox
+from support.processes import wait_for
+from support.runtime_harness import PROGRAMS
+from wherry.ociruntime.verbs.spec import template
+
+ENTRY = Path(__file__).resolve().parents[2] / "src/wherry/ociruntime/entry.py"
+COMMAND = [sys.executable, "-I", "-S", str(ENTRY)]
+
+
+class Bundles:
+    """A directory with bundles, and a root of containers.
+
+    :param command: another runtime's, to compare with.
+    """
+
+    def __init__(self, directory: Path, command: list[str] | None = None) -> None:
+        self.directory = directory
+        self.root = directory / "root"
+        self.command = [*(command or COMMAND), "--root", str(self.root)]
+        self._names: list[str] = []
+
+    def bundle(self, name: str, *args: str, **changes: Any) -> Path:
+        """Make a bundle; `changes` replace parts of its process, and ``whole`` of all."""
+        path = self.directory / name
+        _busybox_root(path / "rootfs")
+        spec = template(rootless=False)
+        whole = changes.pop("whole", {})
+        spec["process"] |= {"args": list(args), "terminal": False, **changes}
+        spec["linux"]["cgroupsPath"] = f"/wherry-test/{os.getpid()}-{name}"
+        spec = {**spec, **{key: value for key, value in whole.items() if key != "linux"}}
+        spec["linux"] |= whole.get("linux", {})
+        self.write(path, spec)
+        self._names.append(name)
+        return path
+
+    @staticmethod
+    def write(path: Path, spec: Any) -> None:
+        """Replace a bundle's specification."""
+        (path / "config.json").write_text(json.dumps(spec))
+
+    def __call__(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command; an error does not raise."""
+        how.setdefault("stdin", subprocess.DEVNULL)
+        how.setdefault("timeout", quiet.patience(30))
+        return subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False, **how)
+
+    def do(self, *arguments: str, **how: Any) -> str:
+        """Run the command, which must succeed; its output."""
+        done = self(*arguments, **how)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def create(self, name: str, *flags: str, start: bool = False) -> int:
+        """Make a container of the bundle of that name; its process ID.
+
+        A container's streams are files: who reads a pipe would wait for the container.
+        """
+        with open(self.directory / f"{name}.out", "wb") as out:
+            done = subprocess.run(
+                [*self.command, "create", "--bundle", str(self.directory / name), *flags, name],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False, timeout=quiet.patience(30),
+            )  # fmt: skip
+        assert done.returncode == 0, self.output(name)
+        if start:
+            self.do("start", name)
+        return int(self.state(name)["pid"])
+
+    def output(self, name: str) -> str:
+        """What a created container has written."""
+        return (self.directory / f"{name}.out").read_text()
+
+    def state(self, name: str) -> dict[str, Any]:
+        """What ``state`` prints."""
+        found: dict[str, Any] = json.loads(self.do("state", name))
+        return found
+
+    def becomes(self, name: str, status: str) -> None:
+        """Wait until a container is in a state."""
+        wait_for(lambda: self.state(name)["status"] == status)
+
+    def clean_up(self) -> None:
+        """Remove all containers."""
+        for name in os.listdir(self.root) if self.root.exists() else ():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self("delete", "--force", name)
+
+
+def _busybox_root(rootfs: Path) -> None:
+    busybox = static_busybox()
+    assert busybox is not None
+    (rootfs / "bin").mkdir(parents=True, exist_ok=True)
+    shutil.copy(busybox, rootfs / "bin/busybox")
+    for program in PROGRAMS:
+        with contextlib.suppress(FileExistsError):
+            (rootfs / "bin" / program).symlink_to("busybox")
+
+
+@contextmanager
+def bundles_in(directory: Path) -> Iterator[Bundles]:
+    """Bundles whose containers are gone afterwards."""
+    bundles = Bundles(directory)
+    try:
+        yield bundles
+    finally:
+        bundles.clean_up()
