@@ -74,7 +74,7 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool) -> M
             pivot=not flags.is_on("no-pivot"),
             state=state_text(record, "creating", PID.decode()).encode(),
         )
-        plan = compile_spec(spec, container_id=name, manner=manner)
+        plan = compile_spec(spec, container_id=name, bundle=bundle, manner=manner)
         for line in plan.describe():
             call.log.debug(line)
         _note_groups(record, plan)

@@ -11,8 +11,8 @@ import msgspec
 from wherry.errors import InvalidInput
 from wherry.linux import capabilities, seccomp
 from wherry.oci.runtime_spec import Capabilities, MemoryPolicy, Personality, Process, Rlimit, Scheduler, Seccomp
-from wherry.runtime.compile.manner import KEEPERS, Manner
 from wherry.runtime.compile import notifications
+from wherry.runtime.compile.manner import KEEPERS, Manner
 from wherry.runtime.steps import process as steps
 from wherry.runtime.steps.birth import ExecuteApart, InheritCapabilities, forbids_what_follows
 from wherry.runtime.steps.lsm import LabelProgram
