@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -201,6 +202,52 @@ def test_what_is_built_is_what_docker_builds(
     names = {name for found in (ours[1], theirs[1]) for name in found if not name.startswith(LEFT)}
     different = {name: (ours[1].get(name), theirs[1].get(name)) for name in sorted(names)}
     assert {name: both for name, both in different.items() if both[0] != both[1]} == {}
+
+
+LINES = """\
+# a comment
+ARG TAG=latest
+FROM busybox:${TAG} AS one
+ARG V=1
+ENV A=b \\
+    C=$V
+RUN echo one; \\
+    echo two >&2
+FROM busybox
+WORKDIR /made/here
+COPY --from=one /bin/busybox /bb
+ADD lib/one.txt /f
+EXPOSE 80
+VOLUME /v
+USER 1:1
+ONBUILD RUN echo "trig $A"; exit 3
+CMD ["x"]
+"""
+
+
+def test_what_the_classic_builder_says_is_what_docker_says(
+    engines: tuple[Engine, Engine], context: Path, tmp_path: Path
+) -> None:
+    """But for the IDs; what a trigger that fails says as well."""
+    (context / "Dockerfile").write_text(LINES)
+    (context / "Dockerfile.more").write_text(f"FROM {NAME}\nRUN never\n")
+    ours, theirs = (
+        [
+            said(engine, context, tmp_path, "--no-cache", "--build-arg=NOBODY=1", "--label=l=m", "-t", NAME),
+            said(engine, context, tmp_path, "--target=one"),
+            said(engine, context, tmp_path, "-f", str(context / "Dockerfile.more")),
+        ]
+        for engine in engines
+    )
+    assert ours == theirs
+
+
+def said(engine: Engine, context: Path, home: Path, *words: str) -> list[str]:
+    """The lines of a build by the classic API, the IDs left out."""
+    command = [old_docker(), "build", "--network", "none", *words, str(context)]
+    environment = {**docker_environment(f"unix://{engine.socket}", home), "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return re.sub(r"\b[0-9a-f]{12}\b", "ID", done.stdout + done.stderr).splitlines()
 
 
 def built(engine: Engine, context: Path, home: Path) -> tuple[dict[str, Any], dict[str, File]]:

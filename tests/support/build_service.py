@@ -11,7 +11,7 @@ from typing import Any
 
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.progress import Progress
-from wherry.build.model.request import BuildRequest, FrontResult
+from wherry.build.model.request import BuildRequest, FrontResult, PlannedStep
 from wherry.build.model.service import BuildRecord, CacheRecord, PruneOptions, RunningBuild
 from wherry.build.model.session import BuildSession, Selection
 from wherry.errors import NotFound
@@ -22,6 +22,7 @@ __all__ = ["FakeBuilds"]
 class FakeBuilds:
     """A `BuildService`.
 
+    :ivar steps: what whoever asks is told of the Dockerfile.
     :ivar events: what a build says before it ends; an event to be waited for may be among it.
     :ivar outcome: what it ends with.
     :ivar name_as_asked: whether a DockerfileError names the file that was asked for.
@@ -34,6 +35,7 @@ class FakeBuilds:
         self.sessions: dict[str, BuildSession] = {}
         self.requests: list[BuildRequest] = []
         self.pruned: list[PruneOptions] = []
+        self.steps: tuple[PlannedStep, ...] = ()
         self.events: list[Progress | asyncio.Event] = []
         self.outcome: dict[str, str] | Exception = {"containerimage.config.digest": f"sha256:{'a' * 64}"}
         self.cancelled: list[str] = []
@@ -66,6 +68,8 @@ class FakeBuilds:
         try:
             await self._take_context(request)
             self.started.set()
+            if request.on_solved is not None:
+                request.on_solved(FrontResult(refs={}, steps=self.steps))
             for event in self.events:
                 await event.wait() if isinstance(event, asyncio.Event) else queue.put_nowait(event)
         except asyncio.CancelledError:

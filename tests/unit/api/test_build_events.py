@@ -55,7 +55,7 @@ def test_a_shell_that_waits_has_a_token_for_the_builds_own_client_alone() -> Non
     shown = BuildEvents({RUN: "secret"}).take(event)["aux"]
     assert shown == {"type": "shell", "vertex": str(RUN), "error": "exit code: 1", "token": "secret"}
     assert aux(event)["token"] == ""
-    assert ClassicText().take(event) == []
+    assert list(ClassicText().take(event)) == []
 
 
 async def test_buildkits_clients_hear_of_no_shell() -> None:

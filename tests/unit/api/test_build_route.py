@@ -27,6 +27,7 @@ from wherry.api.http.server import Api
 from wherry.api.routes.build import BuildRoutes
 from wherry.build.model.errors import DockerfileError, VertexFailed
 from wherry.build.model.progress import LogProgress, VertexProgress
+from wherry.build.model.request import PlannedStep
 from wherry.layers.reuse import Reuse
 from wherry.oci.digest import Digest
 
@@ -66,6 +67,7 @@ async def serving(root: Path) -> AsyncIterator[Served]:
     (root / "contexts").mkdir()
     (root / "builds").mkdir()
     builds, watch = FakeBuilds(root / "builds"), HangupWatch(asyncio.get_running_loop())
+    builds.steps = (PlannedStep("RUN true", "RUN", 0, RUN, changes=True),)
     api = Api(Router(BuildRoutes(builds, root / "contexts", lambda: "172.17.0.1", watch).routes()), watch)
     server = await asyncio.get_running_loop().create_unix_server(api.connection, root / "socket")
     async with ClientSession(connector=UnixConnector(str(root / "socket"))) as client:
@@ -89,6 +91,8 @@ async def test_a_context_becomes_an_image_and_leaves_nothing(tmp_path: Path) -> 
             {"stream": "Step 1/1 : RUN true\n"},
             {"stream": f" ---> Running in {RUN.short}\n"},
             {"stream": "hello\n"},
+            {"stream": f"Removing intermediate container {RUN.short}\n"},
+            {"stream": " ---> aaaaaaaaaaaa\n"},
             {"aux": {"ID": ID}},
             {"stream": "Successfully built aaaaaaaaaaaa\n"},
             {"stream": "Successfully tagged a:latest\n"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from wherry.api.classic.registry_config import credentials_for, parse
 from wherry.api.classic.text import ClassicText, failure, result
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.progress import LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
+from wherry.build.model.request import PlannedStep
 from wherry.build.model.session import Credentials
 from wherry.errors import NotFound
 from wherry.oci.digest import Digest
@@ -23,45 +25,150 @@ def vertex(which: str, name: str, **more: Any) -> VertexProgress:
     return VertexProgress(digest=IDS[which], name=name, **more)
 
 
-def lines(*events: Progress) -> list[str]:
-    text = ClassicText()
-    return [message["stream"] for event in events for message in text.take(event)]
+def step(text: str, which: str = "", stage: int = 0, **more: Any) -> PlannedStep:
+    keyword = text.split(maxsplit=1)[0].upper()
+    return PlannedStep(text, keyword, stage, IDS.get(which), **({"changes": bool(which)} | more))
 
 
-def test_steps_are_numbered_in_the_order_in_which_they_begin() -> None:
-    announced = [
-        vertex("internal", "[internal] load build context"),
-        vertex("base", "[build 1/3] FROM docker.io/library/busybox"),
-        vertex("run", "[build 2/3] RUN make all"),
-        vertex("copy", "[3/3] COPY a b"),
-    ]
+def lines(*events: Progress, steps: Sequence[PlannedStep] = (), failed: bool = False, **options: Any) -> list[str]:
+    """What is said: of the events, and at the end."""
+    text = ClassicText(**options)
+    text.plan(steps)
+    said = [message["stream"] for event in events for message in text.take(event)]
+    return [*said, *(message["stream"] for message in (text.fail() if failed else text.end("sha256:" + "ab" * 32)))]
+
+
+def short(which: str) -> str:
+    return IDS[which].short
+
+
+STAGES = (
+    step("ARG A=1", stage=-1),
+    step("FROM busybox AS build", "base"),
+    step("ENV X=1", "base", changes=False),
+    step("RUN make all", "run"),
+    step("FROM scratch", stage=1),
+    step("COPY --from=build a b", "copy", stage=1),
+    step("CMD x", "copy", stage=1, changes=False),
+)
+
+
+def test_steps_are_told_in_the_order_of_the_dockerfile_however_they_end() -> None:
     shown = lines(
-        *announced,
         vertex("internal", "[internal] load build context", started=1, completed=2),
-        vertex("base", "[build 1/3] FROM docker.io/library/busybox", started=1),
-        vertex("base", "[build 1/3] FROM docker.io/library/busybox", started=1, completed=2),
         vertex("copy", "[3/3] COPY a b", started=1, completed=1, cached=True),
+        vertex("base", "[build 1/3] FROM docker.io/library/busybox", started=1),
         vertex("run", "[build 2/3] RUN make all", started=3),
         LogProgress(vertex=IDS["run"], stream=1, data=b"hello\n", at=4),
         vertex("run", "[build 2/3] RUN make all", started=3, completed=5),
-        vertex("run", "[build 2/3] RUN make all", started=3, completed=5),
+        vertex("base", "[build 1/3] FROM docker.io/library/busybox", started=1, completed=2),
+        LogProgress(vertex=IDS["internal"], stream=1, data=b"of no step\n", at=4),
+        steps=STAGES,
     )
+    env = Digest.from_bytes(f"{short('base')} ENV X=1".encode()).short
     assert shown == [
-        "Step 1/3 : FROM docker.io/library/busybox\n",
-        f" ---> {IDS['base'].short}\n",
-        "Step 2/3 : COPY a b\n",
-        " ---> Using cache\n",
-        f" ---> {IDS['copy'].short}\n",
-        "Step 3/3 : RUN make all\n",
-        f" ---> Running in {IDS['run'].short}\n",
+        "Step 1/7 : ARG A=1\n",
+        "Step 2/7 : FROM busybox AS build\n",
+        f" ---> {short('base')}\n",
+        "Step 3/7 : ENV X=1\n",
+        f" ---> Running in {env}\n",
+        f"Removing intermediate container {env}\n",
+        f" ---> {env}\n",
+        "Step 4/7 : RUN make all\n",
+        f" ---> Running in {short('run')}\n",
         "hello\n",
-        f" ---> {IDS['run'].short}\n",
+        f"Removing intermediate container {short('run')}\n",
+        f" ---> {short('run')}\n",
+        "Step 5/7 : FROM scratch\n",
+        " ---> \n",
+        "Step 6/7 : COPY --from=build a b\n",
+        " ---> Using cache\n",
+        f" ---> {short('copy')}\n",
+        "of no step\n",
+        "Step 7/7 : CMD x\n",
+        " ---> Using cache\n",
+        " ---> abababababab\n",
     ]
 
 
-def test_a_step_that_fails_has_no_result() -> None:
-    shown = lines(vertex("run", "[1/1] RUN false", started=1), vertex("run", "[1/1] RUN false", completed=2, error="x"))
-    assert shown == ["Step 1/1 : RUN false\n", f" ---> Running in {IDS['run'].short}\n"]
+def test_output_is_told_while_a_step_runs_and_errors_are_red() -> None:
+    text = ClassicText(removes=False)
+    text.plan(STAGES[1:4])
+    for event in (vertex("base", "", started=1, completed=2), vertex("run", "", started=3)):
+        list(text.take(event))
+    output = LogProgress(vertex=IDS["run"], stream=2, data=b"no\n", at=4)
+    assert list(text.take(output)) == [{"stream": "\033[91mno\n\033[0m"}]
+    list(text.take(vertex("run", "", started=3, completed=4)))
+    assert list(text.end("")) == [{"stream": f" ---> {short('run')}\n"}]
+
+
+def test_what_nobody_looked_at_comes_from_the_cache() -> None:
+    """A later step that begins says that all is there that it is made of."""
+    text = ClassicText()
+    text.plan(STAGES)
+    begun = vertex("copy", "", started=1, inputs=(IDS["run"],))
+    for event in (vertex("run", "", inputs=(IDS["base"],)), vertex("copy", "", inputs=(IDS["run"],))):
+        assert [message["stream"] for message in text.take(event)] in ([], ["Step 1/7 : ARG A=1\n"])
+    shown = [message["stream"] for message in text.take(begun)]
+    assert shown[0] == "Step 2/7 : FROM busybox AS build\n"
+    assert shown[shown.index("Step 4/7 : RUN make all\n") + 1] == " ---> Using cache\n"
+    assert shown[-1] == "Step 6/7 : COPY --from=build a b\n"
+
+
+def test_a_step_that_is_the_same_as_another_one_comes_from_the_cache() -> None:
+    stages = [(step("FROM busybox", "base", stage), step("RUN x", "run", stage)) for stage in (0, 1)]
+    ended = (vertex(which, "", started=1, completed=1) for which in ("base", "run"))
+    shown = lines(*ended, steps=[*stages[0], *stages[1]])
+    assert shown[-5:] == [
+        "Step 3/4 : FROM busybox\n", f" ---> {short('base')}\n", "Step 4/4 : RUN x\n", " ---> Using cache\n",
+        " ---> abababababab\n",
+    ]  # fmt: skip
+
+
+def test_triggers_are_part_of_the_step_that_they_are_of() -> None:
+    steps = [step("FROM base", "base"), step("RUN one", "run", trigger=True), step("COPY two", "copy", trigger=True)]
+    shown = lines(
+        *(vertex(which, "", started=1, completed=1) for which in ("base", "run", "copy")),
+        steps=[*steps, step("USER me", "copy", changes=False)],
+    )
+    assert shown[:5] == [
+        "Step 1/2 : FROM base\n",
+        "# Executing 2 build triggers\n",
+        f" ---> Running in {short('run')}\n",
+        f"Removing intermediate container {short('run')}\n",
+        f" ---> {short('copy')}\n",
+    ]
+    assert shown[5] == "Step 2/2 : USER me\n"
+
+
+def test_a_step_that_fails_has_no_result_and_none_behind_it_is_told_of() -> None:
+    shown = lines(
+        vertex("copy", "", started=1),
+        LogProgress(vertex=IDS["copy"], stream=1, data=b"of a step whose turn does not come\n", at=4),
+        vertex("base", "", started=1, completed=1),
+        vertex("run", "", started=1),
+        vertex("run", "", started=1, completed=2, error="x"),
+        steps=STAGES,
+        failed=True,
+    )
+    assert shown[-2:] == ["Step 4/7 : RUN make all\n", f" ---> Running in {short('run')}\n"]
+
+
+def test_much_output_of_a_later_step_is_told_before_its_turn() -> None:
+    text = ClassicText()
+    text.plan(STAGES)
+    piece = LogProgress(vertex=IDS["run"], stream=1, data=bytes(12 << 20), at=4)
+    list(text.take(vertex("run", "", started=1)))
+    assert list(text.take(piece)) == []
+    said = [message["stream"] for message in text.take(piece)]
+    assert said[:2] == ["Step 4/7 : RUN make all\n", f" ---> Running in {short('run')}\n"]
+    assert [len(one) for one in said[2:]] == [12 << 20, 12 << 20]
+    assert [message["stream"] for message in text.take(piece)] == ["\0" * (12 << 20)]
+
+
+def test_arguments_that_nothing_declares_are_named() -> None:
+    [said] = result("", [], ("A", "B"))
+    assert said == {"stream": "[Warning] One or more build-args [A B] were not consumed\n"}
 
 
 def test_a_character_may_come_in_two_pieces_and_what_is_none_is_shown_as_such() -> None:
@@ -72,13 +179,8 @@ def test_a_character_may_come_in_two_pieces_and_what_is_none_is_shown_as_such() 
     ]
 
 
-@pytest.mark.parametrize("name", ["[internal] x", "exporting to image", "[x RUN", "[1/x] RUN", "[] y", ""])
-def test_what_is_no_instruction_is_not_shown(name: str) -> None:
-    assert lines(vertex("run", name, started=1, completed=2)) == []
-
-
 def test_an_instruction_of_several_lines_is_one_line() -> None:
-    assert lines(vertex("run", "[1/1] RUN <<EOF\na\nEOF", started=1))[0] == "Step 1/1 : RUN <<EOF a EOF\n"
+    assert lines(steps=[step("RUN <<EOF\na\nEOF", "run")])[0] == "Step 1/1 : RUN <<EOF a EOF\n"
 
 
 def test_a_warning_is_a_line() -> None:
@@ -88,10 +190,12 @@ def test_a_warning_is_a_line() -> None:
 def test_layers_that_are_pulled_are_shown_as_with_docker_pull() -> None:
     text = ClassicText()
     event = TransferProgress(id="downloading 0123", vertex=IDS["base"], name="downloading", current=1, total=2)
-    assert text.take(event) == [{"status": "Downloading", "progressDetail": {"current": 1, "total": 2}, "id": "0123"}]
+    assert list(text.take(event)) == [
+        {"status": "Downloading", "progressDetail": {"current": 1, "total": 2}, "id": "0123"}
+    ]
     ended = TransferProgress(id="extracting 0123", vertex=IDS["base"], name="extracting", completed=1)
-    assert text.take(ended) == [{"status": "Pull complete", "id": "0123"}]
-    assert text.take(TransferProgress(id="x", vertex=IDS["base"], name="transferring context")) == []
+    assert list(text.take(ended)) == [{"status": "Pull complete", "id": "0123"}]
+    assert list(text.take(TransferProgress(id="x", vertex=IDS["base"], name="transferring context"))) == []
 
 
 def test_the_end_is_what_docker_py_and_compose_search_for() -> None:
@@ -111,6 +215,23 @@ def test_a_command_that_fails_is_told_of_in_the_classic_builders_words() -> None
     assert failure(error, sentence, 1) == {"errorDetail": {"code": 7, "message": said}, "error": said}
     assert failure(error, sentence, 2)["error"] == sentence
     assert failure(NotFound("x"), "x", 1) == {"errorDetail": {"message": "x"}, "error": "x"}
+
+
+def test_a_command_that_fails_is_told_of_as_it_is_written() -> None:
+    sentence = r'process "/bin/sh -c echo \"a\\nb\"\t\x1b\u200b" did not complete successfully: exit code: 1'
+    error = VertexFailed(sentence, vertex=IDS["run"], exit_code=1)
+    said = failure(error, sentence, 1)["error"]
+    assert said == "The command '/bin/sh -c echo \"a\\nb\"\t\x1b\u200b' returned a non-zero code: 1"
+
+
+def test_what_has_no_files_is_judged_by_the_stage_that_it_comes_from() -> None:
+    steps = [step("FROM busybox", "base"), step("RUN x", "run"), step("FROM 0", "run", 1, changes=False)]
+    shown = lines(
+        vertex("base", "", started=1, completed=1),
+        vertex("run", "", started=1, completed=1, cached=True),
+        steps=[*steps, step("ENV a=b", "run", 1, changes=False)],
+    )
+    assert shown[-3:-1] == ["Step 4/4 : ENV a=b\n", " ---> Using cache\n"]
 
 
 def header(value: Any) -> str:

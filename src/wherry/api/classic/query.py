@@ -44,6 +44,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param upload_of: this is no build, but the context of the build with this identifier.
     :param remote: where the context is; empty: in the body.
     :param session: the client's; empty: it has none.
+    :param removes: whether containers of steps are removed: there are none, but they are told of.
     :param tags: the names that the image gets.
     :param directories: contexts beside the main one that the client sends when it is called.
     :param agents: the IDs of SSH agents that the client connects when it is called.
@@ -58,6 +59,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     remote: str = ""
     session: str = ""
     quiet: bool = False
+    removes: bool = True
     tags: tuple[str, ...] = ()
     directories: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
@@ -140,6 +142,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         remote=remote,
         session=given.get("session", ""),
         quiet=query.flag(given, "q"),
+        removes=query.flag(given, "rm", default=True) or query.flag(given, "forcerm"),
         tags=tags,
         directories=directories,
         agents=agents,

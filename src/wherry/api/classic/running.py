@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry.content.threads import finished
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from wherry.build.model.progress import Progress
-    from wherry.build.model.request import BuildRequest
+    from wherry.build.model.request import BuildRequest, FrontResult
     from wherry.build.model.service import BuildService
     from wherry.oci.digest import Digest
 
@@ -29,6 +30,7 @@ class Running:
     :ivar response: the exporters' answer, once it is over.
     :ivar messages: for the client, from others than the builder.
     :ivar answer: the frontend's answer to a subrequest: ``result.txt``.
+    :ivar solved: what the frontend gave; None: nothing yet.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Running:
         self.tokens = {} if tokens is None else tokens
         self.response: dict[str, str] = {}
         self.answer: dict[str, str] = {}
+        self.solved: FrontResult | None = None
         self.messages = messages or asyncio.Queue()
         self._builds = builds
         self._request = request
@@ -70,10 +73,13 @@ class Running:
             with suppress(AttributeError):
                 await progress.aclose()  # type: ignore[attr-defined]
 
+    def _take(self, result: FrontResult) -> None:
+        self.solved = result
+
     async def _build(self) -> dict[str, str]:
         request = self._request
         if not request.options.get("requestid"):
-            return await self._builds.build(request)
+            return await self._builds.build(replace(request, on_solved=self._take))
         build = self._builds.begin(request)
         try:
             result = await build.solve(request.frontend, request.options)

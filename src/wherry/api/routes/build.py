@@ -202,12 +202,23 @@ class BuildRoutes:
 
 async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
     """The classic builder's lines."""
-    text = ClassicText()
-    async with aclosing(running.events()) as events:
-        async for event in events:
-            for message in text.take(event):
-                yield message
-    for message in result(running.response.get(_ID, ""), wanted.tags):
+    text = ClassicText(removes=wanted.removes)
+    try:
+        async with aclosing(running.events()) as events:
+            async for event in events:
+                if not text.is_planned and running.solved is not None:
+                    await asyncio.to_thread(text.plan, running.solved.steps)
+                for message in text.take(event):
+                    yield message
+    except Exception:
+        for message in text.fail():
+            yield message
+        raise
+    identifier = running.response.get(_ID, "")
+    for message in text.end(identifier):
+        yield message
+    unused = running.solved.unused_arguments if running.solved is not None else ()
+    for message in result(identifier, wanted.tags, unused):
         yield message
 
 

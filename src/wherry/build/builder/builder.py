@@ -171,6 +171,8 @@ class Builder:
         build = self.begin(request)
         try:
             result = await build.solve(request.frontend, request.options, request.inputs, request.definition)
+            if request.on_solved is not None:
+                request.on_solved(result)
             return await build.finish(result)
         except BaseException as error:
             await build.end(str(error) if isinstance(error, Exception) else CANCELLED)

@@ -13,7 +13,7 @@ from wherry.build.front.problems import located
 from wherry.build.model.graph import SourceRange
 from wherry.oci.platform import Platform
 
-__all__ = ["NOT_FOR_STEPS", "GlobalArgument", "global_arguments", "predefined", "proxies"]
+__all__ = ["NOT_FOR_STEPS", "GlobalArgument", "global_arguments", "is_known", "predefined", "proxies"]
 
 NOT_FOR_STEPS: Final = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
 """Arguments that tell the builder something, and are no variables of steps."""
@@ -70,6 +70,13 @@ def global_arguments(
                 values[pair.name] = value
             declared[pair.name] = GlobalArgument(pair, value or "", arg.ranges, uses)
     return values, declared
+
+
+def is_known(name: str) -> bool:
+    """Whether an argument means something without being declared."""
+    if name.startswith("BUILDKIT_") or name.lower() in _PROXIES:
+        return True
+    return name == "SOURCE_DATE_EPOCH" or name in predefined(Platform.host(), Platform.host(), "", {})
 
 
 def proxies(given: Mapping[str, str]) -> tuple[str, ...]:

@@ -29,11 +29,12 @@ from wherry.build.front.lint import Lint
 from wherry.build.front.names import numbered
 from wherry.build.front.options import FrontOptions
 from wherry.build.front.paths import absolute
+from wherry.build.front.plan import Plan
 from wherry.build.front.problems import located
 from wherry.build.front.run import run
 from wherry.build.front.scope import Scope, Work
 from wherry.build.front.stages import Command, Stage, Stages, reachable, refuse_cycles, triggers_of
-from wherry.build.model.request import Ref
+from wherry.build.model.request import PlannedStep, Ref
 from wherry.errors import InvalidInput
 from wherry.oci.platform import Platform
 
@@ -93,6 +94,8 @@ class Conversion:
         self._every_stage = every_stage
         self._stages = Stages()
         self.arguments: dict[str, GlobalArgument] = {}
+        self._plan = Plan()
+        self._workshop = Workshop()
         paths: set[str] = set()
         bounds: Any = {"work": budget.patterns, "spend": budget.spend}
         self._scope = Scope(
@@ -149,7 +152,15 @@ class Conversion:
             image.config.setdefault("Labels", {}).update(self._options.labels)
         image.set_platform(self._platform_of_image(image))
         stage.paths.add("/")
-        return Ref(edge=Workshop().edge(stage.root), config=image.encoded(), base_config=stage.base_config)
+        return Ref(edge=self._workshop.edge(stage.root), config=image.encoded(), base_config=stage.base_config)
+
+    def steps(self) -> list[PlannedStep]:
+        """The instructions that the result needs, after `ref`; to be called in a thread."""
+        return self._plan.steps(self._dockerfile.args, self._options.labels, self._workshop)
+
+    def undeclared(self) -> set[str]:
+        """Build arguments that no instruction has declared, after `run`."""
+        return set(self._options.build_args) - self._plan.declared - self.arguments.keys()
 
     def _platform_of_image(self, image: Image) -> Platform:
         """The one that was asked for, or else that of the base."""
@@ -337,9 +348,11 @@ class Conversion:
             with located(stage.ranges):
                 self._inherit(stage)
             stage.done = True
+            self._plan.stage(stage)
             for command in stage.commands:
                 with located(command.instruction.ranges):
                     self._carry_out_one(Work(self._scope, stage, command), command.instruction)
+                self._plan.instruction(stage, command)
 
     def _inherit(self, stage: Stage) -> None:
         """What a stage has from its base."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from wherry.build.dockerfile.instructions import Dockerfile
 from wherry.build.dockerfile.parser import parse
 from wherry.build.front import requests
+from wherry.build.front.arguments import is_known
 from wherry.build.front.bases import Bases, each_to_its_end
 from wherry.build.front.budget import Budget
 from wherry.build.front.context import BuildContext, DockerfileText
@@ -21,7 +22,7 @@ from wherry.build.front.options import FrontOptions
 from wherry.build.front.problems import about, located
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import Edge
-from wherry.build.model.request import FrontResult, Ref
+from wherry.build.model.request import FrontResult, PlannedStep, Ref
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, Unsupported
 from wherry.oci.platform import Platform
@@ -111,13 +112,21 @@ class _Build:
         finally:
             self._warn(lint)
         refs: dict[str, Ref] = {}
+        steps: list[PlannedStep] = []
         metadata: dict[str, bytes] = {}
         for one, platform in zip(converted, platforms, strict=True):
             named = str(platform or self._gateway.build_platform) if self._options.multi_platform else ""
             refs[named] = await self._gateway.in_thread(one.ref)
+            steps += await self._gateway.in_thread(one.steps)
             if one.epoch is not None:
                 metadata[f"{_EPOCH}/{named}" if named else _EPOCH] = str(one.epoch).encode()
-        return FrontResult(refs=refs, metadata=metadata, sources=self.sources)
+        return FrontResult(
+            refs=refs,
+            metadata=metadata,
+            sources=self.sources,
+            steps=tuple(steps),
+            unused_arguments=tuple(sorted(name for name in converted[0].undeclared() if not is_known(name))),
+        )
 
     def _warn(self, lint: Lint) -> None:
         for warning in lint.warnings(self._text.vertex.digest, self._text.name, self._text.text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -9,8 +10,9 @@ from msgspec import Struct
 from wherry.build.model.executor import Limits
 from wherry.build.model.failure import OnFailure
 from wherry.build.model.graph import Edge
+from wherry.oci.digest import Digest
 
-__all__ = ["BuildRequest", "CacheOptions", "CacheTarget", "Export", "FrontResult", "Ref"]
+__all__ = ["BuildRequest", "CacheOptions", "CacheTarget", "Export", "FrontResult", "PlannedStep", "Ref"]
 
 
 class CacheTarget(Struct, frozen=True):
@@ -39,6 +41,58 @@ class Export(Struct, frozen=True):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ref:
+    """The result for one platform, before anything of it has been run.
+
+    :param edge: its root file system; None: an empty one.
+    :param config: of the image, as JSON (an OCI image configuration without ``rootfs``); empty: none.
+    :param base_config: of the base image, as JSON.
+    """
+
+    edge: Edge | None
+    config: bytes = b""
+    base_config: bytes = b""
+
+
+class PlannedStep(Struct, frozen=True):
+    """An instruction that the result needs, as whoever thinks in instructions and not in graphs counts them.
+
+    :param text: on one line, as it was written.
+    :param keyword: in capitals.
+    :param stage: a number that all instructions of a stage have in common; -1: those before the first FROM.
+    :param vertex: whose result the stage's files are after it; None: there are no files.
+    :param changes: whether that is another one than before it.
+    :param trigger: whether it is of ONBUILD in the stage's base.
+    """
+
+    text: str
+    keyword: str
+    stage: int
+    vertex: Digest | None = None
+    changes: bool = False
+    trigger: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontResult:
+    """What a frontend gives.
+
+    :param refs: by platform (``linux/amd64``), in the order in which they were asked for; one entry with the key
+        ``""`` where the result is for one platform and was not asked for as several.
+    :param metadata: for the client, in BuildKit's names: ``result.txt``, ``result.json``, ``version``; and annotations.
+    :param sources: the texts of the files that vertices' metadata name (``Dockerfile``).
+    :param steps: the instructions that are carried out, in the order in which they are written.
+    :param unused_arguments: build arguments that no instruction declares.
+    """
+
+    refs: dict[str, Ref]
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    sources: dict[str, bytes] = field(default_factory=dict)
+    steps: tuple[PlannedStep, ...] = ()
+    unused_arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildRequest:
     """A build.
 
@@ -51,6 +105,7 @@ class BuildRequest:
     :param entitlements: what the client allows: ``network.host``, ``security.insecure``, ``device``.
     :param joins: the container whose network steps may have (the classic ``--network container:NAME``); empty: none.
     :param on_failure: told of steps that fail, before the build does; None: nobody is.
+    :param on_solved: told of what the frontend gives, before anything of that is run; None: nobody is.
     :param keeps_failed: whether what failed steps have left stays to the end of the build (`errors.VertexFailed`).
     """
 
@@ -65,34 +120,6 @@ class BuildRequest:
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
     on_failure: OnFailure | None = None
+    on_solved: Callable[[FrontResult], None] | None = None
     keeps_failed: bool = False
     limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ref:
-    """The result for one platform, before anything of it has been run.
-
-    :param edge: its root file system; None: an empty one.
-    :param config: of the image, as JSON (an OCI image configuration without ``rootfs``); empty: none.
-    :param base_config: of the base image, as JSON.
-    """
-
-    edge: Edge | None
-    config: bytes = b""
-    base_config: bytes = b""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontResult:
-    """What a frontend gives.
-
-    :param refs: by platform (``linux/amd64``), in the order in which they were asked for; one entry with the key
-        ``""`` where the result is for one platform and was not asked for as several.
-    :param metadata: for the client, in BuildKit's names: ``result.txt``, ``result.json``, ``version``; and annotations.
-    :param sources: the texts of the files that vertices' metadata name (``Dockerfile``).
-    """
-
-    refs: dict[str, Ref]
-    metadata: dict[str, bytes] = field(default_factory=dict)
-    sources: dict[str, bytes] = field(default_factory=dict)
