@@ -142,15 +142,13 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         remote=remote,
         session=given.get("session", ""),
         quiet=query.flag(given, "q"),
-        removes=query.flag(given, "rm", default=True) or query.flag(given, "forcerm"),
+        removes=_removes(given),
         tags=tags,
         directories=directories,
         agents=agents,
         layouts=_offered(given.get("layouts", ""), "layouts") if own else frozenset(),
         options=options,
-        exports=()
-        if "requestid" in options
-        else (_own_exports if own else _exports)(given.get("outputs", ""), tags, squash=query.flag(given, "squash")),
+        exports=() if "requestid" in options else _outputs(given, tags, own=own),
         cache=CacheOptions(
             imports=_cache_sources(given.get("cachefrom", "")),
             exports=_cache_targets(given.get("cacheto", "")) if own else (),
@@ -162,6 +160,15 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         shell=_shell(given) if own else None,
         limits=_limits(given),
     )
+
+
+def _removes(given: Mapping[str, str]) -> bool:
+    return query.flag(given, "rm", default=True) or query.flag(given, "forcerm")
+
+
+def _outputs(given: Mapping[str, str], tags: tuple[str, ...], *, own: bool) -> tuple[Export, ...]:
+    read = _own_exports if own else _exports
+    return read(given.get("outputs", ""), tags, squash=query.flag(given, "squash"))
 
 
 def _place(remote: str, session: str) -> str:
