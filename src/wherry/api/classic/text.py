@@ -39,17 +39,17 @@ class _Work:
 
     :ivar kept: output whose turn has not come.
     :ivar is_shown: whether its step's first lines are, so that output goes behind them at once.
-    :ivar is_told: whether a step was shown with it to the end.
+    :ivar is_over: whether a step was shown with it to the end.
     """
 
     inputs: tuple[Digest, ...] = ()
     begun: bool = False
-    settled: bool = False
+    resolved: bool = False
     cached: bool = False
     completed: bool = False
     error: bool = False
     is_shown: bool = False
-    is_told: bool = False
+    is_over: bool = False
     kept: list[LogProgress] = field(default_factory=list)
 
 
@@ -107,10 +107,10 @@ class ClassicText:
         :param identifier: the image's, ``sha256:...``; empty: there is none.
         """
         for work in self._works.values():
-            work.settled = True
+            work.resolved = True
         for step in self._steps:
             if step.vertex is not None:
-                self._work(step.vertex).settled = True
+                self._work(step.vertex).resolved = True
         return _streams(self._turn(identifier.removeprefix("sha256:")[:12], at_end=True))
 
     def fail(self) -> Iterator[Json]:
@@ -130,15 +130,15 @@ class ClassicText:
         work.error = bool(event.error)
         if (event.started is not None or work.completed) and not work.begun:
             work.begun = True
-            self._settle(event.digest)
+            self._resolve(event.digest)
 
-    def _settle(self, digest: Digest) -> None:
+    def _resolve(self, digest: Digest) -> None:
         """What something is made of is there when it begins; of what was not looked at, nothing will be heard."""
         pending = [digest]
         while pending:
             work = self._work(pending.pop())
-            if not work.settled:
-                work.settled = True
+            if not work.resolved:
+                work.resolved = True
                 pending += work.inputs
 
     def _log(self, event: LogProgress) -> Iterator[str]:
@@ -160,23 +160,23 @@ class ClassicText:
         while self._at < len(self._steps):
             is_last = self._at == len(self._steps) - 1
             yield from self._beginning(self._at)
-            if not at_end and (is_last or not self._can_be_told(self._at)):
+            if not at_end and (is_last or not self._can_be_ended(self._at)):
                 return
-            yield from self._told(self._at, identifier if is_last else "")
+            yield from self._ending(self._at, identifier if is_last else "")
             self._at += 1
 
-    def _can_be_told(self, place: int) -> bool:
+    def _can_be_ended(self, place: int) -> bool:
         step = self._steps[place]
         if step.vertex is None or not step.changes:
             return self._decisive[place] < 0 or self._is_known(self._decisive[place])
         work = self._work(step.vertex)
-        return not work.error and (work.completed or (work.settled and not work.begun))
+        return not work.error and (work.completed or (work.resolved and not work.begun))
 
     def _is_known(self, place: int) -> bool:
         vertex = self._steps[place].vertex
         assert vertex is not None, "it is decisive"
         work = self._work(vertex)
-        return work.begun or work.settled
+        return work.begun or work.resolved
 
     def _beginning(self, place: int) -> Iterator[str]:
         """A step's first lines, once something is known of it."""
@@ -184,7 +184,7 @@ class ClassicText:
         if step.vertex is None or not step.changes:
             return
         work = self._work(step.vertex)
-        if work.is_shown or work.is_told or not (work.begun or work.settled):
+        if work.is_shown or work.is_over or not (work.begun or work.resolved):
             return
         yield from self._heading(place)
         yield from self._opened(step, work)
@@ -209,20 +209,20 @@ class ClassicText:
             self._kept -= len(event.data)
         work.kept.clear()
 
-    def _told(self, place: int, identifier: str) -> Iterator[str]:
+    def _ending(self, place: int, identifier: str) -> Iterator[str]:
         """A step's last lines; all of them, where nothing is run for it."""
         step = self._steps[place]
         if step.vertex is None or not step.changes:
             yield from self._without_work(place)
         else:
             work = self._work(step.vertex)
-            if work.is_told:  # the same as another one
+            if work.is_over:  # the same as another one
                 yield from self._heading(place)
                 if step.keyword != "FROM":
                     yield " ---> Using cache\n"
             elif self._removes and step.keyword in ("RUN", "WORKDIR") and work.begun and not work.cached:
                 yield f"Removing intermediate container {step.vertex.short}\n"
-            work.is_told = True
+            work.is_over = True
             self._previous = step.vertex.short
         followed = self._steps[place + 1 : place + 2]
         if not (followed and followed[0].trigger) and step.stage >= 0:
@@ -256,15 +256,15 @@ class ClassicText:
             step = self._steps[place]
             work = self._work(step.vertex) if step.vertex is not None and step.changes else None
             if work is None:
-                yield from self._told(place, "")
+                yield from self._ending(place, "")
                 continue
-            if not work.begun and not work.settled:
+            if not work.begun and not work.resolved:
                 return
             yield from self._beginning(place)
             if work.error:
                 return
             if work.completed or not work.begun:
-                yield from self._told(place, "")
+                yield from self._ending(place, "")
 
     def _decoded(self, event: LogProgress) -> str:
         """Output as text; a character may come in two pieces. Errors are red, as Docker's daemon has them."""
