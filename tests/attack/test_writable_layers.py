@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,24 @@ def test_nobody_changes_projects_where_there_is_a_limit(limited: Daemon) -> None
     assert made(limited, "busybox", leave, "-v", "free:/v") == [3, 0], "else it would do so"
     fill = limited.docker("run", "--rm", "-v", "small:/v", "busybox", "dd", "if=/dev/zero", "of=/v/x", "bs=1000000")
     assert "Disk quota exceeded" in fill.stderr
+
+
+def test_no_copy_goes_past_a_limit(limited: Daemon, tmp_path: Path) -> None:
+    """The engine may have ``CAP_SYS_RESOURCE``, which ext4 keeps to no limit: in the virtual machine it has."""
+    (tmp_path / "large").write_bytes(bytes(9_000_000))
+    limited.docker("volume", "create", "-o", "size=4m", "small", check=True)
+    limited.docker("create", "--name", "copied", "-v", "small:/v", "busybox", check=True)
+    refused = limited.docker("cp", str(tmp_path / "large"), "copied:/v/")
+    assert "disk quota exceeded" in refused.stderr
+    limited.docker("cp", str(tmp_path / "large"), "copied:/srv", check=True)  # is not in the volume
+    limited.docker(
+        "run", "--name", "source", "busybox", "sh", "-c", "mkdir /d; cat /dev/urandom | head -c 9000000 > /d/x"
+    )
+    limited.docker("commit", "source", "too-large", check=True)
+    filled = limited.docker("run", "--rm", "-v", "small:/d", "too-large", "true")
+    assert "disk quota exceeded" in filled.stderr
+    shown = limited.docker("run", "--rm", "-v", "small:/v", "busybox", "ls", "-A", "/v", check=True).stdout
+    assert shown == ""
 
 
 def test_a_limit_that_cannot_be_kept_is_refused_in_dockers_words(daemon: Daemon, busybox: str) -> None:

@@ -218,7 +218,7 @@ class Engine:
     def _build_lifecycle(self) -> None:
         settings, store, keeper = self.settings, self._store, self._keeper
         self._tasks, self._container_events = BackgroundTasks(), ContainerEvents(self.events)
-        self._deliveries = Deliveries(settings)
+        self._deliveries = Deliveries()
         self._starter = Starter(
             settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects,
             volumes=self._container_volumes, deliveries=self._deliveries, image_layers=self.images.layers_to_mount,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -28,6 +29,7 @@ __all__ = [
     "capset_masks",
     "from_mask",
     "last_cap",
+    "lowered",
     "parse",
     "text",
     "to_mask",
@@ -176,6 +178,24 @@ def capset_masks(effective: int, permitted: int, inheritable: int) -> None:
     packed = _DATA.pack(*(mask & 0xFFFFFFFF for mask in masks), *(mask >> 32 for mask in masks))
     if _capset(ctypes.create_string_buffer(_HEADER), ctypes.create_string_buffer(packed, len(packed))) < 0:
         fail("capset", ", ".join(f"{mask:#x}" for mask in masks))
+
+
+@contextmanager
+def lowered(*capabilities: CAP) -> Iterator[None]:
+    """Do without capabilities in this thread; the others, and what follows, have them as before.
+
+    ``lowered(CAP.SYS_RESOURCE)``: quotas hold, which ext4 keeps nobody to who has that capability.
+    """
+    effective, permitted, inheritable = capget_masks()
+    rest = effective & ~to_mask(capabilities)
+    if rest == effective:
+        yield
+        return
+    capset_masks(rest, permitted, inheritable)
+    try:
+        yield
+    finally:
+        capset_masks(effective, permitted, inheritable)
 
 
 def bounding_read() -> frozenset[int]:

@@ -21,6 +21,7 @@ from wherry.layers.pack import Packer
 from wherry.layers.source import Reader
 from wherry.layers.tar.entry import Entry, Kind, clean_name
 from wherry.layers.unpack import unpack_files
+from wherry.linux.capabilities import CAP, lowered
 from wherry.linux.fd import Fd
 from wherry.linux.trees import DIRECTORY
 from wherry.volumes.drafts import DATA
@@ -89,7 +90,8 @@ def unpack(stream: Reader, draft: Path, check: Callable[[], object], limits: Lim
             if not clean_name(entry.name):
                 _dress(root.fileno(), entry)
 
-        unpack_files(stream, root.fileno(), limits, prepare)
+        with lowered(CAP.SYS_RESOURCE):  # quotas hold
+            unpack_files(stream, root.fileno(), limits, prepare)
 
 
 def _dress(root: int, entry: Entry) -> None:

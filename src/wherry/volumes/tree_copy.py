@@ -24,6 +24,7 @@ from wherry.errors import SystemCallError
 from wherry.layers.file_content import Content, copy_attributes
 from wherry.layers.overlay_view import MergedTree
 from wherry.layers.whiteouts import OVERLAY_ATTRIBUTES
+from wherry.linux.capabilities import CAP, lowered
 from wherry.linux.directories import Named, read_directory
 from wherry.linux.fd import Fd
 from wherry.linux.files import RESOLVE, open_regular
@@ -222,7 +223,7 @@ def copy_tree(
     """Copy everything in the source's present directory, and how that itself looks, into an empty directory.
 
     Owners, modes, times, extended attributes, hard links and holes are as in the source; contents are shared where the
-    file system can do that. Nothing is synced.
+    file system can do that. Nothing is synced. Quotas hold.
 
     :param target: a descriptor of the directory. Whoever can reach it meanwhile can spoil the copy, and nothing else.
     :param links: a descriptor of another empty directory of the same file system, to be removed afterwards.
@@ -231,7 +232,12 @@ def copy_tree(
     :raises OutOfSpace: the disk is full.
     :raises SystemFault: something could not be read; or a directory was moved elsewhere while one was in it.
     """
-    with disk_errors("copy a directory tree"), Descent(Fd(os.open(".", DIRECTORY, dir_fd=target))) as into:
+    keeping_quotas = lowered(CAP.SYS_RESOURCE)
+    with (
+        keeping_quotas,
+        disk_errors("copy a directory tree"),
+        Descent(Fd(os.open(".", DIRECTORY, dir_fd=target))) as into,
+    ):
         copying = _Copying(source, into, links, check, specials=specials)
         copying.run()
         return copying.copied

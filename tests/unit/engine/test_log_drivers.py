@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -68,10 +69,40 @@ def test_a_new_driver_is_one_line_in_the_table(toy: LogDriver, harness: EngineHa
     harness.run(test)
 
 
-def test_the_daemons_options_are_for_the_drivers_that_know_them(toy: LogDriver) -> None:
-    settings = Settings(log_options={"max-size": "1m", "mode": "non-blocking"})
+def test_the_daemons_options_are_for_the_daemons_driver_and_caches(toy: LogDriver) -> None:
+    settings = Settings(log_driver="toy", log_options={"max-size": "1m", "mode": "non-blocking"})
     assert effective(toy, settings) == {"colour": "red", "mode": "non-blocking"}
     assert log_config(LogConfig("toy", {"colour": "red"}), settings).config == {"colour": "red", "mode": "non-blocking"}
+    others = Settings(log_options={"mode": "non-blocking", "cache-max-size": "1m", "max-size": "2m"})
+    assert effective(toy, others) == {"colour": "red"}
+    syslog = log_config(LogConfig("syslog", {"tag": "x"}), others)
+    assert syslog.config == {"tag": "x", "cache-max-size": "1m"}
+
+
+def test_a_container_keeps_the_options_that_the_daemon_had_when_it_was_created(harness: EngineHarness) -> None:
+    settings = harness.settings
+
+    async def test() -> None:
+        harness.settings = replace(settings, log_options={"max-size": "1m", "mode": "non-blocking"})
+        async with harness.engine() as engine:
+            await create(engine)
+            await create(engine, name="deaf", log_config=LogConfig("none"))
+        harness.settings = replace(settings, log_options={"max-size": "7m", "max-file": "3"})
+        async with harness.engine() as engine:
+            web = engine.containers.store.get("web")
+            assert engine.containers.starter.log_fields(web) | {"dir": ""} == {
+                "dir": "", "max_size": 1 << 20, "max_files": 5, "blocking": False,
+            }  # fmt: skip
+            assert (web.host.log_config or LogConfig()).config == {
+                "max-size": "1m",
+                "max-file": "5",
+                "mode": "non-blocking",
+            }
+            new = await create(engine, name="new")
+            assert engine.containers.starter.log_fields(new)["max_size"] == 7 << 20
+            assert engine.containers.starter.log_fields(engine.containers.store.get("deaf"))["max_size"] == 1 << 20
+
+    harness.run(test)
 
 
 def test_a_spool_lies_under_the_exec_root_is_bounded_and_cannot_be_read(harness: EngineHarness) -> None:
@@ -92,7 +123,9 @@ def test_a_spool_lies_under_the_exec_root_is_bounded_and_cannot_be_read(harness:
 def test_segments_are_bounded_as_the_options_say(name: str) -> None:
     driver = find_log_driver(name)
     assert driver.bounds(effective(driver, Settings())) == LogBounds(20 << 20, 5, blocking=True)
-    options = effective(driver, Settings(log_options={"max-file": "2", "mode": "non-blocking"}), {"max-size": "-1"})
+    options = effective(
+        driver, Settings(log_driver=name, log_options={"max-file": "2", "mode": "non-blocking"}), {"max-size": "-1"}
+    )
     assert driver.bounds(options) == LogBounds(None, 2, blocking=False)
     assert driver.retention(options) == "2 files of -1"
     assert not driver.is_spool

@@ -339,7 +339,10 @@ def test_a_buffer_that_there_is_not_is_told_of() -> None:
     assert (log_config(asked, Settings()).config or {})["max-buffer-size"] == "4m"
     with pytest.raises(InvalidInput, match="only supported with 'mode=non-blocking'"):
         log_config(LogConfig("local", {"max-buffer-size": "4m"}), Settings())
-    log_config(LogConfig("local", {"max-buffer-size": "4m"}), Settings(log_options={"mode": "non-blocking"}))
+    log_config(
+        LogConfig("local", {"max-buffer-size": "4m"}),
+        Settings(log_driver="local", log_options={"mode": "non-blocking"}),
+    )
 
 
 @pytest.mark.parametrize("text", ["10p", "999999999999999999p", "1.5 GiB", "-1"])

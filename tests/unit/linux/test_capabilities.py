@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from support.children import need
 from wherry.errors import InvalidInput
 from wherry.linux import capabilities
-from wherry.linux.capabilities import CAP
+from wherry.linux.capabilities import CAP, CapabilitySets, capget, lowered
 
 
 def status_mask(name: str) -> int:
@@ -59,3 +60,23 @@ def test_this_processs_sets_are_those_of_proc() -> None:
 
 def test_the_last_capability_is_the_kernels() -> None:
     assert capabilities.last_cap() == int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+
+
+def test_a_capability_is_lowered_in_one_thread_and_for_a_while() -> None:
+    before, elsewhere = capget(), list[CapabilitySets]()
+    asked, go = threading.Event(), threading.Event()
+
+    def other() -> None:
+        asked.set()
+        go.wait()
+        elsewhere.append(capget())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    asked.wait()
+    with lowered(CAP.SYS_RESOURCE, CAP.CHOWN):
+        assert capget().effective == before.effective - {CAP.SYS_RESOURCE, CAP.CHOWN}
+        assert capget().permitted == before.permitted
+        go.set()
+        thread.join()
+    assert capget() == before == elsewhere[0]

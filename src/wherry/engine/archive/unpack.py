@@ -15,6 +15,7 @@ from wherry.layers.limits import Limits
 from wherry.layers.source import Reader
 from wherry.layers.tar.entry import Entry, Kind
 from wherry.layers.unpack import unpack_files
+from wherry.linux.capabilities import CAP, lowered
 from wherry.linux.fd import Fd
 from wherry.linux.files import openat2_if_there
 from wherry.runtime.steps.user import look_up
@@ -59,7 +60,8 @@ def unpack(
         places = Places(view, top, real)
         prepare = _inside(real, None if user is None else _identity(view, user))
         try:
-            unpack_files(stream, places, _LIMITS, prepare, in_the_way=_guard(real, keep=keep_kinds))
+            with lowered(CAP.SYS_RESOURCE):  # quotas hold: of volumes, and of the directories of users
+                unpack_files(stream, places, _LIMITS, prepare, in_the_way=_guard(real, keep=keep_kinds))
         finally:
             places.forget()
     while stream.read(1 << 18):  # what stands behind the archive's end

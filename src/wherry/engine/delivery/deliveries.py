@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from wherry.engine.container.container import Container
     from wherry.engine.delivery.delivery import Delivery
     from wherry.engine.log_drivers.contract import Sender
-    from wherry.engine.settings import Settings
 
 __all__ = ["Deliveries"]
 
@@ -34,8 +33,7 @@ _STANDSTILL_WHEN_DOWN: Final = 1.0
 class Deliveries:
     """Begins and ends deliveries. For containers with other drivers nothing is done, and nothing imported."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self._deliveries: dict[str, Delivery] = {}
         self._pool: ThreadPoolExecutor | None = None
 
@@ -107,11 +105,11 @@ class Deliveries:
 
     def _sends(self, container: Container) -> bool:
         config = container.host.log_config
-        return driver_of(config).sends(effective_of(config, self._settings))
+        return driver_of(config).sends(effective_of(config))
 
     def _sender(self, container: Container) -> Sender:
         config = container.host.log_config
-        return sender_of(driver_of(config), subject_of(container, effective_of(config, self._settings)))
+        return sender_of(driver_of(config), subject_of(container, effective_of(config)))
 
     async def _is_behind(self, container: Container) -> bool:
         from wherry.engine.delivery.place import Place, is_behind  # noqa: PLC0415
@@ -136,7 +134,7 @@ class Deliveries:
         from wherry.engine.delivery.delivery import Delivery  # noqa: PLC0415
         from wherry.engine.delivery.place import Place  # noqa: PLC0415
 
-        options = effective_of(container.host.log_config, self._settings)
+        options = effective_of(container.host.log_config)
         delivery = Delivery(
             container.log, Place(_path(container)), sender, name=container.name, holds=waits_when_full(options),
             threads=self._threads(),

@@ -275,7 +275,7 @@ class Starter:
         return waits_when_full(self._log_options(container))
 
     def _log_options(self, container: Container) -> dict[str, str]:
-        return effective_of(container.host.log_config, self._settings)
+        return effective_of(container.host.log_config)
 
     def hold_field(self, container: Container) -> dict[str, int | None]:
         """What is held of its log for attached clients, as a field of a request; an old keeper knows no such thing."""

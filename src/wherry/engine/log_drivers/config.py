@@ -52,7 +52,7 @@ def log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:
     driver = find_log_driver((asked.type if asked else "") or settings.log_driver)
     options = (asked.config if asked else None) or {}
     if driver.is_spool:
-        return LogConfig(driver.name, dict(options))
+        return LogConfig(driver.name, _asked(driver, settings, options))
     whole = effective(driver, settings, options)
     driver.check_all(whole)
     if "max-buffer-size" in options and waits_when_full(whole):
@@ -62,18 +62,18 @@ def log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:
 
 
 def effective(driver: LogDriver, settings: Settings, options: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The options that hold for a container that has these: its own come first, then the daemon's, then the driver's.
-
-    Of the daemon's only those that the driver knows: they are meant for the daemon's own driver.
-    """
+    """The options that hold for a new container that has these: its own come first, the daemon's, then the driver's."""
     return {**driver.defaults, **_asked(driver, settings, options or {})}
 
 
 def _asked(driver: LogDriver, settings: Settings, options: Mapping[str, str]) -> dict[str, str]:
-    of_daemon = {name: value for name, value in settings.log_options.items() if name in driver.checks}
-    return {**of_daemon, **options}
+    """As in Docker, the daemon's options are for the daemon's driver; but those of caches are for all that have one."""
+    same = driver is find_log_driver(settings.log_driver)
+    known = ((name, value) for name, value in settings.log_options.items() if name in driver.checks)
+    return {**{name: value for name, value in known if same or name.startswith("cache-")}, **options}
 
 
-def effective_of(config: LogConfig | None, settings: Settings) -> dict[str, str]:
-    """The options that hold for a container with this configuration."""
-    return effective(driver_of(config), settings, config.config if config else None)
+def effective_of(config: LogConfig | None) -> dict[str, str]:
+    """The options that hold for a container with this configuration: the daemon's are those of when it was created."""
+    driver = driver_of(config)
+    return {**driver.defaults, **((config.config if config else None) or {})}
