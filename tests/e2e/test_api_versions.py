@@ -295,3 +295,15 @@ def test_what_is_said_of_the_engine_follows_the_version(daemon: Daemon) -> None:
     said = ask(daemon, "1.24", "/version")
     assert (said["ApiVersion"], said["MinAPIVersion"]) == (NEWEST, "1.24")
     assert daemon.request("GET", "/v1.57/version").status == 400
+
+
+def test_a_client_before_1_25_removes_what_it_has_run_and_says_nothing(
+    daemon: Daemon, busybox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with the event of the removal: that its removal is answered by then is for the daemon to see to."""
+    monkeypatch.setenv("DOCKER_API_VERSION", "1.24")
+    run = ("run", "--rm", "--network", "none", "--name", "old", busybox, "echo", "hi")
+    for _ in range(4):
+        done = daemon.docker(*run, check=True)
+        assert (done.stdout, done.stderr) == ("hi\n", "")
+    assert daemon.request("GET", "/containers/old/json").status == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from wherry.api.http.versions import Version
     from wherry.docker.events import Event
 
-
 _JSON_LINES: Final = "application/jsonl"
 _NDJSON: Final = "application/x-ndjson"
 _SEQUENCE: Final = "application/json-seq"
 _FORMS: Final = (_JSON_LINES, _NDJSON, _SEQUENCE)
+
+#: Docker's command removed the containers of ``run --rm`` itself before, and ends with the event, whether the answer to
+#: its removal has come or not: then it says ``context canceled``. So the answer goes first.
+_REMOVES_ITSELF: Final = (1, 25)
+_HEAD_START: Final = 0.05  # seconds
 
 
 class Events(Protocol):
@@ -56,6 +61,8 @@ class EventRoutes:
             response = await open_stream(request.http, form)
             begin = b"\x1e" if form == _SEQUENCE else b""  # RFC 7464
             async for event in events:
+                if request.version < _REMOVES_ITSELF and event.action == "destroy":
+                    await asyncio.sleep(_HEAD_START)
                 if (shown := compat.event(event, request.version)) is not None:
                     await response.write(begin + encode(shown))
         return response
