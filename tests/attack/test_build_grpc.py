@@ -23,7 +23,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 
 from support.fake_builds import FakeBuilds
-from support.grpc_peers import CONTROL, GATEWAY, Client, SessionOffer, serving, session_of, transport_of, until
+from support.grpc_peers import CONTROL, GATEWAY, Client, SessionOffer, devices, serving, session_of, transport_of, until
 from wherry.api.buildkit import http2
 from wherry.api.buildkit.definition import decode
 from wherry.api.buildkit.doors import Doors
@@ -57,7 +57,7 @@ def nothing_unexpected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @asynccontextmanager
 async def attacked(builds: FakeBuilds | None = None) -> AsyncIterator[tuple[socket.socket, Http2]]:
     """A socket to our services, and their side of it."""
-    doors = Doors(builds or FakeBuilds(), list, lambda: "")
+    doors = Doors(builds or FakeBuilds(), list, lambda: "", devices)
     ours, theirs = socket.socketpair()
     http = doors.open(await transport_of(ours), b"", lambda _: None)
     theirs.setblocking(False)
@@ -500,7 +500,7 @@ async def test_a_directory_that_lies_is_refused_and_the_session_goes_on(
 async def test_a_session_whose_answers_are_spoiled_ends(tmp_path: Path) -> None:
     for seed in range(60):
         builds = FakeBuilds()
-        doors = Doors(builds, list, lambda: "")
+        doors = Doors(builds, list, lambda: "", devices)
         ours, theirs = socket.socketpair()
         headers = {"x-docker-expose-session-uuid": ["s"]}
         serve = asyncio.create_task(doors.session(await transport_of(ours), b"", headers, lambda _: None))

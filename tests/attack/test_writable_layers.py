@@ -78,19 +78,20 @@ def test_nobody_changes_projects_where_there_is_a_limit(limited: Daemon) -> None
 
 def test_no_copy_goes_past_a_limit(limited: Daemon, tmp_path: Path) -> None:
     """The engine may have ``CAP_SYS_RESOURCE``, which ext4 keeps to no limit: in the virtual machine it has."""
-    (tmp_path / "large").write_bytes(bytes(9_000_000))
-    limited.docker("volume", "create", "-o", "size=4m", "small", check=True)
-    limited.docker("create", "--name", "copied", "-v", "small:/v", "busybox", check=True)
+    (tmp_path / "large").write_bytes(bytes(3_000_000))
+    limited.docker("volume", "create", "-o", "size=2m", "tiny", check=True)
+    limited.docker("create", "--name", "copied", "-v", "tiny:/v", "busybox", check=True)
     refused = limited.docker("cp", str(tmp_path / "large"), "copied:/v/")
     assert "disk quota exceeded" in refused.stderr
     limited.docker("cp", str(tmp_path / "large"), "copied:/srv", check=True)  # is not in the volume
+    limited.docker("rm", "copied", check=True)
     limited.docker(
-        "run", "--name", "source", "busybox", "sh", "-c", "mkdir /d; cat /dev/urandom | head -c 9000000 > /d/x"
+        "run", "--name", "source", "busybox", "sh", "-c", "mkdir /d; cat /dev/urandom | head -c 3000000 > /d/x"
     )
     limited.docker("commit", "source", "too-large", check=True)
-    filled = limited.docker("run", "--rm", "-v", "small:/d", "too-large", "true")
+    filled = limited.docker("run", "--rm", "-v", "tiny:/d", "too-large", "true")
     assert "disk quota exceeded" in filled.stderr
-    shown = limited.docker("run", "--rm", "-v", "small:/v", "busybox", "ls", "-A", "/v", check=True).stdout
+    shown = limited.docker("run", "--rm", "-v", "tiny:/v", "busybox", "ls", "-A", "/v", check=True).stdout
     assert shown == ""
 
 

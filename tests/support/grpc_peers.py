@@ -132,10 +132,15 @@ async def transport_of(connected: socket.socket) -> asyncio.Transport:
     return transport
 
 
+async def devices() -> list[str]:
+    """Two devices of a vendor's."""
+    return ["vendor.example/kind=one", "vendor.example/kind=two"]
+
+
 @asynccontextmanager
 async def serving(builds: FakeBuilds) -> AsyncIterator[tuple[Doors, Client]]:
     """Our services over a socket, and a client for them."""
-    doors = Doors(builds, lambda: [Platform("linux", "amd64")], lambda: "172.17.0.1")
+    doors = Doors(builds, lambda: [Platform("linux", "amd64")], lambda: "172.17.0.1", devices)
     ours, theirs = socket.socketpair()
     doors.open(await transport_of(ours), b"", lambda _: None)
     client = Client(theirs)
@@ -317,7 +322,7 @@ def stat_of(directory: Path, path: Path) -> fsutil_pb2.Stat:
 @asynccontextmanager
 async def session_of(builds: FakeBuilds, offer: SessionOffer, identifier: str = "s1") -> AsyncIterator[Any]:
     """A client's session with what it offers; gives what builds see of it."""
-    doors = Doors(builds, list, lambda: "")
+    doors = Doors(builds, list, lambda: "", devices)
     ours, theirs = socket.socketpair()
     server = Server([offer])
     headers = {"x-docker-expose-session-uuid": [identifier], "x-docker-expose-session-sharedkey": ["key"]}

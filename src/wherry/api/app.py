@@ -47,7 +47,7 @@ def make_api(engine: Engine, shut_down: Callable[[bool], Awaitable[Sequence[str]
     :param shut_down: asks the daemon to end, with every container if told so.
     """
     watch = HangupWatch(asyncio.get_running_loop())
-    doors = Doors(engine.builds, _platforms, engine.networks.host_gateway)
+    doors = Doors(engine.builds, _platforms, engine.networks.host_gateway, engine.device_names)
     return Api(Router(all_routes(engine, watch, shut_down, doors)), watch, doors)
 
 

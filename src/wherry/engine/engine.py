@@ -309,6 +309,10 @@ class Engine:
         """What ``docker info`` shows; the body of SystemInfo."""
         return self.info(await asyncio.to_thread(devices_of, self.settings))
 
+    async def device_names(self) -> list[str]:
+        """The whole names of devices that there are, for containers and for the steps of builds."""
+        return (await asyncio.to_thread(devices_of, self.settings))[0]
+
     def info(self, named: tuple[list[str], list[str]] = ([], [])) -> SystemInfo:
         """The same without the devices that have names, of which there may be many files."""
         return information(self.settings, self._store, self.images, self.networks, self.volumes, named=named)

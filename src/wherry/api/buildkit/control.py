@@ -69,7 +69,7 @@ class Control:
 
     async def list_workers(self, _request: pb.ListWorkersRequest, _call: object) -> pb.ListWorkersResponse:
         """The one worker."""
-        return pb.ListWorkersResponse(record=self._workers.records())
+        return pb.ListWorkersResponse(record=await self._workers.records())
 
     async def info(self, _request: pb.InfoRequest, _call: object) -> pb.InfoResponse:
         """The version."""

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from wherry.api.buildkit.http2 import Http2
     from wherry.api.buildkit.services import Services
@@ -27,11 +27,17 @@ class Doors:
 
     :param platforms: what is built for, this machine's own first.
     :param gateway: the host's address, as steps reach it.
+    :param devices: the names of devices that a step may ask for.
     """
 
     def __init__(
-        self, builds: BuildService, platforms: Callable[[], Sequence[Platform]], gateway: Callable[[], str]
+        self,
+        builds: BuildService,
+        platforms: Callable[[], Sequence[Platform]],
+        gateway: Callable[[], str],
+        devices: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
+        self._devices = devices
         self._builds = builds
         self._platforms = platforms
         self._gateway = gateway
@@ -89,5 +95,5 @@ class Doors:
         if self._services is None:
             from wherry.api.buildkit.services import Services  # noqa: PLC0415 - see above
 
-            self._services = Services(self._builds, self._platforms, self._gateway)
+            self._services = Services(self._builds, self._platforms, self._gateway, self._devices)
         return self._services

@@ -93,7 +93,7 @@ class Gateway:
         return pb.PongResponse(
             FrontendAPICaps=[pb.APICap(ID=name, Enabled=True) for name in capabilities.FRONTEND],
             LLBCaps=[pb.APICap(ID=name, Enabled=True) for name in capabilities.LLB],
-            Workers=self._workers.records(),
+            Workers=await self._workers.records(),
         )
 
     async def solve(self, request: pb.SolveRequest, bridge: Bridge) -> pb.SolveResponse:

@@ -9,7 +9,7 @@ from wherry.api.buildkit.proto import control_pb2 as pb
 from wherry.api.buildkit.proto import llb_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from wherry.oci.platform import Platform
 
@@ -26,9 +26,16 @@ class Workers:
 
     :param platforms: what it builds for, its own first.
     :param gateway: the host's address, as steps reach it; empty: not known.
+    :param devices: the whole names of devices that a step may ask for.
     """
 
-    def __init__(self, platforms: Callable[[], Sequence[Platform]], gateway: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        platforms: Callable[[], Sequence[Platform]],
+        gateway: Callable[[], str],
+        devices: Callable[[], Awaitable[Sequence[str]]],
+    ) -> None:
+        self._devices = devices
         self._platforms = platforms
         self._gateway = gateway
 
@@ -41,12 +48,20 @@ class Workers:
             dockerfileVersion=_DOCKERFILE,
         )
 
-    def records(self) -> list[pb.WorkerRecord]:
-        """The worker; the label of a snapshotter means: there are OCI exporters, cache exporters, several platforms."""
+    async def records(self) -> list[pb.WorkerRecord]:
+        """The worker; the label of a snapshotter means: there are OCI exporters, cache exporters, several platforms.
+
+        No device may be used without the client's permission (``--allow device``), so none is allowed of itself.
+        """
         labels = {_LABEL + "executor": "oci", _LABEL + "snapshotter": "overlayfs", _LABEL + "hostname": "wherry"}
         if gateway := self._gateway():
             labels[_LABEL + "moby.host-gateway-ip"] = gateway
         platforms = [
             llb_pb2.Platform(OS=one.os, Architecture=one.architecture, Variant=one.variant) for one in self._platforms()
         ]
-        return [pb.WorkerRecord(ID="wherry", Labels=labels, platforms=platforms, BuildkitVersion=self.version())]
+        devices = [pb.CDIDevice(Name=name) for name in await self._devices()]
+        return [
+            pb.WorkerRecord(
+                ID="wherry", Labels=labels, platforms=platforms, BuildkitVersion=self.version(), CDIDevices=devices
+            )
+        ]

@@ -13,7 +13,7 @@ import pytest
 from grpclib.server import Server
 
 from support.fake_builds import FakeBuilds
-from support.grpc_peers import CONTROL, Client, SessionOffer
+from support.grpc_peers import CONTROL, Client, SessionOffer, devices
 from wherry.api.buildkit.doors import Doors
 from wherry.api.buildkit.proto import control_pb2
 from wherry.api.http.hijack import HangupWatch
@@ -30,7 +30,7 @@ UPGRADE = b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r
 async def connected(builds: FakeBuilds, doors: Doors | None = None) -> AsyncIterator[socket.socket]:
     """A client's socket to the API."""
     loop = asyncio.get_running_loop()
-    doors = doors or Doors(builds, list, lambda: "")
+    doors = doors or Doors(builds, list, lambda: "", devices)
     watch = HangupWatch(loop)
     api = Api(Router(GrpcRoutes(doors).routes()), watch, doors)
     ours, theirs = socket.socketpair()
@@ -129,7 +129,7 @@ async def test_a_session_that_the_builder_does_not_take_is_let_go_and_forgotten(
     builds = Full()
     loop = asyncio.get_running_loop()
     request = UPGRADE % (b"/session", b"X-Docker-Expose-Session-Uuid: me\r\n")
-    doors = Doors(builds, list, lambda: "")
+    doors = Doors(builds, list, lambda: "", devices)
     async with connected(builds, doors) as connection:
         await loop.sock_sendall(connection, request)
         async with asyncio.timeout(60):

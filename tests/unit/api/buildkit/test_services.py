@@ -49,6 +49,11 @@ async def test_the_worker_has_the_label_by_which_buildx_knows_what_the_daemon_ca
         assert labels["org.mobyproject.buildkit.worker.snapshotter"] == "overlayfs"
         assert labels["org.mobyproject.buildkit.worker.moby.host-gateway-ip"] == "172.17.0.1"
         assert [(one.OS, one.Architecture) for one in answer.record[0].platforms] == [("linux", "amd64")]
+        assert [one.Name for one in answer.record[0].CDIDevices] == [
+            "vendor.example/kind=one",
+            "vendor.example/kind=two",
+        ]
+        assert not any(one.AutoAllow for one in answer.record[0].CDIDevices)
         info = await client.ask(CONTROL + "Info", control_pb2.InfoRequest())
         assert info.buildkitVersion.version.startswith("v0.")
 

@@ -293,7 +293,7 @@ class ListWorkersResponse(_message.Message):
     def __init__(self, record: _Optional[_Iterable[_Union[WorkerRecord, _Mapping]]] = ...) -> None: ...
 
 class WorkerRecord(_message.Message):
-    __slots__ = ("ID", "Labels", "platforms", "GCPolicy", "BuildkitVersion")
+    __slots__ = ("ID", "Labels", "platforms", "GCPolicy", "BuildkitVersion", "CDIDevices")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -306,12 +306,33 @@ class WorkerRecord(_message.Message):
     PLATFORMS_FIELD_NUMBER: _ClassVar[int]
     GCPOLICY_FIELD_NUMBER: _ClassVar[int]
     BUILDKITVERSION_FIELD_NUMBER: _ClassVar[int]
+    CDIDEVICES_FIELD_NUMBER: _ClassVar[int]
     ID: str
     Labels: _containers.ScalarMap[str, str]
     platforms: _containers.RepeatedCompositeFieldContainer[_llb_pb2.Platform]
     GCPolicy: _containers.RepeatedCompositeFieldContainer[GCPolicy]
     BuildkitVersion: BuildkitVersion
-    def __init__(self, ID: _Optional[str] = ..., Labels: _Optional[_Mapping[str, str]] = ..., platforms: _Optional[_Iterable[_Union[_llb_pb2.Platform, _Mapping]]] = ..., GCPolicy: _Optional[_Iterable[_Union[GCPolicy, _Mapping]]] = ..., BuildkitVersion: _Optional[_Union[BuildkitVersion, _Mapping]] = ...) -> None: ...
+    CDIDevices: _containers.RepeatedCompositeFieldContainer[CDIDevice]
+    def __init__(self, ID: _Optional[str] = ..., Labels: _Optional[_Mapping[str, str]] = ..., platforms: _Optional[_Iterable[_Union[_llb_pb2.Platform, _Mapping]]] = ..., GCPolicy: _Optional[_Iterable[_Union[GCPolicy, _Mapping]]] = ..., BuildkitVersion: _Optional[_Union[BuildkitVersion, _Mapping]] = ..., CDIDevices: _Optional[_Iterable[_Union[CDIDevice, _Mapping]]] = ...) -> None: ...
+
+class CDIDevice(_message.Message):
+    __slots__ = ("Name", "AutoAllow", "Annotations", "OnDemand")
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AUTOALLOW_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    ONDEMAND_FIELD_NUMBER: _ClassVar[int]
+    Name: str
+    AutoAllow: bool
+    Annotations: _containers.ScalarMap[str, str]
+    OnDemand: bool
+    def __init__(self, Name: _Optional[str] = ..., AutoAllow: _Optional[bool] = ..., Annotations: _Optional[_Mapping[str, str]] = ..., OnDemand: _Optional[bool] = ...) -> None: ...
 
 class GCPolicy(_message.Message):
     __slots__ = ("all", "keepDuration", "reservedSpace", "filters", "maxUsedSpace", "minFreeSpace")
