@@ -95,6 +95,25 @@ def test_a_dockerfile_is_checked_and_described(daemon: Daemon, context: Path) ->
     assert ["BASE", "scratch", "is", "the", "base"] in [line.split() for line in outline.stdout.splitlines()]
 
 
+def test_a_source_policy_says_what_is_fetched(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM nowhere/at/all:1\nRUN true\nCOPY --from=denied / /d\n")
+    image = "docker-image://docker.io"
+    convert = {
+        "action": "CONVERT",
+        "selector": {"identifier": f"{image}/nowhere/*"},
+        "updates": {"identifier": f"{image}/library/busybox:latest"},
+    }
+    deny = {"action": "DENY", "selector": {"identifier": f"^{image}/library/den[a-z]+:", "match_type": "REGEX"}}
+    (tmp_path / "policy.json").write_text(json.dumps({"rules": [convert, deny]}))
+    monkeypatch.setenv("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", str(tmp_path / "policy.json"))
+    done = daemon.cli("build", "--network", "none", str(tmp_path))
+    assert f'source "{image}/library/denied:latest" denied by policy' in done.stderr
+    (tmp_path / "Dockerfile").write_text("FROM nowhere/at/all:1\nRUN true\n")
+    done = daemon.cli("build", "--network", "none", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "FROM docker.io/library/busybox:latest" in done.stderr
+
+
 def test_an_interrupted_build_ends_at_the_daemon(daemon: Daemon, context: Path) -> None:
     (context / "Dockerfile").write_text("FROM busybox:latest\nRUN echo begun; exec sleep 987654\n")
     command = [sys.executable, "-m", "wherry.cli.main", "-H", daemon.host, "build", "--progress", "plain", str(context)]

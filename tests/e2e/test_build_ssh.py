@@ -94,10 +94,19 @@ def test_an_agent_is_for_its_own_build_and_name(daemon: Daemon, tools: Path, age
 def test_what_is_no_agent_is_said_before_anything_is_built(daemon: Daemon, tools: Path, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
     for word, sentence in (
-        (f"x={tmp_path}/key", "keys are not read from files: give them to an agent (ssh-add)"),
+        (f"x={tmp_path}/key", "failed to parse"),
         (f"x={tmp_path}/none", "no such file or directory"),
         ("default", "SSH_AUTH_SOCK is not set"),
     ):
         done = build(daemon, tools, "RUN true", "--ssh", word, environment={"SSH_AUTH_SOCK": ""})
         assert (done.returncode, "#1" in done.stderr) == (1, False)
         assert sentence in done.stderr
+
+
+def test_a_step_uses_keys_of_files(daemon: Daemon, tools: Path, tmp_path: Path) -> None:
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "of a file", "-f", tmp_path / "key"]
+    subprocess.run(make, check=True)
+    run = "RUN --mount=type=ssh,id=mine ssh-add -l"
+    done = build(daemon, tools, run, "--ssh", f"mine={tmp_path}/key", environment={"SSH_AUTH_SOCK": ""})
+    assert done.returncode == 0, done.stderr
+    assert "of a file (ED25519)" in done.stderr

@@ -8,7 +8,8 @@ plain words, which most are, do without.
 from __future__ import annotations
 
 import re
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry.errors import InvalidInput
@@ -22,6 +23,7 @@ EXPRESSION_LIMIT: Final = 8192  #: bytes of an expression; compiling ``\pL`` as 
 
 _JOINED_LIMIT: Final = 6 * EXPRESSION_LIMIT  #: of several that are short enough, each in brackets
 _QUOTE: Final = r"\Q"
+_TEMPLATE: Final = re.compile(rb"\$(?:\$|\{(\w+)\}|(\w+))")
 _PLAIN: Final = re.compile(r"[\w/:@ -]*")
 #: What RE2 says, and what Go says; the rest they say alike.
 _WORDS: Final = {
@@ -40,11 +42,12 @@ class Expression:
     """A regular expression in Go's syntax.
 
     :param limit: bytes that it may have.
+    :param captures: whether `replaced` will be asked for what its groups have matched.
     :raises InvalidInput: it is none, in Go's words, or longer.
     """
 
-    def __init__(self, text: str, *, limit: int = EXPRESSION_LIMIT) -> None:
-        self._compiled = None if _PLAIN.fullmatch(text) else _compile(text, limit)
+    def __init__(self, text: str, *, limit: int = EXPRESSION_LIMIT, captures: bool = False) -> None:
+        self._compiled = None if _PLAIN.fullmatch(text) and not captures else _compile(text, limit, captures=captures)
         self._text = text
 
     def found_in(self, text: str) -> bool:
@@ -58,6 +61,32 @@ class Expression:
         if self._compiled is None:
             return self._text == text
         return self._compiled.fullmatch(text.encode(errors="replace")) is not None
+
+    def replaced(self, text: str, template: str, *, longest: int) -> str:
+        """A text with all that matches replaced (Go's ``ReplaceAllString``): ``$1``, ``${name}`` and ``$$`` are known.
+
+        :param longest: bytes that the result may have.
+        :raises InvalidInput: it has more.
+        """
+        assert self._compiled is not None, "it was asked for groups"
+        given, pieces, position, length = text.encode(errors="replace"), list[bytes](), 0, len(text)
+        for match in self._compiled.finditer(given):
+            grown = _TEMPLATE.sub(partial(_group, match), template.encode(errors="replace"))
+            pieces += (given[position : match.start()], grown)
+            position, length = match.end(), length + len(grown)
+            if length > longest:
+                raise InvalidInput(f"what a regular expression makes of {text[:100]!r} is longer than {longest} bytes")
+        return b"".join([*pieces, given[position:]]).decode(errors="replace")
+
+
+def _group(match: Any, found: re.Match[bytes]) -> bytes:
+    """What a variable of a template means; Go leaves out one that there is not."""
+    name = found[1] or found[2]
+    if not name:
+        return b"$"
+    with suppress(IndexError):
+        return match.group(int(name) if name.isdigit() else name) or b""
+    return b""
 
 
 def any_of(texts: Sequence[str]) -> Callable[[str], bool]:
@@ -101,13 +130,13 @@ def _too_long() -> InvalidInput:
     return InvalidInput(f"error parsing regexp: expression is longer than {EXPRESSION_LIMIT} bytes")
 
 
-def _compile(text: str, limit: int) -> Any:
+def _compile(text: str, limit: int, *, captures: bool = False) -> Any:
     if len(text) > limit:
         raise _too_long()
     re2 = _re2()
     options = re2.Options()
     options.log_errors = False
-    options.never_capture = True  # nobody asks where; RE2 is several times faster so
+    options.never_capture = not captures  # where nobody asks, RE2 is several times faster so
     try:
         return re2.compile(text.encode(errors="replace"), options)
     except re2.error as exc:

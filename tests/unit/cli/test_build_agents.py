@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from support.needs import need
 from wherry.cli.build.agents import agents_of, forward
 from wherry.cli.commands.image.build import COMMAND
 from wherry.cli.exit import Exit
@@ -24,7 +27,8 @@ def message(kind: int, rest: bytes = b"") -> bytes:
 
 
 def meant(*words: str) -> dict[str, str]:
-    return agents_of(parse(COMMAND.flags, [f"--ssh={word}" for word in words])[0])
+    with ExitStack() as stack:
+        return agents_of(parse(COMMAND.flags, [f"--ssh={word}" for word in words])[0], stack)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def test_agents_are_sockets(listening: str, tmp_path: Path, monkeypatch: pytest.
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "dead"))
     for words, sentence in (
-        ([f"a={tmp_path}/key"], "ssh-add"),
+        ([f"a={listening},{tmp_path}/key"], "one socket, or keys"),
         ([f"a={tmp_path}/none"], "no such file"),
         ([f"a={tmp_path}/dead"], "connection refused"),
         (["default", "default"], "already"),
@@ -54,6 +58,35 @@ def test_agents_are_sockets(listening: str, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("SSH_AUTH_SOCK")
     with pytest.raises(Exit, match="SSH_AUTH_SOCK is not set"):
         meant("default")
+
+
+@need("ssh-agent")
+def test_keys_in_files_get_an_agent_of_their_own_that_goes_with_the_build(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"key {name}", "-f", tmp_path / name]
+        subprocess.run(make, check=True)
+    (tmp_path / "one").chmod(0o644)  # buildx does not mind
+    with ExitStack() as stack:
+        word = f"--ssh=mine={tmp_path}/one,{tmp_path}/two"
+        path = agents_of(parse(COMMAND.flags, [word])[0], stack)["mine"]
+        environment = {**os.environ, "SSH_AUTH_SOCK": path}
+        listed = subprocess.run(["ssh-add", "-l"], env=environment, capture_output=True, text=True, check=True).stdout
+        assert ("key one" in listed, "key two" in listed, listed.count("\n")) == (True, True, 2)
+        assert Path(path).parent.stat().st_mode & 0o777 == 0o700
+    assert not Path(path).parent.exists()
+    assert subprocess.run(["ssh-add", "-l"], env=environment, capture_output=True, check=False).returncode == 2
+
+
+@need("ssh-agent")
+def test_a_file_that_is_no_key_is_refused_and_leaves_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "key").write_text("none")
+    with pytest.raises(Exit, match=f"failed to parse {tmp_path}/key"):
+        meant(f"a={tmp_path}/key")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Exit, match="need OpenSSH's ssh-agent"):
+        meant(f"a={tmp_path}/key")
+    assert [one.name for one in tmp_path.iterdir()] == ["key"]
 
 
 def exactly(end: socket.socket, size: int) -> bytes:

@@ -1,7 +1,7 @@
 """What the daemon can, in BuildKit's IDs (``frontend/gateway/pb/caps.go``, ``solver/pb/caps.go``).
 
-A client uses what is listed, and complains over what it needs and is not. What is left out: source policies, a
-history's filters, signatures of git and HTTP sources.
+A client uses what is listed, and complains over what it needs and is not. What is left out: sessions
+that decide on sources, a history's filters, signatures of git and HTTP sources.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LLB: Final = tuple(
     source.git source.git.keepgitdir source.git.fullurl source.git.httpauth source.git.subdir source.git.checksum
     source.git.skipsubmodules
     source.http source.http.auth source.http.checksum source.http.perm soruce.http.uidgid source.http.header
-    source.ocilayout source.buildop.llbfilename
+    source.ocilayout source.buildop.llbfilename source.policy
     exec.meta.base exec.meta.cgroup.parent exec.meta.network exec.meta.proxyenv exec.meta.security
     exec.meta.security.devices.v1 exec.meta.setsdefaultpath exec.meta.ulimit exec.meta.cdi
     exec.mount.bind exec.mount.bind.readwrite-nooutput exec.mount.cache exec.mount.cache.sharing exec.mount.selector

@@ -100,6 +100,8 @@ class Gateway:
         """Ask a frontend, or hand in a graph."""
         bridge.results.spend(CALL + request.ByteSize())
         options = dict(request.FrontendOpt)
+        if request.SourcePolicies:
+            raise Unsupported("a source policy of a single call is not supported: it has to come with the build")
         decoded = await in_thread(decode, request.Definition)
         bridge.results.sources |= decoded.sources
         result = await bridge.running.solve(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from wherry.api.buildkit.definition import decode
 from wherry.build.model.executor import Limits
 from wherry.build.model.request import BuildRequest, CacheOptions, CacheTarget, Export
-from wherry.errors import InvalidInput, TooLarge, Unsupported
+from wherry.build.model.source_policy import (
+    Action,
+    Condition,
+    Constraint,
+    MatchType,
+    PolicyRule,
+    Selector,
+    SourcePolicy,
+    Update,
+)
+from wherry.errors import InvalidInput, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,6 +27,8 @@ if TYPE_CHECKING:
     from wherry.build.model.graph import Edge
 
 __all__ = ["build_request", "decoded_inputs", "frontend_of"]
+
+T = TypeVar("T", bound=StrEnum)
 
 MOST_INPUTS: Final = 1000
 _DOCKERFILE: Final = "dockerfile.v0"
@@ -27,11 +40,8 @@ def build_request(request: control_pb2.SolveRequest) -> BuildRequest:
     """What a client asks for; blocking, as its graph may be large.
 
     :raises InvalidInput: it makes no sense.
-    :raises Unsupported: it asks for what there is not.
     """
     # A session for policies is passed over: it comes unasked, and who insists on it looks at the capabilities first.
-    if request.SourcePolicy.rules:
-        raise Unsupported("source policies are not supported")
     if not request.Ref:
         raise InvalidInput("the build has no ID")
     options = dict(request.FrontendAttrs)
@@ -45,6 +55,7 @@ def build_request(request: control_pb2.SolveRequest) -> BuildRequest:
         exports=tuple(_exports(request, options)),
         cache=_cache(request.Cache),
         entitlements=frozenset(request.Entitlements),
+        policy=_policy(request.SourcePolicy),
         limits=_limits(options),
     )
 
@@ -77,6 +88,34 @@ def _exports(request: control_pb2.SolveRequest, options: Mapping[str, str]) -> I
         if epoch and epoch.isdecimal():  # a name is the frontend's to resolve
             attributes.setdefault("source-date-epoch", epoch)
         yield Export(kind, attributes, str(number))
+
+
+def _policy(policy: control_pb2.SourcePolicy) -> SourcePolicy:
+    return SourcePolicy(
+        [
+            PolicyRule(
+                selector=Selector(
+                    rule.selector.identifier,
+                    _member(MatchType, rule.selector.match_type),
+                    tuple(
+                        Constraint(one.key, one.value, _member(Condition, one.condition))
+                        for one in rule.selector.constraints
+                    ),
+                ),
+                action=_member(Action, rule.action),
+                updates=Update(rule.updates.identifier, dict(rule.updates.attrs)) if rule.HasField("updates") else None,
+            )
+            for rule in policy.rules
+        ]
+    )
+
+
+def _member(kind: type[T], number: int) -> T:
+    """A member of an enumeration whose order is that of BuildKit's numbers."""
+    members = list(kind)
+    if not 0 <= number < len(members):
+        raise InvalidInput(f"a source policy has an unknown {kind.__name__}: {number}")
+    return members[number]
 
 
 def _cache(cache: control_pb2.CacheOptions) -> CacheOptions:

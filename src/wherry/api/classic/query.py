@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from wherry.api.http import gojson, query
 from wherry.build.model.executor import Limits
 from wherry.build.model.request import CacheOptions, CacheTarget, Export
+from wherry.build.model.source_policy import SourcePolicy
 from wherry.docker.network_mode import joined_container
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput
@@ -50,6 +52,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param agents: the IDs of SSH agents that the client connects when it is called.
     :param layouts: the names of OCI layouts of which the client sends blobs when it is called.
     :param joins: the container whose network the build's steps have; empty: none. BuildKit knows no such network.
+    :param policy: what may be fetched, and what instead.
     :param shell: what is to be run in a step that has failed; empty: the step's shell; None: nothing.
     """
 
@@ -69,6 +72,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     cache: CacheOptions = CacheOptions()
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
+    policy: SourcePolicy = msgspec.field(default_factory=SourcePolicy)
     shell: tuple[str, ...] | None = None
     limits: Limits = Limits()
 
@@ -157,9 +161,14 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
             [*(["network.host"] if network == "host" else []), *(_allowed(given.get("allow", "")) if own else [])]
         ),
         joins=(joined_container(network) or "") if version != _BUILDKIT else "",
+        policy=_source_policy(given) if own else SourcePolicy(),
         shell=_shell(given) if own else None,
         limits=_limits(given),
     )
+
+
+def _source_policy(given: Mapping[str, str]) -> SourcePolicy:
+    return SourcePolicy.parse(text) if (text := given.get("sourcepolicy", "")) else SourcePolicy()
 
 
 def _removes(given: Mapping[str, str]) -> bool:

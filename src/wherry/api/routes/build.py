@@ -184,6 +184,7 @@ class BuildRoutes:
             cache=wanted.cache,
             entitlements=wanted.entitlements,
             joins=wanted.joins,
+            policy=wanted.policy,
             on_failure=shell.offer if shell is not None else None,
             limits=wanted.limits,
         )

@@ -23,12 +23,13 @@ from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
 from wherry.build.model.container import BuildContainer, ContainerRequest
 from wherry.build.model.failure import Leftover
-from wherry.build.model.graph import Edge
+from wherry.build.model.graph import Edge, SourceOp
 from wherry.build.model.progress import Progress, VertexProgress, WarningProgress, legal_text
 from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
 from wherry.build.model.service import BuildRecord, FileInfo, ResolvedImage
 from wherry.build.model.session import BuildSession
 from wherry.build.model.snapshot import EMPTY, Snapshot
+from wherry.build.model.source_policy import SourcePolicy
 from wherry.build.remote_cache.remote_cache import RemoteCache
 from wherry.build.solver.containers import Container, op_of
 from wherry.build.solver.context import CANCELLED, BuildContext, Solver
@@ -36,7 +37,8 @@ from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import Permissions, granted
 from wherry.build.solver.explain import Explainer
 from wherry.build.solver.resolution import Resolution
-from wherry.content.threads import finished
+from wherry.content.threads import finished, in_thread
+from wherry.docker.reference import Reference
 from wherry.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
@@ -48,6 +50,7 @@ T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
 _FRONTEND: Final = "dockerfile.v0"
 _FORWARDED: Final = "gateway.v0"
+_IMAGE: Final = "docker-image://"
 _MOST_CONTAINERS: Final = 100
 """Containers of one build at a time, beside its steps."""
 _EXPORTING: Final = {
@@ -154,6 +157,7 @@ class Build:
                     room=self.spool.room,
                     limits=self.request.limits,
                     permissions=self._permissions,
+                    policy=self.request.policy,
                     source_text=lambda name: self._texts.get(name, b""),
                     imports=self._shared.imports,
                     explain=self._explainer(self._session).explain,
@@ -260,6 +264,8 @@ class Build:
         )
         self.show(vertex)
         try:
+            if self.request.policy:
+                reference = await in_thread(_converted, self.request.policy, reference)
             found = await self._parts.solver.sources.resolve_image(
                 reference, platform, mode, self._session, self._shown_under(vertex)
             )
@@ -438,6 +444,18 @@ class Build:
         self._parts.history.set(self.record)
         self.spool.close()
         await self._ended(self)
+
+
+def _converted(policy: SourcePolicy, reference: str) -> str:
+    """The image that a policy has instead of one.
+
+    :raises Forbidden: none.
+    """
+    named = reference if "://" in reference else f"{_IMAGE}{Reference.parse(reference).with_default_tag()}"
+    found = policy.applied(SourceOp(named)).identifier
+    if "://" not in reference and not found.startswith(_IMAGE):
+        raise InvalidInput(f"a source policy converts the image {reference} to {found[:200]!r}, which is none")
+    return found.removeprefix(_IMAGE)
 
 
 def _snapshot_of(given: Edge | Leftover | None, solved: Iterator[Snapshot]) -> Snapshot:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from wherry.build.model.executor import Limits
 from wherry.build.model.failure import OnFailure
 from wherry.build.model.graph import Edge
+from wherry.build.model.source_policy import SourcePolicy
 from wherry.oci.digest import Digest
 
 __all__ = ["BuildRequest", "CacheOptions", "CacheTarget", "Export", "FrontResult", "PlannedStep", "Ref"]
@@ -104,6 +105,7 @@ class BuildRequest:
     :param definition: without a frontend, what to build.
     :param entitlements: what the client allows: ``network.host``, ``security.insecure``, ``device``.
     :param joins: the container whose network steps may have (the classic ``--network container:NAME``); empty: none.
+    :param policy: what may be fetched, and what instead.
     :param on_failure: told of steps that fail, before the build does; None: nobody is.
     :param on_solved: told of what the frontend gives, before anything of that is run; None: nobody is.
     :param keeps_failed: whether what failed steps have left stays to the end of the build (`errors.VertexFailed`).
@@ -119,6 +121,7 @@ class BuildRequest:
     cache: CacheOptions = field(default_factory=CacheOptions)
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
+    policy: SourcePolicy = field(default_factory=SourcePolicy)
     on_failure: OnFailure | None = None
     on_solved: Callable[[FrontResult], None] | None = None
     keeps_failed: bool = False

@@ -13,6 +13,7 @@ from wherry.build.model.executor import Limits
 from wherry.build.model.failure import OnFailure
 from wherry.build.model.progress import Progress
 from wherry.build.model.session import BuildSession
+from wherry.build.model.source_policy import SourcePolicy
 from wherry.build.solver.contract import Files
 from wherry.build.solver.entitlements import Permissions
 from wherry.build.solver.jobs import Jobs
@@ -46,6 +47,7 @@ class BuildContext:
     :param token: unique: of the identities of what is carried out anew, whatever the cache has.
     :param show: takes its progress.
     :param room: waits while there is much of that which nobody has taken.
+    :param policy: what may be fetched, and what instead.
     :param source_text: of a file, as the client has sent it, by its name.
     :param imports: the cache of others that is believed; None: of nobody.
     :param explain: why a vertex was carried out, or taken from the cache.
@@ -59,6 +61,7 @@ class BuildContext:
     room: Callable[[], Coroutine[Any, Any, None]]
     limits: Limits = field(default_factory=Limits)
     permissions: Permissions = field(default_factory=Permissions)
+    policy: SourcePolicy = field(default_factory=SourcePolicy)
     source_text: Callable[[str], bytes] = lambda name: b""
     imports: ImportedCache | None = None
     explain: Callable[[Node, bool], str] = lambda node, cached: ""

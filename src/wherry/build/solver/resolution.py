@@ -36,7 +36,7 @@ from wherry.build.solver.operations import ExitError, outputs_of
 from wherry.build.solver.shared_fetch import SharedFetch
 from wherry.build.solver.vertex_work import VertexWork, identities_of, pures_of
 from wherry.build.sources.contract import SourceRequest
-from wherry.content.threads import finished
+from wherry.content.threads import finished, in_thread
 from wherry.errors import Forbidden, NotFound, WherryError
 from wherry.oci.digest import Digest
 
@@ -356,6 +356,8 @@ class Resolution:
         assert isinstance(op, SourceOp), "it is one"
         node.start()
         try:
+            if self._context.policy:
+                op = await in_thread(self._context.policy.applied, op)
             request = SourceRequest(
                 op=op,
                 platform=node.vertex.platform,

@@ -10,6 +10,7 @@ from wherry.cli.exit import Exit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from contextlib import ExitStack
     from typing import Protocol
 
     from wherry.cli.flags.parser import Options
@@ -33,10 +34,11 @@ _ALLOWED = (b"\x0b", b"\x0d")  #: SSH_AGENTC_REQUEST_IDENTITIES, SSH_AGENTC_SIGN
 _FAILURE = b"\x00\x00\x00\x01\x05"  #: SSH_AGENT_FAILURE
 
 
-def agents_of(options: Options) -> dict[str, str]:
+def agents_of(options: Options, stack: ExitStack) -> dict[str, str]:
     """The agents' sockets by their IDs.
 
-    :raises wherry.cli.exit.Exit: there is no such agent.
+    :param stack: ends the agents that are started here, for keys in files.
+    :raises wherry.cli.exit.Exit: there is no such agent, or no such key.
     """
     found: dict[str, str] = {}
     for text in options["ssh"]:
@@ -46,24 +48,33 @@ def agents_of(options: Options) -> dict[str, str]:
             path = os.environ.get(_VARIABLE, "")
             if not path:
                 raise Exit(1, f"invalid --ssh {text}: there is no SSH agent: {_VARIABLE} is not set")
-        _check(text, path)
         if name in found:
             raise Exit(1, f"invalid --ssh {text}: there is an agent {name} already")
-        found[name] = path
-    if len(found) > _MOST:
-        raise Exit(1, f"there are {len(found)} --ssh, where {_MOST} are allowed")
+        if len(found) >= _MOST:
+            raise Exit(1, f"there are {len(options['ssh'])} --ssh, where {_MOST} are allowed")
+        found[name] = _socket_of(text, path.split(","), stack)
     return found
 
 
-def _check(text: str, path: str) -> None:
+def _socket_of(text: str, paths: list[str], stack: ExitStack) -> str:
     """An agent has to be there now, else somebody would find out in the middle of a build."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            hint = "keys are not read from files: give them to an agent (ssh-add)"
-            raise Exit(1, f"invalid --ssh {text}: {path} is no socket; {hint}")
-        connect(path).close()
+        sockets = [path for path in paths if stat.S_ISSOCK(os.stat(path).st_mode)]
+        if sockets:
+            if len(paths) > 1:
+                raise Exit(1, f"invalid --ssh {text}: it is one socket, or keys")
+            connect(paths[0]).close()
+            return paths[0]
+        for path in paths:
+            open(path, "rb").close()
     except OSError as error:
+        path = str(error.filename or paths[0])
         raise Exit(1, f"invalid --ssh {text}: {path}: {os.strerror(error.errno or 0).lower()}") from error
+    from wherry.cli.build.key_agent import KeyAgent
+
+    agent = KeyAgent(paths)
+    stack.callback(agent.close)
+    return agent.socket
 
 
 def connect(path: str) -> socket:

@@ -74,6 +74,7 @@ def query_of(
         "directories": _json(list(directories)),
         "allow": _json(list(options["allow"])),
         "layouts": _json(list(layouts or ())),
+        "sourcepolicy": _source_policy(),
         "frontend": encode(own).decode() if (own := _own_options(options, layouts or {})) else None,
         "outputs": _outputs(outputs),
         "ulimits": _json(list(options["ulimit"])),
@@ -87,6 +88,18 @@ def query_of(
         "cpusetmems": options["cpuset-mems"] or None,
         "cgroupparent": options["cgroup-parent"] or None,
     }
+
+
+def _source_policy() -> str | None:
+    """The content of the file that buildx's variable names: what may be fetched, and what instead."""
+    path = os.environ.get("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "")
+    if not path:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Exit(1, f"failed to read the source policy {path}: {error}") from error
 
 
 def call_of(options: Options) -> tuple[str, str]:

@@ -351,7 +351,9 @@ async def test_a_whole_build_ends_when_its_call_is_cancelled() -> None:
     [
         control_pb2.SolveRequest(),
         control_pb2.SolveRequest(Ref="r", FrontendAttrs={"memory": "many"}),
-        control_pb2.SolveRequest(Ref="r", SourcePolicy=control_pb2.SourcePolicy(rules=[common_pb2.Empty()])),
+        control_pb2.SolveRequest(
+            Ref="r", SourcePolicy=control_pb2.SourcePolicy(rules=[control_pb2.SourceRule(action=3)])
+        ),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused(request_: control_pb2.SolveRequest) -> None:
@@ -442,3 +444,25 @@ async def test_what_is_too_long_for_a_client_is_left_out_of_lists() -> None:
         usage = await client.ask(CONTROL + "DiskUsage", control_pb2.DiskUsageRequest())
     assert (event.record.Ref, event.ByteSize() < 4 << 20) == ("r1", True)
     assert (len(usage.record), usage.ByteSize() < 4 << 20) == (1000, True)
+
+
+async def test_a_source_policy_is_the_builds() -> None:
+    rule = control_pb2.SourceRule(
+        action=2,
+        selector=control_pb2.SourceSelector(
+            identifier="docker-image://(.*)",
+            match_type=2,
+            constraints=[control_pb2.SourceConstraint(key="k", value="v", condition=1)],
+        ),
+        updates=control_pb2.SourceUpdate(identifier="docker-image://mirror/$1", attrs={"k": "v"}),
+    )
+    builds = FakeBuilds()
+    async with serving(builds) as (_, client):
+        await client.ask(
+            CONTROL + "Solve",
+            control_pb2.SolveRequest(
+                Ref="r1", Frontend="dockerfile.v0", SourcePolicy=control_pb2.SourcePolicy(rules=[rule])
+            ),
+        )
+    [request] = builds.whole
+    assert request.policy.applied(SourceOp("docker-image://a")) == SourceOp("docker-image://mirror/a", {"k": "v"})

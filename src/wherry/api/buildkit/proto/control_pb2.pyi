@@ -126,8 +126,53 @@ class SourcePolicy(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
     version: int
-    rules: _containers.RepeatedCompositeFieldContainer[_common_pb2.Empty]
-    def __init__(self, version: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[_common_pb2.Empty, _Mapping]]] = ...) -> None: ...
+    rules: _containers.RepeatedCompositeFieldContainer[SourceRule]
+    def __init__(self, version: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[SourceRule, _Mapping]]] = ...) -> None: ...
+
+class SourceRule(_message.Message):
+    __slots__ = ("action", "selector", "updates")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    action: int
+    selector: SourceSelector
+    updates: SourceUpdate
+    def __init__(self, action: _Optional[int] = ..., selector: _Optional[_Union[SourceSelector, _Mapping]] = ..., updates: _Optional[_Union[SourceUpdate, _Mapping]] = ...) -> None: ...
+
+class SourceSelector(_message.Message):
+    __slots__ = ("identifier", "match_type", "constraints")
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    MATCH_TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    identifier: str
+    match_type: int
+    constraints: _containers.RepeatedCompositeFieldContainer[SourceConstraint]
+    def __init__(self, identifier: _Optional[str] = ..., match_type: _Optional[int] = ..., constraints: _Optional[_Iterable[_Union[SourceConstraint, _Mapping]]] = ...) -> None: ...
+
+class SourceConstraint(_message.Message):
+    __slots__ = ("key", "value", "condition")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: str
+    condition: int
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ..., condition: _Optional[int] = ...) -> None: ...
+
+class SourceUpdate(_message.Message):
+    __slots__ = ("identifier", "attrs")
+    class AttrsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    ATTRS_FIELD_NUMBER: _ClassVar[int]
+    identifier: str
+    attrs: _containers.ScalarMap[str, str]
+    def __init__(self, identifier: _Optional[str] = ..., attrs: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class CacheOptions(_message.Message):
     __slots__ = ("ExportRefDeprecated", "ImportRefsDeprecated", "ExportAttrsDeprecated", "Exports", "Imports")

@@ -159,7 +159,7 @@ class ResolveSourceImageResponse(_message.Message):
     def __init__(self, Digest: _Optional[str] = ..., Config: _Optional[bytes] = ...) -> None: ...
 
 class SolveRequest(_message.Message):
-    __slots__ = ("Definition", "Frontend", "FrontendOpt", "allowResultReturn", "allowResultArrayRef", "Final", "ExporterAttr", "CacheImports", "FrontendInputs", "Evaluate")
+    __slots__ = ("Definition", "Frontend", "FrontendOpt", "allowResultReturn", "allowResultArrayRef", "Final", "ExporterAttr", "CacheImports", "FrontendInputs", "Evaluate", "SourcePolicies")
     class FrontendOptEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +184,7 @@ class SolveRequest(_message.Message):
     CACHEIMPORTS_FIELD_NUMBER: _ClassVar[int]
     FRONTENDINPUTS_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    SOURCEPOLICIES_FIELD_NUMBER: _ClassVar[int]
     Definition: _llb_pb2.Definition
     Frontend: str
     FrontendOpt: _containers.ScalarMap[str, str]
@@ -194,7 +195,8 @@ class SolveRequest(_message.Message):
     CacheImports: _containers.RepeatedCompositeFieldContainer[_control_pb2.CacheOptionsEntry]
     FrontendInputs: _containers.MessageMap[str, _llb_pb2.Definition]
     Evaluate: bool
-    def __init__(self, Definition: _Optional[_Union[_llb_pb2.Definition, _Mapping]] = ..., Frontend: _Optional[str] = ..., FrontendOpt: _Optional[_Mapping[str, str]] = ..., allowResultReturn: _Optional[bool] = ..., allowResultArrayRef: _Optional[bool] = ..., Final: _Optional[bool] = ..., ExporterAttr: _Optional[bytes] = ..., CacheImports: _Optional[_Iterable[_Union[_control_pb2.CacheOptionsEntry, _Mapping]]] = ..., FrontendInputs: _Optional[_Mapping[str, _llb_pb2.Definition]] = ..., Evaluate: _Optional[bool] = ...) -> None: ...
+    SourcePolicies: _containers.RepeatedCompositeFieldContainer[_control_pb2.SourcePolicy]
+    def __init__(self, Definition: _Optional[_Union[_llb_pb2.Definition, _Mapping]] = ..., Frontend: _Optional[str] = ..., FrontendOpt: _Optional[_Mapping[str, str]] = ..., allowResultReturn: _Optional[bool] = ..., allowResultArrayRef: _Optional[bool] = ..., Final: _Optional[bool] = ..., ExporterAttr: _Optional[bytes] = ..., CacheImports: _Optional[_Iterable[_Union[_control_pb2.CacheOptionsEntry, _Mapping]]] = ..., FrontendInputs: _Optional[_Mapping[str, _llb_pb2.Definition]] = ..., Evaluate: _Optional[bool] = ..., SourcePolicies: _Optional[_Iterable[_Union[_control_pb2.SourcePolicy, _Mapping]]] = ...) -> None: ...
 
 class SolveResponse(_message.Message):
     __slots__ = ("ref", "result")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 from wherry.cli.build.agents import agents_of
 from wherry.cli.build.calls import Calls
@@ -113,6 +113,11 @@ COMMAND = Command(
 
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Build, and show how it goes."""
+    with ExitStack() as stack:
+        return _run(context, options, arguments, stack)
+
+
+def _run(context: Context, options: Options, arguments: list[str], stack: ExitStack) -> int:
     shell = shell_query(options, arguments[0])
     outputs = outputs_of(options)
     for one in outputs:
@@ -121,7 +126,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         with suppress(FileNotFoundError):  # one that is left there would be taken for this build's
             os.remove(options["iidfile"])
     remote, dockerfile, body = _context(arguments[0], options["file"])
-    directories, agents, layouts = directories_of(options), agents_of(options), layouts_of(options)
+    directories, agents, layouts = directories_of(options), agents_of(options, stack), layouts_of(options)
     query = {
         **query_of(options, remote, dockerfile, outputs, directories=directories, agents=agents, layouts=layouts),
         **shell,
