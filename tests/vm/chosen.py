@@ -55,6 +55,7 @@ KERNEL: Final[Chosen] = {
     ),
     "kernel/runtime/test_net_devices.py": ("test_a_start_that_fails_later_puts_them_back",),
     "kernel/runtime/test_seccomp_listener.py": ("test_an_exec_has_a_listener_of_its_own_and_its_own_number",),
+    "kernel/runtime/test_systemd.py": ALL,
     "kernel/runtime/test_birth.py": (
         "test_a_joined_pid_namespace_is_what_proc_shows",
         "test_a_limit_on_processes_counts_nobody_who_helps",

@@ -23,6 +23,8 @@ PROGRAMS = tuple(
     "setfattr setpriv skopeo umount unshare".split()
 )
 """Taken along when this machine has them, with their libraries; all else is busybox."""
+SYSTEMD = ("/usr/lib/systemd/systemd",)
+"""For a manager of the user's kind, which some tests start."""
 LIBRARIES = ("libseccomp.so.2", "libnss_files.so.2", "libgcc_s.so.1")
 """Loaded by name at run time, so no program's list of libraries shows them."""
 NOT_NEEDED = {
@@ -87,6 +89,7 @@ def contents(python: Path, kernel: Kernel) -> dict[Path, Path]:
     environment = python.parent.parent
     programs = [path for name in PROGRAMS if (path := shutil.which(name, path=machine.search_path()))]
     files: dict[Path, Path] = {Path("/usr/bin", Path(path).name): Path(path).resolve() for path in programs}
+    files |= {path: path for path in map(Path, SYSTEMD) if path.exists()}
     files |= {path: path for path in [*interpreter(python), *tree(environment, NOT_IMPORTED)]}
     busybox = machine.static_busybox()
     assert busybox, "busybox-static is not installed"

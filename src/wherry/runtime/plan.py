@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 from wherry.errors import CorruptData
+from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.intel_rdt import IntelRdt
 from wherry.runtime.steps import (
     birth,
@@ -36,7 +37,7 @@ from wherry.runtime.steps.step import Step
 __all__ = ["STEPS", "VERSION", "Plan"]
 
 #: Changes whenever a step or a field does: a keeper of another version refuses the plan instead of misreading it.
-VERSION: Final = 5
+VERSION: Final = 6
 
 #: All kinds of steps by name.
 STEPS: Final[dict[str, type]] = {
@@ -58,6 +59,7 @@ class Plan(NamedTuple):
 
     :param cgroup: path of the control group, or an empty string to stay in the parent's.
     :param resources: the OCI specification's ``linux.resources``, to make the group with; None to join one that exists.
+    :param scope: systemd's unit that this group is of; None where wherry makes it.
     :param namespaces: ``CLONE_NEW*`` flags of the namespaces that the process is born into.
     :param parent_joins: ``(kind, path)`` of namespaces that only the parent can have the child born into.
     :param user_path: an existing user namespace to be in.
@@ -95,6 +97,7 @@ class Plan(NamedTuple):
     net_devices: tuple[str, tuple[tuple[str, str], ...]] | None = None
     intel_rdt: IntelRdt | None = None
     listener: tuple[str, dict[str, Any]] | None = None
+    scope: Scope | None = None
     prepared: tuple[int, ...] = ()
     environment: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -117,7 +120,9 @@ class Plan(NamedTuple):
         if header != _HEADER:
             raise CorruptData(f"a plan of another version: {header!r}, not {_HEADER!r}")
         plan = cls._make((*fields, tuple(cast(Step, STEPS[name](*values)) for name, values in steps)))
-        return plan if plan.intel_rdt is None else plan._replace(intel_rdt=IntelRdt(*plan.intel_rdt))
+        if plan.intel_rdt is not None:
+            plan = plan._replace(intel_rdt=IntelRdt(*plan.intel_rdt))
+        return plan if plan.scope is None else plan._replace(scope=Scope(*plan.scope))
 
     def describe(self) -> Iterator[str]:
         """Say what will be done, one thing per line."""

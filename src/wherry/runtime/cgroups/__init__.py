@@ -4,8 +4,11 @@
 the modules named after them translate limits and counters. Everything acts through
 :class:`~wherry.runtime.cgroups.directory.Files`.
 
-Floors, lowest first: ``convert``, ``directory``, ``resources``; ``common_limits``, ``contract``, ``devices``,
-``hierarchies``, ``removal``; ``features``, the limits and statistics of each version; ``v1``, ``v2``.
+``systemd.py`` has systemd make the cgroup; it is used as any other then.
+
+Floors, lowest first: ``convert``, ``dbus``, ``directory``, ``resources``, ``scope``; ``common_limits``, ``contract``,
+``devices``, ``hierarchies``, ``removal``; ``features``, the limits and statistics of each version,
+``scope_properties``; ``v1``, ``v2``, ``systemd``.
 
 What a container *should* be limited to does not belong here.
 """
@@ -36,6 +39,7 @@ __all__ = [
     "end_all",
     "features",
     "hierarchies",
+    "join_unified",
     "open",
 ]
 
@@ -71,6 +75,17 @@ def open(path: str) -> Cgroup:
     :raises Unsupported: no cgroup file system is mounted.
     """
     return bind(path, hierarchies(), _FILES)
+
+
+def join_unified(path: str, pid: int) -> None:
+    """Put a process into a cgroup's directory in the unified hierarchy, where that is beside version 1's (*hybrid*).
+
+    Only systemd makes any there, to know which processes its units have.
+    """
+    found = hierarchies()
+    if found.version == 1 and found.v2 is not None:
+        with suppress(FileNotFoundError):
+            _FILES.write(f"{found.v2}{path}/cgroup.procs", [str(pid)])
 
 
 def end_all(group: Cgroup, timeout: float = 10.0) -> None:

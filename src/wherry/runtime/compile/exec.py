@@ -29,6 +29,7 @@ class ContainerState(NamedTuple):
         another process's by the time the plan is carried out.
     :param spec: what it was made by.
     :param bundle: its bundle's directory, if it has one.
+    :param cgroup: path of its control group, if that does not follow from the specification.
     """
 
     container_id: str
@@ -36,6 +37,7 @@ class ContainerState(NamedTuple):
     started: int
     spec: Spec
     bundle: str = ""
+    cgroup: str = ""
 
 
 def compile_exec(process: Process, *, state: ContainerState, manner: Manner = KEEPERS) -> Plan:
@@ -60,10 +62,11 @@ def compile_exec(process: Process, *, state: ContainerState, manner: Manner = KE
         )
     compile_process.check(process)
     linux = state.spec.linux or Linux()
+    cgroup = state.cgroup or cgroup_path(linux, state.container_id)
     affinity = process.exec_cpu_affinity
     listener = notifications.listener(state.spec, container_id=state.container_id, bundle=state.bundle, pid=state.pid)
     return Plan(
-        cgroup=cgroup_path(linux, state.container_id),
+        cgroup=cgroup,
         container=(state.pid, state.started),
         oom_score_adj=process.oom_score_adj
         if process.oom_score_adj is not None or first is None
@@ -73,7 +76,7 @@ def compile_exec(process: Process, *, state: ContainerState, manner: Manner = KE
         listener=listener,
         intel_rdt=intel_rdt(linux.intel_rdt, state.container_id),
         environment=compile_process.environment(process),
-        steps=tuple(_steps(process, linux, state, manner)),
+        steps=tuple(_steps(process, linux, state, cgroup, manner)),
     )
 
 
@@ -87,11 +90,11 @@ def _with_containers_rights(process: Process, first: Process) -> Process:
     )
 
 
-def _steps(process: Process, linux: Linux, state: ContainerState, manner: Manner) -> Iterator[Step]:
+def _steps(process: Process, linux: Linux, state: ContainerState, cgroup: str, manner: Manner) -> Iterator[Step]:
     yield from compile_process.first_steps(process)
     yield AwaitParent()
     if not any(namespace.type == "user" for namespace in linux.namespaces):
-        yield EnterCgroup(cgroup_path(linux, state.container_id))
+        yield EnterCgroup(cgroup)
     yield JoinContainer()
     annotations, affinity = state.spec.annotations, process.exec_cpu_affinity
     yield from compile_process.user_steps(process, annotations)

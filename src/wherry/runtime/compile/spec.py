@@ -19,6 +19,7 @@ from wherry.linux.lsm import has_selinux
 from wherry.linux.mount import MS
 from wherry.oci.runtime_spec import Linux, Process, Spec
 from wherry.runtime.cgroups.resources import Resources
+from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.compile import devices_of_host, notifications, sysctls
 from wherry.runtime.compile import mounts as compile_mounts
 from wherry.runtime.compile import process as compile_process
@@ -64,7 +65,9 @@ _KINDS: Final = {"mount": "mnt", "network": "net", "pid": "pid", "ipc": "ipc", "
 _LONGEST_NAME: Final = 64  # __NEW_UTS_LEN
 
 
-def compile_spec(spec: Spec, *, container_id: str, bundle: str = "", manner: Manner = KEEPERS) -> Plan:
+def compile_spec(
+    spec: Spec, *, container_id: str, bundle: str = "", scope: Scope | None = None, manner: Manner = KEEPERS
+) -> Plan:
     """Turn a specification into a plan.
 
     Extensions: a mount on ``/`` of type ``overlay`` is the root itself (its options ``lowerdir+=``, ``upperdir=``,
@@ -74,6 +77,8 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "", manner: Man
 
     :param container_id: names the control group, unless the specification does, and the session keyring.
     :param bundle: the directory that ``root.path`` and sources of binds may be relative to; absolute.
+    :param scope: the unit whose control group is the container's, where systemd manages them
+        (:mod:`wherry.runtime.cgroups.systemd`).
     :param manner: what is asked for beside the specification.
     :raises InvalidInput: the specification asks for what cannot be.
     :raises Unsupported: it asks for what this version of wherry does not do.
@@ -87,7 +92,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "", manner: Man
         spec = compile_mounts.in_bundle(spec, bundle)
     compile_process.check(process)
     names = _Namespaces(linux)
-    cgroup = cgroup_path(linux, container_id)
+    cgroup = scope.path if scope is not None else cgroup_path(linux, container_id)
     found = _resources(linux)
     moved = devices_of_host.net_devices(linux, own="net" in names.own)
     listener = notifications.listener(spec, container_id=container_id, bundle=bundle)
@@ -106,6 +111,7 @@ def compile_spec(spec: Spec, *, container_id: str, bundle: str = "", manner: Man
         net_devices=(names.net_path, moved) if moved else None,
         intel_rdt=devices_of_host.intel_rdt(linux.intel_rdt, container_id),
         listener=listener,
+        scope=scope,
         prepared=_prepared(steps, with_user=names.has_user),
         environment=compile_process.environment(process),
         steps=steps,

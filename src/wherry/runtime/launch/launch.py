@@ -17,6 +17,7 @@ from wherry.linux.fd import Fd
 from wherry.linux.proc import start_time
 from wherry.linux.process import CLONE, pidfd_open
 from wherry.runtime import cgroups, channel, intel_rdt
+from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.launch import child, idmapped_mounts, user_namespace
 from wherry.runtime.launch.inherited import ignored_signals
 from wherry.runtime.launch.launched import Launched
@@ -177,14 +178,14 @@ class _Group:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._group: cgroups.Cgroup | None = None
-        self._made = False
+        self._made = self._limited = False
         self.directory: Fd | None = None
         if plan.cgroup:
             self._group = cgroups.open(plan.cgroup)
             self._open_directory()
 
     def _open_directory(self) -> None:
-        if self._group is None or self._group.version != 2 or self._plan.user_path:
+        if self._group is None or self._group.version != 2 or self._plan.user_path or self._plan.scope is not None:
             return
         try:
             self._make()
@@ -194,8 +195,8 @@ class _Group:
             raise
 
     def _make(self) -> None:
-        if self._group is not None and not self._made and self._plan.resources is not None:
-            self._made = True
+        if self._group is not None and not self._limited and self._plan.resources is not None:
+            self._made = self._limited = True
             resources = cgroups.Resources.from_oci(self._plan.resources)
             mask = os.umask(0o022)  # the engine's own would hide the directories from the container's users
             try:
@@ -206,9 +207,20 @@ class _Group:
     def take_in(self, pid: int) -> None:
         if self._group is None or self.directory is not None:
             return
+        if self._plan.scope is not None:
+            self._start_scope(self._plan.scope, pid)
         self._make()
+        if self._plan.resources is None:
+            cgroups.join_unified(self._plan.cgroup, pid)
         if not self._enters_itself():
             self._group.add(pid)
+
+    def _start_scope(self, scope: Scope, pid: int) -> None:
+        from wherry.runtime.cgroups import systemd  # noqa: PLC0415  only who has systemd needs it
+
+        assert self._group is not None
+        systemd.start(scope, pid, cgroups.Resources.from_oci(self._plan.resources), self._group.version)
+        self._made = True
 
     def _enters_itself(self) -> bool:
         enters = any(isinstance(step, EnterCgroup) for step in self._plan.steps)
@@ -219,6 +231,7 @@ class _Group:
         if self._made and self._group is not None:
             self._made = False
             try:
+                _end_scope(self._plan.scope)
                 self._group.destroy()
             except WherryError as error:
                 raise SystemFault("the control group of a failed start is left behind", cause=str(error)) from error
@@ -228,9 +241,17 @@ class _Group:
             self.directory.close()
 
 
+def _end_scope(scope: Scope | None) -> None:
+    if scope is not None:
+        from wherry.runtime.cgroups import systemd  # noqa: PLC0415
+
+        systemd.stop(scope)
+
+
 def cleanup(plan: Plan) -> None:
     """Remove the control group of a process that has ended, with all that may be left in it."""
     if plan.cgroup and plan.resources is not None:
+        _end_scope(plan.scope)
         cgroups.open(plan.cgroup).destroy()
     if plan.intel_rdt is not None and plan.container is None:
         intel_rdt.remove(plan.intel_rdt, intel_rdt.mounted())
