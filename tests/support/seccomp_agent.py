@@ -12,11 +12,14 @@ import os
 import signal
 import socket
 import struct
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import quiet
 
 _NOTIF: Final = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif
 _RESPONSE: Final = struct.Struct("=QqiI")  # struct seccomp_notif_resp
@@ -29,9 +32,13 @@ class Agent(NamedTuple):
     path: str
     log: Path
 
-    def messages(self) -> list[dict[str, Any]]:
-        """The container process states that it was sent."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+    def messages(self, count: int) -> list[dict[str, Any]]:
+        """The container process states that it was sent, when there are so many, those of execs last."""
+        deadline = time.monotonic() + quiet.patience(20)
+        while len(lines := self.log.read_text().splitlines()) < count:
+            assert time.monotonic() < deadline, lines
+            time.sleep(0.01)
+        return sorted((json.loads(line) for line in lines), key=lambda message: message["state"]["status"])
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def test_a_program_outside_decides(box: Box, answering: Agent, init: bool, no_ne
         spec=dict(INIT) if init else {},
     )
     assert found.lines == ["0 1 2 3 ", "0"], found  # it was told that there is a directory, and there is none
-    (message,) = answering.messages()
+    (message,) = answering.messages(1)
     state = message["state"]
     assert (message["fds"], message["received"], message["metadata"]) == (["seccompFd"], 1, "m")
     assert (state["status"], state["pid"]) == ("creating", message["pid"])
@@ -53,7 +53,7 @@ def test_an_exec_has_a_listener_of_its_own_and_its_own_number(box: Box, answerin
     with box.running("exec sleep 100", linux=profile(answering.path)) as first:
         found = box.exec(first, f"mkdir /tmp/made && ls /tmp; {OPEN}")
         assert found.lines == ["0 1 2 3 ", "0"], found
-    created, executed = answering.messages()
+    created, executed = answering.messages(2)
     assert created["pid"] == first.pid == executed["state"]["pid"]
     assert executed["state"]["status"] == "running"
     assert executed["pid"] != first.pid
