@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import quiet
 from wherry.errors import Unsupported, WherryError
@@ -87,3 +88,15 @@ def _await_manager(process: subprocess.Popen[bytes], runtime: Path, log: Path) -
                     os.environ["XDG_RUNTIME_DIR"] = before
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
+
+
+def property_of(unit: str, name: str) -> Any:
+    """A property of a unit, as the user's manager says it."""
+    with Conversation(user=True) as asked:
+        (path,) = asked.call("GetUnit", "s", (unit,))
+        kind = "Scope" if unit.endswith(".scope") else "Slice"
+        ((_, value),) = asked.call(
+            "Get", "ss", (f"org.freedesktop.systemd1.{kind}", name),
+            interface="org.freedesktop.DBus.Properties", path=path,
+        )  # fmt: skip
+        return value

@@ -31,6 +31,7 @@ class Call:
     """What its global flags say.
 
     :ivar root: the directory of the containers' directories; absolute.
+    :ivar systemd: whether systemd manages the control groups.
     """
 
     def __init__(self, flags: Flags) -> None:
@@ -40,7 +41,7 @@ class Call:
         self.log = Log(os.path.abspath(path) if path else "", as_json=form == "json", debug=flags.is_on("debug"))
         self._form = form
         self._manager = flags.text("cgroup-manager", "cgroupfs")
-        self._systemd = flags.is_on("systemd-cgroup")
+        self.systemd = flags.is_on("systemd-cgroup") or self._manager == "systemd"
         self._rootless = flags.text("rootless", "auto")
 
     def check(self) -> None:
@@ -60,13 +61,16 @@ class Call:
         if self._manager not in ("cgroupfs", "systemd", "disabled"):
             raise InvalidInput(f"unknown cgroup manager {self._manager!r}")
 
-    def check_cgroups(self) -> None:
-        """Refuse to make a container whose control group another program was to manage.
+    @property
+    def is_rootless(self) -> bool:
+        """Whether it acts for a user, whose own systemd it asks then."""
+        return os.geteuid() != 0 if self._rootless == "auto" else self._rootless in ("true", "1")
 
-        :raises Unsupported: systemd was.
+    def check_cgroups(self) -> None:
+        """Refuse to make a container without a control group.
+
+        :raises Unsupported: that is asked for.
         """
-        if self._systemd or self._manager == "systemd":
-            raise Unsupported("control groups that systemd manages are not supported", hint="use cgroupfs")
         if self._manager == "disabled":
             raise Unsupported("containers without a control group are not supported", hint="use cgroupfs")
 

@@ -44,6 +44,8 @@ class Record:
     :ivar pid: of its first process; 0 while there is none yet. ``started``: when that was, in clock ticks since boot.
     :ivar phase: ``creating``, ``created`` or ``started``.
     :ivar cgroup: path of its control group; ``groups``: the directories, ``freezer``: the file that freezes it.
+    :ivar scope: of systemd's, fields of :class:`wherry.runtime.cgroups.scope.Scope`.
+    :ivar intel_rdt: fields of :class:`wherry.runtime.intel_rdt.IntelRdt`.
     :ivar own_pids: whether its PID namespace ends with its first process.
     :ivar hooks: those that are still to be run: kind to fields of :class:`wherry.runtime.hooks.Hook`.
     """
@@ -58,10 +60,12 @@ class Record:
         "groups",
         "hooks",
         "id",
+        "intel_rdt",
         "own_pids",
         "phase",
         "pid",
         "rootfs",
+        "scope",
         "started",
         "version",
     )
@@ -80,6 +84,8 @@ class Record:
         self.cgroup: str = values.get("cgroup", "")
         self.groups: list[str] = values.get("groups", [])
         self.freezer: str = values.get("freezer", "")
+        self.scope: tuple[Any, ...] | None = values.get("scope")
+        self.intel_rdt: tuple[Any, ...] | None = values.get("intel_rdt")
         self.own_pids: bool = values.get("own_pids", True)
         self.hooks: dict[str, list[tuple[Any, ...]]] = values.get("hooks", {})
 

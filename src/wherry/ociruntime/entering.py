@@ -27,7 +27,7 @@ def compiled(
 
     :param cgroup: a control group below the container's.
     """
-    state = ContainerState(record.id, record.pid, record.started, spec)
+    state = ContainerState(record.id, record.pid, record.started, spec, record.bundle, record.cgroup)
     manner = Manner(apart=True, keyring=keyring, preserved=preserved)
     plan = compile_exec(process, state=state, manner=manner)
     return _in_group(plan, cgroup) if cgroup.strip("/") else plan

@@ -8,9 +8,12 @@ import signal
 
 from wherry.errors import NotFound
 from wherry.ociruntime.container import Record
-from wherry.runtime import cgroups
+from wherry.runtime import cgroups, intel_rdt
+from wherry.runtime.cgroups import systemd
+from wherry.runtime.cgroups.scope import Scope
+from wherry.runtime.intel_rdt import IntelRdt
 
-__all__ = ["destroy", "end_all", "group_of", "pids", "send_to_all"]
+__all__ = ["apply", "destroy", "end_all", "forget", "group_of", "pids", "send_to_all"]
 
 
 def group_of(record: Record) -> cgroups.Cgroup:
@@ -42,6 +45,22 @@ def end_all(record: Record) -> bool:
     found = bool(pids(record))
     cgroups.end_all(group_of(record))
     return found
+
+
+def apply(record: Record, resources: cgroups.Resources) -> None:
+    """Change a container's limits."""
+    group = group_of(record)
+    if record.scope is not None:
+        systemd.update(Scope(*record.scope), resources, group.version)
+    group.apply(resources)
+
+
+def forget(record: Record) -> None:
+    """Remove what others keep of a container: systemd its scope, the kernel its class of service."""
+    if record.scope is not None:
+        systemd.stop(Scope(*record.scope))
+    if record.intel_rdt is not None:
+        intel_rdt.remove(IntelRdt(*record.intel_rdt), intel_rdt.mounted())
 
 
 def destroy(record: Record) -> None:

@@ -18,6 +18,7 @@ from wherry.ociruntime.flags import Flags
 from wherry.ociruntime.following import Started, follow
 from wherry.ociruntime.lasting_hooks import run_here, run_poststop
 from wherry.runtime import cgroups
+from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.compile.hooks import hook_values
 from wherry.runtime.compile.manner import Manner
 from wherry.runtime.compile.spec import compile_spec
@@ -74,7 +75,8 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool) -> M
             pivot=not flags.is_on("no-pivot"),
             state=state_text(record, "creating", PID.decode()).encode(),
         )
-        plan = compile_spec(spec, container_id=name, bundle=bundle, manner=manner)
+        scope = _scope(call, spec, name)
+        plan = compile_spec(spec, container_id=name, bundle=bundle, scope=scope, manner=manner)
         for line in plan.describe():
             call.log.debug(line)
         _note_groups(record, plan)
@@ -151,7 +153,18 @@ def _hooks(wanted: Hooks) -> dict[str, list[tuple[Any, ...]]]:
     return {kind: [tuple(hook) for hook in hook_values(kind, some)] for kind, some in by_kind}
 
 
+def _scope(call: Call, spec: Spec, name: str) -> Scope | None:
+    if not call.systemd:
+        return None
+    from wherry.runtime.cgroups import systemd  # noqa: PLC0415  only where it is asked for
+
+    path = spec.linux.cgroups_path if spec.linux else ""
+    return systemd.scope_for(path, spec.annotations, name, user=call.is_rootless)
+
+
 def _note_groups(record: Record, plan: Plan) -> None:
+    record.scope = None if plan.scope is None else tuple(plan.scope)
+    record.intel_rdt = None if plan.intel_rdt is None else tuple(plan.intel_rdt)
     group = cgroups.open(plan.cgroup)
     paths = group.paths()
     record.cgroup = group.path

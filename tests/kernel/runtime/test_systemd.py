@@ -11,12 +11,11 @@ import pytest
 
 from support.needs import need
 from support.runtime_harness import Box, finish
-from support.systemd_manager import manager
+from support.systemd_manager import manager, property_of
 from wherry.errors import Conflict, Unsupported
 from wherry.oci.runtime_spec import Memory, Pids, Resources
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups import systemd
-from wherry.runtime.cgroups.dbus import Conversation
 from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.plan import Plan
@@ -37,17 +36,6 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def ours(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-
-
-def property_of(unit: str, name: str) -> Any:
-    with Conversation(user=True) as asked:
-        (path,) = asked.call("GetUnit", "s", (unit,))
-        kind = "Scope" if unit.endswith(".scope") else "Slice"
-        ((_, value),) = asked.call(
-            "Get", "ss", (f"org.freedesktop.systemd1.{kind}", name),
-            interface="org.freedesktop.DBus.Properties", path=path,
-        )  # fmt: skip
-        return value
 
 
 def planned(box: Box, command: str, scope: Scope, **changes: Any) -> Plan:

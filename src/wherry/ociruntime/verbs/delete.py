@@ -67,6 +67,10 @@ def _end(record: Record) -> None:
 
 def _remove_groups(record: Record) -> None:
     """Remove the directories of the control group; the careful way only if that does not do."""
+    if record.scope is not None or record.intel_rdt is not None:
+        from wherry.ociruntime.group import forget  # noqa: PLC0415
+
+        forget(record)
     done = record.own_pids
     for path in record.groups if done else ():
         try:

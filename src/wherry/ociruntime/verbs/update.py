@@ -9,7 +9,7 @@ from wherry.ociruntime.bundle import parse_json, read_json
 from wherry.ociruntime.call import Call, one_argument
 from wherry.ociruntime.container import Container
 from wherry.ociruntime.flags import Flags, parse
-from wherry.ociruntime.group import group_of
+from wherry.ociruntime.group import apply
 from wherry.runtime.cgroups.resources import Resources
 
 __all__ = ["ARGUMENTS", "FLAGS", "resources_of", "run"]
@@ -48,7 +48,7 @@ def run(call: Call, arguments: list[str]) -> int:
         record = container.read()
         if record.status() not in ("running", "created", "paused"):
             raise Conflict("container not running")
-        group_of(record).apply(Resources.from_oci(resources_of(flags)))
+        apply(record, Resources.from_oci(resources_of(flags)))
     return 0
 
 

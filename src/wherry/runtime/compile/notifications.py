@@ -61,16 +61,19 @@ def listener(
     return path, found
 
 
-def check(program: bytes, *, init: bool, inside: bool) -> None:
+def check(program: bytes, *, init: bool, inside: bool, late: bool) -> None:
     """Refuse a filter that would stop the start before its listener is where it belongs.
 
     :param inside: the process is born in a PID namespace of others: its number, which the listener's owner has to know,
         comes into being with it.
+    :param late: the filter is loaded when the parent may not listen any more, because it forbids what comes before.
     :raises InvalidInput: it notifies of sendmsg, or forbids it.
     :raises Unsupported: it notifies of what is needed until the process has a number.
     """
     if not allows(program, "sendmsg", CHANNEL, 1, 0):
         raise InvalidInput(f"a seccomp profile with {_NOTIFY} must allow sendmsg, which hands its listener over")
+    if late:
+        raise Unsupported(f"a seccomp profile with {_NOTIFY} must allow setsid, prlimit64, ioctl, dup3 and close")
     if inside and (forbids_what_follows(program, init=init) or not (init or allows(program, "execve"))):
         text = "what is executed in a running container, or in the PID namespace of another,"
         hint = "clone, execve, prctl, setsid, prlimit64, ioctl, close and exit_group have to be allowed"

@@ -185,8 +185,10 @@ def _execute_apart(
     sets = process.capabilities or Capabilities()
     loaded = None if filter_profile is None else _filter(filter_profile, privileged=not process.no_new_privileges)
     listens = loaded is not None and bool(loaded.flags & seccomp.SECCOMP_FILTER_FLAG.NEW_LISTENER)
+    last = loaded is not None and forbids_what_follows(loaded.program, init=init, waits=manner.waits, notified=listens)
     if loaded is not None and listens:
-        notifications.check(loaded.program, init=init, inside=inside)
+        late = last and bool(manner.waits or manner.preserved)
+        notifications.check(loaded.program, init=init, inside=inside, late=late)
     step = ExecuteApart(
         process.args,
         effective=_mask(sets.effective),
@@ -196,8 +198,7 @@ def _execute_apart(
         no_new_privileges=process.no_new_privileges,
         filter=b"" if loaded is None else loaded.program,
         filter_flags=0 if loaded is None else loaded.flags,
-        filter_last=loaded is not None
-        and forbids_what_follows(loaded.program, init=init, waits=manner.waits, notified=listens),
+        filter_last=last,
         listens=listens,
         inside=inside,
         init=init,
