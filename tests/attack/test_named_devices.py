@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,29 @@ from support.needs import need
 pytestmark = need("root", "busybox", "overlay", "namespaces")
 
 DEVICE = "vendor.com/class=full"
+
+
+HOOK = """#!/bin/sh
+set -e
+state=$(cat)
+bundle=${state#*'"bundle":"'} bundle=${bundle%%'"'*}
+config=$(cat "$bundle/config.json")
+root=${config#*'"root":{"path":"'} root=${root%%'"'*}
+echo "$0 $* $VENDOR $(stat -c %a "$bundle/config.json")" >"$root/from-the-hook"
+"""
+
+
+def hooks(directory: Path) -> dict[str, dict[str, Any]]:
+    """Hooks of devices: one that does as vendors' do, and some that go wrong."""
+    (directory / "hook").write_text(HOOK)
+    (directory / "hook").chmod(0o755)
+    inside = {"hookName": "createContainer", "path": str(directory / "hook")}
+    return {
+        "hooked": {**inside, "args": ["hook", "an argument"], "env": ["VENDOR=vendor", "PATH=/usr/bin:/bin"]},
+        "failing": {**inside, "path": "/bin/false"},
+        "slow": {**inside, "path": "/bin/sleep", "args": ["sleep", "600"], "timeout": 1},
+        "after": {**inside, "hookName": "poststop"},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +56,7 @@ def equipped(tmp_path_factory: pytest.TempPathFactory, busybox_archive: bytes) -
     }
     devices = [
         {"name": "full", "containerEdits": edits},
-        {"name": "hooked", "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/bin/true"}]}},
+        *({"name": name, "containerEdits": {"hooks": [hook]}} for name, hook in hooks(directory).items()),
     ]
     text = json.dumps({"cdiVersion": "0.7.0", "kind": "vendor.com/class", "devices": devices})
     (directory / "vendor.json").write_text(text)
@@ -76,17 +100,42 @@ def test_a_name_is_looked_up_and_is_no_path(equipped: Daemon, name: str) -> None
 
 
 def test_what_is_not_done_yet_is_refused_and_info_tells_of_devices_and_mistakes(equipped: Daemon) -> None:
-    done = equipped.cli("run", "--rm", "--device", "vendor.com/class=hooked", "busybox", "true")
-    assert "has hooks, which this runtime does not do yet" in done.stderr
+    done = equipped.cli("run", "--rm", "--device", "vendor.com/class=after", "busybox", "true")
+    assert "has poststop hooks, which this runtime does not do" in done.stderr
     info = equipped.request("GET", "/info").json
     assert {"Source": "cdi", "ID": DEVICE} in info["DiscoveredDevices"]
     assert any("broken.yaml" in warning for warning in info["Warnings"])
     assert "DiscoveredDevices" not in equipped.request("GET", "/v1.49/info").json
 
 
+def test_a_hook_finds_the_containers_files_and_the_container_nothing_of_the_hooks(equipped: Daemon) -> None:
+    run = ("run", "--rm", "--network", "none", "--name", "hooked", "--device", "vendor.com/class=hooked", "busybox")
+    look = (
+        "cat /from-the-hook; echo $VENDOR; ls /proc/self/fd | wc -w; ls -d /run/wherry /proc/1/root/run/* 2>&1 | wc -l"
+    )
+    done = equipped.cli(*run, "sh", "-c", look)
+    shown = done.stdout.splitlines()
+    assert shown[0].endswith("/hook an argument vendor 600"), done.stderr
+    assert shown[1] == ""
+    assert int(shown[2]) == 4  # 0, 1, 2 and the directory itself
+
+
+@pytest.mark.parametrize(("device", "sentence"), [("failing", "exit status 1"), ("slow", "did not end within 1 sec")])
+def test_a_hook_that_fails_is_the_end_of_the_start_and_nothing_is_left(
+    equipped: Daemon, device: str, sentence: str
+) -> None:
+    run = ("run", "--network", "none", "--name", "never", "--device", f"vendor.com/class={device}", "busybox", "true")
+    done = equipped.cli(*run)
+    assert "createContainer hook #0" in done.stderr
+    assert sentence in done.stderr
+    assert equipped.request("GET", "/containers/never/json").json["State"]["Status"] == "created"
+    equipped.cli("rm", "never", check=True)
+
+
 def test_a_step_gets_a_device_when_its_build_may_have_it(equipped: Daemon, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         "FROM busybox\n"
+        "RUN --device=vendor.com/class=hooked,required grep -q vendor /from-the-hook\n"
         f'RUN --device={DEVICE},required test "$DEVICE" = full && test -c /dev/vendor/full && cat /opt/driver\n'
         'RUN --device=vendor.com/other echo went on && test ! -e /opt/driver/x && test -z "$DEVICE"\n'
     )

@@ -130,17 +130,28 @@ def test_names_of_callers_are_names_and_no_paths(gpus: Path, name: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize(
-    ("edits", "what"),
-    [
-        ({"hooks": [{"hookName": "createContainer", "path": "/bin/hook"}]}, "hooks"),
-        ({"intelRdt": {"closID": "x"}}, "intelRdt"),
-        ({"netDevices": [{"hostInterfaceName": "eth9", "name": "eth1"}]}, "netDevices"),
-    ],
-)
-def test_what_the_runtime_does_not_do_is_said(tmp_path: Path, edits: dict[str, Any], what: str) -> None:
+def test_hooks_interfaces_and_shares_come_along(tmp_path: Path) -> None:
+    hook = {"hookName": "createContainer", "path": "/bin/hook", "args": ["hook", "a"], "env": ["X=y"]}
+    edits = {
+        "hooks": [hook, {**hook, "timeout": 7}],
+        "netDevices": [{"hostInterfaceName": "eth9", "name": "eth1"}],
+        "intelRdt": {"closID": "x", "schemata": ["L3:0=f"], "enableMonitoring": True},
+    }
     (tmp_path / "one.json").write_text(spec(**edits))
-    with pytest.raises(Unsupported, match=f"has {what}, which this runtime does not do yet"):
+    found = gathered(tmp_path, by_name("vendor.com/class=one"))
+    assert [(one.path, one.args, one.env, one.timeout) for one in found.hooks] == [
+        ("/bin/hook", ("hook", "a"), ("X=y",), 120), ("/bin/hook", ("hook", "a"), ("X=y",), 7),
+    ]  # fmt: skip
+    assert [(name, device.name) for name, device in found.net_devices] == [("eth9", "eth1")]
+    shares = found.intel_rdt
+    assert shares is not None
+    assert (shares.clos_id, shares.schemata, shares.enable_monitoring) == ("x", ("L3:0=f",), True)
+
+
+@pytest.mark.parametrize("name", ["prestart", "createRuntime", "startContainer", "poststart", "poststop"])
+def test_hooks_that_the_runtime_does_not_run_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "one.json").write_text(spec(hooks=[{"hookName": name, "path": "/bin/hook"}]))
+    with pytest.raises(Unsupported, match=f"has {name} hooks, which this runtime does not do"):
         gathered(tmp_path, by_name("vendor.com/class=one"))
 
 
@@ -162,6 +173,7 @@ def test_what_the_runtime_does_not_do_is_said(tmp_path: Path, edits: dict[str, A
         ("a.json", spec(deviceNodes=[{"path": "/dev/x", "type": "q"}]), 'invalid type "q"'),
         ("a.json", spec(mounts=[{"hostPath": "/x", "containerPath": "/"}]), "a mount on / is none of a device"),
         ("a.json", spec(hooks=[{"hookName": "never", "path": "/x"}]), 'unknown hook "never"'),
+        ("a.json", spec(hooks=[{"hookName": "poststop", "path": "x"}]), 'invalid path "x": it must be absolute'),
         ("a.json", '{"cdiVersion": "1.0.0", "kind": "a/b", "devices": []}', "it has no devices"),
     ],
 )

@@ -31,6 +31,7 @@ from wherry.engine.build.output import OutputPipes
 from wherry.engine.container import etc_files
 from wherry.engine.lifecycle.start import plan_memfd
 from wherry.engine.spec.build import build_spec
+from wherry.engine.spec.bundle import manner_of
 from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.devices import HostDevices
 from wherry.engine.spec.host_sources import on_the_host
@@ -271,7 +272,9 @@ class StepExecutor:
             env = with_variables(env, devices.env)
         process = msgspec.structs.replace(spec.process, env=env)
         run.spec = msgspec.structs.replace(spec, process=process)
-        return compile_spec(run.spec, container_id=run.step.id)
+        with disk_errors("write what hooks get to know of the step"):
+            manner = manner_of(run.spec, run.step.id, run.container.directory)
+        return compile_spec(run.spec, container_id=run.step.id, manner=manner)
 
     async def _launch(self, run: _Run, plan: Plan) -> None:
         run.launched = True

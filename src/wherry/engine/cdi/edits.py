@@ -7,13 +7,17 @@ import stat
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from wherry.engine.cdi.specs import ContainerEdits, DeviceNode
+from wherry.engine.cdi.specs import Hook as HookEdit
 from wherry.engine.cdi.specs import Mount as MountEdit
 from wherry.errors import SystemFault, Unsupported
-from wherry.oci.runtime_spec import Device, DeviceCgroup, Mount
+from wherry.oci.runtime_spec import Device, DeviceCgroup, Hook, IntelRdt, Mount, NetDevice
 
 __all__ = ["Edits", "collected", "with_variables"]
 
+_HOOK_TIMEOUT = 120  # seconds, where the specification says nothing
 _FAILED = "CDI device injection failed: "
 
 
@@ -21,6 +25,9 @@ class Edits(NamedTuple):
     """Additions to a runtime specification.
 
     :param groups: further groups of the process.
+    :param hooks: programs of the host's that are run in the container's namespaces before its own: ``createContainer``.
+    :param net_devices: interfaces of the host's that move into the container.
+    :param intel_rdt: its class of service.
     """
 
     env: tuple[str, ...] = ()
@@ -28,6 +35,9 @@ class Edits(NamedTuple):
     rules: tuple[DeviceCgroup, ...] = ()
     mounts: tuple[Mount, ...] = ()
     groups: tuple[int, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    net_devices: tuple[tuple[str, NetDevice], ...] = ()
+    intel_rdt: IntelRdt | None = None
 
 
 def collected(parts: Sequence[ContainerEdits]) -> Edits:
@@ -47,6 +57,11 @@ def collected(parts: Sequence[ContainerEdits]) -> Edits:
         rules=tuple(rule for _, rule in nodes.values() if rule is not None),
         mounts=tuple(mounts.values()),
         groups=tuple(groups),
+        hooks=tuple(_hook(each) for part in parts for each in part.hooks),
+        net_devices=tuple(
+            (each.host_interface_name, NetDevice(each.name)) for part in parts for each in part.net_devices
+        ),
+        intel_rdt=_shares(parts),
     )
 
 
@@ -58,13 +73,20 @@ def with_variables(env: Iterable[str], further: Iterable[str]) -> tuple[str, ...
 
 
 def _check_supported(part: ContainerEdits) -> None:
-    for present, what in (
-        (part.hooks, "hooks"),
-        (part.intel_rdt, "intelRdt"),
-        (part.net_devices, "netDevices"),
-    ):
-        if present:
-            raise Unsupported(f"{_FAILED}the device's specification has {what}, which this runtime does not do yet")
+    """Hooks outside of the container would be the keeper's to wait for, who has others to look after."""
+    other = next((hook.hook_name for hook in part.hooks if hook.hook_name != "createContainer"), None)
+    if other is not None:
+        raise Unsupported(f"{_FAILED}the device's specification has {other} hooks, which this runtime does not do")
+
+
+def _hook(each: HookEdit) -> Hook:
+    return Hook(path=each.path, args=each.args, env=each.env, timeout=each.timeout or _HOOK_TIMEOUT)
+
+
+def _shares(parts: Sequence[ContainerEdits]) -> IntelRdt | None:
+    """Of several devices' the last one's, as where CDI's own library is used."""
+    found = next((part.intel_rdt for part in reversed(parts) if part.intel_rdt is not None), None)
+    return None if found is None else IntelRdt(**msgspec.structs.asdict(found))
 
 
 def _mount(each: MountEdit) -> Mount:

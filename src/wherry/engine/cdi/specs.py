@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from wherry.engine.cdi.names import is_device, is_kind
 from wherry.errors import InvalidInput
 
-__all__ = ["ContainerEdits", "DeviceNode", "Hook", "Mount", "Specification", "read"]
+__all__ = ["ContainerEdits", "DeviceNode", "Hook", "IntelRdt", "Mount", "NetDevice", "Specification", "read"]
 
 _VERSIONS: Final = frozenset({"0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0"})
 _HOOKS: Final = frozenset({"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"})
@@ -59,15 +59,32 @@ class Hook(_Value, frozen=True):
     timeout: int | None = None
 
 
+class NetDevice(_Value, frozen=True):
+    """A network device of the host's, and its name in the container."""
+
+    host_interface_name: str
+    name: str
+
+
+class IntelRdt(_Value, frozen=True):
+    """Shares of cache and memory bandwidth, as a runtime specification has them."""
+
+    clos_id: str = field(default="", name="closID")
+    l3_cache_schema: str = field(default="", name="l3CacheSchema")
+    mem_bw_schema: str = ""
+    schemata: tuple[str, ...] = ()
+    enable_monitoring: bool = False
+
+
 class ContainerEdits(_Value, frozen=True):
     """What a container gets."""
 
     env: tuple[str, ...] = ()
     device_nodes: tuple[DeviceNode, ...] = ()
-    net_devices: tuple[Any, ...] = ()
+    net_devices: tuple[NetDevice, ...] = ()
     mounts: tuple[Mount, ...] = ()
     hooks: tuple[Hook, ...] = ()
-    intel_rdt: Any = None
+    intel_rdt: IntelRdt | None = None
     additional_gids: tuple[int, ...] = field(default=(), name="additionalGids")
 
 
@@ -166,6 +183,7 @@ def _check_edits(edits: ContainerEdits) -> None:
     for hook in edits.hooks:
         if hook.hook_name not in _HOOKS:
             raise InvalidInput(f'unknown hook "{hook.hook_name}"')
+        _check_path(hook.path)
     if any(not 0 <= gid < 1 << 32 for gid in edits.additional_gids):
         raise InvalidInput("invalid additional group")
 

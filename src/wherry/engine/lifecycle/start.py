@@ -22,6 +22,7 @@ from wherry.engine.network.attachments import Attachments
 from wherry.engine.network.endpoint_effects import EndpointEffects
 from wherry.engine.settings import Settings
 from wherry.engine.spec.build import build_spec
+from wherry.engine.spec.bundle import manner_of
 from wherry.engine.spec.cgroup_delegation import check_delegation
 from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.host_sources import on_the_host
@@ -209,7 +210,9 @@ class Starter:
 
     def _plan(self, container: Container, context: SpecContext) -> Plan:
         container.spec = build_spec(container, context)
-        return compile_spec(container.spec, container_id=container.id)
+        with disk_errors("write what hooks get to know of the container"):
+            manner = manner_of(container.spec, container.id, container.run_directory)
+        return compile_spec(container.spec, container_id=container.id, manner=manner)
 
     def spec_of(self, container: Container) -> Spec:
         """The specification by which a container runs; built again when another daemon started it."""
