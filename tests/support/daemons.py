@@ -18,6 +18,7 @@ import quiet
 from support import unixhttp, zygote
 from support.needs import ROOT, program
 from support.network_objects import network_objects, remove_network_objects
+from support.oci_launcher import launcher
 from support.relay import relayed
 
 START_TIMEOUT = quiet.patience(120)  # seconds
@@ -333,7 +334,8 @@ class DockerDaemon:
         roots = ["--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/run", "-p", f"{self.root}/pid"]
         network = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false", "--ip-masq=false"]
         apart = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-        command = [*apart, program("dockerd") or "dockerd", *roots, *network, "-H", self.host]
+        runtime = ["--add-runtime", f"wherry={launcher(self.root)}"]
+        command = [*apart, program("dockerd") or "dockerd", *roots, *network, *runtime, "-H", self.host]
         with (self.root / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT

@@ -26,7 +26,10 @@ from wherry.linux.rtnetlink import upper_link
 ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
 OPTIONAL = frozenset(
-    "shared fuse journald dockerd old-docker podman docker-registry ssh-agent sshd cgroup1 cgroup2 ipvlan vlan".split()
+    (
+        "shared fuse journald dockerd old-docker podman containerd buildah docker-registry ssh-agent sshd cgroup1 cgroup2 "
+        "ipvlan vlan"
+    ).split()
 )
 
 
@@ -108,6 +111,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "nft": ("the nft command (Debian: nftables)", lambda: program("nft") is not None),
     "fuse": ("/dev/fuse", lambda: Path("/dev/fuse").exists()),
     "podman": ("podman", lambda: program("podman") is not None),
+    "containerd": ("containerd and ctr", lambda: program("containerd") is not None and program("ctr") is not None),
+    "buildah": ("buildah", lambda: program("buildah") is not None),
     "docker-registry": ("docker-registry", lambda: program("docker-registry") is not None),
     "curl": ("curl", lambda: program("curl") is not None),
     "ssh-agent": ("OpenSSH's agent", lambda: all(map(program, ("ssh-agent", "ssh-add", "ssh-keygen")))),

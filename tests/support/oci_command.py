@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +14,10 @@ from typing import Any
 
 import quiet
 from machine import static_busybox
+from support.oci_launcher import COMMAND
 from support.processes import wait_for
 from support.runtime_harness import PROGRAMS
 from wherry.ociruntime.verbs.spec import template
-
-ENTRY = Path(__file__).resolve().parents[2] / "src/wherry/ociruntime/entry.py"
-COMMAND = [sys.executable, "-I", "-S", str(ENTRY)]
 
 
 class Bundles:

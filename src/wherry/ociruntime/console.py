@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import struct
 import termios
 import tty
 from typing import Any, Final
@@ -15,7 +17,7 @@ from wherry.linux.pty import get_winsize, set_winsize
 __all__ = ["RawTerminal", "check_socket", "copy_size", "send_master", "send_pidfd"]
 
 #: Seconds for who listens to take what is sent.
-_PATIENCE: Final = 10.0
+_PATIENCE: Final = 5
 
 
 def check_socket(path: str, *, terminal: bool, detach: bool) -> None:
@@ -45,11 +47,12 @@ def send_pidfd(path: str, pidfd: Fd) -> None:
 def _send(path: str, text: bytes, fd: int, what: str) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
-            end.settimeout(_PATIENCE)
+            # Not `settimeout`: a socket that does not block gives up at once where others are waiting already.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _PATIENCE, 0))
             end.connect(path)
             socket.send_fds(end, [text], [fd])
     except OSError as error:
-        reason = "it does not answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
+        reason = "it does not answer" if error.errno == errno.EAGAIN else (error.strerror or str(error)).lower()
         raise SystemFault(f"the {what} {path!r} cannot be used", cause=reason) from error
 
 

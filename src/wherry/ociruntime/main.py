@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from wherry.errors import InvalidInput, WherryError
@@ -29,11 +30,11 @@ verbs: {verbs}
 def main() -> NoReturn:
     """Entry point: run the command and leave with its exit code."""
     code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody reads it
+        code = code or _FAILED
     # Nothing is left to be tidied up, and an interpreter takes a millisecond for it.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    import os  # noqa: PLC0415
-
     os._exit(code)
 
 

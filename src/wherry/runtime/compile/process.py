@@ -128,6 +128,7 @@ def last_steps(
     annotations: dict[str, str],
     init: bool = False,
     inside: bool = False,
+    own_pids: bool = False,
     cpus: str = "",
     manner: Manner = KEEPERS,
 ) -> Iterator[Step]:
@@ -135,6 +136,7 @@ def last_steps(
 
     :param init: the container's first process is not the program, but its parent.
     :param inside: the program is born in a PID namespace where others live already.
+    :param own_pids: its PID namespace is not the host's.
     :param cpus: the processors that the program runs on, as a list; empty for those of its control group.
     """
     # What has a listener makes no call by chance once it is in force, such as an interpreter does.
@@ -159,7 +161,8 @@ def last_steps(
     yield steps.FindProgram(process.args[0])
     yield steps.TidyUp(0o022 if process.user.umask is None else process.user.umask & 0o777)
     if apart:
-        yield _execute_apart(process, filter_profile, manner, init=init, inside=inside)
+        step = _execute_apart(process, filter_profile, manner, init=init, inside=inside)
+        yield step._replace(from_outside=own_pids) if manner.waits else step
     else:
         yield from _execute(process, filter_profile)
 

@@ -135,6 +135,7 @@ def _steps(
         annotations=spec.annotations,
         init=_wants_init(spec.annotations),
         inside="pid" in names.own - names.new,
+        own_pids="pid" in names.own,
         manner=manner,
     )
 

@@ -19,7 +19,8 @@ which no program can set. See :class:`wherry.runtime.launch.launched.Launched` f
 
 A process that is to *wait* (between ``create`` and ``start`` of an OCI runtime) waits as trampoline: it has no
 descriptor but its streams, nothing of the host's in its memory, and the program's rights. It waits for one signal,
-:data:`START`, so there is nothing that could be opened, and it has the name :data:`WAITING` meanwhile.
+:data:`START`, and heeds it from outside of its PID namespace only; there is nothing that could be opened. It has the
+name :data:`WAITING` meanwhile.
 
 ``--init`` uses the same code: the container's first process executes it, clones the program, closes everything and
 stays.
@@ -46,6 +47,7 @@ from wherry.runtime.channel import CHANNEL, FIRST_PRESERVED, LISTENER
 from wherry.runtime.steps import trampoline
 from wherry.runtime.steps.step import Context
 from wherry.runtime.steps.trampoline import (
+    BACK,
     BE_INIT,
     ERROR,
     GIVE_UP,
@@ -55,6 +57,7 @@ from wherry.runtime.steps.trampoline import (
     Branch,
     Call,
     Hole,
+    Inside,
     Template,
     Words,
 )
@@ -87,6 +90,10 @@ _FAILED_INIT: Final = 126
 START: Final = 33
 #: What a waiting process is called (comm, proc(5)).
 WAITING: Final = "wherry-created"
+#: ``siginfo_t`` of the signal that has come; the sender's process ID is at 16.
+_INFO: Final = bytes(128)
+_SENDER: Final = Inside(_INFO, 16)
+_FUTEX_CMP_REQUEUE_PRIVATE: Final = 4 | 128
 _START_SET: Final = (1 << START - 1).to_bytes(8, "little")
 _INIT_NAME: Final = b"wherry-init\0"
 
@@ -159,6 +166,7 @@ class ExecuteApart(NamedTuple):
     :param init: this process (or, with ``inside``, the one born there) stays as the program's parent, and is init.
     :param terminal: standard input becomes the controlling terminal.
     :param waits: before it does what remains, the process waits for :data:`START`.
+    :param from_outside: of who is outside of its PID namespace; nobody in it can start the program.
     :param preserved: so many further descriptors, after those that every child has, become 3, 4, 5 ...
     :param ready: the capabilities that the daemon has, and what it has assembled for them: the data with its holes.
         A child is a copy of the keeper, in which all Python is slow, so that half a millisecond is saved by it.
@@ -178,6 +186,7 @@ class ExecuteApart(NamedTuple):
     init: bool
     terminal: bool
     waits: bool = False
+    from_outside: bool = False
     preserved: int = 0
     ready: tuple[int, bytes, tuple[tuple[int, str], ...]] | None = None
 
@@ -288,7 +297,9 @@ class _Script:
             return
         yield Call("prctl", (_SET_NAME, WAITING.encode() + b"\0"))
         yield Call("close", (CHANNEL,))
-        yield Call("rt_sigtimedwait", (_START_SET, 0, 0, 8), RETRY)
+        yield Call("rt_sigtimedwait", (_START_SET, _INFO, 0, 8), RETRY)
+        if self._step.from_outside:  # the kernel says 0 of who has no number here; so the call compares, and no more
+            yield Call("futex", (_SENDER, _FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, Inside(_INFO, 64), 0), BACK)
 
     def _init_or_program(self) -> Iterator[Call]:
         if not self._step.init:
@@ -369,7 +380,12 @@ def forbids_what_follows(program: bytes, *, init: bool, waits: bool = False, not
     calls += [("prctl", (_SET_NAME, NAME)), ("clone", (int(signal.SIGCHLD) if init else _BIRTH_FLAGS,))]
     calls += [("ioctl", (0, termios.TIOCSCTTY, 0)), ("prlimit64", (0, 1, 1, 0))]
     if waits:
-        calls += [("rt_sigtimedwait", ()), ("dup3", (5, 3, 0)), ("close_range", (3, 2**32 - 1, 0))]
+        calls += [
+            ("rt_sigtimedwait", ()),
+            ("futex", (1, _FUTEX_CMP_REQUEUE_PRIVATE)),
+            ("dup3", (5, 3, 0)),
+            ("close_range", (3, 2**32 - 1, 0)),
+        ]
         calls += [("rt_sigprocmask", (signal.SIG_SETMASK, 1, 0, 8)), ("prctl", (_SET_NAME, 1))]
     if init:
         calls += [("rt_sigtimedwait", ()), ("rt_sigprocmask", (signal.SIG_SETMASK, 1, 0, 8))]

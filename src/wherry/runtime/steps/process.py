@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from wherry.errors import CommandNotExecutable, CommandNotFound, InvalidInput, SystemCallError, SystemFault
 from wherry.linux import capabilities, seccomp
-from wherry.linux.files import CLOSE_RANGE, close_range
+from wherry.linux.fd import AT_FDCWD
+from wherry.linux.files import CLOSE_RANGE, RESOLVE, close_range, openat2
 from wherry.linux.process import (
     ioprio_set,
     keyctl_join_session_keyring,
@@ -294,6 +295,8 @@ class FindProgram(NamedTuple):
             raise CommandNotFound(f'exec: "{self.name}": stat {self.name}: {reason}') from error
         if stat.S_ISDIR(status.st_mode):
             raise CommandNotExecutable(f'exec: "{self.name}": is a directory')
+        if _is_magic(self.name):
+            raise CommandNotExecutable(f'exec: "{self.name}": permission denied')
         if not _executable(self.name, status):
             raise CommandNotExecutable(f'exec: "{self.name}": permission denied')
         return self.name
@@ -308,7 +311,7 @@ class FindProgram(NamedTuple):
                 status = os.stat(candidate)
             except OSError:
                 continue
-            if not stat.S_ISDIR(status.st_mode) and _executable(candidate, status):
+            if not stat.S_ISDIR(status.st_mode) and _executable(candidate, status) and not _is_magic(candidate):
                 return candidate
         raise CommandNotFound(f'exec: "{self.name}": executable file not found in $PATH')
 
@@ -316,6 +319,15 @@ class FindProgram(NamedTuple):
 def _executable(path: str, status: os.stat_result) -> bool:
     # access(2) alone answers yes to root with CAP_DAC_OVERRIDE if *any* execute bit is set, which is what execve does.
     return bool(status.st_mode & 0o111) and os.access(path, os.X_OK)
+
+
+def _is_magic(path: str) -> bool:
+    """Whether a program is found by a link such as /proc/self/exe, which is this process's own (CVE-2019-5736)."""
+    try:
+        openat2(AT_FDCWD, path, os.O_PATH, resolve=RESOLVE.NO_MAGICLINKS).close()
+    except SystemCallError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 class TidyUp(NamedTuple):

@@ -24,6 +24,7 @@ from wherry.linux.process import execveat
 from wherry.runtime.steps.trampoline_code import machine_code
 
 __all__ = [
+    "BACK",
     "BE_INIT",
     "ERROR",
     "GIVE_UP",
@@ -33,6 +34,7 @@ __all__ = [
     "Branch",
     "Call",
     "Hole",
+    "Inside",
     "Template",
     "Words",
     "assemble",
@@ -88,6 +90,19 @@ class _Retry:
 
 #: Where to go on when a call is to be made until it succeeds.
 RETRY: Final = _Retry()
+#: Where to go on when the call before is to be made again.
+BACK: Final = _Retry()
+
+
+class Inside(NamedTuple):
+    """An argument that is an address within bytes.
+
+    :param base: the bytes, which the process may have changed.
+    :param offset: how far from their first one.
+    """
+
+    base: bytes
+    offset: int
 
 
 class Call(NamedTuple):
@@ -129,12 +144,16 @@ class _Layout:
         """The address of a branch; 0 for none."""
         if branch is None:
             return 0
-        return own if isinstance(branch, _Retry) else self._branches[id(branch)]
+        if isinstance(branch, _Retry):
+            return own if branch is RETRY else own - _ENTRY.size
+        return self._branches[id(branch)]
 
     def argument(self, value: Any, place: int) -> int:
         """What goes into an entry, or among words, for an argument; `place` is the address there."""
         if isinstance(value, int):
             return value & _ALL_BITS
+        if isinstance(value, Inside):
+            return self.argument(value.base, place) + value.offset
         if isinstance(value, Hole):
             self.holes.append((place - elf.DATA, value.name))
             return 0
