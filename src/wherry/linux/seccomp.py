@@ -35,6 +35,8 @@ __all__ = [
     "compile_profile",
     "filter_flags",
     "is_available",
+    "is_supported",
+    "library_version",
     "load",
     "notifies",
 ]
@@ -89,6 +91,14 @@ def load(bpf: bytes, flags: int = 0) -> Fd | None:
         shown = flag_names(SECCOMP_FILTER_FLAG, flags)
         fail("seccomp", f"SECCOMP_SET_MODE_FILTER, {program.len} instructions, {shown}")
     return Fd(result) if flags & SECCOMP_FILTER_FLAG.NEW_LISTENER else None
+
+
+def is_supported(name: str) -> bool:
+    """Whether this kernel knows a flag: it looks at the flags before it looks for the program."""
+    flag = SECCOMP_FILTER_FLAG[name.removeprefix(_FLAG_PREFIX)]
+    if flag == SECCOMP_FILTER_FLAG.WAIT_KILLABLE_RECV:  # it is for those that have a listener
+        flag |= SECCOMP_FILTER_FLAG.NEW_LISTENER
+    return bool(_seccomp(_SET_MODE_FILTER, flag, None) < 0 and ctypes.get_errno() == errno.EFAULT)
 
 
 def filter_flags(profile: Profile) -> int:
@@ -245,6 +255,8 @@ def _add_architectures(library: ctypes.CDLL, context: int, names: Iterable[str])
         if token == 0 or token in tokens:
             continue  # this libseccomp has no tables for it, so the machine will not run it either
         result = library.seccomp_arch_add(context, token)
+        if result == -errno.EDOM:
+            continue  # its bytes have the other order, which this machine does not run
         if result not in (0, -errno.EEXIST):
             _complain(f"cannot filter for architecture {name!r}", result)
         tokens.append(token)
@@ -372,6 +384,14 @@ def is_available() -> bool:
     return True
 
 
+def library_version() -> tuple[int, int, int] | None:
+    """Return the version of libseccomp; None if it is not there, or does not tell (before 2.3)."""
+    if not is_available():
+        return None
+    found = ctypes.cast(_library().seccomp_version(), ctypes.POINTER(ctypes.c_uint))
+    return (int(found[0]), int(found[1]), int(found[2])) if found else None
+
+
 def _library() -> ctypes.CDLL:
     global _loaded  # noqa: PLW0603  like an import, and as expensive
     if _loaded is None:
@@ -397,6 +417,7 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         ("seccomp_syscall_resolve_name_arch", integer, (token, name)),
         ("seccomp_rule_add_array", integer, (context, token, integer, ctypes.c_uint, context)),
         ("seccomp_export_bpf", integer, (context, integer)),
+        ("seccomp_version", context, ()),
     ):
         declared = library[function]
         declared.restype, declared.argtypes = result, arguments

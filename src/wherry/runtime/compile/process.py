@@ -21,7 +21,20 @@ from wherry.runtime.steps.terminal import ControllingTerminal, NewSession, OpenT
 from wherry.runtime.steps.user import ResolveUser
 from wherry.runtime.steps.working_directory import ChangeDirectory
 
-__all__ = ["EXTRA_GROUPS", "RLIMITS", "check", "environment", "first_steps", "last_steps", "processors", "user_steps"]
+__all__ = [
+    "EXTRA_GROUPS",
+    "MEMORY_FLAGS",
+    "MEMORY_MODES",
+    "RLIMITS",
+    "check",
+    "environment",
+    "first_steps",
+    "last_steps",
+    "memory_policy",
+    "personality",
+    "processors",
+    "user_steps",
+]
 
 #: Annotation: ``"exact"`` makes it an error when a hard limit cannot be raised as far as asked.
 RLIMITS: Final = "org.wherry.rlimits"
@@ -57,7 +70,7 @@ _SCHEDULER_FLAGS: Final = {
 }
 _IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 #: linux/mempolicy.h
-_MEMORY_MODES: Final = {
+MEMORY_MODES: Final = {
     "MPOL_DEFAULT": 0,
     "MPOL_PREFERRED": 1,
     "MPOL_BIND": 2,
@@ -66,7 +79,7 @@ _MEMORY_MODES: Final = {
     "MPOL_PREFERRED_MANY": 5,
     "MPOL_WEIGHTED_INTERLEAVE": 6,
 }
-_MEMORY_FLAGS: Final = {
+MEMORY_FLAGS: Final = {
     "MPOL_F_STATIC_NODES": 1 << 15,
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_NUMA_BALANCING": 1 << 13,
@@ -264,9 +277,9 @@ def memory_policy(wanted: MemoryPolicy) -> steps.MemoryPolicy:
     """Translate a memory policy."""
     if not wanted.mode:
         raise InvalidInput("the memoryPolicy has no mode")
-    mode = _named(_MEMORY_MODES, wanted.mode, "memory policy")
+    mode = _named(MEMORY_MODES, wanted.mode, "memory policy")
     for flag in wanted.flags:
-        mode |= _named(_MEMORY_FLAGS, flag, "memory policy flag")
+        mode |= _named(MEMORY_FLAGS, flag, "memory policy flag")
     return steps.MemoryPolicy(mode, processors(wanted.nodes) if wanted.nodes else ())
 
 
