@@ -212,6 +212,30 @@ def test_a_scanner_image_says_what_is_in_an_image(daemon: Daemon, busybox: str, 
     assert "exit code: 7" in failed.stderr
 
 
+def test_a_bill_of_materials_lists_stages_that_ask_for_it(daemon: Daemon, busybox: str, context: Path) -> None:
+    scanner, asking = context.parent / "scanner", context.parent / "asking"
+    for directory in (scanner, asking):
+        directory.mkdir()
+    (scanner / "Dockerfile").write_text(SCANNER)
+    (scanner / "scan").write_text(
+        SCAN.replace("$BUILDKIT_SCAN_FORMAT", "$(cd $BUILDKIT_SCAN_SOURCE_EXTRAS && cat */made)")
+    )
+    build(daemon, scanner, "-t", "example.com/scanner:1")
+    (asking / "Dockerfile").write_text(
+        "ARG BUILDKIT_SBOM_SCAN_STAGE=true\nFROM busybox AS tools\nRUN mkdir -p /var/lib/dpkg && echo tool > /made && printf "
+        "'Package: gcc\\nStatus: install ok installed\\nVersion: 12\\nArchitecture: amd64\\n' > /var/lib/dpkg/status\n"
+        "FROM scratch\nCOPY --from=tools /made /copy\n"
+    )
+    archive = context.parent / "image.tar"
+    wanted = ("--attest", "type=sbom,generator=example.com/scanner:1", "--output", f"type=oci,dest={archive}")
+    build(daemon, asking, *wanted)
+    assert {one["predicate"]["comment"] for one in statements(archive)} == {"tool tool"}
+    build(daemon, asking, "--sbom=true", "--output", f"type=oci,dest={archive}")
+    image, tools = (one["predicate"] for one in statements(archive))
+    listed = [[package["name"] for package in one["packages"]] for one in (image, tools)]
+    assert ("gcc" in listed[0], "gcc" in listed[1], tools["name"].startswith("sbom-tools-")) == (False, True, True)
+
+
 def statements(archive: Path) -> list[Any]:
     """What is stated about the image in an archive, by bills of materials."""
     with tarfile.open(archive) as tar:

@@ -35,6 +35,7 @@ class Results:
 
     def __init__(self) -> None:
         self._edges: dict[str, Edge | None] = {}
+        self._extras: dict[str, dict[str, Edge]] = {}
         self._left: dict[str, Leftover] = {}
         self._ids: dict[int, str] = {}  # of what was left, by its identity, so that each has one ID
         self._config_of: dict[str, Ref] = {}
@@ -115,6 +116,7 @@ class Results:
                 edge=self.edge(identifier),
                 config=_without_rootfs(metadata.pop(_CONFIG + suffix, b"")),
                 base_config=metadata.pop(_BASE_CONFIG + suffix, b""),
+                extras=self._extras.get(identifier, {}),
             )
         metadata.pop(_PLATFORMS, None)
         return FrontResult(refs=refs, metadata=metadata, sources=self.sources)
@@ -122,6 +124,7 @@ class Results:
     def _ref(self, ref: Ref, sources: dict[str, bytes]) -> _Given:
         identifier = secrets.token_hex(12)
         self._edges[identifier] = ref.edge
+        self._extras[identifier] = ref.extras
         definition = encode(ref.edge, sources)
         return _Given(pb.Ref(id=identifier, definition=definition), definition.ByteSize())
 

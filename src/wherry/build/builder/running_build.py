@@ -379,6 +379,7 @@ class Build:
             started=self.record.created,
             pins=resolution.pins(),
             scan=partial(self._scan, result, resolution),
+            extras=partial(self._extras, result, resolution),
             inline_cache=self._shared.inline(resolution),
         )
         self.show(vertex)
@@ -397,7 +398,11 @@ class Build:
             [found] = await resolution.solve([edge])
             return found
 
-        return await scan(self, solve, generator, parameters, result.refs[key].edge)
+        return await scan(self, solve, generator, parameters, result.refs[key])
+
+    async def _extras(self, result: FrontResult, resolution: Resolution, key: str) -> dict[str, Snapshot]:
+        extras = result.refs[key].extras
+        return dict(zip(extras, await resolution.solve(list(extras.values())), strict=True))
 
     async def fail(self, error: Exception) -> None:
         """End the build without a result."""

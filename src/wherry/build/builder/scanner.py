@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from wherry.build.model.graph import NO_INPUT, NO_OUTPUT, BuildMount, Edge, ExecOp, Metadata, SourceOp, Tmpfs, Vertex
+from wherry.build.model.request import Ref
 from wherry.build.model.service import ResolvedImage
 from wherry.build.model.snapshot import Snapshot
 from wherry.build.solver.contract import Files
@@ -22,6 +23,7 @@ __all__ = ["scan", "scan_edge"]
 
 _CORE: Final = "sbom"
 _SOURCE: Final = f"/run/src/core/{_CORE}"
+_EXTRAS: Final = "/run/src/extras"
 _DESTINATION: Final = "/run/out/"
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MOST: Final = 40 << 20  #: bytes of all that a scanner says, as of one statement in BuildKit
@@ -40,19 +42,19 @@ async def scan(
     solve: Callable[[Edge], Awaitable[Snapshot]],
     generator: str,
     parameters: Mapping[str, str],
-    result: Edge | None,
+    ref: Ref,
 ) -> list[bytes]:
     """Run a scanner image upon a result; what it has written, file by file, that about the result itself first.
 
     :param solve: gives what an edge gives, to the end of the build.
-    :param result: None: it has no files.
+    :param ref: the result, with what the scanner may list as well.
     :raises InvalidInput: the image cannot be a scanner.
     :raises TooLarge: it says more than anybody would read.
     :raises VertexFailed: it failed.
     """
     reference = Reference.parse(generator).with_default_tag()
     image = await build.resolve(str(reference), Platform.host(), "", "")
-    snapshot = await solve(scan_edge(reference, image, parameters, result))
+    snapshot = await solve(scan_edge(reference, image, parameters, ref))
     listed = await build.files.list_directory(snapshot, "/", "*.spdx.json")
     if len(listed) > _MOST_FILES or sum(one.size for one in listed) > _MOST:
         raise TooLarge(f"the SBOM scanner {reference.familiar} says too much")
@@ -60,7 +62,12 @@ async def scan(
     return [await build.files.read(snapshot, f"/{one.path}", 0, one.size) for one in listed]
 
 
-def scan_edge(reference: Reference, image: ResolvedImage, parameters: Mapping[str, str], result: Edge | None) -> Edge:
+def scan_edge(
+    reference: Reference,
+    image: ResolvedImage,
+    parameters: Mapping[str, str],
+    ref: Ref,
+) -> Edge:
     """What a scanner writes, as a part of a graph.
 
     :raises InvalidInput: the image has no command.
@@ -73,8 +80,10 @@ def scan_edge(reference: Reference, image: ResolvedImage, parameters: Mapping[st
     if not any(one.startswith("PATH=") for one in env):
         env.append(_PATH)
     env += [f"BUILDKIT_SCAN_DESTINATION={_DESTINATION}", f"BUILDKIT_SCAN_SOURCE={_SOURCE}"]
+    env += [f"BUILDKIT_SCAN_SOURCE_EXTRAS={_EXTRAS}/"] if ref.extras else []
     env += [f"BUILDKIT_SCAN_{name}={value}" for name, value in sorted(parameters.items())]
     pinned = Reference(reference.domain, reference.path, reference.tag, image.digest)
+    own = [] if ref.edge is None else [ref.edge]
     base = Vertex.of(SourceOp(f"docker-image://{pinned}"), platform=Platform.host()).output()
     op = ExecOp(
         args=args,
@@ -83,10 +92,13 @@ def scan_edge(reference: Reference, image: ResolvedImage, parameters: Mapping[st
         mounts=(
             BuildMount("/", input=0, output=NO_OUTPUT),
             BuildMount("/tmp", Tmpfs()),
-            BuildMount(_SOURCE, input=NO_INPUT if result is None else 1, readonly=True),
+            BuildMount(_SOURCE, input=NO_INPUT if ref.edge is None else 1, readonly=True),
+            *(
+                BuildMount(f"{_EXTRAS}/{_CORE}-{name}", input=1 + len(own) + number, readonly=True)
+                for number, name in enumerate(ref.extras)
+            ),
             BuildMount(_DESTINATION.rstrip("/"), output=0),
         ),
     )
     metadata = Metadata(name=f"generating sbom using {reference.familiar}")
-    inputs = [base] if result is None else [base, result]
-    return Vertex.of(op, inputs, platform=Platform.host(), metadata=metadata).output()
+    return Vertex.of(op, [base, *own, *ref.extras.values()], platform=Platform.host(), metadata=metadata).output()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -77,10 +78,15 @@ class Attestations:
         return found
 
     async def _own(self, product: Product, names: Sequence[Reference], image: BuiltImage, at: int) -> list[Json]:
+        more = await product.extras(image.key) if product.extras is not None else {}
         with step(product, "generating sbom"):
             layers = product.snapshots.get(image.key, Snapshot()).lower
             system, packages = await self._worker.run(lambda check: find_packages(layers, check))
-            return [_spdx(system, packages, names, image, at)]
+            documents = [_spdx(system, packages, names, image, at)]
+            for name, snapshot in more.items():
+                system, packages = await self._worker.run(partial(find_packages, snapshot.lower))
+                documents.append(_spdx(system, packages, names, image, at, extra=name))
+            return documents
 
     async def _scanned(self, product: Product, asked: Wanted, image: BuiltImage) -> list[Json]:
         """What the client's scanner image says."""
@@ -124,8 +130,20 @@ def _subjects(names: Sequence[Reference], platform: Platform, digest: Digest) ->
     return [{"name": url, "digest": {digest.algorithm: digest.hex}} for url in urls or ["_"]]
 
 
-def _spdx(system: System, packages: Sequence[Package], names: Sequence[Reference], image: BuiltImage, at: int) -> Json:
-    """A bill of materials (SPDX 2.3)."""
+def _spdx(
+    system: System,
+    packages: Sequence[Package],
+    names: Sequence[Reference],
+    image: BuiltImage,
+    at: int,
+    *,
+    extra: str = "",
+) -> Json:
+    """A bill of materials (SPDX 2.3).
+
+    :param extra: what it lists in place of the image: a stage, or the context; empty: the image.
+    """
+    about = f"-{extra}" if extra else ""
     digest = image.manifest.descriptor.digest
     root = "SPDXRef-DocumentRoot-Image"
     listed = [_spdx_package(f"SPDXRef-Package-{number}", package, system) for number, package in enumerate(packages)]
@@ -142,8 +160,8 @@ def _spdx(system: System, packages: Sequence[Package], names: Sequence[Reference
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
-        "name": f"sbom-{digest.hex}",
-        "documentNamespace": f"https://spdx.org/spdxdocs/wherry-{digest.hex}",
+        "name": f"sbom{about}-{digest.hex}",
+        "documentNamespace": f"https://spdx.org/spdxdocs/wherry-{digest.hex}{about}",
         "creationInfo": {"created": rfc3339(at // 1_000_000_000 * 1_000_000_000), "creators": ["Tool: wherry"]},
         "comment": system.name,
         "packages": [top, *listed],

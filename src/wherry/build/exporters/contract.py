@@ -32,6 +32,7 @@ class Product:
         that was fetched for it, for the provenance.
     :param scan: runs an SBOM scanner, an image with its parameters, upon the result with a key; gives what it has
         written, file by file.
+    :param extras: gives what a bill of materials is to list beside the result with a key, by name.
     :param inline_cache: makes the cache that goes into an image's configuration: called in a thread, with the layers
         of the image; None: there is none to go there.
     """
@@ -45,6 +46,7 @@ class Product:
     started: int
     pins: Mapping[Digest, Sequence[tuple[str, str]]] = field(default_factory=dict)
     scan: Scan | None = None
+    extras: Callable[[str], Awaitable[Mapping[str, Snapshot]]] | None = None
     inline_cache: Callable[[Snapshot], bytes | None] | None = None
 
 

@@ -168,7 +168,8 @@ class LayerForms:
 
 def _compressor(kind: Compression, level: int | None) -> _Compressor | None:
     if kind is Compression.ZSTD:
-        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL if level is None else min(level, _ZSTD_HIGHEST)).compressobj()
+        wanted = _ZSTD_LEVEL if level is None else max(1, min(level, _ZSTD_HIGHEST))
+        return zstandard.ZstdCompressor(level=wanted).compressobj()
     if kind is Compression.GZIP:
         return compressor() if level is None else zlib.compressobj(level, zlib.DEFLATED, _GZIP)
     return None

@@ -22,7 +22,7 @@ _ANNOTATION: Final = re.compile(r"annotation(?:-([a-z-]{1,32}))?(?:\[([A-Za-z0-9
 _EPOCH: Final = re.compile(r"[0-9]{1,11}")
 _SECOND: Final = 1_000_000_000
 _MAX_NAMES: Final = 1000
-_LEVELS: Final = {Compression.GZIP: range(-1, 10), Compression.ZSTD: range(1, 23)}
+_LEVELS: Final = {Compression.GZIP: range(-1, 10)}  # zstd: the nearest one that there is, as with BuildKit
 _COMPRESSIONS: Final = {
     "uncompressed": Compression.PLAIN, "gzip": Compression.GZIP, "zstd": Compression.ZSTD,
 }  # fmt: skip

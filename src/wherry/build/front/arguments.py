@@ -13,9 +13,20 @@ from wherry.build.front.problems import located
 from wherry.build.model.graph import SourceRange
 from wherry.oci.platform import Platform
 
-__all__ = ["NOT_FOR_STEPS", "GlobalArgument", "global_arguments", "is_known", "predefined", "proxies"]
+__all__ = [
+    "NOT_FOR_STEPS",
+    "SCAN_CONTEXT",
+    "SCAN_STAGE",
+    "GlobalArgument",
+    "global_arguments",
+    "is_known",
+    "predefined",
+    "proxies",
+]
 
-NOT_FOR_STEPS: Final = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
+SCAN_CONTEXT: Final = "BUILDKIT_SBOM_SCAN_CONTEXT"
+SCAN_STAGE: Final = "BUILDKIT_SBOM_SCAN_STAGE"
+NOT_FOR_STEPS: Final = frozenset((SCAN_CONTEXT, SCAN_STAGE))
 """Arguments that tell the builder something, and are no variables of steps."""
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 

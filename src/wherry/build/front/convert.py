@@ -17,6 +17,7 @@ from wherry.build.dockerfile.suggestions import did_you_mean
 from wherry.build.front import configure
 from wherry.build.front.arguments import GlobalArgument, global_arguments, predefined, proxies
 from wherry.build.front.bases import Base, Bases, all_of, parsed_name
+from wherry.build.front.bills import extras
 from wherry.build.front.budget import Budget
 from wherry.build.front.context import BuildContext
 from wherry.build.front.copying import copy
@@ -152,7 +153,12 @@ class Conversion:
             image.config.setdefault("Labels", {}).update(self._options.labels)
         image.set_platform(self._platform_of_image(image))
         stage.paths.add("/")
-        return Ref(edge=self._workshop.edge(stage.root), config=image.encoded(), base_config=stage.base_config)
+        return Ref(
+            edge=self._workshop.edge(stage.root),
+            config=image.encoded(),
+            base_config=stage.base_config,
+            extras=extras(stage, self._scope, self._workshop),
+        )
 
     def steps(self) -> list[PlannedStep]:
         """The instructions that the result needs, after `ref`; to be called in a thread."""

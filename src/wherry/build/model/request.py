@@ -48,11 +48,13 @@ class Ref:
     :param edge: its root file system; None: an empty one.
     :param config: of the image, as JSON (an OCI image configuration without ``rootfs``); empty: none.
     :param base_config: of the base image, as JSON.
+    :param extras: what a bill of materials is to list as well, by name: stages, the ``context``.
     """
 
     edge: Edge | None
     config: bytes = b""
     base_config: bytes = b""
+    extras: dict[str, Edge] = field(default_factory=dict)
 
 
 class PlannedStep(Struct, frozen=True):

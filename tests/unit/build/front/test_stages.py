@@ -201,3 +201,37 @@ async def test_each_platform_has_its_own_graph() -> None:
     base = steps(result, "linux/arm64")[f"[linux/arm64 stage-1 1/2] {FROM_BUSYBOX}"]
     assert isinstance(base.op, SourceOp)
     assert str(base.platform) == "linux/arm64"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "names"),
+    [
+        ("", {}, []),
+        ("", {"BUILDKIT_SBOM_SCAN_STAGE": "true"}, []),
+        ("ARG BUILDKIT_SBOM_SCAN_STAGE=true\n", {}, ["a", "b"]),
+        ("ARG BUILDKIT_SBOM_SCAN_STAGE=a,other\n", {}, ["a"]),
+        (
+            "ARG BUILDKIT_SBOM_SCAN_STAGE\nARG BUILDKIT_SBOM_SCAN_CONTEXT=1\n",
+            {"BUILDKIT_SBOM_SCAN_STAGE": "b"},
+            ["b", "context"],
+        ),
+    ],
+)
+async def test_arguments_say_what_a_bill_of_materials_lists_as_well(
+    arguments: str, given: dict[str, str], names: list[str]
+) -> None:
+    text = (
+        "FROM busybox AS a\nRUN a\nFROM busybox AS unused\nFROM busybox AS b\nRUN b\nFROM busybox AS c\n"
+        "COPY --from=a x /\n"
+    )
+    options = {f"build-arg:{name}": value for name, value in given.items()}
+    result = await solved(f"{arguments}{text}RUN --mount=from=b,target=/m c\nCOPY y /\n", options)
+    assert sorted(result.refs[""].extras) == names
+
+
+async def test_a_stage_asks_for_itself_to_be_listed() -> None:
+    result = await solved(
+        "FROM busybox AS a\nARG BUILDKIT_SBOM_SCAN_STAGE=yes,true\nFROM busybox AS b\n"
+        "ARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN b\nFROM scratch\nCOPY --from=a x /\nCOPY --from=b x /\n"
+    )
+    assert list(result.refs[""].extras) == ["b"]
