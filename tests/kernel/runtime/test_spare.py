@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-import socket
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import pytest
 from support.needs import need
 from support.runtime_harness import Box, finish
 from wherry.linux.mount import MNT_DETACH, mount, umount2
-from wherry.linux.process import CLONE, pidfd_send_signal
+from wherry.linux.process import CLONE, pidfd_open, pidfd_send_signal, set_child_subreaper
 from wherry.oci.runtime_spec import Mount
 from wherry.runtime import cgroups
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.launch.prefork import MOST_KINDS, Prefork
-from wherry.runtime.launch.zygote import Zygote
+from wherry.runtime.launch.spare import Handed
 from wherry.runtime.plan import Plan
+from wherry.runtime.steps.namespaces import AwaitParent
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
 
@@ -30,9 +31,9 @@ def version_1() -> None:
         pytest.skip("on cgroup version 2 a process is born in its group, so there are no spares")
 
 
-@pytest.fixture
-def prefork() -> Iterator[Prefork]:
-    prefork = Prefork()
+@pytest.fixture(params=["vfork server", "zygote"])
+def prefork(request: pytest.FixtureRequest) -> Iterator[Prefork]:
+    prefork = Prefork(vfork=request.param == "vfork server")
     yield prefork
     prefork.drain()
 
@@ -54,9 +55,14 @@ def children() -> set[int]:
     return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
-def zygote_of(prefork: Prefork) -> Zygote:
-    assert prefork.zygote is not None
-    return prefork.zygote
+def handed(fd: int) -> Handed:
+    return Handed((fd, fd, fd), None, (), 0)
+
+
+def cloners(prefork: Prefork) -> tuple[int, ...]:
+    """What clones the children."""
+    assert prefork.source is not None
+    return prefork.source.pids
 
 
 def on_the_hosts_network(plan: Plan) -> Plan:
@@ -117,14 +123,16 @@ def test_each_kind_of_start_has_a_spare_of_its_own(box: Box, prefork: Prefork) -
 def test_only_so_many_kinds_are_kept_those_that_were_started_last(box: Box, prefork: Prefork) -> None:
     before = children()
     plan = plan_of(box, "true")
-    for left_out in (CLONE(0), CLONE.NEWIPC, CLONE.NEWUTS, CLONE.NEWIPC | CLONE.NEWUTS):
+    kinds = (CLONE.NEWNET, CLONE.NEWIPC, CLONE.NEWUTS, CLONE.NEWIPC | CLONE.NEWUTS)
+    for left_out in (CLONE(0), *kinds):
         kind = plan._replace(namespaces=plan.namespaces & ~left_out)
         prefork.note(kind, kind.encode())
         prefork.fill()
     last = prefork.spares
     assert len(last) == MOST_KINDS
-    assert children() - before == {spare.pid for spare in last} | {zygote_of(prefork).pid}
+    assert children() - before == {spare.pid for spare in last} | set(cloners(prefork))
     assert finish(plan_of(box, "echo no spare"), prefork).out == "no spare\n"
+    assert prefork.spares == last[1:], "it is of a kind that was not among the last ones, and is now"
 
 
 def test_a_spare_that_was_killed_is_replaced_by_a_clone(box: Box, prefork: Prefork) -> None:
@@ -135,47 +143,84 @@ def test_a_spare_that_was_killed_is_replaced_by_a_clone(box: Box, prefork: Prefo
     assert finish(plan_of(box, "echo fine"), prefork).out == "fine\n"
 
 
-def test_a_spare_ends_with_the_keeper(box: Box, prefork: Prefork) -> None:
+def test_a_child_that_was_killed_on_its_way_is_the_end_of_that_start_only(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    (spare,) = prefork.spares
-    spare.channel.close()  # as the kernel does when the keeper is killed
-    assert select.select([spare.pidfd], [], [], 10)[0]
+    plan = plan_of(box, "true")
+    stuck = plan._replace(steps=tuple(step for step in plan.steps if not isinstance(step, AwaitParent)))
+    with open(os.devnull, "r+b") as null:
+        spare = prefork.take(stuck, stuck._replace(steps=(AwaitParent(),)).encode(), handed(null.fileno()))
+    assert spare is not None
+    spare.end()
+    for _ in range(2):
+        prefork.fill()
+        assert finish(plan_of(box, "echo fine"), prefork).out == "fine\n"
+
+
+def test_what_clones_and_what_waits_end_with_the_keeper(box: Box) -> None:
+    reading, writing = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        try:
+            prefork = Prefork()
+            spare = make_ready(box, prefork)
+            os.write(writing, " ".join(map(str, (spare, *cloners(prefork)))).encode())
+            signal.pause()
+        finally:
+            os._exit(1)
+    set_child_subreaper(True)
+    try:
+        pids = [int(pid) for pid in os.read(reading, 100).split()]
+        assert len(pids) == 2
+        pidfds = [pidfd_open(pid) for pid in pids]
+        os.kill(keeper, signal.SIGKILL)
+        os.waitpid(keeper, 0)
+        for pidfd in pidfds:
+            assert select.select([pidfd], [], [], 10)[0]
+            os.waitid(os.P_PIDFD, pidfd.fileno(), os.WEXITED)
+    finally:
+        set_child_subreaper(False)
+        os.close(reading)
+        os.close(writing)
 
 
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_who_waits_is_a_child_of_the_keeper_and_not_of_the_zygote(box: Box, prefork: Prefork) -> None:
+def test_who_waits_is_a_child_of_the_keeper(box: Box, prefork: Prefork) -> None:
     pid = make_ready(box, prefork)
-    assert (parent(pid), parent(zygote_of(prefork).pid)) == (os.getpid(), os.getpid())
+    assert {parent(each) for each in (pid, *cloners(prefork))} == {os.getpid()}
 
 
-def test_one_zygote_clones_for_start_after_start(box: Box, prefork: Prefork) -> None:
+def test_one_process_clones_for_start_after_start(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    first = zygote_of(prefork)
+    first = cloners(prefork)
     for _ in range(3):
         make_ready(box, prefork)
-    assert prefork.zygote is first
+    assert cloners(prefork) == first
 
 
-def test_a_zygote_that_was_killed_is_replaced(box: Box, prefork: Prefork) -> None:
+def test_what_clones_is_replaced_when_it_was_killed(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    killed = zygote_of(prefork)
-    pidfd_send_signal(killed.pidfd, 9)
-    select.select([killed.pidfd], [], [], 10)
+    (killed,) = cloners(prefork)
+    with pidfd_open(killed) as pidfd:
+        pidfd_send_signal(pidfd, 9)
+        select.select([pidfd], [], [], 10)
     assert finish(plan_of(box, "echo with the spare"), prefork).out == "with the spare\n"
     prefork.fill()
     assert finish(plan_of(box, "echo without"), prefork).out == "without\n"
     make_ready(box, prefork)
-    assert prefork.zygote is not killed
+    assert killed not in cloners(prefork)
 
 
-def test_a_zygote_ends_with_the_keeper(box: Box, prefork: Prefork) -> None:
+def test_a_start_without_a_spare_is_cloned_by_what_clones_spares(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    zygote = zygote_of(prefork)
-    zygote.channel.shutdown(socket.SHUT_RDWR)  # as the kernel does when the keeper is killed
-    assert select.select([zygote.pidfd], [], [], 10)[0]
+    one, other = plan_of(box, "echo $PPID"), plan_of(box, "true")
+    assert finish(one, prefork).status == 0
+    with open(os.devnull, "r+b") as null:
+        spare = prefork.take(other, other.encode(), handed(null.fileno()))
+    assert spare is not None, "it was not waited for the next filling"
+    spare.end()
 
 
 def test_nothing_is_left_when_it_is_let_go(box: Box, prefork: Prefork) -> None:

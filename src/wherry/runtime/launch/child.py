@@ -10,6 +10,7 @@ import fcntl
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
@@ -19,9 +20,9 @@ from wherry.linux.process import reset_signal, set_dumpable, unshare
 from wherry.runtime import channel
 from wherry.runtime.plan import Plan
 from wherry.runtime.report import failure
-from wherry.runtime.steps.step import Context
+from wherry.runtime.steps.step import Context, Step
 
-__all__ = ["CHANNEL", "arrange_descriptors", "carry_out", "prepare_child", "run_steps"]
+__all__ = ["CHANNEL", "apply_steps", "arrange_descriptors", "carry_out", "prepare_child", "run_steps"]
 
 CHANNEL: Final = channel.CHANNEL
 #: Above all places that are going to be used.
@@ -53,8 +54,19 @@ def carry_out(
     finally:
         if not ready:
             os._exit(1)
-    container = None if container_flags is None else Fd(CHANNEL + 1)
-    run_steps(plan, size=size, container=container, flags=container_flags or 0)
+    context = Context(CHANNEL, size)
+    if container_flags is not None:
+        context.container, context.container_flags = Fd(CHANNEL + 1), container_flags
+    run_steps(plan, context)
+
+
+class _NothingElse:
+    """In place of the finders of modules: what is not imported by now would come from the container's files."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> NoReturn:
+        """Find no module."""
+        raise ImportError(f"{name!r} is not imported on the way into a container", name=name)
 
 
 def prepare_child(fds: tuple[int, ...], ignored: Iterable[int]) -> None:
@@ -64,39 +76,45 @@ def prepare_child(fds: tuple[int, ...], ignored: Iterable[int]) -> None:
     :param ignored: signals to be treated as a program expects.
     """
     gc.disable()
+    sys.meta_path[:] = [_NothingElse]
     set_dumpable(False)  # whoever is in the container already may not look into this copy of the engine
     arrange_descriptors(fds)
     _forget_signals(ignored)
     os.umask(0)  # modes are given exactly; the program's mask is set at the end
 
 
-def run_steps(
-    plan: Plan, *, size: tuple[int, int] | None, new: int = 0, container: Fd | None = None, flags: int = 0
-) -> NoReturn:
+def run_steps(plan: Plan, context: Context, *, new: int = 0) -> NoReturn:
     """Carry out a plan's steps, the streams and the channel being in their places.
 
     :param new: namespaces that this process was not born into and has to make.
-    :param container: for an exec: pidfd of the container's first process.
-    :param flags: and the namespaces of it to join.
     """
-    doing = "prepare the new process"
+    try:
+        if apply_steps(plan, context, new=new):
+            error = RuntimeError("the plan ends without a program")
+            channel.send_failure(CHANNEL, failure("execute the program", error))
+    finally:
+        os._exit(1)
+
+
+def apply_steps(plan: Plan, context: Context, *, new: int = 0) -> bool:
+    """Carry out a plan's steps; False if one failed, which the parent has been told.
+
+    :param new: namespaces that this process was not born into and has to make.
+    """
+    step: Step | None = None
     try:
         if new:
             unshare(new)
-        context = Context(CHANNEL, size)
         context.environment = list(plan.environment)
-        context.container, context.container_flags = container, flags
         context.expects_mounts = bool(plan.prepared)
         for index, step in enumerate(plan.steps):
             context.index = index
             step.apply(context)
-        doing = "execute the program"
-        channel.send_failure(CHANNEL, failure(doing, RuntimeError("the plan ends without a program")))
     except BaseException as error:
-        described = plan.steps[context.index].describe() if "context" in locals() else doing
-        channel.send_failure(CHANNEL, failure(described, error))
-    finally:
-        os._exit(1)
+        doing = "prepare the new process" if step is None else step.describe()
+        channel.send_failure(CHANNEL, failure(doing, error))
+        return False
+    return True
 
 
 def arrange_descriptors(fds: tuple[int, ...]) -> None:

@@ -21,14 +21,17 @@ from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.launch import child, idmapped_mounts, user_namespace
 from wherry.runtime.launch.inherited import ignored_signals
 from wherry.runtime.launch.launched import Launched
-from wherry.runtime.launch.prefork import Prefork, Streams
+from wherry.runtime.launch.prefork import Prefork
 from wherry.runtime.launch.reap import kill_and_reap
 from wherry.runtime.launch.setns import cloned_into
+from wherry.runtime.launch.spare import Handed
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps import birth
 from wherry.runtime.steps.namespaces import EnterCgroup
 
 __all__ = ["Launched", "cleanup", "launch"]
+
+Streams = tuple[int, int, int]
 
 
 def launch(
@@ -54,15 +57,7 @@ def launch(
         if stdio is None:  # what a terminal takes the place of
             null = opened.enter_context(Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))).fileno()
             stdio = (null, null, null)
-        if prefork is not None:
-            prefork.note(plan, encoded)
-            spare = prefork.take(plan, encoded, stdio, size)
-            if spare is not None:
-                launched = Launched(
-                    spare.pid, spare.pidfd, spare.channel, apart=_is_apart(plan), listener=plan.listener
-                )
-                return _release(plan, launched, _Group(plan), stdio)
-        return _launch(plan, stdio, size, preserved)
+        return _launch(plan, stdio, size, prefork, encoded, preserved)
 
 
 def _is_apart(plan: Plan) -> bool:
@@ -71,27 +66,54 @@ def _is_apart(plan: Plan) -> bool:
     return isinstance(last, birth.ExecuteApart) and last.inside
 
 
-def _launch(plan: Plan, streams: Streams, size: tuple[int, int] | None, preserved: tuple[int, ...]) -> Launched:
+def _launch(
+    plan: Plan,
+    streams: Streams,
+    size: tuple[int, int] | None,
+    prefork: Prefork | None,
+    encoded: bytes,
+    preserved: tuple[int, ...],
+) -> Launched:
     container = _Container.open(plan)
+    try:
+        group = _Group(plan)
+        try:
+            spare = None
+            if prefork is not None:
+                handed = Handed(streams, size, container.fds(()), container.flags or 0)
+                prefork.note(plan, encoded, handed.flags)
+                spare = prefork.take(plan, encoded, handed, group.directory)
+            if spare is None:
+                launched = _launch_by_clone(plan, streams, size, container, group, preserved)
+            else:
+                born = spare.pid, spare.pidfd, spare.channel
+                launched = Launched(*born, apart=_is_apart(plan), listener=plan.listener)
+        except BaseException:
+            group.undo()
+            group.close()
+            raise
+        return _release(plan, launched, group, streams)
+    finally:
+        container.close()
+
+
+def _launch_by_clone(
+    plan: Plan,
+    streams: Streams,
+    size: tuple[int, int] | None,
+    container: _Container,
+    group: _Group,
+    preserved: tuple[int, ...],
+) -> Launched:
     ours, theirs = channel.make()
     try:
         with theirs:
-            group = _Group(plan)
-            try:
-                pid, pidfd = _clone(
-                    plan, (*streams, theirs.fileno(), *container.fds(preserved)), size, container, group
-                )
-            except BaseException:
-                group.undo()
-                group.close()
-                raise
-        launched = Launched(pid, pidfd, ours, apart=_is_apart(plan), listener=plan.listener)
-        return _release(plan, launched, group, streams)
+            fds = (*streams, theirs.fileno(), *container.fds(preserved))
+            pid, pidfd = _clone(plan, fds, size, container, group)
     except BaseException:
         ours.close()
         raise
-    finally:
-        container.close()
+    return Launched(pid, pidfd, ours, apart=_is_apart(plan), listener=plan.listener)
 
 
 def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) -> Launched:

@@ -12,11 +12,12 @@ it is born in it.
 
 from __future__ import annotations
 
+import itertools
 import marshal
 import os
 import socket
 from collections.abc import Iterable
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from wherry.linux.fd import Fd
 from wherry.linux.process import CLONE, set_name
@@ -25,12 +26,33 @@ from wherry.runtime.launch import child
 from wherry.runtime.launch.reap import kill_and_reap
 from wherry.runtime.plan import Plan
 from wherry.runtime.report import failure
+from wherry.runtime.steps.birth import ExecuteApart
+from wherry.runtime.steps.process import Capabilities, Execute, LoadFilter, NoNewPrivileges
+from wherry.runtime.steps.step import Context
 
-__all__ = ["LARGEST_PLAN", "Spare", "kind_of", "wait_for_plan"]
+__all__ = ["LARGEST_PLAN", "Handed", "Spare", "kind_of", "receive_plan", "wait_for_plan"]
 
 #: A plan of more bytes does not go through the channel in one message; its process is cloned when it is started.
 LARGEST_PLAN: Final = 65536
 _NAME: Final = "wherry-spare"
+#: Namespaces that only a process joins which shares its memory with none (setns(2)).
+_JOINED_ALONE: Final = CLONE.NEWUSER | CLONE.NEWTIME
+_WRITTEN_DOWN: Final = frozenset({LoadFilter, Capabilities, NoNewPrivileges, Execute, ExecuteApart})
+
+
+class Handed(NamedTuple):
+    """What a child gets beside its plan; descriptors remain the caller's.
+
+    :param streams: its standard input, output and error.
+    :param size: rows and columns of a new terminal.
+    :param container: for an exec: the pidfd of the container's first process; else nothing.
+    :param flags: and the namespaces of it to join.
+    """
+
+    streams: tuple[int, int, int]
+    size: tuple[int, int] | None
+    container: tuple[int, ...]
+    flags: int
 
 
 class Spare:
@@ -46,15 +68,14 @@ class Spare:
         self.pidfd: Final = pidfd
         self.channel: Final = end
 
-    def give(self, encoded: bytes, streams: tuple[int, int, int], size: tuple[int, int] | None) -> bool:
+    def give(self, encoded: bytes, handed: Handed) -> bool:
         """Let the child carry out a plan; False if it is dead.
 
         :param encoded: what `Plan.encode` gave.
-        :param streams: its standard input, output and error, which remain the caller's.
-        :param size: rows and columns of a new terminal.
         """
+        message = marshal.dumps((handed.size, int(handed.flags), encoded))
         try:
-            socket.send_fds(self.channel, [marshal.dumps((size, encoded))], list(streams))
+            socket.send_fds(self.channel, [message], [*handed.streams, *handed.container])
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
@@ -65,17 +86,27 @@ class Spare:
         kill_and_reap(self.pidfd)
 
 
-def kind_of(plan: Plan, encoded: bytes) -> int | None:
+def kind_of(plan: Plan, encoded: bytes, flags: int = 0) -> int | None:
     """Return which spare could become a plan's process: the namespaces that it was born into; None if none could.
 
     It needs nothing at its birth but these namespaces then.
 
     :param encoded: the same plan's bytes.
+    :param flags: the namespaces of a running container that it joins.
     """
-    needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or plan.container
-    if needs_setns or plan.uid_map or plan.prepared or plan.namespaces & CLONE.NEWUSER:
+    needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or flags & _JOINED_ALONE
+    if needs_setns or plan.uid_map or plan.prepared or plan.namespaces & CLONE.NEWUSER or not _ends_in_a_script(plan):
         return None
     return int(plan.namespaces & ~CLONE.NEWNS) if len(encoded) <= LARGEST_PLAN else None
+
+
+def _ends_in_a_script(plan: Plan) -> bool:
+    """Whether nothing but what can be written down follows on the first step that is (`Context.last_calls`)."""
+    execute = plan.steps[-1] if plan.steps else None
+    if isinstance(execute, ExecuteApart) and (execute.waits or execute.preserved):
+        return False  # that is for `wherry-oci`, which has no spares
+    last = itertools.dropwhile(lambda step: type(step) not in _WRITTEN_DOWN, plan.steps)
+    return all(type(step) in _WRITTEN_DOWN for step in last)
 
 
 def wait_for_plan(fds: tuple[int, ...], ignored: Iterable[int], example: bytes) -> NoReturn:
@@ -90,19 +121,33 @@ def wait_for_plan(fds: tuple[int, ...], ignored: Iterable[int], example: bytes) 
         child.prepare_child(fds, ignored)
         set_name(_NAME)
         Plan.decode(example)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL) as end:
-            data, streams, _, _ = socket.recv_fds(end, 2 * LARGEST_PLAN, child.CHANNEL, socket.MSG_CMSG_CLOEXEC)
-            end.detach()
-        if not data:
+        received = receive_plan()
+        if received is None:
             os._exit(0)  # not needed any more, or the keeper is gone
-        size, encoded = marshal.loads(data)
-        for place, fd in enumerate(streams):
-            os.dup2(fd, place)
-            os.close(fd)
-        plan = Plan.decode(encoded)
+        plan, context = received
     except BaseException as error:
         channel.send_failure(child.CHANNEL, failure("take a plan", error))
     finally:
         if plan is None:
             os._exit(1)
-    child.run_steps(plan, new=plan.namespaces & CLONE.NEWNS, size=size)
+    child.run_steps(plan, context, new=plan.namespaces & CLONE.NEWNS)
+
+
+def receive_plan() -> tuple[Plan, Context] | None:
+    """In the child: wait for what `Spare.give` sends, and put the streams in their places; None if nothing will come.
+
+    :raises CorruptData: the plan is none.
+    """
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL)
+    data, fds, _, _ = socket.recv_fds(end, 2 * LARGEST_PLAN, child.CHANNEL + 1, socket.MSG_CMSG_CLOEXEC)
+    end.detach()
+    if not data:
+        return None
+    size, flags, encoded = marshal.loads(data)
+    for place, fd in enumerate(fds[: child.CHANNEL]):
+        os.dup2(fd, place)
+        os.close(fd)
+    context = Context(child.CHANNEL, size)
+    if len(fds) > child.CHANNEL:
+        context.container, context.container_flags = Fd(fds[child.CHANNEL]), flags
+    return Plan.decode(encoded), context

@@ -65,19 +65,29 @@ class Zygote:
         ours.settimeout(_PATIENCE)
         return cls(pid, pidfd, ours)
 
+    is_able = True  # any time
+    is_supported = True  # anywhere
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """This process."""
+        return (self.pid,)
+
     @property
     def asked(self) -> Sequence[int]:
         """The new namespaces of the spares that are on their way, in the order in which they come."""
         return self._asked
 
-    def ask(self, flags: int, example: bytes) -> bool:
+    def ask(self, flags: int, example: bytes, cgroup: Fd | None = None) -> bool:
         """Have a spare cloned; False if the zygote is dead.
 
         :param flags: the new namespaces.
         :param example: an encoded plan of the kind that is expected, of at most `LARGEST_PLAN` bytes.
+        :param cgroup: the cgroup (v2) directory to be born into.
         """
+        directory = [] if cgroup is None else [cgroup.fileno()]
         try:
-            self.channel.send(marshal.dumps((flags, example)))
+            socket.send_fds(self.channel, [marshal.dumps((flags, example))], directory)
         except OSError:
             return False
         self._asked.append(flags)
@@ -113,19 +123,25 @@ def _serve(fds: tuple[int, ...], ignored: Iterable[int]) -> NoReturn:
         child.prepare_child(fds, ignored)
         set_name(_NAME)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL) as end:
-            while request := end.recv(2 * LARGEST_PLAN):
+            while True:
+                request, directory, _, _ = socket.recv_fds(end, 2 * LARGEST_PLAN, 1, socket.MSG_CMSG_CLOEXEC)
+                if not request:
+                    break
                 flags, example = marshal.loads(request)
-                _clone_spare(end, flags, example, ignored)
+                cgroup = Fd(directory[0]) if directory else None
+                _clone_spare(end, flags, example, ignored, cgroup)
+                if cgroup is not None:
+                    cgroup.close()
     finally:
         os._exit(0)
 
 
-def _clone_spare(end: socket.socket, flags: int, example: bytes, ignored: Iterable[int]) -> None:
+def _clone_spare(end: socket.socket, flags: int, example: bytes, ignored: Iterable[int], cgroup: Fd | None) -> None:
     """Clone one child, and hand it over; without descriptors the answer says that there is none."""
     try:
         ours, theirs = channel.make()
         with ours, theirs:
-            pid, pidfd = clone(flags | CLONE.PARENT | CLONE.CLEAR_SIGHAND)
+            pid, pidfd = clone(flags | CLONE.PARENT | CLONE.CLEAR_SIGHAND, cgroup_fd=cgroup)
             if pid == 0:
                 wait_for_plan((0, 1, 2, theirs.fileno()), ignored, example)
             assert pidfd is not None

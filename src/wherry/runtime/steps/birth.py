@@ -28,7 +28,6 @@ stays.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -45,11 +44,22 @@ from wherry.linux.seccomp_verdict import allows, allows_or_notifies
 from wherry.runtime import channel
 from wherry.runtime.channel import CHANNEL, FIRST_PRESERVED, LISTENER
 from wherry.runtime.steps import trampoline
+from wherry.runtime.steps.last_calls import (
+    NO_CAPABILITIES,
+    NOT_EXECUTED,
+    NOT_FILTERED,
+    ambient,
+    capset,
+    execve,
+    load_filter,
+    report,
+    string,
+    variables,
+)
 from wherry.runtime.steps.step import Context
 from wherry.runtime.steps.trampoline import (
     BACK,
     BE_INIT,
-    ERROR,
     GIVE_UP,
     NAME,
     RETRY,
@@ -59,7 +69,6 @@ from wherry.runtime.steps.trampoline import (
     Hole,
     Inside,
     Template,
-    Words,
 )
 
 __all__ = [
@@ -75,10 +84,7 @@ __all__ = [
 ]
 
 _BIRTH_FLAGS: Final = int(CLONE.PARENT | CLONE.VFORK)
-_CAPABILITY_VERSION: Final = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
-_SET_DUMPABLE, _SET_NAME, _SET_NO_NEW_PRIVS, _AMBIENT = 4, 15, 38, 47
-_AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
-_SET_MODE_FILTER: Final = 1
+_SET_DUMPABLE, _SET_NAME, _SET_NO_NEW_PRIVS = 4, 15, 38
 #: The lowest number that is free in the trampoline: the kernel gives it to the filter's listener.
 _LISTENER_FD: Final = CHANNEL + 1
 _F_SETFD, _FD_CLOEXEC = 2, 1
@@ -100,18 +106,10 @@ _INIT_NAME: Final = b"wherry-init\0"
 _GIVE_UP: Final[Branch] = (Call(GIVE_UP),)
 
 
-def _report(step: str, call: str) -> Branch:
-    """Say what failed, and end."""
-    text = json.dumps({"step": step, "call": call}).encode()
-    return (Call("writev", (CHANNEL, Words((ERROR, 8, text, len(text))), 2)), Call("exit_group", (1,)))
-
-
-_NOT_PRIVATE: Final = _report("set what cannot be undone", "prctl")
-_NOT_FILTERED: Final = _report("load the seccomp filter", "seccomp")
-_NOT_HANDED_OVER: Final = _report("hand the seccomp listener over", "sendmsg")
-_NO_CAPABILITIES: Final = _report("set the capabilities", "capset")
-_NOT_CLONED: Final = _report("stay as the container's first process", "clone")
-_NOT_EXECUTED: Final = _report("execute the program", "execve")
+_NOT_PRIVATE: Final = report("set what cannot be undone", "prctl")
+_NO_TRAMPOLINE: Final = report("execute the trampoline", "execveat")
+_NOT_HANDED_OVER: Final = report("hand the seccomp listener over", "sendmsg")
+_NOT_CLONED: Final = report("stay as the container's first process", "clone")
 _FAILED_INSIDE: Final[Branch] = (Call("exit_group", (_FAILED_INIT,)),)
 _BLOCK_START: Final = Call("rt_sigprocmask", (signal.SIG_BLOCK, _START_SET, 0, 8))
 
@@ -198,8 +196,7 @@ class ExecuteApart(NamedTuple):
         if self.init or self.waits or self.preserved:  # the script depends on the user, or is written once only
             return self
         own = capabilities.capget_masks()[1]
-        variables = _variables(environment)
-        facts = Facts(Hole("program"), (*variables, Hole("home")), own, True, ())
+        facts = Facts(Hole("program"), (*variables(environment), Hole("home")), own, True, ())
         template = _assembled(self, facts, inside=self.inside)
         return self._replace(ready=(own, *template))
 
@@ -216,15 +213,19 @@ class ExecuteApart(NamedTuple):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         for number in range(self.preserved):
             os.set_inheritable(FIRST_PRESERVED + number, True)
-        trampoline.execute(data, "wherry-init" if self.init else "wherry-exec")
+        name = "wherry-init" if self.init else "wherry-exec"
+        if context.last_calls is None:
+            trampoline.execute(data, name)
+        context.last_calls.append(trampoline.execution(data, name, _NO_TRAMPOLINE))
 
     def _data(self, context: Context, own: int, *, inside: bool) -> bytes:
-        program = _string(context.program)
+        program = string(context.program)
         if self.ready is not None and self.ready[0] == own and inside == self.inside and not context.late_limits:
-            home = {"home": _string(context.environment[-1])} if context.added_home else {}
+            home = {"home": string(context.environment[-1])} if context.added_home else {}
             return trampoline.fill(Template(*self.ready[1:]), program=program, **home)
-        variables = tuple(_variables(context.environment))
-        facts = Facts(program, variables, own, not context.identity.uid, tuple(context.late_limits))
+        facts = Facts(
+            program, tuple(variables(context.environment)), own, not context.identity.uid, tuple(context.late_limits)
+        )
         return trampoline.fill(_assembled(self, facts, inside=inside))
 
 
@@ -273,20 +274,17 @@ class _Script:
         if not self._inside:
             yield Call("fcntl", (CHANNEL, _F_SETFD, _FD_CLOEXEC))
         if step.filter and not step.no_new_privileges and not step.filter_last:
-            yield from self._filter(_NOT_FILTERED)
-        yield _capset(step.effective & permitted, permitted, inheritable, _NO_CAPABILITIES)
-        yield Call("prctl", (_AMBIENT, _AMBIENT_CLEAR_ALL))
-        for number in capabilities.from_mask(step.ambient & permitted & inheritable):
-            yield Call("prctl", (_AMBIENT, _AMBIENT_RAISE, number), _NO_CAPABILITIES)
+            yield from self._filter(NOT_FILTERED)
+        yield capset(step.effective & permitted, permitted, inheritable, NO_CAPABILITIES)
+        yield from ambient(step.ambient & permitted & inheritable)
         if step.no_new_privileges:
             yield Call("prctl", (_SET_NO_NEW_PRIVS, 1), _NOT_PRIVATE)
             if step.filter and not step.filter_last:
-                yield from self._filter(_NOT_FILTERED)
+                yield from self._filter(NOT_FILTERED)
 
     def _filter(self, on_error: Branch) -> Iterator[Call]:
         step = self._step
-        program = Words((len(step.filter) // 8, step.filter))
-        yield Call("seccomp", (_SET_MODE_FILTER, step.filter_flags, program), on_error)
+        yield load_filter(step.filter, step.filter_flags, on_error)
         if step.listens:  # from here on, calls may wait for whoever gets the listener
             yield Call("sendmsg", (CHANNEL, _LISTENER_MESSAGE, 0), _NOT_HANDED_OVER)
             yield Call("close", (_LISTENER_FD,))
@@ -316,7 +314,7 @@ class _Script:
         yield Call("prctl", (_SET_NAME, _INIT_NAME))
         if not self._facts.is_root:  # an ordinary program would keep no others
             kept = self._step.ambient & self._step.permitted & self._step.inheritable
-            yield _capset(kept, kept, kept, None)
+            yield capset(kept, kept, kept, None)
         yield Call(BE_INIT, (_ALL_SIGNALS,))
 
     def _program(self) -> Iterator[Call]:
@@ -337,9 +335,7 @@ class _Script:
         if self._step.filter_last:
             yield Call("prctl", (_SET_NO_NEW_PRIVS, 1), failed)
             yield from self._filter(failed)
-        arguments = Words((*map(_string, self._step.args), 0))
-        variables = Words((*self._facts.environment, 0))
-        yield Call("execve", (self._facts.program, arguments, variables), failed)
+        yield execve(self._facts.program, self._step.args, self._facts.environment, failed)
 
     def _failed(self) -> Branch:
         """What the program's process does when it cannot become the program."""
@@ -347,24 +343,8 @@ class _Script:
         if step.waits or (step.preserved and not self._inside):
             return _FAILED_INSIDE  # nobody is there to hear of it
         if not self._inside:
-            return _NOT_EXECUTED
+            return NOT_EXECUTED
         return _FAILED_INSIDE if step.init else _GIVE_UP
-
-
-def _variables(environment: Iterable[str]) -> Iterable[bytes]:
-    """The variables as execve(2) takes them; of two with one name the last counts."""
-    found = dict(entry.split("=", 1) for entry in environment)
-    return (_string(f"{name}={value}") for name, value in found.items())
-
-
-def _string(text: str) -> bytes:
-    return os.fsencode(text) + b"\0"
-
-
-def _capset(effective: int, permitted: int, inheritable: int, on_error: Branch | None) -> Call:
-    low = (mask & 0xFFFFFFFF for mask in (effective, permitted, inheritable))
-    high = (mask >> 32 for mask in (effective, permitted, inheritable))
-    return Call("capset", (_CAPABILITY_VERSION, struct.pack("=6I", *low, *high)), on_error)
 
 
 @lru_cache(maxsize=16)

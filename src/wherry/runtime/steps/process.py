@@ -22,6 +22,8 @@ from wherry.linux.process import (
     set_mempolicy,
     set_no_new_privs,
 )
+from wherry.runtime import channel
+from wherry.runtime.steps import last_calls
 from wherry.runtime.steps.step import Context
 from wherry.runtime.steps.working_directory import enter
 
@@ -207,7 +209,10 @@ class NoNewPrivileges(NamedTuple):
         return "set no_new_privs"
 
     def apply(self, context: Context) -> None:
-        set_no_new_privs()
+        if context.last_calls is None:
+            set_no_new_privs()
+        else:
+            context.last_calls.append(last_calls.no_new_privs(last_calls.NO_CAPABILITIES))
 
 
 class LoadFilter(NamedTuple):
@@ -227,7 +232,10 @@ class LoadFilter(NamedTuple):
         if self.privileged:
             effective, permitted, inheritable = capabilities.capget_masks()
             capabilities.capset_masks(effective | permitted & _SYS_ADMIN, permitted, inheritable)
-        seccomp.load(self.program, self.flags)
+        if context.last_calls is None:
+            seccomp.load(self.program, self.flags)
+        else:
+            context.last_calls.append(last_calls.load_filter(self.program, self.flags, last_calls.NOT_FILTERED))
 
 
 class SwitchUser(NamedTuple):
@@ -267,9 +275,16 @@ class Capabilities(NamedTuple):
         permitted = self.permitted & own
         # An inheritable one must be in the bounding set, or inheritable already; see capabilities(7).
         inheritable = self.inheritable & own
-        capabilities.capset_masks(self.effective & permitted, permitted, inheritable)
-        capabilities.ambient_clear()
-        capabilities.ambient_raise(capabilities.from_mask(self.ambient & permitted & inheritable))
+        effective, ambient = self.effective & permitted, self.ambient & permitted & inheritable
+        if context.last_calls is None:
+            capabilities.capset_masks(effective, permitted, inheritable)
+            capabilities.ambient_clear()
+            capabilities.ambient_raise(capabilities.from_mask(ambient))
+        else:
+            context.last_calls += (
+                last_calls.capset(effective, permitted, inheritable, last_calls.NO_CAPABILITIES),
+                *last_calls.ambient(ambient),
+            )
 
 
 class FindProgram(NamedTuple):
@@ -352,6 +367,12 @@ class Execute(NamedTuple):
         return f"execute {self.args[0]}"
 
     def apply(self, context: Context) -> None:
+        if context.last_calls is not None:
+            channel.send_program(context.channel, context.program)
+            variables = last_calls.variables(context.environment)
+            program = last_calls.string(context.program)
+            context.last_calls.append(last_calls.execve(program, self.args, variables, last_calls.NOT_EXECUTED))
+            return
         environment = dict(entry.split("=", 1) for entry in context.environment)
         try:
             os.execve(context.program, self.args, environment)

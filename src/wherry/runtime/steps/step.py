@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from wherry.errors import StepFailed
 from wherry.linux.fd import Fd
+from wherry.runtime.steps.trampoline import Call
 
 __all__ = ["Context", "Identity", "Step"]
 
@@ -39,6 +40,7 @@ class Context:
         "expects_mounts",
         "identity",
         "index",
+        "last_calls",
         "late_limits",
         "pending_cwd",
         "pid_namespace",
@@ -67,6 +69,8 @@ class Context:
         self.expects_mounts = False
         #: The number of the step being carried out.
         self.index = 0
+        #: Where the filter, the capabilities and the program are written down, if something else is to see to them.
+        self.last_calls: list[Call] | None = None
         #: Limits that only the program's own process gets: number, soft, hard.
         self.late_limits: list[tuple[int, int, int]] = []
         #: A working directory that only the program's user may enter.

@@ -20,6 +20,7 @@ from wherry.errors import SystemCallError, SystemFault, Unsupported
 from wherry.linux import elf
 from wherry.linux._libc import NUMBERS
 from wherry.linux.fd import Fd
+from wherry.linux.mount import AT
 from wherry.linux.process import execveat
 from wherry.runtime.steps.trampoline_code import machine_code
 
@@ -39,6 +40,7 @@ __all__ = [
     "Words",
     "assemble",
     "execute",
+    "execution",
     "fill",
 ]
 
@@ -224,17 +226,32 @@ def execute(data: bytes, name: str) -> NoReturn:
     :param name: its command line.
     :raises Unsupported: this machine forbids programs in memory, or the architecture is not known.
     """
-    code = machine_code()
-    with _memory_file() as file:
-        for offset, piece in elf.executable(code, data):
-            if os.pwrite(file.fileno(), piece, offset) != len(piece):
-                raise SystemFault("the trampoline could not be written")
-        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, _SEALS)
+    with _program(data) as file:
         try:
             execveat(file, "", [name], [])
         except SystemCallError as error:
             raise Unsupported("the trampoline cannot be executed", cause=str(error)) from error
     raise SystemFault("the trampoline was not executed")
+
+
+def execution(data: bytes, name: str, on_error: Branch) -> Call:
+    """What :func:`execute` does, as the last entry of a script; the program stays open for it.
+
+    :raises Unsupported: this machine forbids programs in memory, or the architecture is not known.
+    """
+    words = Words((os.fsencode(name) + b"\0", 0))
+    return Call("execveat", (_program(data).detach(), b"\0", words, Words((0,)), int(AT.EMPTY_PATH)), on_error)
+
+
+def _program(data: bytes) -> Fd:
+    """Write the trampoline to a file in memory, which nobody can change any more."""
+    code, file = machine_code(), _memory_file()
+    written = all(os.pwrite(file.fileno(), piece, offset) == len(piece) for offset, piece in elf.executable(code, data))
+    if not written:
+        file.close()
+        raise SystemFault("the trampoline could not be written")
+    fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, _SEALS)
+    return file
 
 
 def _memory_file() -> Fd:
