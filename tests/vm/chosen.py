@@ -69,8 +69,10 @@ KERNEL: Final[Chosen] = {
     ),
     "kernel/runtime/test_spare.py": (
         "test_a_waiting_process_becomes_the_container",
-        "test_one_zygote_clones_for_start_after_start",
+        "test_one_process_clones_for_start_after_start",
     ),
+    "kernel/runtime/test_spare_cgroup2.py": ALL,
+    "kernel/linux/test_vfork.py": ALL,
     "kernel/keeper/test_machine.py": ("test_running_out_of_memory_is_told",),
     "kernel/layers/test_projects.py": ALL,
     "kernel/layers/test_overlay_view.py": (

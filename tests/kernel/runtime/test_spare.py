@@ -17,6 +17,7 @@ from wherry.linux.process import CLONE, pidfd_open, pidfd_send_signal, set_child
 from wherry.oci.runtime_spec import Mount
 from wherry.runtime import cgroups
 from wherry.runtime.compile.spec import compile_spec
+from wherry.runtime.launch.child import prepare_child
 from wherry.runtime.launch.prefork import MOST_KINDS, Prefork
 from wherry.runtime.launch.spare import Handed
 from wherry.runtime.plan import Plan
@@ -56,7 +57,7 @@ def children() -> set[int]:
 
 
 def handed(fd: int) -> Handed:
-    return Handed((fd, fd, fd), None, (), 0)
+    return Handed((fd, fd, fd), None, (), None)
 
 
 def cloners(prefork: Prefork) -> tuple[int, ...]:
@@ -211,6 +212,34 @@ def test_what_clones_is_replaced_when_it_was_killed(box: Box, prefork: Prefork) 
     assert finish(plan_of(box, "echo without"), prefork).out == "without\n"
     make_ready(box, prefork)
     assert killed not in cloners(prefork)
+
+
+def test_a_container_with_a_long_passwd_file_leaves_no_large_server(box: Box) -> None:
+    prefork = Prefork()
+    try:
+        make_ready(box, prefork)
+        before = cloners(prefork)
+        make_ready(box, prefork)
+        assert cloners(prefork) == before
+        box.write("etc/passwd", "#" * (15 << 20))
+        make_ready(box, prefork)
+        assert cloners(prefork) != before
+    finally:
+        prefork.drain()
+
+
+def test_a_process_on_its_way_into_a_container_imports_nothing_from_there() -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+            prepare_child((null, null, null, null), ())
+            import antigravity  # noqa: F401, PLC0415 - nobody else imports it
+        except ImportError:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
 def test_a_start_without_a_spare_is_cloned_by_what_clones_spares(box: Box, prefork: Prefork) -> None:

@@ -9,13 +9,14 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from wherry.errors import Unsupported
-from wherry.linux import elf
+from wherry.linux import elf, vfork_code
 from wherry.linux._libc import ARCHITECTURE
-from wherry.runtime.steps import trampoline
+from wherry.runtime.steps import trampoline, trampoline_code
 from wherry.runtime.steps.birth import newborn_of
 from wherry.runtime.steps.trampoline import (
     BE_INIT,
@@ -30,26 +31,32 @@ from wherry.runtime.steps.trampoline import (
     assemble,
     fill,
 )
-from wherry.runtime.steps.trampoline_code import LISTINGS, machine_code
+from wherry.runtime.steps.trampoline_code import machine_code
 
 ASSEMBLERS = {"x86_64": ("as", "objcopy"), "aarch64": ("aarch64-linux-gnu-as", "aarch64-linux-gnu-objcopy")}
 HOST = os.uname().machine
 
 
-@pytest.mark.parametrize("architecture", LISTINGS)
-def test_the_bytes_are_what_an_assembler_makes_of_the_words(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [trampoline_code, vfork_code], ids=lambda code: code.__name__)
+@pytest.mark.parametrize("architecture", ASSEMBLERS)
+def test_the_bytes_are_what_an_assembler_makes_of_the_words(
+    code: ModuleType, architecture: str, tmp_path: Path
+) -> None:
+    if architecture not in code.LISTINGS:
+        pytest.skip(f"not written for {architecture}")
     assembler, copy = ASSEMBLERS[architecture]
     if not shutil.which(assembler) or (assembler == "as" and HOST != "x86_64"):
         pytest.skip(f"no assembler for {architecture} here")
-    text = [line[26:] if line.startswith("  ") else line for line in LISTINGS[architecture].splitlines()]
+    text = [line[26:] if line.startswith("  ") else line for line in code.LISTINGS[architecture].splitlines()]
     source = "\n".join(line.partition("  # ")[0] for line in text) + "\n"
     syntax = ".intel_syntax noprefix\n" if architecture == "x86_64" else ""
     (tmp_path / "code.s").write_text(syntax + source)
     subprocess.run([assembler, "-o", "code.o", "code.s"], cwd=tmp_path, check=True)
     subprocess.run([copy, "-O", "binary", "-j", ".text", "code.o", "code"], cwd=tmp_path, check=True)
     made = (tmp_path / "code").read_bytes()
-    assert made[: len(machine_code(architecture))] == machine_code(architecture)
-    assert not made[len(machine_code(architecture)) :].strip(b"\0\x90\x66\x0f\x1f\x84\x2e")
+    expected = code.machine_code(architecture)
+    assert made[: len(expected)] == expected
+    assert not made[len(expected) :].strip(b"\0\x90\x66\x0f\x1f\x84\x2e")
 
 
 def test_an_architecture_without_code_is_refused() -> None:
@@ -73,7 +80,7 @@ def run(directory: Path, script: Branch, **holes: bytes) -> subprocess.Completed
     return subprocess.run([str(program)], capture_output=True, check=False, timeout=20, env={})
 
 
-pytestmark = pytest.mark.skipif(ARCHITECTURE not in LISTINGS, reason="no code for this architecture")
+pytestmark = pytest.mark.skipif(ARCHITECTURE not in trampoline_code.LISTINGS, reason="no code for this architecture")
 
 
 def say(text: bytes) -> Call:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from typing import Final
 
 from wherry.errors import NotFound, StepFailed, SystemCallError, SystemFault, WherryError
@@ -57,7 +58,9 @@ def launch(
         if stdio is None:  # what a terminal takes the place of
             null = opened.enter_context(Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))).fileno()
             stdio = (null, null, null)
-        return _launch(plan, stdio, size, prefork, encoded, preserved)
+        container = opened.enter_context(contextlib.closing(_Container.open(plan)))
+        handed = Handed(stdio, size, container.fds(preserved), container.flags)
+        return _launch(plan, handed, prefork, encoded)
 
 
 def _is_apart(plan: Plan) -> bool:
@@ -66,54 +69,31 @@ def _is_apart(plan: Plan) -> bool:
     return isinstance(last, birth.ExecuteApart) and last.inside
 
 
-def _launch(
-    plan: Plan,
-    streams: Streams,
-    size: tuple[int, int] | None,
-    prefork: Prefork | None,
-    encoded: bytes,
-    preserved: tuple[int, ...],
-) -> Launched:
-    container = _Container.open(plan)
+def _launch(plan: Plan, handed: Handed, prefork: Prefork | None, encoded: bytes) -> Launched:
+    group = _Group(plan)
     try:
-        group = _Group(plan)
-        try:
-            spare = None
-            if prefork is not None:
-                handed = Handed(streams, size, container.fds(()), container.flags or 0)
-                prefork.note(plan, encoded, handed.flags)
-                spare = prefork.take(plan, encoded, handed, group.directory)
-            if spare is None:
-                launched = _launch_by_clone(plan, streams, size, container, group, preserved)
-            else:
-                born = spare.pid, spare.pidfd, spare.channel
-                launched = Launched(*born, apart=_is_apart(plan), listener=plan.listener)
-        except BaseException:
-            group.undo()
-            group.close()
-            raise
-        return _release(plan, launched, group, streams)
-    finally:
-        container.close()
+        spare = None
+        if prefork is not None:
+            prefork.note(plan, encoded, handed.flags)
+            spare = prefork.take(plan, encoded, handed, group.directory)
+        pid, pidfd, end = _cloned(plan, handed, group) if spare is None else (spare.pid, spare.pidfd, spare.channel)
+    except BaseException:
+        group.undo()
+        group.close()
+        raise
+    launched = Launched(pid, pidfd, end, apart=_is_apart(plan), listener=plan.listener)
+    return _release(plan, launched, group, handed.streams)
 
 
-def _launch_by_clone(
-    plan: Plan,
-    streams: Streams,
-    size: tuple[int, int] | None,
-    container: _Container,
-    group: _Group,
-    preserved: tuple[int, ...],
-) -> Launched:
+def _cloned(plan: Plan, handed: Handed, group: _Group) -> tuple[int, Fd, socket.socket]:
+    """Clone a child for a plan; gives its number, its pidfd, and the channel."""
     ours, theirs = channel.make()
     try:
         with theirs:
-            fds = (*streams, theirs.fileno(), *container.fds(preserved))
-            pid, pidfd = _clone(plan, fds, size, container, group)
+            return *_clone(plan, handed, theirs, group), ours
     except BaseException:
         ours.close()
         raise
-    return Launched(pid, pidfd, ours, apart=_is_apart(plan), listener=plan.listener)
 
 
 def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) -> Launched:
@@ -135,15 +115,14 @@ def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) ->
     return launched
 
 
-def _clone(
-    plan: Plan, fds: tuple[int, ...], size: tuple[int, int] | None, container: _Container, group: _Group
-) -> tuple[int, Fd]:
+def _clone(plan: Plan, handed: Handed, theirs: socket.socket, group: _Group) -> tuple[int, Fd]:
     ignored = ignored_signals()
     flags = plan.namespaces | CLONE.CLEAR_SIGHAND
     with cloned_into(plan):
         pid, pidfd = user_namespace.clone_into(plan.user_path, flags, group.directory)
         if pid == 0:
-            child.carry_out(plan, fds, size=size, container_flags=container.flags, ignored=ignored)
+            fds = (*handed.streams, theirs.fileno(), *handed.container)
+            child.carry_out(plan, fds, size=handed.size, container_flags=handed.flags, ignored=ignored)
     if pidfd is None:
         raise SystemFault("clone returned no descriptor of the process")
     return pid, pidfd

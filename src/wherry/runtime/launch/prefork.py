@@ -117,10 +117,10 @@ class Prefork:
             return None
         return source.receive()
 
-    def note(self, plan: Plan, encoded: bytes, flags: int = 0) -> None:
+    def note(self, plan: Plan, encoded: bytes, flags: int | None = None) -> None:
         """Note a plan as an example of the next ones of its kind.
 
-        :param flags: the namespaces of a running container that it joins.
+        :param flags: for an exec: the namespaces of the container to join.
         """
         kind = kind_of(plan, encoded, flags)
         if kind is None or not plan.cgroup:

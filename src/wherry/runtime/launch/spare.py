@@ -45,14 +45,14 @@ class Handed(NamedTuple):
 
     :param streams: its standard input, output and error.
     :param size: rows and columns of a new terminal.
-    :param container: for an exec: the pidfd of the container's first process; else nothing.
-    :param flags: and the namespaces of it to join.
+    :param container: for an exec: the pidfd of the container's first process; and further ones for the program.
+    :param flags: for an exec: the namespaces of the container to join; None otherwise.
     """
 
     streams: tuple[int, int, int]
     size: tuple[int, int] | None
     container: tuple[int, ...]
-    flags: int
+    flags: int | None
 
 
 class Spare:
@@ -73,7 +73,7 @@ class Spare:
 
         :param encoded: what `Plan.encode` gave.
         """
-        message = marshal.dumps((handed.size, int(handed.flags), encoded))
+        message = marshal.dumps((handed.size, None if handed.flags is None else int(handed.flags), encoded))
         try:
             socket.send_fds(self.channel, [message], [*handed.streams, *handed.container])
         except (BrokenPipeError, ConnectionResetError):
@@ -86,15 +86,15 @@ class Spare:
         kill_and_reap(self.pidfd)
 
 
-def kind_of(plan: Plan, encoded: bytes, flags: int = 0) -> int | None:
+def kind_of(plan: Plan, encoded: bytes, flags: int | None = None) -> int | None:
     """Return which spare could become a plan's process: the namespaces that it was born into; None if none could.
 
     It needs nothing at its birth but these namespaces then.
 
     :param encoded: the same plan's bytes.
-    :param flags: the namespaces of a running container that it joins.
+    :param flags: for an exec: the namespaces of the container to join.
     """
-    needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or flags & _JOINED_ALONE
+    needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or (flags or 0) & _JOINED_ALONE
     if needs_setns or plan.uid_map or plan.prepared or plan.namespaces & CLONE.NEWUSER or not _ends_in_a_script(plan):
         return None
     return int(plan.namespaces & ~CLONE.NEWNS) if len(encoded) <= LARGEST_PLAN else None
@@ -148,6 +148,6 @@ def receive_plan() -> tuple[Plan, Context] | None:
         os.dup2(fd, place)
         os.close(fd)
     context = Context(child.CHANNEL, size)
-    if len(fds) > child.CHANNEL:
+    if flags is not None:
         context.container, context.container_flags = Fd(fds[child.CHANNEL]), flags
     return Plan.decode(encoded), context

@@ -46,7 +46,7 @@ _MOST: Final = 5
 #: A server ends after so many children: what may be left of each does not add up for ever.
 _MOST_CHILDREN: Final = 1000
 #: And when one has needed so many KiB more than it began with: a container's passwd(5) may be long.
-_MOST_GROWTH: Final = 32 << 10
+_MOST_GROWTH: Final = 16 << 10
 _OVER, _UNSUPPORTED = b"over", b"unsupported"
 _ROOM: Final = 1 << 20  # for the last system calls: the filter, arguments and environment
 
@@ -173,13 +173,13 @@ class _Server:
         if not self._is_busy:
             return
         try:
-            told = self._control.recv(64)
+            word = self._control.recv(64)
         except BlockingIOError:
             return
         except ConnectionResetError:
-            told = b""
+            word = b""
         self._is_busy = False
-        self.is_dead, self.is_unsupported = told != _OVER, told == _UNSUPPORTED
+        self.is_dead, self.is_unsupported = word != _OVER, word == _UNSUPPORTED
 
     def ask(self, flags: int, cgroup: Fd | None) -> bool:
         """Have a child made."""

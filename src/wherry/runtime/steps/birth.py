@@ -69,6 +69,7 @@ from wherry.runtime.steps.trampoline import (
     Hole,
     Inside,
     Template,
+    Words,
 )
 
 __all__ = [
