@@ -8,14 +8,16 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.needs import need
-from support.runtime_harness import Box, finish
+from support.runtime_harness import DOCKER_CAPABILITIES, Box, finish
 from wherry.linux.mount import MNT_DETACH, mount, umount2
 from wherry.linux.process import CLONE, pidfd_open, pidfd_send_signal, set_child_subreaper
-from wherry.oci.runtime_spec import Mount
+from wherry.oci.runtime_spec import Mount, Seccomp, User
 from wherry.runtime import cgroups
+from wherry.runtime.compile.seccomp import default_profile
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.launch.child import prepare_child
 from wherry.runtime.launch.prefork import MOST_KINDS, Prefork
@@ -76,6 +78,28 @@ def test_a_waiting_process_becomes_the_container(box: Box, prefork: Prefork) -> 
     result = finish(plan_of(box, "echo out; echo err >&2; echo $$; hostname; exit 3"), prefork)
     assert (result.out.splitlines()[:2], result.err, result.status) == (["out", "1"], "err\n", 3)
     assert not prefork.spares
+
+
+@pytest.mark.parametrize("user", [User(), User(uid=1000, gid=100, additional_gids=(44,))], ids=["root", "ann"])
+@pytest.mark.parametrize("no_new_privileges", [False, True], ids=["", "no new privileges"])
+def test_it_is_what_a_process_that_was_cloned_for_the_plan_is(
+    box: Box, prefork: Prefork, user: User, no_new_privileges: bool
+) -> None:
+    look = (
+        "grep -E '^(Umask|Uid|Gid|Groups|Sig|Shd|Cap|NoNew|Seccomp|Cpus|PPid|NSpid|Threads)' /proc/self/status;"
+        "cat /proc/self/limits /proc/self/oom_score_adj; env | sort; pwd; ls /proc/self/fd; ls /proc; ps;"
+        "grep -c 10000000 /proc/self/maps; readlink /proc/self/fd/3; exit 5"
+    )
+    changes = {
+        "process": {"user": user, "no_new_privileges": no_new_privileges},
+        "linux": {"seccomp": msgspec.convert(default_profile(DOCKER_CAPABILITIES), Seccomp)},
+    }
+    make_ready(box, prefork)
+    cold, warm = finish(plan_of(box, look, **changes)), finish(plan_of(box, look, **changes), prefork)
+    assert not prefork.spares, "it was the spare"
+    assert cold.status == 5
+    assert "Seccomp:\t2" in cold.out
+    assert warm == cold
 
 
 def test_it_sees_what_the_host_has_mounted_since_it_was_cloned(box: Box, prefork: Prefork, tmp_path: Path) -> None:
