@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,3 +190,26 @@ def compiled(python: Path, directory: Path, *, leave_out: str = "^$") -> None:
     # a few files of other people's are wrong on purpose, so the status says nothing
     command = [str(python), "-m", "compileall", "-q", "-q", "-j", "0", "-x", leave_out, str(directory)]
     subprocess.run(command, cwd=ROOT, check=False)
+
+
+def rewritten(python: Path, tests: Sequence[str]) -> None:
+    """Have pytest rewrite the assertions of tests once; it finds the bytecode again, beside them.
+
+    Each process that runs them would do it anew; in the virtual machine that takes twenty times as long.
+
+    :param tests: files, or what else pytest takes on its command line.
+    """
+    files = [ROOT / test.partition("::")[0] for test in tests]
+    if all(is_rewritten(path) for path in files):
+        return
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [str(python), "-m", "pytest", "-q", "-q", "-p", "no:cacheprovider", "--collect-only", *tests]
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)
+
+
+def is_rewritten(test: Path) -> bool:
+    """Whether a file has been rewritten since it was changed last, by some pytest."""
+    changed = test.stat().st_mtime
+    return any(
+        file.stat().st_mtime >= changed for file in (test.parent / "__pycache__").glob(f"{test.stem}.*-pytest-*.pyc")
+    )

@@ -40,7 +40,8 @@ UNIT_MEMORY = 6 << 30
 """Bytes of address space of the unit tests: one that grows without bound fails, instead of the machine."""
 SOURCES = ["src", "tests", "bench"]
 QUICK = ("lint", "unit")
-"""What needs no rights and no network once all is installed; the tests on as many processes as there are processors."""
+"""What needs no rights and no network once all is installed; the tests on as many processes as there are processors.
+Those marked ``slow`` are left out: one in a hundred, which take half of the time."""
 AT_ONCE = 3
 """Parts that run side by side. The virtual machine takes what the others leave of two processors, as they wait a lot.
 Everything that a part changes on the machine is its own: daemons, cgroups, tables, interfaces, ports."""
@@ -132,6 +133,8 @@ def prepare(names: Sequence[str]) -> None:
         each.result()
     for directory in ("src", "tests/support"):
         machine.compiled(Path(python()), ROOT / directory)
+    if tuple(names) == QUICK:  # there each process collects all of them
+        machine.rewritten(Path(python()), [str(path) for path in (ROOT / "tests/unit").rglob("test_*.py")])
 
 
 def other_environment(number: str, interpreter: str) -> Path:
@@ -402,7 +405,8 @@ def as_user(run: Run, interpreter: str, *options: str) -> Step:
     """Run the unit tests as an ordinary user, if one can be had."""
     step = pytest(run, f"unit {version(interpreter)}", interpreter, "tests/unit", *options)
     if run.workers:
-        step = replace(step, command=[*step.command, "-n", str(run.workers), "--dist", "worksteal"])
+        several = ["-n", str(run.workers), "--dist", "worksteal", "-m", "not slow"]
+        step = replace(step, command=[*step.command, *several])
     if os.geteuid() != 0:
         return step
     home = run.directory / f"home-{version(interpreter)}"

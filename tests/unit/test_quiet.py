@@ -112,6 +112,7 @@ def test_parts_beside_each_other_are_shown_in_order_and_an_end_ends_all(
     assert shown.splitlines()[-1] == "2 passed, 1 failed, 0 skipped"
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_ended_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +125,7 @@ def test_what_takes_too_long_is_ended_with_all_it_started(
         time.sleep(0.01)  # its end was ordered; pytest's own patience is enough
 
 
+@pytest.mark.slow
 def test_what_has_to_end_may_tidy_up_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "LONGEST_PART", 1)
     step = run.Step("tidy", ["sh", "-c", f"trap 'echo tidy >{tmp_path}/said; exit 3' INT; while :; do sleep 0.1; done"])

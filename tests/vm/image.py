@@ -52,7 +52,7 @@ NOT_IMPORTED = {
     "setuptools",
 }
 """Directories and programs of the virtual environment that no test in there has a use for; they are most of it."""
-COMPILED = ("src/", "tests/support/")
+COMPILED = ("src/", "tests/")
 REPOSITORY = ("src", "tests", "bench", "pyproject.toml", "ARCHITECTURE.md", "README.md", "wherry", "packaging")
 DIRECTORIES = (
     *("dev", "etc", "home", "job", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr/bin", "usr/lib"),

@@ -68,6 +68,7 @@ async def test_buildkits_clients_hear_of_no_shell() -> None:
     assert [log.msg for one in found for log in one.logs] == [b"x"]
 
 
+@pytest.mark.slow
 async def test_output_is_read_ahead_only_as_far_as_memory_is_meant_for_it() -> None:
     """A client that reads slowly: what is on the disk stays there."""
     given = 0

@@ -196,6 +196,7 @@ json_values = st.recursive(
 members = st.sampled_from([*CreateRequest.__struct_encode_fields__, "hostconfig", "Nobody"])
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         members,

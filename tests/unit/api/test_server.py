@@ -136,6 +136,7 @@ def test_a_request_has_its_version_its_query_and_its_body(tmp_path: Path) -> Non
     assert status == 400
 
 
+@pytest.mark.slow
 def test_who_still_sends_is_answered_at_once_and_told_that_the_connection_ends(tmp_path: Path) -> None:
     async def ask() -> tuple[bytes, bytes]:
         async with client(tmp_path / "s"):

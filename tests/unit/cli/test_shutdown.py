@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from wherry.cli.main import run
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ NOTHING = "HTTP/1.1 204 No Content||"
 SOMETHING = '{"Warnings": ["forwarding stays on"]}'
 
 
+@pytest.mark.slow
 def test_it_waits_for_the_end_of_the_process(tmp_path: Path) -> None:
     path = tmp_path / "wherry.sock"
     with subprocess.Popen(
@@ -60,6 +63,7 @@ def test_where_no_daemon_is_nobody_thinks_that_containers_were_ended(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_what_the_daemon_has_to_leave_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "wherry.sock"
     answer = f"HTTP/1.1 200 OK|Content-Type: application/json|Content-Length: {len(SOMETHING)}||{SOMETHING}"

@@ -42,6 +42,7 @@ def echo(theirs: socket.socket) -> None:
     theirs.close()
 
 
+@pytest.mark.slow
 def test_a_program_that_echoes_more_than_any_buffer_holds_blocks_nobody(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     thread = threading.Thread(target=echo, args=(theirs,))

@@ -96,6 +96,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_dying_at_any_step_leaves_the_blob_whole_or_not_at_all(tmp_path: Path) -> None:
     outcomes = []
     for step in range(20):

@@ -274,6 +274,7 @@ _DESCRIPTOR = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries(
         {"schemaVersion": st.sampled_from([1, 2, "2"])},

@@ -217,6 +217,7 @@ async def test_two_who_pull_the_same_share_one_download(store: ImageStore, liar:
     assert liar.count(f"/blobs/{blob_of(liar, BIG)[0]}") == 1
 
 
+@pytest.mark.slow
 @needs.need("root")  # whiteouts are devices
 async def test_many_layers_unpacked_at_once_lose_no_whiteout(store: ImageStore, liar: Liar) -> None:
     layers = [BASE]
@@ -529,6 +530,7 @@ async def test_an_endless_layer_is_cut_off_where_it_should_end(store: ImageStore
         await pull(store, liar)
 
 
+@pytest.mark.slow
 async def test_a_layer_that_drips_is_given_up(store: ImageStore, liar: Liar) -> None:
     liar.image([BIG])
 

@@ -16,6 +16,7 @@ def test_ports_are_read_in_every_form() -> None:
             ports_in(wrong)
 
 
+@pytest.mark.slow
 def test_a_port_is_among_any_number_of_ranges() -> None:
     serves = any_port_of([f"{low}-65535/udp" for low in range(9_000, 65_000)] + ["80", "443/TCP"])
     assert [serves(*port) for port in ((80, "tcp"), (443, "tcp"), (9_000, "udp"), (65_535, "udp"))] == [True] * 4

@@ -80,6 +80,7 @@ def test_a_container_waits_for_what_is_held_and_others_do_not(daemon: Daemon, tm
     assert seen == b"".join(b"%d\n" % number for number in range(1, 400001))
 
 
+@pytest.mark.slow
 def test_a_container_that_waits_can_be_killed_and_what_it_wrote_stays(daemon: Daemon, tmp_path: Path) -> None:
     started = daemon.launch("c", ["seq", "1", "4000000"], tmp_path / "log", limits=LIMITS, hold=0)
     log_waits(tmp_path / "log", tmp_path / "containers/c")
@@ -109,6 +110,7 @@ def test_a_second_daemon_has_none_of_the_firsts_clients(keeper: RunningKeeper, d
     again.close()
 
 
+@pytest.mark.slow
 def test_what_is_held_is_held_across_a_replacement(daemon: Daemon, tmp_path: Path) -> None:
     daemon.launch("c", ["seq", "1", "400000"], tmp_path / "log", limits=LIMITS, hold=0)
     log_waits(tmp_path / "log", tmp_path / "containers/c")

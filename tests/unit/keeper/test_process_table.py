@@ -212,6 +212,7 @@ def test_fifty_at_once(daemon: Daemon, tmp_path: Path) -> None:
         assert text_of(tmp_path / f"log{number}") == b"%d\n" % number
 
 
+@pytest.mark.slow
 def test_a_long_list_of_processes_is_told_in_pages(keeper: RunningKeeper, daemon: Daemon, tmp_path: Path) -> None:
     for number in range(150):
         os.close(daemon.launch(f"c{number}", ["true"], tmp_path / "log").fds[0])
@@ -329,6 +330,7 @@ def test_shutdown_ends_the_keeper_and_removes_its_files(keeper: RunningKeeper, d
     assert {"keeper.sock", "keeper.pid"}.isdisjoint(os.listdir(keeper.exec_root))
 
 
+@pytest.mark.slow
 def test_an_idle_keeper_does_not_wake_up(keeper: RunningKeeper, daemon: Daemon, tmp_path: Path) -> None:
     assert keeper.process is not None
 

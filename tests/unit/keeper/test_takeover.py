@@ -318,6 +318,7 @@ def test_a_process_that_nobody_knows_the_end_of_is_refused(keeper: RunningKeeper
     daemon.close()
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_lost(keeper: RunningKeeper, tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     script = "i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done"

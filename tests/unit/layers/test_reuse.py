@@ -82,6 +82,7 @@ def test_a_tree_is_the_same_whatever_was_there_before(tmp_path: Path) -> None:
         assert after[name] == before[name]
 
 
+@pytest.mark.slow
 def test_trees_of_chance_are_the_same_whatever_was_there_before(tmp_path: Path) -> None:
     chance = random.Random(5)
     names = ["a", "b", "a/x", "a/y", "b/x", "b/x/z", "c"]

@@ -271,6 +271,7 @@ def test_numbers_survive(value: int, width: int) -> None:
         assert parse_number(format_number(value, width)) == value
 
 
+@pytest.mark.slow
 def test_many_entries_are_read_quickly() -> None:
     packed = tar([member(f"d{number % 100}/f{number}", b"x") for number in range(10_000)])
     before = os.times()

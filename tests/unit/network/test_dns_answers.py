@@ -170,6 +170,7 @@ async def test_a_client_that_says_nothing_is_left(client: Client, monkeypatch: p
     writer.close()
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_is_not_read_from(client: Client) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port, limit=1024)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -212,6 +213,7 @@ async def test_owners_are_told_apart() -> None:
     server.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["web"], [f"n{number}" for number in range(5000)]], ids=["one name", "many names"])
 async def test_a_flood_leaves_the_loop_time_for_others(names: list[str]) -> None:
     queries = [question(name).pack() for name in names]

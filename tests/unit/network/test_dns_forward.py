@@ -371,6 +371,7 @@ async def test_a_silent_server_costs_its_time_once(monkeypatch: pytest.MonkeyPat
         assert len(dead.asked) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_silence_is_an_error_soon_and_sooner_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(silent) as dead, serving(asking(dead)) as (_, client):
@@ -417,6 +418,7 @@ async def test_no_owner_has_more_than_its_share_of_open_questions(monkeypatch: p
         await asyncio.gather(*asked, return_exceptions=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_an_answer_for_an_owner_that_is_gone_is_dropped() -> None:
     async with upstream(silent) as dead, serving(asking(dead)) as (server, client):

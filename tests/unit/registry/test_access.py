@@ -141,6 +141,7 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
+@pytest.mark.slow
 async def test_the_challenge_says_where_tokens_are_and_which_is_needed(htpasswd: str) -> None:
     async with registry(**tokens(htpasswd)) as lab:
         answer = await lab.ask("GET", "/v2/team/app/tags/list")
@@ -153,6 +154,7 @@ async def test_the_challenge_says_where_tokens_are_and_which_is_needed(htpasswd:
         assert "scope" not in (await lab.ask("GET", "/v2/")).headers["WWW-Authenticate"]
 
 
+@pytest.mark.slow
 async def test_a_token_allows_what_was_asked_for_as_far_as_the_rules_do(htpasswd: str) -> None:
     async with registry(**tokens(htpasswd)) as lab:
         given = await token(lab, "repository:team/app:pull,push", ALICE)
@@ -168,6 +170,7 @@ async def test_a_token_allows_what_was_asked_for_as_far_as_the_rules_do(htpasswd
         assert (await lab.ask("GET", "/token", auth=Who("alice", "no"))).status == 401
 
 
+@pytest.mark.slow
 async def test_who_has_a_token_that_does_not_suffice_is_denied_and_told_which_to_fetch(htpasswd: str) -> None:
     async with registry(**tokens(htpasswd)) as lab:
         bob = await token(lab, "repository:team/app:pull", BOB)
@@ -181,6 +184,7 @@ async def test_who_has_a_token_that_does_not_suffice_is_denied_and_told_which_to
         assert "error=" not in nobody.headers["WWW-Authenticate"]
 
 
+@pytest.mark.slow
 async def test_a_refresh_token_stands_for_the_password(htpasswd: str) -> None:
     async with registry(**tokens(htpasswd)) as lab:
         first = await token(lab, "repository:team/app:pull", ALICE)
@@ -197,6 +201,7 @@ async def test_a_refresh_token_stands_for_the_password(htpasswd: str) -> None:
         assert (await lab.ask("PUT", "/token")).status == 405
 
 
+@pytest.mark.slow
 async def test_tokens_that_are_not_good_are_as_good_as_none(htpasswd: str) -> None:
     access = [{"type": "repository", "name": "team/app", "actions": ["pull"]}]
     claims = {"iss": "wherry-registry", "aud": "wherry-registry", "sub": "", "access": access}
@@ -362,6 +367,7 @@ async def test_the_figures_are_in_prometheus_format() -> None:
         assert line.startswith("# ") or len(line.rsplit(" ", 1)) == 2
 
 
+@pytest.mark.slow
 async def test_the_figures_are_not_for_everybody(htpasswd: str) -> None:
     for told in (basic(htpasswd), tokens(htpasswd)):
         async with registry(**told) as lab:

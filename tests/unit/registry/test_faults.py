@@ -43,6 +43,7 @@ async def drip(data: bytes, told: asyncio.Event, hold: asyncio.Event) -> AsyncIt
     yield data[half:]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_a_registry_that_is_killed_during_a_push_goes_on_where_it_was(tmp_path: Path) -> None:
     data = os.urandom(BIG)
@@ -83,6 +84,7 @@ def wait_for_bytes(directory: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_a_registry_that_is_killed_again_and_again_shows_nothing_damaged(tmp_path: Path) -> None:
     """Pushes and collections are under way each time; whatever was answered with 201 is there afterwards."""
@@ -116,6 +118,7 @@ async def push_on(url: str, stored: set[str]) -> None:
                     stored.add(digest(data))
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_two_hundred_clients_at_once_are_all_served(tmp_path: Path) -> None:
     data = os.urandom(300_000)
@@ -134,6 +137,7 @@ async def test_two_hundred_clients_at_once_are_all_served(tmp_path: Path) -> Non
         assert await asyncio.to_thread(server.end) == 0
 
 
+@pytest.mark.slow
 async def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     with running("--root", str(tmp_path), "--workers", "2") as server:
         children = await asyncio.to_thread(children_of, server.process.pid)
@@ -147,6 +151,7 @@ async def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
                 assert (await ask(session, "GET", f"{server.url}/v2/")).status == 200
 
 
+@pytest.mark.slow
 async def test_workers_end_when_the_process_that_watches_them_is_killed(tmp_path: Path) -> None:
     with running("--root", str(tmp_path), "--workers", "2") as server:
         children = await asyncio.to_thread(children_of, server.process.pid)
@@ -230,6 +235,7 @@ async def test_a_full_disk_is_said_and_leaves_the_registry_working(tmp_path: Pat
         assert (await lab.push_blob("a", b"data")).status == 201
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_memory_stays_flat_while_much_is_moved(tmp_path: Path) -> None:
     piece = os.urandom(1 << 20)

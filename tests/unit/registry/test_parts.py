@@ -103,6 +103,7 @@ def put_there(root: Path, documents: list[bytes]) -> None:
         (records / name).write_bytes(record)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_an_index_may_list_thousands(lab: Lab, tmp_path: Path) -> None:
     """Five thousand manifests, pushed as records, since it is the index that matters here."""

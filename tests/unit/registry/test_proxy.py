@@ -79,6 +79,7 @@ async def test_what_is_not_there_is_not_found_and_nothing_can_be_pushed() -> Non
         assert (await lab.push_blob("team/app", b"x")).status == 405
 
 
+@pytest.mark.slow
 async def test_many_at_once_cause_one_fetch_and_a_slow_one_stops_nobody() -> None:
     data = os.urandom(30_000_000)
     async with registry() as upstream, cache(upstream.url) as lab:
@@ -140,6 +141,7 @@ async def lying(behaviour: Lying) -> AsyncIterator[str]:
         await http.shutdown(1)
 
 
+@pytest.mark.slow
 async def test_a_connection_that_breaks_is_gone_on_with() -> None:
     data = os.urandom(300_000)
     behaviour = Lying(data, cut=120_000)

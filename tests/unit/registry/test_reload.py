@@ -50,6 +50,7 @@ async def become(server: Registry, asked: Callable[[], Awaitable[bool]]) -> None
             right = right + 1 if await asked() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_changed_settings_hold_from_the_next_request_on(tmp_path: Path, workers: int) -> None:
     users = tmp_path / "users"
@@ -84,6 +85,7 @@ async def test_changed_settings_hold_from_the_next_request_on(tmp_path: Path, wo
         assert server.end() == 0
 
 
+@pytest.mark.slow
 async def test_settings_that_cannot_be_used_leave_those_from_before(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     place = f'[log]\naccess = "{log}"\n'
@@ -111,6 +113,7 @@ async def test_settings_that_cannot_be_used_leave_those_from_before(tmp_path: Pa
         assert "colour" in said
 
 
+@pytest.mark.slow
 @needs.need("openssl")
 async def test_a_new_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
@@ -142,6 +145,7 @@ async def test_a_new_certificate_is_shown_to_new_connections(tmp_path: Path) -> 
         assert server.end() == 0
 
 
+@pytest.mark.slow
 def test_who_ends_while_a_worker_is_replaced_ends_all(tmp_path: Path) -> None:
     with running("--config", settings(tmp_path, "workers = 2\n")) as server:
         pid = server.process.pid

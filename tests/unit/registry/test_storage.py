@@ -190,6 +190,7 @@ async def test_an_empty_upload_becomes_an_empty_object(storage: Storage) -> None
     assert (await storage.stat("blobs/sha256/none")).size == 0
 
 
+@pytest.mark.slow
 async def test_a_large_upload_in_uneven_chunks_is_whole_at_the_end(storage: Storage) -> None:
     data = os.urandom(BIG)
     await storage.begin("big")
@@ -206,6 +207,7 @@ async def test_a_large_upload_in_uneven_chunks_is_whole_at_the_end(storage: Stor
     assert await whole(storage, "blobs/sha256/big", BIG - 5) == data[-5:]
 
 
+@pytest.mark.slow
 async def test_an_upload_that_breaks_off_goes_on_where_it_was(storage: Storage) -> None:
     await storage.begin("cut")
     with pytest.raises(ConnectionResetError):
@@ -259,6 +261,7 @@ async def test_an_aborted_upload_is_gone_whatever_it_had(storage: Storage) -> No
     assert [name async for name, _ in storage.uploads()] == []
 
 
+@pytest.mark.slow
 async def test_an_upload_goes_on_at_another_instance(bucket_url: str) -> None:
     one = bucket(bucket_url, "shared", make=True)
     two = bucket(bucket_url, "shared")
@@ -364,6 +367,7 @@ async def test_a_file_is_closed_when_nobody_writes_to_it_any_more(
     assert written == [1]
 
 
+@pytest.mark.slow
 async def test_two_instances_that_append_at_once_do_not_pass_off_one_for_the_other(bucket_url: str) -> None:
     """A bucket has no locks: what each believes to have uploaded is told apart by ETags."""
     one, two = bucket(bucket_url, "mixed", make=True), bucket(bucket_url, "mixed")

@@ -145,6 +145,7 @@ def test_an_empty_directory_is_an_empty_definition() -> None:
     assert decode(pb.Definition()).edge is None
 
 
+@pytest.mark.slow
 def test_a_graph_of_thousands_is_no_deeper_than_one_of_few() -> None:
     vertex = BASE
     for number in range(5000):

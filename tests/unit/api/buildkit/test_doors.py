@@ -163,6 +163,7 @@ async def test_other_requests_are_refused(request_: bytes, answer: bytes) -> Non
         assert answer in await asyncio.get_running_loop().sock_recv(connection, 1000)
 
 
+@pytest.mark.slow
 def test_nothing_of_grpc_is_imported_before_the_first_client() -> None:
     code = (
         "import sys, wherry.daemon.serve\n"

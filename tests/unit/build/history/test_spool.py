@@ -83,6 +83,7 @@ async def test_half_an_event_at_the_end_of_a_file_is_passed_over(tmp_path: Path,
     assert await everything(await Spool.stored(spool.path, threads)) == [log(0), log(1)]
 
 
+@pytest.mark.slow
 async def test_a_reader_that_does_not_go_on_keeps_no_writer_waiting(tmp_path: Path, threads: Threads) -> None:
     spool = Spool(tmp_path / "spool", threads)
     reader = spool.read()
@@ -164,6 +165,7 @@ async def test_what_is_removed_leaves_no_file(tmp_path: Path, threads: Threads) 
     assert not spool.path.exists()
 
 
+@pytest.mark.slow
 async def test_who_only_wants_what_there_is_does_not_wait_for_more(tmp_path: Path, threads: Threads) -> None:
     spool = Spool(tmp_path / "spool", threads, in_memory=500)
     events = [log(number) for number in range(300)]

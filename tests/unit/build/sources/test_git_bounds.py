@@ -87,6 +87,7 @@ async def test_directories_that_are_too_deep_for_a_path_are_refused(used: Git, r
     await refused(used, f"{repository.url}#deep", "path of more than the 3072 bytes allowed")
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_submodules_in_each_other_come_to_an_end(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch

@@ -154,6 +154,7 @@ def test_transports_that_run_programs_are_refused(used: Git) -> None:
             used.source.open(request_for("git://x/y", git__fullurl=address))
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_submodules_come_along_but_none_of_this_machines_files(
     used: Git, repository: Repository, tmp_path: Path

@@ -15,6 +15,7 @@ from wherry.errors import InvalidInput
 from wherry.network.model import Endpoint, PublishedPort
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_there_are_no_more_ports_than_there_can_be() -> None:
     every = dict.fromkeys(("1-65535/tcp", "1-65535/udp", "1-65535/sctp"))
