@@ -222,7 +222,8 @@ def test_a_bill_of_materials_lists_stages_that_ask_for_it(daemon: Daemon, busybo
     )
     build(daemon, scanner, "-t", "example.com/scanner:1")
     (asking / "Dockerfile").write_text(
-        "ARG BUILDKIT_SBOM_SCAN_STAGE=true\nFROM busybox AS tools\nRUN mkdir -p /var/lib/dpkg && echo tool > /made && printf "
+        "ARG BUILDKIT_SBOM_SCAN_STAGE=true\nFROM busybox AS tools\n"
+        "RUN mkdir -p /var/lib/dpkg && echo tool > /made && printf "
         "'Package: gcc\\nStatus: install ok installed\\nVersion: 12\\nArchitecture: amd64\\n' > /var/lib/dpkg/status\n"
         "FROM scratch\nCOPY --from=tools /made /copy\n"
     )

@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
 OPTIONAL = frozenset(
     (
-        "shared fuse journald dockerd old-docker podman containerd buildah docker-registry ssh-agent sshd cgroup1 cgroup2 "
-        "ipvlan vlan"
+        "shared fuse journald dockerd old-docker podman containerd buildah docker-registry ssh-agent sshd cgroup1 "
+        "cgroup2 ipvlan vlan"
     ).split()
 )
 

@@ -20,7 +20,7 @@ from support.faulty_registry import Liar, serving
 from wherry.distribution.client.credentials import ANONYMOUS
 from wherry.distribution.client.settings import RegistrySettings, Timing
 from wherry.distribution.transfer.artifacts import Choose, Parcel, Take
-from wherry.distribution.transfer.service import Transfers
+from wherry.distribution.transfer.transfers import Transfers
 from wherry.docker.reference import Reference
 from wherry.errors import CorruptData, NotFound, OutOfSpace, WherryError
 from wherry.images.store import ImageStore

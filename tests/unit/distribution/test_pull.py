@@ -21,7 +21,7 @@ from support.archives import Layout, digest, directory, member, tar
 from support.faulty_registry import INDEX, Liar, Lie, ranged, serving
 from wherry.distribution.client.credentials import ANONYMOUS, Credentials
 from wherry.distribution.client.settings import RegistrySettings, Timing
-from wherry.distribution.transfer.service import Transfers
+from wherry.distribution.transfer.transfers import Transfers
 from wherry.docker.reference import Reference
 from wherry.errors import CorruptData, Forbidden, InvalidInput, NotFound, TooLarge, Unsupported, WherryError
 from wherry.images.store import ImageStore

@@ -21,7 +21,7 @@ from support.archives import Layout, digest, directory, docker_archive, member, 
 from support.faulty_registry import MANIFEST, Liar, serving
 from wherry.distribution.client.credentials import ANONYMOUS, Credentials
 from wherry.distribution.client.settings import RegistrySettings, Timing
-from wherry.distribution.transfer.service import Transfers
+from wherry.distribution.transfer.transfers import Transfers
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound, OutOfSpace, WherryError
 from wherry.images.store import ImageStore

@@ -21,7 +21,7 @@ from support.authority import Authority
 from support.faulty_registry import Liar, serving
 from wherry.distribution.client.credentials import ANONYMOUS, Credentials
 from wherry.distribution.client.settings import RegistrySettings, Timing
-from wherry.distribution.transfer.service import Transfers
+from wherry.distribution.transfer.transfers import Transfers
 from wherry.docker.reference import Reference
 from wherry.errors import Forbidden, InvalidInput, OutOfSpace, Unauthenticated, WherryError
 from wherry.images.store import ImageStore

@@ -15,8 +15,8 @@ from support.archives import member, tar
 from support.faulty_registry import Liar, serving
 from wherry.distribution.client.credentials import ANONYMOUS
 from wherry.distribution.client.settings import RegistrySettings, Timing
-from wherry.distribution.transfer.service import Transfers
 from wherry.distribution.transfer.stored import StoredContent
+from wherry.distribution.transfer.transfers import Transfers
 from wherry.docker.reference import Reference
 from wherry.errors import CorruptData, NotFound, TooLarge
 from wherry.images.store import ImageStore

@@ -13,7 +13,7 @@ import pytest
 
 from support.archives import docker_archive, member, tar
 from support.containers import container_of
-from wherry.distribution.transfer import service
+from wherry.distribution.transfer import transfers
 from wherry.docker.container_answers import FilesystemChange
 from wherry.docker.container_requests import ContainerConfig, HostConfig
 from wherry.engine.container.container import Container, Definition
@@ -317,7 +317,7 @@ class FakeTransfers:
 
 @pytest.fixture
 def distribution(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Distribution:
-    monkeypatch.setattr(service, "Transfers", FakeTransfers)
+    monkeypatch.setattr(transfers, "Transfers", FakeTransfers)
     FakeTransfers.made = []
     options = RegistryOptions(insecure=("r:5000",), mirrors=("http://m",), max_downloads=7, max_uploads=8)
     return Distribution(setup.store, Settings(registries=options), setup.events)

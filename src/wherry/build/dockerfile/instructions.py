@@ -1,4 +1,4 @@
-"""The parsed Dockerfile: typed instructions that know where they were written.
+"""The parsed Dockerfile: typed instructions that know where they were written; `wherry.build.dockerfile.parser` parses.
 
 Words that may name variables are kept as they were written. Once the variables are known, `expanded` gives the same
 instruction with its words expanded; `wherry.build.dockerfile.mounts.run_mounts` does so for RUN's mounts, whose options

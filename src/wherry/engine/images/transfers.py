@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.build.sources.image import RemoteImage
     from wherry.distribution.client.credentials import Credentials
     from wherry.distribution.transfer.artifacts import Choose
-    from wherry.distribution.transfer.service import Transfers
+    from wherry.distribution.transfer.transfers import Transfers
     from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
     from wherry.oci.manifest import Manifest
 
@@ -195,7 +195,7 @@ class Distribution:
     def _transfers(self) -> Transfers:
         if self._made is None:
             from wherry.distribution.client.settings import RegistrySettings  # noqa: PLC0415
-            from wherry.distribution.transfer.service import Transfers  # noqa: PLC0415
+            from wherry.distribution.transfer.transfers import Transfers  # noqa: PLC0415
 
             options = self._settings.registries
             settings = RegistrySettings(

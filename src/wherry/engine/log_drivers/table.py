@@ -1,4 +1,4 @@
-"""The table of log drivers."""
+"""The table of log drivers; `wherry.engine.log_drivers.contract` says what a new one is."""
 
 from __future__ import annotations
 

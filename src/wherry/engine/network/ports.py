@@ -1,4 +1,7 @@
-"""Port requests: the ports that a container publishes (``-p``, ``-P``), checked and made ready for `wherry.network`."""
+"""Port requests: the ports that a container publishes (``-p``, ``-P``), checked and made ready for `wherry.network`.
+
+They are published there: `wherry.network.kernel_state.publish`.
+"""
 
 from __future__ import annotations
 

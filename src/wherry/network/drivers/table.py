@@ -1,4 +1,4 @@
-"""The table of drivers."""
+"""The table of drivers; `wherry.network.drivers.contract` says what a new one is."""
 
 from __future__ import annotations
 

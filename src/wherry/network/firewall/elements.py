@@ -1,4 +1,7 @@
-"""What bridges, endpoints and published ports are in the tables: elements of sets and maps, as bytes."""
+"""Published ports, bridges and endpoints, as the firewall has them: elements of sets and maps, as bytes.
+
+The rules, which never change, are in `wherry.network.firewall.tables`.
+"""
 
 from __future__ import annotations
 

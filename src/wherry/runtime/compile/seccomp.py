@@ -1,4 +1,6 @@
-"""Seccomp profiles: translate Docker's format, and choose the default profile.
+"""Seccomp profiles: translate Docker's format to the specification's.
+
+Which profile a container gets is decided elsewhere, in `wherry.engine.spec.security`.
 
 Docker's form adds conditions to the specification's: a rule may count only with some capability, on some
 architectures, from some kernel version on (``includes``), or not then (``excludes``); and architectures are listed
