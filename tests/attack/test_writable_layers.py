@@ -89,9 +89,10 @@ def test_no_copy_goes_past_a_limit(limited: Daemon, tmp_path: Path) -> None:
         "run", "--name", "source", "busybox", "sh", "-c", "mkdir /d; cat /dev/urandom | head -c 3000000 > /d/x"
     )
     limited.docker("commit", "source", "too-large", check=True)
-    filled = limited.docker("run", "--rm", "-v", "tiny:/d", "too-large", "true")
+    limited.docker("volume", "create", "-o", "size=2m", "narrow", check=True)
+    filled = limited.docker("run", "--rm", "-v", "narrow:/d", "too-large", "true")
     assert "disk quota exceeded" in filled.stderr
-    shown = limited.docker("run", "--rm", "-v", "tiny:/v", "busybox", "ls", "-A", "/v", check=True).stdout
+    shown = limited.docker("run", "--rm", "-v", "narrow:/v", "busybox", "ls", "-A", "/v", check=True).stdout
     assert shown == ""
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.daemons import Daemon
-from support.needs import need
+from support.needs import need, program
 from support.nfs_server import exported
+from support.smb_server import PASSWORD, USER, shared
 
 pytestmark = [
     need("root", "busybox", "docker", "overlay", "namespaces"),
@@ -85,3 +86,38 @@ def test_a_servers_directory_gets_the_images_files(daemon: Daemon, share: Path) 
     assert shown == "file\ntwo\n"
     assert (share / "empty/file").samefile(share / "empty/two")
     assert sorted(os.listdir(share / "empty")) == ["file", "two"]
+
+
+@pytest.fixture
+def windows(tmp_path: Path) -> Iterator[Path]:
+    """A directory that a server has by the protocol of Windows."""
+    if program("smbd") is None:
+        pytest.skip("needs Samba")
+    for name in ("share", "own"):
+        (tmp_path / name).mkdir(mode=0o755)
+    with shared(tmp_path / "share", tmp_path / "own"):
+        yield tmp_path / "share"
+
+
+def test_containers_share_a_directory_of_a_windows_server(daemon: Daemon, windows: Path) -> None:
+    password = PASSWORD.replace(",", ",,")
+    options = ("type=cifs", "device=//localhost/share", f"o=username={USER},password={password},vers=3.0")
+    words = [word for one in options for word in ("--opt", one)]
+    daemon.docker("volume", "create", *words, "far", check=True)
+    daemon.docker("run", "--name", "source", "busybox", "sh", "-c", "mkdir /srv; echo kept > /srv/file", check=True)
+    daemon.docker("commit", "source", "filled", check=True)
+    daemon.docker("run", "-d", "--name", "holder", "-v", "far:/srv", "filled", "sleep", "600", check=True)
+    assert (windows / "file").read_text() == "kept\n"
+    daemon.docker("exec", "holder", "sh", "-c", "mkdir /srv/sub; echo shared > /srv/sub/file", check=True)
+    assert (windows / "sub/file").read_text() == "shared\n"
+    subpath = "type=volume,src=far,dst=/m,volume-subpath=sub,readonly"
+    look = "cat /m/file; touch /m/x || echo no; grep -c ' /m cifs ro,' /proc/mounts"
+    assert daemon.docker("run", "--rm", "--mount", subpath, "busybox", "sh", "-c", look).stdout == "shared\nno\n1\n"
+    assert "cifs" not in Path("/proc/self/mountinfo").read_text()
+    daemon.docker("rm", "-f", "holder", "source", check=True)
+    wrong = [word.replace("two", "three") for word in words]
+    daemon.docker("volume", "create", *wrong, "refused", check=True)
+    refused = daemon.docker("run", "--rm", "-v", "refused:/m", "busybox", "true")
+    assert "permission denied" in refused.stderr
+    assert "three" not in refused.stderr
+    daemon.docker("volume", "rm", "far", "refused", check=True)
