@@ -51,7 +51,7 @@ def shared(directory: Path, own: Path) -> Iterator[None]:
     add = [program("smbpasswd") or "smbpasswd", "-c", str(configuration), "-s", "-a", USER]
     subprocess.run(add, input=f"{PASSWORD}\n{PASSWORD}\n", text=True, check=True)
     server = subprocess.Popen(
-        [program("smbd") or "smbd", "-s", str(configuration), "-F", "--no-process-group", "--debug-stdout"],
+        [program("smbd") or "smbd", "-s", str(configuration), "-F", "--debug-stdout"],
         stdin=subprocess.DEVNULL, stdout=(own / "out").open("wb"), stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:

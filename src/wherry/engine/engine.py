@@ -47,6 +47,7 @@ from wherry.engine.recovery.catch_up import CatchUp
 from wherry.engine.recovery.keeper_supervisor import KeeperSupervisor
 from wherry.engine.recovery.reconcile import Reconciler, remove_empty_cgroup
 from wherry.engine.settings import Settings
+from wherry.engine.streams.log_compression import LogCompression
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.engine.views.explain import ExplainService
 from wherry.engine.views.info import devices_of, information, version
@@ -130,6 +131,7 @@ class Engine:
         processes, _ = await asyncio.gather(engine._supervisor.greet(keeper_ready), engine.images.reconcile())
         await engine._supervisor.reconcile(processes)
         await engine._deliveries.resume(engine._store)
+        engine._compression.resume(engine._store)
         await engine.volume_copies.recover()
         engine._begin_networks()
         engine._lifecycle.daemon_started()
@@ -218,10 +220,11 @@ class Engine:
     def _build_lifecycle(self) -> None:
         settings, store, keeper = self.settings, self._store, self._keeper
         self._tasks, self._container_events = BackgroundTasks(), ContainerEvents(self.events)
-        self._deliveries = Deliveries()
+        self._deliveries, self._compression = Deliveries(), LogCompression()
         self._starter = Starter(
             settings, store, keeper, self.images.overlay, self._attachments, effects=self._effects,
-            volumes=self._container_volumes, deliveries=self._deliveries, image_layers=self.images.layers_to_mount,
+            volumes=self._container_volumes, deliveries=self._deliveries, compression=self._compression,
+            image_layers=self.images.layers_to_mount,
         )  # fmt: skip
         self.execs = Execs(settings, store, keeper, self._starter, self._container_events)
         self._running_steps = RunningSteps(settings.exec_root / "containers", keeper, self._tasks)
@@ -355,6 +358,7 @@ class Engine:
         await self.distribution.close()
         await self._lifecycle.close()
         await self._deliveries.close()
+        await self._compression.close()
         self._effects.close()
         if not self._networks_ended:
             await self._controller.close()

@@ -8,7 +8,6 @@ cuts chunks into lines.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Self
@@ -29,6 +28,7 @@ from wherry.keeper.records import (
     segment_name,
     time_of_segment,
 )
+from wherry.keeper.segment_file import SegmentFile, open_segment
 from wherry.linux.fd import Fd
 
 BOTH: Final = frozenset({STDOUT, STDERR})
@@ -78,17 +78,17 @@ class Segments:
             return number in self._kept or number in self._not_kept
         return os.access(os.path.join(self.directory, segment_name(number)), os.F_OK)
 
-    def open(self, number: int) -> int:
-        """A descriptor for reading, the caller's.
+    def open(self, number: int) -> SegmentFile:
+        """Open one for reading.
 
         :raises FileNotFoundError: it was rotated away.
         :raises Overtaken: it could not be kept.
         """
         if self._kept is None:
-            return open_segment(self.directory, number)
+            return SegmentFile.open(self.directory, number)
         if number not in self._kept:
             raise Overtaken("the log was removed before it was read", hint="there were too many descriptors")
-        return fcntl.fcntl(self._kept[number].fileno(), fcntl.F_DUPFD_CLOEXEC, 0)
+        return SegmentFile(self._kept[number].duplicate())
 
     def keep(self, after: int) -> None:
         """Open all after this one: nothing will be added, and the directory is about to go.
@@ -101,7 +101,7 @@ class Segments:
         self._kept = {}
         with contextlib.suppress(OSError):
             for number in wanted:
-                self._kept[number] = Fd(open_segment(self.directory, number))
+                self._kept[number] = open_segment(self.directory, number)
         self._not_kept = wanted[len(self._kept) :]
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class LogReader:
         self._since: Final = since
         self._until: Final = until
         self._segment, self._offset = start.position
-        self._fd = -1
+        self._file: SegmentFile | None = None
         self._has_begun = False
         self.end: Position | None = None
         """Where to stop, at a record's beginning; None for the log's present end, whenever that is."""
@@ -168,13 +168,13 @@ class LogReader:
     @property
     def held(self) -> int:
         """The segment that it has open."""
-        return self._segment if self._fd >= 0 else max(self._segment - 1, 0)
+        return self._segment if self._file is not None else max(self._segment - 1, 0)
 
     def close(self) -> None:
         """Close the open segment."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def begin(self) -> None:
         """Open the first segment now, or see that there is none yet: what is dropped from now on is missing.
@@ -198,12 +198,12 @@ class LogReader:
 
     def step(self) -> list[Chunk] | None:
         """A bounded piece of :meth:`read`: what is wanted of a block, perhaps nothing; None at the present end."""
-        if self.finished or not (self._fd >= 0 or self._open_from(self._segment)):
+        if self.finished or not (self._file is not None or self._open_from(self._segment)):
             return None
-        if self.end is not None and self.position >= self.end:
+        if self._file is None or (self.end is not None and self.position >= self.end):
             return None
-        chunks = self._read_block()
-        if chunks is None and self._advance():
+        chunks = self._read_block(self._file)
+        if chunks is None and self._advance(self._file):
             return []
         return chunks
 
@@ -212,14 +212,14 @@ class LogReader:
         while chunks := self.read():
             yield from chunks
 
-    def _read_block(self) -> list[Chunk] | None:
+    def _read_block(self, file: SegmentFile) -> list[Chunk] | None:
         """The wanted chunks in what there is of the present block, perhaps none; None at the present end."""
         start = next_record(self._offset)
         left = BLOCK - start % BLOCK
         if self.end is not None and self._segment == self.end.segment:
             left = max(min(left, self.end.offset - start), 0)
-        buffer = os.pread(self._fd, left, start)
-        if not buffer and self._was_cut():
+        buffer = file.read(left, start)
+        if not buffer and self._was_cut(file):
             return []
         end, chunks = self._parse(buffer, start)
         # In a block that is there to its end, whatever follows the last whole record is filling, or damage.
@@ -229,9 +229,9 @@ class LogReader:
         self._offset = start + (left if whole else end)
         return chunks
 
-    def _was_cut(self) -> bool:
+    def _was_cut(self, file: SegmentFile) -> bool:
         """Whether the segment was truncated below the reader's position; the reader then starts it again."""
-        if os.fstat(self._fd).st_size >= self._offset:
+        if file.size >= self._offset:
             return False
         self._offset = 0
         return True
@@ -263,25 +263,25 @@ class LogReader:
         del self._begin[stream]
         return max(start, begin.offset) if begin.segment == self._segment else start
 
-    def _advance(self) -> bool:
+    def _advance(self, file: SegmentFile) -> bool:
         """Go on to the next segment, if this one is finished; whether there is more to read."""
-        successor = next((n for n in self._successors() if n > self._segment), None)
+        successor = next((n for n in self._successors(file) if n > self._segment), None)
         if successor is None:
             return False
-        if self._has_grown():
+        if self._has_grown(file):
             return True  # between our last read and the rotation
         return self._open_from(self._segment + 1)
 
-    def _successors(self) -> list[int]:
+    def _successors(self, file: SegmentFile) -> list[int]:
         """Candidates for the next segment; a directory is listed only when the guess cannot be right."""
-        if os.fstat(self._fd).st_nlink == 0:
+        if file.is_deleted:
             return self._log.numbers()
         following = self._segment + 1
         return [following] if self._log.exists(following) else []
 
-    def _has_grown(self) -> bool:
+    def _has_grown(self, file: SegmentFile) -> bool:
         start = next_record(self._offset)
-        buffer = os.pread(self._fd, BLOCK - start % BLOCK, start)
+        buffer = file.read(BLOCK - start % BLOCK, start)
         return next(records_in(buffer, start), None) is not None
 
     def _open_from(self, wanted: int) -> bool:
@@ -290,22 +290,22 @@ class LogReader:
             if number < wanted:
                 continue
             try:
-                fd = self._log.open(number)
+                file = self._log.open(number)
             except FileNotFoundError:
                 continue
-            if _is_foreign(fd):
-                os.close(fd)
+            if _is_foreign(file):
+                file.close()
                 wanted = number + 1
                 continue
-            self._go_on_with(number, fd, wanted)
+            self._go_on_with(number, file, wanted)
             return True
         return False
 
-    def _go_on_with(self, number: int, fd: int, wanted: int) -> None:
+    def _go_on_with(self, number: int, file: SegmentFile, wanted: int) -> None:
         had_begun, self._has_begun = self._has_begun, True
         self.close()
         self._offset = self._offset if number == self._segment else 0
-        self._fd, self._segment = fd, number
+        self._file, self._segment = file, number
         if had_begun and number > wanted:
             raise Overtaken(
                 "output was dropped by the rotation of the log before it was read",
@@ -313,20 +313,12 @@ class LogReader:
             )
 
 
-def open_segment(directory: StrPath, number: int) -> int:
-    """A descriptor for reading a segment.
-
-    :raises FileNotFoundError: it was rotated away.
-    """
-    return os.open(os.path.join(directory, segment_name(number)), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-
-
-def _is_foreign(fd: int) -> bool:
+def _is_foreign(file: SegmentFile) -> bool:
     """Whether a segment has a header, and it is not one of ours.
 
     Zeros are none: the file was cut at the moment at which the keeper wrote.
     """
-    header = os.pread(fd, SEGMENT_HEADER.size, 0)
+    header = file.read(SEGMENT_HEADER.size, 0)
     return len(header) == SEGMENT_HEADER.size and time_of_segment(header) is None and any(header)
 
 
@@ -338,20 +330,18 @@ def end_position(directory: StrPath) -> Position:
     """
     for number in reversed(segments_of(directory)):
         try:
-            fd = open_segment(directory, number)
+            file = SegmentFile.open(directory, number)
         except FileNotFoundError:
             continue
-        try:
-            return Position(number, _end_of_segment(fd))
-        finally:
-            os.close(fd)
+        with file:
+            return Position(number, _end_of_segment(file))
     return Position(1, 0)
 
 
-def _end_of_segment(fd: int) -> int:
-    start = next_record(max(os.fstat(fd).st_size - 1, 0) // BLOCK * BLOCK)
+def _end_of_segment(file: SegmentFile) -> int:
+    start = next_record(max(file.size - 1, 0) // BLOCK * BLOCK)
     end = start
-    for record in records_in(os.pread(fd, BLOCK - start % BLOCK, start), start):
+    for record in records_in(file.read(BLOCK - start % BLOCK, start), start):
         end = start + record.end
     return end
 
@@ -367,34 +357,32 @@ def position_at(directory: StrPath, time: int) -> Position:
     position = BEGINNING
     for number in segments_of(directory):
         try:
-            fd = open_segment(directory, number)
+            file = SegmentFile.open(directory, number)
         except FileNotFoundError:
             continue
-        try:
-            begun = time_of_segment(os.pread(fd, SEGMENT_HEADER.size, 0))
+        with file:
+            begun = time_of_segment(file.read(SEGMENT_HEADER.size, 0))
             if begun is not None and begun > time:
                 break
-            position = Position(number, _block_before(fd, time))
-        finally:
-            os.close(fd)
+            position = Position(number, _block_before(file, time))
     return position
 
 
 def begin_of_segment(directory: StrPath, number: int) -> int | None:
     """When a segment was begun, nanoseconds since the epoch; None when it is gone or damaged."""
     try:
-        with Fd(open_segment(directory, number)) as fd:
-            return time_of_segment(os.pread(fd.fileno(), SEGMENT_HEADER.size, 0))
+        with SegmentFile.open(directory, number) as file:
+            return time_of_segment(file.read(SEGMENT_HEADER.size, 0))
     except FileNotFoundError:
         return None
 
 
-def _block_before(fd: int, time: int) -> int:
+def _block_before(file: SegmentFile, time: int) -> int:
     """The offset of the last block that begins before this time."""
-    low, high = 0, max(os.fstat(fd).st_size - 1, 0) // BLOCK
+    low, high = 0, max(file.size - 1, 0) // BLOCK
     while low < high:
         middle = (low + high + 1) // 2
-        begun = _time_of_block(fd, middle)
+        begun = _time_of_block(file, middle)
         if begun is not None and begun < time:
             low = middle
         else:
@@ -402,8 +390,8 @@ def _block_before(fd: int, time: int) -> int:
     return low * BLOCK
 
 
-def _time_of_block(fd: int, block: int) -> int | None:
-    header = os.pread(fd, RECORD_HEADER.size, next_record(block * BLOCK))
+def _time_of_block(file: SegmentFile, block: int) -> int | None:
+    header = file.read(RECORD_HEADER.size, next_record(block * BLOCK))
     return int(RECORD_HEADER.unpack(header)[4]) if len(header) == RECORD_HEADER.size else None
 
 

@@ -10,12 +10,12 @@ Only blocks at the end are read: the cost grows with the lines wanted, not with 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
-from wherry.keeper.log_reader import BOTH, Start, end_position, open_segment
+from wherry.keeper.log_reader import BOTH, Start, end_position
 from wherry.keeper.log_writer import StrPath, segments_of
 from wherry.keeper.records import BEGINS_LINE, BLOCK, Position, Record, next_record, records_in
+from wherry.keeper.segment_file import SegmentFile
 
 
 def start_of_tail(directory: StrPath, lines: int, streams: frozenset[int] = BOTH) -> Start:
@@ -106,18 +106,16 @@ def _records_backwards(directory: StrPath) -> Iterator[tuple[int, int, Record, b
     """Segment, offset of the data, header and data of every record, the last one first."""
     for segment in reversed(segments_of(directory)):
         try:
-            fd = open_segment(directory, segment)
+            file = SegmentFile.open(directory, segment)
         except FileNotFoundError:
             return  # rotated away: so is all that is older
-        try:
-            for block in range(max(os.fstat(fd).st_size - 1, 0) // BLOCK, -1, -1):
-                yield from ((segment, *rest) for rest in _block_backwards(fd, block))
-        finally:
-            os.close(fd)
+        with file:
+            for block in range(max(file.size - 1, 0) // BLOCK, -1, -1):
+                yield from ((segment, *rest) for rest in _block_backwards(file, block))
 
 
-def _block_backwards(fd: int, block: int) -> Iterator[tuple[int, Record, bytes]]:
+def _block_backwards(file: SegmentFile, block: int) -> Iterator[tuple[int, Record, bytes]]:
     start = next_record(block * BLOCK)
-    buffer = os.pread(fd, (block + 1) * BLOCK - start, start)
+    buffer = file.read((block + 1) * BLOCK - start, start)
     for record in reversed(list(records_in(buffer, start))):
         yield start + record.start, record, buffer[record.start : record.end]

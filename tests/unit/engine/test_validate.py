@@ -314,11 +314,9 @@ def test_parents_are_mounted_before_their_children() -> None:
 
 
 def test_logs_are_compressed_where_there_are_files_to_be_compressed() -> None:
-    asked = HostConfig(log_config=LogConfig("local", {"compress": "true"}))
-    [warning] = validate_create(ContainerConfig(), asked)
-    assert warning.startswith("The log option compress has no effect without file=true")
-    asked = HostConfig(log_config=LogConfig("json-file", {"compress": "true", "file": "true"}))
-    assert validate_create(ContainerConfig(), asked) == []
+    for driver, options in (("local", {}), ("json-file", {"file": "true"}), ("json-file", {})):
+        asked = HostConfig(log_config=LogConfig(driver, {"compress": "true", **options}))
+        assert validate_create(ContainerConfig(), asked) == []
     with pytest.raises(InvalidInput, match="compress cannot be true when max-file is less than 2"):
         log_config(LogConfig("json-file", {"compress": "true", "max-file": "1"}), Settings())
 

@@ -20,6 +20,7 @@ from wherry.keeper.log_reader import BOTH, Chunk, LogReader, Overtaken, Segments
 from wherry.keeper.log_writer import LogWriter, segments_of
 from wherry.keeper.records import BLOCK, STDERR, STDOUT, Position
 from wherry.keeper.tail import start_of_tail
+from wherry.linux.fd import Fd
 
 OUT = frozenset({STDOUT})
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -438,7 +439,7 @@ def test_what_could_not_be_kept_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     reader.read()
     real = log_reader.open_segment
 
-    def few(directory: str, number: int) -> int:
+    def few(directory: str, number: int) -> Fd:
         if number > 3:
             raise OSError(errno.EMFILE, "too many")
         return real(directory, number)

@@ -10,7 +10,8 @@ from typing import Any, Final
 from wherry.engine.log_drivers.entries import Mark
 from wherry.keeper.log_reader import BEGINNING, Start, end_position
 from wherry.keeper.log_writer import segments_of
-from wherry.keeper.records import BLOCK, STDERR, STDOUT, Position, segment_name
+from wherry.keeper.records import BLOCK, STDERR, STDOUT, Position
+from wherry.keeper.segment_file import SegmentFile
 
 __all__ = ["Place", "first_wanted", "is_behind", "start_at"]
 
@@ -75,9 +76,14 @@ def start_at(directory: Path, mark: Mark | None) -> tuple[Start, bool]:
     there = segments_of(directory)
     if not there or first.segment < there[0]:
         return Start(BEGINNING), bool(there) and first != BEGINNING
-    if first.segment in there and first.offset > (directory / segment_name(first.segment)).stat().st_size:
+    if first.segment in there and first.offset > _size(directory, first.segment):
         return Start(Position(first.segment, 0)), True  # it was cut, as by logrotate
     return Start(Position(first.segment, first.offset // BLOCK * BLOCK), wanted), False
+
+
+def _size(directory: Path, segment: int) -> int:
+    with SegmentFile.open(directory, segment) as file:
+        return file.size
 
 
 def first_wanted(mark: Mark | None) -> Position:

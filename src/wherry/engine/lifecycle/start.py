@@ -27,6 +27,7 @@ from wherry.engine.spec.cgroup_delegation import check_delegation
 from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.host_sources import on_the_host
 from wherry.engine.spec.mounts import check_shares_memory, file_mounts
+from wherry.engine.streams.log_compression import LogCompression
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.errors import Conflict
@@ -56,6 +57,7 @@ class Starter:
     :param effects: has the contents of their files in /etc.
     :param volumes: makes their volumes ready.
     :param deliveries: send their logs elsewhere.
+    :param compression: compresses what is rotated of their logs.
     :param image_layers: the directories of an image, top first, by its ID.
     """
 
@@ -70,6 +72,7 @@ class Starter:
         effects: EndpointEffects,
         volumes: ContainerVolumes,
         deliveries: Deliveries,
+        compression: LogCompression,
         image_layers: Callable[[str], tuple[str, ...]] = lambda _: (),
     ) -> None:
         self._settings = settings
@@ -80,6 +83,7 @@ class Starter:
         self._effects = effects
         self._volumes = volumes
         self._deliveries = deliveries
+        self._compression = compression
         self._image_layers = image_layers
 
     @property
@@ -114,6 +118,7 @@ class Starter:
             plan = self._plan(container, context)
             await self._deliveries.begin(container)
             message = await self._launch(container, plan)
+        self._compression.watch(container)
         self.take_descriptors(container, message)
         self.hold_streams(container)
         pid: int = message.fields["pid"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from wherry.docker.container_requests import LogConfig
-from wherry.engine.log_drivers.options import is_true, waits_when_full
+from wherry.engine.log_drivers.options import waits_when_full
 from wherry.engine.log_drivers.table import driver_of, find_log_driver
 from wherry.errors import InvalidInput
 
@@ -28,20 +28,9 @@ def check_log_options(options: Mapping[str, str], driver: LogDriver) -> list[str
         if name not in driver.checks:
             raise InvalidInput(f"unknown log opt {driver.quote}{name}{driver.quote} for {driver.title}")
         driver.checks[name](value)
-    return [text for name, text in _WITHOUT_EFFECT.items() if name in options and not _heeded(name, options, driver)]
-
-
-_WITHOUT_EFFECT: Final = {
-    "max-buffer-size": "The log option max-buffer-size has no effect: output is written to disk at once.",
-    "compress": "The log option compress has no effect without file=true: the segments stay as they were written.",
-    "cache-compress": "The log option cache-compress has no effect: the segments stay as they were written.",
-}
-
-
-def _heeded(name: str, options: Mapping[str, str], driver: LogDriver) -> bool:
-    if name == "max-buffer-size":
-        return not driver.is_readable(options)
-    return not is_true(options, name) or (name == "compress" and driver.sends(options))
+    if "max-buffer-size" in options and driver.is_readable(options):
+        return ["The log option max-buffer-size has no effect: output is written to disk at once."]
+    return []
 
 
 def log_config(asked: LogConfig | None, settings: Settings) -> LogConfig:
