@@ -57,8 +57,8 @@ def manager(directory: Path) -> Iterator[Path]:
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        path = f"/{groups[0].name}"
-        CgroupV1(path, tops, KernelFiles()).destroy()
+        everywhere = {**cgroups.hierarchies().v1, **tops}  # containers have directories beside systemd's own
+        CgroupV1(f"/{groups[0].name}", everywhere, KernelFiles()).destroy()
 
 
 def _hierarchies() -> dict[str, str]:

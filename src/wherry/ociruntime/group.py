@@ -6,14 +6,14 @@ import contextlib
 import os
 import signal
 
-from wherry.errors import NotFound
+from wherry.errors import InvalidInput, NotFound
 from wherry.ociruntime.container import Record
 from wherry.runtime import cgroups, intel_rdt
 from wherry.runtime.cgroups import systemd
 from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.intel_rdt import IntelRdt
 
-__all__ = ["apply", "destroy", "end_all", "forget", "group_of", "pids", "send_to_all"]
+__all__ = ["apply", "apply_shares", "destroy", "end_all", "forget", "group_of", "pids", "send_to_all"]
 
 
 def group_of(record: Record) -> cgroups.Cgroup:
@@ -53,6 +53,16 @@ def apply(record: Record, resources: cgroups.Resources) -> None:
     if record.scope is not None:
         systemd.update(Scope(*record.scope), resources, group.version)
     group.apply(resources)
+
+
+def apply_shares(record: Record, lines: list[str]) -> None:
+    """Change a container's shares of caches and of memory bandwidth.
+
+    :raises InvalidInput: it has none of its own, or the kernel refuses.
+    """
+    if record.intel_rdt is None:
+        raise InvalidInput("the container has no class of service (intelRdt) whose shares could be changed")
+    intel_rdt.change(IntelRdt(*record.intel_rdt), lines, intel_rdt.mounted())
 
 
 def forget(record: Record) -> None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from wherry.errors import InvalidInput, SystemFault, Unsupported
 
-__all__ = ["IntelRdt", "assign", "join", "mounted", "remove"]
+__all__ = ["IntelRdt", "assign", "change", "join", "mounted", "remove"]
 
 _SCHEMATA: Final = "schemata"
 
@@ -71,6 +71,18 @@ def assign(wanted: IntelRdt, pid: int, top: str) -> None:
         if made:
             _remove_directory(directory)
         raise
+
+
+def change(wanted: IntelRdt, lines: list[str], top: str) -> None:
+    """Give a class of service other shares.
+
+    :param lines: of its ``schemata``.
+    :raises InvalidInput: the kernel refuses.
+    """
+    for line in lines:
+        if not line or "\n" in line:
+            raise InvalidInput(f"{line!r} is no line of schemata")
+        _write(f"{top}/{wanted.group}/{_SCHEMATA}", line)
 
 
 def join(wanted: IntelRdt, pid: int, top: str) -> None:

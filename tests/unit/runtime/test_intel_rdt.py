@@ -9,7 +9,7 @@ import pytest
 
 from wherry.errors import InvalidInput, SystemFault, Unsupported
 from wherry.runtime import intel_rdt
-from wherry.runtime.intel_rdt import IntelRdt, assign, join, mounted, remove
+from wherry.runtime.intel_rdt import IntelRdt, assign, change, join, mounted, remove
 
 
 @pytest.fixture
@@ -44,6 +44,10 @@ def test_a_class_of_its_own_is_made_and_goes_with_the_container(top: Path) -> No
     assert (top / "abc/tasks").read_text() == (top / "abc/mon_groups/abc/tasks").read_text() == "42\n"
     join(wanted, 43, str(top))
     assert (top / "abc/tasks").read_text() == "43\n"
+    change(wanted, ["MB:0=10"], str(top))
+    assert (top / "abc/schemata").read_text().startswith("MB:0=10\n")
+    with pytest.raises(InvalidInput, match="no line"):
+        change(wanted, ["MB:0=10\nL3:0=f"], str(top))
     remove(wanted, str(top))
     remove(wanted, str(top))
     assert list(top.iterdir()) == []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from wherry.errors import Conflict, InvalidInput, Unsupported
+from wherry.errors import Conflict, InvalidInput
 from wherry.ociruntime.bundle import parse_json, read_json
 from wherry.ociruntime.call import Call, one_argument
 from wherry.ociruntime.container import Container
 from wherry.ociruntime.flags import Flags, parse
-from wherry.ociruntime.group import apply
+from wherry.ociruntime.group import apply, apply_shares
 from wherry.runtime.cgroups.resources import Resources
 
 __all__ = ["ARGUMENTS", "FLAGS", "resources_of", "run"]
@@ -41,13 +41,13 @@ ARGUMENTS = "ID"
 def run(call: Call, arguments: list[str]) -> int:
     """Change them; what is not named stays as it is."""
     flags, rest = parse(arguments, FLAGS, short={"r": "resources"})
-    for name in ("l3-cache-schema", "mem-bw-schema"):
-        if flags.has(name):
-            raise Unsupported(f"--{name} is not supported")
+    shares = [flags.text(name) for name in ("l3-cache-schema", "mem-bw-schema") if flags.has(name)]
     with Container.open(call.root, one_argument(rest, "update")) as container:
         record = container.read()
         if record.status() not in ("running", "created", "paused"):
             raise Conflict("container not running")
+        if shares:
+            apply_shares(record, shares)
         apply(record, Resources.from_oci(resources_of(flags)))
     return 0
 

@@ -15,7 +15,7 @@ __all__ = ["Scope", "expand_slice", "scope_of"]
 
 _LONGEST: Final = 255
 #: systemd's ``VALID_CHARS`` of unit names.
-_NAME: Final = re.compile(r"[A-Za-z0-9:_.\\@-]+", re.ASCII)
+_NAME: Final = r"[A-Za-z0-9:_.\\@-]+"
 _SLICE: Final = ".slice"
 
 
@@ -60,7 +60,7 @@ def scope_of(
     within = within or ("user.slice" if user else "system.slice")
     inside = expand_slice(within)
     unit = name if name.endswith(_SLICE) else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
-    if not name or not _NAME.fullmatch(unit) or len(unit) > _LONGEST:
+    if not name or not re.fullmatch(_NAME, unit) or len(unit) > _LONGEST:
         raise InvalidInput(f"cgroupsPath {cgroups_path!r} gives no name of a unit")
     place = expand_slice(unit) if unit.endswith(_SLICE) else f"{inside.rstrip('/')}/{unit}"
     return Scope(unit, within, root.rstrip("/") + place, user, container_id, properties)
@@ -75,6 +75,6 @@ def expand_slice(name: str) -> str:
         return "/"
     stem = name.removesuffix(_SLICE)
     parts = stem.split("-")
-    if not name.endswith(_SLICE) or not all(parts) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
+    if not name.endswith(_SLICE) or not all(parts) or not re.fullmatch(_NAME, name) or len(name) > _LONGEST:
         raise InvalidInput(f"invalid slice name: {name!r}")
     return "".join(f"/{'-'.join(parts[: count + 1])}{_SLICE}" for count in range(len(parts)))

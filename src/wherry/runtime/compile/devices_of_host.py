@@ -12,11 +12,12 @@ from wherry.runtime.intel_rdt import IntelRdt
 
 __all__ = ["intel_rdt", "net_devices"]
 
+# Compiled when they are needed, which is seldom.
 #: As the kernel has it (``dev_valid_name``): fifteen bytes, and no character that separates.
-_NAME: Final = re.compile(r"(?!\.\.?$)[^\s/:%\0]{1,15}", re.ASCII)
-_TEMPLATE: Final = re.compile(r"[^\s/:%\0]{1,13}%d", re.ASCII)
+_NAME: Final = r"(?!\.\.?$)[^\s/:%\0]{1,15}"
+_TEMPLATE: Final = r"[^\s/:%\0]{1,13}%d"
 #: A name of a directory: neither of resctrl's own, nor a path.
-_GROUP: Final = re.compile(r"(?!(info|mon_groups|mon_data)$)(?!\.)[^/\0\n]{1,255}")
+_GROUP: Final = r"(?!(info|mon_groups|mon_data)$)(?!\.)[^/\0\n]{1,255}"
 
 
 def net_devices(linux: Linux, *, own: bool) -> tuple[tuple[str, str], ...]:
@@ -30,7 +31,10 @@ def net_devices(linux: Linux, *, own: bool) -> tuple[tuple[str, str], ...]:
     found = []
     for name, device in linux.net_devices.items():
         new = device.name or name
-        for one, valid in ((name, _is_name(name)), (new, _is_name(new) or bool(_TEMPLATE.fullmatch(new)))):
+        for one, valid in (
+            (name, _is_name(name)),
+            (new, _is_name(new) or bool(re.fullmatch(_TEMPLATE, new, re.ASCII))),
+        ):
             if not valid:
                 raise InvalidInput(f"{one!r} is no name of a network device")
         found.append((name, new))
@@ -42,7 +46,7 @@ def net_devices(linux: Linux, *, own: bool) -> tuple[tuple[str, str], ...]:
 
 
 def _is_name(name: str) -> bool:
-    return bool(_NAME.fullmatch(name)) and len(name.encode()) <= 15
+    return bool(re.fullmatch(_NAME, name, re.ASCII)) and len(name.encode()) <= 15
 
 
 def intel_rdt(wanted: Wanted | None, container_id: str) -> IntelRdt | None:
@@ -53,7 +57,7 @@ def intel_rdt(wanted: Wanted | None, container_id: str) -> IntelRdt | None:
     if wanted is None:
         return None
     group = wanted.clos_id or container_id
-    if not _GROUP.fullmatch(group):
+    if not re.fullmatch(_GROUP, group):
         raise InvalidInput(f"closID {group!r} is no name of a class of service")
     if wanted.mem_bw_schema and not wanted.mem_bw_schema.startswith("MB:"):
         raise InvalidInput(f"memBwSchema must begin with 'MB:', unlike {wanted.mem_bw_schema!r}")
