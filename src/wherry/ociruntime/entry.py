@@ -3,13 +3,20 @@
 import gc
 import sys
 
+#: The verbs that are called most, and need little; see :mod:`wherry.ociruntime.light`.
+LIGHT = {"create", "start", "state", "kill", "delete", "run", "exec", "pause", "resume"}
+#: With one of these, or with a name of systemd's, a program is asked that speaks D-Bus.
+HEAVY = {"--systemd-cgroup", "--cgroup-manager", "--cgroup-manager=systemd"}
+
 if __name__ == "__main__":
     gc.disable()  # all that is made on the way is needed until the end, and looking through it takes a tenth of a start
-    # msgspec takes typing's own functions then; that package has nothing else that it needs, and imports `inspect`.
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    sys.path.insert(0, __file__.rpartition("/wherry/ociruntime/")[0])
+    source = __file__.rpartition("/wherry/ociruntime/")[0]
     environment = sys.executable.rpartition("/bin/")[0]
-    sys.path.append(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+    sys.path.insert(0, source)
+    if not LIGHT.isdisjoint(sys.argv) and HEAVY.isdisjoint(sys.argv):
+        sys.path.insert(0, f"{source}/wherry/ociruntime/light")
+    else:
+        sys.path.append(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
     from wherry.ociruntime.main import main
 
     main()

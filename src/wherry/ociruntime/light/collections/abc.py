@@ -1,0 +1,3 @@
+"""`collections.abc`, which is loaded in any case."""
+
+from _collections_abc import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`operator`, the functions that are written in C."""
+
+from _operator import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`signal`, as it is in C: the numbers have no names."""
+
+from _signal import *  # noqa: F403
