@@ -79,7 +79,7 @@ def test_a_program_that_names_the_runtimes_own_is_not_executed(oci: Bundles, way
     assert done.returncode != 0
     assert "permission denied" in done.stderr
     assert "the interpreter" not in done.stdout
-    assert os.listdir(oci.root) == []
+    assert oci.left() == []
 
 
 def test_an_exec_of_the_runtimes_own_program_is_refused_by_links_too(oci: Bundles) -> None:
@@ -233,7 +233,7 @@ def test_no_descriptor_leads_out_as_a_working_directory(oci: Bundles, way: Way, 
     oci.bundle("one", "sh", "-c", "pwd; ls ../../../..", cwd=f"/proc/self/fd/{number}")
     done = way(oci, "one")
     assert done.returncode != 0
-    assert os.listdir(oci.root) == []
+    assert oci.left() == []
 
 
 def test_no_descriptor_leads_out_of_an_exec(oci: Bundles) -> None:
@@ -279,7 +279,7 @@ def test_a_bundle_without_a_root_makes_nothing(oci: Bundles, root: str) -> None:
     bundle = oci.bundle("one", "true", whole={"root": {"path": root}})
     (bundle / "file").write_text("")
     assert by_run(oci, "one").returncode == 1
-    assert not oci.root.exists() or os.listdir(oci.root) == []
+    assert oci.left() == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\nb", "é", "x" * 300, "-"])
@@ -312,7 +312,7 @@ def test_a_console_socket_that_never_answers_ends_the_creation(oci: Bundles) -> 
         first.connect(str(path))
         done = oci("create", "--bundle", str(bundle), "--console-socket", str(path), "one")
     assert (done.returncode, "it does not answer" in done.stderr) == (1, True)
-    assert os.listdir(oci.root) == []
+    assert oci.left() == []
 
 
 def hook(script: str, **more: Any) -> list[dict[str, Any]]:
@@ -333,7 +333,7 @@ def test_a_hook_that_fails_or_hangs_ends_the_creation_and_poststop_is_run(oci: B
         assert (done.returncode, why in done.stderr) == (1, True), done.stderr
         assert json.loads(after.read_text())["status"] == "stopped"
         after.unlink()
-        assert os.listdir(oci.root) == []
+        assert oci.left() == []
 
 
 def test_a_start_hook_that_fails_ends_the_container(oci: Bundles) -> None:
@@ -415,7 +415,7 @@ def test_a_creation_that_is_killed_leaves_no_process(oci: Bundles) -> None:
     creating.wait()
     oci.becomes("one", "stopped")
     oci.do("delete", "--force", "one")
-    assert os.listdir(oci.root) == []
+    assert oci.left() == []
 
 
 def test_a_record_of_another_boot_names_nobodys_process(oci: Bundles) -> None:

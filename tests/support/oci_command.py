@@ -91,9 +91,13 @@ class Bundles:
         """Wait until a container is in a state."""
         wait_for(lambda: self.state(name)["status"] == status)
 
+    def left(self) -> list[str]:
+        """The containers whose directories are there."""
+        return os.listdir(self.root) if self.root.exists() else []
+
     def clean_up(self) -> None:
         """Remove all containers."""
-        for name in os.listdir(self.root) if self.root.exists() else ():
+        for name in self.left():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self("delete", "--force", name)
 

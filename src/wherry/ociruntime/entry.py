@@ -13,10 +13,19 @@ if __name__ == "__main__":
     source = __file__.rpartition("/wherry/ociruntime/")[0]
     environment = sys.executable.rpartition("/bin/")[0]
     sys.path.insert(0, source)
-    if not LIGHT.isdisjoint(sys.argv) and HEAVY.isdisjoint(sys.argv):
+    # From 3.14 on annotations are not where the small modules look for them.
+    light = sys.version_info < (3, 14) and not LIGHT.isdisjoint(sys.argv) and HEAVY.isdisjoint(sys.argv)
+    if light and "all" not in sys._xoptions:
         sys.path.insert(0, f"{source}/wherry/ociruntime/light")
     else:
         sys.path.append(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
     from wherry.ociruntime.main import main
 
-    main()
+    try:
+        main()
+    except BaseException as error:
+        if type(error).__name__ != "NeedsAll":
+            raise
+        import os
+
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-X", "all", __file__, *sys.argv[1:]])

@@ -9,7 +9,6 @@ import signal
 from wherry.errors import InvalidInput, NotFound
 from wherry.ociruntime.container import Record
 from wherry.runtime import cgroups, intel_rdt
-from wherry.runtime.cgroups import systemd
 from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.intel_rdt import IntelRdt
 
@@ -51,6 +50,8 @@ def apply(record: Record, resources: cgroups.Resources) -> None:
     """Change a container's limits."""
     group = group_of(record)
     if record.scope is not None:
+        from wherry.runtime.cgroups import systemd  # noqa: PLC0415  only who has systemd needs it
+
         systemd.update(Scope(*record.scope), resources, group.version)
     group.apply(resources)
 
@@ -68,6 +69,8 @@ def apply_shares(record: Record, lines: list[str]) -> None:
 def forget(record: Record) -> None:
     """Remove what others keep of a container: systemd its scope, the kernel its class of service."""
     if record.scope is not None:
+        from wherry.runtime.cgroups import systemd  # noqa: PLC0415
+
         systemd.stop(Scope(*record.scope))
     if record.intel_rdt is not None:
         intel_rdt.remove(IntelRdt(*record.intel_rdt), intel_rdt.mounted())

@@ -22,6 +22,7 @@ from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.compile.hooks import hook_values
 from wherry.runtime.compile.manner import Manner
 from wherry.runtime.compile.spec import compile_spec
+from wherry.runtime.launch import launch
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps.hooks import PID
 
@@ -62,24 +63,22 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool) -> M
     preserved = preserved_descriptors(flags)
     if preserved and "LISTEN_FDS" in os.environ:
         spec = _with_listen_fds(spec)
-    container = Container.claim(call.root, name)
-    record = Record(id=name)
+    record = _record(name, bundle, spec)
+    manner = Manner(
+        waits=waits or bool(record.hooks["startContainer"]),
+        apart=True,
+        preserved=preserved,
+        keyring=not flags.is_on("no-new-keyring"),
+        pivot=not flags.is_on("no-pivot"),
+        state=state_text(record, "creating", PID.decode()).encode(),
+    )
+    scope = _scope(call, spec, name)
+    plan = compile_spec(spec, container_id=name, bundle=bundle, scope=scope, manner=manner)
+    for line in plan.describe() if call.log.debugs else ():
+        call.log.debug(line)
+    _note_groups(record, plan)
+    container = Container.claim(call.root, name)  # nothing was done up to here
     try:
-        record = _record(name, bundle, spec)
-        waits = waits or bool(record.hooks["startContainer"])
-        manner = Manner(
-            waits=waits,
-            apart=True,
-            preserved=preserved,
-            keyring=not flags.is_on("no-new-keyring"),
-            pivot=not flags.is_on("no-pivot"),
-            state=state_text(record, "creating", PID.decode()).encode(),
-        )
-        scope = _scope(call, spec, name)
-        plan = compile_spec(spec, container_id=name, bundle=bundle, scope=scope, manner=manner)
-        for line in plan.describe():
-            call.log.debug(line)
-        _note_groups(record, plan)
         container.write_config(encode_spec(spec))
         return _start(flags, container, record, plan, preserved)
     except BaseException:
@@ -115,6 +114,7 @@ def _start(flags: Flags, container: Container, record: Record, plan: Plan, prese
             write_pid_file(path, started.pid)
     except BaseException:
         started.kill()
+        launch.cleanup(plan)
         raise
     return Made(container, record, started)
 

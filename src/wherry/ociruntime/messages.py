@@ -22,7 +22,7 @@ class Log:
     def __init__(self, path: str, *, as_json: bool, debug: bool) -> None:
         self._path = path
         self._as_json = as_json
-        self._debug = debug
+        self.debugs = debug
 
     def failure(self, text: str) -> None:
         """Write why the command fails; on standard error as well."""
@@ -36,7 +36,7 @@ class Log:
 
     def debug(self, text: str) -> None:
         """Write what is being done, where that was asked for."""
-        if self._debug:
+        if self.debugs:
             self._write("debug", text)
 
     def check(self) -> None:

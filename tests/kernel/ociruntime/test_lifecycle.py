@@ -34,7 +34,7 @@ def test_run_passes_output_and_exit_code_on_and_leaves_nothing(oci: Bundles) -> 
     bundle = oci.bundle("one", "sh", "-c", "echo out; echo err >&2; exit 7")
     done = oci("run", "--bundle", str(bundle), "one")
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
-    assert os.listdir(oci.root) == []
+    assert oci.left() == []
     assert groups_of("one") == []
 
 
@@ -175,7 +175,7 @@ def test_a_program_that_is_not_there_is_told_by_create(oci: Bundles) -> None:
     bundle = oci.bundle("one", "nosuch")
     done = oci("create", "--bundle", str(bundle), "one")
     assert 'unable to start container process: exec: \\"nosuch\\": executable file not found in $PATH' in done.stderr
-    assert os.listdir(oci.root) == []
+    assert oci.left() == []
     assert groups_of("one") == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def test_a_path_of_the_other_form_is_refused_in_runcs_words(oci: Bundles) -> Non
     done = oci("--log-format", "json", "run", "--bundle", str(oci.directory / "one"), "one")
     assert done.returncode == 1
     assert 'expected cgroupsPath to be of format \\"slice:prefix:name\\" for systemd cgroups' in done.stderr
-    assert not os.listdir(oci.root)
+    assert oci.left() == []
 
 
 def test_without_a_systemd_nothing_is_made(oci: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +68,7 @@ def test_without_a_systemd_nothing_is_made(oci: Bundles, tmp_path: Path, monkeyp
     in_slice("one", "true", oci=oci)
     done = oci("run", "--bundle", str(oci.directory / "one"), "one")
     assert (done.returncode, "the user's systemd cannot be reached" in done.stderr) == (1, True)
-    assert not os.listdir(oci.root)
+    assert oci.left() == []
 
 
 def test_the_state_is_as_with_the_other_manager(oci: Bundles) -> None:

@@ -1,7 +1,7 @@
 """Small modules in place of large ones, for a command that is started for every step of a container's life.
 
-Seventy of a hundred milliseconds of a ``run`` went into importing `typing`, `enum`, `re`, `socket`, `json`, `msgspec` and
-what these import; what the runtime uses of them fits on a page each. This directory comes first on the path of the
+Most of the time of a ``run`` went into importing `typing`, `enum`, `re`, `socket`, `json`, `msgspec` and what these
+import; what the runtime uses of them fits on a page each. This directory comes first on the path of the
 script ``./wherry-oci``, for the verbs that are called most (:mod:`wherry.ociruntime.entry`); everything else, the tests
 and the daemon among it, has the modules themselves.
 

@@ -1,11 +1,11 @@
-"""Of `contextlib`, the three that are used."""
+"""Of `contextlib`, what is used."""
 
 from __future__ import annotations
 
-__all__ = ["ExitStack", "contextmanager", "suppress"]
+__all__ = ["ExitStack", "closing", "contextmanager", "suppress"]
 
 
-class suppress:  # noqa: N801
+class suppress:
     """Let some exceptions of a ``with`` pass."""
 
     def __init__(self, *kinds):
@@ -16,6 +16,19 @@ class suppress:  # noqa: N801
 
     def __exit__(self, kind, error, trace):
         return kind is not None and issubclass(kind, self._kinds)
+
+
+class closing:
+    """Close something at the end of a ``with``."""
+
+    def __init__(self, thing):
+        self._thing = thing
+
+    def __enter__(self):
+        return self._thing
+
+    def __exit__(self, *_):
+        self._thing.close()
 
 
 def contextmanager(function):
@@ -53,29 +66,46 @@ class ExitStack:
     """What was entered is left in the reverse order."""
 
     def __init__(self):
-        self._entered = []
+        self._exits = []
 
     def enter_context(self, manager):
         """Enter what is left at the end."""
         result = manager.__enter__()
-        self._entered.append(manager)
+        self._exits.append(manager.__exit__)
         return result
+
+    def push(self, leave):
+        """Call something at the end, as ``__exit__`` is called."""
+        self._exits.append(getattr(leave, "__exit__", leave))
+        return leave
+
+    def callback(self, function, *arguments, **named):
+        """Call something at the end."""
+        self._exits.append(lambda *_: bool(function(*arguments, **named)) and False)
+        return function
+
+    def pop_all(self):
+        """Hand all over to another."""
+        other = ExitStack()
+        other._exits, self._exits = self._exits, []
+        return other
+
+    def close(self):
+        """Leave everything."""
+        self.__exit__(None, None, None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
-        suppressed = False
-        while self._entered:
-            manager = self._entered.pop()
+        pending = error
+        while self._exits:
+            leave = self._exits.pop()
             try:
-                if manager.__exit__(kind, error, trace):
-                    suppressed, kind, error, trace = True, None, None, None
+                if leave(type(pending) if pending else None, pending, pending.__traceback__ if pending else None):
+                    pending = None
             except BaseException as raised:
-                suppressed = False
-                kind, error, trace = type(raised), raised, raised.__traceback__
-                if not self._entered:
-                    raise
-        if kind is not None and suppressed is False and error is not None and self._entered == []:
-            return False
-        return suppressed
+                pending = raised
+        if pending is not None and pending is not error:
+            raise pending
+        return error is not None and pending is None

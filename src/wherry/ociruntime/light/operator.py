@@ -1,3 +1,3 @@
 """`operator`, the functions that are written in C."""
 
-from _operator import *  # noqa: F403
+from _operator import *

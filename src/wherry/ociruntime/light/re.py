@@ -19,7 +19,7 @@ class _Pattern:
     match = search = finditer = sub = fullmatch
 
 
-def compile(_, flags=0):  # noqa: A001
+def compile(_, flags=0):
     """Return what is never used, or ends in `NeedsAll`."""
     return _Pattern()
 

@@ -1,3 +1,3 @@
 """`signal`, as it is in C: the numbers have no names."""
 
-from _signal import *  # noqa: F403
+from _signal import *

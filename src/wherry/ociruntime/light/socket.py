@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-class socket(_socket.socket):  # noqa: N801
+class socket(_socket.socket):
     """A socket that is closed at the end of a ``with``."""
 
     def __enter__(self):

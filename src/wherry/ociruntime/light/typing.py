@@ -35,7 +35,7 @@ class Protocol:
         return cls
 
 
-def TypeVar(name, *_, **__):  # noqa: N802
+def TypeVar(name, *_, **__):
     """A variable of annotations."""
     return _Form(name)
 
@@ -50,7 +50,7 @@ class _Tuple(tuple):
 
     __slots__ = ()
     _fields = ()
-    _field_defaults = {}  # noqa: RUF012
+    _field_defaults = {}
 
     def __init_subclass__(cls):
         names = tuple(cls.__dict__.get("__annotations__", ()))

@@ -1,3 +1,3 @@
 """`collections.abc`, which is loaded in any case."""
 
-from _collections_abc import *  # noqa: F403
+from _collections_abc import *

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _json import encode_basestring_ascii, make_scanner
+from json import decoder as decoder  # where that code looks for the error to raise
 
 __all__ = ["dumps", "loads"]
 
@@ -12,7 +13,7 @@ class _Rules:
     object_hook = object_pairs_hook = None
     parse_float = float
     parse_int = int
-    memo: dict = {}  # noqa: RUF012
+    memo: dict = {}
 
     @staticmethod
     def parse_constant(name):

@@ -9,7 +9,7 @@ from msgspec.values import DecodeError, convert, to_builtins
 __all__ = ["Decoder", "Encoder", "decode", "encode"]
 
 
-def decode(data, *, type=None):  # noqa: A002
+def decode(data, *, type=None):
     """Read JSON.
 
     :raises DecodeError: it is none, or of another type.
@@ -31,7 +31,7 @@ def encode(value):
 class Decoder:
     """Reads values of one type."""
 
-    def __init__(self, type):  # noqa: A002
+    def __init__(self, type):
         self._type = type
 
     def decode(self, data):

@@ -171,7 +171,9 @@ def _check(text):
 
 
 def _wrong(wanted, value, path):
-    return ValidationError(f"Expected `{wanted}`, got `{_KINDS.get(type(value), '?')}`" + (f" - at `{path}`" if path != "$" else ""))
+    return ValidationError(
+        f"Expected `{wanted}`, got `{_KINDS.get(type(value), '?')}`" + (f" - at `{path}`" if path != "$" else "")
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- to JSON
