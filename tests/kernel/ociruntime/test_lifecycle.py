@@ -128,7 +128,9 @@ def test_pause_resume_and_update(oci: Bundles) -> None:
     assert "cannot exec in a paused container" in oci("exec", "one", "true").stderr
     oci.do("resume", "one")
     oci.do("update", "--pids-limit", "20", "--memory", "64m", "one")
-    oci.do("update", "--resources", "-", "one", input='{"pids": {"limit": 21}}', stdin=None)
+    repeated = '{"pids": {"limit": 21}, "devices": [{"allow": false, "access": "rwm"}]}'
+    oci.do("update", "--resources", "-", "one", input=repeated, stdin=None)
+    assert oci.do("exec", "one", "head", "-c", "1", "/dev/zero") == "\0"
     stats = json.loads(oci.do("events", "--stats", "one"))
     assert (stats["type"], stats["id"], stats["data"]["pids"]["limit"]) == ("stats", "one", 21)
     assert stats["data"]["memory"]["usage"]["limit"] == 64 << 20

@@ -55,6 +55,9 @@ def run(call: Call, arguments: list[str]) -> int:
 def resources_of(flags: Flags) -> dict[str, Any]:
     """Return what the flags, or the file that they name, say of ``linux.resources``.
 
+    Rules for devices are left as they are, as runc leaves them: containerd and CRI-O repeat those of the specification,
+    to which the devices that every container has were added when it was made.
+
     :raises InvalidInput: they say nothing that could be.
     """
     if path := flags.text("resources"):
@@ -64,7 +67,7 @@ def resources_of(flags: Flags) -> dict[str, Any]:
             raise InvalidInput(f"there is no file {path!r}") from None
         if not isinstance(found, dict):
             raise InvalidInput("the resources must be an object")
-        return found
+        return {name: value for name, value in found.items() if name != "devices"}
     wanted: dict[str, Any] = {}
     for name, (part, member) in _PLACES.items():
         if flags.has(name):
