@@ -135,7 +135,7 @@ class SummaryHostConfig(Struct, rename="pascal", kw_only=True):
     """The ``HostConfig`` of a ContainerSummary."""
 
     network_mode: str
-    annotations: dict[str, str]
+    annotations: dict[str, str] | UnsetType
 
 
 class SummaryNetworks(Struct, rename="pascal", kw_only=True):
@@ -167,7 +167,7 @@ class ContainerSummary(Struct, rename="pascal", kw_only=True):
     host_config: SummaryHostConfig
     network_settings: SummaryNetworks
     mounts: list[MountView]
-    health: SummaryHealth
+    health: SummaryHealth | UnsetType
     size_rw: int | UnsetType = UNSET
     size_root_fs: int | UnsetType = UNSET
 

@@ -95,10 +95,7 @@ class Containers:
         """Summaries, the newest first. See `ListService.select` for the parameters and errors."""
         chosen = self.list_service.select(everything=all, limit=limit, filters=filters)
         sizes = await self.usage.of_containers(chosen) if size else {}
-        names = self.store.names()
-        return [
-            self.list_service.summary(one, names.get(one.id, [f"/{one.name}"]), sizes.get(one.id)) for one in chosen
-        ]
+        return self.list_service.summaries(chosen, self.store.names(), sizes)
 
     def inspect(self, ref: str) -> ContainerInspect:
         """Everything about one container but its sizes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from wherry.errors import InvalidInput
@@ -15,6 +15,7 @@ from wherry.errors import InvalidInput
 __all__ = ["from_rfc3339", "rfc3339"]
 
 _SECOND: Final = 1_000_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9})\d*)?)?([Zz]|[+-]\d\d:?\d\d)?",
 )
@@ -41,8 +42,8 @@ def from_rfc3339(text: str) -> int:
         point = datetime.fromisoformat(f"{day}T{clock or '00:00:00'}{'+00:00' if not zone or zone in 'Zz' else zone}")
     except ValueError as exc:
         raise InvalidInput(f'invalid time "{text}"', cause=str(exc)) from exc
-    whole = (point - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
-    return whole * _SECOND + _fraction(fraction)
+    since = point - _EPOCH
+    return (since.days * 86400 + since.seconds) * _SECOND + _fraction(fraction)
 
 
 def _fraction(digits: str | None) -> int:

@@ -104,9 +104,9 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name, make in CONTAINERS.items():
         one = make()
         shown[f"inspect: {name}"] = inspect(one, names_of, find, None)
-        shown[f"listed: {name}"] = service.summary(one, ["/web", "/other/web"], None)
+        (shown[f"listed: {name}"],) = service.summaries([one], {one.id: ["/web", "/other/web"]}, {})
         shown[f"stats: {name}"] = stats.sample(one, "/c")
-        summaries.append(service.summary(one, ["/web"], (10, 110)))
+        summaries += service.summaries([one], {}, {one.id: (10, 110)})
     shown["inspect: with sizes"] = inspect(one, names_of, find, (10, 110))
     shown["listed: with sizes"] = summaries[0]
     shown["disk usage"] = system_df.disk_usage(IMAGES, summaries)

@@ -88,15 +88,14 @@ def container(answer: ContainerInspect, version: Version) -> Json:
     return shown
 
 
-def containers(answers: Sequence[ContainerSummary], version: Version) -> Sequence[Json]:
-    """ContainerList."""
-    shown = [document(answer) for answer in answers]
-    for one in shown:
+def containers(answers: Sequence[ContainerSummary], version: Version) -> Sequence[ContainerSummary]:
+    """ContainerList; there may be thousands, which stay what they are."""
+    for one in answers:
         if version < (1, 46):
-            _drop(one["HostConfig"], ("Annotations",))
+            one.host_config.annotations = UNSET
         if version < _OCI:
-            _drop(one, ("Health",))
-    return shown
+            one.health = UNSET
+    return answers
 
 
 def image(shown: Json, version: Version) -> Json:

@@ -74,10 +74,11 @@ class Reconciler:
         for each in processes:
             if each["kind"] == "exec" and each.get("exited"):
                 await self._keeper.forget(each["key"])
+        traces = _Traces(self._run)
         for container in self._containers:
             entry = known.pop(container.id, None)
             if container.id not in ended:
-                await self._reconcile_one(container, entry)
+                await self._reconcile_one(container, entry, traces)
             elif entry is not None:
                 note_running(container, entry)
         for orphan in known.values():
@@ -90,21 +91,21 @@ class Reconciler:
         await asyncio.to_thread(self._remove_orphans, steps)
         self._log_orphans()
 
-    async def _reconcile_one(self, container: Container, entry: dict[str, Any] | None) -> None:
+    async def _reconcile_one(self, container: Container, entry: dict[str, Any] | None, traces: _Traces) -> None:
         if container.state.status is Status.REMOVING:
             await self._lifecycle.remove_rest(container)
         elif entry is not None and not entry.get("exited"):
             await self._adopt(container, entry)
         elif entry is not None and _is_recorded(container, entry):
             await self._keeper.forget(container.id)
-            await self._clean(container)
+            await self._clean(container, traces)
         elif entry is not None:
             note_running(container, entry)
             self._lifecycle.exited(container, {**entry["exited"], "log": entry.get("log")})
         elif container.state.is_alive:
             self._lifecycle.exited(container, {"status": _LOST, "at": time.time_ns(), "oom": False})
         else:
-            await self._clean(container)
+            await self._clean(container, traces)
 
     async def _adopt(self, container: Container, entry: dict[str, Any]) -> None:
         note_running(container, entry)
@@ -113,15 +114,16 @@ class Reconciler:
         self._containers.save_state(container)
         await container.log.has_started()
 
-    async def _clean(self, container: Container) -> None:
+    async def _clean(self, container: Container, traces: _Traces) -> None:
         """A start that was cut short may have left a process without a keeper, a cgroup, a directory."""
         path = self._starter.cgroup_path(container)
-        if cgroups.open(path).exists():  # what is in it may take its time to end
+        if traces.has_cgroup(path):  # what is in it may take its time to end
             try:
                 await call_bounded(f"end what is left of {container.name}", lambda: remove_cgroup(path), _PATIENCE)
             except Unavailable as exc:
                 _log.warning("something is left of a container container=%s error=%s", container.id, exc)
-        directories.remove_run_directory(container)
+        if traces.has_run_directory(container):
+            directories.remove_run_directory(container)
         if container.state.status is Status.RESTARTING:
             self._lifecycle.resume_restart(container)
 
@@ -169,6 +171,28 @@ class Reconciler:
                 "`wherry system fsck --repair` removes it path=%s",
                 self._data / name,
             )
+
+
+class _Traces:
+    """What there is of containers outside of the database, looked up once for all of them.
+
+    :param run: the directory of their run directories.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = frozenset(os.listdir(run) if run.is_dir() else ())
+        self._groups: dict[str, frozenset[str]] = {}
+
+    def has_cgroup(self, path: str) -> bool:
+        """Whether a cgroup is there, in any hierarchy."""
+        parent, _, name = path.rpartition("/")
+        if parent not in self._groups:
+            self._groups[parent] = cgroups.names_below(parent)
+        return name in self._groups[parent]
+
+    def has_run_directory(self, container: Container) -> bool:
+        """Whether there is a run directory."""
+        return container.id in self._run
 
 
 def _is_recorded(container: Container, entry: dict[str, Any]) -> bool:

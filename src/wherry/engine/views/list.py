@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from msgspec import UNSET
@@ -106,32 +107,46 @@ class ListService:
             return lambda c: all(simple(c, value) for value in values)
         return lambda c: any(simple(c, value) for value in values)
 
-    def summary(self, container: Container, names: Sequence[str], sizes: tuple[int, int] | None) -> ContainerSummary:
-        """One container in a list.
+    def summaries(
+        self, containers: Iterable[Container], names: Mapping[str, list[str]], sizes: Mapping[str, tuple[int, int]]
+    ) -> list[ContainerSummary]:
+        """Containers as they are in a list.
 
-        :param names: its own and those that links give it; the filter ``name`` looks at its own, as in Docker.
-        :param sizes: bytes in its writable layer and in all of its root, where the caller wants them.
+        :param names: by ID, where there are others than its own: links give some. The filter ``name`` looks at its own,
+            as in Docker.
+        :param sizes: by ID, bytes in its writable layer and in all of its root, where the caller wants them.
         """
-        definition, state, host = container.definition, container.state, container.host
-        size_rw, size_root_fs = sizes or (UNSET, UNSET)
-        return ContainerSummary(
-            id=container.id,
-            names=list(names),
-            image=image_name(container, self._names_of),
-            image_id=definition.image_id,
-            command=_command(definition.argv),
-            created=times.from_rfc3339(definition.created) // 1_000_000_000,
-            ports=_ports(container),
-            labels=container.config.labels or {},
-            state=str(state.status),
-            status=status_text(container),
-            host_config=SummaryHostConfig(network_mode=host.network_mode or "none", annotations=host.annotations or {}),
-            network_settings=SummaryNetworks(networks=endpoints_to_api(container)),
-            mounts=mounts_to_api(container),
-            health=_health(state.health),
-            size_rw=size_rw,
-            size_root_fs=size_root_fs,
-        )
+        names_of = cache(self._names_of)  # thousands of containers have a few images
+        return [_summary(one, names.get(one.id, [f"/{one.name}"]), sizes.get(one.id), names_of) for one in containers]
+
+
+def _summary(
+    container: Container,
+    names: Sequence[str],
+    sizes: tuple[int, int] | None,
+    names_of: Callable[[str], list[str]],
+) -> ContainerSummary:
+    """One container in a list."""
+    definition, state, host = container.definition, container.state, container.host
+    size_rw, size_root_fs = sizes or (UNSET, UNSET)
+    return ContainerSummary(
+        id=container.id,
+        names=list(names),
+        image=image_name(container, names_of),
+        image_id=definition.image_id,
+        command=_command(definition.argv),
+        created=times.from_rfc3339(definition.created) // 1_000_000_000,
+        ports=_ports(container),
+        labels=container.config.labels or {},
+        state=str(state.status),
+        status=status_text(container),
+        host_config=SummaryHostConfig(network_mode=host.network_mode or "none", annotations=host.annotations or {}),
+        network_settings=SummaryNetworks(networks=endpoints_to_api(container)),
+        mounts=mounts_to_api(container),
+        health=_health(state.health),
+        size_rw=size_rw,
+        size_root_fs=size_root_fs,
+    )
 
 
 def _check_filters(filters: Filters) -> None:

@@ -16,6 +16,7 @@ What a container *should* be limited to does not belong here.
 from __future__ import annotations
 
 import builtins
+import os
 from contextlib import suppress
 from typing import Final
 
@@ -40,6 +41,7 @@ __all__ = [
     "features",
     "hierarchies",
     "join_unified",
+    "names_below",
     "open",
 ]
 
@@ -75,6 +77,20 @@ def open(path: str) -> Cgroup:
     :raises Unsupported: no cgroup file system is mounted.
     """
     return bind(path, hierarchies(), _FILES)
+
+
+def names_below(path: str) -> frozenset[str]:
+    """Return the names of all that are below a cgroup in any hierarchy; it need not exist.
+
+    Of thousands of cgroups that do not exist, each would have to be looked for in each hierarchy.
+
+    :param path: as for `open`; here it may be the root.
+    """
+    found: set[str] = set()
+    for directory in {os.path.dirname(one) for one in open(f"{path}/any").paths().values()}:
+        with suppress(FileNotFoundError):
+            found.update(os.listdir(directory))
+    return frozenset(found)
 
 
 def join_unified(path: str, pid: int) -> None:
