@@ -12,6 +12,7 @@ from wherry.ociruntime.messages import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 __all__ = ["main", "run"]
@@ -27,13 +28,17 @@ verbs: {verbs}
 """
 
 
-def main() -> NoReturn:
-    """Entry point: run the command and leave with its exit code."""
+def main(afterwards: Callable[[], None] = lambda: None) -> NoReturn:
+    """Entry point: run the command and leave with its exit code.
+
+    :param afterwards: what is done when all else is.
+    """
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
     except OSError:  # nobody reads it
         code = code or _FAILED
+    afterwards()
     # Nothing is left to be tidied up, and an interpreter takes a millisecond for it.
     os._exit(code)
 

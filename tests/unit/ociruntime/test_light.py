@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -213,3 +214,30 @@ f(1); f(1); g(1); g(2); g(1)
 def test_the_small_modules_do_what_the_large_ones_do(code: str) -> None:
     theirs = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
     assert light(code) == theirs
+
+
+def test_the_collected_code_is_that_of_the_sources_and_is_made_anew_when_one_changes(tmp_path: Path) -> None:
+    shutil.copytree(SOURCE / "wherry", tmp_path / "wherry", ignore=shutil.ignore_patterns("__pycache__"))
+    made = tmp_path / "wherry/ociruntime/__pycache__"
+    entry = tmp_path / "wherry/ociruntime/entry.py"
+
+    def delete(*flags: str) -> str:
+        """What ``exec`` says of a container that is not there, and which modules came from the file."""
+        command = [sys.executable, "-I", "-S", "-v", str(entry), "--root", str(tmp_path / "root"), *flags]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    first = delete("exec", "nobody", "true")
+    assert "container does not exist" in first
+    assert "collected.Collected" not in first
+    (file,) = made.glob("collected.*[0-9]")
+    before = file.stat().st_mtime_ns
+    second = delete("exec", "nobody", "true")
+    assert "container does not exist" in second
+    assert "collected.Collected" in second
+    assert file.stat().st_mtime_ns == before
+    changed = tmp_path / "wherry/ociruntime/container.py"
+    changed.write_text(changed.read_text().replace("container does not exist", "there is no such container"))
+    assert "there is no such container" in delete("exec", "nobody", "true")
+    assert file.stat().st_mtime_ns != before
+    file.write_bytes(b"junk")
+    assert "there is no such container" in delete("exec", "nobody", "true")

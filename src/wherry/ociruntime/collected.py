@@ -1,0 +1,117 @@
+"""The code of all modules that the light verbs may need, collected into one file: a cache, like ``__pycache__``.
+
+To find a module takes longer than to execute it: each is looked for in some directories, its bytecode is opened, read
+and compared with its source. Here that is one file; and one stat(2) for each source, as bytecode has it.
+
+It is written by who may write beside the sources, after the first verb that found it out of date.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    Module = tuple[bool, str, bytes]
+
+__all__ = ["Collected", "collect"]
+
+_VERSION = 1
+#: Below ``wherry``; the modules in place of large ones are top-level ones.
+_PACKAGES = ("linux", "oci", "runtime", "ociruntime")
+_LIGHT = "wherry/ociruntime/light"
+
+
+def _place(source: str) -> str:
+    return f"{source}/wherry/ociruntime/__pycache__/collected.{sys.implementation.cache_tag}"
+
+
+class Collected:
+    """A finder and loader of modules (`importlib.abc.MetaPathFinder`); false if there is no such file that holds.
+
+    :param source: the directory that ``wherry`` is in.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._modules: dict[str, Module] = {}
+        try:
+            with open(_place(source), "rb") as file:
+                version, interpreter, stamps, modules = marshal.loads(file.read())
+            if (version, interpreter) == (_VERSION, sys.version) and all(_stamp(path) == one for path, one in stamps):
+                self._modules = modules
+        except (OSError, ValueError, EOFError, TypeError):
+            return
+
+    def __bool__(self) -> bool:
+        return bool(self._modules)
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Find a module that is in the file."""
+        found = self._modules.get(name)
+        if found is None:
+            return None
+        assert sys.__spec__ is not None
+        spec = type(sys.__spec__)(name, self, origin=found[1], is_package=found[0])  # type: ignore[arg-type]
+        spec.has_location = True
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave that to Python."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute its code."""
+        exec(marshal.loads(self._modules[module.__name__][2]), module.__dict__)
+
+
+def collect(source: str) -> None:
+    """Write the file, if it may be written."""
+    stamps, modules = [], {}
+    for name, path, is_package in _sources(source):
+        try:
+            stamps.append((path, _stamp(path)))
+            with open(path, "rb") as file:
+                code = compile(file.read(), path, "exec", dont_inherit=True)
+        except (OSError, SyntaxError):
+            return
+        modules[name] = (is_package, path, marshal.dumps(code))
+    place = _place(source)
+    draft = f"{place}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with open(draft, "xb") as file:
+            file.write(marshal.dumps((_VERSION, sys.version, stamps, modules)))
+        os.rename(draft, place)
+    except OSError:
+        return
+
+
+def _sources(source: str) -> Iterator[tuple[str, str, bool]]:
+    """Every module: its name, its file, and whether it is a package."""
+    yield "wherry.errors", f"{source}/wherry/errors.py", False
+    for package in _PACKAGES:
+        for folder, folders, files in os.walk(f"{source}/wherry/{package}"):
+            folders[:] = [one for one in folders if one not in ("__pycache__", "light")]
+            yield from _modules_in(folder, files, os.path.relpath(folder, source).replace("/", "."))
+    for folder, folders, files in os.walk(f"{source}/{_LIGHT}"):
+        folders[:] = [one for one in folders if one != "__pycache__"]
+        package = os.path.relpath(folder, f"{source}/{_LIGHT}").replace("/", ".").strip(".")
+        yield from _modules_in(folder, files if package else [one for one in files if one != "__init__.py"], package)
+
+
+def _modules_in(folder: str, files: list[str], package: str) -> Iterator[tuple[str, str, bool]]:
+    for file in files:
+        if file == "__init__.py":
+            yield package, f"{folder}/{file}", True
+        elif file.endswith(".py"):
+            yield f"{package}.{file[:-3]}".lstrip("."), f"{folder}/{file}", False
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_mtime_ns, found.st_size
