@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -136,9 +137,9 @@ class Docker(Side):
         ]  # fmt: skip
 
     def configuration(self) -> Path:
-        """An empty one, so that this machine's own /etc/docker/daemon.json stays out of it."""
+        """One of its own, so that this machine's /etc/docker/daemon.json stays out of it: with our runtime beside runc."""
         path = self.run / "daemon.json"
-        path.write_text("{}")
+        path.write_text(json.dumps({"runtimes": {"wherry": {"path": str(ROOT / "wherry-oci")}}}))
         return path
 
     def environment(self) -> dict[str, str]:

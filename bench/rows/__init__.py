@@ -20,6 +20,7 @@ from bench.rows import (
     log_drivers,
     logs,
     network,
+    oci,
     reference,
     registry,
     run,
@@ -46,5 +47,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "transfer": transfer.measure,
     "registry": registry.measure,
     "volumes": volumes.measure,
+    "oci": oci.measure,
     "reference": reference.measure,
 }

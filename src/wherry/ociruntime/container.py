@@ -260,7 +260,7 @@ class Container:
 
 
 def _have_all_modules() -> None:
-    """Begin anew if the modules are the small ones: who asks systemd needs others (:mod:`wherry.ociruntime.light`)."""
+    """Start over if the modules are the small ones: who asks systemd needs others (:mod:`wherry.ociruntime.light`)."""
     import re  # noqa: PLC0415
 
     if needs_all := getattr(re, "NeedsAll", None):

@@ -28,7 +28,7 @@ def enter(source: str) -> None:
     main(lambda: None if collected else collect(source))
 
 
-def begin_anew() -> None:
+def execute_again() -> None:
     """Execute this program again, with the modules that the small ones are in place of."""
     import os
 
@@ -47,7 +47,7 @@ if __name__ == "__main__":
         except BaseException as error:
             if type(error).__name__ != "NeedsAll":
                 raise
-            begin_anew()
+            execute_again()
     environment = sys.executable.rpartition("/bin/")[0]
     sys.path.append(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
     from wherry.ociruntime.main import main

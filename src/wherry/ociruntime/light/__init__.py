@@ -6,5 +6,5 @@ script ``./wherry-oci``, for the verbs that are called most (:mod:`wherry.ocirun
 and the daemon among it, has the modules themselves.
 
 What is not in here is not used on that way. A module that needs it after all says so by `NeedsAll`
-(:mod:`wherry.ociruntime.light.re`), and the command begins anew with the modules themselves.
+(:mod:`wherry.ociruntime.light.re`), and the command starts over with the modules themselves.
 """
