@@ -137,7 +137,7 @@ class Docker(Side):
         ]  # fmt: skip
 
     def configuration(self) -> Path:
-        """One of its own, so that this machine's /etc/docker/daemon.json stays out of it: with our runtime beside runc."""
+        """With our runtime beside runc; this machine's own /etc/docker/daemon.json stays out of it."""
         path = self.run / "daemon.json"
         path.write_text(json.dumps({"runtimes": {"wherry": {"path": str(ROOT / "wherry-oci")}}}))
         return path
