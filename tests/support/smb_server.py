@@ -50,10 +50,11 @@ def shared(directory: Path, own: Path) -> Iterator[None]:
     configuration.write_text(_CONFIGURATION.format(own=own, directory=directory))
     add = [program("smbpasswd") or "smbpasswd", "-c", str(configuration), "-s", "-a", USER]
     subprocess.run(add, input=f"{PASSWORD}\n{PASSWORD}\n", text=True, check=True)
-    server = subprocess.Popen(
-        [program("smbd") or "smbd", "-s", str(configuration), "-F", "--debug-stdout"],
-        stdin=subprocess.DEVNULL, stdout=(own / "out").open("wb"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    with (own / "out").open("wb") as out:
+        server = subprocess.Popen(
+            [program("smbd") or "smbd", "-s", str(configuration), "-F", "--debug-stdout"],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     try:
         _wait_for(server, own)
         yield
