@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +15,14 @@ from typing import Any
 
 import pytest
 
+from support.children import in_child
 from support.needs import need
 from support.oci_command import Bundles, bundles_in
 from support.processes import wait_for
+from wherry.linux._libc import ARCHITECTURE
+from wherry.linux.fd import Fd
+from wherry.linux.process import CLONE, pidfd_open, setns
+from wherry.runtime.steps.birth import START
 
 pytestmark = need("root", "busybox")
 
@@ -362,6 +369,21 @@ def test_a_hook_that_is_spoken_to_and_does_not_listen_holds_nobody_up(oci: Bundl
     assert by_run(oci, "one").returncode == 0
 
 
+@WAYS
+def test_a_hook_is_not_seen_by_those_whose_pid_namespace_is_joined(oci: Bundles, way: Way) -> None:
+    oci.bundle("one", "sleep", "100")
+    others = {"type": "pid", "path": f"/proc/{oci.create('one', start=True)}/ns/pid"}
+    mine = [{"type": kind} for kind in ("mount", "ipc", "uts", "network")]
+    seen = oci.directory / "seen"
+    inside = hook(f"readlink /proc/self/ns/pid /proc/self/ns/uts >{seen}")
+    whole = {**mounts(), "linux": {"namespaces": [*mine, others]}, "hooks": {"createContainer": inside}}
+    oci.bundle("two", "readlink", "/proc/self/ns/pid", whole=whole)
+    done = way(oci, "two")
+    assert done.stdout.strip() == os.readlink(others["path"]), done
+    pids, uts = seen.read_text().split()
+    assert (pids, uts != os.readlink("/proc/self/ns/uts")) == (os.readlink("/proc/self/ns/pid"), True)
+
+
 def test_start_hooks_see_the_container_and_its_state_and_nothing_of_the_hosts(oci: Bundles) -> None:
     script = "cat >/seen; ls /proc/self/fd >>/seen; readlink /proc/1/exe >>/seen || echo refused >>/seen"
     bundle = oci.bundle("one", "sleep", "100", whole={**mounts(), "hooks": {"startContainer": hook(script)}})
@@ -435,3 +457,23 @@ def test_who_is_in_the_container_cannot_start_it(oci: Bundles) -> None:
     oci.create("one")
     oci("exec", "one", "sh", "-c", "kill -33 1; kill -CONT 1; kill -USR1 1; kill -34 1; kill -TERM 1")
     assert (oci.state("one")["status"], oci.output("one")) == ("created", "")
+
+
+def test_who_is_in_the_container_cannot_say_that_it_was_somebody_outside(oci: Bundles) -> None:
+    oci.bundle("one", "sh", "-c", "echo started; sleep 100")
+    with pidfd_open(oci.create("one")) as container:
+        assert in_child(lambda: forge(container)) == 0
+    assert (oci.state("one")["status"], oci.output("one")) == ("created", "")
+    oci.do("start", "one")
+    oci.becomes("one", "running")
+
+
+def forge(container: Fd) -> int:
+    """In a child: from within a container's PID namespace, send the signal by which a container is started.
+
+    What is said of its sender is that it has no number; see rt_sigqueueinfo(2).
+    """
+    setns(container, CLONE.NEWPID)
+    information = struct.pack("=iiiiiI", START, 0, -1, 0, 0, 0).ljust(128, b"\0")  # SI_QUEUE
+    number = {"x86_64": 129, "aarch64": 138}[ARCHITECTURE]
+    return in_child(lambda: ctypes.CDLL(None).syscall(number, 1, START, information))

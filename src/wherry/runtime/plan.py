@@ -37,7 +37,7 @@ from wherry.runtime.steps.step import Step
 __all__ = ["STEPS", "VERSION", "Plan"]
 
 #: Changes whenever a step or a field does: a keeper of another version refuses the plan instead of misreading it.
-VERSION: Final = 6
+VERSION: Final = 7
 
 #: All kinds of steps by name.
 STEPS: Final[dict[str, type]] = {

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from support.children import in_child
 from support.needs import need
 from support.runtime_harness import DOCKER_CAPABILITIES, NAMESPACES, Box, Running
 from wherry.linux.fd import Fd
+from wherry.linux.process import prctl, set_dumpable
 from wherry.oci.runtime_spec import Capabilities, Namespace, Rlimit, Seccomp, SeccompSyscall, User
 from wherry.runtime.steps import procfs
+from wherry.runtime.steps.namespaces import BecomeRoot
+from wherry.runtime.steps.process import SwitchUser
+from wherry.runtime.steps.step import Context, Step
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
 
@@ -165,3 +170,13 @@ def test_what_lies_in_the_place_of_the_null_device_is_not_used(box: Box) -> None
     with box.running("rm /dev/null; mkfifo /dev/null 2>/dev/null || mknod /dev/null p; exec sleep 77") as running:
         result = box.exec(running, "stat -L -c '%F %t:%T' /proc/self/fd/0")
     assert result.out == "character special file 1:3\n", result
+
+
+@pytest.mark.parametrize("step", [SwitchUser(2**64 - 1), BecomeRoot("")], ids=["user", "root of a namespace"])
+def test_who_has_become_somebody_else_keeps_its_memory_to_itself(step: Step) -> None:
+    def work() -> int:
+        set_dumpable(True)  # as fs.suid_dumpable may have it
+        step.apply(Context(0))
+        return prctl(3)  # PR_GET_DUMPABLE
+
+    assert in_child(work) == 0

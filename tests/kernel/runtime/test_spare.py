@@ -86,7 +86,7 @@ def test_it_is_what_a_process_that_was_cloned_for_the_plan_is(
     box: Box, prefork: Prefork, user: User, no_new_privileges: bool
 ) -> None:
     look = (
-        "grep -E '^(Umask|Uid|Gid|Groups|Sig|Shd|Cap|NoNew|Seccomp|Cpus|PPid|NSpid|Threads)' /proc/self/status;"
+        "grep -E '^(Umask|Uid|Gid|Groups|Sig[PBIC]|Shd|Cap|NoNew|Seccomp|Cpus|PPid|NSpid|Threads)' /proc/self/status;"
         "cat /proc/self/limits /proc/self/oom_score_adj; env | sort; pwd; ls /proc/self/fd; ls /proc; ps;"
         "grep -c 10000000 /proc/self/maps; readlink /proc/self/fd/3; exit 5"
     )
@@ -100,6 +100,17 @@ def test_it_is_what_a_process_that_was_cloned_for_the_plan_is(
     assert cold.status == 5
     assert "Seccomp:\t2" in cold.out
     assert warm == cold
+
+
+def test_a_tmpfs_that_is_filled_counts_for_the_container(box: Box, prefork: Prefork) -> None:
+    box.write("data/big", "x" * (4 << 20))
+    mounts = [
+        Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=("ro",)),
+        Mount(destination="/data", type="tmpfs", source="tmpfs", options=("tmpcopyup",)),
+    ]
+    make_ready(box, prefork)
+    found = finish(plan_of(box, "cat /sys/fs/cgroup/memory/memory.usage_in_bytes", mounts=mounts), prefork)
+    assert int(found.out) > 4 << 20, found
 
 
 def test_it_sees_what_the_host_has_mounted_since_it_was_cloned(box: Box, prefork: Prefork, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from wherry.runtime.steps.devices import BindConsole, DeviceLinks
 from wherry.runtime.steps.mounts import Bind
 from wherry.runtime.steps.namespaces import (
     AwaitParent,
+    BearInside,
     BecomeRoot,
     CgroupNamespace,
     DomainName,
@@ -243,6 +244,7 @@ def _after_the_pivot(spec: Spec, linux: Linux, names: _Namespaces) -> Iterator[S
     if linux.rootfs_propagation in final:
         recursive = MS.REC if linux.rootfs_propagation.startswith("r") else 0
         yield RootPropagation(int(final[linux.rootfs_propagation] | recursive))
+    yield from (BearInside(join.path) for join in names.child_joins if join.kind == "pid")
     for name, what, step in (
         (spec.hostname, "hostname", HostName),
         (spec.domainname, "domainname", DomainName),

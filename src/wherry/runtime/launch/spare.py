@@ -27,6 +27,7 @@ from wherry.runtime.launch.reap import kill_and_reap
 from wherry.runtime.plan import Plan
 from wherry.runtime.report import failure
 from wherry.runtime.steps.birth import ExecuteApart
+from wherry.runtime.steps.mounts import FileSystem
 from wherry.runtime.steps.process import Capabilities, Execute, LoadFilter, NoNewPrivileges
 from wherry.runtime.steps.step import Context
 
@@ -95,9 +96,24 @@ def kind_of(plan: Plan, encoded: bytes, flags: int | None = None) -> int | None:
     :param flags: for an exec: the namespaces of the container to join.
     """
     needs_setns = plan.user_path or plan.parent_joins or plan.time_offsets or (flags or 0) & _JOINED_ALONE
-    if needs_setns or plan.uid_map or plan.prepared or plan.namespaces & CLONE.NEWUSER or not _ends_in_a_script(plan):
+    if (
+        needs_setns
+        or _fills_memory(plan)
+        or plan.uid_map
+        or plan.prepared
+        or plan.namespaces & CLONE.NEWUSER
+        or not _ends_in_a_script(plan)
+    ):
         return None
     return int(plan.namespaces & ~CLONE.NEWNS) if len(encoded) <= LARGEST_PLAN else None
+
+
+def _fills_memory(plan: Plan) -> bool:
+    """Whether the child copies files into a tmpfs, which are to count for its container.
+
+    The kernel counts them for who owns the memory that the child runs on: its server.
+    """
+    return any(isinstance(step, FileSystem) and step.copy_up for step in plan.steps)
 
 
 def _ends_in_a_script(plan: Plan) -> bool:

@@ -58,12 +58,12 @@ from wherry.runtime.steps.last_calls import (
 )
 from wherry.runtime.steps.step import Context
 from wherry.runtime.steps.trampoline import (
-    BACK,
     BE_INIT,
     GIVE_UP,
     NAME,
     RETRY,
     TELL,
+    Back,
     Branch,
     Call,
     Hole,
@@ -97,9 +97,9 @@ _FAILED_INIT: Final = 126
 START: Final = 33
 #: What a waiting process is called (comm, proc(5)).
 WAITING: Final = "wherry-created"
-#: ``siginfo_t`` of the signal that has come; the sender's process ID is at 16.
+#: ``siginfo_t`` of the signal that has come: how it was sent is at 8, and the sender's process ID at 16.
 _INFO: Final = bytes(128)
-_SENDER: Final = Inside(_INFO, 16)
+_HOW, _SENDER = Inside(_INFO, 8), Inside(_INFO, 16)
 _FUTEX_CMP_REQUEUE_PRIVATE: Final = 4 | 128
 _START_SET: Final = (1 << START - 1).to_bytes(8, "little")
 _INIT_NAME: Final = b"wherry-init\0"
@@ -118,6 +118,16 @@ _BLOCK_START: Final = Call("rt_sigprocmask", (signal.SIG_BLOCK, _START_SET, 0, 8
 _RIGHTS: Final = struct.pack("=QiiiI", 20, socket.SOL_SOCKET, socket.SCM_RIGHTS, _LISTENER_FD, 0)
 #: ``struct msghdr``: no address; one piece of data; the descriptor; no flags.
 _LISTENER_MESSAGE: Final = Words((0, 0, Words((LISTENER, len(LISTENER))), 1, _RIGHTS, len(_RIGHTS), 0))
+
+
+def _sent_from_outside() -> Iterator[Call]:
+    """Wait again unless the signal has come from outside of this PID namespace; the two calls only compare with 0.
+
+    The kernel says 0 of a sender that has no number here. So can a sender with sigqueue(3), but not that it used
+    kill(2), which is 0 as well (SI_USER).
+    """
+    for back, place in ((1, _HOW), (2, _SENDER)):
+        yield Call("futex", (place, _FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, Inside(_INFO, 64), 0), Back(back))
 
 
 class InheritCapabilities(NamedTuple):
@@ -297,8 +307,8 @@ class _Script:
         yield Call("prctl", (_SET_NAME, WAITING.encode() + b"\0"))
         yield Call("close", (CHANNEL,))
         yield Call("rt_sigtimedwait", (_START_SET, _INFO, 0, 8), RETRY)
-        if self._step.from_outside:  # the kernel says 0 of who has no number here; so the call compares, and no more
-            yield Call("futex", (_SENDER, _FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, Inside(_INFO, 64), 0), BACK)
+        if self._step.from_outside:
+            yield from _sent_from_outside()
 
     def _init_or_program(self) -> Iterator[Call]:
         if not self._step.init:

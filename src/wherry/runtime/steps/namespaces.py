@@ -10,13 +10,14 @@ from wherry.linux import namespaces
 from wherry.linux.fd import AT_FDCWD, Fd
 from wherry.linux.ifreq import set_link_up
 from wherry.linux.mount import AT, open_tree
-from wherry.linux.process import CLONE, setdomainname, sethostname, setns, unshare
+from wherry.linux.process import CLONE, set_dumpable, setdomainname, sethostname, setns, unshare
 from wherry.runtime import cgroups
 from wherry.runtime.channel import receive_release
 from wherry.runtime.steps.step import Context
 
 __all__ = [
     "AwaitParent",
+    "BearInside",
     "BecomeRoot",
     "CgroupNamespace",
     "DomainName",
@@ -29,7 +30,10 @@ __all__ = [
 
 
 class JoinNamespace(NamedTuple):
-    """Enter an existing namespace; ``kind`` as under /proc/<pid>/ns."""
+    """Enter an existing namespace; ``kind`` as under /proc/<pid>/ns.
+
+    A PID namespace is only opened: see :class:`BearInside`.
+    """
 
     kind: str
     path: str
@@ -39,11 +43,28 @@ class JoinNamespace(NamedTuple):
 
     def apply(self, context: Context) -> None:
         fd = open_or_complain(self.path, self.kind)
-        setns(fd, namespaces.KINDS[self.kind])
         if self.kind == "pid":
             context.pid_namespace = fd, self.path
-        else:
-            fd.close()
+            return
+        setns(fd, namespaces.KINDS[self.kind])
+        fd.close()
+
+
+class BearInside(NamedTuple):
+    """Have this process's children be born in the PID namespace that was opened.
+
+    After the hooks: they are programs of the host's, with its files as their root, and whoever is in that namespace
+    could trace them.
+    """
+
+    path: str
+
+    def describe(self) -> str:
+        return f"join the pid namespace {self.path}"
+
+    def apply(self, context: Context) -> None:
+        assert context.pid_namespace is not None
+        setns(context.pid_namespace[0], CLONE.NEWPID)
 
 
 def open_or_complain(path: str, kind: str) -> Fd:
@@ -107,6 +128,7 @@ class BecomeRoot(NamedTuple):
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
+        set_dumpable(False)  # as in `SwitchUser`
 
 
 class CgroupNamespace(NamedTuple):

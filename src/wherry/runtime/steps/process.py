@@ -18,6 +18,7 @@ from wherry.linux.process import (
     keyctl_join_session_keyring,
     personality,
     sched_setattr,
+    set_dumpable,
     set_keepcaps,
     set_mempolicy,
     set_no_new_privs,
@@ -241,6 +242,9 @@ class LoadFilter(NamedTuple):
 class SwitchUser(NamedTuple):
     """Become the program's user and groups; capabilities stay until :class:`Capabilities` sets them.
 
+    A change of the user makes a process's memory what ``fs.suid_dumpable`` says (proc(5)), and this is still the
+    engine's: so it is made private again.
+
     :param bounding: the mask of what may remain in the bounding set.
     """
 
@@ -256,6 +260,7 @@ class SwitchUser(NamedTuple):
         os.setgroups(list(identity.groups))
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
+        set_dumpable(False)
         set_keepcaps(False)
 
 

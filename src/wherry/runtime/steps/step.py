@@ -75,7 +75,7 @@ class Context:
         self.late_limits: list[tuple[int, int, int]] = []
         #: A working directory that only the program's user may enter.
         self.pending_cwd: str | None = None
-        #: The PID namespace that this process's children are born into, and its path, when that is another's.
+        #: The PID namespace that the program is born into, and its path, when that is another's.
         self.pid_namespace: tuple[Fd, str] | None = None
         #: Where the root is to be mounted, if that had to be opened before.
         self.place: Fd | None = None

@@ -25,13 +25,13 @@ from wherry.linux.process import execveat
 from wherry.runtime.steps.trampoline_code import machine_code
 
 __all__ = [
-    "BACK",
     "BE_INIT",
     "ERROR",
     "GIVE_UP",
     "NAME",
     "RETRY",
     "TELL",
+    "Back",
     "Branch",
     "Call",
     "Hole",
@@ -86,14 +86,18 @@ class Template(NamedTuple):
     holes: tuple[tuple[int, str], ...]
 
 
-class _Retry:
-    """Stands for the entry itself."""
+class Back:
+    """Where to go on when a call before is to be made again.
+
+    :param entries: how far back that is.
+    """
+
+    def __init__(self, entries: int) -> None:
+        self.entries: Final = entries
 
 
 #: Where to go on when a call is to be made until it succeeds.
-RETRY: Final = _Retry()
-#: Where to go on when the call before is to be made again.
-BACK: Final = _Retry()
+RETRY: Final = Back(0)
 
 
 class Inside(NamedTuple):
@@ -118,7 +122,7 @@ class Call(NamedTuple):
 
     name: str | int
     arguments: tuple[Any, ...] = ()
-    on_error: Branch | _Retry | None = None
+    on_error: Branch | Back | None = None
     child: Branch | None = None
 
 
@@ -142,12 +146,12 @@ class _Layout:
         """What the arguments point to."""
         return bytes(self._data)
 
-    def branch(self, branch: Branch | _Retry | None, own: int) -> int:
+    def branch(self, branch: Branch | Back | None, own: int) -> int:
         """The address of a branch; 0 for none."""
         if branch is None:
             return 0
-        if isinstance(branch, _Retry):
-            return own if branch is RETRY else own - _ENTRY.size
+        if isinstance(branch, Back):
+            return own - branch.entries * _ENTRY.size
         return self._branches[id(branch)]
 
     def argument(self, value: Any, place: int) -> int:
