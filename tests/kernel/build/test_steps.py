@@ -20,6 +20,7 @@ from support.steps import PATIENCE, Ran, StepBench, eventually, left_by_a_killed
 from wherry.build.model.executor import Limits, StepMount
 from wherry.build.model.graph import HostEntry, SecurityMode, Ulimit
 from wherry.engine.build import executor
+from wherry.engine.keeper.reports import ExitReport
 from wherry.errors import CommandNotExecutable, CommandNotFound, InvalidInput, NotFound, Unavailable, Unsupported
 from wherry.keeper.process import Description, Files
 from wherry.layers.overlay_paths import OverlayMount
@@ -477,7 +478,7 @@ def test_of_a_step_that_nobody_waits_for_all_is_ended_when_the_keeper_tells_of_i
         Files(str(directory), step.id, "step").write_process(described)
 
         async def exited() -> None:
-            bench.engine._running_steps.exited({"key": step.id})
+            bench.engine._running_steps.exited(ExitReport(key=step.id, status=0, at=0))
 
         bench.call(exited())
         assert left.wait(PATIENCE) == -signal.SIGKILL

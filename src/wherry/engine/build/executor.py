@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from wherry.engine.build.running import RunningSteps
     from wherry.engine.container.container import Container
     from wherry.engine.keeper.connection import KeeperConnection
+    from wherry.engine.keeper.reports import ExitReport
     from wherry.engine.lifecycle.start import Starter
     from wherry.engine.lifecycle.tasks import BackgroundTasks
     from wherry.engine.network.attachments import Attachments
@@ -83,7 +84,7 @@ class _Run:
     container: Container
     cgroup: str
     pipes: OutputPipes | AttendedStreams
-    exited: asyncio.Future[dict[str, Any]]
+    exited: asyncio.Future[ExitReport]
     unwanted: asyncio.Future[None]
     mounts: Mounts | None = None
     pidfd: Fd | None = None
@@ -219,7 +220,7 @@ class StepExecutor:
             await self._finish(run)
             raise
         cost = await self._finish(run)
-        return StepResult(report["status"], bool(report.get("oom")), cost)
+        return StepResult(report.status, bool(report.oom), cost)
 
     # --- the start --------------------------------------------------------------------------------
 
@@ -295,7 +296,7 @@ class StepExecutor:
 
     # --- while it runs ----------------------------------------------------------------------------
 
-    async def _follow(self, run: _Run, forward: Forward) -> dict[str, Any]:
+    async def _follow(self, run: _Run, forward: Forward) -> ExitReport:
         """Forward its output until it has exited, and what it has left in its pipes.
 
         It may close them and go on, or not take notice of anything: being unwanted ends each wait.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wherry.build.model.failure import Attend
     from wherry.engine.build.running import RunningSteps
     from wherry.engine.keeper.connection import KeeperConnection
+    from wherry.engine.keeper.reports import ExitReport
 
 __all__ = ["join"]
 
@@ -57,10 +58,10 @@ async def join(
             attending.result()  # he left
         elif not exited.done():
             raise Unavailable("the container has ended")
-        report: dict[str, Any] = await exited
+        report = await exited
         streams.has_ended()
         await asyncio.wait([over, attending], return_when=asyncio.FIRST_COMPLETED)
-        return int(report["status"])
+        return report.status
     finally:
         if attending is not None:
             attending.cancel()
@@ -101,7 +102,7 @@ def _process(process: ContainerProcess) -> Process:
     )
 
 
-async def _end(pidfd: Fd | None, exited: asyncio.Future[dict[str, Any]]) -> None:
+async def _end(pidfd: Fd | None, exited: asyncio.Future[ExitReport]) -> None:
     """Kill it, and wait until the keeper has told of it."""
     if pidfd is None:
         return

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from wherry.content.durable import remove_tree
 from wherry.engine.build import remains
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry.engine.keeper.connection import KeeperConnection
+    from wherry.engine.keeper.reports import ExitReport
     from wherry.engine.lifecycle.tasks import BackgroundTasks
 
 __all__ = ["RunningSteps"]
@@ -35,13 +35,13 @@ class RunningSteps:
         self._directory = directory
         self._keeper = keeper
         self._tasks = tasks
-        self._exits: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._exits: dict[str, asyncio.Future[ExitReport]] = {}
 
     def directory(self, identifier: str) -> Path:
         """The keeper's, for a step."""
         return self._directory / identifier
 
-    def expect(self, identifier: str) -> asyncio.Future[dict[str, Any]]:
+    def expect(self, identifier: str) -> asyncio.Future[ExitReport]:
         """A step is about to be launched; returns the keeper's report of its exit, which is to come.
 
         It raises `Unavailable` when the keeper ends before.
@@ -59,13 +59,13 @@ class RunningSteps:
 
     # --- what the keeper says -----------------------------------------------------------------------
 
-    def exited(self, fields: Mapping[str, Any]) -> None:
+    def exited(self, report: ExitReport) -> None:
         """The keeper reports the exit of a step; of one that nobody waits for, the rest is ended."""
-        found = self._exits.get(fields["key"])
+        found = self._exits.get(report.key)
         if found is None:
-            self._tasks.start(self._remove_left_over(fields["key"]), "remove a build step that was left over")
+            self._tasks.start(self._remove_left_over(report.key), "remove a build step that was left over")
         elif not found.done():
-            found.set_result(dict(fields))
+            found.set_result(report)
 
     def keeper_lost(self) -> None:
         """The keeper has ended: of steps that run nobody will tell how they end. They fail, and are ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wherry.docker import times
 from wherry.engine.container.state import Status
@@ -14,22 +14,23 @@ from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
     from wherry.engine.container.container import Container
+    from wherry.engine.keeper.reports import KeptProcess
 
 __all__ = ["adopt", "note_running"]
 
 
-def note_running(container: Container, entry: dict[str, Any]) -> None:
+def note_running(container: Container, entry: KeptProcess) -> None:
     """The daemon may have ended after the process was started and before it wrote that down.
 
     :param entry: what the keeper knows of the process.
     """
     state = container.state
-    state.pid = entry["pid"]
+    state.pid = entry.pid
     if not state.is_alive:
-        state.status, state.started_at = Status.RUNNING, times.rfc3339(entry["started"])
+        state.status, state.started_at = Status.RUNNING, times.rfc3339(entry.started)
 
 
-def adopt(container: Container, entry: dict[str, Any], cgroup: str) -> None:
+def adopt(container: Container, entry: KeptProcess, cgroup: str) -> None:
     """Take over a container that runs.
 
     :param entry: what the keeper knows of its process.
@@ -37,7 +38,7 @@ def adopt(container: Container, entry: dict[str, Any], cgroup: str) -> None:
     """
     if container.pidfd is None:
         with suppress(WherryError):
-            container.pidfd = pidfd_open(entry["pid"])
+            container.pidfd = pidfd_open(entry.pid)
     Starter.hold_streams(container)
     container.started.set()
     with suppress(WherryError, OSError):  # pausing may be the one thing that could not be written down

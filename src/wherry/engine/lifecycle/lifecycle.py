@@ -11,7 +11,7 @@ import logging
 import signal as signals
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from wherry.content.durable import disk_errors
 from wherry.docker import times
@@ -21,6 +21,7 @@ from wherry.engine.container.state import Status
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.validate import parse_signal
 from wherry.engine.keeper.connection import KeeperConnection
+from wherry.engine.keeper.reports import ExitReport
 from wherry.engine.lifecycle.copies import Copies
 from wherry.engine.lifecycle.exit_facts import (
     failure_code,
@@ -161,11 +162,11 @@ class Lifecycle:
 
     # --- exit -------------------------------------------------------------------------------------
 
-    def exited(self, container: Container, report: dict[str, Any]) -> None:
+    def exited(self, container: Container, report: ExitReport) -> None:
         """Take note of an exit that the keeper reports; the rest happens when the container's lock is free."""
         self._tasks.start(self._exited(container, report), "exit", container)
 
-    async def _exited(self, container: Container, report: dict[str, Any]) -> None:
+    async def _exited(self, container: Container, report: ExitReport) -> None:
         async with container.lock:
             if not container.state.is_alive:  # reported before, or the process of a start that was given up
                 await self._keeper.forget(container.id)
@@ -191,16 +192,16 @@ class Lifecycle:
             # a start that comes after it finds it done
             self._tasks.start(self._keeper.forget(container.id), "forget", container)
 
-    def _record_exit(self, container: Container, report: dict[str, Any]) -> None:
+    def _record_exit(self, container: Container, report: ExitReport) -> None:
         state = container.state
-        oom = report.get("oom")
-        state.oom_killed = oom_kills(self._starter.cgroup_path(container)) > 0 if oom is None else bool(oom)
-        state.exit_code, state.pid = report["status"], 0
-        state.status, state.finished_at = Status.EXITED, times.rfc3339(report["at"])
+        oom = report.oom
+        state.oom_killed = oom_kills(self._starter.cgroup_path(container)) > 0 if oom is None else oom
+        state.exit_code, state.pid = report.status, 0
+        state.status, state.finished_at = Status.EXITED, times.rfc3339(report.at)
         container.started.clear()
         container.close_descriptors()
         self._listener.exited(container)
-        container.log.has_finished(Position(*report["log"]) if report.get("log") else None)
+        container.log.has_finished(Position(*report.log) if report.log else None)
 
     def _after_exit(self, container: Container) -> None:
         state = container.state

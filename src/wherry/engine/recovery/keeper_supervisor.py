@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry import __version__
+from wherry.engine.keeper.reports import ExitReport, KeptProcess
 from wherry.engine.lifecycle.start import Starter
 from wherry.errors import WherryError
 from wherry.keeper.protocol import PROTOCOL, Message
@@ -61,9 +62,9 @@ class KeeperSupervisor:
         self._tasks = tasks
         self._deposit_firewall = deposit_firewall
         self._closing = False
-        self._early_exits: list[dict[str, Any]] | None = []  # reported before the processes are adopted
+        self._early_exits: list[ExitReport] | None = []  # reported before the processes are adopted
 
-    async def greet(self, ready: Callable[[], None]) -> list[dict[str, Any]]:
+    async def greet(self, ready: Callable[[], None]) -> list[KeptProcess]:
         """Connect to the keeper, started or upgraded if need be; returns the processes that it knows.
 
         :param ready: waits for a keeper that somebody is starting already.
@@ -73,24 +74,23 @@ class KeeperSupervisor:
         if hello.fields["version"] != __version__ or self._keeper.protocol != PROTOCOL:
             _log.info("upgrading the keeper version=%s", hello.fields["version"])
             await self._keeper.upgrade()
-        processes: list[dict[str, Any]] = hello.fields["processes"]
-        return processes
+        return _processes(hello)
 
-    async def reconcile(self, processes: list[dict[str, Any]], connection: int | None = None) -> None:
+    async def reconcile(self, processes: Sequence[KeptProcess], connection: int | None = None) -> None:
         """Adopt what the keeper runs, then handle the exits that it has reported since. Starts are possible afterwards.
 
         :param processes: those in its answer to ``hello``.
         :param connection: the number of the connection on which it did; the present one if not given.
         """
         connection = connection or self._keeper.connections
-        ended = frozenset(fields["key"] for fields in self._early_exits or [])
+        ended = frozenset(report.key for report in self._early_exits or [])
         await self._reconciler.reconcile(processes, ended)
         for container in self._containers:
             if container.state.is_alive:
                 self._watches.resumed(container)
         early, self._early_exits = self._early_exits or [], None
-        for fields in early:
-            self._process_exited(fields)
+        for report in early:
+            self._process_exited(report)
         if self._keeper.connections == connection:  # else this one is gone as well
             self._keeper.reconciled.set()
 
@@ -109,24 +109,22 @@ class KeeperSupervisor:
         if event == "grew" and container is not None:
             container.log.has_grown()
         elif event == "exited" and self._early_exits is not None:
-            self._early_exits.append(message.fields)
+            self._early_exits.append(ExitReport.read(message.fields))
         elif event == "exited":
-            self._process_exited(message.fields)
+            self._process_exited(ExitReport.read(message.fields))
         elif event == "process":
             self._found_running(container, message)
 
-    def _process_exited(self, fields: dict[str, Any]) -> None:
-        container = self._containers.find(fields["key"])
+    def _process_exited(self, report: ExitReport) -> None:
+        container = self._containers.find(report.key)
         if container is not None:
-            self._lifecycle.exited(container, fields)
-        elif self._steps.expects(fields["key"]):
-            self._steps.exited(fields)
-        elif fields["kind"] == "exec":
-            self._tasks.start(self._execs.exited(fields["key"], fields["status"]), "exec exit")
-        elif fields["kind"] == "step":
-            self._steps.exited(fields)
+            self._lifecycle.exited(container, report)
+        elif self._steps.expects(report.key) or report.kind == "step":
+            self._steps.exited(report)
+        elif report.kind == "exec":
+            self._tasks.start(self._execs.exited(report.key, report.status), "exec exit")
         else:
-            self._tasks.start(self._keeper.forget(fields["key"]), "forget")
+            self._tasks.start(self._keeper.forget(report.key), "forget")
 
     @staticmethod
     def _found_running(container: Container | None, message: Message) -> None:
@@ -166,7 +164,7 @@ class KeeperSupervisor:
             if container.pidfd is not None and container.state.is_alive:
                 await self._hand_over(container, container.pidfd)
         self._tasks.start(self._deposit_firewall(), "deposit the firewall")
-        await self.reconcile(hello.fields["processes"], connection)
+        await self.reconcile(_processes(hello), connection)
 
     async def _hand_over(self, container: Container, pidfd: Fd) -> None:
         fds = [pidfd.fileno()]
@@ -180,3 +178,7 @@ class KeeperSupervisor:
             )  # fmt: skip
         except WherryError as exc:
             _log.warning("the new keeper did not take a container container=%s error=%s", container.id, exc)
+
+
+def _processes(hello: Message) -> list[KeptProcess]:
+    return [KeptProcess.read(fields) for fields in hello.fields["processes"]]

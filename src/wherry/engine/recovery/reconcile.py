@@ -10,10 +10,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from wherry.docker import times
 from wherry.engine.build.running import RunningSteps
@@ -22,6 +22,7 @@ from wherry.engine.container.container import Container
 from wherry.engine.container.state import Status
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.keeper.connection import KeeperConnection
+from wherry.engine.keeper.reports import ExitReport, KeptProcess
 from wherry.engine.lifecycle.adopt import adopt, note_running
 from wherry.engine.lifecycle.lifecycle import Lifecycle
 from wherry.engine.lifecycle.start import Starter
@@ -64,16 +65,16 @@ class Reconciler:
         self._data = data_root / "containers"
         self._run = exec_root / "containers"
 
-    async def reconcile(self, processes: list[dict[str, Any]], ended: frozenset[str] = frozenset()) -> None:
+    async def reconcile(self, processes: Sequence[KeptProcess], ended: frozenset[str] = frozenset()) -> None:
         """Adopt what runs, finish what ended, leave alone what the database does not know.
 
         :param processes: those that the keeper knows, from its answer to ``hello``.
         :param ended: those whose exits it has reported since; the caller handles these.
         """
-        known = {entry["key"]: entry for entry in processes if entry["kind"] == "container"}
+        known = {entry.key: entry for entry in processes if entry.kind == "container"}
         for each in processes:
-            if each["kind"] == "exec" and each.get("exited"):
-                await self._keeper.forget(each["key"])
+            if each.kind == "exec" and each.exited:
+                await self._keeper.forget(each.key)
         traces = _Traces(self._run)
         for container in self._containers:
             entry = known.pop(container.id, None)
@@ -82,32 +83,32 @@ class Reconciler:
             elif entry is not None:
                 note_running(container, entry)
         for orphan in known.values():
-            if not orphan.get("exited"):
+            if not orphan.exited:
                 self._leave_alone(orphan)
-            elif orphan["key"] not in ended and not self._containers.has_row(orphan["key"]):
-                await self._keeper.forget(orphan["key"])
-        steps = {entry["key"]: entry for entry in processes if entry["kind"] == "step"}
+            elif orphan.key not in ended and not self._containers.has_row(orphan.key):
+                await self._keeper.forget(orphan.key)
+        steps = {entry.key: entry for entry in processes if entry.kind == "step"}
         await self._end_steps(steps)
         await asyncio.to_thread(self._remove_orphans, steps)
         self._log_orphans()
 
-    async def _reconcile_one(self, container: Container, entry: dict[str, Any] | None, traces: _Traces) -> None:
+    async def _reconcile_one(self, container: Container, entry: KeptProcess | None, traces: _Traces) -> None:
         if container.state.status is Status.REMOVING:
             await self._lifecycle.remove_rest(container)
-        elif entry is not None and not entry.get("exited"):
+        elif entry is not None and entry.exited is None:
             await self._adopt(container, entry)
-        elif entry is not None and _is_recorded(container, entry):
+        elif entry is not None and entry.exited is not None and _is_recorded(container, entry.exited):
             await self._keeper.forget(container.id)
             await self._clean(container, traces)
-        elif entry is not None:
+        elif entry is not None and entry.exited is not None:
             note_running(container, entry)
-            self._lifecycle.exited(container, {**entry["exited"], "log": entry.get("log")})
+            self._lifecycle.exited(container, entry.exited)
         elif container.state.is_alive:
-            self._lifecycle.exited(container, {"status": _LOST, "at": time.time_ns(), "oom": False})
+            self._lifecycle.exited(container, ExitReport(status=_LOST, at=time.time_ns(), oom=False))
         else:
             await self._clean(container, traces)
 
-    async def _adopt(self, container: Container, entry: dict[str, Any]) -> None:
+    async def _adopt(self, container: Container, entry: KeptProcess) -> None:
         note_running(container, entry)
         self._attachments.adopt(container)
         adopt(container, entry, self._starter.cgroup_path(container))
@@ -127,20 +128,20 @@ class Reconciler:
         if container.state.status is Status.RESTARTING:
             self._lifecycle.resume_restart(container)
 
-    async def _end_steps(self, steps: dict[str, dict[str, Any]]) -> None:
+    async def _end_steps(self, steps: Mapping[str, KeptProcess]) -> None:
         """Builds end with their daemon."""
         await asyncio.gather(*(self._steps.end_left_over(key) for key in steps))
         for entry in steps.values():
-            if entry.get("exited"):  # of the others the keeper is about to tell
-                self._steps.exited(entry)
+            if entry.exited is not None:  # of the others the keeper is about to tell
+                self._steps.exited(entry.exited)
 
-    def _leave_alone(self, entry: dict[str, Any]) -> None:
+    def _leave_alone(self, entry: KeptProcess) -> None:
         """A container runs that the database does not have, or not in words that are understood.
 
         A row comes before the process, and goes after it: so the database was damaged, and not what runs.
         """
-        _log.warning("a process is left alone whose container is not known key=%s pid=%s", entry["key"], entry["pid"])
-        self._left_alone[entry["key"]] = entry["pid"]
+        _log.warning("a process is left alone whose container is not known key=%s pid=%s", entry.key, entry.pid)
+        self._left_alone[entry.key] = entry.pid
 
     def end_left_alone(self) -> None:
         """End them all the same: everything is to end."""
@@ -195,9 +196,9 @@ class _Traces:
         return container.id in self._run
 
 
-def _is_recorded(container: Container, entry: dict[str, Any]) -> bool:
+def _is_recorded(container: Container, report: ExitReport) -> bool:
     """Whether the exit that the keeper remembers is written down: the daemon ended before it could say so."""
-    return not container.state.is_alive and container.state.finished_at == times.rfc3339(entry["exited"]["at"])
+    return not container.state.is_alive and container.state.finished_at == times.rfc3339(report.at)
 
 
 def _pidfd(pid: int) -> Fd | None:
