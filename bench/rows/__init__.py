@@ -24,6 +24,8 @@ from bench.rows import (
     reference,
     registry,
     run,
+    scale,
+    starts,
     transfer,
     volumes,
 )
@@ -32,6 +34,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "engine": engine.measure,
     "run": run.measure,
     "api": api.measure,
+    "starts": starts.measure,
     "exec": exec_.measure,
     "init": init.measure,
     "idle": idle.measure,
@@ -48,5 +51,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "registry": registry.measure,
     "volumes": volumes.measure,
     "oci": oci.measure,
+    "scale": scale.measure,
     "reference": reference.measure,
 }

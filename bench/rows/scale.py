@@ -1,0 +1,102 @@
+"""An engine that has much to remember: thousands of containers, hundreds of images, a hundred networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench import machine
+from bench.api import Api
+from bench.image import NAME
+from bench.measure import Bench, Row, milliseconds, seconds
+from bench.networked import networked
+from bench.sides import Side
+
+CONTAINERS = 5000
+IMAGES = 300
+NETWORKS = 100
+RUNNING = 100
+OBSERVED = 10
+MEGA = 1_000_000
+
+
+def measure(bench: Bench) -> list[Row]:
+    """All rows; thousands of containers on wherry only, since dockerd takes minutes to make them."""
+    with networked(bench) as both:
+        rows = [_networks(both), _stats(both)]
+        wherry = Bench([side for side in both.sides if side.name == "wherry"], bench.quick)
+        return rows + (_thousands(wherry) if wherry.sides else [])
+
+
+def _networks(bench: Bench) -> Row:
+    count = bench.amount(NETWORKS)
+
+    def removal(side: Side) -> float:
+        with Api(side.socket) as api:
+            made = [
+                api.call("POST", "/networks/create", {"Name": f"bench-{number}", "CheckDuplicate": True})["Id"]
+                for number in range(min(count, 25))  # dockerd's ranges of addresses are used up at 31
+            ]
+            return seconds(lambda: [api.call("DELETE", f"/networks/{each}") for each in made]) * count / len(made)
+
+    return Row(f"{count} networks removed, one after the other", "s", bench.once(removal), 0.5 * count / NETWORKS)
+
+
+def _stats(bench: Bench) -> Row:
+    """What the engine takes to say each second what a hundred containers use."""
+    count = bench.amount(RUNNING)
+
+    def load(side: Side) -> float:
+        with Api(side.socket) as api:
+            request = {"Image": NAME, "Cmd": ["sleep", "100000"], "HostConfig": {"NetworkMode": "none"}}
+            made = [api.call("POST", "/containers/create", request)["Id"] for _ in range(count)]
+            for each in made:
+                api.call("POST", f"/containers/{each}/start")
+            processes = side.engine_processes()
+            before = machine.cpu_seconds(processes)
+            rounds = bench.amount(OBSERVED)
+            for _ in range(rounds):
+                for each in made:
+                    api.call("GET", f"/containers/{each}/stats?stream=0&one-shot=1")
+            used = machine.cpu_seconds(processes) - before
+            for each in made:
+                api.call("DELETE", f"/containers/{each}?force=1")
+        return used / rounds * 100
+
+    return Row(f"`stats` of {count} containers each second, % of one core", "%", bench.once(load), 2)
+
+
+def _thousands(bench: Bench) -> list[Row]:
+    side = bench.sides[0]
+    containers, images = bench.amount(CONTAINERS), bench.amount(IMAGES)
+    empty = bench.alternating(_cold_start, rounds=5, warm_up=1)
+    with Api(side.socket) as api:
+        request = {"Image": NAME, "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
+        made = [api.call("POST", "/containers/create", request)["Id"] for _ in range(containers)]
+        for number in range(images):
+            api.call(
+                "POST", f"/commit?container={made[0]}&repo=bench-{number}&tag=1", {"Labels": {"number": str(number)}}
+            )
+    full = bench.alternating(_cold_start, rounds=5, warm_up=1)
+    listing = bench.alternating(_asked(lambda api: api.call("GET", "/containers/json?all=1")), rounds=10)
+    memory = bench.once(lambda side: machine.resident(side.engine_processes()) / MEGA)
+    what = f"{containers:,} containers and {images} images"
+    return [
+        Row("daemon start to first answer, with a bridge", "s", empty, 0.2),
+        Row(f"daemon start to first answer, {what}", "s", full, 0.4),
+        Row(f"API: list of {containers:,} containers", "ms", listing, 60),
+        Row(f"the engine's resident memory, {what}", "MB", memory, 75),
+    ]
+
+
+def _cold_start(side: Side) -> float:
+    side.stop()
+    side.start()
+    return side.start_up
+
+
+def _asked(question: Callable[[Api], object]) -> Callable[[Side], float]:
+    def ask(side: Side) -> float:
+        with Api(side.socket) as api:
+            return milliseconds(lambda: question(api))
+
+    return ask
