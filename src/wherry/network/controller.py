@@ -37,7 +37,7 @@ from wherry.network.kernel_thread import Kernel
 from wherry.network.model import DEFAULT_BRIDGE, EndpointRequest
 from wherry.network.predefined import ensure_predefined
 from wherry.network.sandbox import Sandbox
-from wherry.network.sandbox_pool import SandboxPool
+from wherry.network.sandbox_pool import WarmSandboxes
 from wherry.network.store import NetworkStore, check_request
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Controller:
         self.addresses = self._store.addresses
         self._kernel = Kernel(alias_of(settings))
         self._sandboxes: dict[str, Sandbox] = {}
-        self._pool = SandboxPool(self._make_spare, settings.warm)
+        self._pool = WarmSandboxes(self._make_spare, self._make_empty, settings.warm)
         self._reconciler = Reconciler(
             self._kernel,
             self._store,
@@ -232,11 +232,8 @@ class Controller:
         :returns: its ``path`` is what the runtime joins.
         """
         await self.ready()
-        spare = self._pool.take() if first is not None and first.is_default_bridge else None
-        if spare is not None:
-            sandbox = spare.given_to(owner, owner_name)
-        else:
-            sandbox = Sandbox(self._kernel, await self._reconciler.create_namespace(), owner, owner_name)
+        spare = self._pool.take(on_default=first is not None and first.is_default_bridge)
+        sandbox = (spare or await self._make_empty()).given_to(owner, owner_name)
         if owner in self._sandboxes:  # it is started a second time before it was released
             await self.release(owner)
         self._sandboxes[owner] = sandbox
@@ -432,6 +429,9 @@ class Controller:
             self._store.ports.restore(renamed)
 
     # --- the warm pool ----------------------------------------------------------------------------
+
+    async def _make_empty(self) -> Sandbox:
+        return Sandbox(self._kernel, await self._reconciler.create_namespace(), "", "")
 
     async def _make_spare(self) -> Sandbox:
         network = self._store.find(DEFAULT_BRIDGE)

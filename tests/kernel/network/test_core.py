@@ -195,6 +195,24 @@ async def test_a_warm_sandbox_is_complete_and_is_claimed_without_asking_the_kern
     assert says_hello(sandbox, 7000, (str(endpoint.ipv4), 7000))
 
 
+async def test_for_another_network_a_namespace_waits_that_belongs_to_none_yet(networks: Controller) -> None:
+    await warm(networks)
+    network = await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest("10.93.1.0/24"),)))
+    await place(networks, 1, "my")
+    await until(lambda: len(networks._pool.spares) == 3)
+    (empty,) = (spare for spare in networks._pool.spares if spare.prepared_endpoint is None)
+    assert len(networks.endpoints(network.id)) == 1
+    namespace = os.fstat(empty.fileno()).st_ino
+    sandbox, endpoint = await place(networks, 2, "my")
+    assert os.fstat(sandbox.fileno()).st_ino == namespace
+    inside = Inside(sandbox)
+    assert inside.given == {("lo", "127.0.0.1", 8), ("lo", "::1", 128), ("eth0", str(endpoint.ipv4), 24)}
+    assert inside.accepts_routers == "0"
+    for owner in (sandbox.owner, f"{1:064x}"):
+        await networks.release(owner)
+    await networks.remove(network.id)
+
+
 async def test_many_who_ask_at_once_get_different_addresses_and_ports(networks: Controller) -> None:
     both = await asyncio.gather(*(place(networks, n, publish=(PortRequest("tcp", 80),)) for n in range(1, 51)))
     endpoints = [endpoint for _, endpoint in both]
