@@ -20,19 +20,36 @@ __all__ = ["Signals", "wait"]
 _NOT_PASSED_ON: Final = frozenset(
     {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGWINCH, signal.SIGPIPE, signal.SIGURG}
 )
+_ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 _PIECE: Final = 65536
 
 
 class Signals:
-    """Signals that arrive are noted from here on, and lost no more."""
+    """Signals that arrive are noted from here on, and lost no more.
+
+    In a ``with``, while hooks are run and there is nobody to pass them on to, those that end programs end this one,
+    which tidies up on its way.
+    """
 
     def __init__(self) -> None:
+        self._end_us = False
         self.read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             if number < 32 or number > 33:
                 with suppress(OSError, ValueError):
-                    signal.signal(number, lambda *_: None)
+                    signal.signal(number, self._arrives)
+
+    def _arrives(self, number: int, _: object) -> None:
+        if self._end_us and number in _ENDING:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> Signals:
+        self._end_us = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_us = False
 
     def arrived(self) -> bytes:
         """What has arrived, a number each."""

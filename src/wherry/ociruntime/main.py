@@ -57,20 +57,25 @@ def run(arguments: list[str]) -> int:
             print(_USAGE.format(verbs=" ".join(sorted(VERBS))), end="")
             return 0
         call.check()
-        if rest[0] not in VERBS:
-            raise InvalidInput(f"no such command: {rest[0]!r}")
         return _verb(call, rest[0], rest[1:])
-    except WherryError as error:
-        log.failure(str(error))
-        return getattr(error, "exit_code", _FAILED)
-    except OSError as error:
-        log.failure(f"{error.filename or 'system call'}: {(error.strerror or str(error)).lower()}")
-        return _FAILED
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # a caller reads the log, and no traceback
+        log.failure(_sentence(error))
+        return _FAILED
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, WherryError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system call'}: {(error.strerror or str(error)).lower()}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _verb(call: Call, verb: str, arguments: list[str]) -> int:
+    if verb not in VERBS:
+        raise InvalidInput(f"no such command: {verb!r}")
     name = f"wherry.ociruntime.verbs.{VERBS[verb]}"
     __import__(name)
     module = sys.modules[name]

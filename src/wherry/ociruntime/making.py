@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from wherry.errors import SystemFault, WherryError
@@ -16,6 +17,7 @@ from wherry.ociruntime.console import check_socket
 from wherry.ociruntime.container import Container, Record, boot_id, state_text
 from wherry.ociruntime.flags import Flags
 from wherry.ociruntime.following import Started, follow
+from wherry.ociruntime.foreground import Signals
 from wherry.ociruntime.lasting_hooks import run_here, run_poststop
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups.scope import Scope
@@ -49,10 +51,11 @@ class Made(NamedTuple):
     started: Started
 
 
-def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool) -> Made:
+def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool, signals: Signals | None = None) -> Made:
     """Make a container.
 
     :param waits: its process waits to be started; otherwise it runs the program, unless hooks come first.
+    :param signals: who is to let them end this command while hooks are run.
     :raises WherryError: there is no container then, and nothing of it.
     """
     call.check_cgroups()
@@ -80,20 +83,23 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool) -> M
     container = Container.claim(call.root, name)  # nothing was done up to here
     try:
         container.write_config(encode_spec(spec))
-        return _start(flags, container, record, plan, preserved)
+        return _start(flags, container, record, plan, preserved, signals=signals)
     except BaseException:
         _undo(call, container, record)
         raise
 
 
-def _start(flags: Flags, container: Container, record: Record, plan: Plan, preserved: int) -> Made:
+def _start(
+    flags: Flags, container: Container, record: Record, plan: Plan, preserved: int, *, signals: Signals | None
+) -> Made:
     def cloned(pid: int) -> None:
         record.pid, record.started = pid, start_time(pid) or 0
         container.write(record)  # hooks may ask for the state
 
     def hooks(_: int) -> None:
-        for kind in ("prestart", "createRuntime"):
-            run_here(record, kind, "creating")
+        with signals or nullcontext():
+            for kind in ("prestart", "createRuntime"):
+                run_here(record, kind, "creating")
 
     try:
         started = follow(

@@ -54,8 +54,13 @@ def run(hook: Hook, state: bytes, index: int = 0) -> None:
     try:
         os.write(given, state)
         os.lseek(given, 0, os.SEEK_SET)
-        pid = _spawn(hook, given, said, doing)
-        status = _end_of(pid, hook.timeout)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # until it can be ended
+        try:
+            pid = _spawn(hook, given, said, doing)
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
+        status = _end_of(pid, hook.timeout, before)
         if status is None:
             raise StepFailed(doing, f"{hook.path!r} did not end within {hook.timeout} seconds, and was killed")
         if status:
@@ -85,16 +90,24 @@ def _spawn(hook: Hook, given: int, said: int, doing: str) -> int:
         raise StepFailed(doing, f"{hook.path!r}: {reason.lower()}") from error
 
 
-def _end_of(pid: int, timeout: int | None) -> int | None:
-    """Wait for a child of this process: its exit code, or minus its signal; None if it took too long."""
+def _end_of(pid: int, timeout: int | None, mask: Iterable[int]) -> int | None:
+    """Wait for a child of this process: its exit code, or minus its signal; None if it took too long.
+
+    :param mask: the signals that are to be blocked meanwhile.
+    """
     pidfd = os.pidfd_open(pid)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         in_time = bool(poll.poll(None if timeout is None else timeout * 1000))
         if not in_time:
             os.killpg(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except BaseException:  # whoever waits for it was interrupted
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     finally:
         os.close(pidfd)
     return status if in_time else None

@@ -206,3 +206,27 @@ def test_a_signal_of_the_foreground_reaches_the_program(oci: Bundles) -> None:
         running.send_signal(signal.SIGTERM)
         assert out.read() == "got\n"
     assert running.wait(60) == 5
+
+
+def test_a_control_group_that_others_are_in_stays_with_them(oci: Bundles) -> None:
+    for name in ("one", "two"):
+        oci.bundle(name, "sleep", "100", whole={"linux": {"cgroupsPath": f"/wherry-test/{os.getpid()}-shared"}})
+        oci.create(name, start=True)
+    done = oci("delete", "--force", "one")
+    assert (done.returncode, "level=warning" in done.stderr) == (0, True)
+    assert oci.state("two")["status"] == "running"
+    oci.do("delete", "--force", "two")
+    assert groups_of("shared") == []
+
+
+def test_a_foreground_that_is_interrupted_while_it_prepares_leaves_nothing(oci: Bundles) -> None:
+    waiting = oci.directory / "waiting"
+    os.mkfifo(waiting)
+    hooks = {"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo >{waiting}; exec sleep 100"]}]}
+    bundle = oci.bundle("one", "sleep", "100", whole={"hooks": hooks})
+    running = subprocess.Popen([*oci.command, "run", "--bundle", str(bundle), "one"], stderr=subprocess.DEVNULL)
+    waiting.read_text()
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    assert oci.left() == []
+    assert groups_of("one") == []

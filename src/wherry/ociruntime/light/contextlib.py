@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ExitStack", "closing", "contextmanager", "suppress"]
+__all__ = ["ExitStack", "closing", "contextmanager", "nullcontext", "suppress"]
 
 
 class suppress:
@@ -16,6 +16,16 @@ class suppress:
 
     def __exit__(self, kind, error, trace):
         return kind is not None and issubclass(kind, self._kinds)
+
+
+class nullcontext:
+    """Do nothing at the end of a ``with``."""
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *_):
+        return None
 
 
 class closing:

@@ -50,7 +50,7 @@ def delete(call: Call, container: Container, record: Record, status: str) -> Non
     """
     if status != "stopped":
         _end(record)
-    _remove_groups(record)
+    _remove_groups(call, record)
     container.remove()
     run_poststop(record, call.log)
 
@@ -65,8 +65,12 @@ def _end(record: Record) -> None:
         raise Unavailable(f"container {record.id} does not end")
 
 
-def _remove_groups(record: Record) -> None:
-    """Remove the directories of the control group; the careful way only if that does not do."""
+def _remove_groups(call: Call, record: Record) -> None:
+    """Remove the directories of the control group; the careful way only if that does not do.
+
+    A container without a PID namespace of its own leaves processes behind, which are ended. Who else is in the group is
+    not the container's, and keeps it.
+    """
     if record.scope is not None or record.intel_rdt is not None:
         from wherry.ociruntime.group import forget  # noqa: PLC0415
 
@@ -82,5 +86,9 @@ def _remove_groups(record: Record) -> None:
     if not done:
         from wherry.ociruntime.group import destroy, end_all  # noqa: PLC0415
 
-        end_all(record)
-        destroy(record)
+        if not record.own_pids:
+            end_all(record)
+        try:
+            destroy(record)
+        except Conflict as error:
+            call.log.warn(str(error))

@@ -24,7 +24,7 @@ def run(call: Call, arguments: list[str]) -> int:
     arrived = None if detach else Signals()
     if not detach and not flags.is_on("no-subreaper"):
         set_child_subreaper(True)
-    made = make(call, flags, name, waits=False, detach=detach)
+    made = make(call, flags, name, waits=False, detach=detach, signals=arrived)
     _start(call, made)
     if arrived is None:
         made.container.close()
