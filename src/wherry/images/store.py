@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from wherry.content.durable import disk_errors, remove_tree
 from wherry.content.partial import PRUNED, Partials
@@ -25,6 +25,7 @@ from wherry.database.database import Database
 from wherry.database.disk_reserve import Reserve
 from wherry.database.witness import Witness
 from wherry.docker.image_answers import ImageDeleted, ImageInspect, ImagesPruneReport, Listing, Steps
+from wherry.docker.progress import ProgressMessage
 from wherry.docker.reference import Reference
 from wherry.docker.storage_answers import ImageDifference, LayerStep, Sharing
 from wherry.errors import InvalidInput, NotFound, OutOfSpace
@@ -53,7 +54,6 @@ __all__ = ["ImageStore", "Users"]
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
 Words = list[str]
 Removed = list[ImageDeleted]
 Mounts = list[OverlayMount]
@@ -283,7 +283,7 @@ class ImageStore:
 
     # --- coming and going -------------------------------------------------------------------------
 
-    def load(self, stream: Reader, platforms: Sequence[str] = ()) -> Iterator[Json]:
+    def load(self, stream: Reader, platforms: Sequence[str] = ()) -> Iterator[ProgressMessage]:
         """Load the images of an archive; nothing is read before the first step is asked for.
 
         :param stream: a Docker archive or an OCI archive, compressed or not; read once, to its end.
@@ -465,7 +465,7 @@ class ImageStore:
         except OutOfSpace as exc:
             log.warning("the built-in image is not up to date", extra={"error": str(exc)})
 
-    def _take_in(self, candidate: Candidate, lease: Lease) -> Iterator[Json]:
+    def _take_in(self, candidate: Candidate, lease: Lease) -> Iterator[ProgressMessage]:
         """Store a loaded image's blobs and layers, then its row: the point of no return."""
         diff_ids = candidate.document.rootfs.diff_ids
         identifier, manifest = Digest.from_bytes(candidate.config), Digest.from_bytes(candidate.manifest)
@@ -474,13 +474,13 @@ class ImageStore:
         lease.blob(identifier, manifest, *(staged.digest for staged in candidate.layers), *also)
         chain_id: Digest | None = None
         for staged, diff_id in zip(candidate.layers, diff_ids, strict=True):
-            step = {"status": "Loading layer", "id": diff_id.short}
-            yield {**step, "progressDetail": {"current": 0, "total": staged.size}}
+            layer, size = diff_id.short, staged.size
+            yield {"status": "Loading layer", "id": layer, "progressDetail": {"current": 0, "total": size}}
             # The tree goes to disk with one syncfs(2), which takes the archive along; the other way round an fsync(2)
             # of the archive would be waited for first.
             chain_id = self.layers.ensure(staged.open, diff_id, chain_id).chain_id
             staged.commit()
-            yield {**step, "progressDetail": {"current": staged.size, "total": staged.size}}
+            yield {"status": "Loading layer", "id": layer, "progressDetail": {"current": size, "total": size}}
         self.content.put(candidate.config)
         self.content.put(candidate.manifest)
         for staged in candidate.others:

@@ -20,8 +20,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from wherry.api.classic.events import Json, message
+from wherry.api.classic.events import message
 from wherry.api.http.answers import empty, open_stream
+from wherry.docker.progress import ProgressMessage
 from wherry.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ClientCalls:
     """
 
     def __init__(self, waiting: dict[str, Answer]) -> None:
-        self.messages: asyncio.Queue[Json] = asyncio.Queue()
+        self.messages: asyncio.Queue[ProgressMessage] = asyncio.Queue()
         self._waiting = waiting
 
     async def ask(self, kind: str, **members: Any) -> Answer:
@@ -146,10 +147,12 @@ class ClientCalls:
             answer.close()
 
 
-async def merged(events: AsyncGenerator[T, None], messages: asyncio.Queue[Json]) -> AsyncGenerator[T | Json, None]:
+async def merged(
+    events: AsyncGenerator[T, None], messages: asyncio.Queue[ProgressMessage]
+) -> AsyncGenerator[T | ProgressMessage, None]:
     """Events until their end, and messages as they come. To be closed."""
     event: asyncio.Future[T | None] | None = None
-    called: asyncio.Future[Json] | None = None
+    called: asyncio.Future[ProgressMessage] | None = None
     async with aclosing(events):
         try:
             while True:

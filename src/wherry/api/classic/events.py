@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -23,11 +23,11 @@ from wherry.build.model.progress import (
     VertexProgress,
     WarningProgress,
 )
+from wherry.docker.progress import ErrorDetail, ProgressMessage
 from wherry.oci.digest import Digest
 
-__all__ = ["BuildEvents", "Json", "detail_of", "message"]
+__all__ = ["BuildEvents", "detail_of", "message"]
 
-Json = dict[str, Any]
 
 _ID: Final = "wherry.build"
 
@@ -42,7 +42,7 @@ class BuildEvents:
         self._tokens = {} if tokens is None else tokens
         self._decoders: dict[tuple[Digest, int], codecs.IncrementalDecoder] = {}
 
-    def take(self, event: Progress) -> Json:
+    def take(self, event: Progress) -> ProgressMessage:
         """The message of one event."""
         if isinstance(event, LogProgress):
             return message("log", vertex=str(event.vertex), stream=event.stream, data=self._text(event), at=event.at)
@@ -70,17 +70,17 @@ class BuildEvents:
         return self._decoders[key].decode(event.data)
 
 
-def message(kind: str, /, **members: object) -> Json:
+def message(kind: str, /, **members: object) -> ProgressMessage:
     """One message."""
     return {"id": _ID, "aux": {"type": kind, **members}}
 
 
-def detail_of(error: Exception) -> Json:
+def detail_of(error: Exception) -> ErrorDetail:
     """What is known of an error beside its sentence: the exit code, and where in which file."""
     if not isinstance(error, DockerfileError | VertexFailed):
         return {}
     shown = excerpt(error.file, error.source, error.ranges)
-    found: Json = {"excerpt": shown} if shown else {}
+    found: ErrorDetail = {"excerpt": shown} if shown else {}
     if isinstance(error, VertexFailed) and error.exit_code is not None:
         found["code"] = error.exit_code
     return found

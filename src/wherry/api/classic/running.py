@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wherry.content.threads import finished
+from wherry.docker.progress import ProgressMessage
 from wherry.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Running:
         self,
         builds: BuildService,
         request: BuildRequest,
-        messages: asyncio.Queue[dict[str, Any]] | None = None,
+        messages: asyncio.Queue[ProgressMessage] | None = None,
         tokens: Mapping[Digest, str] | None = None,
     ) -> None:
         self.tokens = {} if tokens is None else tokens

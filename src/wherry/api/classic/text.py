@@ -12,18 +12,18 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from wherry.api.classic.events import detail_of
 from wherry.build.model.errors import VertexFailed
 from wherry.build.model.progress import STDERR, LogProgress, Progress, TransferProgress, VertexProgress, WarningProgress
 from wherry.build.model.request import PlannedStep
+from wherry.docker.progress import ErrorDetail, ProgressMessage
 from wherry.docker.reference import Reference
 from wherry.oci.digest import Digest
 
 __all__ = ["ClassicText", "failure", "result"]
 
-Json = dict[str, Any]
 
 _TRANSFERS: Final = {"downloading": "Downloading", "extracting": "Extracting"}
 _FAILED: Final = re.compile(r'process "(.*)" did not complete successfully', re.DOTALL)
@@ -89,7 +89,7 @@ class ClassicText:
             self._numbers.append(number)
         self._decisive = _decisive(steps, self._places)
 
-    def take(self, event: Progress) -> Iterator[Json]:
+    def take(self, event: Progress) -> Iterator[ProgressMessage]:
         """The messages of one event."""
         if isinstance(event, VertexProgress):
             self._note(event)
@@ -101,7 +101,7 @@ class ClassicText:
         elif isinstance(event, WarningProgress):
             yield {"stream": f"[Warning] {_line(event.short)}\n"}
 
-    def end(self, identifier: str) -> Iterator[Json]:
+    def end(self, identifier: str) -> Iterator[ProgressMessage]:
         """The rest of a build that has succeeded.
 
         :param identifier: the image's, ``sha256:...``; empty: there is none.
@@ -113,7 +113,7 @@ class ClassicText:
                 self._work(step.vertex).resolved = True
         return _streams(self._turn(identifier.removeprefix("sha256:")[:12], at_end=True))
 
-    def fail(self) -> Iterator[Json]:
+    def fail(self) -> Iterator[ProgressMessage]:
         """The rest of one that has failed: up to the first step that did not succeed."""
         return _streams(self._failing())
 
@@ -303,7 +303,7 @@ def _decisive(steps: Sequence[PlannedStep], places: Mapping[Digest, int]) -> lis
     return found
 
 
-def _streams(lines: Iterable[str]) -> Iterator[Json]:
+def _streams(lines: Iterable[str]) -> Iterator[ProgressMessage]:
     return ({"stream": line} for line in lines if line)
 
 
@@ -311,7 +311,7 @@ def _line(text: str) -> str:
     return " ".join(text.split("\n")).strip()
 
 
-def _transfer(event: TransferProgress) -> list[Json]:
+def _transfer(event: TransferProgress) -> list[ProgressMessage]:
     """A layer that is pulled, as ``docker pull`` shows it; nothing about others."""
     status, layer = _TRANSFERS.get(event.name, ""), event.id.rpartition(" ")[2]
     if not status:
@@ -321,29 +321,27 @@ def _transfer(event: TransferProgress) -> list[Json]:
     return [{"status": status, "progressDetail": {"current": event.current, "total": event.total}, "id": layer}]
 
 
-def result(identifier: str, tags: Sequence[str], unused: Sequence[str] = ()) -> list[Json]:
+def result(identifier: str, tags: Sequence[str], unused: Sequence[str] = ()) -> list[ProgressMessage]:
     """What the builder says at the end: clients look for ``Successfully built`` and the ID.
 
     :param identifier: the image's, ``sha256:…``; empty: there is none.
     :param unused: build arguments that nothing declares.
     """
-    said: list[Json] = []
+    said: list[ProgressMessage] = []
     if unused:
         said.append({"stream": f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"})
     if not identifier:
         return said
     names = [Reference.parse(name).familiar for name in tags]
-    return [
-        *said,
-        {"aux": {"ID": identifier}},
-        {"stream": f"Successfully built {identifier.removeprefix('sha256:')[:12]}\n"},
-        *({"stream": f"Successfully tagged {name}\n"} for name in names),
-    ]
+    said.append({"aux": {"ID": identifier}})
+    said += _streams([f"Successfully built {identifier.removeprefix('sha256:')[:12]}\n"])
+    said += _streams(f"Successfully tagged {name}\n" for name in names)
+    return said
 
 
-def failure(error: Exception, sentence: str, version: int) -> Json:
+def failure(error: Exception, sentence: str, version: int) -> ProgressMessage:
     """What the builder says when it fails; with the command's exit code, as the classic builder has it."""
-    detail: Json = {"message": sentence}
+    detail: ErrorDetail = {"message": sentence}
     if isinstance(error, VertexFailed) and error.exit_code is not None:
         detail = {"code": error.exit_code, "message": _classic(sentence, error.exit_code) if version == 1 else sentence}
     if version == 3:

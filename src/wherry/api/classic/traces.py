@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wherry.api.buildkit.status import batches
+from wherry.docker.progress import ProgressMessage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["traces"]
 
 
-async def traces(events: AsyncIterator[Progress]) -> AsyncGenerator[dict[str, Any], None]:
+async def traces(events: AsyncIterator[Progress]) -> AsyncGenerator[ProgressMessage, None]:
     """The messages of a build's events; many events go into one. To be closed."""
     async with aclosing(batches(events)) as messages:
         async for message in messages:

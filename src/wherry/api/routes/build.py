@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from wherry.api.http.hijack import HangupWatch
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
     from wherry.build.model.service import BuildService
+    from wherry.docker.progress import ProgressMessage
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class BuildRoutes:
 
     # --- one build --------------------------------------------------------------------------------
 
-    async def _messages(self, request: ApiRequest, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+    async def _messages(self, request: ApiRequest, wanted: BuildQuery) -> AsyncGenerator[ProgressMessage, None]:
         """A build's messages; what fails before the first of them is raised."""
         has_begun, calls = False, self._calls.of_build()
         async with AsyncExitStack() as stack:
@@ -201,7 +202,7 @@ class BuildRoutes:
 # --- how a build is shown -------------------------------------------------------------------------
 
 
-async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[ProgressMessage, None]:
     """The classic builder's lines."""
     text = ClassicText(removes=wanted.removes)
     try:
@@ -223,7 +224,7 @@ async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[J
         yield message
 
 
-async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[ProgressMessage, None]:
     """All that happens, for wherry's own client; first, the build's ID, last, what the exporters say."""
     translated, is_named = BuildEvents(running.tokens), False
     async with aclosing(merged(running.events(), running.messages)) as events:
@@ -237,9 +238,9 @@ async def _completely(running: Running, wanted: BuildQuery) -> AsyncGenerator[Js
         yield {"aux": {"ID": identifier}}
 
 
-async def _quietly(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+async def _quietly(running: Running, wanted: BuildQuery) -> AsyncGenerator[ProgressMessage, None]:
     """Nothing but the ID; or, where it fails, the last of what would have been shown."""
-    kept: deque[Json] = deque(maxlen=_KEPT)
+    kept: deque[ProgressMessage] = deque(maxlen=_KEPT)
     failed: Exception | None = None
     async with aclosing(_classically(running, wanted)) as messages:
         try:
@@ -257,7 +258,7 @@ async def _quietly(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json,
         yield {"stream": f"{identifier}\n"}
 
 
-async def _in_traces(running: Running, wanted: BuildQuery) -> AsyncGenerator[Json, None]:
+async def _in_traces(running: Running, wanted: BuildQuery) -> AsyncGenerator[ProgressMessage, None]:
     """BuildKit's messages, each in a line."""
     from wherry.api.classic.traces import traces  # noqa: PLC0415 - protobuf is imported at its first use
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from aiohttp.web import StreamResponse
 
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
     from wherry.build.model.service import BuildRecord, BuildService
+    from wherry.docker.progress import ProgressMessage
 
 __all__ = ["BuildHistoryRoutes"]
 
@@ -58,7 +59,7 @@ class BuildHistoryRoutes:
         record = await self._found(request)
         return await stream(request, self._messages(record.ref, follow=request.flag("follow")))
 
-    async def _messages(self, ref: str, *, follow: bool) -> AsyncGenerator[Json, None]:
+    async def _messages(self, ref: str, *, follow: bool) -> AsyncGenerator[ProgressMessage, None]:
         from wherry.api.classic.events import BuildEvents, message  # noqa: PLC0415
         from wherry.api.classic.records import document, find  # noqa: PLC0415
 

@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from wherry.api.http.query import Filters
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
+    from wherry.docker.progress import ProgressMessage
     from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
 
 
 class Distribution(Protocol):
     """What this file needs of the engine; ``auth`` is the header ``X-Registry-Auth`` as it came."""
 
-    def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+    def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Pull an image and yield what happens."""
 
-    def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+    def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Push an image and yield what happens."""
 
     async def login(self, body: object) -> AuthStatus:
@@ -82,7 +83,7 @@ class DistributionRoutes:
         return await stream(request, self._distribution.push(name, tag, request.platform(), auth_of(request)))
 
 
-def pull_of(request: ApiRequest, distribution: Distribution) -> AsyncGenerator[Json, None]:
+def pull_of(request: ApiRequest, distribution: Distribution) -> AsyncGenerator[ProgressMessage, None]:
     """The part of ImageCreate that pulls: ``fromImage``, ``tag`` (or a digest), ``platform``."""
     return distribution.pull(request.text("fromImage"), request.text("tag"), request.platform(), auth_of(request))
 

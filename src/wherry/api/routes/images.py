@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from wherry.api.http.query import Filters
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
     from wherry.api.routes.distribution import Distribution
     from wherry.docker.image_answers import HistoryStep, ImageDeleted, ImageInspect, ImagesPruneReport, ImageSummary
+    from wherry.docker.progress import ProgressMessage
 
 _TAR: Final = "application/x-tar"
 
@@ -56,7 +57,7 @@ class Images(Protocol):
     async def prune(self, filters: Filters) -> ImagesPruneReport:
         """Remove unused images."""
 
-    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[Json, None, None]:
+    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[ProgressMessage, None, None]:
         """Load an archive and yield what happens (in a thread)."""
 
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str]) -> None:
@@ -67,7 +68,7 @@ class Images(Protocol):
 
     def import_from(
         self, url: str, name: str, changes: Sequence[str], message: str, platform: str
-    ) -> Generator[Json, None, None]:
+    ) -> Generator[ProgressMessage, None, None]:
         """Make an image of an archive at an address and yield what happens (in a thread)."""
 
 
@@ -208,7 +209,7 @@ def _tag_suffix(tag: str) -> str:
     return f"@{tag}" if ":" in tag else f":{tag}"
 
 
-async def _without_layers(steps: AsyncGenerator[Json, None]) -> AsyncGenerator[Json, None]:
+async def _without_layers(steps: AsyncGenerator[ProgressMessage, None]) -> AsyncGenerator[ProgressMessage, None]:
     """The messages for ``quiet``: none about single layers."""
     async with aclosing(steps):
         async for step in steps:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from aiohttp.web import StreamResponse
 
-    from wherry.api.http.request import ApiRequest, Json
+    from wherry.api.http.request import ApiRequest
+    from wherry.docker.progress import ProgressMessage
     from wherry.docker.volumes import VolumeView
     from wherry.layers.source import Reader
 
@@ -55,10 +56,10 @@ class VolumeCopies(Protocol):
 class VolumeArtifacts(Protocol):
     """The same, about registries; ``auth`` is the header ``X-Registry-Auth`` as it came."""
 
-    def push(self, name: str, reference: str, auth: str) -> AsyncGenerator[Json, None]:
+    def push(self, name: str, reference: str, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Push a volume's, or a snapshot's, files and yield what happens."""
 
-    def pull(self, reference: str, request: SnapshotRequest, auth: str) -> AsyncGenerator[Json, None]:
+    def pull(self, reference: str, request: SnapshotRequest, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Make a new volume of what was pushed and yield what happens."""
 
 

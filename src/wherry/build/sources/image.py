@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from wherry.build.model.progress import ProgressSink
 from wherry.build.model.service import ResolvedImage
@@ -20,6 +20,7 @@ from wherry.build.sources.contract import Fetch, SourceKey, SourceRequest
 from wherry.build.sources.local_images import LocalImages
 from wherry.build.sources.transfers import Transfers
 from wherry.content.threads import in_thread
+from wherry.docker.progress import ProgressMessage
 from wherry.docker.reference import Reference
 from wherry.errors import (
     CorruptData,
@@ -96,7 +97,7 @@ class Registry(Protocol):
 
     def fetch(
         self, reference: Reference, platform: Platform, credentials: Credentials | None
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Pull an image and yield dockerd's messages; to be closed."""
         ...
 

@@ -18,6 +18,7 @@ from wherry.build.sources.contract import Fetch, SourceKey, SourceRequest
 from wherry.build.sources.image import ImageSource, chain_ids, layer_limit
 from wherry.build.sources.transfers import Transfers
 from wherry.content.threads import in_thread
+from wherry.docker.progress import ProgressDetail
 from wherry.errors import CorruptData, InvalidInput, NotFound, TooLarge
 from wherry.images.image import Image
 from wherry.images.store import ImageStore
@@ -181,7 +182,7 @@ class _LayoutFetch:
                     current += len(waiting)
                     await in_thread(staged.write, bytes(waiting))
                     waiting.clear()
-                    detail = {"current": current, "total": blob.size}
+                    detail: ProgressDetail = {"current": current, "total": blob.size}
                     shown.take({"status": "Downloading", "id": blob.digest.short, "progressDetail": detail})
             await in_thread(staged.write, bytes(waiting))
             await in_thread(staged.commit, blob.digest, blob.size)

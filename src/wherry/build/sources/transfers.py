@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from wherry.build.model.progress import ProgressSink, TransferProgress
+from wherry.docker.progress import ProgressMessage
 from wherry.oci.digest import Digest
 
 __all__ = ["Transfers"]
@@ -24,7 +25,7 @@ class Transfers:
         self._progress = progress
         self._known: dict[str, TransferProgress] = {}
 
-    def take(self, message: dict[str, Any]) -> None:
+    def take(self, message: ProgressMessage) -> None:
         """One message: ``{"status": "Downloading", "id": "1f2e3d", "progressDetail": {"current": 1, "total": 2}}``."""
         name, status = str(message.get("id", "")), str(message.get("status", ""))
         if not name or status.startswith("Pulling from"):

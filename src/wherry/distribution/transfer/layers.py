@@ -22,7 +22,8 @@ from wherry.content.partial import PartialReader
 from wherry.distribution.client.repository import Repository
 from wherry.distribution.client.settings import RegistrySettings
 from wherry.distribution.transfer.downloads import BlobJob, BlobJobs
-from wherry.distribution.transfer.progress import Emit, Json, progress_message, status_message
+from wherry.distribution.transfer.progress import Emit, progress_message, status_message
+from wherry.docker.progress import ProgressMessage
 from wherry.errors import CorruptData, TooLarge
 from wherry.images.store import ImageStore
 from wherry.layers.source import Reader
@@ -110,7 +111,7 @@ class LayerJob:
         self._parent = parent
         self._sources = sources
         self._listeners: list[Emit] = []
-        self._last: Json = {}
+        self._last: ProgressMessage = {}
         self._reader: PartialReader | None = None
         self.task: Final = asyncio.create_task(self._run())
 
@@ -133,7 +134,7 @@ class LayerJob:
         if not self._listeners and not self.task.done():
             self.task.cancel()
 
-    def _emit(self, message: Json) -> None:
+    def _emit(self, message: ProgressMessage) -> None:
         self._last = message
         for listener in self._listeners:
             listener(message)

@@ -7,22 +7,22 @@ from collections.abc import AsyncGenerator, Callable
 from itertools import count
 from typing import Any, Final
 
+from wherry.docker.progress import ProgressMessage
 from wherry.docker.units import human_size
 
-__all__ = ["Emit", "Json", "ProgressStream", "progress_message", "status_message"]
+__all__ = ["Emit", "ProgressStream", "progress_message", "status_message"]
 
-Json = dict[str, Any]
-Emit = Callable[[Json], None]
+Emit = Callable[[ProgressMessage], None]
 
 _BAR: Final = 50
 
 
-def status_message(status: str, identifier: str = "") -> Json:
+def status_message(status: str, identifier: str = "") -> ProgressMessage:
     """A status line: ``{"status": ..., "progressDetail": {}, "id": ...}``; without an ID just the status."""
     return {"status": status, "progressDetail": {}, "id": identifier} if identifier else {"status": status}
 
 
-def progress_message(status: str, identifier: str, current: int, total: int) -> Json:
+def progress_message(status: str, identifier: str, current: int, total: int) -> ProgressMessage:
     """A status line with a progress bar."""
     return {
         "status": status,
@@ -45,18 +45,18 @@ class ProgressStream:
     """Messages from a transfer to one client; for a slow client only the latest state of each bar is kept."""
 
     def __init__(self) -> None:
-        self._waiting: dict[object, Json] = {}
+        self._waiting: dict[object, ProgressMessage] = {}
         self._number = count()
         self._wake = asyncio.Event()
 
-    def emit(self, message: Json) -> None:
+    def emit(self, message: ProgressMessage) -> None:
         """Append a message."""
         is_bar = bool(message.get("progressDetail"))
         key: object = (message.get("id"), message["status"]) if is_bar else next(self._number)
         self._waiting[key] = message
         self._wake.set()
 
-    async def during(self, task: asyncio.Task[Any]) -> AsyncGenerator[Json, None]:
+    async def during(self, task: asyncio.Task[Any]) -> AsyncGenerator[ProgressMessage, None]:
         """Yield messages while a task runs, and raise its error. Closing the generator cancels the task.
 
         Close it when it is not read to its end.

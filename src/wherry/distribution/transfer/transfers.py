@@ -19,7 +19,7 @@ from wherry.distribution.client.settings import RegistrySettings
 from wherry.distribution.transfer import push as pushing
 from wherry.distribution.transfer.artifacts import ArtifactPull, ArtifactPush, Choose, Parcel
 from wherry.distribution.transfer.layers import LayerJobs
-from wherry.distribution.transfer.progress import Emit, Json, ProgressStream, status_message
+from wherry.distribution.transfer.progress import Emit, ProgressStream, status_message
 from wherry.distribution.transfer.pull import Pull, explained
 from wherry.distribution.transfer.push import Push
 from wherry.distribution.transfer.push_queue import PushQueue
@@ -28,6 +28,7 @@ from wherry.distribution.transfer.resolver import Resolver
 from wherry.distribution.transfer.search import filtered, search
 from wherry.distribution.transfer.select_manifest import check_platform, remote_layers, select_manifest
 from wherry.distribution.transfer.stored import StoredContent
+from wherry.docker.progress import ProgressMessage
 from wherry.docker.reference import Reference
 from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
 from wherry.errors import InvalidInput, NotFound, Unauthenticated, WherryError
@@ -75,7 +76,7 @@ class Transfers:
 
     async def pull(
         self, reference: Reference, platform: Platform | None, credentials: Credentials
-    ) -> AsyncGenerator[Json, None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Pull and yield dockerd's progress messages; close it when it is not read to its end.
 
         :param reference: without a tag and a digest it means all tags.
@@ -109,7 +110,7 @@ class Transfers:
 
     async def push(
         self, reference: Reference, credentials: Credentials, platform: Platform | None = None
-    ) -> AsyncGenerator[Json, None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Push one name's image, or all tags of a repository, and yield dockerd's progress messages.
 
         :param platform: only what is for this one, of images for several.
@@ -187,7 +188,7 @@ class Transfers:
 
     async def push_artifact(
         self, reference: Reference, credentials: Credentials, parcel: Parcel
-    ) -> AsyncGenerator[Json, None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Push something that is no image, and yield the same messages; close it when it is not read to its end."""
         progress = ProgressStream()
         progress.emit({"status": f"The push refers to repository [{reference.name}]"})
@@ -208,7 +209,7 @@ class Transfers:
 
     async def pull_artifact(
         self, reference: Reference, credentials: Credentials, choose: Choose
-    ) -> AsyncGenerator[Json, None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Pull something that is no image, and yield the same messages; close it when it is not read to its end."""
         progress = ProgressStream()
         work = self._pull_artifact(reference, credentials, choose, progress.emit)
@@ -322,7 +323,7 @@ class Transfers:
         return await retry(work, self._settings)
 
 
-async def _messages(progress: ProgressStream, work: Coroutine[Any, Any, None]) -> AsyncGenerator[Json, None]:
+async def _messages(progress: ProgressStream, work: Coroutine[Any, Any, None]) -> AsyncGenerator[ProgressMessage, None]:
     """The messages of some work, which is cancelled when nobody reads on."""
     async with aclosing(progress.during(asyncio.create_task(work))) as messages:
         async for message in messages:

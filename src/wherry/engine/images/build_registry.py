@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from wherry.build.model.progress import ProgressSink
 from wherry.build.sources.transfers import Transfers
 from wherry.distribution.transfer.push import explained
 from wherry.distribution.transfer.stored import StoredContent
+from wherry.docker.progress import ProgressMessage
 from wherry.errors import WherryError
 from wherry.oci.digest import Digest
 from wherry.oci.manifest import Descriptor
@@ -16,7 +16,7 @@ from wherry.oci.manifest import Descriptor
 __all__ = ["BuildRepository", "shown"]
 
 
-def shown(vertex: Digest, progress: ProgressSink) -> Callable[[dict[str, Any]], None]:
+def shown(vertex: Digest, progress: ProgressSink) -> Callable[[ProgressMessage], None]:
     """Takes the messages of a transfer, and shows them as progress of a vertex."""
     return Transfers(vertex, progress).take
 

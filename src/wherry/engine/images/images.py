@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from wherry.content.thread_stream import pieces_of
 from wherry.docker.container_answers import FilesystemChange
 from wherry.docker.explain_answers import RootLayer
 from wherry.docker.filters import Filters, check_prune
 from wherry.docker.image_answers import ImageDeleted, ImageInspect, ImagesPruneReport, ImagesUsage, Listing, Steps
+from wherry.docker.progress import ProgressMessage
 from wherry.docker.reference import Reference
 from wherry.engine.container.container import Container
 from wherry.engine.container.names import short
@@ -32,7 +33,6 @@ from wherry.oci.digest import Digest
 
 __all__ = ["Images"]
 
-Json = dict[str, Any]
 Removed = list[ImageDeleted]  # `list` is a method below
 Changes = list[FilesystemChange]
 RootLayers = list[RootLayer]
@@ -153,7 +153,7 @@ class Images:
 
     # --- archives: to be called in a thread -------------------------------------------------------
 
-    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[Json, None, None]:
+    def load(self, stream: BinaryIO, platforms: Sequence[str]) -> Generator[ProgressMessage, None, None]:
         """Load an archive and yield progress messages; in a thread."""
         for step in self._store.load(stream, platforms):
             text = step.get("stream", "")
@@ -179,7 +179,7 @@ class Images:
 
     def import_from(
         self, url: str, name: str, changes: Sequence[str], message: str, platform: str
-    ) -> Generator[Json, None, None]:
+    ) -> Generator[ProgressMessage, None, None]:
         """Import an archive from a URL and yield progress messages; in a thread."""
         from wherry.images import remote_archive  # noqa: PLC0415 - an HTTP client, only when needed
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from wherry.docker.progress import ProgressMessage
 from wherry.docker.reference import Reference
 from wherry.engine.events import EventBus
 from wherry.engine.settings import Settings
@@ -35,8 +36,6 @@ __all__ = ["Distribution"]
 _HUB: Final = "docker.io"
 _HUB_HOST: Final = "registry-1.docker.io"  # as BuildKit asks a client for its credentials
 
-Json = dict[str, Any]
-
 
 class Distribution:
     """Operations on registries; on the event loop.
@@ -56,7 +55,7 @@ class Distribution:
         if made is not None:
             await made.close()
 
-    async def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+    async def pull(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Pull an image, or all tags of a repository, and yield dockerd's messages; to be closed.
 
         :param name: with a tag, a digest or both; without either all tags are meant.
@@ -70,7 +69,7 @@ class Distribution:
                 yield message
         self._publish("pull", reference)
 
-    async def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[Json, None]:
+    async def push(self, name: str, tag: str, platform: str, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Push an image, or all tags of a repository, and yield dockerd's messages; to be closed.
 
         :param platform: only what is for this one, of images for several; all when empty.
@@ -89,7 +88,7 @@ class Distribution:
         name: str,
         content: Callable[[], AsyncGenerator[bytes, None]],
         describe: Callable[[tuple[Digest, int, int]], Manifest],
-    ) -> AsyncGenerator[Json, None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Push bytes that are no image, and yield dockerd's messages; to be closed.
 
         :param name: as messages call it.
@@ -106,7 +105,7 @@ class Distribution:
             async for message in messages:
                 yield message
 
-    async def pull_artifact(self, reference: str, auth: str, choose: Choose) -> AsyncGenerator[Json, None]:
+    async def pull_artifact(self, reference: str, auth: str, choose: Choose) -> AsyncGenerator[ProgressMessage, None]:
         """Fetch a blob of something that is no image, have it taken, and yield dockerd's messages; to be closed."""
         pulled = self._transfers().pull_artifact(_one(reference), _credentials(auth), choose)
         async with aclosing(pulled) as messages:
@@ -166,7 +165,7 @@ class Distribution:
 
     async def fetch(
         self, reference: Reference, platform: Platform, credentials: Login | None
-    ) -> AsyncGenerator[Json, None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Pull an image for a build, and yield dockerd's messages; to be closed."""
         async with aclosing(self._transfers().pull(reference, platform, _login(credentials))) as messages:
             async for message in messages:

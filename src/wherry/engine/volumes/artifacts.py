@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from wherry.docker.progress import ProgressMessage
 from wherry.volumes.artifact import describe, packed_of
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Registries", "VolumeArtifacts"]
 
-Json = dict[str, Any]
-
 
 class Registries(Protocol):
     """Moves artifacts (`wherry.engine.images.transfers.Distribution`); ``auth`` is the header ``X-Registry-Auth``."""
@@ -32,10 +31,10 @@ class Registries(Protocol):
         name: str,
         content: Callable[[], AsyncGenerator[bytes, None]],
         describe: Callable[[tuple[Digest, int, int]], Manifest],
-    ) -> AsyncGenerator[Json, None]:
+    ) -> AsyncGenerator[ProgressMessage, None]:
         """Push bytes, and the manifest that is made for them; yields what happens."""
 
-    def pull_artifact(self, reference: str, auth: str, choose: Choose) -> AsyncGenerator[Json, None]:
+    def pull_artifact(self, reference: str, auth: str, choose: Choose) -> AsyncGenerator[ProgressMessage, None]:
         """Fetch the blob that is chosen from a manifest, and have it taken; yields what happens."""
 
 
@@ -47,7 +46,7 @@ class VolumeArtifacts:
         self._registries = registries
         self._events = events
 
-    async def push(self, name: str, reference: str, auth: str) -> AsyncGenerator[Json, None]:
+    async def push(self, name: str, reference: str, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Push a volume's files, or a snapshot's, and yield dockerd's messages; to be closed.
 
         Of a volume that is written to, as they are in passing.
@@ -62,7 +61,7 @@ class VolumeArtifacts:
                 yield message
         self._publish("push", content.volume, reference)
 
-    async def pull(self, reference: str, request: SnapshotRequest, auth: str) -> AsyncGenerator[Json, None]:
+    async def pull(self, reference: str, request: SnapshotRequest, auth: str) -> AsyncGenerator[ProgressMessage, None]:
         """Make a new volume of what was pushed, and yield dockerd's messages; to be closed.
 
         :param request: its name and labels.
