@@ -41,6 +41,10 @@ class Source(Protocol):
         """Whether one could make a spare now."""
 
     @property
+    def is_dead(self) -> bool:
+        """Whether it will make no more spares."""
+
+    @property
     def is_supported(self) -> bool:
         """False once it is known that this machine does not allow it."""
 
@@ -115,7 +119,10 @@ class Prefork:
         source = self._source
         if source is None or not source.is_able or not source.ask(kind, encoded, cgroup):
             return None
-        return source.receive()
+        spare = source.receive()
+        if source.is_dead:
+            self._end_source()
+        return spare
 
     def note(self, plan: Plan, encoded: bytes, flags: int | None = None) -> None:
         """Note a plan as an example of the next ones of its kind.
@@ -161,12 +168,14 @@ class Prefork:
             self._receive(self._source)
 
     def _receive(self, source: Source) -> None:
-        """Take in the child that was asked for first; without an answer the source ends."""
+        """Take in the child that was asked for first."""
         kind = source.asked[0]
         spare = source.receive()
-        if spare is None:
+        if source.is_dead:
             self._end_source()
-        elif kind in self._examples:
+        if spare is None:
+            return
+        if kind in self._examples:
             self._spares[kind] = spare
         else:  # other kinds were wanted meanwhile
             spare.end()

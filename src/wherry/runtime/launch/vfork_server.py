@@ -111,9 +111,16 @@ class VforkServers:
         self._asked.popleft()
         server = self._asking.popleft()
         spare = server.receive()
-        if spare is None and server.is_unsupported:
-            self.is_supported = False
+        if spare is None:
+            self.is_supported &= not server.is_unsupported
+            self._servers.remove(server)
+            server.let_go()
         return spare
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it will make no more spares."""
+        return not self.is_supported
 
     def end(self) -> None:
         """Kill and reap the servers, and the spares that they may just have made."""
@@ -212,6 +219,11 @@ class _Server:
             return None
         end.setblocking(False)
         return Spare(pid, pidfd, end)
+
+    def let_go(self) -> None:
+        """Let it end by itself, when the kernel lets it: it has not answered in time. Its parent reaps it."""
+        self._control.close()
+        self._pidfd.close()
 
     def end(self) -> None:
         """Kill and reap it."""

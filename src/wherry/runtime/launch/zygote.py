@@ -43,6 +43,7 @@ class Zygote:
         self.pidfd: Final = pidfd
         self.channel: Final = end
         self._asked: Final[deque[int]] = deque()
+        self.is_dead = False
 
     @classmethod
     def make(cls, ignored: Iterable[int]) -> Zygote:
@@ -94,8 +95,13 @@ class Zygote:
         return True
 
     def receive(self) -> Spare | None:
-        """Return the spare that was asked for first; None if it could not be made."""
+        """Return the spare that was asked for first; None if it could not be made, which is the end of the zygote."""
         self._asked.popleft()
+        spare = self._received()
+        self.is_dead |= spare is None
+        return spare
+
+    def _received(self) -> Spare | None:
         try:
             data, fds, _, _ = socket.recv_fds(self.channel, 64, 2, socket.MSG_CMSG_CLOEXEC)
         except OSError:  # it takes too long, or is dead
