@@ -64,7 +64,6 @@ PASSED_OVER: Final[Mapping[str, Foreign]] = {
     "oom-score-adjust": Foreign("Docker has removed it; the service manager has such a setting"),
     "raw-logs": Foreign("the daemon's log has no colours anyway", lambda value: True),
     "resolv-conf": Foreign("containers' resolvers follow the machine's /etc/resolv.conf, or --dns"),
-    "runtimes": Foreign("wherry is its own runtime, and a container that asks for another one is refused"),
     "storage-driver": Foreign("wherry's is overlayfs", _one_of("overlay2", "overlayfs")),
     "swarm-default-advertise-addr": _SWARM,
     "swarm-raft-election-tick": _SWARM,
@@ -77,9 +76,6 @@ PASSED_OVER: Final[Mapping[str, Foreign]] = {
 REFUSED: Final[Mapping[str, Foreign]] = {
     "api-cors-header": Foreign("web pages would control the daemon; Docker has removed it, too"),
     "authorization-plugins": Foreign("wherry asks no plugins, and everything that they forbid would be allowed"),
-    "default-runtime": Foreign(
-        "containers would run without the isolation of that runtime", _one_of("runc", "wherry", "io.containerd.runc.v2")
-    ),
     "rootless": Foreign("wherryd needs to be root"),
     "selinux-enabled": Foreign("containers would run without the labels that it promises"),
     "userns-remap": Foreign("root in a container would be root of the machine; the file promises another user"),

@@ -18,6 +18,7 @@ from wherry.daemon.device_options import DEVICE_OPTIONS, cdi_spec_dirs, storage_
 from wherry.daemon.docker_options import check_foreign
 from wherry.daemon.network_options import NETWORK_OPTIONS, network_options
 from wherry.daemon.option import Option
+from wherry.daemon.runtime_options import RUNTIME_OPTIONS, default_runtime, runtimes
 from wherry.docker.units import parse_size
 from wherry.engine.settings import (
     DEFAULT_DATA_ROOT,
@@ -155,6 +156,7 @@ OPTIONS: Final = (
     Option((), "builder", "object", "limits of the build cache, and what builds may ask for"),
     Option((), "features", "object", "buildkit: whether clients shall build by BuildKit's API; cdi: devices by name"),
     *DEVICE_OPTIONS,
+    *RUNTIME_OPTIONS,
     *NETWORK_OPTIONS,
     Option(("--tls",), "tls", "switch", "as --tlsverify"),
     Option(("--tlsverify",), "tlsverify", "switch", "listen on tcp:// for clients with a certificate only"),
@@ -367,6 +369,8 @@ def _settings(values: dict[str, Any]) -> Settings:
         "seccomp_profile": values.get("seccomp_profile"),
         "no_new_privileges": values.get("no_new_privileges"),
         "init": values.get("init"),
+        "runtimes": (others := runtimes(values)) or None,
+        "default_runtime": default_runtime(values, others),
         "networks": network_options(values),
         "registries": _registries(values),
         "builder": _builder(values),

@@ -45,6 +45,14 @@ class RegistryOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class OciRuntime:
+    """Another OCI runtime that containers may ask for."""
+
+    path: str  #: of the program
+    arguments: tuple[str, ...] = ()  #: before its verbs
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Where an engine keeps its things, and what its containers get when they ask for nothing."""
 
@@ -66,6 +74,8 @@ class Settings:
     ulimits: tuple[Ulimit, ...] = ()
     seccomp_profile: str = ""  #: path of a profile in Docker's JSON form, ``unconfined``, or empty for the default one
     no_new_privileges: bool = False
+    runtimes: Mapping[str, OciRuntime] = field(default_factory=dict)  #: by name, beside wherry's own
+    default_runtime: str = "wherry"  #: of containers that name none
     init: bool = False  #: every container gets an init process unless it says otherwise
     networks: NetworkOptions = field(default_factory=NetworkOptions)
     registries: RegistryOptions = field(default_factory=RegistryOptions)

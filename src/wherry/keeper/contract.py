@@ -31,6 +31,10 @@ class Child(Protocol):
     def is_among_others(self) -> bool:
         """Whether its program is born in a PID namespace with other processes, which could stop it on its way."""
 
+    @property
+    def leaves_orphans(self) -> bool:
+        """Whether its program's process becomes an orphan that the keeper takes in, and does not know at first."""
+
     def fileno(self) -> int:
         """What is readable when there is something to report; another one, perhaps, after each question."""
 

@@ -71,6 +71,9 @@ class Reaper:
     def reap(self) -> None:
         """Reap zombies, except the keeper's processes and newborns that may become some."""
         waiting = [process for process in self._known() if process.exit is None]
+        if any(process.child is not None and process.child.leaves_orphans for process in waiting):
+            self.soon(_LATER)  # one of the zombies may be a program that has just ended
+            return
         ours = {process.description.pid for process in waiting}
         try:
             births = _namespaces_of_births(waiting)

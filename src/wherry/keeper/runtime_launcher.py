@@ -33,12 +33,19 @@ class RuntimeChild:
     @property
     def cgroup(self) -> str | None:
         """The cgroup that was made for it; an exec joins the container's, which has a history of its own."""
+        if self._plan.other is not None:
+            return self._plan.other.cgroup or None
         return self._plan.cgroup if self._plan.cgroup and self._plan.resources is not None else None
 
     @property
     def is_among_others(self) -> bool:
         """Whether its program is born in a PID namespace with other processes."""
         return self._launched.is_apart
+
+    @property
+    def leaves_orphans(self) -> bool:
+        """Whether its program's process becomes an orphan that the keeper takes in, and does not know at first."""
+        return self._plan.other is not None
 
     def fileno(self) -> int:
         """What is readable when there is something to report."""

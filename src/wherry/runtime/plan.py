@@ -24,6 +24,7 @@ from wherry.runtime.steps import (
     masks,
     mounts,
     namespaces,
+    other_runtime,
     overlay,
     process,
     rootfs,
@@ -34,22 +35,43 @@ from wherry.runtime.steps import (
 )
 from wherry.runtime.steps.step import Step
 
-__all__ = ["STEPS", "VERSION", "Plan"]
+__all__ = ["STEPS", "VERSION", "OtherRuntime", "Plan"]
 
 #: Changes whenever a step or a field does: a keeper of another version refuses the plan instead of misreading it.
-VERSION: Final = 7
+VERSION: Final = 8
 
 #: All kinds of steps by name.
 STEPS: Final[dict[str, type]] = {
     name: getattr(module, name)
     for module in (
         *(overlay, rootfs, mounts, cgroup_mounts, devices, hooks, masks, sysctl, lsm, user, namespaces),
-        *(working_directory, process, terminal, birth),
+        *(working_directory, process, terminal, birth, other_runtime),
     )
     for name in module.__all__
     if isinstance(getattr(module, name), type) and hasattr(getattr(module, name), "apply")
 }
 _HEADER: Final = ("wherry plan", VERSION, sys.version_info[:2])
+
+
+class OtherRuntime(NamedTuple):
+    """Another OCI runtime, whose commands the process runs.
+
+    :ivar name: as it was added.
+    :ivar pid_file: where it writes the number of the container's process.
+    :ivar log: and its errors, as lines of JSON.
+    :ivar console: the socket on which it hands a terminal over; empty for none.
+    :ivar starts: whether its second command is ``start``.
+    :ivar cgroup: of the container, which the runtime makes.
+    :ivar removal: the command that removes what a start that fails has left.
+    """
+
+    name: str
+    pid_file: str
+    log: str
+    console: str
+    starts: bool
+    cgroup: str
+    removal: tuple[str, ...]
 
 
 class Plan(NamedTuple):
@@ -74,6 +96,7 @@ class Plan(NamedTuple):
         and names here and there.
     :param intel_rdt: the class of service to be in.
     :param listener: where the seccomp listener is sent: path of a socket, and the container process state for it.
+    :param other: the runtime that does it instead.
     :param prepared: numbers of the steps whose mounts are made outside of the container's user namespace.
 
     The child's part:
@@ -98,6 +121,7 @@ class Plan(NamedTuple):
     intel_rdt: IntelRdt | None = None
     listener: tuple[str, dict[str, Any]] | None = None
     scope: Scope | None = None
+    other: OtherRuntime | None = None
     prepared: tuple[int, ...] = ()
     environment: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -122,6 +146,8 @@ class Plan(NamedTuple):
         plan = cls._make((*fields, tuple(cast(Step, STEPS[name](*values)) for name, values in steps)))
         if plan.intel_rdt is not None:
             plan = plan._replace(intel_rdt=IntelRdt(*plan.intel_rdt))
+        if plan.other is not None:
+            plan = plan._replace(other=OtherRuntime(*plan.other))
         return plan if plan.scope is None else plan._replace(scope=Scope(*plan.scope))
 
     def describe(self) -> Iterator[str]:

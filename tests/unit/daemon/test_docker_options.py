@@ -100,7 +100,7 @@ def test_containers_get_the_modes_that_they_do_not_choose(
 def test_what_has_no_effect_is_one_list(config: Path) -> None:
     parsed = parse(
         config, storage_driver="btrfs", live_restore=False, iptables=False, nri_opts={"enable": True},
-        exec_opts=["native.cgroupdriver=systemd"], runtimes={"kata": {"path": "/usr/bin/kata"}},
+        exec_opts=["native.cgroupdriver=systemd"],
     )  # fmt: skip
     assert [text.partition(" has no effect: ")[0] for text in parsed.settings.warnings] == [
         '"storage-driver": "btrfs"',
@@ -108,7 +108,6 @@ def test_what_has_no_effect_is_one_list(config: Path) -> None:
         '"iptables": false',
         '"nri-opts": {"enable": true}',
         '"exec-opts": ["native.cgroupdriver=systemd"]',
-        '"runtimes": {"kata": {"path": "/usr/bin/kata"}}',
     ]
 
 
@@ -124,7 +123,6 @@ def test_no_value_of_what_is_passed_over_stops_the_daemon(config: Path, key: str
         ("userns-remap", "default"),
         ("authorization-plugins", ["opa"]),
         ("selinux-enabled", True),
-        ("default-runtime", "runsc"),
         ("rootless", True),
         ("api-cors-header", "*"),
     ],

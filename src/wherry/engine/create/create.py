@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -212,6 +212,24 @@ def _with_image(asked: Asked, image: dict[str, Any]) -> Asked:
     return Asked(config, asked.host)
 
 
+_OWN_RUNTIMES: Final = frozenset({"wherry", "runc", "io.containerd.runc.v2"})
+"""What is wherry's own runtime: clients name Docker's."""
+
+
+def runtime_name(asked: str, settings: Settings) -> str:
+    """The runtime that a container gets.
+
+    :raises InvalidInput: it was not added; in Docker's words.
+    """
+    if not asked:
+        return settings.default_runtime
+    if asked in settings.runtimes:
+        return asked
+    if asked not in _OWN_RUNTIMES:
+        raise InvalidInput(f"unknown or invalid runtime name: {asked}")
+    return "wherry"
+
+
 def resolved_host(host: HostConfig, settings: Settings) -> HostConfig:
     """A host configuration in which what was left open is what holds for this engine: inspect tells the truth."""
     swap = host.memory_swap
@@ -224,7 +242,7 @@ def resolved_host(host: HostConfig, settings: Settings) -> HostConfig:
         or settings.cgroupns_mode
         or ("host" if host.privileged and is_version_1() else "private"),
         log_config=log_config(host.log_config, settings),
-        runtime="wherry",
+        runtime=runtime_name(host.runtime or "", settings),
         memory_swap=2 * host.memory if host.memory and not swap else swap,  # Docker's default: as much swap as memory
     )
 

@@ -203,8 +203,6 @@ def _check_odds(host: HostConfig) -> None:
         raise InvalidInput("SHM size can not be less than 0")
     if not -1000 <= (host.oom_score_adj or 0) <= 1000:
         raise InvalidInput(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
-    if (host.runtime or "") not in ("", "wherry", "runc", "io.containerd.runc.v2"):
-        raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}")
     if (host.isolation or "") not in ("", "default"):
         raise InvalidInput(f'invalid isolation "{host.isolation}" on linux')
     for limit in host.ulimits or []:

@@ -181,6 +181,9 @@ class Execs:
             user=User(username=config.user or container.config.user or "0"),
             capabilities=capability_sets(HostConfig(privileged=True)) if config.privileged else None,
         )
+        other = self._starter.other_runtime(container)
+        if other is not None:
+            return self._starter.exec_plan(container, process, entry.id, other)
         state = ContainerState(
             container.id, container.state.pid, _started(container.state.pid), self._starter.spec_of(container)
         )

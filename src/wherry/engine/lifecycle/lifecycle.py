@@ -22,6 +22,7 @@ from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.validate import parse_signal
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.keeper.reports import ExitReport
+from wherry.engine.lifecycle import other_runtimes
 from wherry.engine.lifecycle.copies import Copies
 from wherry.engine.lifecycle.exit_facts import (
     failure_code,
@@ -44,10 +45,12 @@ from wherry.errors import (
     Conflict,
     NotModified,
     SystemCallError,
+    Unsupported,
     WherryError,
 )
 from wherry.keeper.records import Position
 from wherry.linux import process
+from wherry.linux.fd import Fd
 from wherry.runtime import cgroups
 
 __all__ = ["Lifecycle"]
@@ -92,7 +95,7 @@ class Lifecycle:
         self._unmounts = LazyUnmount()
         self._removal = Removal(
             containers=containers, events=events, listener=listener, trash=trash, unmounts=self._unmounts, tasks=tasks,
-            cgroup_of=starter.cgroup_path, volumes=volumes, copies=copies,
+            cgroup_of=starter.cgroup_path, runtime_of=starter.other_runtime, volumes=volumes, copies=copies,
         )  # fmt: skip
         self._restarts = RestartManager(containers.find, self._start, tasks)
 
@@ -317,13 +320,20 @@ class Lifecycle:
             return  # it has just exited
         self._events.publish(container, "kill", signal=str(number))
         try:
-            process.pidfd_send_signal(container.pidfd.fileno(), number)
-        except SystemCallError as exc:
+            self._signal(container, container.pidfd, number)
+        except (SystemCallError, Unsupported) as exc:
             _log.debug("a signal came too late container=%s error=%s", container.id, exc)
         if container.state.status is Status.PAUSED:  # a frozen process takes a signal when it thaws
             cgroups.open(self._starter.cgroup_path(container)).thaw()
             container.state.status = Status.RUNNING
             self._containers.save_state(container)
+
+    def _signal(self, container: Container, pidfd: Fd, number: int) -> None:
+        runtime = self._starter.other_runtime(container)
+        if runtime is None:
+            process.pidfd_send_signal(pidfd.fileno(), number)
+        else:
+            self._tasks.start(other_runtimes.send(container, runtime, number), "kill", container)
 
     async def _await_end(self, container: Container, gone: asyncio.Future[int]) -> None:
         """Wait for the exit of a container that was killed.

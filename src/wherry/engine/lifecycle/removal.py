@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.engine.container import directories
 from wherry.engine.container.state import Status
+from wherry.engine.lifecycle import other_runtimes
 from wherry.engine.threads.bounded_call import call_bounded
-from wherry.errors import OutOfSpace, Unavailable, WherryError
+from wherry.errors import OutOfSpace, Unavailable, Unsupported, WherryError
 from wherry.runtime import cgroups
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from wherry.engine.lifecycle.unmount import LazyUnmount
     from wherry.engine.volumes.container_volumes import ContainerVolumes
     from wherry.linux.fd import Fd
+    from wherry.runtime.compile.other_runtime import Runtime
 
 __all__ = ["Removal"]
 
@@ -40,6 +42,7 @@ class Removal:
     :param trash: where directories go that are about to be deleted.
     :param unmounts: lets go of the roots of containers.
     :param cgroup_of: where a container is in the cgroup hierarchies.
+    :param runtime_of: the runtime of a container, if it is not wherry's own.
     :param volumes: removes the volumes that go with a container.
     :param copies: the copies of files that are under way, which are waited for.
     """
@@ -54,6 +57,7 @@ class Removal:
         unmounts: LazyUnmount,
         tasks: BackgroundTasks,
         cgroup_of: Callable[[Container], str],
+        runtime_of: Callable[[Container], Runtime | None],
         volumes: ContainerVolumes,
         copies: Copies,
     ) -> None:
@@ -65,6 +69,7 @@ class Removal:
         self._unmounts = unmounts
         self._tasks = tasks
         self._cgroup_of = cgroup_of
+        self._runtime_of = runtime_of
         self._volumes = volumes
 
     # --- what an exit leaves ----------------------------------------------------------------------
@@ -83,6 +88,10 @@ class Removal:
             _log.warning("something is left of a container container=%s error=%s", container.id, exc)
 
     def _remove_remains(self, container: Container) -> None:
+        with suppress(Unsupported):  # it was taken away meanwhile: nobody is left who could be asked
+            runtime = self._runtime_of(container)
+            if runtime is not None:
+                other_runtimes.delete(container, runtime, self._cgroup_of(container))
         group = cgroups.open(self._cgroup_of(container))
         try:
             cgroups.end_all(group)

@@ -15,6 +15,7 @@ from wherry.engine.container.container import Container
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.delivery.deliveries import Deliveries
 from wherry.engine.keeper.connection import KeeperConnection
+from wherry.engine.lifecycle import other_runtimes
 from wherry.engine.log_drivers.config import effective_of
 from wherry.engine.log_drivers.options import waits_when_full
 from wherry.engine.log_drivers.table import driver_of
@@ -35,7 +36,8 @@ from wherry.keeper.protocol import HOLDS, Message
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.linux.fd import Fd
 from wherry.linux.files import memfd
-from wherry.oci.runtime_spec import Root, Spec
+from wherry.oci.runtime_spec import Process, Root, Spec
+from wherry.runtime.compile.other_runtime import Runtime
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.launch.borrow import borrowed
 from wherry.runtime.plan import Plan
@@ -213,8 +215,24 @@ class Starter:
         finally:
             await self._volumes.unmount(container)
 
+    def other_runtime(self, container: Container) -> Runtime | None:
+        """The runtime of a container; None for wherry's own.
+
+        :raises Unsupported: it is no longer among those that were added.
+        """
+        return other_runtimes.other_runtime(container, self._settings)
+
+    def exec_plan(self, container: Container, process: Process, name: str, runtime: Runtime) -> Plan:
+        """How another runtime executes a process in its container."""
+        spec = self.spec_of(container)
+        return other_runtimes.exec_plan(container, process, spec, runtime=runtime, settings=self._settings, name=name)
+
     def _plan(self, container: Container, context: SpecContext) -> Plan:
         container.spec = build_spec(container, context)
+        other = self.other_runtime(container)
+        if other is not None:
+            with disk_errors("make the container's bundle"):
+                return other_runtimes.plan(container, container.spec, other, self._settings)
         with disk_errors("write what hooks get to know of the container"):
             manner = manner_of(container.spec, container.id, container.run_directory)
         return compile_spec(container.spec, container_id=container.id, manner=manner)

@@ -92,7 +92,9 @@ def information(
         os_version=_distribution().get("VERSION_ID", ""), architecture=os.uname().machine,
         registry_config=_registries(settings.registries), ncpu=os.cpu_count() or 1,
         mem_total=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), docker_root_dir=str(settings.data_root),
-        labels=list(settings.labels), runtimes={"wherry": Runtime("wherry")}, default_runtime="wherry",
+        labels=list(settings.labels),
+        runtimes={"wherry": Runtime("wherry"), **{name: Runtime(one.path) for name, one in settings.runtimes.items()}},
+        default_runtime=settings.default_runtime,
         init_binary="wherry",
         security_options=[f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}", "name=cgroupns"],
         product_license="Apache-2.0", warnings=[

@@ -37,6 +37,7 @@ __all__ = [
     "Statistics",
     "Watch",
     "bind",
+    "clear_unified",
     "end_all",
     "features",
     "hierarchies",
@@ -102,6 +103,16 @@ def join_unified(path: str, pid: int) -> None:
     if found.version == 1 and found.v2 is not None:
         with suppress(FileNotFoundError):
             _FILES.write(f"{found.v2}{path}/cgroup.procs", [str(pid)])
+
+
+def clear_unified(path: str) -> None:
+    """Remove the same directory, and those above it, as far as they are empty; other runtimes make some there, too."""
+    found = hierarchies()
+    if found.version == 1 and found.v2 is not None:
+        with suppress(OSError):
+            while path.strip("/"):
+                _FILES.remove(f"{found.v2}{path}")
+                path = path.rpartition("/")[0]
 
 
 def end_all(group: Cgroup, timeout: float = 10.0) -> None:

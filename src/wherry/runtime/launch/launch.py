@@ -73,7 +73,7 @@ def _launch(plan: Plan, handed: Handed, prefork: Prefork | None, encoded: bytes)
     group = _Group(plan)
     try:
         spare = None
-        if prefork is not None:
+        if prefork is not None and plan.other is None:
             prefork.note(plan, encoded, handed.flags)
             spare = prefork.take(plan, encoded, handed, group.directory)
         pid, pidfd, end = _cloned(plan, handed, group) if spare is None else (spare.pid, spare.pidfd, spare.channel)
@@ -81,6 +81,10 @@ def _launch(plan: Plan, handed: Handed, prefork: Prefork | None, encoded: bytes)
         group.undo()
         group.close()
         raise
+    if plan.other is not None:
+        from wherry.runtime.launch.other_runtime import OtherLaunched  # noqa: PLC0415  only who has added one
+
+        return _release(plan, OtherLaunched(pid, pidfd, end, plan.other), group, handed.streams)
     launched = Launched(pid, pidfd, end, apart=_is_apart(plan), listener=plan.listener)
     return _release(plan, launched, group, handed.streams)
 
@@ -249,11 +253,21 @@ def _end_scope(scope: Scope | None) -> None:
         systemd.stop(scope)
 
 
+def _remove_others(command: tuple[str, ...]) -> None:
+    """Have another runtime remove what is left; whoever reaps this process's children reaps that one as well."""
+    null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
+    silent = [null, (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+    with contextlib.suppress(OSError):
+        os.posix_spawn(command[0], command, dict(os.environ), file_actions=silent, setsigmask=())
+
+
 def cleanup(plan: Plan) -> None:
     """Remove the control group of a process that has ended, with all that may be left in it."""
     if plan.cgroup and plan.resources is not None:
         _end_scope(plan.scope)
         cgroups.open(plan.cgroup).destroy()
+    if plan.other is not None and plan.other.removal:
+        _remove_others(plan.other.removal)
     if plan.intel_rdt is not None and plan.container is None:
         intel_rdt.remove(plan.intel_rdt, intel_rdt.mounted())
 

@@ -12,7 +12,17 @@ from wherry.linux import namespaces
 from wherry.linux.fd import Fd
 from wherry.linux.process import CLONE, clone, pidfd_send_signal, set_child_subreaper, setns, waitid_pidfd
 
-__all__ = ["clone_into", "first_id", "give_streams", "namespace_with", "write"]
+__all__ = ["adopt_orphans", "clone_into", "first_id", "give_streams", "namespace_with", "write"]
+
+
+_adopts = False
+
+
+def adopt_orphans(on: bool = True) -> None:
+    """Take in, from now on, the orphans of what is started here: another runtime's containers are such."""
+    global _adopts  # noqa: PLW0603  a property of the process
+    _adopts = on
+    set_child_subreaper(on)
 
 
 def write(pid: int, uid_map: str, gid_map: str) -> None:
@@ -98,7 +108,7 @@ def clone_into(user_path: str, flags: int, cgroup: Fd | None) -> tuple[int, Fd |
     with ours:
         data, fds, _, _ = socket.recv_fds(ours, 4096, 1, socket.MSG_CMSG_CLOEXEC)
     os.waitpid(helper, 0)
-    set_child_subreaper(False)
+    set_child_subreaper(_adopts)
     if not fds:
         raise StepFailed("enter the user namespace", data.decode() or "the helper was killed")
     pidfd = Fd(fds[0])

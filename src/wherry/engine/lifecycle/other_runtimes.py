@@ -1,0 +1,118 @@
+"""Containers of other OCI runtimes (``wherryd --add-runtime``): their plans, signals, and what they leave.
+
+The keeper runs ``create`` and ``start``, or ``exec``; here are ``kill`` and ``delete``, which need no terminal and no
+streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from wherry.errors import Unsupported
+from wherry.runtime import cgroups
+from wherry.runtime.compile.other_runtime import Runtime, compile_other, compile_other_exec
+
+if TYPE_CHECKING:
+    from wherry.engine.container.container import Container
+    from wherry.engine.settings import Settings
+    from wherry.oci.runtime_spec import Process, Spec
+    from wherry.runtime.plan import Plan
+
+__all__ = ["delete", "exec_plan", "other_runtime", "plan", "send"]
+
+_log: Final = logging.getLogger(__name__)
+_OWN: Final = frozenset({"", "wherry"})
+_PASSED_ON: Final = ("PATH", "TMPDIR", "XDG_RUNTIME_DIR")
+_PATIENCE: Final = 30.0  #: seconds that a command of a runtime's may take
+
+
+def other_runtime(container: Container, settings: Settings) -> Runtime | None:
+    """The runtime of a container; None for wherry's own.
+
+    :raises Unsupported: it is no longer among those that were added.
+    """
+    name = container.host.runtime or ""
+    if name in _OWN:
+        return None
+    found = settings.runtimes.get(name)
+    if found is None:
+        hint = f"give wherryd --add-runtime {name}=PATH"
+        raise Unsupported(f"container {container.id} needs the runtime {name!r}, which was not added", hint=hint)
+    return Runtime(name, found.path, found.arguments, str(settings.exec_root / "runtimes" / name))
+
+
+def plan(container: Container, spec: Spec, runtime: Runtime, settings: Settings) -> Plan:
+    """How the keeper has a container made and started."""
+    directory = _bundle(container)
+    return compile_other(
+        spec, container_id=container.id, runtime=runtime, directory=directory,
+        console=_console(settings, container.id), environment=_environment(),
+    )  # fmt: skip
+
+
+def exec_plan(
+    container: Container, process: Process, spec: Spec, *, runtime: Runtime, settings: Settings, name: str
+) -> Plan:
+    """How the keeper has a process executed in a container.
+
+    :param name: of the exec.
+    """
+    return compile_other_exec(
+        process, container_id=container.id, pid=container.state.pid, spec=spec, runtime=runtime,
+        directory=_bundle(container), name=name, console=_console(settings, name), environment=_environment(),
+    )  # fmt: skip
+
+
+def _bundle(container: Container) -> str:
+    directory = container.run_directory / "bundle"
+    os.makedirs(directory, 0o700, exist_ok=True)
+    return str(directory)
+
+
+def _console(settings: Settings, name: str) -> str:
+    return str(settings.exec_root / f"tty-{name[:16]}")
+
+
+def _environment() -> tuple[str, ...]:
+    """What a runtime gets of the daemon's environment: where programs are."""
+    return tuple(f"{name}={os.environ[name]}" for name in _PASSED_ON if name in os.environ)
+
+
+async def send(container: Container, runtime: Runtime, number: int) -> None:
+    """Signal the container's process by the runtime: its program may be no process of this kernel's."""
+    command = runtime.command("kill", container.id, str(number))
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), _PATIENCE)
+    except TimeoutError:
+        process.kill()
+        _log.warning("a runtime does not come back from its kill container=%s", container.id)
+    else:
+        if process.returncode:
+            _log.debug("a signal came too late container=%s error=%s", container.id, said[-500:])
+
+
+def delete(container: Container, runtime: Runtime, cgroup: str) -> None:
+    """Have the runtime remove what it keeps of a container; to be called in a thread.
+
+    :param cgroup: path of the container's.
+    """
+    command = runtime.command("delete", "--force", container.id)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        _log.warning("a runtime keeps something of a container container=%s error=%s", container.id, exc)
+        return
+    if done.returncode:
+        _log.debug("nothing to delete container=%s error=%s", container.id, done.stderr[-500:])
+    cgroups.clear_unified(os.path.dirname(cgroup))
+    for directory in (runtime.state, os.path.dirname(runtime.state)):
+        with suppress(OSError):  # it keeps other containers there
+            os.rmdir(directory)

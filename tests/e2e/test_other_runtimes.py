@@ -1,0 +1,124 @@
+"""Containers of other OCI runtimes: `wherryd --add-runtime`, `run --runtime`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.busybox import busybox_daemon
+from support.daemons import Daemon
+from support.needs import need, program
+from support.oci_command import COMMAND
+from support.processes import wait_for
+from support.terminal import Person
+
+pytestmark = need("root", "busybox", "overlay", "namespaces", "runc")
+
+#: crun refuses machines that have version 1 of cgroups beside version 2 with controllers.
+RUNTIMES = ("runc", "wherry")
+
+
+@pytest.fixture(scope="module")
+def daemon(busybox_archive: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One that has runc, and wherry's own as a command."""
+    own = tmp_path_factory.mktemp("programs") / "wherry-oci"
+    own.write_text("#!/bin/sh\nexec " + " ".join(map(shlex.quote, COMMAND)) + ' "$@"\n')
+    own.chmod(0o755)
+    added = (f"other-runc={program('runc')}", f"other-wherry={own}")
+    with busybox_daemon(busybox_archive, *(word for one in added for word in ("--add-runtime", one))) as made:
+        yield made
+
+
+def run(daemon: Daemon, runtime: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return daemon.cli("run", "--runtime", f"other-{runtime}", "--network", "none", *words)
+
+
+def left_by(daemon: Daemon, runtime: str) -> list[str]:
+    """What a runtime keeps of containers."""
+    state = Path(daemon.exec_root, "runtimes", f"other-{runtime}")
+    return sorted(path.name for path in state.iterdir()) if state.exists() else []
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_container_runs_in_it_and_leaves_nothing(daemon: Daemon, runtime: str) -> None:
+    script = "echo out; echo err >&2; id -u; hostname; cat /proc/1/comm; exit 7"
+    done = run(daemon, runtime, "--rm", "--user", "guest", "--hostname", "h", "busybox", "sh", "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n1000\nh\nsh\n", "err\n"), done
+    wait_for(lambda: not left_by(daemon, runtime))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_its_life_is_that_of_any_container(daemon: Daemon, runtime: str) -> None:
+    name = f"life-{runtime}"
+    script = "trap 'exit 5' TERM; sleep 100 & wait"
+    done = run(daemon, runtime, "-d", "--name", name, "-m", "64m", "busybox", "sh", "-c", script)
+    assert done.returncode == 0, done
+    assert json.loads(daemon.cli("inspect", name).stdout)[0]["HostConfig"]["Runtime"] == f"other-{runtime}"
+    words = ("--user", "guest", "-e", "A=b", name, "sh", "-c", "id -u; echo $A; exit 3")
+    executed = daemon.cli("exec", *words)
+    assert (executed.returncode, executed.stdout) == (3, "1000\nb\n"), executed
+    daemon.cli("pause", name)
+    daemon.cli("unpause", name)
+    daemon.cli("stop", name)
+    state = json.loads(daemon.cli("inspect", name).stdout)[0]["State"]
+    assert (state["Status"], state["ExitCode"]) == ("exited", 5)
+    daemon.cli("start", name)
+    daemon.cli("rm", "-f", name)
+    wait_for(lambda: not left_by(daemon, runtime))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_program_that_is_not_there_is_told_and_leaves_nothing(daemon: Daemon, runtime: str) -> None:
+    done = run(daemon, runtime, "--rm", "busybox", "no-such-program")
+    assert (done.returncode, "no-such-program" in done.stderr) == (127, True), done
+    wait_for(lambda: not left_by(daemon, runtime))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_it_has_a_terminal_and_so_has_an_exec(daemon: Daemon, runtime: str) -> None:
+    name = f"terminal-{runtime}"
+    words = ("run", "--rm", "-it", "--name", name, "--network", "none", "--runtime", f"other-{runtime}", "busybox")
+    person = Person([sys.executable, "-m", "wherry.cli.main", "-H", daemon.host, *words, "sh"], daemon.environment)
+    person.types(b"tty; echo a$((1+1))\n")
+    person.sees(b"/dev/pts/0")
+    person.sees(b"a2")
+    second = Person(
+        [sys.executable, "-m", "wherry.cli.main", "-H", daemon.host, "exec", "-it", name, "tty"], daemon.environment
+    )
+    second.sees(b"/dev/pts/1")
+    assert second.leaves() == 0
+    person.types(b"exit 4\n")
+    assert person.leaves() == 4
+    wait_for(lambda: not left_by(daemon, runtime))
+
+
+def test_it_outlives_the_daemon_and_its_end_is_noticed(daemon: Daemon) -> None:
+    assert run(daemon, "runc", "-d", "--name", "lasting", "busybox", "sleep", "1000").returncode == 0
+    daemon.kill9()
+    daemon.start()
+    assert json.loads(daemon.cli("inspect", "lasting").stdout)[0]["State"]["Running"]
+    assert daemon.cli("exec", "lasting", "echo", "in").stdout == "in\n"
+    daemon.cli("kill", "lasting")
+    assert daemon.cli("wait", "lasting").stdout == "137\n"
+    daemon.cli("rm", "lasting")
+    wait_for(lambda: not left_by(daemon, "runc"))
+
+
+def test_a_runtime_that_was_not_added_is_refused_in_dockers_words(daemon: Daemon) -> None:
+    done = daemon.cli("run", "--runtime", "kata", "busybox", "true")
+    assert "unknown or invalid runtime name: kata" in done.stderr
+    shown = daemon.request("GET", "/info").json
+    assert {"wherry", *(f"other-{name}" for name in RUNTIMES)} == set(shown["Runtimes"])
+    assert shown["DefaultRuntime"] == "wherry"
+
+
+def test_what_only_wherrys_own_knows_is_refused(daemon: Daemon) -> None:
+    done = run(daemon, RUNTIMES[0], "--rm", "--init", "busybox", "true")
+    assert done.returncode == 125
+    assert "--init is wherry's own runtime's" in done.stderr
