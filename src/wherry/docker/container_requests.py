@@ -28,6 +28,7 @@ __all__ = [
     "LogConfig",
     "Mount",
     "MountBindOptions",
+    "MountImageOptions",
     "MountTmpfsOptions",
     "MountVolumeDriver",
     "MountVolumeOptions",
@@ -186,6 +187,12 @@ class MountVolumeOptions(Struct, rename="pascal", omit_defaults=True):
     subpath: str | None = None
 
 
+class MountImageOptions(Struct, rename="pascal", omit_defaults=True):
+    """Options of a mount of an image."""
+
+    subpath: str | None = None
+
+
 class Mount(Struct, rename="pascal", omit_defaults=True):
     """One ``--mount``."""
 
@@ -197,7 +204,7 @@ class Mount(Struct, rename="pascal", omit_defaults=True):
     bind_options: MountBindOptions | None = None
     tmpfs_options: MountTmpfsOptions | None = None
     volume_options: MountVolumeOptions | None = None
-    image_options: dict[str, Any] | None = None
+    image_options: MountImageOptions | None = None
 
 
 class HostConfig(Struct, rename="pascal", kw_only=True, frozen=True):

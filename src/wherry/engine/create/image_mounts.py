@@ -31,8 +31,8 @@ def image_mount(mount: Mount, target: str) -> MountPoint:
     """
     if not mount.source:
         raise InvalidInput(_WRONG + "field Source must not be empty")
-    subpath = (mount.image_options or {}).get("Subpath") or ""
-    if not isinstance(subpath, str) or not _is_local(subpath):
+    subpath = (mount.image_options.subpath if mount.image_options else None) or ""
+    if not _is_local(subpath):
         raise InvalidInput(_WRONG + "subpath must be a relative path within the volume")
     return MountPoint(
         kind="image", name=mount.source, target=target, writable=False, subpath=subpath, options=["ro", "nodev"]
