@@ -20,7 +20,7 @@ from wherry.volumes.contract import Mounted
 from wherry.volumes.copy_up import copy_up
 from wherry.volumes.local import LocalDriver
 from wherry.volumes.model import Volume
-from wherry.volumes.populate import populate
+from wherry.volumes.populate import finish, populate
 from wherry.volumes.subpath import place
 
 _SECRET = "secret of the host"
@@ -171,5 +171,31 @@ def test_whoever_has_a_volume_that_is_filled_in_place_leads_nothing_out(
         with suppress(WherryError):
             populate(top, [str(layer.parent)], "/srv")
     assert (outside.stat(), (outside / "file").stat()) == before
+    assert os.listdir(outside) == ["file"]
+    assert (outside / "file").read_text() == _SECRET
+
+
+@need("root")
+def test_what_a_container_leaves_under_the_names_of_a_copy_leads_nowhere(tmp_path: Path, outside: Path) -> None:
+    """It may make anything there before the volume is filled: a link, a FIFO, a file, a tree."""
+    (layer := tmp_path / "layer/srv").mkdir(parents=True)
+    (layer / "file").write_text("the image's")
+    for number, name in enumerate([".wherry-copy", ".wherry-links", ".wherry-whole"]):
+        for kind in ("link", "fifo", "file", "tree"):
+            (volume := tmp_path / f"{number}-{kind}").mkdir()
+            if kind == "link":
+                (volume / name).symlink_to(outside)
+            elif kind == "fifo":
+                os.mkfifo(volume / name)
+            elif kind == "file":
+                (volume / name).write_text("x")
+            else:
+                (volume / name / "deep").mkdir(parents=True)
+                (volume / name / "out").symlink_to(outside)
+            with Fd(os.open(volume, os.O_RDONLY | os.O_DIRECTORY)) as top:
+                assert not populate(top, [str(layer.parent)], "/srv"), "it is not empty"
+                assert os.listdir(volume) == [name]
+                finish(top)  # as if a copy had been cut short
+            assert sorted(os.listdir(volume)) == (["deep", "out"] if (name, kind) == (".wherry-whole", "tree") else [])
     assert os.listdir(outside) == ["file"]
     assert (outside / "file").read_text() == _SECRET

@@ -41,11 +41,11 @@ WHOLE: Final = ".wherry-whole"
 
 
 def can_be_populated(top: Fd) -> bool:
-    """Whether a directory is empty, but for what was left unfinished, and may be written to."""
+    """Whether a directory is empty, and may be written to."""
     if os.fstatvfs(top.fileno()).f_flag & os.ST_RDONLY:
         return False
     with os.scandir(top.fileno()) as entries:
-        return all(entry.name in (COPY, LINKS, WHOLE) for entry in entries)
+        return next(entries, None) is None
 
 
 def populate(top: Fd, layers: Sequence[str], path: str) -> bool:
@@ -57,7 +57,6 @@ def populate(top: Fd, layers: Sequence[str], path: str) -> bool:
     :raises OutOfSpace: the disk is full; the directory is empty as before, or `finish` completes it.
     :raises SystemFault: the file system does not take what the image has: owners, on a server that squashes root.
     """
-    finish(top)
     if not can_be_populated(top):
         return False
     with MergedTree.open(layers) as tree:
@@ -81,12 +80,17 @@ def populate(top: Fd, layers: Sequence[str], path: str) -> bool:
 def finish(top: Fd) -> None:
     """Bring to an end what was begun: a whole copy is moved to its place, another one is deleted.
 
+    To be called only where one is known to have been begun: else the names are a container's own.
+
     :raises OutOfSpace: the disk is full; what is not moved stays for the next time.
     """
     with disk_errors("finish the copy of an image's files"):
         _delete(top, COPY, LINKS)
         if _is_there(top, WHOLE):
-            _move(top)
+            try:
+                _move(top)
+            except NotADirectoryError:  # somebody has put something else in its place
+                _delete(top, WHOLE)
 
 
 def _copy(top: Fd, source: LayersSource) -> None:

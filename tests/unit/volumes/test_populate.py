@@ -80,7 +80,9 @@ def test_nothing_is_made_where_the_image_has_no_directory(layers: list[str], vol
 def test_an_unfinished_copy_is_made_again(layers: list[str], volume: Path) -> None:
     for name in (populating.COPY, populating.LINKS):
         (volume / name / "half").mkdir(parents=True)
+    assert not filled(volume, layers)  # whose they are is not known here
     with opened(volume) as top:
+        finish(top)
         assert can_be_populated(top)
     assert filled(volume, layers)
     assert sorted(os.listdir(volume)) == WHOLE

@@ -203,8 +203,8 @@ class ContainerVolumes:
         return mounted
 
     async def _mount(self, container: Container, point: MountPoint, mounted: MountedVolumes) -> None:
-        volume = self._volumes.get(point.name)
         async with self._volumes.locked(point.name):
+            volume = self._volumes.get(point.name)  # now: it says whether a copy is unfinished
             driver = await self._volumes.drivers.get(volume.driver)
             self._volumes.users.note_mount(point.name, _user(container, point))
             try:
