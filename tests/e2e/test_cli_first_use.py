@@ -166,3 +166,22 @@ def test_a_clone_that_nobody_else_may_read_says_so(clone: Path) -> None:
     (clone / "pyproject.toml").chmod(0o600)
     clone.chmod(0o711)
     assert as_somebody_else(clone).stderr == f"wherry: {clone} is not readable for you\n"
+
+
+@pytest.mark.parametrize("faster", ["python3", "python7.7"])
+def test_of_two_builds_of_one_version_the_first_use_takes_the_faster_one(clone: Path, faster: str) -> None:
+    programs = clone / "programs"
+    programs.mkdir()
+    for name in ("python3", "python7.7"):
+        took = 1000 if name == faster else 2000
+        (programs / name).write_text(
+            f"#!/bin/sh\ncase $* in *perf_counter*) echo {took};; *%d.%d*) echo 7.7;;"
+            f" *' venv '*) echo {name} >&2; exit 1;; esac"
+        )
+        (programs / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    done = subprocess.run([clone / "wherry", "ps"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 125
+    assert done.stderr.splitlines()[1:] == [
+        faster, f"wherry: could not make a virtual environment in {clone}/.venv",
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -47,7 +48,8 @@ def version() -> SystemVersion:
     python = platform.python_version()
     details = {
         "ApiVersion": API_VERSION, "MinAPIVersion": MINIMUM_API_VERSION, "Arch": arch, "Os": "linux",
-        "KernelVersion": kernel, "PythonVersion": python, "Experimental": "false",
+        "KernelVersion": kernel, "PythonVersion": python, "Python": os.path.realpath(sys.executable),
+        "Experimental": "false",
     }  # fmt: skip
     return SystemVersion(
         platform=ProductName("wherry"), components=[Component(name="Engine", version=__version__, details=details)],
