@@ -56,10 +56,11 @@ class Vfork:
         ends. It must not raise, and must not end the process.
     :param follows: machine code that does not return.
     :param data: address and size of memory for the code that follows; it is zero before each child.
+    :param report_to: descriptor that the ID of each child is written to at once, in eight bytes, lowest first; -1: none
     :raises Unsupported: this architecture or this machine does not allow it.
     """
 
-    def __init__(self, function: _Function, follows: bytes, data: tuple[int, int]) -> None:
+    def __init__(self, function: _Function, follows: bytes, data: tuple[int, int], *, report_to: int = -1) -> None:
         code = machine_code().ljust(_FOLLOWS, b"\xcc") + follows
         self._data, self._room = data
         self._used = 0
@@ -70,15 +71,12 @@ class Vfork:
         if _mprotect(page, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
             raise Unsupported("memory cannot be made executable", cause=os.strerror(ctypes.get_errno()))
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
-        self._enter: Final = ctypes.PYFUNCTYPE(ctypes.c_long, pointer, size, pointer, pointer, pointer)(page)
+        prototype = ctypes.PYFUNCTYPE(ctypes.c_long, pointer, size, pointer, pointer, pointer, ctypes.c_int)
+        self._enter: Final = prototype(page)
+        self._report_to: Final = report_to
         self._follows: Final = page + _FOLLOWS
         self._callback: Final = ctypes.PYFUNCTYPE(ctypes.c_int)(function)
-        self._words: Final = (ctypes.c_uint32 * 2)()
-
-    @property
-    def pid(self) -> int:
-        """In the child: its process ID, as its parent sees it."""
-        return int(self._words[0])
+        self._words: Final = (ctypes.c_uint32 * 4)()
 
     def write(self, data: bytes) -> None:
         """In the child: put something into the memory for the code that follows.
@@ -103,9 +101,8 @@ class Vfork:
         ending = 0 if flags & CLONE.PARENT else signal.SIGCHLD  # a sibling ends with the same signal as this process
         directory = 0 if cgroup is None else number(cgroup)
         arguments = struct.pack("=11Q", flags, 0, words, words, ending, 0, 0, 0, 0, 0, directory)
-        result = self._enter(
-            arguments, len(arguments), ctypes.cast(self._callback, ctypes.c_void_p), words, self._follows
-        )
+        callback = ctypes.cast(self._callback, ctypes.c_void_p)
+        result = self._enter(arguments, len(arguments), callback, words, self._follows, self._report_to)
         if result < 0:
             fail("clone3", flag_names(CLONE, flags), number=-result)
         ctypes.memset(self._data, 0, self._used)

@@ -1,10 +1,13 @@
 """Machine code for :mod:`wherry.linux.vfork`: make a process that shares this one's memory, and wait until it does not.
 
 Called as a C function, with the arguments of clone3(2) and their size, the function that the new process calls, the
-address of two numbers of four bytes each, and the code that follows::
+address of four numbers of four bytes each, the code that follows, and a descriptor, to which the last two numbers are
+written as soon as there is a new process::
 
     0  the new process's ID, which the kernel sets to 0 when that has other memory or has ended
     4  1 when the function has returned
+    8  the new process's ID
+   12  0
 
 Both are on the same stack. So the new process must not return from here, and the old one leaves the stack alone until
 the other has gone. When the function returns 0 the code that follows is carried out, otherwise the process ends. If it
@@ -35,9 +38,15 @@ X86_64: Final = """
   b8 b3 01 00 00          mov eax, 435                    # clone3
   0f 05                   syscall
   48 85 c0                test rax, rax
-  74 32                   jz child
-  78 27                   js out
+  74 4b                   jz child
+  78 40                   js out
   49 89 c6                mov r14, rax
+  41 89 44 24 08          mov [r12+8], eax                # tell its number
+  44 89 cf                mov edi, r9d
+  49 8d 74 24 08          lea rsi, [r12+8]
+  ba 08 00 00 00          mov edx, 8
+  b8 01 00 00 00          mov eax, 1                      # write
+  0f 05                   syscall
 wait:
   41 8b 14 24             mov edx, [r12]
   85 d2                   test edx, edx

@@ -57,7 +57,7 @@ def test_what_a_child_does_in_python_its_parent_has_done_and_the_rest_is_its_own
     done: list[int] = []
 
     def child(maker: Vfork) -> int:
-        done.append(maker.pid)
+        done.append(os.getpid())
         os.chdir("/proc")
         os.umask(0o777)
         os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
@@ -77,6 +77,23 @@ def test_what_a_child_does_in_python_its_parent_has_done_and_the_rest_is_its_own
 
     os.umask(0o22)
     assert in_a_process(work) == 0
+
+
+def test_a_child_is_told_of_before_it_does_anything() -> None:
+    reading, writing = os.pipe()
+    told: list[bytes] = []
+
+    def child() -> int:
+        told.append(os.read(reading, 64))
+        return 1
+
+    def work() -> None:
+        Vfork(child, machine_code(), (elf.DATA, ROOM), report_to=writing).clone(0)
+        assert told == [os.wait()[0].to_bytes(8, "little")]
+
+    assert in_a_process(work) == 0
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_child_whose_function_says_so_ends() -> None:

@@ -10,6 +10,8 @@ What a container gets of that memory is nothing: execve gives its program memory
 in a namespace, a cgroup or a root of a container's.
 
 A child is cloned before there is a plan, as any spare. While it is on its way its server waits, so there are several.
+It is the server that says at once which process the child is: the child itself may be in a control group already that
+gives it no time on a processor.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import marshal
 import os
 import resource
 import socket
+import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
@@ -47,6 +50,8 @@ _MOST: Final = 5
 _MOST_CHILDREN: Final = 1000
 #: And when one has needed so many KiB more than it began with: a container's passwd(5) may be long.
 _MOST_GROWTH: Final = 16 << 10
+#: What a server says: that it has a child, that it waits for a request again, that it cannot work here.
+_CHILD: Final = struct.Struct("<Q")
 _OVER, _UNSUPPORTED = b"over", b"unsupported"
 _ROOM: Final = 1 << 20  # for the last system calls: the filter, arguments and environment
 
@@ -176,17 +181,29 @@ class _Server:
         return not (self._is_busy or self.is_dead)
 
     def listen(self) -> None:
-        """Hear whether it has become free, or has ended."""
-        if not self._is_busy:
-            return
+        """Hear whether it has become free, or has ended; not before `receive` has heard of its child."""
+        while self._is_busy and self._channel is None:
+            try:
+                self._hear()
+            except BlockingIOError:
+                return
+
+    def _hear(self) -> int:
+        """Receive a word; returns the child that it tells of, 0 for none.
+
+        :raises BlockingIOError: there is none, in time.
+        """
         try:
             word = self._control.recv(64)
-        except BlockingIOError:
-            return
+        except TimeoutError:
+            raise BlockingIOError from None
         except ConnectionResetError:
             word = b""
+        if len(word) == _CHILD.size:
+            return int(_CHILD.unpack(word)[0])
         self._is_busy = False
         self.is_dead, self.is_unsupported = word != _OVER, word == _UNSUPPORTED
+        return 0
 
     def ask(self, flags: int, cgroup: Fd | None) -> bool:
         """Have a child made."""
@@ -207,17 +224,17 @@ class _Server:
         """Return the child; None if there is none."""
         end, self._channel = self._channel, None
         assert end is not None
-        end.settimeout(_PATIENCE)
+        self._control.settimeout(_PATIENCE)
         try:
-            pid = int(end.recv(16) or 0)
+            pid = self._hear()
             pidfd = pidfd_open(pid) if pid else None
-        except (OSError, SystemCallError):  # it takes too long, or is dead
+        except (BlockingIOError, SystemCallError):  # it takes too long, or its child was reaped
             pidfd = None
+        finally:
+            self._control.setblocking(False)
         if pidfd is None or not _is_child(pidfd):
             end.close()
-            self.listen()
             return None
-        end.setblocking(False)
         return Spare(pid, pidfd, end)
 
     def let_go(self) -> None:
@@ -273,7 +290,7 @@ class _Birthplace:
     """The server's memory, in which its children are."""
 
     def __init__(self) -> None:
-        self._vfork: Final = Vfork(self._be_born, machine_code(), (elf.DATA, _ROOM))
+        self._vfork: Final = Vfork(self._be_born, machine_code(), (elf.DATA, _ROOM), report_to=child.CHANNEL)
 
     def serve(self, control: socket.socket) -> bool:
         """Wait for a request, make a child, and wait until it has gone; False at the end of all."""
@@ -296,7 +313,6 @@ class _Birthplace:
         try:
             _take_channel()
             os.umask(0)
-            os.write(child.CHANNEL, b"%d" % self._vfork.pid)
             received = receive_plan()
             if received is None:
                 return 1  # not needed any more, or the keeper is gone
