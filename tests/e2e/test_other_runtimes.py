@@ -47,9 +47,9 @@ def left_by(daemon: Daemon, runtime: str) -> list[str]:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_container_runs_in_it_and_leaves_nothing(daemon: Daemon, runtime: str) -> None:
-    script = "echo out; echo err >&2; id -u; hostname; cat /proc/1/comm; exit 7"
+    script = "echo out; echo err >&2; id -u; hostname; cat /proc/1/comm; ls /proc/self/fd | wc -l; exit 7"
     done = run(daemon, runtime, "--rm", "--user", "guest", "--hostname", "h", "busybox", "sh", "-c", script)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n1000\nh\nsh\n", "err\n"), done
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n1000\nh\nsh\n4\n", "err\n"), done
     wait_for(lambda: not left_by(daemon, runtime))
 
 
@@ -63,6 +63,8 @@ def test_its_life_is_that_of_any_container(daemon: Daemon, runtime: str) -> None
     words = ("--user", "guest", "-e", "A=b", name, "sh", "-c", "id -u; echo $A; exit 3")
     executed = daemon.cli("exec", *words)
     assert (executed.returncode, executed.stdout) == (3, "1000\nb\n"), executed
+    bundle = next(Path(daemon.exec_root, "containers").glob("*/bundle"))
+    assert sorted(path.name for path in bundle.iterdir()) == ["config.json", "log", "pid"]
     daemon.cli("pause", name)
     daemon.cli("unpause", name)
     daemon.cli("stop", name)

@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 
 from support.needs import need
-from support.runtime_harness import Box
+from support.runtime_harness import ORDINARY_NAMESPACES, Box
 from wherry.linux.lsm import has_apparmor, has_selinux
-from wherry.oci.runtime_spec import CPUAffinity, Linux, MemoryPolicy, Mount, Namespace, Process, Root, Spec, User
+from wherry.oci.runtime_spec import (
+    CPUAffinity,
+    IDMapping,
+    Linux,
+    MemoryPolicy,
+    Mount,
+    Namespace,
+    Process,
+    Root,
+    Spec,
+    User,
+)
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
 
@@ -49,6 +60,15 @@ def test_the_root_can_be_a_directory_of_the_joined_namespace(box: Box) -> None:
     with box.running("exec sleep 100") as first:
         found = box.run_spec(joining(box, first.pid, "cat /only; ls /", root="/inner"))
         assert found.lines == ["inner", "bin", "only"], found
+
+
+def test_a_mount_namespace_is_joined_together_with_the_user_namespace_that_owns_it(box: Box) -> None:
+    ids = (IDMapping(container_id=0, host_id=100_000, size=65536),)
+    mapped = {"namespaces": (*ORDINARY_NAMESPACES, Namespace(type="user")), "uid_mappings": ids, "gid_mappings": ids}
+    with box.running("exec sleep 100", root=box.overlay("idmap"), linux=mapped) as first:
+        kinds = (("user", "user"), *PID)
+        found = box.run_spec(joining(box, first.pid, "id -u; cat /proc/self/uid_map", kinds=kinds))
+        assert [line.split() for line in found.lines] == [["0"], ["0", "100000", "65536"]], found
 
 
 @pytest.mark.parametrize("root", ["/nothing", "/etc/passwd", "/proc/self/cwd"])

@@ -321,7 +321,7 @@ class Lifecycle:
         self._events.publish(container, "kill", signal=str(number))
         try:
             self._signal(container, container.pidfd, number)
-        except (SystemCallError, Unsupported) as exc:
+        except SystemCallError as exc:
             _log.debug("a signal came too late container=%s error=%s", container.id, exc)
         if container.state.status is Status.PAUSED:  # a frozen process takes a signal when it thaws
             cgroups.open(self._starter.cgroup_path(container)).thaw()
@@ -329,7 +329,10 @@ class Lifecycle:
             self._containers.save_state(container)
 
     def _signal(self, container: Container, pidfd: Fd, number: int) -> None:
-        runtime = self._starter.other_runtime(container)
+        try:
+            runtime = self._starter.other_runtime(container)
+        except Unsupported:  # it was taken away while the container runs
+            runtime = None
         if runtime is None:
             process.pidfd_send_signal(pidfd.fileno(), number)
         else:

@@ -29,9 +29,14 @@ _LONGEST_LOG: Final = 1 << 20
 _GO: Final = b"\n"
 
 
+def _unlink(*paths: str) -> None:
+    for path in paths:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
 def _listen(path: str) -> socket.socket:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
+    _unlink(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         listening.bind(path)
@@ -50,17 +55,20 @@ class OtherLaunched(Launched):
         self._other: Final = other
         self._runs = False
         # The child is not released yet, so nothing of the runtime's has begun.
+        _unlink(other.pid_file, other.log)
         self._console = _listen(other.console) if other.console else None
         adopt_orphans()
 
     def close(self) -> None:
         """Close what is open; see `Launched`."""
         super().close()
+        if not self._other.starts:  # a container may have a million execs
+            stem = self._other.pid_file.removesuffix("pid")
+            _unlink(*(f"{stem}{name}" for name in ("pid", "log", "process.json")))
         if self._console is not None:
             self._console.close()
             self._console = None
-            with suppress(FileNotFoundError):
-                os.unlink(self._other.console)
+            _unlink(self._other.console)
 
     def _from_channel(self) -> Report:
         try:
@@ -88,7 +96,7 @@ class OtherLaunched(Launched):
                 return self._failed("it has handed no terminal over")
             self._console.close()
             self._console = None
-            os.unlink(self._other.console)
+            _unlink(self._other.console)
             self._next = self._made
             return Terminal(master)
         try:
