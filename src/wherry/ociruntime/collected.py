@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-    Module = tuple[bool, str, bytes]
+    Module = tuple[bool, str, int, int]
 
 __all__ = ["Collected", "collect"]
 
-_VERSION = 1
+_VERSION = 2
+#: Bytes at the beginning of the file that say how long the index is.
+_SIZE = 8
 #: Below ``wherry``; the modules in place of large ones are top-level ones.
 _PACKAGES = ("linux", "oci", "runtime", "ociruntime")
 _LIGHT = "wherry/ociruntime/light"
@@ -40,12 +42,14 @@ class Collected:
 
     def __init__(self, source: str) -> None:
         self._modules: dict[str, Module] = {}
+        self._file = -1
         try:
-            with open(_place(source), "rb") as file:
-                version, interpreter, stamps, modules = marshal.loads(file.read())
+            self._file = os.open(_place(source), os.O_RDONLY | os.O_CLOEXEC)
+            index = os.pread(self._file, int.from_bytes(os.pread(self._file, _SIZE, 0), "little"), _SIZE)
+            version, interpreter, stamps, modules = marshal.loads(index)
             if (version, interpreter) == (_VERSION, sys.version) and all(_stamp(path) == one for path, one in stamps):
                 self._modules = modules
-        except (OSError, ValueError, EOFError, TypeError):
+        except (OSError, ValueError, EOFError, TypeError, OverflowError, MemoryError):
             return
 
     def __bool__(self) -> bool:
@@ -65,30 +69,50 @@ class Collected:
         """Leave that to Python."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute its code."""
-        exec(marshal.loads(self._modules[module.__name__][2]), module.__dict__)
+        """Execute its code.
+
+        It is read from the file at this moment: each page of memory that is touched costs more than a call.
+        """
+        _, _, place, size = self._modules[module.__name__]
+        exec(marshal.loads(os.pread(self._file, size, place)), module.__dict__)
 
 
 def collect(source: str) -> None:
     """Write the file, if it may be written."""
-    stamps, modules = [], {}
+    stamps, found = [], []
     for name, path, is_package in _sources(source):
         try:
             stamps.append((path, _stamp(path)))
             with open(path, "rb") as file:
-                code = compile(file.read(), path, "exec", dont_inherit=True)
+                code = compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
         except (OSError, SyntaxError):
             return
-        modules[name] = (is_package, path, marshal.dumps(code))
+        found.append((name, is_package, path, marshal.dumps(code)))
     place = _place(source)
     draft = f"{place}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(place), exist_ok=True)
         with open(draft, "xb") as file:
-            file.write(marshal.dumps((_VERSION, sys.version, stamps, modules)))
+            file.write(_laid_out(stamps, found))
         os.rename(draft, place)
     except OSError:
         return
+
+
+def _laid_out(stamps: list[tuple[str, tuple[int, int]]], found: list[tuple[str, bool, str, bytes]]) -> bytes:
+    """The index with its size, and the code behind it: an index's numbers have one size, whatever they are."""
+
+    def index(begin: int) -> bytes:
+        modules, place = {}, begin
+        for name, is_package, path, code in found:
+            modules[name] = (is_package, path, place, len(code))
+            place += len(code)
+        return marshal.dumps((_VERSION, sys.version, stamps, modules))
+
+    first = index(0)
+    whole = index(_SIZE + len(first))
+    assert len(first) == len(whole)
+    return len(whole).to_bytes(_SIZE, "little") + whole + b"".join(code for *_, code in found)
 
 
 def _sources(source: str) -> Iterator[tuple[str, str, bool]]:

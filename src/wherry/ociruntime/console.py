@@ -7,7 +7,6 @@ import os
 import socket
 import struct
 import termios
-import tty
 from typing import Any, Final
 
 from wherry.errors import InvalidInput, SystemFault
@@ -77,6 +76,8 @@ class RawTerminal:
     def __enter__(self) -> RawTerminal:
         if self._fd >= 0 and os.isatty(self._fd):
             self._before = termios.tcgetattr(self._fd)
+            import tty  # noqa: PLC0415  few are at a terminal
+
             tty.setraw(self._fd)
         return self
 

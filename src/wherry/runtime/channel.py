@@ -21,11 +21,11 @@ A SEQPACKET socket pair, close-on-exec at both ends; the parent's is non-blockin
 
 from __future__ import annotations
 
-import array
 import contextlib
 import json
 import os
 import socket
+import struct
 from typing import Any, Final
 
 from wherry.errors import StepFailed, SystemCallError
@@ -92,7 +92,7 @@ def send_mounts(ours: socket.socket, mounts: dict[int, Fd]) -> None:
     steps = list(mounts)
     for start in range(0, len(steps), _MOST_FDS):
         part = steps[start : start + _MOST_FDS]
-        rights = array.array("i", [mounts[step].fileno() for step in part])
+        rights = struct.pack(f"{len(part)}i", *[mounts[step].fileno() for step in part])
         ours.sendmsg([json.dumps({"mounts": part}).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
 

@@ -15,7 +15,7 @@ from _socket import (
     SOL_SOCKET,
 )
 
-import array
+import struct
 
 __all__ = [
     "AF_UNIX",
@@ -32,6 +32,9 @@ __all__ = [
     "socket",
     "socketpair",
 ]
+
+
+_FD = 4
 
 
 class socket(_socket.socket):
@@ -52,14 +55,14 @@ def socketpair(family=AF_UNIX, kind=SOCK_STREAM, protocol=0):
 
 def send_fds(end, data, fds):
     """Send bytes, and descriptors along with them."""
-    return end.sendmsg(data, [(SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))])
+    return end.sendmsg(data, [(SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
 
 
 def recv_fds(end, size, most, flags=0):
     """Receive bytes, and the descriptors that came along with them."""
-    fds = array.array("i")
-    data, ancillary, flags, address = end.recvmsg(size, _socket.CMSG_LEN(most * fds.itemsize), flags)
+    fds = []
+    data, ancillary, flags, address = end.recvmsg(size, _socket.CMSG_LEN(most * _FD), flags)
     for level, kind, rights in ancillary:
         if level == SOL_SOCKET and kind == SCM_RIGHTS:
-            fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])
-    return data, list(fds), flags, address
+            fds += struct.unpack(f"{len(rights) // _FD}i", rights[: len(rights) - len(rights) % _FD])
+    return data, fds, flags, address

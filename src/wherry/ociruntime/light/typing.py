@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _collections import _tuplegetter
 
-__all__ = ["Any", "Final", "Literal", "NamedTuple", "NoReturn", "Protocol", "TypeVar", "cast"]
+__all__ = ["TYPE_CHECKING", "Any", "Final", "Literal", "NamedTuple", "NoReturn", "Protocol", "TypeVar", "cast"]
 
 TYPE_CHECKING = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from wherry.errors import InvalidInput
@@ -25,6 +24,8 @@ def cpu_weight(shares: int) -> int:
         return 1
     if shares >= _SHARES_MAXIMUM:
         return _WEIGHT_MAXIMUM
+    import math  # noqa: PLC0415  version 2 only
+
     power = math.log2(shares)
     return math.ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34))
 

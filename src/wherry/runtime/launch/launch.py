@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wherry.errors import NotFound, StepFailed, SystemCallError, SystemFault, WherryError
 from wherry.linux import namespaces as kinds
@@ -22,13 +22,15 @@ from wherry.runtime.cgroups.scope import Scope
 from wherry.runtime.launch import child, idmapped_mounts, user_namespace
 from wherry.runtime.launch.inherited import ignored_signals
 from wherry.runtime.launch.launched import Launched
-from wherry.runtime.launch.prefork import Prefork
 from wherry.runtime.launch.reap import kill_and_reap
 from wherry.runtime.launch.setns import cloned_into
 from wherry.runtime.launch.spare import Handed
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps import birth
 from wherry.runtime.steps.namespaces import EnterCgroup
+
+if TYPE_CHECKING:
+    from wherry.runtime.launch.prefork import Prefork  # who starts one process has none
 
 __all__ = ["Launched", "cleanup", "launch"]
 
