@@ -108,7 +108,7 @@ async def test_a_prune_says_how_much_came_back(setup: Setup) -> None:
     list(setup.store.load(io.BytesIO(docker_archive([OTHER], []))))
     result = await setup.images.prune({})
     action, identifier, attributes = setup.events.noted[-1]
-    assert (action, identifier, attributes["reclaimed"]) == ("prune", "", str(result.space_reclaimed))
+    assert (action, identifier, attributes) == ("prune", "", {"reclaimed": str(result.space_reclaimed)})
     assert [event[0] for event in setup.events.noted] == ["delete", "prune"]
 
 

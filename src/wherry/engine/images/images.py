@@ -148,7 +148,7 @@ class Images:
         images = self._store.list()
         result = await asyncio.to_thread(self._store.prune, filters, in_use=self._users)
         self._publish_removed(result.images_deleted or (), images)
-        self._publish("prune", "", "", reclaimed=str(result.space_reclaimed))
+        self._events.publish("image", "prune", "", {"reclaimed": str(result.space_reclaimed)})
         return result
 
     # --- archives: to be called in a thread -------------------------------------------------------
@@ -240,8 +240,8 @@ class Images:
         ]  # fmt: skip
         return found[::-1]
 
-    def _publish(self, action: str, identifier: str, name: str = "", **attributes: str) -> None:
-        self._events.publish("image", action, identifier, {"name": name or short(identifier), **attributes})
+    def _publish(self, action: str, identifier: str, name: str = "") -> None:
+        self._events.publish("image", action, identifier, {"name": name or short(identifier)})
 
     def _publish_removed(self, records: Iterable[ImageDeleted], images: Sequence[Image]) -> None:
         """Tell of what went: names and images, but not layers, by the IDs of the images, as Docker does.
