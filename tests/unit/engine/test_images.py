@@ -104,6 +104,21 @@ async def test_names_that_come_and_go_are_published_by_the_ids_of_their_images(s
     ]  # none of layers, as Docker does
 
 
+async def test_events_have_the_labels_of_the_image(setup: Setup) -> None:
+    changes = ["LABEL kind=test", "LABEL name=other"]
+    await asyncio.to_thread(setup.images.import_, io.BytesIO(LAYER), "labelled:1", changes, "", "")
+    await asyncio.sleep(0)
+    await setup.images.tag("labelled:1", "labelled", "2")
+    await setup.images.remove("labelled:1", force=False, prune=True)
+    await setup.images.remove("labelled:2", force=False, prune=True)
+    found = [(action, labels.get("kind"), labels["name"]) for action, _, labels in setup.events.noted]
+    assert found[:-1] == [
+        ("tag", "test", "labelled:1"), ("import", "test", "labelled:1"), ("tag", "test", "labelled:2"),
+        ("untag", "test", "labelled:1"), ("untag", "test", "labelled:2"),
+    ]  # fmt: skip
+    assert found[-1][:2] == ("delete", None)
+
+
 async def test_a_prune_says_how_much_came_back(setup: Setup) -> None:
     list(setup.store.load(io.BytesIO(docker_archive([OTHER], []))))
     result = await setup.images.prune({})

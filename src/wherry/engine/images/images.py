@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from wherry.engine.container.container import Container
 from wherry.engine.container.names import short
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.events import EventBus
+from wherry.engine.images.labels import labels_of
 from wherry.errors import NotFound
 from wherry.images import disk_usage
 from wherry.images.image import Image
@@ -240,22 +241,28 @@ class Images:
         ]  # fmt: skip
         return found[::-1]
 
-    def _publish(self, action: str, identifier: str, name: str = "") -> None:
-        self._events.publish("image", action, identifier, {"name": name or short(identifier)})
+    def _publish(self, action: str, identifier: str, name: str = "", labels: Mapping[str, str] | None = None) -> None:
+        """As in Docker, with the labels of the image, for who filters by them.
+
+        :param labels: None: of the image that is there.
+        """
+        found = labels_of(self._store, identifier) if labels is None else labels
+        self._events.publish("image", action, identifier, {**found, "name": name or short(identifier)})
 
     def _publish_removed(self, records: Iterable[ImageDeleted], images: Sequence[Image]) -> None:
         """Tell of what went: names and images, but not layers, by the IDs of the images, as Docker does.
 
         :param images: as they were before.
         """
-        owners = {name.familiar: str(image.id) for image in images for name in image.names}
+        owners = {name.familiar: image for image in images for name in image.names}
         known = {str(image.id) for image in images}
         for record in records:
             name, gone = record.untagged, record.deleted
             if name:
-                self._publish("untag", owners.get(name, name), name)
+                owner = owners.get(name)
+                self._publish("untag", str(owner.id) if owner else name, name, owner.labels if owner else {})
             elif gone in known:
-                self._publish("delete", str(gone), str(gone))
+                self._publish("delete", str(gone), str(gone), {})
 
     def _publish_later(self, action: str, identifier: str, name: str = "") -> None:
         """From a thread."""

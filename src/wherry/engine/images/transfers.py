@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from wherry.docker.progress import ProgressMessage
 from wherry.docker.reference import Reference
 from wherry.engine.events import EventBus
+from wherry.engine.images.labels import labels_of
 from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
 from wherry.images.store import ImageStore
@@ -208,7 +209,8 @@ class Distribution:
         return self._made
 
     def _publish(self, action: str, reference: Reference) -> None:
-        self._events.publish("image", action, reference.familiar, {"name": reference.familiar_name})
+        labels = labels_of(self._store, str(reference.with_default_tag()))
+        self._events.publish("image", action, reference.familiar, {**labels, "name": reference.familiar_name})
 
 
 def _login(given: Login | None) -> Credentials:
