@@ -837,6 +837,25 @@ async def test_after_a_kill_the_kernel_equals_the_tables_and_what_runs_lost_noth
         daemon.close()
 
 
+async def test_who_ends_before_the_start_has_nothing_after_it(host: NetlinkSocket, tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    try:
+        daemon.kill()
+        networks = Controller.open(told(tmp_path))
+        networks.adopt(f"{1:064x}", "c1", daemon.container)
+        await networks.release(f"{1:064x}")
+        networks.start()
+        await networks.ready()
+        assert networks.endpoints_of(f"{1:064x}") == ()
+        await warm(networks)
+        await until(lambda: _interfaces(host) == _expected(networks))
+        _, taken = await place(networks, 3, publish=(PortRequest("tcp", 80, None, 7501, 7501),))
+        assert taken.published
+        await networks.shutdown()
+    finally:
+        daemon.close()
+
+
 async def _reopen(host: NetlinkSocket, root: Path, pid: int) -> None:
     """A new daemon after the kill; meanwhile another program has removed one network's bridge and left a stranger."""
     networks = Controller.open(told(root))

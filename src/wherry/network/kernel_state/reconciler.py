@@ -332,6 +332,9 @@ class Reconciler:
 
     def release_later(self, sandbox: Sandbox, left: Sequence[tuple[Network, Endpoint]]) -> None:
         """Release a sandbox with its endpoints, in the background."""
+        if self._starting is None:  # that makes the kernel equal to the store, which does not have them any more
+            sandbox.close()
+            return
         before, self._link_rules = self._link_rules, self._store.link_rules()
         self._jobs.queue_release(sandbox, left, sandbox.reply_masquerades | (before - self._link_rules))
         self._run_later(self._jobs.flush_released)
