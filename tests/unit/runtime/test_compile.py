@@ -45,6 +45,7 @@ from wherry.oci.runtime_spec import (
     User,
 )
 from wherry.runtime.compile.exec import ContainerState, compile_exec
+from wherry.runtime.compile.manner import Manner
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.plan import STEPS, Plan
 from wherry.runtime.steps import birth, masks, mounts, namespaces, overlay, process, rootfs, sysctl
@@ -542,6 +543,17 @@ def test_flags_that_mean_nothing_to_one_thread_are_left_out() -> None:
     flags = ("SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
     found = plan(linux={"seccomp": Seccomp(default_action="SCMP_ACT_ALLOW", flags=flags)})
     assert step(found, process.LoadFilter).flags == SECCOMP_FILTER_FLAG.LOG
+
+
+def test_in_a_joined_mount_namespace_no_program_is_run_as_a_hook() -> None:
+    def compiled(kind: str) -> Plan:
+        hooks = Hooks(**{kind: (Hook(path="/bin/hook"),)})
+        joined = {"namespaces": (Namespace(type="mount", path="/x/mnt"),)}
+        return compile_spec(spec(mounts=(), linux=joined, hooks=hooks), container_id="abc", manner=Manner(state=b"{}"))
+
+    assert "AwaitHooks" in order(compiled("create_runtime"))
+    with pytest.raises(Unsupported, match="createContainer hooks"):
+        compiled("create_container")
 
 
 def test_in_a_joined_mount_namespace_nothing_is_mounted() -> None:

@@ -172,6 +172,12 @@ def _refuse_mounts(spec: Spec, linux: Linux) -> None:
         if present:
             hint = "leave it out, or the path of the mount namespace"
             raise Unsupported(f"{name} would change the mounts of all who are in the mount namespace", hint=hint)
+    if spec.hooks is not None and spec.hooks.create_container:
+        raise Unsupported(
+            "createContainer hooks are run before anything is confined, and so are not taken from a mount namespace "
+            "that is joined, where their paths may be a container's",
+            hint="leave them out, or the path of the mount namespace",
+        )
 
 
 def _steps_in_own_mounts(

@@ -117,8 +117,12 @@ def _fills_memory(plan: Plan) -> bool:
 
 
 def _ends_in_a_script(plan: Plan) -> bool:
-    """Whether nothing but what can be written down follows on the first step that is (`Context.last_calls`)."""
+    """Whether a program is executed at the end, and nothing but what can be written down follows on the first step that
+    is (`Context.last_calls`).
+    """
     execute = plan.steps[-1] if plan.steps else None
+    if not isinstance(execute, Execute | ExecuteApart):
+        return False
     if isinstance(execute, ExecuteApart) and (execute.waits or execute.preserved):
         return False  # that is for `wherry-oci`, which has no spares
     last = itertools.dropwhile(lambda step: type(step) not in _WRITTEN_DOWN, plan.steps)

@@ -65,7 +65,7 @@ class WriteForRuntime(NamedTuple):
         process["env"] = context.environment
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(self.path, flags, 0o600), "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(document, file)
+            file.write(json.dumps(document))
 
 
 class RunRuntime(NamedTuple):
