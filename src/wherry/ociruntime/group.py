@@ -73,7 +73,7 @@ def forget(record: Record) -> None:
 
         systemd.stop(Scope(*record.scope))
     if record.intel_rdt is not None:
-        intel_rdt.remove(IntelRdt(*record.intel_rdt), intel_rdt.mounted())
+        intel_rdt.clean_up(IntelRdt(*record.intel_rdt))
 
 
 def destroy(record: Record) -> None:

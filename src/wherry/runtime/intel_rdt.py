@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from wherry.errors import InvalidInput, SystemFault, Unsupported
 
-__all__ = ["IntelRdt", "assign", "change", "join", "mounted", "remove"]
+__all__ = ["IntelRdt", "assign", "change", "clean_up", "join", "mounted", "remove"]
 
 _SCHEMATA: Final = "schemata"
 
@@ -100,6 +100,15 @@ def remove(wanted: IntelRdt, top: str) -> None:
         _remove_directory(f"{directory}/mon_groups/{wanted.monitor}")
     if not wanted.shared:
         _remove_directory(directory)
+
+
+def clean_up(wanted: IntelRdt) -> None:
+    """Remove what was made for the container; nothing is left of it where resctrl is not mounted any more."""
+    try:
+        top = mounted()
+    except Unsupported:
+        return
+    remove(wanted, top)
 
 
 def _make(directory: str, wanted: IntelRdt) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from wherry.errors import InvalidInput, SystemFault, Unsupported
 from wherry.runtime import intel_rdt
-from wherry.runtime.intel_rdt import IntelRdt, assign, change, join, mounted, remove
+from wherry.runtime.intel_rdt import IntelRdt, assign, change, clean_up, join, mounted, remove
 
 
 @pytest.fixture
@@ -90,6 +90,7 @@ def test_a_file_system_that_is_not_there_is_told() -> None:
         pytest.skip("this machine has one")
     with pytest.raises(Unsupported, match="no resctrl file system is mounted"):
         mounted()
+    clean_up(IntelRdt("abc"))
 
 
 def test_a_class_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def cleanup(plan: Plan) -> None:
     if plan.other is not None and plan.other.removal:
         _remove_others(plan.other.removal)
     if plan.intel_rdt is not None and plan.container is None:
-        intel_rdt.remove(plan.intel_rdt, intel_rdt.mounted())
+        intel_rdt.clean_up(plan.intel_rdt)
 
 
 # --------------------------------------------------------------------------------------------- the container to enter
