@@ -56,6 +56,7 @@ KERNEL: Final[Chosen] = {
     "kernel/runtime/test_net_devices.py": ("test_a_start_that_fails_later_puts_them_back",),
     "kernel/runtime/test_seccomp_listener.py": ("test_an_exec_has_a_listener_of_its_own_and_its_own_number",),
     "kernel/runtime/test_systemd.py": ALL,
+    "kernel/ociruntime/test_managers.py": ("test_a_container_lives_in_its_scope_until_it_is_deleted",),
     "kernel/runtime/test_birth.py": (
         "test_a_joined_pid_namespace_is_what_proc_shows",
         "test_a_limit_on_processes_counts_nobody_who_helps",
@@ -135,6 +136,7 @@ NETWORK: Final[Chosen] = {
 """Links, the rules of the firewall as that kernel takes them, and who passes."""
 
 E2E: Final[Chosen] = {
+    "e2e/test_other_runtimes.py": ("test_its_life_is_that_of_any_container",),
     "e2e/test_api_updates.py": ("test_the_limit_of_processes_is_lifted_by_zero_and_by_less",),
     "e2e/test_docker_cli_flags.py": (
         "test_a_cgroup_namespace_hides_where_the_container_is",
