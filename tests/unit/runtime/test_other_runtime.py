@@ -158,6 +158,14 @@ def test_a_runtime_that_does_not_tell_the_process_has_failed(talk: Talk, text: s
     assert expected in failed.text
 
 
+@pytest.mark.parametrize("said", [b'{"done"', b'{"done":"first"}', b'{"done":"first","code":"x"}', b'{"done"\xff'])
+def test_what_makes_no_sense_is_a_failure(talk: Talk, said: bytes) -> None:
+    talk.theirs.send(said)
+    failed = talk.launched.report()
+    assert isinstance(failed, Failed)
+    assert "makes no sense" in failed.text
+
+
 def test_a_runtime_that_was_killed_has_failed(talk: Talk) -> None:
     talk.theirs.shutdown(socket.SHUT_RDWR)
     failed = talk.launched.report()

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
@@ -81,10 +81,14 @@ class OtherLaunched(Launched):
             report = super()._from_channel()
             return self._failed("it was killed") if report == EXECUTED else report
         self.channel.recv(_LARGEST)
-        message: dict[str, Any] = json.loads(data)
-        if message["code"]:
-            return self._failed(f"it ended with the code {message['code']}")
-        if message["done"] == "start":
+        try:
+            message = json.loads(data)
+            done, code = message["done"], int(message["code"])
+        except (ValueError, KeyError, TypeError):
+            return self._failed(f"what it says makes no sense: {data[:100]!r}")
+        if code:
+            return self._failed(f"it ended with the code {code}")
+        if done == "start":
             return EXECUTED
         return self._made()
 
