@@ -66,6 +66,8 @@ def bundles(directory: Path) -> Iterator[Callable[..., None]]:
     finally:
         for name in programs:
             command(name, "exec", "delete", "--force", "{}")
+        for group in Path("/sys/fs/cgroup").glob("*/wherry-bench-oci"):
+            group.rmdir()
 
 
 def life(command: Callable[..., None], name: str) -> None:

@@ -15,6 +15,7 @@ import quiet
 from support.busybox import import_busybox
 from support.daemons import DockerDaemon, docker_environment
 from support.needs import need, program
+from support.oci_command import remove_empty_groups
 from support.oci_launcher import launcher
 from support.processes import wait_for
 from support.terminal import Person
@@ -22,6 +23,13 @@ from support.terminal import Person
 pytestmark = need("root", "busybox")
 APART = ["unshare", "--net", "--"]
 Say = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_empty_groups() -> Iterator[None]:
+    """Engines leave the control groups behind that they have put containers' into."""
+    yield
+    remove_empty_groups("docker", "default", "libpod_parent")
 
 
 def saying(command: list[str], environment: dict[str, str] | None = None) -> Say:

@@ -100,6 +100,16 @@ class Bundles:
         for name in self.left():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self("delete", "--force", name)
+        remove_empty_groups("wherry-test")
+
+
+def remove_empty_groups(*names: str) -> None:
+    """Remove control groups that runtimes make for others to be in, and leave behind; not those in use."""
+    for place in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
+        for name in names:
+            for group in sorted((place / name).glob("**/"), reverse=True):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 def _busybox_root(rootfs: Path) -> None:

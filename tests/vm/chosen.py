@@ -21,6 +21,7 @@ KERNEL: Final[Chosen] = {
     "vm/test_machine.py": ALL,
     "kernel/linux/test_mount.py": ALL,
     "kernel/linux/test_process.py": ALL,
+    "kernel/ociruntime/test_lifecycle.py": ALL,
     "kernel/runtime/test_cgroup_machine.py": ALL,
     "kernel/runtime/test_mount_conformance.py": ALL,
     "kernel/runtime/test_user_namespaces.py": ALL,
