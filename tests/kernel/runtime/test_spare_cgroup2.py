@@ -40,3 +40,21 @@ def test_a_child_is_made_for_its_plan_and_born_in_its_group(box: Box, vfork: boo
     finally:
         prefork.drain()
         launch.cleanup(plan)
+
+
+def test_a_child_that_gets_no_time_on_a_processor_holds_up_nobody(box: Box) -> None:
+    prefork = Prefork()
+    plan = Plan.decode(compile_spec(box.spec("echo fine"), container_id=f"born{os.urandom(4).hex()}").encode())
+    try:
+        assert finish(plan, prefork).out == "fine\n"
+        prefork.fill()
+        group = cgroups.open(plan.cgroup)
+        group.create(cgroups.Resources())
+        Path(group.paths()[""], "cgroup.freeze").write_text("1")
+        with group.open_dir_fd() as directory, open(os.devnull, "r+b") as null:
+            spare = prefork.take(plan, plan.encode(), Handed((null.fileno(),) * 3, None, (), None), directory)
+        assert spare is not None, "it was waited for, in vain"
+        spare.end()
+    finally:
+        prefork.drain()
+        launch.cleanup(plan)
