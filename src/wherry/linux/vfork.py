@@ -66,9 +66,9 @@ class Vfork:
         self._used = 0
         protection = mmap.PROT_READ | mmap.PROT_WRITE
         _mapped(self._data, self._room, protection)
-        page = _mapped(0, mmap.PAGESIZE, protection)
+        page = _mapped(0, len(code), protection)  # whole pages of it
         ctypes.memmove(page, code, len(code))
-        if _mprotect(page, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
+        if _mprotect(page, len(code), mmap.PROT_READ | mmap.PROT_EXEC):
             raise Unsupported("memory cannot be made executable", cause=os.strerror(ctypes.get_errno()))
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         prototype = ctypes.PYFUNCTYPE(ctypes.c_long, pointer, size, pointer, pointer, pointer, ctypes.c_int)
