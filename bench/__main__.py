@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import debian, machine, publish, rows, sides, table
+from bench import debian, machine, mirror, publish, rows, sides, table
 from bench.measure import Bench, Row
 
 
@@ -31,6 +31,8 @@ def main() -> int:
         parser.error("containers are started here: run this as root")
     if set(names) & {"images", "transfer"}:
         debian.root_file_system()  # made while the machine's network is there
+    if "real_image" in names:
+        mirror.fetch()
     machine.own_network()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the sides are stopped then, too
     measured: list[Row] = []

@@ -13,20 +13,24 @@ NAME = "wherry-bench/busybox:latest"
 BUSYBOX = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if Path(path).exists()), "/bin/busybox")
 
 
-def write(target: Path) -> None:
-    """Write the archive."""
-    layer = root_file_system()
+def write(target: Path, layer: bytes | None = None, tag: str = NAME) -> None:
+    """Write the archive.
+
+    :param layer: in place of busybox.
+    """
+    path = "/bin" if layer is None else "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    layer = root_file_system() if layer is None else layer
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
+            "config": {"Env": [f"PATH={path}"], "Cmd": ["sh"]},
             "history": [{"created_by": "bench"}],  # buildah builds upon no image without
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         }
     ).encode()
     name = f"{hashlib.sha256(config).hexdigest()}.json"
-    manifest = json.dumps([{"Config": name, "RepoTags": [NAME], "Layers": ["layer.tar"]}]).encode()
+    manifest = json.dumps([{"Config": name, "RepoTags": [tag], "Layers": ["layer.tar"]}]).encode()
     with tarfile.open(target, "w") as archive:
         for member, data in ((name, config), ("layer.tar", layer), ("manifest.json", manifest)):
             add_file(archive, member, data)

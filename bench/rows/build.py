@@ -7,15 +7,13 @@ them where it is installed. Steps have no network, as the sides have no bridge.
 from __future__ import annotations
 
 import os
-import shutil
-import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from bench import image
+from bench.buildah import Buildah
 from bench.image import NAME
 from bench.measure import Bench, Row, seconds
 from bench.sides import ROOT, Side, checked, clean_environment, client
@@ -35,14 +33,23 @@ def measure(bench: Bench) -> list[Row]:
     (ROOT / ".bench").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=ROOT / ".bench") as place:
         work = _Work(bench, Path(place))
-        return [*work.steps(), *work.many_files(), *work.large_file(), *work.stages()]
+        try:
+            return [*work.steps(), *work.many_files(), *work.large_file(), *work.stages()]
+        finally:
+            work.close()
 
 
 class _Work:
     def __init__(self, bench: Bench, place: Path) -> None:
         self._bench = bench
         self._place = place
-        self._buildah = _Buildah.found(place)
+        self._buildah = Buildah.found(place)
+        self._known: dict[tuple[Path, bool], str] = {}
+
+    def close(self) -> None:
+        """Leave nothing mounted."""
+        if self._buildah is not None:
+            self._buildah.remove()
 
     # --- the rows ---------------------------------------------------------------------------------
 
@@ -101,13 +108,21 @@ class _Work:
         (context / "Dockerfile").write_text(f"FROM {NAME}\n{steps}")
         return context
 
+    def _remark(self, context: Path, *, cached: bool) -> str:
+        """How long buildah takes."""
+        if (context, cached) not in self._known:
+            words = ["--layers"] if cached else ["--layers", "--no-cache"]
+            took = self._buildah.took(context, words) if self._buildah else None
+            self._known[context, cached] = f"buildah: {took:.2f} s" if took is not None else ""
+        return self._known[context, cached]
+
     def _pair(
         self, title: str, context: Path, *, buildkit: bool, limits: tuple[float | None, float | None]
     ) -> list[Row]:
         """Nothing cached, and all of it."""
         if buildkit and old_client() is None:
             return []
-        remarks = [self._buildah.remark(context, cached=cached) if self._buildah else "" for cached in (False, True)]
+        remarks = [self._remark(context, cached=cached) for cached in (False, True)]
 
         def run(*words: str) -> Callable[[Side], float]:
             return lambda side: seconds(lambda: build(side, context, *words, buildkit=buildkit))
@@ -120,53 +135,14 @@ class _Work:
         ]
 
 
-class _Buildah:
-    """`buildah bud`, with storage of its own."""
-
-    def __init__(self, program: str, place: Path) -> None:
-        self._command = [
-            program, "--root", str(place / "buildah"), "--runroot", str(place / "buildah-run"),
-            "--storage-driver", "overlay",
-        ]  # fmt: skip
-        self._known: dict[tuple[Path, bool], str] = {}
-
-    @classmethod
-    def found(cls, place: Path) -> _Buildah | None:
-        """The one that is installed."""
-        program = shutil.which("buildah")
-        return cls(program, place) if program else None
-
-    def remark(self, context: Path, *, cached: bool) -> str:
-        """How long it takes, as a remark; empty where it cannot do it here."""
-        if (context, cached) not in self._known:
-            words = ["--layers"] if cached else ["--layers", "--no-cache"]
-            try:
-                if not self._known:
-                    self._bring_base()
-                took = [seconds(lambda: self._build(context, words)) for _ in range(2)]
-                self._known[context, cached] = f"buildah: {statistics.median(took):.2f} s"
-            except RuntimeError:
-                self._known[context, cached] = ""
-        return self._known[context, cached]
-
-    def _bring_base(self) -> None:
-        archive = Path(self._command[2]).parent / "base.tar"
-        image.write(archive)
-        checked([*self._command, "pull", "-q", f"docker-archive:{archive}"], clean_environment())
-
-    def _build(self, context: Path, words: list[str]) -> None:
-        options = ["bud", "-q", "--network", "none", "--pull=false", *words, "-t", "bench", str(context)]
-        checked([*self._command, *options], clean_environment())
-
-
-def build(side: Side, context: Path, *words: str, buildkit: bool) -> None:
+def build(side: Side, context: Path, *words: str, buildkit: bool, network: str = "none") -> None:
     """Build with Docker's client."""
     program = old_client() if buildkit else client()
     assert program is not None, "it was looked for"
     environment = {
         **clean_environment(), "DOCKER_HOST": f"unix://{side.socket}", "DOCKER_BUILDKIT": "1" if buildkit else "0",
     }  # fmt: skip
-    checked([program, "build", "-q", "--network", "none", "-t", "bench", *words, str(context)], environment)
+    checked([program, "build", "-q", "--network", network, "-t", "bench", *words, str(context)], environment)
 
 
 @cache
