@@ -33,7 +33,6 @@ RUN pip install --break-system-packages --no-cache-dir --no-index --find-links {
     {" ".join(mirror.WHEELS)}
 WORKDIR /app
 COPY . /app
-RUN python3 -m compileall -q /app
 CMD ["python3", "-m", "app"]
 """
 
