@@ -384,6 +384,13 @@ def test_a_hook_is_not_seen_by_those_whose_pid_namespace_is_joined(oci: Bundles,
     assert (pids, uts != os.readlink("/proc/self/ns/uts")) == (os.readlink("/proc/self/ns/pid"), True)
 
 
+@WAYS
+def test_what_a_hook_has_left_behind_is_not_in_the_container(oci: Bundles, way: Way) -> None:
+    behind = hook("sleep 100 & (sleep 100 &) &")
+    oci.bundle("one", "sh", "-c", "echo /proc/[0-9]*", whole={**mounts(), "hooks": {"createContainer": behind}})
+    assert way(oci, "one").stdout == "/proc/1\n"
+
+
 def test_start_hooks_see_the_container_and_its_state_and_nothing_of_the_hosts(oci: Bundles) -> None:
     script = "cat >/seen; ls /proc/self/fd >>/seen; readlink /proc/1/exe >>/seen || echo refused >>/seen"
     bundle = oci.bundle("one", "sleep", "100", whole={**mounts(), "hooks": {"startContainer": hook(script)}})
