@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from wherry.errors import StepFailed, SystemCallError
 from wherry.linux.fd import Fd
+from wherry.linux.scm_rights import receive_fds
 from wherry.runtime.report import EXECUTED, NOT_YET, Failed, Found, HooksDue, Listener, Report, Root, Terminal, failure
 
 __all__ = [
@@ -120,7 +121,7 @@ def _receive(channel: int) -> tuple[dict[str, Any] | None, list[Fd]]:
     """Receive one message; None at the end of file."""
     end = _socket(channel)
     try:
-        data, fds, _, _ = socket.recv_fds(end, _LARGEST, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+        data, fds = receive_fds(end, _LARGEST, _MOST_FDS)
     finally:
         end.detach()
     return (json.loads(data) if data else None), [Fd(fd) for fd in fds]
@@ -176,7 +177,7 @@ def _socket(channel: int) -> socket.socket:
 def read_report(channel: socket.socket) -> Report:
     """In the parent: read what the child says, without waiting; again until it is :class:`NotYet` or final."""
     try:
-        data, fds, _, _ = socket.recv_fds(channel, _LARGEST, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+        data, fds = receive_fds(channel, _LARGEST, _MOST_FDS)
     except BlockingIOError:
         return NOT_YET
     except ConnectionResetError:

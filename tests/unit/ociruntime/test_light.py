@@ -197,8 +197,8 @@ a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 r, w = os.pipe()
 print(socket.send_fds(a, [b'word'], [r, w]))
 with b:
-    data, fds, flags, _ = socket.recv_fds(b, 10, 4, socket.MSG_CMSG_CLOEXEC)
-print(data, len(fds))
+    data, ancillary, _, _ = b.recvmsg(10, socket.CMSG_LEN(16), socket.MSG_CMSG_CLOEXEC)
+print(data, [(level, kind, len(rights)) for level, kind, rights in ancillary])
 """
 CACHES = """
 from functools import lru_cache

@@ -17,6 +17,7 @@ from typing import Final
 from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_open, pidfd_send_signal
+from wherry.linux.scm_rights import receive_fds
 from wherry.runtime.launch.launched import Launched
 from wherry.runtime.launch.user_namespace import adopt_orphans
 from wherry.runtime.plan import OtherRuntime
@@ -125,7 +126,7 @@ class OtherLaunched(Launched):
             connection, _ = console.accept()
             with connection:
                 connection.setblocking(False)
-                _, fds, _, _ = socket.recv_fds(connection, _LARGEST, 1, socket.MSG_CMSG_CLOEXEC)
+                _, fds = receive_fds(connection, _LARGEST, 1)
         except OSError:
             return None
         return Fd(fds[0]) if fds else None

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from wherry.linux.fd import Fd
 from wherry.linux.process import CLONE, set_name
+from wherry.linux.scm_rights import receive_fds
 from wherry.runtime import channel
 from wherry.runtime.launch import child
 from wherry.runtime.launch.reap import kill_and_reap
@@ -159,7 +160,7 @@ def receive_plan() -> tuple[Plan, Context] | None:
     :raises CorruptData: the plan is none.
     """
     end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL)
-    data, fds, _, _ = socket.recv_fds(end, 2 * LARGEST_PLAN, child.CHANNEL + 1, socket.MSG_CMSG_CLOEXEC)
+    data, fds = receive_fds(end, 2 * LARGEST_PLAN, child.CHANNEL + 1)
     end.detach()
     if not data:
         return None

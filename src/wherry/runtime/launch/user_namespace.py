@@ -11,6 +11,7 @@ from wherry.errors import StepFailed, SystemFault
 from wherry.linux import namespaces
 from wherry.linux.fd import Fd
 from wherry.linux.process import CLONE, clone, pidfd_send_signal, set_child_subreaper, setns, waitid_pidfd
+from wherry.linux.scm_rights import receive_fds
 
 __all__ = ["adopt_orphans", "clone_into", "first_id", "give_streams", "namespace_with", "write"]
 
@@ -106,7 +107,7 @@ def clone_into(user_path: str, flags: int, cgroup: Fd | None) -> tuple[int, Fd |
             return _clone_and_end(user, flags, theirs)
     theirs.close()
     with ours:
-        data, fds, _, _ = socket.recv_fds(ours, 4096, 1, socket.MSG_CMSG_CLOEXEC)
+        data, fds = receive_fds(ours, 4096, 1)
     os.waitpid(helper, 0)
     set_child_subreaper(_adopts)
     if not fds:

@@ -30,6 +30,7 @@ from wherry.linux import elf
 from wherry.linux.fd import Fd
 from wherry.linux.files import close_range
 from wherry.linux.process import CLONE, clone, pidfd_open, set_dumpable, set_name
+from wherry.linux.scm_rights import receive_fds
 from wherry.linux.vfork import Vfork
 from wherry.runtime import channel
 from wherry.runtime.launch import child
@@ -294,14 +295,14 @@ class _Birthplace:
 
     def serve(self, control: socket.socket) -> bool:
         """Wait for a request, make a child, and wait until it has gone; False at the end of all."""
-        request, fds, _, _ = socket.recv_fds(control, 64, 1, socket.MSG_CMSG_CLOEXEC)
+        request, fds = receive_fds(control, 64, 1)
         if not request:
             return False
         directory = Fd(fds[0]) if fds else None
         try:
             self._vfork.clone(marshal.loads(request) | CLONE.PARENT | CLONE.CLEAR_SIGHAND, directory)
         except SystemCallError:  # too many processes, too little memory: the start itself will say so
-            for fd in socket.recv_fds(control, 16, 1)[1]:
+            for fd in receive_fds(control, 16, 1)[1]:
                 os.close(fd)
         finally:
             if directory is not None:
@@ -330,7 +331,7 @@ class _Birthplace:
 def _take_channel() -> None:
     """In the child: put its channel in the place of the server's, which is not its to keep."""
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL)
-    _, fds, _, _ = socket.recv_fds(control, 16, 1, socket.MSG_CMSG_CLOEXEC)
+    _, fds = receive_fds(control, 16, 1)
     control.detach()
     os.dup2(fds[0], child.CHANNEL, inheritable=False)
     close_range(child.CHANNEL + 1)

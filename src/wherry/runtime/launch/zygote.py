@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 from wherry.errors import SystemFault
 from wherry.linux.fd import Fd
 from wherry.linux.process import CLONE, clone, set_name
+from wherry.linux.scm_rights import receive_fds
 from wherry.runtime import channel
 from wherry.runtime.launch import child
 from wherry.runtime.launch.reap import kill_and_reap
@@ -103,7 +104,7 @@ class Zygote:
 
     def _received(self) -> Spare | None:
         try:
-            data, fds, _, _ = socket.recv_fds(self.channel, 64, 2, socket.MSG_CMSG_CLOEXEC)
+            data, fds = receive_fds(self.channel, 64, 2)
         except OSError:  # it takes too long, or is dead
             return None
         if len(fds) != 2:
@@ -130,7 +131,7 @@ def _serve(fds: tuple[int, ...], ignored: Iterable[int]) -> NoReturn:
         set_name(_NAME)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=child.CHANNEL) as end:
             while True:
-                request, directory, _, _ = socket.recv_fds(end, 2 * LARGEST_PLAN, 1, socket.MSG_CMSG_CLOEXEC)
+                request, directory = receive_fds(end, 2 * LARGEST_PLAN, 1)
                 if not request:
                     break
                 flags, example = marshal.loads(request)
