@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from support.runtime_fixtures import box
+from support.runtime_fixtures import box, patient
 
-__all__ = ["box"]
+__all__ = ["box", "patient"]

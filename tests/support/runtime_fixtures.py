@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import quiet
 from support.runtime_harness import Box
+from wherry.runtime.launch import vfork_server, zygote
 
 
 @pytest.fixture
@@ -15,3 +17,10 @@ def box(tmp_path: Path) -> Iterator[Box]:
     """A file system to run containers from; the test fails if anything of it stays mounted on the host."""
     yield Box(tmp_path)
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What clones children may be late, as on a machine that is in use."""
+    for source in (vfork_server, zygote):
+        monkeypatch.setattr(source, "_PATIENCE", quiet.patience(10))

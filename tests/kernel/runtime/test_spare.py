@@ -25,7 +25,7 @@ from wherry.runtime.launch.spare import Handed
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps.namespaces import AwaitParent
 
-pytestmark = need("root", "busybox", "overlay", "namespaces")
+pytestmark = [need("root", "busybox", "overlay", "namespaces"), pytest.mark.usefixtures("patient")]
 
 
 @pytest.fixture(autouse=True)

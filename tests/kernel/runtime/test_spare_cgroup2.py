@@ -16,7 +16,7 @@ from wherry.runtime.launch.prefork import Prefork
 from wherry.runtime.launch.spare import Handed
 from wherry.runtime.plan import Plan
 
-pytestmark = need("root", "busybox", "overlay", "namespaces", "cgroup2")
+pytestmark = [need("root", "busybox", "overlay", "namespaces", "cgroup2"), pytest.mark.usefixtures("patient")]
 
 
 @pytest.mark.parametrize("vfork", [True, False], ids=["vfork server", "zygote"])
