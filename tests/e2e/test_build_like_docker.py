@@ -235,7 +235,7 @@ def test_what_the_classic_builder_says_is_what_docker_says(
         [
             said(engine, context, tmp_path, "--no-cache", "--build-arg=NOBODY=1", "--label=l=m", "-t", NAME),
             said(engine, context, tmp_path, "--target=one"),
-            said(engine, context, tmp_path, "-f", str(context / "Dockerfile.more")),
+            said(engine, context, tmp_path, "--force-rm", "-f", str(context / "Dockerfile.more")),
         ]
         for engine in engines
     )

@@ -47,6 +47,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     :param remote: where the context is; empty: in the body.
     :param session: the client's; empty: it has none.
     :param removes: whether containers of steps are removed: there are none, but they are told of.
+    :param removes_failed: and that of a step that fails.
     :param tags: the names that the image gets.
     :param directories: contexts beside the main one that the client sends when it is called.
     :param agents: the IDs of SSH agents that the client connects when it is called.
@@ -63,6 +64,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     session: str = ""
     quiet: bool = False
     removes: bool = True
+    removes_failed: bool = False
     tags: tuple[str, ...] = ()
     directories: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
@@ -146,7 +148,8 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         remote=remote,
         session=given.get("session", ""),
         quiet=query.flag(given, "q"),
-        removes=_removes(given),
+        removes=query.flag(given, "rm", default=True) or query.flag(given, "forcerm"),
+        removes_failed=query.flag(given, "forcerm"),
         tags=tags,
         directories=directories,
         agents=agents,
@@ -169,10 +172,6 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
 
 def _source_policy(given: Mapping[str, str]) -> SourcePolicy:
     return SourcePolicy.parse(text) if (text := given.get("sourcepolicy", "")) else SourcePolicy()
-
-
-def _removes(given: Mapping[str, str]) -> bool:
-    return query.flag(given, "rm", default=True) or query.flag(given, "forcerm")
 
 
 def _outputs(given: Mapping[str, str], tags: tuple[str, ...], *, own: bool) -> tuple[Export, ...]:

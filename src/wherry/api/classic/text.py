@@ -57,11 +57,13 @@ class ClassicText:
     """Translates events, in their order, into messages.
 
     :param removes: whether containers of steps are said to be removed.
+    :param removes_failed: and that of the step that failed.
     :ivar is_planned: whether it was told of the steps.
     """
 
-    def __init__(self, *, removes: bool = True) -> None:
+    def __init__(self, *, removes: bool = True, removes_failed: bool = False) -> None:
         self._removes = removes
+        self._removes_failed = removes_failed
         self.is_planned = False
         self._steps: Sequence[PlannedStep] = ()
         self._decisive: list[int] = []
@@ -262,6 +264,8 @@ class ClassicText:
                 return
             yield from self._beginning(place)
             if work.error:
+                if self._removes_failed and step.vertex is not None and step.keyword == "RUN" and work.begun:
+                    yield f"Removing intermediate container {step.vertex.short}\n"
                 return
             if work.completed or not work.begun:
                 yield from self._ending(place, "")

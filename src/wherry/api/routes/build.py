@@ -204,7 +204,7 @@ class BuildRoutes:
 
 async def _classically(running: Running, wanted: BuildQuery) -> AsyncGenerator[ProgressMessage, None]:
     """The classic builder's lines."""
-    text = ClassicText(removes=wanted.removes)
+    text = ClassicText(removes=wanted.removes, removes_failed=wanted.removes_failed)
     try:
         async with aclosing(running.events()) as events:
             async for event in events:

@@ -104,6 +104,8 @@ def _on(overlay: OverlayMount, empty: list[str]) -> OverlayMount:
 def _point(mount: StepMount, empty: list[str], trees: list[Fd]) -> MountPoint:
     if "\0" in mount.target + mount.selector + mount.source:
         raise InvalidInput(f"the mount on {mount.target!r} has a NUL byte in a path")
+    if not mount.target.startswith("/"):  # a specification's may be relative; a step's was made absolute before
+        raise InvalidInput(f"the mount on {mount.target!r} is not on an absolute path")
     if mount.kind == "tmpfs":
         access = ["ro"] if mount.readonly else []
         return MountPoint(kind="tmpfs", target=mount.target, options=["nosuid", "nodev", *mount.options, *access])
