@@ -76,7 +76,6 @@ CPUS = os.cpu_count() or 1
         (HostConfig(log_config=LogConfig("local", {"labels-regex": "("})), "missing"),
         (HostConfig(ulimits=[Ulimit("nofiles", 1, 1)]), "invalid ulimit type: nofiles"),
         (HostConfig(ulimits=[Ulimit("nofile", 2, 1)]), "ulimit soft limit must be less than or equal to hard limit"),
-        (HostConfig(runtime="kata"), "unknown or invalid runtime name: kata"),
         (HostConfig(sysctls={"net/../kernel": "1"}), "invalid sysctl"),
         (HostConfig(kernel_memory=1000), "Minimum kernel memory limit allowed is 6MB"),
         (

@@ -160,9 +160,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
             imports=_cache_sources(given.get("cachefrom", "")),
             exports=_cache_targets(given.get("cacheto", "")) if own else (),
         ),
-        entitlements=frozenset(
-            [*(["network.host"] if network == "host" else []), *(_allowed(given.get("allow", "")) if own else [])]
-        ),
+        entitlements=_entitlements(network, given.get("allow", "") if own else ""),
         joins=(joined_container(network) or "") if version != _BUILDKIT else "",
         policy=_source_policy(given) if own else SourcePolicy(),
         shell=_shell(given) if own else None,
@@ -172,6 +170,10 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
 
 def _source_policy(given: Mapping[str, str]) -> SourcePolicy:
     return SourcePolicy.parse(text) if (text := given.get("sourcepolicy", "")) else SourcePolicy()
+
+
+def _entitlements(network: str, allowed: str) -> frozenset[str]:
+    return frozenset([*(["network.host"] if network == "host" else []), *_allowed(allowed)])
 
 
 def _outputs(given: Mapping[str, str], tags: tuple[str, ...], *, own: bool) -> tuple[Export, ...]:
