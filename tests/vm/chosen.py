@@ -21,7 +21,13 @@ KERNEL: Final[Chosen] = {
     "vm/test_machine.py": ALL,
     "kernel/linux/test_mount.py": ALL,
     "kernel/linux/test_process.py": ALL,
-    "kernel/ociruntime/test_lifecycle.py": ALL,
+    "kernel/ociruntime/test_lifecycle.py": (
+        "test_a_container_is_created_started_and_deleted",
+        "test_a_control_group_that_others_are_in_stays_with_them",
+        "test_exec_runs_in_the_container_and_has_runcs_flags",
+        "test_pause_resume_and_update",
+        "test_what_waits_to_be_started_has_nothing_of_the_hosts",
+    ),
     "kernel/runtime/test_cgroup_machine.py": ALL,
     "kernel/runtime/test_mount_conformance.py": ALL,
     "kernel/runtime/test_user_namespaces.py": ALL,
@@ -56,8 +62,11 @@ KERNEL: Final[Chosen] = {
     ),
     "kernel/runtime/test_net_devices.py": ("test_a_start_that_fails_later_puts_them_back",),
     "kernel/runtime/test_seccomp_listener.py": ("test_an_exec_has_a_listener_of_its_own_and_its_own_number",),
-    "kernel/runtime/test_systemd.py": ALL,
-    "kernel/ociruntime/test_managers.py": ("test_a_container_lives_in_its_scope_until_it_is_deleted",),
+    "kernel/runtime/test_systemd.py": (
+        "test_a_container_is_a_scope_with_its_limits_and_nothing_is_left_of_it",
+        "test_a_start_that_fails_leaves_no_unit",
+        "test_limits_are_systemds_as_well_and_can_be_changed",
+    ),
     "kernel/runtime/test_birth.py": (
         "test_a_joined_pid_namespace_is_what_proc_shows",
         "test_a_limit_on_processes_counts_nobody_who_helps",
@@ -137,7 +146,7 @@ NETWORK: Final[Chosen] = {
 """Links, the rules of the firewall as that kernel takes them, and who passes."""
 
 E2E: Final[Chosen] = {
-    "e2e/test_other_runtimes.py": ("test_its_life_is_that_of_any_container",),
+    "e2e/test_other_runtimes.py": ("test_its_life_is_that_of_any_container[runc]",),
     "e2e/test_api_updates.py": ("test_the_limit_of_processes_is_lifted_by_zero_and_by_less",),
     "e2e/test_docker_cli_flags.py": (
         "test_a_cgroup_namespace_hides_where_the_container_is",
