@@ -355,10 +355,12 @@ def others(run: Run) -> Iterator[Step]:
     """The same on every other Python that is here, but for the tests marked ``once``.
 
     These look at our pages and sources, or try for long what our own code does with the kernel, a disk or git: that is
-    said when the first Python is through.
+    said when the first Python is through. This is the last part, so it takes two processors. Assertions are as they are
+    written: to rewrite them twice takes longer than it helps, as the first Python tells nearly all of them, too.
     """
+    options = ["-m", "not once", "-n", "2", "--dist", "worksteal", "--assert=plain"]
     for number, interpreter in machine.other_pythons().items():
-        yield as_user(run, str(other_environment(number, interpreter)), "-m", "not once")
+        yield as_user(run, str(other_environment(number, interpreter)), *options)
 
 
 def kernel(run: Run) -> Iterator[Step]:

@@ -212,7 +212,8 @@ ARG V=1
 ENV A=b \\
     C=$V
 RUN echo one; \\
-    echo two >&2
+    echo more
+RUN echo two >&2
 FROM busybox
 WORKDIR /made/here
 COPY --from=one /bin/busybox /bb

@@ -67,7 +67,7 @@ def drive(engine: Say, *, image: str, flags: tuple[str, ...], missing: int) -> N
     assert done(engine("inspect", "-f", "{{.State.Status}}", "first")) == "paused\n"
     done(engine("unpause", "first"))
     done(engine("update", "--memory", "64m", "--memory-swap", "64m", "first"))
-    assert "sleep" in done(engine("top", "first"))
+    assert "sh -c trap" in done(engine("top", "first"))
     wait_for(lambda: done(engine("logs", "first")) == "begun\n")
     done(engine("kill", "--signal", "TERM", "first"))
     assert done(engine("wait", "first")) == "9\n"
