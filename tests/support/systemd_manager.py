@@ -69,7 +69,7 @@ def _hierarchies() -> dict[str, str]:
 
 
 def _await_manager(process: subprocess.Popen[bytes], runtime: Path, log: Path) -> None:
-    deadline = time.monotonic() + quiet.patience(20)
+    deadline = time.monotonic() + quiet.patience(60)
     while True:
         assert process.poll() is None, log.read_text()
         if (runtime / "systemd/private").exists():

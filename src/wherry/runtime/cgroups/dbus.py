@@ -20,6 +20,9 @@ __all__ = ["PATIENCE", "Conversation", "Refused"]
 
 #: Seconds for an answer; systemd gives its jobs longer, and a start must end some time.
 PATIENCE: Final = 25.0
+#: Seconds for a greeting, and how often it is tried: a systemd that has just begun may overlook one.
+_GREETING: Final = 2.0
+_GREETINGS: Final = 10
 _SYSTEMD: Final = "org.freedesktop.systemd1"
 _LONGEST_ANSWER: Final = 4096
 _BUS: Final = "org.freedesktop.DBus"
@@ -69,13 +72,9 @@ class Conversation:
     def _connected(self, user: bool) -> socket.socket:
         refusals = []
         for path, is_bus in _sockets(user):
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            connection.settimeout(PATIENCE)
             try:
-                connection.connect(path)
-                self._authenticate(connection)
+                connection = self._greeted(path)
             except (OSError, ValueError) as error:
-                connection.close()
                 refusals.append(f"{path}: {error}")
                 continue
             if is_bus:
@@ -83,6 +82,25 @@ class Conversation:
             return connection
         whose = "the user's systemd" if user else "systemd"
         raise Unsupported(f"{whose} cannot be reached", cause="; ".join(refusals) or "no socket is known")
+
+    def _greeted(self, path: str) -> socket.socket:
+        """A connection on which we have said who we are."""
+        for _ in range(_GREETINGS - 1):
+            with suppress(TimeoutError):
+                return self._greeted_once(path)
+        return self._greeted_once(path)
+
+    def _greeted_once(self, path: str) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            connection.settimeout(_GREETING)
+            connection.connect(path)
+            self._authenticate(connection)
+            connection.settimeout(PATIENCE)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @staticmethod
     def _authenticate(connection: socket.socket) -> None:
