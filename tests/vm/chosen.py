@@ -146,7 +146,6 @@ NETWORK: Final[Chosen] = {
 """Links, the rules of the firewall as that kernel takes them, and who passes."""
 
 E2E: Final[Chosen] = {
-    "e2e/test_other_runtimes.py": ("test_its_life_is_that_of_any_container[runc]",),
     "e2e/test_api_updates.py": ("test_the_limit_of_processes_is_lifted_by_zero_and_by_less",),
     "e2e/test_docker_cli_flags.py": (
         "test_a_cgroup_namespace_hides_where_the_container_is",
@@ -164,7 +163,6 @@ E2E: Final[Chosen] = {
 ATTACK: Final[Chosen] = {
     "attack/test_birth.py": (
         "test_a_container_that_joins_the_pid_namespace_has_nothing_of_the_hosts[init]",
-        "test_a_health_check_has_nothing_of_the_hosts",
         "test_init_has_nothing_of_the_hosts",
         "test_what_is_executed_has_nothing_of_the_hosts[root]",
         "test_who_stops_what_comes_in_holds_up_nobody_else",

@@ -231,10 +231,10 @@ def test_who_waits_is_a_child_of_the_keeper(box: Box, prefork: Prefork) -> None:
 
 def test_one_process_clones_for_start_after_start(box: Box, prefork: Prefork) -> None:
     make_ready(box, prefork)
-    first = cloners(prefork)
+    (first,) = cloners(prefork)
     for _ in range(3):
         make_ready(box, prefork)
-    assert cloners(prefork) == first
+    assert cloners(prefork)[0] == first, "there may be others: one that is still with its child is not asked"
 
 
 def test_what_clones_is_replaced_when_it_was_killed(box: Box, prefork: Prefork) -> None:
@@ -255,12 +255,13 @@ def test_a_container_with_a_long_passwd_file_leaves_no_large_server(box: Box) ->
     ctypes.CDLL(None).malloc_trim(0)  # what earlier tests have freed is resident, so that a server could use it
     try:
         make_ready(box, prefork)
-        before = cloners(prefork)
+        before = set(cloners(prefork))
         make_ready(box, prefork)
-        assert cloners(prefork) == before
+        assert before <= set(cloners(prefork))
+        before = set(cloners(prefork))
         box.write("etc/passwd", "#" * (15 << 20))
         make_ready(box, prefork)
-        assert cloners(prefork) != before
+        assert before - set(cloners(prefork))
     finally:
         prefork.drain()
 
