@@ -116,7 +116,7 @@ def test_podman_gets_terminals(podman: list[str]) -> None:
 # ---------------------------------------------------------------------------------------------------------- docker
 
 
-@need("docker")
+@need("docker", "dockerd")
 def test_docker_runs_executes_pauses_updates_and_ends(
     dockerd: DockerDaemon, busybox_archive: bytes, tmp_path: Path
 ) -> None:
@@ -134,7 +134,7 @@ def test_docker_runs_executes_pauses_updates_and_ends(
         docker("rm", "-f", "first", "second")
 
 
-@need("docker")
+@need("docker", "dockerd")
 def test_docker_gets_terminals(dockerd: DockerDaemon, busybox_archive: bytes, tmp_path: Path) -> None:
     image = import_busybox(dockerd, busybox_archive)
     docker = [program("docker") or "docker"]

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = frozenset(
     (
         "shared fuse journald dockerd old-docker podman containerd buildah docker-registry ssh-agent sshd cgroup1 "
-        "cgroup2 ipvlan vlan"
+        "cgroup2 ipvlan systemd vlan"
     ).split()
 )
 
