@@ -43,7 +43,7 @@ QUICK = ("lint", "unit")
 """What needs no rights and no network once all is installed; the tests on as many processes as there are processors.
 Those marked ``slow`` are left out: one in a hundred, which take half of the time."""
 AT_ONCE = 3
-"""Parts that run side by side. The virtual machine takes what the others leave of two processors, as they wait a lot.
+"""Parts that run side by side: the virtual machine, which has one processor nearly for itself, and two that wait a lot.
 Everything that a part changes on the machine is its own: daemons, cgroups, tables, interfaces, ports."""
 ORDER = ("vm", "e2e", "attack", "kernel", "unit", "others", "lint")
 """In which they begin: what takes long, and waits a lot, is first, so that all end at about the same time."""

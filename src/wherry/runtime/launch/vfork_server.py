@@ -25,15 +25,16 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
-from wherry.errors import SystemCallError, SystemFault, WherryError
+from wherry.errors import SystemCallError, WherryError
 from wherry.linux import elf
 from wherry.linux.fd import Fd
 from wherry.linux.files import close_range
-from wherry.linux.process import CLONE, clone, pidfd_open, set_dumpable, set_name
+from wherry.linux.process import CLONE, pidfd_open, set_dumpable, set_name
 from wherry.linux.scm_rights import receive_fds
 from wherry.linux.vfork import Vfork
 from wherry.runtime import channel
 from wherry.runtime.launch import child
+from wherry.runtime.launch.cloner import clone_keeper
 from wherry.runtime.launch.reap import kill_and_reap
 from wherry.runtime.launch.spare import Spare, receive_plan
 from wherry.runtime.report import failure
@@ -163,18 +164,7 @@ class _Server:
 
         :raises SystemCallError: there is no memory, or there are too many processes.
         """
-        ours, theirs = channel.make()
-        with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
-            try:
-                pid, pidfd = clone(CLONE.CLEAR_SIGHAND)
-            except BaseException:
-                ours.close()
-                raise
-            if pid == 0:
-                _serve((*(null.fileno(),) * 3, theirs.fileno()), ignored)
-        if pidfd is None:
-            raise SystemFault("clone returned no descriptor of the process")
-        return cls(pid, pidfd, ours)
+        return cls(*clone_keeper(_serve, ignored))
 
     @property
     def is_free(self) -> bool:

@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
-from wherry.errors import SystemFault
 from wherry.linux.fd import Fd
 from wherry.linux.process import CLONE, clone, set_name
 from wherry.linux.scm_rights import receive_fds
 from wherry.runtime import channel
 from wherry.runtime.launch import child
+from wherry.runtime.launch.cloner import clone_keeper
 from wherry.runtime.launch.reap import kill_and_reap
 from wherry.runtime.launch.spare import LARGEST_PLAN, Spare, wait_for_plan
 
@@ -53,17 +53,7 @@ class Zygote:
         :param ignored: signals that this process ignores and a program should not.
         :raises SystemCallError: there is no memory, or there are too many processes.
         """
-        ours, theirs = channel.make()
-        with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
-            try:
-                pid, pidfd = clone(CLONE.CLEAR_SIGHAND)
-            except BaseException:
-                ours.close()
-                raise
-            if pid == 0:
-                _serve((*(null.fileno(),) * 3, theirs.fileno()), ignored)
-        if pidfd is None:
-            raise SystemFault("clone returned no descriptor of the process")
+        pid, pidfd, ours = clone_keeper(_serve, ignored)
         ours.settimeout(_PATIENCE)
         return cls(pid, pidfd, ours)
 
