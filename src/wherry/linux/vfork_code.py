@@ -21,8 +21,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from wherry.errors import Unsupported
 from wherry.linux._libc import ARCHITECTURE
+from wherry.linux.listing import code_of
 
 __all__ = ["LISTINGS", "machine_code"]
 
@@ -90,8 +90,4 @@ def machine_code(architecture: str = ARCHITECTURE) -> bytes:
 
     :raises Unsupported: it was never written for this one.
     """
-    listing = LISTINGS.get(architecture)
-    if listing is None:
-        raise Unsupported(f"there is no machine code for the architecture {architecture!r}")
-    lines = (line for line in listing.splitlines() if line.startswith("  "))
-    return bytes.fromhex("".join(line[2:26] for line in lines))
+    return code_of(LISTINGS, architecture)
