@@ -91,4 +91,4 @@ def version() -> str:
     """What callers parse: a line with the word ``version``, one that begins with ``spec:``."""
     from wherry import __version__  # noqa: PLC0415
 
-    return f"wherry-oci version {__version__}\nspec: 1.2.0"
+    return f"wherry-oci version {__version__}\nspec: 1.3.0"
