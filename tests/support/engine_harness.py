@@ -74,7 +74,7 @@ class FakeAttachments:
 
 
 class FakeEndpointEffects:
-    """In place of `wherry.engine.network.endpoint_effects.Presence`."""
+    """In place of `wherry.engine.network.endpoint_effects.EndpointEffects`."""
 
     def __init__(self, network: FakeNetwork) -> None:
         self._network = network

@@ -171,9 +171,10 @@ def test_links_between_our_pages_lead_somewhere() -> None:
 
 
 def named_code(page: Path) -> Iterator[str]:
-    """The Python files, and the modules of wherry, that a page names in backticks."""
+    """The Python files, and the modules of wherry, that a page or a docstring names in backticks."""
+    wanted = r"wherry(\.\w+){2,}" if page.suffix == ".py" else r"[\w./-]+\.py|wherry(\.\w+)+"
     for span in re.findall(r"`([^`\n]+)`", text_of(page)):
-        if re.fullmatch(r"[\w./-]+\.py|wherry(\.\w+)+", span):
+        if re.fullmatch(wanted, span):
             yield span
 
 
@@ -185,10 +186,10 @@ def code_exists(name: str, files: list[str]) -> bool:
     """
     if name.endswith(".py"):
         return any(path == name or path.endswith("/" + name) for path in files)
-    module, _, last = name.rpartition(".")
     if module_file(name, files):
         return True
-    path = module_file(module, files)
+    module, _, last = name.rpartition(".")
+    path = module_file(module, files) or module_file(module.rpartition(".")[0], files)  # of a class in a module
     return path is not None and re.search(rf"\b{last}\b", text_of(ROOT / path)) is not None
 
 
@@ -198,9 +199,9 @@ def module_file(name: str, files: list[str]) -> str | None:
     return next((path for path in (f"{stem}.py", f"{stem}/__init__.py") if path in files), None)
 
 
-def test_the_code_that_our_pages_name_exists() -> None:
+def test_the_code_that_our_pages_and_docstrings_name_exists() -> None:
     files = [str(path.relative_to(ROOT)) for path in sources()]
-    pages = [path for path in project_files() if path.suffix == ".md"]
+    pages = [path for path in project_files() if path.suffix == ".md"] + [ROOT / name for name in files]
     missing = [
         f"{page.relative_to(ROOT)}: {name}"
         for page in pages

@@ -1,7 +1,8 @@
 """The last system calls of a process that becomes a program, as entries of a script.
 
 They are written down where Python cannot make them itself: for the trampoline (:mod:`wherry.runtime.steps.birth`), and
-in a process that shares its memory with another one, whose Python has to go on (:mod:`wherry.runtime.launch.stage`).
+in a process that shares its memory with another one, whose Python has to go on
+(:mod:`wherry.runtime.launch.vfork_server`).
 """
 
 from __future__ import annotations
