@@ -271,6 +271,7 @@ class Engine:
                 self.images.store.pin,
                 self._layers,
                 self._attachments,
+                for_platform=self.images.for_platform,
                 volumes=self._container_volumes,
             ),
             list_service=ListService(store, self.images.id_of, self.images.names_of),

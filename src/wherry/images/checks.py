@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound
 from wherry.images.catalog import RESERVED
-from wherry.images.image import Image
 from wherry.oci.platform import Platform
 
-__all__ = ["check_platform", "lacks_platform", "refuse_reserved", "writable_name"]
+__all__ = ["lacks_platform", "refuse_reserved", "writable_name"]
 
 _ALGORITHMS: Final = ("sha256", "sha384", "sha512")
 
@@ -38,17 +36,6 @@ def refuse_reserved(name: Reference) -> None:
     """
     if name.name == RESERVED.name:
         raise InvalidInput(f"'{RESERVED.familiar_name}' is a reserved name")
-
-
-def check_platform(image: Image, name: str, platforms: Sequence[str]) -> None:
-    """Of an image for several platforms one is unpacked: it has to be the one that is asked for.
-
-    :param name: what it was called.
-    :raises NotFound: it is for another one.
-    """
-    for wanted in map(Platform.parse, platforms):
-        if wanted.best_of([image.platform]) is None:
-            raise lacks_platform(name, wanted)
 
 
 def lacks_platform(name: str, wanted: Platform) -> NotFound:

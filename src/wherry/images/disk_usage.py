@@ -32,7 +32,7 @@ def report(store: ImageStore, in_use: Users) -> ImagesUsage:
     summaries = store.summaries({}, shared_size=True, in_use=in_use)
     blobs = sum(sizes.values())
     shown = _with_blobs(summaries, store.references.blobs_by_owner(), sizes, names)
-    return ImagesUsage(store.layers_size() + blobs, blobs, shown)
+    return ImagesUsage(store.layers.size() + blobs, blobs, shown)
 
 
 def _with_blobs(

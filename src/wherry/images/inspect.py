@@ -62,7 +62,7 @@ def history(image: Image, images: Iterable[Image] = ()) -> list[HistoryStep]:
 
 
 def _steps(image: Image) -> list[History]:
-    return image.document.history or [History() for _ in image.layers]
+    return image.document.history or [History() for _ in image.document.rootfs.diff_ids]
 
 
 def _step(step: History, size: int) -> HistoryStep:

@@ -6,7 +6,7 @@ needs it: a running one always, a stopped one unless forced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from wherry.docker.image_answers import ImageDeleted
@@ -62,6 +62,15 @@ class Removal:
         elif not self._remove_name(image, text, force=force):
             return
         self.remove_image(self._catalog.get(image.id), force=force, named=not _means_id(text, image))
+
+    def run_all(self, images: Iterable[Image]) -> list[ImageDeleted]:
+        """Remove those of some images that nobody uses.
+
+        :return: all that went, of what was removed before as well.
+        """
+        for image in images:
+            self.remove_unused(image)
+        return self.records
 
     def remove_unused(self, image: Image) -> bool:
         """Remove an image with the names that it had, unless it has got another one since.

@@ -33,18 +33,20 @@ from wherry.images import inspect, listing, orphans
 from wherry.images.archive import ImageArchive
 from wherry.images.blob_sources import BlobSources
 from wherry.images.catalog import Catalog
-from wherry.images.checks import check_platform, refuse_reserved, writable_name
+from wherry.images.checks import refuse_reserved, writable_name
 from wherry.images.image import Image
 from wherry.images.importer import Commit, Importer, WriteLayer
 from wherry.images.load import Candidate, candidates
 from wherry.images.reference_counts import Lease, ReferenceCounts
 from wherry.images.removal import Removal
 from wherry.images.save import Selection, Trees, save, select
+from wherry.images.variants import Variants
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.layers.overlay_paths import OverlayMount, make_directories
 from wherry.layers.source import Reader
 from wherry.layers.store import Layer, LayerStore
 from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
     from wherry.images import indexes
@@ -86,6 +88,7 @@ class ImageStore:
         self.references: Final = ReferenceCounts(self._database, self.content, self.layers)
         self._catalog = Catalog(self._database, self.content, self.layers, self.references)
         self._importer = Importer(self._catalog, self.content, self.layers, self.references)
+        self.variants: Final = Variants(self._catalog, self.content, self.layers, self.references)
 
     def close(self) -> None:
         """Close the database."""
@@ -135,25 +138,17 @@ class ImageStore:
             shown.append(listing.summary(image, users, listing.shared_size(image, everything) if shared_size else -1))
         return shown
 
-    def check_platform(self, text: str, platforms: Sequence[str]) -> Image:
-        """Find an image that is for all of some platforms, which in fact is for one.
-
-        :raises NotFound: there is none of that name, or it is for another platform.
-        """
-        image = self.resolve(text)
-        check_platform(image, text, platforms)
-        return image
-
     def inspect(self, text: str, *, manifests: bool = False, platform: str = "") -> ImageInspect:
         """The body of ImageInspect.
 
         :param manifests: with what the image's index lists.
-        :param platform: which it has to be for.
+        :param platform: what of it is meant, where it is here for several.
+        :raises NotFound: there is none of that name, or none for the platform.
         """
         from wherry.images import indexes  # noqa: PLC0415
 
-        image = self.check_platform(text, [platform] if platform else [])
-        tree = self.index_of(image, text)
+        image = self.variants.find(text, Platform.parse(platform)) if platform else self.resolve(text)
+        tree = self.index_of(self.resolve(text), text)
         shown = inspect.inspect(image)
         shown.descriptor = indexes.descriptor_json(indexes.described(self.content, image, tree))
         if manifests:
@@ -171,9 +166,10 @@ class ImageStore:
         digest = self._catalog.index_of(image, text)
         return indexes.stored(self.content, digest) if digest else None
 
-    def history(self, text: str) -> Steps:
-        """The body of ImageHistory."""
-        return inspect.history(self.resolve(text), self._catalog)
+    def history(self, text: str, platform: str = "") -> Steps:
+        """The body of ImageHistory; with a platform it reads the disk."""
+        image = self.variants.find(text, Platform.parse(platform)) if platform else self.resolve(text)
+        return inspect.history(image, self._catalog)
 
     def names_of(self, identifier: str) -> Words:
         """The names of an image by its ID, as people write them; none for an unknown one."""
@@ -193,10 +189,6 @@ class ImageStore:
         :raises NotFound: there is no such image.
         """
         return [*self.get(identifier).layers]
-
-    def layers_size(self) -> int:
-        """The bytes of all layers' files."""
-        return sum(layer.size for layer in self.layers)
 
     def overlay(self, identifier: str, container_directory: Path) -> Mounts:
         """The overlay mounts of a container, ``/`` first; its writable directories are made if missing.
@@ -240,10 +232,13 @@ class ImageStore:
         :raises Conflict: something else needs it.
         """
         removal = Removal(self._catalog, in_use, running)
+        index = self._catalog.index_of(self.resolve(text), text)
+        listed = self.variants.manifests(index)
         with self._reserve.spent():
             try:
                 if not platforms:
-                    return removal.run(text, force=force)
+                    removal.run(text, force=force)
+                    return removal.run_all(self.variants.left_behind(index, listed))
                 from wherry.images import platforms as several  # noqa: PLC0415
 
                 parts = self._catalog, self.content, self.layers, self.references, removal
@@ -262,7 +257,7 @@ class ImageStore:
         """
         dangling = listing.boolean(filters, "dangling")
         rest = {name: values for name, values in filters.items() if name != "dangling"}
-        before = self.layers_size() + self.content.total()
+        before = self.layers.size() + self.content.total()
         removal = Removal(self._catalog, in_use, lambda _: False)
         with self._reserve.spent():
             for image in self.list(rest):
@@ -270,7 +265,7 @@ class ImageStore:
                     removal.remove_unused(image)
             self._catalog.write_index()
             self.release(in_use)
-        reclaimed = self.partials.expire(PRUNED) + max(0, before - self.layers_size() - self.content.total())
+        reclaimed = self.partials.expire(PRUNED) + max(0, before - self.layers.size() - self.content.total())
         return ImagesPruneReport(removal.records or None, reclaimed)
 
     def release(self, in_use: Users) -> None:
@@ -330,17 +325,17 @@ class ImageStore:
 
         :param index: by which it came, where it was not by its manifest.
         :param also: further blobs to keep with it; those that names mean by their digest are kept anyway.
-        :return: whether a name means another image now than before.
+        :return: whether it is new, or a name means another image now than before.
         """
         for name in names:
             refuse_reserved(name)
         with self._catalog.pin_id(identifier):
+            is_new = self.find(identifier) is None
+            also = [*also, *(self.variants.present(index) if index else ())]
             self._catalog.add(identifier, manifest, added=time.time_ns(), also=also)
-            before = [self._catalog.named(name) for name in names]
-            for name in names:
-                self._catalog.name(identifier, name, index)
+            is_moved = self.variants.name(identifier, names, index, also)
         self._catalog.write_index()
-        return any(image is None or image.id != identifier for image in before)
+        return is_new or is_moved
 
     # --- looking closely: these read the disk, and import what others do without ------------------
 
@@ -377,33 +372,39 @@ class ImageStore:
             yield from checker.run()
 
     def selected(self, names: Sequence[str], platforms: Sequence[str] = ()) -> Selection:
-        """The selection that `save` writes; from memory.
+        """The selection that `save` writes; from memory, but for platforms.
 
-        :raises NotFound: there is no such image, or none for the platform.
+        :raises NotFound: there is no such image, or none for a platform.
         """
         selection = select(self._catalog, names)
+        if not platforms:
+            return selection
+        wanted, found = [Platform.parse(text) for text in platforms], Selection()
         for image, named in selection.values():
-            check_platform(image, named[0].familiar if named else image.id.short, platforms)
-        return selection
+            fitting = [self.variants.find(str([*named, image.id][0]), one) for one in wanted]
+            # under a name the index goes along, with what is wanted of it
+            found |= {one.id: (one, named) for one in (fitting[:1] if named else fitting)}
+        return found
 
     def save(self, names: Sequence[str], write: Callable[[bytes], object], platforms: Sequence[str] = ()) -> None:
         """Write images as an archive that Docker, Podman and skopeo read.
 
-        :param platforms: refused when an image is for another one; without, what else its index lists goes as well.
+        :param platforms: what of each image; without, all that is here of its index.
         :raises NotFound: there is no such image.
         """
         with self.lease() as lease:
             selection = self.selected(names, platforms)
             for image, _ in selection.values():
                 lease.blob(image.id, image.manifest_digest, *(one.digest for one in image.manifest.layers))
-            trees = {} if platforms else self._kept_indexes(selection)
+            trees = {} if len(platforms) == 1 else self._kept_indexes(selection)
+            trees = {key: self.variants.limited(tree, platforms) for key, tree in trees.items()}
             lease.blob(*(one.digest for tree in trees.values() for one in tree.present))
             save(self._catalog, self.content, selection, trees, write)
 
     def _kept_indexes(self, selection: Selection) -> Trees:
         """The indexes by which images came under their names, where more than the image of what they list is here."""
         pairs = [(image, str(name)) for image, names in selection.values() for name in names]
-        found = {(image.id, text): self.index_of(image, text) for image, text in pairs}
+        found = {(image.id, text): self.index_of(self.resolve(text), text) for image, text in pairs}
         return {key: tree for key, tree in found.items() if tree and (tree.is_whole or tree.is_for_several)}
 
     def import_(

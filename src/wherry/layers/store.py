@@ -115,6 +115,10 @@ class LayerStore:
     def __iter__(self) -> Iterator[Layer]:
         return iter(list(self._layers.values()))
 
+    def size(self) -> int:
+        """The bytes of all layers' files."""
+        return sum(layer.size for layer in self)
+
     def path(self, layer: Layer) -> Path:
         """Its directory."""
         return self.root / str(layer.number)

@@ -163,7 +163,9 @@ def other(name: str) -> Definition:
 def made(containers: ContainerStore, request: CreateRequest) -> dict[str, Any]:
     networks: Any = NetworksByName()
     layers: Any = LayersOfNobody()
-    creator = CreateService(SETTINGS, containers, claimed, layers, networks, volumes=VolumesByTarget())
+    creator = CreateService(
+        SETTINGS, containers, claimed, layers, networks, for_platform=as_named, volumes=VolumesByTarget()
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(creation.directories, "make_data_directories", lambda container: None)
         patch.setattr(creation.times, "now", lambda: "2026-01-01T00:00:00Z")
@@ -174,6 +176,11 @@ def made(containers: ContainerStore, request: CreateRequest) -> dict[str, Any]:
         "warnings": warnings,
         "spec": shortened(json.loads(runtime_spec.encode(specification(container, containers)))),
     }
+
+
+async def as_named(name: str, platform: Platform | None) -> str:
+    """An image for one platform."""
+    return name
 
 
 def specification(container: Container, containers: ContainerStore) -> runtime_spec.Spec:

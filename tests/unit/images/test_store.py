@@ -360,7 +360,7 @@ def test_summaries_count_shared_bytes_and_containers(store: ImageStore) -> None:
     assert {name: (s.size, s.shared_size, s.containers) for name, s in by_name.items()} == {
         "one:latest": (1005, 1000, 1), "two:latest": (1000, 1000, 1),
     }  # fmt: skip
-    assert store.layers_size() == 1005
+    assert store.layers.size() == 1005
 
 
 # --- saving, importing ------------------------------------------------------------------------------------------------

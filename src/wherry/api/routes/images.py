@@ -39,13 +39,10 @@ class Images(Protocol):
     async def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> ImageInspect:
         """Return everything about one image, and if asked what its index lists."""
 
-    def check_platform(self, name: str, platforms: Sequence[str]) -> None:
-        """Raise where an image is not there, or is for another platform."""
-
-    def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
+    async def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
         """Raise where images that are to be saved are not there, or are for another platform."""
 
-    def history(self, name: str) -> Sequence[HistoryStep]:
+    async def history(self, name: str, platform: str = "") -> Sequence[HistoryStep]:
         """Return how it was made, the last step first."""
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
@@ -117,8 +114,7 @@ class ImageRoutes:
 
     async def history(self, request: ApiRequest) -> StreamResponse:
         """ImageHistory."""
-        self._images.check_platform(request.path["name"], request.platforms())
-        return reply(self._images.history(request.path["name"]))
+        return reply(await self._images.history(request.path["name"], request.platform()))
 
     async def attestations(self, request: ApiRequest) -> StreamResponse:
         """ImageAttestations, which come with indexes in containerd's image store only."""
@@ -181,7 +177,7 @@ class ImageRoutes:
         """ImageGet, ImageGetAll: an archive of one or several images."""
         names = [request.path["name"]] if "name" in request.path else _names(request)
         platforms = check_platforms(request.platforms(), request.version)
-        self._images.check_selection(names, platforms)  # while there can still be a status code
+        await self._images.check_selection(names, platforms)  # while there can still be a status code
         response = await open_stream(request.http, _TAR)
         writer = AnswerWriter(response)
         await in_thread(lambda: self._images.save(names, writer.write, platforms))

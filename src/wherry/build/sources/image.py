@@ -34,7 +34,6 @@ from wherry.errors import (
     WherryError,
 )
 from wherry.images.image import Image
-from wherry.images.parts import unpack
 from wherry.images.store import ImageStore
 from wherry.layers.store import Layer
 from wherry.oci.digest import Digest, chain_id_of
@@ -193,17 +192,7 @@ class ImageSource:
 
     async def unpacked(self, part: Part) -> Image | None:
         """A part of an index as an image of this machine; None where it has gone."""
-        return await in_thread(self._unpack, part)
-
-    def _unpack(self, part: Part) -> Image | None:
-        store, blobs = self._store, [part.descriptor, *part.blobs]
-        with store.lease() as lease:
-            lease.blob(*(one.digest for one in blobs))
-            if not all(store.content.holds(one.digest, one.size) for one in blobs):
-                return None
-            identifier = unpack(part, store.content, store.layers, lease)
-            store.register(identifier, part.descriptor.digest, [])
-            return store.find(identifier)
+        return await in_thread(self._store.variants.unpack, part)
 
     async def name(self, image: Image, pinned: Reference) -> None:
         """Give an image of a registry the tag by which it was asked for, as ``docker pull`` does.

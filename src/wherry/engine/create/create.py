@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -74,6 +74,7 @@ class CreateService:
 
     :param claim_image: looks an image up by name or ID, and keeps it from being removed inside the ``with`` block;
         raises ``NotFound`` in Docker's words.
+    :param for_platform: what of an image for several is meant: a name or an ID.
     :param layers: makes the writable layer of a container that has its directory.
     :param attachments: decides which networks a container joins.
     :param volumes: makes its volumes.
@@ -87,11 +88,13 @@ class CreateService:
         layers: WritableLayers,
         attachments: Attachments,
         *,
+        for_platform: Callable[[str, Platform | None], Awaitable[str]],
         volumes: ContainerVolumes,
     ) -> None:
         self._settings = settings
         self._containers = containers
         self._claim_image = claim_image
+        self._image_for = for_platform
         self._layers = layers
         self._attachments = attachments
         self._volumes = volumes
@@ -118,7 +121,7 @@ class CreateService:
         if not asked.config.image:
             raise InvalidInput("no image was specified")
         with ExitStack() as claims:  # until the container's row protects the images
-            image = claims.enter_context(self._claim_image(asked.config.image))
+            image = claims.enter_context(self._claim_image(await self._for_platform(asked.config.image, platform)))
             warnings += _check_platform(asked.config.image, image.platform, platform)
             points = mount_points(asked.host, read_only_below=read_only_below, missing=missing)
             mounts = claims.enter_context(with_images(points, self._claim_image))
@@ -129,6 +132,9 @@ class CreateService:
             definition, about_networks = self._definition(complete, endpoints or {}, image, mounts)
             container = await self._make(name, definition, image.overlay(self._settings.data_root))
         return container, [*warnings, *about_networks]
+
+    async def _for_platform(self, name: str, platform: str | None) -> str:
+        return await self._image_for(name, Platform.parse(platform) if platform else None)
 
     def _checked(self, request: CreateRequest) -> tuple[Asked, list[str]]:
         """What is asked for, without what this machine cannot do; and what has to be said about that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,7 @@ from wherry.layers.overlay_paths import OverlayMount
 from wherry.layers.source import Reader
 from wherry.layers.store import EMPTY_LAYER
 from wherry.oci.digest import Digest
+from wherry.oci.platform import Platform
 
 __all__ = ["Images"]
 
@@ -87,14 +89,6 @@ class Images:
         """Summaries, the newest first; the body of ImageList."""
         return self._store.summaries(filters, shared_size=shared_size, in_use=self._users)
 
-    def check_platform(self, name: str, platforms: Sequence[str]) -> None:
-        """Raise where an image is not there, or is for another platform."""
-        self._store.check_platform(name, platforms)
-
-    def history(self, name: str) -> Steps:
-        """The body of ImageHistory."""
-        return self._store.history(name)
-
     def names_of(self, identifier: str) -> Words:
         """The names that an image has, in the form in which people write them."""
         return self._store.names_of(identifier)
@@ -103,16 +97,36 @@ class Images:
         """The ID of an image by any of its names, or an empty string."""
         return self._store.id_of(name)
 
-    def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
-        """Raise where `save` would."""
-        self._store.selected(names, platforms)
-
     # --- what reads the disk ----------------------------------------------------------------------
 
     async def inspect(self, name: str, *, manifests: bool = False, platform: str = "") -> ImageInspect:
         """The body of ImageInspect; with `manifests`, what its index lists as well, which may be thousands."""
         look = partial(self._store.inspect, manifests=manifests, platform=platform)
         return await asyncio.to_thread(look, name)
+
+    async def history(self, name: str, platform: str = "") -> Steps:
+        """The body of ImageHistory."""
+        if not platform:
+            return self._store.history(name)
+        return await asyncio.to_thread(self._store.history, name, platform)
+
+    async def for_platform(self, name: str, wanted: Platform | None) -> str:
+        """What a name means for a platform: a name or an ID of what is unpacked, then at the latest.
+
+        :param wanted: None: whatever suits this machine best; something else where there is no such thing.
+        :raises NotFound: there is no such image, or none for the platform.
+        """
+        image = self._store.resolve(name)
+        platform = wanted or Platform.host()
+        if image.built_in or not image.architecture or image.platform.normalised() == platform.normalised():
+            return name
+        with suppress(NotFound) if wanted is None else nullcontext():
+            return str(await asyncio.to_thread(self._store.variants.unpacked, name, platform))
+        return name
+
+    async def check_selection(self, names: Sequence[str], platforms: Sequence[str]) -> None:
+        """Raise where `save` would."""
+        await asyncio.to_thread(self._store.selected, names, platforms)
 
     # --- changes ----------------------------------------------------------------------------------
 
