@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wherry.engine.container.container import Container, Definition
+from wherry.engine.container.container import Container, Definition, OwnHome
 from wherry.engine.container.log import ContainerLog
 from wherry.engine.container.state import State
 
@@ -21,6 +21,8 @@ def container_of(
     name: str, definition: Definition, state: State, directory: Path, run_directory: Path, **members: Any
 ) -> Container:
     """A container whose log nobody writes."""
-    return Container(
-        name, definition, state, directory, run_directory, ContainerLog(directory / "logs", nobody_asked), **members
-    )
+    home = OwnHome(directory, run_directory, ContainerLog(directory / "logs", nobody_asked))
+    container = Container(name, definition, state, home)
+    for member, value in members.items():
+        setattr(container, member, value)
+    return container

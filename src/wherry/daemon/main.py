@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -60,6 +61,7 @@ def _require_root() -> None:
 
 def _run(options: Options, channel: background.Background) -> None:
     """Prepare the process, then serve."""
+    gc.disable()  # until it answers: nearly all that is made until then stays, and looking it through is a fifth of it
     logs.configure(options.log_level, options.log_format)
     if options.settings.warnings:
         listed = "; ".join(options.settings.warnings)

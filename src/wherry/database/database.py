@@ -85,6 +85,11 @@ class Database:
         with self._lock, _translated():
             return self._connection.execute(query, values).fetchall()
 
+    def each(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one after the other, where all at once are too much; to be read to the end."""
+        with self._lock, _translated():
+            yield from self._connection.execute(query)
+
     def close(self) -> None:
         """Write what waits, and close the connection."""
         with self._lock:

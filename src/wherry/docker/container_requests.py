@@ -69,7 +69,7 @@ class Healthcheck(Struct, rename="pascal", omit_defaults=True):
     start_interval: int | None = None
 
 
-class ContainerConfig(Struct, rename="pascal", kw_only=True, frozen=True):
+class ContainerConfig(Struct, rename="pascal", kw_only=True, frozen=True, omit_defaults=True):
     """What is portable about a container: the part that an image can carry as well."""
 
     hostname: str | None = None
@@ -207,7 +207,7 @@ class Mount(Struct, rename="pascal", omit_defaults=True):
     image_options: MountImageOptions | None = None
 
 
-class HostConfig(Struct, rename="pascal", kw_only=True, frozen=True):
+class HostConfig(Struct, rename="pascal", kw_only=True, frozen=True, omit_defaults=True):
     """What depends on this host: limits, mounts, namespaces, security."""
 
     # limits

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,7 +25,7 @@ from wherry.errors import CorruptData, InvalidInput, NotFound, OutOfSpace
 from wherry.images.image import Image
 from wherry.images.reference_counts import BUILD_OWNER, ReferenceCounts, Target, blob, layer
 from wherry.layers.store import LayerStore
-from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.digest import Digest, chain_ids_of
 from wherry.oci.image_config import parse_config
 from wherry.oci.manifest import Descriptor, DescriptorPlatform, Manifest, parse_manifest_or_index
 from wherry.oci.media_types import OCI_MANIFEST
@@ -197,7 +197,7 @@ class Catalog:
             image = present
             if image is None or image.removed or not self.is_complete(image):
                 row = (str(identifier), str(manifest), added, json.dumps(list(parts)), int(built_in), 0)
-                image = self._image(row)
+                image = self._image(row, self._names_of(Digest(row[0])))
             dropped: list[Target] = []
             with self._database.transaction() as connection:
                 if image is not present:
@@ -359,10 +359,13 @@ class Catalog:
         for name, owner in self._database.rows("SELECT name, image FROM names"):
             with understanding("an image's name", name, partial(self._unreadable.update, (name, owner))):
                 self._names[Reference.parse(name)] = Digest(owner)
+        names: defaultdict[Digest, list[Reference]] = defaultdict(list)
+        for reference, owner in self._names.items():
+            names[owner].append(reference)
         for row in self._database.rows("SELECT id, manifest, added, parts, built_in, removed FROM images"):
             with understanding("an image", row[0], partial(self._unreadable.add, row[0])):
                 try:
-                    self._images[Digest(row[0])] = self._image(row)
+                    self._images[Digest(row[0])] = self._image(row, names[Digest(row[0])])
                 except (NotFound, CorruptData) as exc:  # a part is missing: what is left is of no use
                     self.damaged[row[0]] = str(exc)
         for name, index in self._database.rows("SELECT name, digest FROM indexes"):
@@ -371,7 +374,7 @@ class Catalog:
         self._unreadable |= {str(name) for name, owner in self._names.items() if owner in self._unreadable}
         self._names = {name: owner for name, owner in self._names.items() if owner in self._images}
 
-    def _image(self, row: tuple[str, str, int, str, int, int]) -> Image:
+    def _image(self, row: tuple[str, str, int, str, int, int], names: Iterable[Reference]) -> Image:
         identifier, manifest_digest = Digest(row[0]), Digest(row[1])
         manifest = parse_manifest_or_index(self._content.read(manifest_digest))
         if not isinstance(manifest, Manifest):
@@ -379,7 +382,7 @@ class Catalog:
         data = self._content.read(identifier)
         document = parse_config(data)
         ids = document.rootfs.diff_ids
-        chain_ids = [chain_id_of(ids[: count + 1]) for count in range(len(ids))]
+        chain_ids = chain_ids_of(ids)
         return Image(
             identifier,
             manifest_digest,
@@ -389,7 +392,7 @@ class Catalog:
             tuple(self._layers.get(chain_id) for chain_id in chain_ids),
             self._layers.root,
             row[2],
-            self._names_of(identifier),
+            tuple(sorted(names, key=str)),
             tuple(json.loads(row[3])),
             bool(row[4]),
             bool(row[5]),

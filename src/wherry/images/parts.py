@@ -10,7 +10,7 @@ from wherry.images.load import check_document
 from wherry.images.reference_counts import Lease
 from wherry.layers.store import LayerStore
 from wherry.oci import media_types
-from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.digest import Digest, chain_ids_of
 from wherry.oci.image_config import parse_config
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def unpack(part: Part, content: ContentStore, layers: LayerStore, lease: Lease) 
     document = parse_config(content.read(identifier))
     check_document(document, len(part.manifest.layers))
     ids = document.rootfs.diff_ids
-    lease.layer(*(chain_id_of(ids[: count + 1]) for count in range(len(ids))))
+    lease.layer(*chain_ids_of(ids))
     chain_id: Digest | None = None
     for layer, diff_id in zip(part.manifest.layers, ids, strict=True):
         chain_id = layers.ensure(partial(content.open, layer.digest), diff_id, chain_id).chain_id

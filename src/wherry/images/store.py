@@ -45,7 +45,7 @@ from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.layers.overlay_paths import OverlayMount, make_directories
 from wherry.layers.source import Reader
 from wherry.layers.store import Layer, LayerStore
-from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.digest import Digest, chain_ids_of
 from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -470,7 +470,7 @@ class ImageStore:
         """Store a loaded image's blobs and layers, then its row: the point of no return."""
         diff_ids = candidate.document.rootfs.diff_ids
         identifier, manifest = Digest.from_bytes(candidate.config), Digest.from_bytes(candidate.manifest)
-        lease.layer(*(chain_id_of(diff_ids[: count + 1]) for count in range(len(diff_ids))))
+        lease.layer(*chain_ids_of(diff_ids))
         also = [staged.digest for staged in candidate.others]
         lease.blob(identifier, manifest, *(staged.digest for staged in candidate.layers), *also)
         chain_id: Digest | None = None

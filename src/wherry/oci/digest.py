@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from wherry.errors import CorruptData, InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Digest", "chain_id_of"]
+__all__ = ["Digest", "chain_id_of", "chain_ids_of"]
 
 _HEX_LENGTH: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 _SYNTAX: Final = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
@@ -81,14 +81,19 @@ class Digest(str):
             raise CorruptData(f"content has digest {found}, not {self}")
 
 
-def chain_id_of(diff_ids: Iterable[Digest]) -> Digest:
+def chain_id_of(diff_ids: Sequence[Digest]) -> Digest:
     """Name the last of a chain of layers, given bottom first (OCI image specification, config.md, "Layer ChainID").
 
     :raises InvalidInput: there is no layer.
     """
-    chain: Digest | None = None
-    for diff_id in diff_ids:
-        chain = diff_id if chain is None else Digest.from_bytes(f"{chain} {diff_id}".encode())
-    if chain is None:
+    if not diff_ids:
         raise InvalidInput("an image without layers has no chain ID")
-    return chain
+    return chain_ids_of(diff_ids)[-1]
+
+
+def chain_ids_of(diff_ids: Iterable[Digest]) -> list[Digest]:
+    """Name each of a chain of layers, given bottom first."""
+    found: list[Digest] = []
+    for diff_id in diff_ids:
+        found.append(Digest.from_bytes(f"{found[-1]} {diff_id}".encode()) if found else diff_id)
+    return found

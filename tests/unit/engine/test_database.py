@@ -36,7 +36,7 @@ def test_nothing_is_left_of_what_was_removed(tmp_path: Path) -> None:
         database.delete("1")
         database.set_state("1", b"exited")  # told late: nobody's any more
         database.insert("1", "one", b"first", b"created")
-        assert database.rows() == [("1", "one", b"first", b"created")]
+        assert list(database.rows()) == [("1", "one", b"first", b"created")]
         database.delete("1")
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM states").fetchone() == (0,)
@@ -65,7 +65,7 @@ def test_the_log_has_its_room_before_it_is_needed(tmp_path: Path) -> None:
         assert log.st_size == WAL_SIZE
         assert log.st_blocks * 512 >= WAL_SIZE
     with closing(ContainerDatabase(tmp_path / "db")) as database:
-        assert database.rows() == []
+        assert list(database.rows()) == []
 
 
 def test_what_happened_is_written_when_there_is_room_again(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_happened_is_written_when_there_is_room_again(tmp_path: Path) -> No
         database.set_state("1", bytes(21 * PAGE))  # the last one counts
         database._database._connection.execute("PRAGMA max_page_count=1000")
         assert database.flush()
-        assert database.rows() == [("1", "one", b"first", bytes(21 * PAGE))]
+        assert list(database.rows()) == [("1", "one", b"first", bytes(21 * PAGE))]
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_column_that_was_added_does_not_matter(tmp_path: Path) -> None:
         database.insert("1", "one", b"first", b"created")
         database.set_state("1", b"running")
         database.set_definition("1", "uno", b"second")
-        assert database.rows() == [("1", "uno", b"second", b"running")]
+        assert list(database.rows()) == [("1", "uno", b"second", b"running")]
 
 
 def test_rows_without_a_table_of_states_are_read(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_rows_without_a_table_of_states_are_read(tmp_path: Path) -> None:
         )
         connection.execute("INSERT INTO containers VALUES ('1', 'one', x'31', x'32')")
     with closing(ContainerDatabase(path)) as database:
-        assert database.rows() == [("1", "one", b"1", b"2")]
+        assert list(database.rows()) == [("1", "one", b"1", b"2")]
 
 
 def test_a_name_is_one_container_s(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from wherry.content.threads import Check
 from wherry.distribution.transfer.lease import with_lease
 from wherry.docker.reference import Reference
 from wherry.images.reference_counts import Lease
-from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.digest import Digest, chain_ids_of
 from wherry.oci.platform import Platform
 
 __all__ = ["ImageExporter"]
@@ -84,7 +84,7 @@ class ImageExporter:
     def _unpack(self, image: BuiltImage, lease: Lease, check: Check) -> None:
         """Unpack what an option has changed; the other layers are there."""
         chain_id: Digest | None = None
-        lease.layer(*(chain_id_of(image.diff_ids[: count + 1]) for count in range(len(image.diff_ids))))
+        lease.layer(*chain_ids_of(image.diff_ids))
         for blob, diff_id in zip(image.layers, image.diff_ids, strict=True):
             check()
             open_blob = partial(self._store.content.open, blob.digest)

@@ -37,7 +37,7 @@ from wherry.errors import InvalidInput, TooLarge, WherryError
 from wherry.images.store import ImageStore
 from wherry.layers.store import Layer
 from wherry.oci.codec import decode
-from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.digest import Digest, chain_ids_of
 from wherry.oci.manifest import Descriptor, Index, Manifest, parse_manifest_or_index
 
 __all__ = ["CacheImporter", "Imports", "Origin", "Snapshots", "registry_origin", "wanted_imports"]
@@ -218,7 +218,7 @@ class Imports:
         ids = [part.diff_id for part in parts]
         async with with_lease(self._store) as lease:
             lease.blob(*(part.blob.digest for part in parts))
-            lease.layer(*(chain_id_of(ids[: count + 1]) for count in range(len(ids))))
+            lease.layer(*chain_ids_of(ids))
             for part in parts:
                 await found.place.fetch(part.blob)
             snapshot = await self._worker.run(partial(self._unpacked, chain), partial(self._undo, chain))

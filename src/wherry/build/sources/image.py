@@ -36,7 +36,7 @@ from wherry.errors import (
 from wherry.images.image import Image
 from wherry.images.store import ImageStore
 from wherry.layers.store import Layer
-from wherry.oci.digest import Digest, chain_id_of
+from wherry.oci.digest import Digest, chain_ids_of
 from wherry.oci.image_config import parse_config
 from wherry.oci.platform import Platform
 
@@ -288,7 +288,7 @@ class _ImageFetch:
 def chain_ids(config: bytes) -> list[Digest]:
     """The chain IDs of an image's layers, bottom first, by its configuration."""
     diff_ids = parse_config(config).rootfs.diff_ids
-    return [chain_id_of(diff_ids[: count + 1]) for count in range(len(diff_ids))]
+    return chain_ids_of(diff_ids)
 
 
 async def _credentials(reference: Reference, session: BuildSession) -> Credentials | None:

@@ -14,7 +14,7 @@ from wherry.docker.container_requests import ContainerConfig, DeviceRequest, Hos
 from wherry.docker.network_mode import HOST, NONE, joined_container
 from wherry.docker.networks import EndpointSettings
 from wherry.engine.cdi.requests import OF_A_BUILD
-from wherry.engine.container.container import Container, Definition
+from wherry.engine.container.container import Container, Definition, OwnHome
 from wherry.engine.container.log import ContainerLog
 from wherry.engine.container.state import State
 from wherry.engine.create.validate import validate_create
@@ -73,8 +73,8 @@ def guest_of(
         id=step.id, created="", image="", image_id="", argv=list(op.args), config=config, host=host,
         mounts=[], networks={} if shared else {network: EndpointSettings()},
     )  # fmt: skip
-    log = ContainerLog(directory / "log", ask)
-    return Container(f"build-{step.id[:12]}", definition, State(), directory, run_directory, log)
+    home = OwnHome(directory, run_directory, ContainerLog(directory / "log", ask))
+    return Container(f"build-{step.id[:12]}", definition, State(), home)
 
 
 def _check_counts(step: Step) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from msgspec import Struct, structs
@@ -17,12 +17,14 @@ from wherry.engine.container.mount_point import MountPoint
 from wherry.engine.container.state import State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wherry.engine.container.log import ContainerLog
     from wherry.linux.fd import Fd
     from wherry.network.model import Endpoint
     from wherry.oci.runtime_spec import Spec
 
-__all__ = ["Container", "Definition"]
+__all__ = ["Container", "Definition", "Home", "OwnHome"]
 
 
 class Definition(Struct, kw_only=True):
@@ -46,37 +48,99 @@ class Definition(Struct, kw_only=True):
     networks: dict[str, EndpointSettings] = member(default_factory=dict)
 
 
-@dataclass(eq=False)
+class Home(Protocol):
+    """Where the files of containers are, and their output: one for all that the engine knows."""
+
+    def directory_of(self, container: Container) -> Path:
+        """Return its directory under the data root: the writable layer, the log, its files in /etc."""
+
+    def run_directory_of(self, container: Container) -> Path:
+        """Return its directory under the exec root: FIFOs."""
+
+    def log_of(self, container: Container) -> ContainerLog:
+        """Return a new object that reads its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHome:
+    """The home of one container alone."""
+
+    directory: Path
+    run_directory: Path
+    log: ContainerLog
+
+    def directory_of(self, _container: Container) -> Path:
+        """Return the directory under the data root."""
+        return self.directory
+
+    def run_directory_of(self, _container: Container) -> Path:
+        """Return the directory under the exec root."""
+        return self.run_directory
+
+    def log_of(self, _container: Container) -> ContainerLog:
+        """Return what reads its output."""
+        return self.log
+
+
+_ASKED_FOR: Final[Mapping[str, Callable[[], object]]] = {
+    "lock": asyncio.Lock,
+    "fifos": dict,
+    "endpoints": dict,
+    "link_env": list,
+    "etc": asyncio.Lock,
+    "exit_waiters": list,
+    "removal_waiters": list,
+    "started": asyncio.Event,
+    "unneeded": asyncio.Event,
+    "exec_ids": list,
+}
+"""Members that are made when they are first asked for."""
+
+
+@dataclass(eq=False, slots=True, repr=False)
 class Container:
-    """A container: its definition, its state, and what exists of it only while the daemon runs."""
+    """A container: its definition, its state, and what exists of it only while the daemon runs.
+
+    There are thousands that only lie there. So locks, events, lists and the like are made when they are first asked
+    for; of an asyncio.Event alone there would be three, of 0.8 KB each.
+    """
 
     name: str
     definition: Definition
     state: State
-    directory: Path  #: under the data root: the writable layer, the log, its files in /etc
-    run_directory: Path  #: under the exec-root: FIFOs
-    log: ContainerLog  #: its output
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    home: Home
+    log: ContainerLog = field(init=False)  #: its output
+    lock: asyncio.Lock = field(init=False)
     pidfd: Fd | None = None  #: while it runs
     terminal: Fd | None = None  #: the pty's master, while it runs with a terminal
     root: Fd | None = None  #: the mount of its root, while it runs: so that its unmounting does not delay the exit
-    fifos: dict[str, Fd] = field(default_factory=dict)  #: its FIFOs by name, while it runs without a terminal
+    fifos: dict[str, Fd] = field(init=False)  #: its FIFOs by name, while it runs without a terminal
     spec: Spec | None = None  #: by which it runs
-    endpoints: dict[str, Endpoint] = field(default_factory=dict)  #: by networks' names, while it runs
-    link_env: list[str] = field(default_factory=list)  #: environment variables about what it links to, while it runs
-    etc: asyncio.Lock = field(default_factory=asyncio.Lock)  #: held by who writes its /etc/hosts and /etc/resolv.conf
+    endpoints: dict[str, Endpoint] = field(init=False)  #: by networks' names, while it runs
+    link_env: list[str] = field(init=False)  #: environment variables about what it links to, while it runs
+    etc: asyncio.Lock = field(init=False)  #: held by who writes its /etc/hosts and /etc/resolv.conf
     hosts_written: str = ""  #: what was written into its /etc/hosts, while it runs; empty: not known
     oom_kills: int = 0  #: the OOM kills of this run that were published
-    exit_waiters: list[asyncio.Future[int]] = field(default_factory=list)  #: resolved at every exit
-    removal_waiters: list[asyncio.Future[int]] = field(default_factory=list)
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-    unneeded: asyncio.Event = field(default_factory=asyncio.Event)  #: nobody will ask for it any more, once it ended
-    exec_ids: list[str] = field(default_factory=list)  #: execs that run, or were not started yet
+    exit_waiters: list[asyncio.Future[int]] = field(init=False)  #: resolved at every exit
+    removal_waiters: list[asyncio.Future[int]] = field(init=False)
+    started: asyncio.Event = field(init=False)
+    unneeded: asyncio.Event = field(init=False)  #: nobody will ask for it any more, once it ended
+    exec_ids: list[str] = field(init=False)  #: execs that run, or were not started yet
     restart: asyncio.Task[None] | None = None  #: a restart that the policy asked for and that is waiting
     restart_delay: float = 0.0  #: seconds
     stop_requested: bool = False  #: by ``stop``: the event of that name follows its exit
     comes_back: bool = False  #: it is being stopped to be started again: that is no end, for ``--rm``
     end_requested: bool = False  #: by ``stop``, ``kill`` or ``rm``: no restart policy applies to the coming exit
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Make a member that is asked for for the first time."""
+            if name != "log" and name not in _ASKED_FOR:
+                raise AttributeError(f"a container has no '{name}'")
+            value = self.home.log_of(self) if name == "log" else _ASKED_FOR[name]()
+            setattr(self, name, value)
+            return value
 
     @property
     def id(self) -> str:
@@ -92,6 +156,16 @@ class Container:
     def host(self) -> HostConfig:
         """Its host-dependent configuration."""
         return self.definition.host
+
+    @property
+    def directory(self) -> Path:
+        """Its directory under the data root: the writable layer, the log, its files in /etc."""
+        return self.home.directory_of(self)
+
+    @property
+    def run_directory(self) -> Path:
+        """Its directory under the exec root: FIFOs."""
+        return self.home.run_directory_of(self)
 
     @property
     def log_directory(self) -> Path:

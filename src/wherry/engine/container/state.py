@@ -42,7 +42,7 @@ class Status(StrEnum):
 _ALIVE: Final = frozenset({Status.RUNNING, Status.PAUSED})
 
 
-class State(Struct, kw_only=True):
+class State(Struct, kw_only=True, omit_defaults=True):
     """What changes about a container; one row's ``state`` column, and the API's ``State``.
 
     Times are RFC 3339 with nanoseconds; `exit_code` is 128+n for a signal.

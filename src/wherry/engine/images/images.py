@@ -87,7 +87,8 @@ class Images:
 
     def list(self, filters: Filters, *, all: bool, shared_size: bool, digests: bool) -> Listing:
         """Summaries, the newest first; the body of ImageList."""
-        return self._store.summaries(filters, shared_size=shared_size, in_use=self._users)
+        users = self._containers.users_by_image()
+        return self._store.summaries(filters, shared_size=shared_size, in_use=lambda image: users(str(image)))
 
     def names_of(self, identifier: str) -> Words:
         """The names that an image has, in the form in which people write them."""

@@ -53,7 +53,7 @@ async def test_who_shares_a_network_has_its_host_name_and_keeps_the_requested_co
     attachment = await engine.attachments.attach(web)
     assert attachment.namespace is None
     assert (attachment.config.hostname, attachment.config.domainname) == ("inner", "example.org")
-    assert web.config is requested
+    assert web.config == requested
     assert requested.hostname is None
 
 
