@@ -32,6 +32,7 @@ class Call:
 
     :ivar root: the directory of the containers' directories; absolute.
     :ivar systemd: whether systemd manages the control groups.
+    :ivar criu: the program criu; empty to look for it.
     """
 
     def __init__(self, flags: Flags) -> None:
@@ -43,6 +44,7 @@ class Call:
         self._manager = flags.text("cgroup-manager", "cgroupfs")
         self.systemd = flags.is_on("systemd-cgroup") or self._manager == "systemd"
         self._rootless = flags.text("rootless", "auto")
+        self.criu = flags.text("criu")
 
     def check(self) -> None:
         """Refuse values that are none.

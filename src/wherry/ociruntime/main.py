@@ -19,7 +19,8 @@ __all__ = ["main", "run"]
 
 #: Verb to its module.
 VERBS = {
-    verb: verb for verb in "create start state kill delete run ps pause resume update events spec features".split()
+    verb: verb
+    for verb in "create start state kill delete run ps pause resume update events spec features checkpoint restore".split()
 } | {"exec": "exec_", "list": "list_"}
 _FAILED = 1
 _USAGE = """usage: wherry-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] VERB [FLAG...] [ARGUMENT...]

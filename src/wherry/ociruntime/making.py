@@ -28,7 +28,17 @@ from wherry.runtime.launch import launch
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps.hooks import PID
 
-__all__ = ["MAKING_FLAGS", "Made", "make", "preserved_descriptors", "write_pid_file"]
+__all__ = [
+    "MAKING_FLAGS",
+    "Made",
+    "make",
+    "note_groups",
+    "preserved_descriptors",
+    "record_of",
+    "scope_of",
+    "undo",
+    "write_pid_file",
+]
 
 MAKING_FLAGS = {
     "bundle": True,
@@ -66,7 +76,7 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool, sign
     preserved = preserved_descriptors(flags)
     if preserved and "LISTEN_FDS" in os.environ:
         spec = _with_listen_fds(spec)
-    record = _record(name, bundle, spec)
+    record = record_of(name, bundle, spec)
     manner = Manner(
         waits=waits or bool(record.hooks["startContainer"]),
         apart=True,
@@ -75,17 +85,17 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool, sign
         pivot=not flags.is_on("no-pivot"),
         state=state_text(record, "creating", PID.decode()).encode(),
     )
-    scope = _scope(call, spec, name)
+    scope = scope_of(call, spec, name)
     plan = compile_spec(spec, container_id=name, bundle=bundle, scope=scope, manner=manner)
     for line in plan.describe() if call.log.debugs else ():
         call.log.debug(line)
-    _note_groups(record, plan)
+    note_groups(record, plan)
     container = Container.claim(call.root, name)  # nothing was done up to here
     try:
         container.write_config(encode_spec(spec))
         return _start(flags, container, record, plan, preserved, signals=signals)
     except BaseException:
-        _undo(call, container, record)
+        undo(call, container, record)
         raise
 
 
@@ -131,7 +141,8 @@ def _in_callers_words(error: WherryError) -> WherryError:
     return SystemFault(text)
 
 
-def _record(name: str, bundle: str, spec: Spec) -> Record:
+def record_of(name: str, bundle: str, spec: Spec) -> Record:
+    """Return the record of a container that is to be made."""
     now = time.time_ns()
     created = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
     new = {one.type for one in spec.linux.namespaces if not one.path} if spec.linux else set()
@@ -159,7 +170,8 @@ def _hooks(wanted: Hooks) -> dict[str, list[tuple[Any, ...]]]:
     return {kind: [tuple(hook) for hook in hook_values(kind, some)] for kind, some in by_kind}
 
 
-def _scope(call: Call, spec: Spec, name: str) -> Scope | None:
+def scope_of(call: Call, spec: Spec, name: str) -> Scope | None:
+    """Return systemd's unit for a container; None where systemd does not manage control groups."""
     if not call.systemd:
         return None
     from wherry.runtime.cgroups import systemd  # noqa: PLC0415  only where it is asked for
@@ -168,7 +180,8 @@ def _scope(call: Call, spec: Spec, name: str) -> Scope | None:
     return systemd.scope_for(path, spec.annotations, name, user=call.is_rootless)
 
 
-def _note_groups(record: Record, plan: Plan) -> None:
+def note_groups(record: Record, plan: Plan) -> None:
+    """Write down in a record which control group the container gets."""
     record.scope = None if plan.scope is None else tuple(plan.scope)
     record.intel_rdt = None if plan.intel_rdt is None else tuple(plan.intel_rdt)
     group = cgroups.open(plan.cgroup)
@@ -181,7 +194,7 @@ def _note_groups(record: Record, plan: Plan) -> None:
         record.freezer = f"{paths['freezer']}/freezer.state"
 
 
-def _undo(call: Call, container: Container, record: Record) -> None:
+def undo(call: Call, container: Container, record: Record) -> None:
     """Remove the directory of a container that did not come to be; its hooks may have done something by then."""
     with container:
         container.remove()

@@ -10,7 +10,7 @@ from wherry.ociruntime.launching import start, started
 from wherry.ociruntime.making import MAKING_FLAGS, Made, make
 from wherry.ociruntime.verbs.delete import delete
 
-__all__ = ["ARGUMENTS", "FLAGS", "run"]
+__all__ = ["ARGUMENTS", "FLAGS", "remove", "run"]
 
 FLAGS = {**MAKING_FLAGS, "detach": False, "keep": False, "no-subreaper": False}
 ARGUMENTS = "ID"
@@ -32,7 +32,7 @@ def run(call: Call, arguments: list[str]) -> int:
     made.container.close()
     code = wait(made.started.pid, made.started.pidfd, made.started.master, arrived)
     if not flags.is_on("keep"):
-        _delete(call, name)
+        remove(call, name)
     return code
 
 
@@ -49,7 +49,7 @@ def _start(call: Call, made: Made) -> None:
         raise
 
 
-def _delete(call: Call, name: str) -> None:
+def remove(call: Call, name: str) -> None:
     """Remove it, unless somebody else has."""
     from wherry.errors import NotFound  # noqa: PLC0415
     from wherry.ociruntime.container import Container  # noqa: PLC0415

@@ -32,7 +32,7 @@ from wherry.runtime.steps.namespaces import EnterCgroup
 if TYPE_CHECKING:
     from wherry.runtime.launch.prefork import Prefork  # who starts one process has none
 
-__all__ = ["Launched", "cleanup", "launch"]
+__all__ = ["ControlGroup", "Launched", "cleanup", "launch"]
 
 Streams = tuple[int, int, int]
 
@@ -72,7 +72,7 @@ def _is_apart(plan: Plan) -> bool:
 
 
 def _launch(plan: Plan, handed: Handed, prefork: Prefork | None, encoded: bytes) -> Launched:
-    group = _Group(plan)
+    group = ControlGroup(plan)
     try:
         spare = None
         if prefork is not None and plan.other is None:
@@ -91,7 +91,7 @@ def _launch(plan: Plan, handed: Handed, prefork: Prefork | None, encoded: bytes)
     return _release(plan, launched, group, handed.streams)
 
 
-def _cloned(plan: Plan, handed: Handed, group: _Group) -> tuple[int, Fd, socket.socket]:
+def _cloned(plan: Plan, handed: Handed, group: ControlGroup) -> tuple[int, Fd, socket.socket]:
     """Clone a child for a plan; gives its number, its pidfd, and the channel."""
     ours, theirs = channel.make()
     try:
@@ -102,7 +102,7 @@ def _cloned(plan: Plan, handed: Handed, group: _Group) -> tuple[int, Fd, socket.
         raise
 
 
-def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) -> Launched:
+def _release(plan: Plan, launched: Launched, group: ControlGroup, streams: Streams) -> Launched:
     """Do the parent's part for a child, and let it go on; it ends if that fails."""
     try:
         _do_parents_part(plan, launched, group)
@@ -121,7 +121,7 @@ def _release(plan: Plan, launched: Launched, group: _Group, streams: Streams) ->
     return launched
 
 
-def _clone(plan: Plan, handed: Handed, theirs: socket.socket, group: _Group) -> tuple[int, Fd]:
+def _clone(plan: Plan, handed: Handed, theirs: socket.socket, group: ControlGroup) -> tuple[int, Fd]:
     ignored = ignored_signals()
     flags = plan.namespaces | CLONE.CLEAR_SIGHAND
     with cloned_into(plan):
@@ -134,7 +134,7 @@ def _clone(plan: Plan, handed: Handed, theirs: socket.socket, group: _Group) -> 
     return pid, pidfd
 
 
-def _do_parents_part(plan: Plan, launched: Launched, group: _Group) -> None:
+def _do_parents_part(plan: Plan, launched: Launched, group: ControlGroup) -> None:
     """The parent's part, which the child awaits in `AwaitParent`."""
     pid = launched.pid
     if plan.uid_map:
@@ -176,7 +176,7 @@ def _set_oom_score(pid: int, value: int | None) -> None:
 # ------------------------------------------------------------------------------------------------- the control group
 
 
-class _Group:
+class ControlGroup:
     """The control group of a process being started.
 
     Version 2: made before, the process is born in it. Version 1: made while the child mounts, who then enters it.
@@ -212,6 +212,7 @@ class _Group:
                 os.umask(mask)
 
     def take_in(self, pid: int) -> None:
+        """Make it, if nobody has, and put a process into it that was not born there."""
         if self._group is None or self.directory is not None:
             return
         if self._plan.scope is not None:
@@ -244,6 +245,7 @@ class _Group:
                 raise SystemFault("the control group of a failed start is left behind", cause=str(error)) from error
 
     def close(self) -> None:
+        """Close what a process could have been born into."""
         if self.directory is not None:
             self.directory.close()
 

@@ -1,0 +1,84 @@
+"""What a restored container is, compared with its specification: before any of its processes goes on.
+
+An image decides on namespaces, capabilities and filters by itself. Here it is noticed when that is more than the
+specification gives; the container is ended then. What is *in* a filter, and in memory, is the image's.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from wherry.errors import Forbidden
+from wherry.linux import capabilities
+from wherry.linux.proc import read_stat
+from wherry.oci.runtime_spec import Capabilities, Linux, Spec
+from wherry.runtime.cgroups import Cgroup
+
+__all__ = ["check", "descendants"]
+
+_KINDS: Final = {"mount": "mnt", "network": "net"}
+_MASKS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+_FILTER: Final = "2"
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all that descend from it; while they stand still, that is all there are."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (stat := read_stat(int(name))) is not None:
+            children.setdefault(stat.parent, []).append(int(name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, ())
+    return found
+
+
+def check(pid: int, spec: Spec, group: Cgroup | None) -> None:
+    """Compare the processes of a container with its specification.
+
+    :param group: the control group that they have to be in; None if it is theirs to choose.
+    :raises Forbidden: one of them has more than that gives.
+    """
+    members = None if group is None else set(group.pids())
+    for one in descendants(pid):
+        _check_namespaces(one, spec.linux or Linux())
+        _check_rights(one, spec)
+        if members is not None and one not in members:
+            raise Forbidden(f"process {one} of the image is not in the container's control group")
+
+
+def _check_namespaces(pid: int, linux: Linux) -> None:
+    for wanted in linux.namespaces:
+        kind = _KINDS.get(wanted.type, wanted.type)
+        found = _namespace(f"/proc/{pid}/ns/{kind}")
+        if wanted.path and found == _namespace(wanted.path):
+            continue
+        if found == _namespace(f"/proc/self/ns/{kind}"):
+            raise Forbidden(f"process {pid} of the image is in the host's {wanted.type} namespace")
+
+
+def _namespace(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _check_rights(pid: int, spec: Spec) -> None:
+    process = spec.process
+    if process is None:
+        return
+    status = _status(pid)
+    bounding = (process.capabilities or Capabilities()).bounding
+    given = capabilities.to_mask(capabilities.parse(name) for name in bounding)
+    for name in _MASKS:
+        if more := int(status[name], 16) & ~given:
+            raise Forbidden(f"process {pid} of the image has capabilities beyond its specification: {name} {more:x}")
+    if spec.linux is not None and spec.linux.seccomp is not None and status["Seccomp"] != _FILTER:
+        raise Forbidden(f"process {pid} of the image has no filter of system calls")
+    if process.no_new_privileges and status["NoNewPrivs"] != "1":
+        raise Forbidden(f"process {pid} of the image may gain privileges")
+
+
+def _status(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}

@@ -1,0 +1,210 @@
+"""Write a running container into an image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import Final, NamedTuple
+
+from wherry.errors import Conflict, InvalidInput, Unsupported, WherryError
+from wherry.linux.fd import Fd
+from wherry.linux.namespaces import namespace_inode
+from wherry.linux.proc import start_time
+from wherry.oci.runtime_spec import Linux, Spec
+from wherry.runtime import cgroups
+from wherry.runtime.criu import image
+from wherry.runtime.criu.confined import descendants
+from wherry.runtime.criu.messages import Kind, Options, Response
+from wherry.runtime.criu.mounts import external, mounted
+from wherry.runtime.criu.session import PATIENCE, Session, find
+from wherry.runtime.plan import Plan
+
+__all__ = ["CGROUP_MODES", "EMPTY_NAMESPACES", "OUTER_NETWORK", "OUTER_PIDS", "Target", "Wanted", "dump"]
+
+#: ``criu_cg_mode`` by runc's words.
+CGROUP_MODES: Final = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
+#: Namespaces of which nothing but their being there is kept: word to ``CLONE_NEW*``.
+EMPTY_NAMESPACES: Final = {"network": 0x40000000}
+#: What criu calls namespaces that it is given at a restore; runc's names.
+OUTER_NETWORK, OUTER_PIDS = "extRootNetNS", "extRootPidNS"
+_LOG: Final = "dump.log"
+_EVERYTHING: Final = 4
+
+
+class Target(NamedTuple):
+    """A running container.
+
+    :ivar pid: of its first process, and ``started``: when that was, in clock ticks since boot.
+    :ivar spec: what it was made by, and ``plan``: what that was compiled to.
+    """
+
+    pid: int
+    started: int
+    spec: Spec
+    plan: Plan
+
+
+class Wanted(NamedTuple):
+    """How it is to be done; the names are those of runc's flags.
+
+    :ivar images: the directory of the image, which is made if it is missing; ``work``: that of criu's log.
+    :ivar parent: the image that this one continues, as a path from ``images``.
+    :ivar empty: mask of namespaces that are not written down.
+    :ivar page_server: address and port of who takes the memory; None for the image.
+    """
+
+    images: str
+    work: str = ""
+    parent: str = ""
+    leave_running: bool = False
+    pre_dump: bool = False
+    tcp_established: bool = False
+    ext_unix_sk: bool = False
+    shell_job: bool = False
+    file_locks: bool = False
+    auto_dedup: bool = False
+    cgroup_mode: str = "soft"
+    empty: int = 0
+    page_server: tuple[str, int] | None = None
+    criu: str = ""
+    patience: float = PATIENCE
+
+
+def dump(target: Target, wanted: Wanted) -> None:
+    """Write a container into an image; unless it is to be left running, its processes are ended then.
+
+    If that fails, it goes on.
+
+    :raises Unsupported: there is no criu, or the container is of a kind that it cannot restore.
+    :raises Conflict: the container has ended, or processes of execs are in it.
+    :raises SystemFault: criu could not do it.
+    :raises Unavailable: criu hangs.
+    """
+    program = find(wanted.criu)
+    _check(target)
+    _check_parent(wanted.parent)
+    group = cgroups.open(target.plan.cgroup)
+    frozen = group.is_frozen()
+    with image.opened(wanted.images, "image", make=True) as images:
+        with image.opened(wanted.work or wanted.images, "work directory", make=True) as work:
+            options = _options(target, wanted, group, images, work)
+            kind = Kind.PRE_DUMP if wanted.pre_dump else Kind.DUMP
+            try:
+                with Session(program) as session:
+                    session.ask(
+                        kind,
+                        options,
+                        work=work.fileno(),
+                        images=images.fileno(),
+                        notified=_unnoticed,
+                        patience=wanted.patience,
+                    )
+            finally:
+                if not frozen:
+                    _thaw(group)
+
+
+def _unnoticed(_: Response, fds: list[Fd]) -> None:
+    for fd in fds:
+        fd.close()
+
+
+def _thaw(group: cgroups.Cgroup) -> None:
+    """Let go what criu has frozen, should it have been ended in between."""
+    with contextlib.suppress(WherryError, OSError):
+        if group.is_frozen():
+            group.thaw()
+
+
+def _check(target: Target) -> None:
+    if start_time(target.pid) != target.started:
+        raise Conflict("container not running")
+    linux = target.spec.linux or Linux()
+    for one in linux.namespaces:
+        if one.path and one.type not in ("network", "pid") and _is_foreign(one.path, one.type):
+            raise Unsupported(f"a container that shares the {one.type} namespace of another one cannot be restored")
+    inside = set(cgroups.open(target.plan.cgroup).pids())
+    if others := inside - set(descendants(target.pid)):
+        raise Conflict(
+            f"{len(others)} processes have come into the container from outside, which an image cannot hold",
+            hint="wait for the end of what was executed in it",
+        )
+
+
+def _is_foreign(path: str, kind: str) -> bool:
+    kind = {"mount": "mnt"}.get(kind, kind)
+    try:
+        return os.stat(path).st_ino != namespace_inode(os.getpid(), kind)
+    except OSError:
+        return True
+
+
+def _check_parent(path: str) -> None:
+    if path.startswith("/") or "\0" in path:
+        raise InvalidInput(f"the parent image {path!r} must be a path from the image to it")
+
+
+def _options(target: Target, wanted: Wanted, group: cgroups.Cgroup, images: Fd, work: Fd) -> Options:
+    linux = target.spec.linux or Linux()
+    process = target.spec.process
+    options = Options(
+        images_dir_fd=images.fileno(),
+        work_dir_fd=work.fileno(),
+        pid=target.pid,
+        leave_running=wanted.leave_running,
+        ext_unix_sk=wanted.ext_unix_sk,
+        tcp_established=wanted.tcp_established,
+        shell_job=wanted.shell_job,
+        file_locks=wanted.file_locks,
+        log_level=_EVERYTHING,
+        log_file=_LOG,
+        notify_scripts=True,
+        root=target.spec.root.path if target.spec.root else "/",
+        parent_img=wanted.parent,
+        track_mem=wanted.pre_dump or bool(wanted.parent),
+        auto_dedup=wanted.auto_dedup,
+        manage_cgroups=True,
+        manage_cgroups_mode=CGROUP_MODES[wanted.cgroup_mode],
+        empty_ns=wanted.empty,
+        orphan_pts_master=process is not None and process.terminal,
+        freeze_cgroup=_freezer(group),
+    )
+    options.page_server = wanted.page_server
+    if not wanted.pre_dump:
+        outside = external(target.plan, target.pid)
+        image.write_external(images, outside)
+        options.ext_mnt = [(one.place, one.place) for one in outside]
+        streams = _streams(target.pid)
+        image.write_streams(images, streams)
+        options.external = [name for name in streams if name.startswith("file[")]
+    for one in linux.namespaces:
+        key = {"network": ("net", OUTER_NETWORK), "pid": ("pid", OUTER_PIDS)}.get(one.type)
+        if one.path and key and _is_foreign(one.path, key[0]):
+            options.external.append(f"{key[0]}[{namespace_inode(target.pid, key[0])}]:{key[1]}")
+    return options
+
+
+def _freezer(group: cgroups.Cgroup) -> str:
+    paths = group.paths()
+    return paths.get("", paths.get("freezer", ""))
+
+
+def _streams(pid: int) -> list[str]:
+    """What criu calls the standard streams: a pipe, or a file or FIFO that is not in the container, or a path in it."""
+    inside = {one.number for one in mounted(pid)}
+    return [_stream(pid, number, inside) for number in range(3)]
+
+
+def _stream(pid: int, number: int, inside: set[int]) -> str:
+    try:
+        name = os.readlink(f"/proc/{pid}/fd/{number}")
+        status = os.stat(f"/proc/{pid}/fd/{number}")
+        with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+            mount = int(next(line.split()[1] for line in file if line.startswith("mnt_id:")))
+    except (OSError, StopIteration):
+        return ""
+    is_file = stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode)
+    if name.startswith("/") and is_file and mount not in inside:
+        return f"file[{mount:x}:{status.st_ino:x}]"
+    return name
