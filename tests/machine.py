@@ -39,6 +39,7 @@ VM_PACKAGES: dict[str, Callable[[], bool]] = {
     "e2fsprogs": lambda: shutil.which("mkfs.ext4", path=search_path()) is not None,
     "xfsprogs": lambda: shutil.which("mkfs.xfs", path=search_path()) is not None,
     "kmod": lambda: shutil.which("modprobe", path=search_path()) is not None,
+    "criu": lambda: shutil.which("criu", path=search_path()) is not None,
     "samba": lambda: shutil.which("smbd", path=search_path()) is not None,
 }
 OWN_NETWORK = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = frozenset(
     (
         "shared fuse journald dockerd old-docker podman containerd buildah docker-registry ssh-agent sshd cgroup1 "
-        "cgroup2 ipvlan systemd vlan"
+        "cgroup2 criu dirty-memory ipvlan systemd vlan"
     ).split()
 )
 
@@ -83,6 +83,16 @@ def old_docker() -> str:
     return ""
 
 
+@cache
+def _criu(*features: str) -> bool:
+    """One that is older than the kernel may not know what its memory looks like."""
+    path = program("criu")
+    wanted = [word for feature in features for word in ("--feature", feature)]
+    return (
+        path is not None and subprocess.run([path, "check", *wanted], capture_output=True, check=False).returncode == 0
+    )
+
+
 def _journald() -> bool:
     """One that is started by hand; beside the machine's own it would read the audit log, too."""
     return (
@@ -104,6 +114,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
         "systemd, and the Python package jeepney",
         lambda: os.path.exists("/lib/systemd/systemd") and importlib.util.find_spec("jeepney") is not None,
     ),
+    "criu": ("a criu that works on this kernel", _criu),
+    "dirty-memory": ("criu, and a kernel that tells which memory was written to", lambda: _criu("mem_dirty_track")),
     "rsyslogd": ("rsyslogd (Debian: rsyslog)", lambda: program("rsyslogd") is not None),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),

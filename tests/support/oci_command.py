@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
+import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,45 @@ from support.oci_launcher import COMMAND
 from support.processes import wait_for
 from support.runtime_harness import PROGRAMS
 from wherry.ociruntime.verbs.spec import template
+
+
+class Console:
+    """Takes a terminal's master, and is at it then."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen(1)
+        self._listener.settimeout(quiet.patience(60))
+        self._master = -1
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        if self._master >= 0:
+            os.close(self._master)
+
+    def master(self) -> int:
+        """The master, once it has come."""
+        if self._master < 0:
+            connection, _ = self._listener.accept()
+            with connection:
+                _, (self._master,), _, _ = socket.recv_fds(connection, 100, 1)
+        return self._master
+
+    def sees(self, text: bytes) -> None:
+        """Read until a text has come."""
+        seen = b""
+        while text not in seen:
+            assert select.select([self.master()], [], [], quiet.patience(60))[0], seen
+            seen += os.read(self.master(), 1000)
+
+    def types(self, text: bytes) -> None:
+        """Write a text."""
+        os.write(self.master(), text)
 
 
 class Bundles:
@@ -63,16 +105,26 @@ class Bundles:
         assert done.returncode == 0, done
         return done.stdout
 
+    def to_file(self, name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Run the command; what it writes, and the container of that name, goes to a file."""
+        with open(self.directory / f"{name}.out", "wb") as out:
+            return subprocess.run(
+                [*self.command, *arguments],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False, timeout=quiet.patience(60),
+            )  # fmt: skip
+
+    @contextmanager
+    def console(self) -> Iterator[Console]:
+        """A socket that takes a terminal."""
+        with tempfile.TemporaryDirectory() as directory, Console(f"{directory}/console") as console:
+            yield console
+
     def create(self, name: str, *flags: str, start: bool = False) -> int:
         """Make a container of the bundle of that name; its process ID.
 
         A container's streams are files: who reads a pipe would wait for the container.
         """
-        with open(self.directory / f"{name}.out", "wb") as out:
-            done = subprocess.run(
-                [*self.command, "create", "--bundle", str(self.directory / name), *flags, name],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False, timeout=quiet.patience(30),
-            )  # fmt: skip
+        done = self.to_file(name, "create", "--bundle", str(self.directory / name), *flags, name)
         assert done.returncode == 0, self.output(name)
         if start:
             self.do("start", name)

@@ -21,6 +21,7 @@ KERNEL: Final[Chosen] = {
     "vm/test_machine.py": ALL,
     "kernel/linux/test_mount.py": ALL,
     "kernel/linux/test_process.py": ALL,
+    "kernel/ociruntime/test_checkpoint.py": ALL,
     "kernel/ociruntime/test_lifecycle.py": (
         "test_a_container_is_created_started_and_deleted",
         "test_a_control_group_that_others_are_in_stays_with_them",

@@ -18,9 +18,9 @@ from tests.vm.kernel import Kernel, disk_modules
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = tuple(
-    "bash cat chmod chown cp diff env find grep head id ln ls mkdir mknod mv rm rmdir sed sh sleep sort stat tail tar "
-    "touch true uname wc curl docker getfattr git ip kmod mkfs.ext4 mkfs.xfs mount nft nsenter openssl prlimit ps runc "
-    "setfattr setpriv skopeo smbd smbpasswd umount unshare".split()
+    "bash cat chmod chown cp criu diff env find grep head id ln ls mkdir mknod mv rm rmdir sed sh sleep sort stat tail "
+    "tar touch true uname wc curl docker getfattr git ip kmod mkfs.ext4 mkfs.xfs mount nft nsenter openssl prlimit ps "
+    "runc setfattr setpriv skopeo smbd smbpasswd umount unshare".split()
 )
 """Taken along when this machine has them, with their libraries; all else is busybox."""
 SYSTEMD = ("/usr/lib/systemd/systemd",)

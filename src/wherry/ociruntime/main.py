@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "run"]
 
+_NAMES = "create start state kill delete run ps pause resume update events spec features checkpoint restore"
 #: Verb to its module.
-VERBS = {
-    verb: verb
-    for verb in "create start state kill delete run ps pause resume update events spec features checkpoint restore".split()
-} | {"exec": "exec_", "list": "list_"}
+VERBS = {verb: verb for verb in _NAMES.split()} | {"exec": "exec_", "list": "list_"}
 _FAILED = 1
 _USAGE = """usage: wherry-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] VERB [FLAG...] [ARGUMENT...]
 

@@ -11,11 +11,24 @@ from wherry.ociruntime.entering import spec_of
 from wherry.ociruntime.flags import Flags, parse
 from wherry.ociruntime.verbs.delete import delete
 from wherry.runtime.cgroups.scope import Scope
+from wherry.runtime.compile.manner import Manner
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.criu.dump import CGROUP_MODES, EMPTY_NAMESPACES, Target, Wanted, dump
 
-__all__ = ["ARGUMENTS", "FLAGS", "SHARED_FLAGS", "cgroup_mode", "empty_namespaces", "refuse_lazy_pages", "run"]
+__all__ = [
+    "ARGUMENTS",
+    "AS_IT_RUNS",
+    "FLAGS",
+    "SHARED_FLAGS",
+    "cgroup_mode",
+    "empty_namespaces",
+    "refuse_lazy_pages",
+    "run",
+    "target_of",
+]
 
+#: How a container is compiled that is not born, but is there, or comes of an image: nobody runs hooks inside.
+AS_IT_RUNS = Manner(apart=True, state=b"{}")
 #: These ``restore`` has as well.
 SHARED_FLAGS = {
     "image-path": True,
@@ -50,16 +63,17 @@ def run(call: Call, arguments: list[str]) -> int:
         if status not in ("running", "paused"):
             raise Conflict(f"container cannot be checkpointed in {status} state")
         wanted = _wanted(call, flags)
-        dump(_target(container, record), wanted)
+        dump(target_of(container, record), wanted)
         if not wanted.leave_running and not wanted.pre_dump:
             delete(call, container, record, record.status())
     return 0
 
 
-def _target(container: Container, record: Record) -> Target:
+def target_of(container: Container, record: Record) -> Target:
+    """Return a container as it is to be written."""
     spec = spec_of(container)
     scope = None if record.scope is None else Scope(*record.scope)
-    plan = compile_spec(spec, container_id=record.id, bundle=record.bundle, scope=scope)
+    plan = compile_spec(spec, container_id=record.id, bundle=record.bundle, scope=scope, manner=AS_IT_RUNS)
     return Target(record.pid, record.started, spec, plan._replace(cgroup=record.cgroup))
 
 

@@ -7,6 +7,7 @@ import os
 from wherry.linux.fd import Fd
 from wherry.linux.proc import start_time
 from wherry.linux.process import pidfd_open, set_child_subreaper
+from wherry.oci.runtime_spec import Spec
 from wherry.ociruntime.bundle import encode_spec, read_bundle
 from wherry.ociruntime.call import Call, one_argument
 from wherry.ociruntime.console import check_socket, send_master
@@ -15,10 +16,14 @@ from wherry.ociruntime.flags import Flags, parse
 from wherry.ociruntime.foreground import Signals, wait
 from wherry.ociruntime.lasting_hooks import run_here
 from wherry.ociruntime.making import note_groups, record_of, scope_of, undo, write_pid_file
-from wherry.ociruntime.verbs.checkpoint import SHARED_FLAGS, cgroup_mode, empty_namespaces, refuse_lazy_pages
+from wherry.ociruntime.verbs.checkpoint import (
+    AS_IT_RUNS,
+    SHARED_FLAGS,
+    cgroup_mode,
+    empty_namespaces,
+    refuse_lazy_pages,
+)
 from wherry.ociruntime.verbs.run import remove
-from wherry.oci.runtime_spec import Spec
-from wherry.runtime.compile.manner import Manner
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.criu.restore import Restored, Wanted, restore
 from wherry.runtime.plan import Plan
@@ -53,7 +58,7 @@ def run(call: Call, arguments: list[str]) -> int:
     arrived = None if detach else Signals()
     if not detach and not flags.is_on("no-subreaper"):
         set_child_subreaper(True)
-    restored = _restore(call, flags, name, bundle, spec, arrived)
+    restored = _restore(call, flags, name, bundle, spec)
     if arrived is None:
         return 0
     code = wait(restored.pid, pidfd_open(restored.pid), restored.master, arrived)
@@ -61,16 +66,14 @@ def run(call: Call, arguments: list[str]) -> int:
     return code
 
 
-def _restore(call: Call, flags: Flags, name: str, bundle: str, spec: Spec, arrived: Signals | None) -> Restored:
+def _restore(call: Call, flags: Flags, name: str, bundle: str, spec: Spec) -> Restored:
     record = record_of(name, bundle, spec)
-    plan = compile_spec(
-        spec, container_id=name, bundle=bundle, scope=scope_of(call, spec, name), manner=Manner(apart=True)
-    )
+    plan = compile_spec(spec, container_id=name, bundle=bundle, scope=scope_of(call, spec, name), manner=AS_IT_RUNS)
     note_groups(record, plan)
     container = Container.claim(call.root, name)
     try:
         container.write_config(encode_spec(spec))
-        restored = _under_hooks(call, flags, container, record, spec, plan)
+        restored = _with_hooks(call, flags, container, record, spec=spec, plan=plan)
     except BaseException:
         undo(call, container, record)
         raise
@@ -78,9 +81,7 @@ def _restore(call: Call, flags: Flags, name: str, bundle: str, spec: Spec, arriv
     return restored
 
 
-def _under_hooks(
-    call: Call, flags: Flags, container: Container, record: Record, spec: Spec, plan: Plan
-) -> Restored:
+def _with_hooks(call: Call, flags: Flags, container: Container, record: Record, *, spec: Spec, plan: Plan) -> Restored:
     def namespaces_made(pid: int) -> None:
         record.pid, record.started = pid, start_time(pid) or 0
         container.write(record)

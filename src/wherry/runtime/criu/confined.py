@@ -7,13 +7,21 @@ specification gives; the container is ended then. What is *in* a filter, and in 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Final
 
 from wherry.errors import Forbidden
 from wherry.linux import capabilities
+from wherry.linux.fd import Fd
+from wherry.linux.mount import MOUNT_ATTR
 from wherry.linux.proc import read_stat
 from wherry.oci.runtime_spec import Capabilities, Linux, Spec
-from wherry.runtime.cgroups import Cgroup
+from wherry.runtime import cgroups
+from wherry.runtime.criu.mounts import mounted
+from wherry.runtime.plan import Plan
+from wherry.runtime.steps import path_in_root
+from wherry.runtime.steps.masks import MaskPaths, ReadOnlyPaths
+from wherry.runtime.steps.mounts import Bind
 
 __all__ = ["check", "descendants"]
 
@@ -34,17 +42,18 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def check(pid: int, spec: Spec, group: Cgroup | None) -> None:
+def check(pid: int, spec: Spec, plan: Plan) -> None:
     """Compare the processes of a container with its specification.
 
-    :param group: the control group that they have to be in; None if it is theirs to choose.
+    :param plan: what it was compiled to.
     :raises Forbidden: one of them has more than that gives.
     """
-    members = None if group is None else set(group.pids())
+    members = set(cgroups.open(plan.cgroup).pids())
     for one in descendants(pid):
         _check_namespaces(one, spec.linux or Linux())
         _check_rights(one, spec)
-        if members is not None and one not in members:
+        _check_mounts(one, plan)
+        if one not in members:
             raise Forbidden(f"process {one} of the image is not in the container's control group")
 
 
@@ -82,3 +91,24 @@ def _check_rights(pid: int, spec: Spec) -> None:
 def _status(pid: int) -> dict[str, str]:
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def _check_mounts(pid: int, plan: Plan) -> None:
+    """What is to be hidden is hidden, and what is to be read-only is read-only."""
+    closed = {one.place for one in mounted(pid) if one.is_read_only}
+    with Fd(os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+        for path in _closed_by(plan):
+            found = path_in_root.existing(root, path)
+            if found is None:
+                continue
+            with found:
+                if os.readlink(f"/proc/self/fd/{found.fileno()}") not in closed:
+                    raise Forbidden(f"process {pid} of the image sees {path!r}, which its specification closes")
+
+
+def _closed_by(plan: Plan) -> Iterator[str]:
+    for step in plan.steps:
+        if isinstance(step, MaskPaths | ReadOnlyPaths):
+            yield from (path for path, _ in step.paths)
+        elif isinstance(step, Bind) and (step.set | step.set_below) & MOUNT_ATTR.RDONLY:
+            yield step.destination

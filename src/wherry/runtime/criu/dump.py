@@ -10,11 +10,10 @@ from typing import Final, NamedTuple
 from wherry.errors import Conflict, InvalidInput, Unsupported, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.namespaces import namespace_inode
-from wherry.linux.proc import start_time
+from wherry.linux.proc import read_stat, start_time
 from wherry.oci.runtime_spec import Linux, Spec
 from wherry.runtime import cgroups
 from wherry.runtime.criu import image
-from wherry.runtime.criu.confined import descendants
 from wherry.runtime.criu.messages import Kind, Options, Response
 from wherry.runtime.criu.mounts import external, mounted
 from wherry.runtime.criu.session import PATIENCE, Session, find
@@ -30,6 +29,7 @@ EMPTY_NAMESPACES: Final = {"network": 0x40000000}
 OUTER_NETWORK, OUTER_PIDS = "extRootNetNS", "extRootPidNS"
 _LOG: Final = "dump.log"
 _EVERYTHING: Final = 4
+_ENDED: Final = ("Z", "X")
 
 
 class Target(NamedTuple):
@@ -86,23 +86,25 @@ def dump(target: Target, wanted: Wanted) -> None:
     _check_parent(wanted.parent)
     group = cgroups.open(target.plan.cgroup)
     frozen = group.is_frozen()
-    with image.opened(wanted.images, "image", make=True) as images:
-        with image.opened(wanted.work or wanted.images, "work directory", make=True) as work:
-            options = _options(target, wanted, group, images, work)
-            kind = Kind.PRE_DUMP if wanted.pre_dump else Kind.DUMP
-            try:
-                with Session(program) as session:
-                    session.ask(
-                        kind,
-                        options,
-                        work=work.fileno(),
-                        images=images.fileno(),
-                        notified=_unnoticed,
-                        patience=wanted.patience,
-                    )
-            finally:
-                if not frozen:
-                    _thaw(group)
+    with (
+        image.opened(wanted.images, "image", make=True) as images,
+        image.opened(wanted.work or wanted.images, "work directory", make=True) as work,
+    ):
+        options = _options(target, wanted, group, images, work)
+        kind = Kind.PRE_DUMP if wanted.pre_dump else Kind.DUMP
+        try:
+            with Session(program) as session:
+                session.ask(
+                    kind,
+                    options,
+                    work=work.fileno(),
+                    images=images.fileno(),
+                    notified=_unnoticed,
+                    patience=wanted.patience,
+                )
+        finally:
+            if not frozen:
+                _thaw(group)
 
 
 def _unnoticed(_: Response, fds: list[Fd]) -> None:
@@ -124,12 +126,23 @@ def _check(target: Target) -> None:
     for one in linux.namespaces:
         if one.path and one.type not in ("network", "pid") and _is_foreign(one.path, one.type):
             raise Unsupported(f"a container that shares the {one.type} namespace of another one cannot be restored")
-    inside = set(cgroups.open(target.plan.cgroup).pids())
-    if others := inside - set(descendants(target.pid)):
+    if others := [pid for pid in cgroups.open(target.plan.cgroup).pids() if _is_from_outside(pid, target.pid)]:
         raise Conflict(
             f"{len(others)} processes have come into the container from outside, which an image cannot hold",
             hint="wait for the end of what was executed in it",
         )
+
+
+def _is_from_outside(pid: int, first: int) -> bool:
+    """Whether a process that lives descends from another one than the container's first."""
+    while pid != first:
+        stat = read_stat(pid)
+        if stat is None or stat.state in _ENDED:
+            return False
+        if stat.parent == 0:
+            return True
+        pid = stat.parent
+    return False
 
 
 def _is_foreign(path: str, kind: str) -> bool:

@@ -84,7 +84,8 @@ def _row(row: Any) -> External:
     mount = External(*row)
     below = f"/{mount.below}"
     normal = all(posixpath.normpath(path) == path.rstrip("/") for path in (mount.place, below) if path != "/")
-    if not mount.place.startswith("/") or mount.place == "/" or not normal:
+    absolute = mount.place.startswith("/") and not mount.below.startswith("/")
+    if not absolute or mount.place == "/" or not normal:
         raise CorruptData(f"{_EXTERNAL!r} of the image has the path {mount.place!r} or {mount.below!r}")
     return mount
 
@@ -114,9 +115,9 @@ def _read(images: Fd, name: str) -> Any:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise CorruptData(f"{name!r} of the image is no file")
         data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise CorruptData(f"{name!r} of the image is larger than {_LARGEST} bytes")
     try:
-        if len(data) > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST} bytes")
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise CorruptData(f"{name!r} of the image is no JSON", cause=str(error)) from error

@@ -39,12 +39,17 @@ class External(NamedTuple):
 
 
 class Mounted(NamedTuple):
-    """A line of /proc/<pid>/mountinfo (proc_pid_mountinfo(5)): mount point, root within its file system, type, ID."""
+    """A line of /proc/<pid>/mountinfo (proc_pid_mountinfo(5)).
+
+    :ivar place: its mount point; ``root``: what of its file system is there; ``kind``: the file system's type.
+    :ivar number: the mount's ID.
+    """
 
     place: str
     root: str
     kind: str
     number: int
+    is_read_only: bool
 
 
 def mounted(pid: int) -> list[Mounted]:
@@ -56,7 +61,8 @@ def mounted(pid: int) -> list[Mounted]:
 def _line(line: str) -> Mounted:
     front, _, back = line.partition(" - ")
     fields = front.split(" ")
-    return Mounted(_unescaped(fields[4]), _unescaped(fields[3]), back.split(" ", 1)[0], int(fields[0]))
+    read_only = "ro" in fields[5].split(",")
+    return Mounted(_unescaped(fields[4]), _unescaped(fields[3]), back.split(" ", 1)[0], int(fields[0]), read_only)
 
 
 def _unescaped(text: str) -> str:

@@ -98,7 +98,7 @@ def restore(
         inherited += _streams(streams_before, options, streams, held)
         home = held.enter_context(open_namespace(os.getpid(), "mnt"))
         try:
-            stage = Stage(plan, wanted.stage, known)
+            stage = held.enter_context(Stage(plan, wanted.stage, known))
             # criu works in these directories, and so they have to be of its mount namespace.
             images = held.enter_context(image.opened(wanted.images, "image"))
             work = held.enter_context(image.opened(work_path, "work directory", make=True))
@@ -127,6 +127,7 @@ class _Restoration:
         before_it_runs: Callable[[int], None],
     ) -> None:
         self._spec: Final = spec
+        self._plan: Final = plan
         self._group: Final = launch.ControlGroup(plan._replace(steps=()))
         self._cgroup: Final = cgroups.open(plan.cgroup)
         self._namespaces_made: Final = namespaces_made
@@ -149,14 +150,17 @@ class _Restoration:
                 notified=self._notified,
                 patience=patience,
             )
-            if response.pid <= 0 or not self._is_checked:
-                raise SystemFault("criu has restored nothing, or does not say what")
+            self._expect_checked(response)
         except BaseException:
             self._undo()
             raise
         finally:
             self._group.close()
         return Restored(response.pid, self._master)
+
+    def _expect_checked(self, response: Response) -> None:
+        if response.pid <= 0 or not self._is_checked:
+            raise SystemFault("criu has restored nothing, or does not say what")
 
     def _notified(self, response: Response, fds: list[Fd]) -> None:
         if response.script == "orphan-pts-master" and fds:
@@ -174,7 +178,7 @@ class _Restoration:
     def _check(self) -> None:
         """All have their rights, and nothing goes on yet; whoever may not, never does: criu does not heed an error."""
         try:
-            check(self._pid, self._spec, self._cgroup)
+            check(self._pid, self._spec, self._plan)
             self._is_checked = True
         except BaseException as error:
             for pid in descendants(self._pid):

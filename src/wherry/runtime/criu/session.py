@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
-from wherry.errors import CorruptData, SystemFault, Unavailable, Unsupported
 from wherry import legible
+from wherry.errors import CorruptData, SystemFault, Unavailable, Unsupported
 from wherry.linux.fd import Fd
 from wherry.linux.scm_rights import receive_fds
 from wherry.runtime.criu.messages import GO_ON, REFUSE, Kind, Options, Response, request
@@ -182,5 +182,3 @@ def _last_errors(work: int, log: str) -> str:
         found = [text.decode(errors="replace") for text in _ERROR.findall(file.read(_LAST_OF_LOG))]
     wanted = [text for text in found if not text.startswith(("Dumping FAILED", "Restoring FAILED", "rlimit:"))]
     return legible.line("; ".join(wanted[-3:]))
-
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from wherry.errors import CorruptData, Unsupported
@@ -21,7 +22,7 @@ from wherry.runtime.criu.mounts import External, from_outside
 from wherry.runtime.plan import Plan
 from wherry.runtime.steps import path_in_root
 from wherry.runtime.steps.cgroup_mounts import MountCgroups, hierarchies
-from wherry.runtime.steps.masks import MaskPaths
+from wherry.runtime.steps.masks import MaskPaths, null_device
 from wherry.runtime.steps.mounts import Bind, FileSystem, attach
 from wherry.runtime.steps.overlay import Overlay
 from wherry.runtime.steps.rootfs import BindRoot
@@ -30,6 +31,8 @@ from wherry.runtime.steps.step import Context
 __all__ = ["Stage"]
 
 _EMPTY_PATH: Final = int(AT.EMPTY_PATH)
+#: Over this directory criu exchanges the root; one of its own it could not make in a root that is read-only.
+_PIVOT: Final = "tmp"
 
 
 class Stage:
@@ -52,8 +55,10 @@ class Stage:
         os.mkdir(self.root)
         move_mount(root, "", AT_FDCWD, self.root, MOVE_MOUNT.F_EMPTY_PATH)
         given = self._mount_outside(plan, place)
+        self._root: Final = Fd(os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         self._make_places(plan)
-        given |= self._hidden(plan) | self._groups(plan)
+        self._made_tmp: Final = _make_directory(self._root, _PIVOT)
+        given |= self._hidden(plan, place) | self._groups(plan)
         self.sources: Final = given | {one.place: _source(one, given, place) for one in known}
 
     @staticmethod
@@ -66,19 +71,28 @@ class Stage:
         step.apply(context)
         return open_tree(context.root, "", int(OPEN_TREE.CLONE) | _EMPTY_PATH)
 
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what criu needed in the root, and no one else."""
+        with self._root:
+            if self._made_tmp:
+                with suppress(OSError):  # the container is using it by now
+                    os.rmdir(_PIVOT, dir_fd=self._root.fileno())
+
     def _make_places(self, plan: Plan) -> None:
         """Make what is mounted on, where a fresh root lacks it; not below what the image mounts itself."""
         done: list[str] = []
-        with Fd(os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-            for step in plan.steps:
-                destination = getattr(step, "destination", "/")
-                if destination == "/" or any(destination.startswith(f"{above}/") for above in done):
-                    continue
-                is_file = isinstance(step, Bind) and not stat.S_ISDIR(os.stat(step.source).st_mode)
-                make = path_in_root.file if is_file else path_in_root.directory
-                make(root, destination).fd.close()
-                if isinstance(step, FileSystem | Bind | Overlay | MountCgroups):
-                    done.append(destination)
+        for step in plan.steps:
+            destination = getattr(step, "destination", "/")
+            if destination == "/" or any(destination.startswith(f"{above}/") for above in done):
+                continue
+            is_file = isinstance(step, Bind) and not stat.S_ISDIR(os.stat(step.source).st_mode)
+            make = path_in_root.file if is_file else path_in_root.directory
+            make(self._root, destination).fd.close()
+            if isinstance(step, FileSystem | Bind | Overlay | MountCgroups):
+                done.append(destination)
 
     @staticmethod
     def _mount_outside(plan: Plan, place: str) -> dict[str, str]:
@@ -93,9 +107,13 @@ class Stage:
         return sources
 
     @staticmethod
-    def _hidden(plan: Plan) -> dict[str, str]:
+    def _hidden(plan: Plan, place: str) -> dict[str, str]:
+        """The null device that hides files; criu takes a mount's properties over from where it comes from."""
+        source = f"{place}/null"
+        with open(source, "xb"), Fd(os.open(source, os.O_PATH | os.O_CLOEXEC)) as target:
+            attach(null_device(), target)
         masks = [step for step in plan.steps if isinstance(step, MaskPaths)]
-        return {path: os.devnull for step in masks for path, _ in step.paths}
+        return {path: source for step in masks for path, _ in step.paths}
 
     @staticmethod
     def _groups(plan: Plan) -> dict[str, str]:
@@ -111,6 +129,15 @@ class Stage:
                     path = one.mount_point + (step.path if own else "")
                     found[f"{step.destination}/{one.directory}" if version == 1 else step.destination] = path
         return found
+
+
+def _make_directory(root: Fd, name: str) -> bool:
+    """Make a directory, if there is none and it can be made; whether it was."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=root.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def _source(known: External, given: dict[str, str], place: str) -> str:

@@ -18,7 +18,7 @@ from wherry.runtime.steps import path_in_root
 from wherry.runtime.steps.mounts import attach, new_file_system
 from wherry.runtime.steps.step import Context
 
-__all__ = ["MaskPaths", "ReadOnlyPaths"]
+__all__ = ["MaskPaths", "ReadOnlyPaths", "null_device"]
 
 _NULL_DEVICE: Final = os.makedev(1, 3)
 _RDONLY: Final = int(MOUNT_ATTR.RDONLY)
@@ -52,7 +52,7 @@ class MaskPaths(NamedTuple):
                 if stat.S_ISDIR(os.fstat(target.fileno()).st_mode):
                     empty = _put(empty, target, _empty_directory)
                 else:
-                    null = _put(null, target, _null_device)
+                    null = _put(null, target, null_device)
 
 
 def _opened(root: Fd, path: str, on_proc: bool) -> Fd | None:
@@ -78,7 +78,7 @@ def _empty_directory() -> Fd:
     return new_file_system("tmpfs", "tmpfs", options, _HIDDEN)
 
 
-def _null_device() -> Fd:
+def null_device() -> Fd:
     """Return a mount of the host's null device.
 
     The container's own could have been exchanged by whoever shares its /dev. A read-only mount of it lets nobody change
