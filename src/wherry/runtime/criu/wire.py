@@ -1,6 +1,6 @@
 """The encoding of Protocol Buffers, as far as criu's messages need it: varints, and bytes with their length.
 
-https://protobuf.dev/programming-guides/encoding/. A library for it takes longer to import than criu takes to start.
+The page "Encoding" of its documentation describes it. A library for it takes longer to import than criu to start.
 """
 
 from __future__ import annotations
