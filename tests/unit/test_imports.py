@@ -232,3 +232,20 @@ def bare(code: str) -> str:
 )
 def test_what_must_start_fast_imports_little(module: str, banned: set[str]) -> None:
     assert loaded_by(module) & banned == set()
+
+
+def test_the_command_line_does_without_packages_whatever_it_imports_when() -> None:
+    """The script ``./wherry`` starts without site-packages; modules of the daemon's may need them."""
+    known = {name for name, path in modules()}
+    wanted = {
+        name if name in known else name.rpartition(".")[0]
+        for module, path in modules()
+        if package_of(module) in {"cli", "client"}
+        for _, name in imported(module, path)
+        if package_of(name) is not None
+    }
+    code = (
+        f"import sys, importlib; sys.path.insert(0, {str(SOURCE)!r}); [*map(importlib.import_module, {sorted(wanted)})]"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

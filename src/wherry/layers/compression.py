@@ -6,13 +6,8 @@ claims. Gzip goes through isal, several times faster than zlib.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
-
-import zstandard
-from isal import igzip_lib
 
 from wherry.errors import CorruptData
 
@@ -22,13 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["PIECE", "Compression", "decompress", "detect"]
 
 PIECE: Final = 1024 * 1024
-
-# One compressed block of four bytes can stand for 128 KiB, and the decoder has no limit on its output: so it's fed by
-# the spoon.
-_ZSTD_SPOON: Final = 2048
-# zstd's own default for decoders; more would let an archive claim gigabytes of memory.
-_ZSTD_WINDOW: Final = 128 * 1024 * 1024
-_XZ_MEMORY: Final = 256 * 1024 * 1024
 
 
 class Compression(StrEnum):
@@ -66,59 +54,16 @@ def decompress(kind: Compression, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """
     if kind is Compression.PLAIN:
         return iter(chunks)
-    return _translated(kind, _members(kind, _MAKERS[kind], chunks))
+    from wherry.layers.decompressors import ERRORS, MAKERS  # noqa: PLC0415 - packages, see there
+
+    return _translated(kind, _members(kind, MAKERS[kind], chunks), ERRORS)
 
 
-_ERRORS: Final[tuple[type[Exception], ...]] = (
-    igzip_lib.IsalError,  # type: ignore[assignment]  # isal's stub calls it an instance
-    zstandard.ZstdError,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    ValueError,
-)
-
-
-def _translated(kind: Compression, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _translated(kind: Compression, pieces: Iterator[bytes], errors: tuple[type[Exception], ...]) -> Iterator[bytes]:
     try:
         yield from pieces
-    except _ERRORS as exc:
+    except errors as exc:
         raise CorruptData(f"the {kind} data is corrupt", cause=str(exc).lower() or None) from exc
-
-
-class _Zstd:
-    """One zstd frame, in the shape of the standard library's decompressors."""
-
-    def __init__(self) -> None:
-        self._frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-        self._pending = memoryview(b"")
-        self.eof = False
-        self.unused_data = b""
-        self.needs_input = True
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """As ``bz2.BZ2Decompressor.decompress``; the result may be longer by what one spoonful of input gives."""
-        if data:
-            self._pending = memoryview(data)
-        pieces, length = [], 0
-        while self._pending and length < max_length and not self.eof:
-            spoonful, self._pending = self._pending[:_ZSTD_SPOON], self._pending[_ZSTD_SPOON:]
-            piece = self._frame.decompress(spoonful)
-            pieces.append(piece)
-            length += len(piece)
-            self.eof = self._frame.eof
-        if self.eof:
-            self.unused_data = self._frame.unused_data + bytes(self._pending)
-        self.needs_input = not self._pending
-        return b"".join(pieces)
-
-
-_MAKERS: Final[dict[Compression, Callable[[], Any]]] = {
-    Compression.GZIP: lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
-    Compression.ZSTD: _Zstd,
-    Compression.BZIP2: bz2.BZ2Decompressor,
-    Compression.XZ: lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY),
-}
 
 
 def _members(kind: Compression, make: Callable[[], Any], chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -23,7 +23,6 @@ from wherry.layers.source import Reader, Source
 from wherry.layers.tar.entry import Entry, Kind, clean_name, shown
 from wherry.layers.tar.reader import TarReader
 from wherry.layers.tree import Tree, split
-from wherry.layers.tree_digest import crc32
 from wherry.linux import trees
 
 if TYPE_CHECKING:
@@ -77,11 +76,13 @@ def unpack(stream: Reader, target: Path, below: Sequence[str] = (), limits: Limi
     :raises TooLarge: it goes beyond the limits.
     :raises OutOfSpace: the disk is full.
     """
+    from wherry.layers.tree_digest import crc32  # noqa: PLC0415 - a package's, which who unpacks files here may not have
+
     root = os.open(target, _DIRECTORY)
     try:
         os.fchmod(root, 0o755)
         with Source(stream, limits) as source:
-            unpacker = _Unpacker(Tree(root, below), TarReader(source, limits), limits)
+            unpacker = _Unpacker(Tree(root, below), TarReader(source, limits), limits, checksum=crc32)
             try:
                 unpacker.run()
             finally:
@@ -143,6 +144,7 @@ class _Unpacker:
     :param prepare: for an archive that is no layer's: called with each entry.
     :param reuse: where files are taken from.
     :param in_the_way: called with what is about to be replaced.
+    :param checksum: adds bytes to a sum; None: nobody asks for sums, and they would grow with the archive.
     """
 
     def __init__(  # noqa: PLR0917
@@ -153,8 +155,11 @@ class _Unpacker:
         prepare: Callable[[Entry], object] | None = None,
         reuse: Reuse | None = None,
         in_the_way: Callable[[bytes, os.stat_result, Entry], object] = lambda path, status, entry: None,
+        *,
+        checksum: Callable[[memoryview, int], int] | None = None,
     ) -> None:
         self._reuse = reuse
+        self._checksum = checksum
         self.tree: Final = tree
         self._prepare = prepare
         self._in_the_way = in_the_way
@@ -294,15 +299,14 @@ class _Unpacker:
                 position += len(piece)
 
     def _write_all(self, fd: int) -> None:
-        """What is no layer's needs no sums: nobody asks for them, and they would grow with the archive."""
-        if self._prepare is not None:
+        if self._checksum is None:
             for piece in self._archive.body():
                 write_all(fd, piece)
             return
         total = 0
         for piece in self._archive.body():
             write_all(fd, piece)
-            total = crc32(piece, total)
+            total = self._checksum(piece, total)
         self.sums[os.fstat(fd).st_ino] = total
 
     def _make_link(self, here: int, path: bytes, name: bytes, entry: Entry) -> None:

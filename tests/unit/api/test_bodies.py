@@ -1,9 +1,13 @@
-"""Bodies of requests that are read in threads, over a real unix socket: whole, in any pieces, and given up."""
+"""Bodies of requests that are read in threads, over a real unix socket: whole, in any pieces, and given up.
+
+At one path they come through aiohttp, at the other one the thread receives them itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,18 +16,20 @@ from pathlib import Path
 import pytest
 from aiohttp.web import StreamResponse
 
-from wherry.api.http.answers import reply
-from wherry.api.http.bodies import BodyReader, in_thread
+from wherry.api.http.answers import empty, reply
+from wherry.api.http.bodies import BodyReader, ThreadBody, in_thread
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.request import ApiRequest
 from wherry.api.http.routing import Route, Router
 from wherry.api.http.server import Api
+from wherry.api.http.socket_body import ChunkedBody, SocketBody, body_of
 
+PATHS = ["/body", "/containers/x/archive"]
 PIECES = [b"a", b"b" * 100, b"c" * (3 << 20), b"d" * 65536, b"e" * 300_000, b"f"] * 3
 
 
-def chunked(pieces: list[bytes]) -> Iterator[bytes]:
-    yield b"PUT /body HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n"
+def chunked(pieces: list[bytes], path: str = "/body") -> Iterator[bytes]:
+    yield f"PUT {path} HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     for piece in pieces:
         yield b"%x\r\n%b\r\n" % (len(piece), piece)
     yield b"0\r\n\r\n"
@@ -43,9 +49,16 @@ async def connected(path: Path, handle: Route) -> AsyncIterator[tuple[asyncio.St
         await api.close()
 
 
+async def answered(reader: asyncio.StreamReader) -> int:
+    """Read an answer without a body; its status."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    return int(head.split()[1])
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["read", "readinto"])
-async def test_a_body_comes_whole_however_it_was_cut(tmp_path: Path, how: str) -> None:
-    def summed(body: BodyReader) -> str:
+async def test_a_body_comes_whole_however_it_was_cut(tmp_path: Path, how: str, path: str) -> None:
+    def summed(body: ThreadBody) -> str:
         found, buffer = hashlib.sha256(), bytearray(70_000)
         while piece := body.read(1 << 18) if how == "read" else buffer[: body.readinto(buffer)]:
             assert len(piece) <= 1 << 18
@@ -53,23 +66,26 @@ async def test_a_body_comes_whole_however_it_was_cut(tmp_path: Path, how: str) -
         return found.hexdigest()
 
     async def handle(request: ApiRequest) -> StreamResponse:
-        return reply(await in_thread(partial(summed, BodyReader(request.http.content))))
+        body = body_of(request.http)
+        assert isinstance(body, SocketBody if path != "/body" else BodyReader)
+        return reply(await in_thread(partial(summed, body)))
 
-    async with connected(tmp_path / "s", Route("PUT", "/body", handle)) as (reader, writer):
+    async with connected(tmp_path / "s", Route("PUT", path, handle)) as (reader, writer):
         for _ in range(2):  # the second one over the same connection
-            writer.writelines(chunked(PIECES))
+            writer.writelines(chunked(PIECES, path))
             assert b" 200 " in await reader.readline()
             await reader.readuntil(b"\r\n\r\n")
             assert (await reader.readline()).decode().strip('"\n') == hashlib.sha256(b"".join(PIECES)).hexdigest()
 
 
-async def test_a_read_that_waits_ends_when_nobody_wants_the_body(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_read_that_waits_ends_when_nobody_wants_the_body(tmp_path: Path, path: str) -> None:
     async def handle(request: ApiRequest) -> StreamResponse:
-        body = BodyReader(request.http.content)
+        body = body_of(request.http)
         assert await in_thread(lambda: body.read(100)) == b"begin"
         waiting = asyncio.create_task(in_thread(lambda: body.read(100)))
-        while body._coming is None:  # noqa: ASYNC110 - a thread that waits has no event
-            await asyncio.sleep(0)
+        while not getattr(body, "_coming", None) and not getattr(body, "_is_waiting", None):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # a thread that waits has no event
         body.abandon()
         with pytest.raises(ConnectionAbortedError):
             await waiting
@@ -77,6 +93,105 @@ async def test_a_read_that_waits_ends_when_nobody_wants_the_body(tmp_path: Path)
             await in_thread(lambda: body.read(100))
         return reply("given up")
 
-    async with connected(tmp_path / "s", Route("PUT", "/body", handle)) as (reader, writer):
-        writer.write(b"PUT /body HTTP/1.1\r\nHost: d\r\nContent-Length: 100\r\n\r\nbegin")
+    async with connected(tmp_path / "s", Route("PUT", path, handle)) as (reader, writer):
+        writer.write(f"PUT {path} HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n".encode())
         assert b" 200 " in await reader.readline()
+
+
+@pytest.mark.parametrize("read", [0, 100, 1 << 18])
+async def test_what_is_not_read_of_a_body_is_passed_over(tmp_path: Path, read: int) -> None:
+    async def handle(request: ApiRequest) -> StreamResponse:
+        await in_thread(lambda: body_of(request.http).read(read)) if read else None
+        return empty(200)
+
+    async with connected(tmp_path / "s", Route("PUT", PATHS[1], handle)) as (reader, writer):
+        for _ in range(3):
+            writer.writelines(chunked([b"x" * 50, b"y" * 300_000], PATHS[1]))
+            assert await answered(reader) == 200
+        writer.write(b"GET /nothing HTTP/1.1\r\nHost: d\r\n\r\n")
+        assert await answered(reader) == 404
+
+
+async def test_a_client_that_leaves_ends_the_read_that_waits_for_it(tmp_path: Path) -> None:
+    seen = asyncio.Event()
+    errors: list[BaseException] = []
+
+    async def handle(request: ApiRequest) -> StreamResponse:
+        body = body_of(request.http)
+        await in_thread(lambda: body.read(5))
+        try:
+            await in_thread(lambda: body.read(5))
+        except OSError as error:
+            errors.append(error)
+        seen.set()
+        return empty(200)
+
+    async with connected(tmp_path / "s", Route("PUT", PATHS[1], handle)) as (_, writer):
+        writer.writelines([*chunked([b"begin"], PATHS[1])][:2])
+        await writer.drain()
+        writer.transport.abort()
+        await seen.wait()
+    assert [type(error) for error in errors] == [ConnectionResetError]
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 5", "Expect: 100-continue\r\nTransfer-Encoding: chunked"])
+async def test_other_bodies_are_left_to_aiohttp(tmp_path: Path, head: str) -> None:
+    async def handle(request: ApiRequest) -> StreamResponse:
+        body = body_of(request.http)
+        assert isinstance(body, BodyReader)
+        assert await in_thread(lambda: body.read(5)) == b"begin"
+        return empty(200)
+
+    async with connected(tmp_path / "s", Route("PUT", PATHS[1], handle)) as (reader, writer):
+        body = "begin" if "Length" in head else "5\r\nbegin\r\n0\r\n\r\n"
+        writer.write(f"PUT {PATHS[1]} HTTP/1.1\r\nHost: d\r\n{head}\r\n\r\n{body}".encode())
+        status = await answered(reader)
+        assert (await answered(reader) if status == 100 else status) == 200
+
+
+async def test_a_body_that_looks_like_a_request_is_none(tmp_path: Path) -> None:
+    inner = b"".join(chunked([b"inner"], PATHS[1]))
+    asked, begun = [], asyncio.Event()
+
+    async def handle(request: ApiRequest) -> StreamResponse:
+        begun.set()
+        body = body_of(request.http)
+        asked.append(await in_thread(lambda: (body.read(1 << 18), body.read(1 << 18))))
+        return empty(200)
+
+    async with connected(tmp_path / "s", Route("PUT", "/body", handle)) as (reader, writer):
+        writer.write(f"PUT /body HTTP/1.1\r\nHost: d\r\nContent-Length: {len(inner)}\r\n\r\n".encode())
+        await begun.wait()  # so that the body comes by itself
+        writer.write(inner)
+        assert await answered(reader) == 200
+    assert asked == [(inner, b"")]
+
+
+def test_the_framing_is_taken_off_wherever_it_is_cut() -> None:
+    chance = random.Random(5)
+    content = chance.randbytes(3000)
+    stream, at = b"", 0
+    while at < len(content):
+        size = chance.randrange(1, 400)
+        piece = content[at : at + size]
+        stream += b"%x%b\r\n%b\r\n" % (len(piece), chance.choice([b"", b";a=b", b" "]), piece)
+        at += size
+    stream += b"0\r\nTrailer: x\r\n\r\nbehind"
+    for most in (1, 2, 7, 5000):
+        body, found, at = ChunkedBody(), b"", 0
+        while not body.ended:
+            piece = stream[at : at + chance.randint(1, most)]
+            found += b"".join(body.feed(piece, len(piece)))
+            at += len(piece)
+        assert found == content
+        assert body.rest + stream[at:] == b"behind"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [b"x\r\n", b"-5\r\n", b"\r\n", b"5\n12345\r\n", b"5\r\n123456\r\n", b"5" * 16 + b"\r\n", b"1;" + b"x" * 5000,
+     b"0\r\n" + b"a: b\r\n" * 100],
+)  # fmt: skip
+def test_a_framing_that_is_wrong_is_an_error(stream: bytes) -> None:
+    with pytest.raises(ValueError, match=r"chunk|trailers"):
+        ChunkedBody().feed(stream, len(stream))

@@ -27,27 +27,20 @@ _MOST: Final = 1024 * 1024  # bytes that the event loop hands over at once
 _END: Final = object()
 
 
-class BodyReader(io.RawIOBase):
-    """A request's body as a file, for a thread other than the event loop's.
+class ThreadBody(io.RawIOBase):
+    """A request's body as a file, for a thread other than the event loop's."""
 
-    The loop gives all that has come so far at once, and makes a task only where nothing has: the way from one thread
-    to the other and back is what a large body costs.
-    """
-
-    def __init__(self, body: StreamReader) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._body = body
-        self._loop = asyncio.get_running_loop()
         self._rest = memoryview(b"")
-        self._answers: SimpleQueue[bytes | BaseException] = SimpleQueue()
-        self._coming: asyncio.Task[bytes] | None = None
-        self._is_abandoned = False
+
+    def _next(self) -> bytes:
+        """Wait for more, and return it; none at the end."""
+        raise NotImplementedError
 
     def abandon(self) -> None:
         """Let nobody read on: a read that waits for the client ends. From the event loop."""
-        self._is_abandoned = True
-        if self._coming is not None:
-            self._coming.cancel()
+        raise NotImplementedError
 
     def readable(self) -> bool:
         """It is."""
@@ -80,6 +73,28 @@ class BodyReader(io.RawIOBase):
         piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
         return piece
 
+
+class BodyReader(ThreadBody):
+    """A body that comes through aiohttp.
+
+    The loop gives all that has come so far at once, and makes a task only where nothing has: the way from one thread
+    to the other and back is what a large body costs.
+    """
+
+    def __init__(self, body: StreamReader) -> None:
+        super().__init__()
+        self._body = body
+        self._loop = asyncio.get_running_loop()
+        self._answers: SimpleQueue[bytes | BaseException] = SimpleQueue()
+        self._coming: asyncio.Task[bytes] | None = None
+        self._is_abandoned = False
+
+    def abandon(self) -> None:
+        """Let nobody read on: a read that waits for the client ends. From the event loop."""
+        self._is_abandoned = True
+        if self._coming is not None:
+            self._coming.cancel()
+
     def _next(self) -> bytes:
         """Ask the loop for more, and wait for it."""
         self._loop.call_soon_threadsafe(self._give)
@@ -90,7 +105,7 @@ class BodyReader(io.RawIOBase):
 
     def _give(self) -> None:
         if self._is_abandoned:
-            self._answers.put(_abandoned())
+            self._answers.put(abandoned())
             return
         try:
             piece = self._body.read_nowait(_MOST)
@@ -106,12 +121,13 @@ class BodyReader(io.RawIOBase):
     def _came(self, coming: asyncio.Task[bytes]) -> None:
         self._coming = None
         if coming.cancelled():
-            self._answers.put(_abandoned())
+            self._answers.put(abandoned())
             return
         self._answers.put(coming.exception() or coming.result())
 
 
-def _abandoned() -> ConnectionAbortedError:
+def abandoned() -> ConnectionAbortedError:
+    """What a read ends with that nobody waits for any more."""
     return ConnectionAbortedError("nobody wants the rest of the body")
 
 

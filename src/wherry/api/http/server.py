@@ -7,14 +7,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiohttp.web import Server
-
 from wherry.api.http import errors
 from wherry.api.http.bodies import finished
 from wherry.api.http.connection import HEAD_LIMIT, FirstRequest
 from wherry.api.http.hijack import HangupWatch, wants_upgrade
 from wherry.api.http.request import ApiRequest
 from wherry.api.http.routing import Route, Router
+from wherry.api.http.socket_body import HttpConnection, HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +45,7 @@ class Api:
         self._watch = watch
         self._http2 = http2
         self.observe: Callable[[Route, float], None] | None = None  #: told of each success, and the seconds it took
-        self._server = Server(
+        self._server = HttpServer(
             self._handle,
             handler_cancellation=True,
             access_log=None,
@@ -72,7 +71,11 @@ class Api:
 
     async def _handle(self, request: BaseRequest) -> StreamResponse:
         began = time.monotonic()
-        response = await self._answer(request)
+        try:
+            response = await self._answer(request)
+        finally:
+            if isinstance(request.protocol, HttpConnection):
+                request.protocol.settle()
         if log.isEnabledFor(logging.DEBUG):
             took = f"{(time.monotonic() - began) * 1000:.1f}"
             log.debug("request answered", extra={"request": _name(request), "status": response.status, "ms": took})

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.buildkit.gomode import to_go
 from wherry.api.http.answers import empty, stream_tar
-from wherry.api.http.bodies import BodyReader
+from wherry.api.http.bodies import ThreadBody
 from wherry.api.http.routing import Route
+from wherry.api.http.socket_body import body_of
 from wherry.docker.times import rfc3339
 from wherry.errors import InvalidInput
 
@@ -50,7 +51,7 @@ class Archives(Protocol):
     ) -> AbstractAsyncContextManager[tuple[PathStatus, AsyncGenerator[bytes, None]]]:
         """Return what is at a path, and its archive."""
 
-    async def put(self, ref: str, path: str, body: BodyReader, *, copy_owner: bool, keep_kinds: bool) -> None:
+    async def put(self, ref: str, path: str, body: ThreadBody, *, copy_owner: bool, keep_kinds: bool) -> None:
         """Unpack an archive into a directory."""
 
 
@@ -84,7 +85,7 @@ class ArchiveRoutes:
         await self._archives.put(
             request.id,
             _path(request),
-            BodyReader(request.http.content),
+            body_of(request.http),
             copy_owner=request.flag("copyUIDGID"),
             keep_kinds=request.flag("noOverwriteDirNonDir"),
         )

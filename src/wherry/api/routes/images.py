@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.http import compat, query
 from wherry.api.http.answers import document, empty, encode, open_stream, reply
-from wherry.api.http.bodies import AnswerWriter, BodyReader, finished, in_thread, iterate_in_thread
+from wherry.api.http.bodies import AnswerWriter, finished, in_thread, iterate_in_thread
 from wherry.api.http.older import check_platforms
 from wherry.api.http.progress import stream, stream_with_errors
 from wherry.api.http.routing import Route
+from wherry.api.http.socket_body import body_of
 from wherry.api.routes.distribution import pull_of
 from wherry.errors import InvalidInput, NotFound, Unsupported
 
@@ -147,7 +148,7 @@ class ImageRoutes:
         As with dockerd the head of the answer comes after the archive: aiohttp's client closes the file that it sends
         when it sees one (aiodocker's ``import_image``).
         """
-        body = io.BufferedReader(BodyReader(request.http.content), buffer_size=1 << 20)
+        body = io.BufferedReader(body_of(request.http), buffer_size=1 << 20)
         platforms = check_platforms(request.platforms(), request.version)
         quiet = request.flag("quiet", default=True)
         steps = iterate_in_thread(lambda: self._images.load(body, platforms))
@@ -167,7 +168,7 @@ class ImageRoutes:
         return await finished(self._import(request))
 
     async def _import(self, request: ApiRequest) -> StreamResponse:
-        body = io.BufferedReader(BodyReader(request.http.content), buffer_size=1 << 20)
+        body = io.BufferedReader(body_of(request.http), buffer_size=1 << 20)
         identifier = await in_thread(lambda: self._images.import_(body, *_import_options(request)))
         response = await open_stream(request.http, "application/json")
         await response.write(encode({"status": identifier}))

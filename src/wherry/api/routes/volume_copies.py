@@ -6,9 +6,10 @@ import io
 from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.api.http.answers import empty, reply, stream_tar
-from wherry.api.http.bodies import BodyReader, finished
+from wherry.api.http.bodies import finished
 from wherry.api.http.progress import stream
 from wherry.api.http.routing import Route
+from wherry.api.http.socket_body import body_of
 from wherry.api.routes.distribution import auth_of
 from wherry.docker.volume_copies import SnapshotRequest, SnapshotView, VolumeDisk
 
@@ -118,7 +119,7 @@ class VolumeCopyRoutes:
 
     async def import_(self, request: ApiRequest) -> StreamResponse:
         """VolumeImport: the new volume's name is ``name``, its labels are ``label``, as ``key=value``."""
-        body = io.BufferedReader(BodyReader(request.http.content), buffer_size=_BLOCK)
+        body = io.BufferedReader(body_of(request.http), buffer_size=_BLOCK)
         return reply(await finished(self._copies.import_(body, _wanted(request))), status=201)
 
     async def push(self, request: ApiRequest) -> StreamResponse:

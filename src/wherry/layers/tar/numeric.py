@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from zlib import adler32
+
 from wherry.errors import CorruptData
 from wherry.layers.tar.entry import shown
 
-__all__ = ["format_number", "parse_number"]
+__all__ = ["byte_sum", "format_number", "parse_number"]
 
 
+@lru_cache(512)  # modes, owners and times are the same in most entries of an archive
 def parse_number(field: bytes) -> int:
     """Read a numeric field; an empty one is 0.
 
@@ -33,3 +37,12 @@ def format_number(value: int, width: int) -> bytes:
     if 0 <= value < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, value)
     return bytes([0x80]) + value.to_bytes(width - 1, "big")
+
+
+def byte_sum(block: bytes) -> int:
+    """The sum of a block's 512 bytes, as a header's checksum has it.
+
+    The lower half of Adler-32 (RFC 1950, 8.2) is one more than the sum modulo 65521, which 256 bytes do not reach: that
+    takes a third of the time of adding numbers up.
+    """
+    return (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2

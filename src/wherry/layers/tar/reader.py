@@ -13,7 +13,7 @@ from wherry.errors import CorruptData, TooLarge, Unsupported
 from wherry.layers.limits import DEFAULT_LIMITS, Limits
 from wherry.layers.tar import pax
 from wherry.layers.tar.entry import Entry, Kind, shown
-from wherry.layers.tar.numeric import parse_number
+from wherry.layers.tar.numeric import byte_sum, parse_number
 from wherry.layers.tar.sparse import apply_pax_sparse, read_old_map
 
 if TYPE_CHECKING:
@@ -171,9 +171,9 @@ def _check_sum(block: bytes) -> None:
         expected = parse_number(block[148:156])
     except CorruptData:
         expected = -1
-    rest = block[:148] + block[156:]
-    total = sum(rest) + 8 * 0x20
-    if total != expected and total - 256 * sum(byte > 127 for byte in rest) != expected:
+    block = b"%b        %b" % (block[:148], block[156:])  # its own field counts as eight blanks
+    total = byte_sum(block)
+    if total != expected and total - 256 * sum(byte > 127 for byte in block) != expected:
         raise CorruptData("this is no tar archive, or it is damaged", cause="a header's checksum is wrong")
 
 

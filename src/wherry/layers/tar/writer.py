@@ -6,7 +6,7 @@ from typing import Final
 
 from wherry.layers.tar import pax
 from wherry.layers.tar.entry import Entry, Kind
-from wherry.layers.tar.numeric import format_number
+from wherry.layers.tar.numeric import byte_sum, format_number
 from wherry.layers.tar.reader import BLOCK
 
 __all__ = ["END", "header", "padding"]
@@ -94,4 +94,4 @@ def _block(entry: Entry, type_flag: bytes, *, prefix: bytes, name: bytes, target
         format_number(minor, 8) if minor else _ZERO,
         prefix.ljust(155, b"\0"),
     )
-    return b"%s%06o\0 %s" % (block[:148], sum(block), block[156:])
+    return b"%s%06o\0 %s" % (block[:148], byte_sum(block), block[156:])
