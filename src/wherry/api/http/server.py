@@ -75,7 +75,7 @@ class Api:
             response = await self._answer(request)
         finally:
             if isinstance(request.protocol, HttpConnection):
-                request.protocol.settle()
+                request.protocol.drain_body()
         if log.isEnabledFor(logging.DEBUG):
             took = f"{(time.monotonic() - began) * 1000:.1f}"
             log.debug("request answered", extra={"request": _name(request), "status": response.status, "ms": took})

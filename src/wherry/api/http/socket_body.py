@@ -222,7 +222,7 @@ class HttpConnection(RequestHandler):
         self._forget()
         super().connection_lost(error)
 
-    def settle(self) -> None:
+    def drain_body(self) -> None:
         """Go on behind a request: what of its body was not read is read and thrown away."""
         body = self._body
         if body is None or self._discards:
