@@ -37,8 +37,22 @@ def hooks(directory: Path) -> dict[str, dict[str, Any]]:
         "hooked": {**inside, "args": ["hook", "an argument"], "env": ["VENDOR=vendor", "PATH=/usr/bin:/bin"]},
         "failing": {**inside, "path": "/bin/false"},
         "slow": {**inside, "path": "/bin/sleep", "args": ["sleep", "600"], "timeout": 1},
-        "after": {**inside, "hookName": "poststop"},
+        "outside": {"hookName": "createRuntime", "path": "/bin/false"},
     }
+
+
+KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def hooks_of_each_kind(directory: Path) -> list[dict[str, Any]]:
+    """Each says where it runs; the one that is run in the container is a program of the container's."""
+    (directory / "witness").write_text(
+        f'#!/bin/sh\ncat >/dev/null\necho "$1 $(readlink /proc/self/ns/mnt)" >>{directory}/seen\n'
+    )
+    (directory / "witness").chmod(0o755)
+    found = [{"hookName": kind, "path": str(directory / "witness"), "args": ["witness", kind]} for kind in KINDS]
+    inside = {"path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null; grep CapEff /proc/self/status >/started"]}
+    return [{**one, **inside} if one["hookName"] == "startContainer" else one for one in found]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +71,7 @@ def equipped(tmp_path_factory: pytest.TempPathFactory, busybox_archive: bytes) -
     devices = [
         {"name": "full", "containerEdits": edits},
         *({"name": name, "containerEdits": {"hooks": [hook]}} for name, hook in hooks(directory).items()),
+        {"name": "each", "containerEdits": {"hooks": hooks_of_each_kind(directory)}},
     ]
     text = json.dumps({"cdiVersion": "0.7.0", "kind": "vendor.com/class", "devices": devices})
     (directory / "vendor.json").write_text(text)
@@ -99,9 +114,7 @@ def test_a_name_is_looked_up_and_is_no_path(equipped: Daemon, name: str) -> None
     assert "CDI device injection failed: unresolvable CDI devices" in answer.message
 
 
-def test_what_is_not_done_yet_is_refused_and_info_tells_of_devices_and_mistakes(equipped: Daemon) -> None:
-    done = equipped.cli("run", "--rm", "--device", "vendor.com/class=after", "busybox", "true")
-    assert "has poststop hooks, which this runtime does not do" in done.stderr
+def test_info_tells_of_devices_and_mistakes(equipped: Daemon) -> None:
     info = equipped.request("GET", "/info").json
     assert {"Source": "cdi", "ID": DEVICE} in info["DiscoveredDevices"]
     assert any("broken.yaml" in warning for warning in info["Warnings"])
@@ -120,13 +133,34 @@ def test_a_hook_finds_the_containers_files_and_the_container_nothing_of_the_hook
     assert int(shown[2]) == 4  # 0, 1, 2 and the directory itself
 
 
-@pytest.mark.parametrize(("device", "sentence"), [("failing", "exit status 1"), ("slow", "did not end within 1 sec")])
+def test_hooks_of_each_kind_run_where_they_belong(equipped: Daemon) -> None:
+    """The host's programs outside, or before all is the container's; its own with no more than its rights."""
+    flags = ("--network", "none", "--name", "each", "--device", "vendor.com/class=each")
+    equipped.cli("run", "-d", *flags, "busybox", "sleep", "1000", check=True)
+    rights = equipped.cli("exec", "each", "grep", "-h", "CapEff", "/started", "/proc/1/status", check=True)
+    seen = Path(equipped.flags[equipped.flags.index("--cdi-spec-dir") + 1], "seen").read_text
+    before = seen()
+    equipped.cli("rm", "-f", "each", check=True)
+    assert len(set(rights.stdout.split())) == 2, rights.stdout
+    places = dict(line.split() for line in seen().splitlines())
+    assert list(places) == ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
+    assert "poststop" not in before
+    assert places["createContainer"] not in {places["createRuntime"], places["poststart"], places["poststop"]}
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [
+        ("failing", "createContainer hook #0: '/bin/false': exit status 1"),
+        ("slow", "createContainer hook #0: '/bin/sleep' did not end within 1 sec"),
+        ("outside", "createRuntime hook #0: '/bin/false': exit status 1"),
+    ],
+)
 def test_a_hook_that_fails_is_the_end_of_the_start_and_nothing_is_left(
     equipped: Daemon, device: str, sentence: str
 ) -> None:
     run = ("run", "--network", "none", "--name", "never", "--device", f"vendor.com/class={device}", "busybox", "true")
     done = equipped.cli(*run)
-    assert "createContainer hook #0" in done.stderr
     assert sentence in done.stderr
     assert equipped.request("GET", "/containers/never/json").json["State"]["Status"] == "created"
     equipped.cli("rm", "never", check=True)

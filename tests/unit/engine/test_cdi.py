@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from wherry.docker.container_requests import Device, DeviceRequest, HostConfig
@@ -13,7 +14,7 @@ from wherry.engine.cdi.names import is_qualified
 from wherry.engine.cdi.registry import load
 from wherry.engine.cdi.requests import OF_A_BUILD, names_of
 from wherry.engine.spec.devices import HostDevices, gather
-from wherry.errors import InvalidInput, SystemFault, Unsupported, WherryError
+from wherry.errors import InvalidInput, SystemFault, WherryError
 
 GPU = """
 cdiVersion: "0.6.0"
@@ -139,7 +140,8 @@ def test_hooks_interfaces_and_shares_come_along(tmp_path: Path) -> None:
     }
     (tmp_path / "one.json").write_text(spec(**edits))
     found = gathered(tmp_path, by_name("vendor.com/class=one"))
-    assert [(one.path, one.args, one.env, one.timeout) for one in found.hooks] == [
+    assert found.hooks is not None
+    assert [(one.path, one.args, one.env, one.timeout) for one in found.hooks.create_container] == [
         ("/bin/hook", ("hook", "a"), ("X=y",), 120), ("/bin/hook", ("hook", "a"), ("X=y",), 7),
     ]  # fmt: skip
     assert [(name, device.name) for name, device in found.net_devices] == [("eth9", "eth1")]
@@ -148,11 +150,13 @@ def test_hooks_interfaces_and_shares_come_along(tmp_path: Path) -> None:
     assert (shares.clos_id, shares.schemata, shares.enable_monitoring) == ("x", ("L3:0=f",), True)
 
 
-@pytest.mark.parametrize("name", ["prestart", "createRuntime", "startContainer", "poststart", "poststop"])
-def test_hooks_that_the_runtime_does_not_run_are_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "one.json").write_text(spec(hooks=[{"hookName": name, "path": "/bin/hook"}]))
-    with pytest.raises(Unsupported, match=f"has {name} hooks, which this runtime does not do"):
-        gathered(tmp_path, by_name("vendor.com/class=one"))
+def test_hooks_are_kept_by_the_points_at_which_they_are_run(tmp_path: Path) -> None:
+    kinds = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+    (tmp_path / "one.json").write_text(spec(hooks=[{"hookName": kind, "path": f"/bin/{kind}"} for kind in kinds]))
+    found = gathered(tmp_path, by_name("vendor.com/class=one")).hooks
+    assert {kind: [one["path"] for one in some] for kind, some in msgspec.to_builtins(found).items() if some} == {
+        kind: [f"/bin/{kind}"] for kind in kinds
+    }
 
 
 # --- the files --------------------------------------------------------------------------------------

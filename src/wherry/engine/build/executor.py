@@ -31,12 +31,12 @@ from wherry.engine.build.output import OutputPipes
 from wherry.engine.container import etc_files
 from wherry.engine.lifecycle.start import plan_memfd
 from wherry.engine.spec.build import build_spec
-from wherry.engine.spec.bundle import manner_of
+from wherry.engine.spec.bundle import has_outer_hooks, manner_of
 from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.devices import HostDevices
 from wherry.engine.spec.host_sources import on_the_host
 from wherry.engine.threads.bounded_call import call_bounded
-from wherry.errors import Conflict, Unavailable, WherryError
+from wherry.errors import Conflict, Unavailable, Unsupported, WherryError
 from wherry.linux.fd import Fd
 from wherry.runtime.compile.exec import ContainerState
 from wherry.runtime.compile.spec import compile_spec
@@ -273,6 +273,8 @@ class StepExecutor:
             env = with_variables(env, devices.env)
         process = msgspec.structs.replace(spec.process, env=env)
         run.spec = msgspec.structs.replace(spec, process=process)
+        if has_outer_hooks(run.spec):
+            raise Unsupported("a device of a build step may have hooks of the kind createContainer only")
         with disk_errors("write what hooks get to know of the step"):
             manner = manner_of(run.spec, run.step.id, run.container.directory)
         return compile_spec(run.spec, container_id=run.step.id, manner=manner)

@@ -12,8 +12,8 @@ import msgspec
 from wherry.engine.cdi.specs import ContainerEdits, DeviceNode
 from wherry.engine.cdi.specs import Hook as HookEdit
 from wherry.engine.cdi.specs import Mount as MountEdit
-from wherry.errors import SystemFault, Unsupported
-from wherry.oci.runtime_spec import Device, DeviceCgroup, Hook, IntelRdt, Mount, NetDevice
+from wherry.errors import SystemFault
+from wherry.oci.runtime_spec import Device, DeviceCgroup, Hook, Hooks, IntelRdt, Mount, NetDevice
 
 __all__ = ["Edits", "collected", "with_variables"]
 
@@ -25,7 +25,7 @@ class Edits(NamedTuple):
     """Additions to a runtime specification.
 
     :param groups: further groups of the process.
-    :param hooks: programs of the host's that are run in the container's namespaces before its own: ``createContainer``.
+    :param hooks: programs of the host's that are run at points of the container's life; None where there are none.
     :param net_devices: interfaces of the host's that move into the container.
     :param intel_rdt: its class of service.
     """
@@ -35,7 +35,7 @@ class Edits(NamedTuple):
     rules: tuple[DeviceCgroup, ...] = ()
     mounts: tuple[Mount, ...] = ()
     groups: tuple[int, ...] = ()
-    hooks: tuple[Hook, ...] = ()
+    hooks: Hooks | None = None
     net_devices: tuple[tuple[str, NetDevice], ...] = ()
     intel_rdt: IntelRdt | None = None
 
@@ -43,11 +43,8 @@ class Edits(NamedTuple):
 def collected(parts: Sequence[ContainerEdits]) -> Edits:
     """Put together what several devices bring along.
 
-    :raises Unsupported: one of them brings along what this runtime does not do.
     :raises SystemFault: the host does not have a device that one of them names.
     """
-    for part in parts:
-        _check_supported(part)
     nodes = {each.path: _node(each) for part in parts for each in part.device_nodes}
     mounts = {each.container_path: _mount(each) for part in parts for each in part.mounts}
     groups = dict.fromkeys(gid for part in parts for gid in part.additional_gids if gid)
@@ -57,7 +54,7 @@ def collected(parts: Sequence[ContainerEdits]) -> Edits:
         rules=tuple(rule for _, rule in nodes.values() if rule is not None),
         mounts=tuple(mounts.values()),
         groups=tuple(groups),
-        hooks=tuple(_hook(each) for part in parts for each in part.hooks),
+        hooks=_hooks([each for part in parts for each in part.hooks]),
         net_devices=tuple(
             (each.host_interface_name, NetDevice(each.name)) for part in parts for each in part.net_devices
         ),
@@ -72,11 +69,12 @@ def with_variables(env: Iterable[str], further: Iterable[str]) -> tuple[str, ...
     return tuple(f"{name}={value}" for name, value in values.items())
 
 
-def _check_supported(part: ContainerEdits) -> None:
-    """Hooks outside of the container would be the keeper's to wait for, who has others to look after."""
-    other = next((hook.hook_name for hook in part.hooks if hook.hook_name != "createContainer"), None)
-    if other is not None:
-        raise Unsupported(f"{_FAILED}the device's specification has {other} hooks, which this runtime does not do")
+def _hooks(edits: Sequence[HookEdit]) -> Hooks | None:
+    """By the points at which they are run, each in the order of the devices."""
+    by_kind: dict[str, list[Hook]] = {}
+    for each in edits:
+        by_kind.setdefault(each.hook_name, []).append(_hook(each))
+    return msgspec.convert(by_kind, Hooks, from_attributes=True) if by_kind else None
 
 
 def _hook(each: HookEdit) -> Hook:

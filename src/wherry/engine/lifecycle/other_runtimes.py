@@ -10,9 +10,13 @@ import asyncio
 import logging
 import os
 import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wherry import ociruntime
+from wherry.engine.spec.bundle import has_outer_hooks
 from wherry.errors import Unsupported
 from wherry.runtime import cgroups
 from wherry.runtime.compile.other_runtime import Runtime, compile_other, compile_other_exec
@@ -23,27 +27,49 @@ if TYPE_CHECKING:
     from wherry.oci.runtime_spec import Process, Spec
     from wherry.runtime.plan import Plan
 
-__all__ = ["delete", "exec_plan", "other_runtime", "plan", "send"]
+__all__ = ["delete", "exec_plan", "other_runtime", "plan", "runtime_for", "send"]
 
 _log: Final = logging.getLogger(__name__)
 _OWN: Final = frozenset({"", "wherry"})
 _PASSED_ON: Final = ("PATH", "TMPDIR", "XDG_RUNTIME_DIR")
+_COMMAND: Final = "wherry-oci"
+_BUNDLE: Final = "bundle"  #: in the directory of a container that another runtime has made
 _PATIENCE: Final = 30.0  #: seconds that a command of a runtime's may take
 
 
 def other_runtime(container: Container, settings: Settings) -> Runtime | None:
-    """The runtime of a container; None for wherry's own.
+    """The runtime of a container that runs; None where the keeper itself has made it.
 
     :raises Unsupported: it is no longer among those that were added.
     """
     name = container.host.runtime or ""
     if name in _OWN:
-        return None
+        return _own_command(settings) if (container.run_directory / _BUNDLE).is_dir() else None
     found = settings.runtimes.get(name)
     if found is None:
         hint = f"give wherryd --add-runtime {name}=PATH"
         raise Unsupported(f"container {container.id} needs the runtime {name!r}, which was not added", hint=hint)
     return Runtime(name, found.path, found.arguments, str(settings.exec_root / "runtimes" / name))
+
+
+def runtime_for(container: Container, spec: Spec, settings: Settings) -> Runtime | None:
+    """The runtime that a container is to be started by; None for the keeper itself.
+
+    Hooks outside of the container, and after its creation, would be the keeper's to wait for, who has others to look
+    after. So a container that has such hooks is ``wherry-oci``'s, as it would be another runtime's.
+
+    :raises Unsupported: it is no longer among those that were added.
+    """
+    if (container.host.runtime or "") in _OWN:
+        return _own_command(settings) if has_outer_hooks(spec) else None
+    return other_runtime(container, settings)
+
+
+def _own_command(settings: Settings) -> Runtime:
+    entry = str(Path(ociruntime.__file__).with_name("entry.py"))
+    return Runtime(
+        "wherry-oci", sys.executable, ("-I", "-S", entry), str(settings.exec_root / "runtimes" / "wherry-oci")
+    )
 
 
 def plan(container: Container, spec: Spec, runtime: Runtime, settings: Settings) -> Plan:
@@ -69,7 +95,7 @@ def exec_plan(
 
 
 def _bundle(container: Container) -> str:
-    directory = container.run_directory / "bundle"
+    directory = container.run_directory / _BUNDLE
     os.makedirs(directory, 0o700, exist_ok=True)
     return str(directory)
 

@@ -229,7 +229,7 @@ class Starter:
 
     def _plan(self, container: Container, context: SpecContext) -> Plan:
         container.spec = build_spec(container, context)
-        other = self.other_runtime(container)
+        other = other_runtimes.runtime_for(container, container.spec, self._settings)
         if other is not None:
             with disk_errors("make the container's bundle"):
                 return other_runtimes.plan(container, container.spec, other, self._settings)

@@ -19,7 +19,7 @@ from wherry.engine.spec.mounts import mounts, root_propagation
 from wherry.engine.spec.process import process
 from wherry.engine.spec.resources import resources
 from wherry.engine.spec.security import masked_paths, readonly_paths, seccomp_of
-from wherry.oci.runtime_spec import Hooks, Linux, Namespace, Root, Spec
+from wherry.oci.runtime_spec import Linux, Namespace, Root, Spec
 from wherry.runtime.compile.process import EXTRA_GROUPS, RLIMITS
 from wherry.runtime.steps.init import ANNOTATION as INIT
 
@@ -50,7 +50,7 @@ def build_spec(container: Container, context: SpecContext) -> Spec:
         domainname=(container.config.domainname or "") if own_names else "",
         annotations=_annotations(host, context),
         linux=_linux(container, context, first),
-        hooks=Hooks(create_container=context.devices.hooks) if context.devices.hooks else None,
+        hooks=context.devices.hooks,
     )
 
 

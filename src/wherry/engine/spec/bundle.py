@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from wherry.oci.runtime_spec import Spec
 
-__all__ = ["manner_of"]
+__all__ = ["has_outer_hooks", "manner_of"]
 
 _CONFIG: Final = "config.json"
 
@@ -42,3 +42,8 @@ def manner_of(spec: Spec, identifier: str, directory: Path) -> Manner:
         "annotations": spec.annotations,
     }  # fmt: skip
     return Manner(state=msgspec.json.encode(state).replace(b'"pid":0', b'"pid":' + PID, 1))
+
+
+def has_outer_hooks(spec: Spec) -> bool:
+    """Whether there are hooks of other kinds than ``createContainer``, which the keeper does not run."""
+    return spec.hooks is not None and msgspec.structs.replace(spec.hooks, create_container=()) != runtime_spec.Hooks()

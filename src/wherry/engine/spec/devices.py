@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from wherry.docker.container_requests import Device, DeviceRequest, HostConfig
 from wherry.errors import InvalidInput
 from wherry.oci import runtime_spec
-from wherry.oci.runtime_spec import DeviceCgroup, Hook, IntelRdt, Mount, NetDevice
+from wherry.oci.runtime_spec import DeviceCgroup, Hooks, IntelRdt, Mount, NetDevice
 
 if TYPE_CHECKING:
     from wherry.engine.cdi.edits import Edits
@@ -29,7 +29,7 @@ class HostDevices(NamedTuple):
     :param env: variables of its first process that devices by name bring along.
     :param mounts: mounts that they bring along; in the place of others on the same paths.
     :param groups: groups of its first process that they bring along.
-    :param hooks: programs of the host's that they want to be run in the container's namespaces, before its own.
+    :param hooks: programs of the host's that they want to be run at points of the container's life.
     :param net_devices: interfaces of the host's that they move into the container, by their names here.
     :param intel_rdt: the class of service that they want.
     """
@@ -39,7 +39,7 @@ class HostDevices(NamedTuple):
     env: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     groups: tuple[int, ...] = ()
-    hooks: tuple[Hook, ...] = ()
+    hooks: Hooks | None = None
     net_devices: tuple[tuple[str, NetDevice], ...] = ()
     intel_rdt: IntelRdt | None = None
 
