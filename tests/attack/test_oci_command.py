@@ -18,6 +18,7 @@ import pytest
 from support.children import in_child
 from support.needs import need
 from support.oci_command import Bundles, bundles_in
+from support.oci_launcher import snapshot_of
 from support.processes import wait_for
 from wherry.linux._libc import ARCHITECTURE
 from wherry.linux.fd import Fd
@@ -30,10 +31,16 @@ PTRACE = ["CAP_SYS_PTRACE", "CAP_KILL", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_S
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 
 
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command as a process of it begins when it has been called before; `test_lifecycle` has the other way."""
+    return snapshot_of(tmp_path_factory.mktemp("snapshot"))
+
+
 @pytest.fixture
-def oci(tmp_path: Path) -> Iterator[Bundles]:
+def oci(tmp_path: Path, command: list[str]) -> Iterator[Bundles]:
     """Bundles, and the command."""
-    with bundles_in(tmp_path) as bundles:
+    with bundles_in(tmp_path, command) as bundles:
         yield bundles
 
 

@@ -175,9 +175,9 @@ def _busybox_root(rootfs: Path) -> None:
 
 
 @contextmanager
-def bundles_in(directory: Path) -> Iterator[Bundles]:
+def bundles_in(directory: Path, command: list[str] | None = None) -> Iterator[Bundles]:
     """Bundles whose containers are gone afterwards."""
-    bundles = Bundles(directory)
+    bundles = Bundles(directory, command)
     try:
         yield bundles
     finally:

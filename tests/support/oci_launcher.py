@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["COMMAND", "launcher"]
+from wherry.linux._libc import ARCHITECTURE
+from wherry.startup.machine_code import LISTINGS
+
+__all__ = ["COMMAND", "launcher", "snapshot_of"]
 
 ENTRY = Path(__file__).resolve().parents[2] / "src/wherry/ociruntime/entry.py"
 COMMAND = [sys.executable, "-I", "-S", str(ENTRY)]
@@ -18,3 +22,12 @@ def launcher(directory: Path) -> Path:
     path.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
     path.chmod(0o755)
     return path
+
+
+def snapshot_of(directory: Path) -> list[str]:
+    """The command by its startup snapshot, made in a directory; the ordinary one where there are none."""
+    if ARCHITECTURE not in LISTINGS or sys.version_info >= (3, 14):
+        return COMMAND
+    path = directory / "wherry-oci"
+    subprocess.run([*COMMAND[:-1], "-X", f"snapshot={path}", COMMAND[-1]], check=True, stdin=subprocess.DEVNULL)
+    return [str(path)]

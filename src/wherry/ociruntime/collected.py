@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Collected", "collect"]
 
-_VERSION = 2
+_VERSION = 3
 #: Bytes at the beginning of the file that say how long the index is.
 _SIZE = 8
 #: Below ``wherry``; the modules in place of large ones are top-level ones.
-_PACKAGES = ("linux", "oci", "runtime", "ociruntime")
+_PACKAGES = ("linux", "startup", "oci", "runtime", "ociruntime")
 _LIGHT = "wherry/ociruntime/light"
 
 
@@ -54,6 +54,13 @@ class Collected:
 
     def __bool__(self) -> bool:
         return bool(self._modules)
+
+    def close(self) -> None:
+        """Find no more modules."""
+        self._modules = {}
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Find a module that is in the file."""

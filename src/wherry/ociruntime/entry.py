@@ -11,9 +11,13 @@ LARGE = {"create", "run", "exec"}
 HEAVY = {"--systemd-cgroup", "--cgroup-manager", "--cgroup-manager=systemd"}
 
 
+def is_light() -> bool:
+    """Whether the command can do with the small modules."""
+    return not LIGHT.isdisjoint(sys.argv) and HEAVY.isdisjoint(sys.argv)
+
+
 def enter(source: str) -> None:
     """Run the command with the small modules."""
-    sys.path.insert(0, f"{source}/wherry/ociruntime/light")
     if LARGE.isdisjoint(sys.argv):
         from wherry.ociruntime.main import main
 
@@ -24,8 +28,29 @@ def enter(source: str) -> None:
     if collected:
         sys.meta_path.insert(0, collected)
     from wherry.ociruntime.main import main
+    from wherry.ociruntime.snapshot import offer
 
-    main(lambda: None if collected else collect(source))
+    stale = "stale" in sys._xoptions
+
+    def afterwards(code: int) -> None:
+        if not collected:
+            collect(source)
+        elif code == 0:
+            offer(source, stale=stale)
+
+    main(afterwards)
+
+
+def enter_again(source: str, base: str) -> None:
+    """Be the template of the startup snapshot; then, in each process that is made of it, run the command."""
+    from wherry.ociruntime.snapshot import become_template
+
+    become_template(source, int(base))
+    from wherry.ociruntime.main import main
+
+    if is_light():
+        main()
+    execute_again()
 
 
 def execute_again() -> None:
@@ -35,21 +60,36 @@ def execute_again() -> None:
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-X", "all", __file__, *sys.argv[1:]])
 
 
+def try_light(source: str, template: str) -> None:
+    """Run the command with the small modules, if they do.
+
+    :param template: where the template is that this process is to be; empty if it is to be none.
+    """
+    sys.path.insert(0, f"{source}/wherry/ociruntime/light")
+    try:
+        if template:
+            enter_again(source, template)
+        enter(source)
+    except BaseException as error:
+        if type(error).__name__ != "NeedsAll":
+            raise
+        execute_again()
+
+
 if __name__ == "__main__":
     gc.disable()  # all that is made on the way is needed until the end, and looking through it takes a tenth of a start
     here = __file__.rpartition("/wherry/ociruntime/")[0]
     sys.path.insert(0, here)
+    wanted = sys._xoptions.get("template", "")
     # From 3.14 on annotations are not where the small modules look for them.
-    light = sys.version_info < (3, 14) and not LIGHT.isdisjoint(sys.argv) and HEAVY.isdisjoint(sys.argv)
-    if light and "all" not in sys._xoptions:
-        try:
-            enter(here)
-        except BaseException as error:
-            if type(error).__name__ != "NeedsAll":
-                raise
-            execute_again()
+    if sys.version_info < (3, 14) and (wanted or is_light()) and "all" not in sys._xoptions:
+        try_light(here, str(wanted))
     environment = sys.executable.rpartition("/bin/")[0]
     sys.path.append(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+    if "snapshot" in sys._xoptions:
+        from wherry.ociruntime.snapshot import make
+
+        make(here, str(sys._xoptions["snapshot"]))
     from wherry.ociruntime.main import main
 
     main()

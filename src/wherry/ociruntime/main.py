@@ -27,17 +27,18 @@ verbs: {verbs}
 """
 
 
-def main(afterwards: Callable[[], None] = lambda: None) -> NoReturn:
+def main(afterwards: Callable[[int], None] = lambda code: None) -> NoReturn:
     """Entry point: run the command and leave with its exit code.
 
-    :param afterwards: what is done when all else is.
+    :param afterwards: what is done when all else is; it gets the exit code.
     """
     code = run(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the caller may have closed it
+            sys.stdout.flush()
     except OSError:  # nobody reads it
         code = code or _FAILED
-    afterwards()
+    afterwards(code)
     # Nothing is left to be tidied up, and an interpreter takes a millisecond for it.
     os._exit(code)
 

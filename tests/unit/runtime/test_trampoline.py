@@ -32,12 +32,13 @@ from wherry.runtime.steps.trampoline import (
     fill,
 )
 from wherry.runtime.steps.trampoline_code import machine_code
+from wherry.startup import machine_code as startup_code
 
 ASSEMBLERS = {"x86_64": ("as", "objcopy"), "aarch64": ("aarch64-linux-gnu-as", "aarch64-linux-gnu-objcopy")}
 HOST = os.uname().machine
 
 
-@pytest.mark.parametrize("code", [trampoline_code, vfork_code], ids=lambda code: code.__name__)
+@pytest.mark.parametrize("code", [trampoline_code, vfork_code, startup_code], ids=lambda code: code.__name__)
 @pytest.mark.parametrize("architecture", ASSEMBLERS)
 def test_the_bytes_are_what_an_assembler_makes_of_the_words(
     code: ModuleType, architecture: str, tmp_path: Path

@@ -1,0 +1,153 @@
+"""Make a snapshot: start the template, read its memory when it has stopped, try what came out, and put it in place."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn
+
+from wherry.errors import SystemFault, Unsupported
+from wherry.linux.elf import R, Segment, laid_out, parsed
+from wherry.linux.files import close_range
+from wherry.linux.process import set_pdeathsig
+from wherry.startup.control import PAGE, Control
+from wherry.startup.machine_code import entry_of
+from wherry.startup.memory import Memory, read
+from wherry.startup.starter import Starter, random_base, starter
+
+__all__ = ["Program", "build"]
+
+#: The C library resolves all symbols at once, and registers no restartable sequence; the encoding is UTF-8.
+_ENVIRONMENT: Final = ("LD_BIND_NOW=1", "GLIBC_TUNABLES=glibc.pthread.rseq=0", "LC_ALL=C.UTF-8")
+#: Where the builder's own data is, from the starter's first address on: between the page of numbers and the stack.
+_ADDED: Final = 0x10000
+_EXECUTABLE: Final = 0o700
+
+
+class Program(NamedTuple):
+    """A program that a snapshot is made of.
+
+    :ivar interpreter: its path.
+    :ivar template: what it gets to become the template, given the starter's address; see :mod:`wherry.startup.template`
+    :ivar ordinary: what it gets to be the program in the ordinary way.
+    :ivar attempt: arguments of the program for a first try; it has to leave with `status` and say `answer`.
+    """
+
+    interpreter: str
+    template: Callable[[int], Sequence[str]]
+    ordinary: Sequence[str]
+    attempt: Sequence[str]
+    status: int
+    answer: bytes
+
+
+def build(program: Program, place: str) -> None:
+    """Make a snapshot, and put it at a path, in one step.
+
+    :raises Unsupported: that cannot be here.
+    :raises SystemFault: what came out does not work.
+    :raises OSError: the file cannot be written.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        raise Unsupported("snapshots are made with the GNU C library only")
+    draft = f"{place}.{os.getpid()}"
+    try:
+        _make(program, draft)
+        _try(program, draft)
+        os.rename(draft, place)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def _make(program: Program, draft: str) -> None:
+    base = random_base()
+    arguments = [program.interpreter, *program.template(base)]
+    loader = parsed(Path(program.interpreter).read_bytes()).interpreter
+    first = starter(base, loader, arguments, _ENVIRONMENT)
+    _write(draft, first.entry, first.segments)
+    pid = _stopped(draft)
+    try:
+        memory = read(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    _complete(memory, first, [program.interpreter, *program.ordinary])
+    Path(draft).unlink()
+    _write(draft, base + entry_of("start"), memory.segments())
+
+
+def _write(path: str, entry: int, segments: list[Segment]) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _EXECUTABLE)
+    with open(fd, "wb") as file:
+        for offset, piece in laid_out(entry, segments, PAGE):
+            file.seek(offset)
+            file.write(piece)
+        file.truncate(-(-file.tell() // PAGE) * PAGE)
+        file.flush()
+        os.fsync(fd)
+
+
+def _stopped(path: str) -> int:
+    """Start the template, and wait until it has stopped; returns its number.
+
+    :raises Unsupported: it has ended instead.
+    """
+    pid = os.fork()
+    if pid == 0:
+        _execute(path)
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        raise Unsupported(f"the template ended with {os.waitstatus_to_exitcode(status)}")
+    return pid
+
+
+def _execute(path: str) -> NoReturn:
+    try:
+        set_pdeathsig(signal.SIGKILL)
+        close_range(3)
+        # The kernel places libraries below the largest stack that there may be, and what the next process gets above.
+        resource.setrlimit(resource.RLIMIT_STACK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        os.execve(path, [path], {})
+    finally:
+        os._exit(127)
+
+
+def _complete(memory: Memory, first: Starter, ordinary: Sequence[str]) -> None:
+    """Add what the machine code needs: the words to be moved, and the ordinary program's arguments."""
+    moved = memory.free_vdso_words()
+    begin = first.base + _ADDED
+    content = bytearray(memory.vdso_page)
+
+    def added(data: bytes) -> int:
+        content.extend(data)
+        return begin + len(content) - len(data)
+
+    def words(numbers: Sequence[int]) -> int:
+        content.extend(bytes(-len(content) % 8))
+        return added(b"".join(one.to_bytes(8, "little") for one in numbers))
+
+    strings = [added(os.fsencode(one) + b"\0") for one in ordinary]
+    numbers = {
+        Control.VDSO: memory.vdso.start,
+        Control.VDSO_PAGE: begin,
+        Control.MOVED: words(moved),
+        Control.MOVED_COUNT: len(moved),
+        Control.INSTEAD: words([len(strings), *strings]),
+    }
+    content.extend(bytes(-len(content) % PAGE))
+    memory.add(begin, R, bytes(content))
+    for place, number in numbers.items():
+        memory.write(first.base + PAGE + place, number.to_bytes(8, "little"))
+
+
+def _try(program: Program, path: str) -> None:
+    """See whether it works, before somebody depends on it."""
+    done = subprocess.run([path, *program.attempt], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != program.status or program.answer not in done.stdout + done.stderr:
+        raise SystemFault(f"the snapshot does not work: it left with {done.returncode}", cause=repr(done.stderr))

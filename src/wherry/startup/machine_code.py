@@ -1,0 +1,184 @@
+"""Machine code of the startup snapshot: where the template begins, where it stops, and where a process goes on.
+
+Behind the page of code there is a page of numbers that the code reads, see :mod:`wherry.startup.control`. In order:
+
+``template``
+    Where the template's process begins: it puts the vDSO's address where the prepared auxiliary vector has its place,
+    and begins on the prepared stack as if the kernel had made it.
+``stop``
+    A C function without arguments: the process stops itself, by ``SIGSTOP``. It returns in each process that is made of
+    the snapshot, with the address of what the kernel has put on that process's stack.
+``start``
+    Where such a process begins. If its vDSO is another one, the ordinary program is executed instead. Otherwise
+    it gets what a thread of the C library's has (thread pointer, the place of its ID, the list of robust futexes), the
+    C library learns where the heap may grow, the addresses that lay in the vDSO are moved, and the pages that every
+    process writes to are copied in one go.
+
+The bytes were made by GNU as; a test assembles the text anew and compares.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from wherry.linux._libc import ARCHITECTURE
+from wherry.linux.listing import code_of
+
+__all__ = ["LISTINGS", "entry_of", "machine_code"]
+
+X86_64: Final = """
+.set control, template+0x1000
+template:
+  48 89 e6                mov rsi, rsp
+  e8 17 00 00 00          call vdso
+  48 8b 0d 51 10 00 00    mov rcx, [rip+control+0x60]
+  48 89 01                mov [rcx], rax
+  48 8b 25 4f 10 00 00    mov rsp, [rip+control+0x68]
+  ff 25 51 10 00 00       jmp [rip+control+0x70]
+vdso:
+  48 ad                   lodsq                           # argc
+  48 8d 74 c6 08          lea rsi, [rsi+rax*8+8]          # behind argv
+skip:
+  48 ad                   lodsq                           # the environment
+  48 85 c0                test rax, rax
+  75 f9                   jnz skip
+look:
+  48 ad                   lodsq                           # the auxiliary vector: a type and a value each
+  48 89 c2                mov rdx, rax
+  48 ad                   lodsq
+  83 fa 21                cmp edx, 33                     # AT_SYSINFO_EHDR
+  74 06                   je found
+  85 d2                   test edx, edx                   # AT_NULL
+  75 f0                   jnz look
+  31 c0                   xor eax, eax
+found:
+  c3                      ret
+stop:
+  53                      push rbx
+  55                      push rbp
+  41 54                   push r12
+  41 55                   push r13
+  41 56                   push r14
+  41 57                   push r15
+  50                      push rax
+  0f ae 1c 24             stmxcsr [rsp]
+  d9 7c 24 04             fnstcw [rsp+4]
+  48 89 25 ae 0f 00 00    mov [rip+control+0x08], rsp
+  b8 27 00 00 00          mov eax, 39                     # getpid
+  0f 05                   syscall
+  89 c7                   mov edi, eax
+  be 13 00 00 00          mov esi, 19                     # SIGSTOP
+  b8 3e 00 00 00          mov eax, 62                     # kill
+  0f 05                   syscall
+go_on:
+  48 8b 05 8a 0f 00 00    mov rax, [rip+control]
+  0f ae 14 24             ldmxcsr [rsp]
+  d9 6c 24 04             fldcw [rsp+4]
+  59                      pop rcx
+  41 5f                   pop r15
+  41 5e                   pop r14
+  41 5d                   pop r13
+  41 5c                   pop r12
+  5d                      pop rbp
+  5b                      pop rbx
+  c3                      ret
+start:
+  48 89 e3                mov rbx, rsp
+  48 89 e6                mov rsi, rsp
+  e8 8a ff ff ff          call vdso
+  48 85 c0                test rax, rax
+  0f 84 cb 00 00 00       jz instead
+  49 89 c4                mov r12, rax
+  48 89 c6                mov rsi, rax
+  48 8b 3d a5 0f 00 00    mov rdi, [rip+control+0x50]
+  b9 00 02 00 00          mov ecx, 512
+  f3 48 a7                repe cmpsq
+  0f 85 b0 00 00 00       jne instead
+  bf 02 10 00 00          mov edi, 0x1002                 # ARCH_SET_FS
+  48 8b 35 4b 0f 00 00    mov rsi, [rip+control+0x10]
+  b8 9e 00 00 00          mov eax, 158                    # arch_prctl
+  0f 05                   syscall
+  48 8b 3d 45 0f 00 00    mov rdi, [rip+control+0x18]
+  b8 da 00 00 00          mov eax, 218                    # set_tid_address
+  0f 05                   syscall
+  89 07                   mov [rdi], eax
+  48 8b 3d 3d 0f 00 00    mov rdi, [rip+control+0x20]
+  48 8b 35 3e 0f 00 00    mov rsi, [rip+control+0x28]
+  b8 11 01 00 00          mov eax, 273                    # set_robust_list
+  0f 05                   syscall
+  31 ff                   xor edi, edi
+  b8 0c 00 00 00          mov eax, 12                     # brk
+  0f 05                   syscall
+  48 8b 0d 37 0f 00 00    mov rcx, [rip+control+0x38]
+  48 89 01                mov [rcx], rax
+  4c 2b 25 25 0f 00 00    sub r12, [rip+control+0x30]
+  48 8b 35 2e 0f 00 00    mov rsi, [rip+control+0x40]
+  48 8b 0d 2f 0f 00 00    mov rcx, [rip+control+0x48]
+move:
+  48 8b 7c ce f8          mov rdi, [rsi+rcx*8-8]
+  4c 01 27                add [rdi], r12
+  48 ff c9                dec rcx
+  75 f3                   jnz move
+  4c 8b 2d 4b 0f 00 00    mov r13, [rip+control+0x78]
+  4c 8b 35 4c 0f 00 00    mov r14, [rip+control+0x80]
+touch:
+  4d 85 f6                test r14, r14
+  74 1d                   jz whole
+  49 8b 7d 00             mov rdi, [r13]
+  49 8b 75 08             mov rsi, [r13+8]
+  ba 17 00 00 00          mov edx, 23                     # MADV_POPULATE_WRITE
+  b8 1c 00 00 00          mov eax, 28                     # madvise
+  0f 05                   syscall
+  49 83 c5 10             add r13, 16
+  49 ff ce                dec r14
+  eb de                   jmp touch
+whole:
+  48 89 1d a3 0e 00 00    mov [rip+control], rbx
+  48 8b 25 a4 0e 00 00    mov rsp, [rip+control+0x08]
+  e9 06 ff ff ff          jmp go_on
+instead:
+  48 8b 0b                mov rcx, [rbx]                  # argc
+  48 8d 54 cb 10          lea rdx, [rbx+rcx*8+16]         # the environment
+  6a 00                   push 0
+argument:
+  83 f9 02                cmp ecx, 2
+  72 07                   jb program
+  ff 34 cb                push [rbx+rcx*8]
+  ff c9                   dec ecx
+  eb f4                   jmp argument
+program:
+  48 8b 35 d2 0e 00 00    mov rsi, [rip+control+0x58]     # a list that begins with how many there are
+  48 8b 0e                mov rcx, [rsi]
+next:
+  ff 34 ce                push [rsi+rcx*8]
+  48 ff c9                dec rcx
+  75 f8                   jnz next
+  48 8b 3c 24             mov rdi, [rsp]
+  48 89 e6                mov rsi, rsp
+  b8 3b 00 00 00          mov eax, 59                     # execve
+  0f 05                   syscall
+  bf 7f 00 00 00          mov edi, 127
+  b8 e7 00 00 00          mov eax, 231                    # exit_group
+  0f 05                   syscall
+"""
+
+LISTINGS: Final = {"x86_64": X86_64}
+
+
+@lru_cache
+def machine_code(architecture: str = ARCHITECTURE) -> bytes:
+    """Return the code for an architecture.
+
+    :raises Unsupported: it was never written for this one.
+    """
+    return code_of(LISTINGS, architecture)
+
+
+def entry_of(label: str, architecture: str = ARCHITECTURE) -> int:
+    """Return how far from the first byte a label is.
+
+    :raises Unsupported: there is no code for this architecture.
+    """
+    before, _, _ = LISTINGS.get(architecture, "").partition(f"\n{label}:\n")
+    return len(code_of({architecture: f"{before}\n"} if before else {}, architecture))
