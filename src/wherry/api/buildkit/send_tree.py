@@ -1,7 +1,7 @@
 """DiffCopy, the side that sends: a directory's content goes to the client (tonistiigi/fsutil, ``send.go``).
 
-What is sent came from images and steps: links are sent, never followed, and only regular files are read. Devices, FIFOs
-and sockets are left out: clients are no root, and fail over them.
+What is sent came from images and steps: links are sent, never followed, and only regular files are read, each one once
+whatever number of names it has. Devices, FIFOs and sockets are left out: clients are no root, and fail over them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class TreeSender:
         self._prefix = os.fsencode(prefix)
         self._modified = modified
         self._files: dict[int, bytes] = {}
+        self._linked: dict[tuple[int, int], bytes] = {}  # the first name of each file that has several
         self._count = 0
 
     def close(self) -> None:
@@ -119,6 +120,10 @@ class TreeSender:
             modTime=status.st_mtime_ns if self._modified is None else self._modified,
         )
         if stat.S_ISREG(status.st_mode):
+            first = self._first_name(path, status)
+            if first != path:  # without data: the client links it to what it has
+                entry.linkname = first
+                return entry
             entry.size = status.st_size
             self._files[number] = here
         elif stat.S_ISLNK(status.st_mode):
@@ -127,3 +132,9 @@ class TreeSender:
                 entry.linkname = os.readlink(name, dir_fd=fd.fileno())
             entry.size = len(entry.linkname)
         return entry
+
+    def _first_name(self, path: bytes, status: os.stat_result) -> bytes:
+        """The name by which a file was sent first."""
+        if status.st_nlink == 1:
+            return path
+        return self._linked.setdefault((status.st_dev, status.st_ino), path)

@@ -47,6 +47,7 @@ def source(tmp_path: Path) -> Path:
     (root / "a.z").write_text("")
     (root / "a/link").symlink_to("/etc/passwd")
     (root / "loop").symlink_to("loop")
+    os.link(root / "a/b/large", root / "z")
     os.mkfifo(root / "fifo")
     return root
 
@@ -66,7 +67,9 @@ def test_it_goes_below_a_directory_and_at_one_time(tmp_path: Path, source: Path)
     copy(TreeSender(source, "linux_amd64", 7_000_000_000), there)
     assert sorted(path.name for path in there.iterdir()) == ["linux_amd64"]
     assert {path.lstat().st_mtime_ns for path in there.rglob("*")} == {7_000_000_000}
-    assert (there / "linux_amd64/a/b/large").read_bytes() == (source / "a/b/large").read_bytes()
+    large = there / "linux_amd64/a/b/large"
+    assert large.read_bytes() == (source / "a/b/large").read_bytes()
+    assert large.samefile(there / "linux_amd64/z")  # sent once (fsutil, stat_unix.go)
 
 
 def test_each_file_is_given_once(source: Path) -> None:
