@@ -56,6 +56,7 @@ def build_request(request: control_pb2.SolveRequest) -> BuildRequest:
         cache=_cache(request.Cache),
         entitlements=frozenset(request.Entitlements),
         policy=_policy(request.SourcePolicy),
+        internal=request.Internal,
         limits=_limits(options),
     )
 

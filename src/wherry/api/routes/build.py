@@ -187,6 +187,7 @@ class BuildRoutes:
             joins=wanted.joins,
             policy=wanted.policy,
             on_failure=shell.offer if shell is not None else None,
+            internal="requestid" in options,
             limits=wanted.limits,
         )
 

@@ -108,7 +108,11 @@ class Build:
         self._ending: asyncio.Task[None] | None = None
         self._vertices: dict[Digest, VertexProgress] = {}
         self.record = BuildRecord(
-            ref=request.ref, frontend=request.frontend, options=dict(request.options), created=time.time_ns()
+            ref=request.ref,
+            frontend=request.frontend,
+            options=dict(request.options),
+            created=time.time_ns(),
+            internal=request.internal,
         )
         parts.history.set(self.record)
 

@@ -24,6 +24,7 @@ from wherry.oci.digest import Digest
 __all__ = ["History"]
 
 _log: Final = logging.getLogger(__name__)
+_INTERNAL: Final = 16  #: builds in no list whose end a client may still ask for
 _WATCHED: Final = 1000
 """Changes that one who watches may be behind, before the oldest are left out."""
 
@@ -62,7 +63,8 @@ class History:
 
     def records(self) -> list[BuildRecord]:
         """The builds that are remembered, and those of now, the oldest first."""
-        return sorted(self._records.values(), key=lambda record: record.created)
+        shown = (record for record in self._records.values() if not record.internal)
+        return sorted(shown, key=lambda record: record.created)
 
     def get(self, ref: str) -> BuildRecord:
         """One of them.
@@ -87,7 +89,8 @@ class History:
 
     def _put(self, record: BuildRecord) -> None:
         self._records[record.ref] = record
-        self._publish(record)
+        if not record.internal:
+            self._publish(record)
 
     async def end(self, ref: str, spool: Spool) -> None:
         """A build is over, and its record is set: store what happened, and forget the oldest ones.
@@ -96,11 +99,13 @@ class History:
         """
         try:
             await spool.store()
-            await self._threads.run(self._write, self.get(ref))
+            if not self.get(ref).internal:
+                await self._threads.run(self._write, self.get(ref))
         except WherryError as error:
             _log.warning("a build cannot be remembered: %s", error)
         past = [one for one in self.records() if one.completed is not None and not one.pinned]
-        for one in past[: max(0, len(past) - self._most)]:
+        internal = [one for one in self._records.values() if one.internal and one.completed is not None]
+        for one in [*past[: max(0, len(past) - self._most)], *internal[: max(0, len(internal) - _INTERNAL)]]:
             await self._forget(one.ref)
 
     def _write(self, record: BuildRecord) -> None:

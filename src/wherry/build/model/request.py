@@ -110,6 +110,7 @@ class BuildRequest:
     :param policy: what may be fetched, and what instead.
     :param on_failure: told of steps that fail, before the build does; None: nobody is.
     :param on_solved: told of what the frontend gives, before anything of that is run; None: nobody is.
+    :param internal: whether it is in no list of builds: its client only asks for something.
     :param keeps_failed: whether what failed steps have left stays to the end of the build (`errors.VertexFailed`).
     """
 
@@ -126,5 +127,6 @@ class BuildRequest:
     policy: SourcePolicy = field(default_factory=SourcePolicy)
     on_failure: OnFailure | None = None
     on_solved: Callable[[FrontResult], None] | None = None
+    internal: bool = False
     keeps_failed: bool = False
     limits: Limits = field(default_factory=Limits)

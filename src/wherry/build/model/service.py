@@ -104,7 +104,10 @@ class RunningBuild(Protocol):
 
 
 class BuildRecord(Struct, frozen=True, kw_only=True):
-    """A build of the past, or of now. Times in nanoseconds since the epoch."""
+    """A build of the past, or of now. Times in nanoseconds since the epoch.
+
+    :param internal: a question to the frontend, say, which is in no list of builds.
+    """
 
     ref: str
     frontend: str = ""
@@ -119,6 +122,7 @@ class BuildRecord(Struct, frozen=True, kw_only=True):
     warnings: int = 0
     pinned: bool = False
     generation: int = 1
+    internal: bool = False
 
 
 class CacheRecord(Struct, frozen=True, kw_only=True):

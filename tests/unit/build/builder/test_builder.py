@@ -245,6 +245,24 @@ async def test_only_so_many_builds_are_remembered_beside_those_that_are_pinned(t
         assert [(record.ref, record.pinned) for record in shop.builder.records()] == [("pinned", True), ("3", False)]
 
 
+async def test_a_question_of_a_client_is_in_no_list_and_its_end_can_be_asked_for(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        changes = shop.builder.watch_records()
+        await shop.builder.build(request("question", make_file("/a", b"1"), internal=True))
+        await shop.builder.build(request("build", make_file("/a", b"1")))
+        await shop.builder.collected()
+        assert [record.ref for record in shop.builder.records()] == ["build"]
+        assert (await anext(changes)).ref == "build"
+        assert states(await shop.events("question"))
+        for number in range(20):
+            await shop.builder.build(request(f"more {number}", make_file("/a", b"1"), internal=True))
+        await shop.builder.collected()
+        with pytest.raises(NotFound):
+            await shop.events("question")
+    async with Workshop(tmp_path) as shop:
+        assert [record.ref for record in shop.builder.records()] == ["build"]
+
+
 async def test_a_build_that_goes_on_may_be_pinned_and_stays_so(tmp_path: Path) -> None:
     async with Workshop(tmp_path) as shop:
         build = shop.builder.begin(request("b", make_file("/a", b"")))
