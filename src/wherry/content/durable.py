@@ -75,17 +75,24 @@ def publish(staged: Path, final: Path) -> None:
     sync_directory(final.parent)
 
 
-def replace_file(final: Path, data: bytes, tmp: Path) -> None:
-    """Write a small file, or replace one, by the whole recipe."""
+def replace_file(final: Path, data: bytes, tmp: Path, *, durable: bool = True) -> None:
+    """Write a small file, or replace one, by the whole recipe.
+
+    :param durable: False for what is written anew at the next start: a power failure may leave less of it.
+    """
     staged = temporary_name(tmp, final.name)
     with disk_errors("write"):
         fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             write_all(fd, data)
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
-        publish(staged, final)
+        if durable:
+            publish(staged, final)
+        else:
+            staged.rename(final)
 
 
 def remove_tree(path: Path) -> bool:

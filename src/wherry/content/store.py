@@ -266,9 +266,12 @@ class ContentStore:
         return self._blobs / digest.algorithm / digest.hex
 
     def write_index(self, manifests: Sequence[Descriptor]) -> None:
-        """Replace ``index.json``, which tells other tools the names of the images in this layout."""
+        """Replace ``index.json``, which tells other tools the names of the images in this layout.
+
+        The database knows them, and each start writes it anew: two syncs for each name would be for nothing.
+        """
         index = Index(manifests=list(manifests), schema_version=2, media_type=OCI_INDEX)
-        replace_file(self.root / "index.json", encode(index), self._tmp)
+        replace_file(self.root / "index.json", encode(index), self._tmp, durable=False)
 
     def _adopt(self, fd: int, staged: Path, digest: Digest) -> None:
         final = self.path(digest)

@@ -83,11 +83,12 @@ class LocalImages:
         return self._index_of(image, reference) or next(iter(by_name), None) or image.manifest_digest
 
     def _offered(self, reference: Reference) -> Iterator[Image]:
-        for image in self._store.list():
-            if reference.digest is None:
-                if reference in image.names:
-                    yield image
-            elif self._is(image, reference, reference.digest):
+        if reference.digest is not None:
+            yield from (image for image in self._store.list() if self._is(image, reference, reference.digest))
+            return
+        with suppress(NotFound):
+            image = self._store.resolve(str(reference))
+            if reference in image.names:
                 yield image
 
     def _by_short_id(self, reference: Reference) -> Iterator[Image]:

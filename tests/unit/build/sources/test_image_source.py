@@ -293,6 +293,6 @@ def test_a_checksum_has_to_be_the_digest(images: Images) -> None:
 async def test_the_built_in_image_is_no_base(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     images.load([BASE], "mine:1")
     built_in = replace(images.store.resolve("mine:1"), built_in=True)
-    monkeypatch.setattr(images.store, "list", lambda: [built_in])
+    monkeypatch.setattr(images.store, "resolve", lambda text: built_in)
     with pytest.raises(Unsupported, match="the image 'host' cannot be a base"):
         await images.use("docker.io/library/mine:1")
