@@ -149,6 +149,9 @@ def test_the_stock_command_builds(
     assert daemon.docker("run", "--rm", "--network", "none", "built:stock", check=True).stdout.startswith("hello world")
     again = daemon.docker("build", "-t", "built:stock", str(tmp_path), check=True)
     assert again.stdout.count("Using cache") == 8
+    given = "FROM busybox\nCOPY one.txt /given\n"  # the command ends this archive with the file, without padding
+    daemon.docker("build", "-f", "-", "-t", "built:given", str(tmp_path), input=given, check=True)
+    assert daemon.cli("run", "--rm", "--network", "none", "built:given", "cat", "/given", check=True).stdout == "one\n"
 
 
 def test_steps_are_on_the_network_that_was_asked_for(daemon: Daemon, busybox: str) -> None:

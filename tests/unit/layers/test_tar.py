@@ -77,8 +77,9 @@ def test_pax_times_are_exact_and_attributes_are_bytes() -> None:
 
 def test_an_archive_may_end_without_its_mark_but_not_within_a_file() -> None:
     data = tar([member("f", b"x" * 600)])
-    assert len(read(data[: 512 + 1024])) == 1
-    for cut in (100, 512 + 10, 512 + 600):
+    for cut in (512 + 1024, 512 + 600, 512 + 700):  # without the last file's padding: Go reads it, and the CLI sends it
+        assert [body for _, body in read(data[:cut])] == [b"x" * 600]
+    for cut in (100, 512 + 10, 512 + 599):
         with pytest.raises(CorruptData, match="ends too early"):
             read(data[:cut])
 

@@ -103,7 +103,8 @@ class TarReader:
         """
         for _ in self.body():
             pass
-        self._source.skip(self._padding)
+        for _ in self._source.pieces(self._padding):
+            pass  # the last file's may be missing: so ends what the docker command sends for ``build -f - DIRECTORY``
         self._padding = 0
         block = self._source.take(BLOCK)
         if block == _ZERO:
