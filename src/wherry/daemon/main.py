@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wherry import legible
@@ -16,7 +16,7 @@ from wherry.daemon.options import Options, parse
 from wherry.errors import SystemFault, WherryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,31 +77,13 @@ def _run(options: Options, channel: background.Background) -> None:
     with startup.acquire(options) as acquired:
         import asyncio  # noqa: PLC0415 - as above
 
-        with _no_certificate_authorities():
-            from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
+        from wherry.daemon.aiohttp_server import defer_client  # noqa: PLC0415 - as above
+
+        defer_client()
+        from wherry.daemon.serve import serve  # noqa: PLC0415 - as above
 
         asyncio.run(serve(options, channel, acquired))
     logging.getLogger("wherry.daemon").info("ended")
-
-
-@contextmanager
-def _no_certificate_authorities() -> Iterator[None]:
-    """Keep aiohttp from reading all of the machine's certificate authorities when it is imported.
-
-    It does so for clients, and the daemon is a server until something is pulled; it is a tenth of the time until the
-    first answer, and 2 MB. Who needs them makes a context of its own (`wherry.distribution.client.endpoints`).
-    """
-    names = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}  # see SSL_CTX_set_default_verify_paths(3)
-    former = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
-    try:
-        yield
-    finally:
-        for name, value in former.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _raise_file_limit() -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aiohttp.web import RequestPayloadError
+from aiohttp.web_protocol import RequestPayloadError
 
 from wherry.api.classic.query import NAMED
 from wherry.api.http.hijack import RAW_STREAM, HijackedResponse, hijack

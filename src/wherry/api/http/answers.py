@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from aiohttp.web import Response, StreamResponse
+from aiohttp.web_response import Response, StreamResponse
 
 from wherry import __version__
 from wherry.api.http import versions

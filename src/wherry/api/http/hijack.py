@@ -28,7 +28,8 @@ import termios
 import time
 from typing import TYPE_CHECKING, Final
 
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from wherry.api.http.connection import FirstRequest
 

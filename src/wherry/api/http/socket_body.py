@@ -20,7 +20,9 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp.web import BaseRequest, RequestHandler, Server
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_server import Server
 
 from wherry.api.http.bodies import BodyReader, ThreadBody, abandoned
 from wherry.linux.fd import Fd

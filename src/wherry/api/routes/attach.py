@@ -6,8 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiohttp import WSCloseCode, WSMsgType
-from aiohttp.web import StreamResponse, WebSocketResponse
+from aiohttp.http_websocket import WSCloseCode, WSMsgType
 
 from wherry.api.http.answers import COMMON_HEADERS
 from wherry.api.http.hijack import HangupWatch, HijackedResponse, content_type, error_frame, frame, hijack
@@ -17,6 +16,8 @@ from wherry.errors import InvalidInput, WherryError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
+
+    from aiohttp.web import StreamResponse, WebSocketResponse
 
     from wherry.api.http.hijack import Hijacked
     from wherry.api.http.request import ApiRequest
@@ -85,6 +86,8 @@ class AttachRoutes:
 
     async def attach_websocket(self, request: ApiRequest) -> StreamResponse:
         """Serve a container's streams over a WebSocket: binary messages out, anything in."""
+        from aiohttp.web_ws import WebSocketResponse  # noqa: PLC0415 - hardly any client asks for that
+
         socket = WebSocketResponse(max_msg_size=0)
         if not socket.can_prepare(request.http):
             raise InvalidInput("this is no handshake of a WebSocket, as RFC 6455 has it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from wherry.api.http import compat
 from wherry.api.http.answers import COMMON_HEADERS, empty, reply

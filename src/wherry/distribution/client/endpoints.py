@@ -78,8 +78,8 @@ def _has_authority(domain: str, directories: tuple[Path, ...]) -> bool:
 def public_trust() -> ssl.SSLContext:
     """The machine's certificate authorities, for hosts that nothing else is known of: where a registry redirects to.
 
-    They are read again when they have changed, as that takes longer than a short conversation with a registry.
-    Not aiohttp's own default, which the daemon is imported without (`wherry.daemon.main`).
+    They are read again when they have changed, as that takes longer than a short conversation with a registry. Not
+    aiohttp's own default, which stays as it was when it was imported.
     """
     paths = ssl.get_default_verify_paths()
     return _public_trust(tuple((path, _changed(path)) for path in (paths.cafile, paths.capath) if path))
