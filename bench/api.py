@@ -28,6 +28,18 @@ class Api:
         self._file.close()
         self._socket.close()
 
+    def fileno(self) -> int:
+        """The socket's descriptor, to be waited for."""
+        return self._socket.fileno()
+
+    def begin(self, method: str, path: str) -> None:
+        """Make a request whose answer goes on, for `discard`; the connection is of no other use then."""
+        self._socket.sendall(f"{method} /{self._version}{path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+
+    def discard(self) -> int:
+        """Take what has come of an answer; gives how many bytes that was."""
+        return len(self._socket.recv(1 << 16))
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         """One request and its answer, decoded; None for an empty one.
 

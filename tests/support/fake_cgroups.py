@@ -25,7 +25,7 @@ V1_FILES = {
         "cpu.cfs_burst_us": "0", "cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 0",
     },
     "cpuacct": {
-        "cpuacct.usage": "0", "cpuacct.usage_user": "0", "cpuacct.usage_sys": "0", "cpuacct.usage_percpu": "0 0",
+        "cpuacct.usage_percpu": "0 0", "cpuacct.usage_all": "cpu user system\n0 0 0\n1 0 0",
     },
     "cpuset": {"cpuset.cpus": "", "cpuset.mems": ""},
     "memory": {

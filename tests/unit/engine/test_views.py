@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,8 +93,7 @@ def find(ref: str) -> Any:
 def everything(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(times, "now", lambda: "2024-01-02T00:00:00Z")
     monkeypatch.setattr(listing.time, "time_ns", lambda: times.from_rfc3339("2024-01-01T03:00:00Z"))
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(stats, "_system_time", lambda: 12345)
+    monkeypatch.setattr(stats, "_processors", lambda: (12345, 2))
     monkeypatch.setattr(stats, "_interfaces", lambda pid: {"eth0": stats._interface(list(range(16)))})
     monkeypatch.setattr(stats.cgroups, "open", lambda path: SimpleNamespace(statistics=lambda: COUNTED))
     service = listing.ListService([], lambda name: "", names_of)

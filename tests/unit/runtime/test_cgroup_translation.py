@@ -288,10 +288,8 @@ class TestCounters:
     def test_of_version_1(self) -> None:
         directory = self.directory(
             1,
-            cpuacct__usage="900",
-            cpuacct__usage_user="600",
-            cpuacct__usage_sys="300",
             cpuacct__usage_percpu="500 400 ",
+            cpuacct__usage_all="cpu user system\n0 350 150\n1 250 150",
             cpu__stat="nr_periods 5\nnr_throttled 2\nthrottled_time 77",
             memory__usage_in_bytes="100",
             memory__max_usage_in_bytes="120",

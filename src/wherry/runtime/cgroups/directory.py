@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn, Protocol
 
 from wherry.errors import InvalidInput, NotFound, SystemCallError, Unsupported
@@ -18,7 +19,7 @@ __all__ = ["Directory", "Files", "KernelFiles", "Limit"]
 # What a kernel answers for a cgroup, or one of its files, that is not there or has just gone.
 _GONE: Final = frozenset({errno.ENOENT, errno.ENODEV})
 _REJECTED: Final = frozenset({errno.EINVAL, errno.ERANGE, errno.ENODEV, errno.EOVERFLOW, errno.ENXIO})
-_CHUNK: Final = 1 << 16
+_CHUNK: Final = 1 << 12  # bytes; most files have a few, and a larger buffer would have to be found and cut for each
 
 
 class Files(Protocol):
@@ -163,7 +164,12 @@ class Directory:
 
     def table(self, name: str) -> dict[str, int]:
         """Return the lines ``name number`` of a file; nothing if there is no such file."""
-        pairs = (line.split() for line in self.read_or(name, "").splitlines())
+        text = self.read_or(name, "")
+        words = text.split()
+        if len(words) == 2 * (text.count("\n") + 1):
+            with suppress(ValueError):  # each second one is a number, as a rule
+                return dict(zip(words[::2], map(int, words[1::2]), strict=True))
+        pairs = (line.split() for line in text.splitlines())
         return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].lstrip("-").isdigit()}
 
     def write(self, name: str, *values: str) -> None:

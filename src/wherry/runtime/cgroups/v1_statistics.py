@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from wherry.runtime.cgroups.contract import CpuStatistics, IoCount, MemoryStatistics, Pids, Statistics
@@ -20,12 +20,13 @@ def read(directory_of: Callable[[str], Directory | None]) -> Statistics:
     :param directory_of: gives a controller's directory, or None if the controller is not mounted.
     """
     memory, blkio = directory_of("memory"), directory_of("blkio")
+    transferred, operations = ((), ()) if blkio is None else _io(blkio)
     return Statistics(
         cpu=_cpu(directory_of("cpuacct"), directory_of("cpu")),
         memory=MemoryStatistics() if memory is None else _memory(memory),
         pids=_pids(directory_of("pids")),
-        io_bytes=() if blkio is None else tuple(_io(blkio, "io_service_bytes")),
-        io_operations=() if blkio is None else tuple(_io(blkio, "io_serviced")),
+        io_bytes=transferred,
+        io_operations=operations,
         oom_kills=0 if memory is None else memory.table("memory.oom_control").get("oom_kill", 0),
     )
 
@@ -36,8 +37,9 @@ def _cpu(accounting: Directory | None, scheduler: Directory | None) -> CpuStatis
         usage = user = system = 0
         per_cpu: tuple[int, ...] = ()
     else:
-        usage, user, system = (accounting.number(f"cpuacct.usage{kind}") or 0 for kind in ("", "_user", "_sys"))
         per_cpu = tuple(map(int, accounting.read_or("cpuacct.usage_percpu", "").split()))
+        usage = sum(per_cpu)
+        user, system = _modes(accounting)
     return CpuStatistics(
         usage,
         user,
@@ -47,6 +49,12 @@ def _cpu(accounting: Directory | None, scheduler: Directory | None) -> CpuStatis
         quota.get("nr_throttled", 0),
         quota.get("throttled_time", 0),
     )
+
+
+def _modes(accounting: Directory) -> tuple[int, int]:
+    """The time in user mode and in the kernel's, which is there of each processor in one file."""
+    each = [line.split() for line in accounting.read_or("cpuacct.usage_all", "").splitlines()[1:]]
+    return sum(int(words[1]) for words in each), sum(int(words[2]) for words in each)
 
 
 def _memory(directory: Directory) -> MemoryStatistics:
@@ -69,14 +77,19 @@ def _pids(directory: Directory | None) -> Pids:
     return Pids(directory.number("pids.current") or 0, directory.number("pids.max"))
 
 
-def _io(directory: Directory, name: str) -> Iterator[IoCount]:
-    """Read a table of ``8:0 Read 4096`` lines: BFQ's if that scheduler counted anything, else that of throttling."""
+def _io(directory: Directory) -> tuple[tuple[IoCount, ...], tuple[IoCount, ...]]:
+    """Bytes and operations: BFQ's if that scheduler counted anything, else those of throttling."""
     for scheduler in ("bfq", "throttle"):
-        found = [_count(line) for line in directory.read_or(f"blkio.{scheduler}.{name}_recursive", "").splitlines()]
-        counts = [count for count in found if count is not None]
-        if counts:
-            yield from counts
-            return
+        transferred = _counts(directory, f"blkio.{scheduler}.io_service_bytes_recursive")
+        if transferred or scheduler == "throttle":
+            break
+    return transferred, _counts(directory, f"blkio.{scheduler}.io_serviced_recursive")
+
+
+def _counts(directory: Directory, name: str) -> tuple[IoCount, ...]:
+    """Read a table of ``8:0 Read 4096`` lines."""
+    found = map(_count, directory.read_or(name, "").splitlines())
+    return tuple(count for count in found if count is not None)
 
 
 def _count(line: str) -> IoCount | None:
