@@ -7,12 +7,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from support.busybox import busybox_daemon
-from support.daemons import Daemon
+from support.daemons import Daemon, cgroups
 from support.needs import need
 
 pytestmark = [need("root", "busybox", "overlay")]
@@ -68,7 +67,7 @@ def test_what_a_keeper_starts_too_late_does_not_run(kept: Daemon) -> None:
     pid = kept.request("GET", "/containers/late/json").json["State"]["Pid"]
     kept.cli("rm", "-f", "late", check=True)
     assert not os.path.exists(f"/proc/{pid}")
-    groups = Path("/sys/fs/cgroup").glob(f"**/{kept.cgroup}/**/cgroup.procs")
+    groups = [file for group in cgroups(kept.cgroup) for file in group.glob("**/cgroup.procs")]
     assert not [path for path in groups if path.read_text()]
 
 

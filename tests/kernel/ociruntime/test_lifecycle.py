@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.daemons import cgroups
 from support.needs import need
 from support.oci_command import Bundles, bundles_in
 from support.processes import wait_for
@@ -27,7 +28,7 @@ def oci(tmp_path: Path) -> Iterator[Bundles]:
 
 def groups_of(name: str) -> list[Path]:
     """The control groups of a bundle's container that are there."""
-    return list(Path("/sys/fs/cgroup").glob(f"**/wherry-test/{os.getpid()}-{name}"))
+    return [group for parent in cgroups("wherry-test") if (group := parent / f"{os.getpid()}-{name}").exists()]
 
 
 def test_run_passes_output_and_exit_code_on_and_leaves_nothing(oci: Bundles) -> None:
