@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 
@@ -13,6 +14,12 @@ from support import needs
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "need(*names): what the test needs of the machine; see tests/support/needs.py")
+
+
+def pytest_collection_finish() -> None:
+    """What all tests share is for ever, and no search for garbage has to look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,10 +8,18 @@ from collections.abc import Iterator
 import pytest
 
 from support.daemons import Daemon
-from support.engine_fixtures import busybox, busybox_archive, clean, daemon, dockerd, own_daemon, protected
 from support.runtime_fixtures import box
 
-__all__ = ["box", "busybox", "busybox_archive", "clean", "daemon", "dockerd", "own_daemon", "protected"]
+__all__ = ["box"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.import_plugin("support.engine_fixtures")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _protected(protected: None) -> None:
+    pass
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from support.engine_fixtures import (
-    _mortal,
-    busybox,
-    busybox_archive,
-    clean,
-    daemon,
-    dockerd,
-    mortal,
-    own_daemon,
-    protected,
-)
+import pytest
 
-__all__ = ["_mortal", "busybox", "busybox_archive", "clean", "daemon", "dockerd", "mortal", "own_daemon", "protected"]
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.import_plugin("support.engine_fixtures")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _protected(protected: None) -> None:
+    pass

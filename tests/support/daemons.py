@@ -266,9 +266,12 @@ class Daemon:
 
 
 class LastingDaemon(Daemon):
-    """A daemon for many tests: it begins as one does for users, and has its files on a disk."""
+    """A daemon for many tests: it begins as one does for users, and has its files on a disk.
 
-    copied = False
+    In the virtual machine it is a copy, too: to import everything once more takes half a minute there.
+    """
+
+    copied = "WHERRY_VM" in os.environ
 
     def __init__(self, *flags: str) -> None:
         self.place = tempfile.gettempdir()

@@ -1,4 +1,8 @@
-"""Fixtures of all tests that need an engine: a daemon, a small image, and what is checked when they end."""
+"""Fixtures of all tests that need an engine: a daemon, a small image, and what is checked when they end.
+
+A plugin, which the folders of such tests ask for in their ``conftest.py``: fixtures that each folder imports would be
+each folder's own, and a run of several has one daemon.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from support.daemons import Daemon, DockerDaemon, LastingDaemon, in_memory
 from support.network_objects import unreachable_pools
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def protected() -> Iterator[None]:
     """No packet of a test leaves the machine by mistake; and the disk is not worn by daemons that come and go."""
     if os.geteuid() != 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -70,9 +69,3 @@ def _words(process: Path, name: str = "cmdline") -> str:
 def _mounts_below(base: Path) -> list[str]:
     points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [f"mount {point}" for point in points if point.startswith(f"{base}/")]
-
-
-def pytest_collection_finish() -> None:
-    """What all tests share is for ever, and no search for garbage has to look at it again."""
-    gc.collect()
-    gc.freeze()
