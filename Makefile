@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RUN = $(PYTHON) tests/run.py
 
-.PHONY: help test quick lint unit kernel e2e attack vm bench proto clean
+.PHONY: help test quick lint unit kernel e2e attack cgroup2 vm bench proto clean
 
 help:
 	@echo "make test      everything below, as far as this user and machine can do it"
@@ -13,7 +13,8 @@ help:
 	@echo "make kernel    tests on this kernel (root)"
 	@echo "make e2e       daemon, command line, docker and docker-py (root)"
 	@echo "make attack    what a hostile container, image, registry or client would do (root)"
-	@echo "make vm        the kernel tests on cgroup v2, in qemu (root, or apt packages in place)"
+	@echo "make cgroup2   what is different where cgroup v2 alone is mounted (root)"
+	@echo "make vm        what needs cgroup v2's controllers or another kernel, in qemu (root, or apt packages in place)"
 	@echo "make bench     measure against Docker (root); ROWS=run,exec chooses rows"
 	@echo "make proto     compile BuildKit's messages, after a change of a .proto file"
 	@echo "make clean     remove what the other targets made"
@@ -21,7 +22,7 @@ help:
 test:
 	@$(RUN) all
 
-quick lint kernel e2e attack vm:
+quick lint kernel e2e attack cgroup2 vm:
 	@$(RUN) $@
 
 unit:

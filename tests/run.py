@@ -25,9 +25,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO
 
+import cgroup2
 import machine
 from machine import ROOT
 from quiet import NOT_QUIET
+from vm import chosen
 
 NOBODY = "65534"
 LONGEST_PART = 60 * 60
@@ -45,7 +47,7 @@ Those marked ``slow`` are left out: one in a hundred, which take half of the tim
 AT_ONCE = 3
 """Parts that run side by side: the virtual machine, which has one processor nearly for itself, and two that wait a lot.
 Everything that a part changes on the machine is its own: daemons, cgroups, tables, interfaces, ports."""
-ORDER = ("vm", "e2e", "attack", "kernel", "unit", "others", "lint")
+ORDER = ("vm", "e2e", "attack", "kernel", "cgroup2", "unit", "others", "lint")
 """In which they begin: what takes long, and waits a lot, is first, so that all end at about the same time."""
 
 
@@ -365,21 +367,27 @@ def others(run: Run) -> Iterator[Step]:
 
 def kernel(run: Run) -> Iterator[Step]:
     """The tests on this machine's kernel."""
-    yield in_own_network(as_root(run, "kernel"))
+    yield in_own_network(as_root(run, "kernel", "tests/kernel"))
 
 
 def e2e(run: Run) -> Iterator[Step]:
     """The daemon and its clients."""
-    yield as_root(run, "e2e")
+    yield as_root(run, "e2e", "tests/e2e")
 
 
 def attack(run: Run) -> Iterator[Step]:
     """What a hostile container, image, registry or client would do."""
-    yield in_own_network(as_root(run, "attack"))
+    yield in_own_network(as_root(run, "attack", "tests/attack"))
+
+
+def version_2(run: Run) -> Iterator[Step]:
+    """What is different where cgroup version 2 alone is mounted, and needs no controller."""
+    step = as_root(run, "cgroup2", *chosen.nodes(cgroup2.TESTS))
+    yield replace(step, command=[*cgroup2.ALONE, *step.command]) if step.command else step
 
 
 def vm(run: Run) -> Iterator[Step]:
-    """The kernel tests once more, in a virtual machine that has cgroup v2 only."""
+    """What needs cgroup v2's controllers, or another kernel, in a virtual machine."""
     missing = machine.install(machine.VM_PACKAGES)
     if missing:
         yield Step("vm", refused=f"needs {' '.join(missing)}")
@@ -398,11 +406,11 @@ def sooner() -> list[str]:
     return ["nice", "-n", "-3"] if machine.works(["nice", "-n", "-3", "true"]) and os.geteuid() == 0 else []
 
 
-def as_root(run: Run, name: str) -> Step:
+def as_root(run: Run, name: str, *tests: str) -> Step:
     """Run tests that need root, or say why not."""
     if os.geteuid() != 0:
         return Step(name, refused="needs root")
-    return pytest(run, name, python(), f"tests/{name}")
+    return pytest(run, name, python(), *tests)
 
 
 def in_own_network(step: Step) -> Step:
@@ -430,10 +438,10 @@ def as_user(run: Run, interpreter: str, *options: str) -> Step:
     )
 
 
-def pytest(run: Run, name: str, interpreter: str, path: str, *options: str) -> Step:
-    """Run pytest on a directory."""
+def pytest(run: Run, name: str, interpreter: str, *words: str) -> Step:
+    """Run pytest on directories or tests, with options."""
     report = run.directory / f"{name.replace(' ', '-')}.xml"
-    command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", path, *options]
+    command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *words]
     return Step(name, command, {"HYPOTHESIS_STORAGE_DIRECTORY": str(run.directory / f"{name}-hypothesis")}, report)
 
 
@@ -481,6 +489,7 @@ PARTS: dict[str, Callable[[Run], Iterator[Step]]] = {
     "kernel": kernel,
     "e2e": e2e,
     "attack": attack,
+    "cgroup2": version_2,
     "vm": vm,
 }
 

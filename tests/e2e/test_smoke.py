@@ -13,11 +13,10 @@ from support.daemons import Daemon
 
 
 @pytest.fixture
-def sleeper(daemon: Daemon, busybox: str) -> Iterator[str]:
-    """The name of a container that runs, with limits on memory and processes."""
-    name = "smoke"
-    limits = ("--memory", "64m", "--pids-limit", "20", "--cpus", "0.5")
-    daemon.cli("run", "-d", "--name", name, "--network", "none", *limits, busybox, "sleep", "1000", check=True)
+def sleeper(daemon: Daemon, busybox: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a container that runs, with the options that the test gives."""
+    name, options = "smoke", getattr(request, "param", ())
+    daemon.cli("run", "-d", "--name", name, "--network", "none", *options, busybox, "sleep", "1000", check=True)
     yield name
     daemon.cli("rm", "-f", name, check=True)
 
@@ -32,6 +31,9 @@ def test_the_built_in_image_runs(daemon: Daemon) -> None:
     assert done.stdout == "1 13\n"
 
 
+@pytest.mark.parametrize(
+    "sleeper", [("--memory", "64m", "--pids-limit", "20", "--cpus", "0.5")], indirect=True, ids=["limited"]
+)
 def test_limits_reach_the_kernel(daemon: Daemon, sleeper: str) -> None:
     shown = json.loads(daemon.cli("inspect", sleeper, check=True).stdout)[0]["HostConfig"]
     assert (shown["Memory"], shown["PidsLimit"], shown["NanoCpus"]) == (64 << 20, 20, 500_000_000)

@@ -9,11 +9,20 @@ import sys
 import tempfile
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests import machine
 from tests.vm import chosen, image, kernel
+
+PARAMETERS = (
+    *"console=ttyS0 quiet panic=-1 mitigations=off cgroup_no_v1=all".split(),
+    "norandmaps",
+    "transparent_hugepage=never",
+    "clearcpuid=112",
+)
+"""The kernel's. What qemu translates it finds again by address, so no addresses of chance: a third less time, as each
+test starts programs. It forgets all addresses of a process that has one huge page as soon as one changes; and repeats
+"rep movsq" word by word, so pages are copied by loops (112 is the feature REP_GOOD): another fifth less."""
 
 
 def main() -> int:
@@ -26,53 +35,24 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=50.0, help="the longest the machine may run")
     parser.add_argument("--memory", default="3072M")
     parser.add_argument("--shell", metavar="COMMAND", help="run a command instead of the tests")
-    options, selection = parser.parse_known_args()
+    options, named = parser.parse_known_args()
+    selection = named or chosen.nodes(*chosen.TABLES)
     machine.CACHE.mkdir(exist_ok=True)
     found = kernel.find()
     print(f"kernel {found.release} from {found.image}", flush=True)
     with tempfile.TemporaryDirectory(prefix="vm-", dir=machine.CACHE) as directory:
         python = options.python.absolute()
         if not options.shell:
-            machine.rewritten(python, selection or [node for run, _ in selections() for node in run])
+            machine.rewritten(python, selection)
         disks = prepare(Path(directory), python, found, options.shell or script(selection))
         finished = boot(disks, found, options.memory, options.minutes * 60)
         return conclude(image.read_report(disks / "report"), finished, options.junit)
 
 
 def script(selection: list[str]) -> str:
-    """The guest's command: a run of pytest per selection, its worst status at the end.
-
-    All but the last run side by side, one for each processor: to import what tests need takes minutes in there. What
-    each says is printed when it has ended.
-    """
-    if selection:
-        return pytest(0, selection)
-    *together, alone = (pytest(number, *run) for number, run in enumerate(selections()))
-    begun = [f"({command}) >/job/{number}.out 2>&1 & run{number}=$!" for number, command in enumerate(together)]
-    ended = [f"wait $run{number} || worst=1; cat /job/{number}.out" for number in range(len(together))]
-    return "\n".join([*begun, "worst=0", *ended, f"({alone}) || worst=1", "exit $worst"])
-
-
-def pytest(number: int, tests: list[str], before: Sequence[str] = ()) -> str:
-    """The command of one run.
-
-    :param before: words that begin it.
-    """
-    report = f"--junitxml=/job/report-{number}.xml"
-    options = ["-q", "-p", "no:cacheprovider", "-o", "timeout=1200", "--durations=15", report]
-    return shlex.join([*before, ".venv/bin/python", "-m", "pytest", *options, *tests])
-
-
-def selections() -> list[tuple[list[str], Sequence[str]]]:
-    """What runs when nothing is named; see `tests.vm.chosen`.
-
-    :returns: for each run what pytest is told, and what comes before it. The last one is to run alone.
-    """
-    return [
-        (chosen.nodes(chosen.KERNEL | chosen.NETWORK), machine.OWN_NETWORK),
-        (chosen.nodes(chosen.E2E | chosen.ATTACK), ()),
-        (chosen.nodes(chosen.ALONE), ()),
-    ]
+    """The guest's command: one run of pytest, as to import what tests need takes half a minute in there."""
+    options = ["-q", "-p", "no:cacheprovider", "-o", "timeout=1200", "--durations=15", "--junitxml=/job/report.xml"]
+    return shlex.join([".venv/bin/python", "-m", "pytest", *options, *selection])
 
 
 def prepare(directory: Path, python: Path, found: kernel.Kernel, command: str) -> Path:
@@ -101,15 +81,14 @@ def settings(command: str) -> str:
 def boot(disks: Path, found: kernel.Kernel, memory: str, seconds: float) -> bool:
     """Run qemu with the console on our standard output; False when it had to be ended.
 
-    What it translates it finds again by address, so no addresses of chance (``norandmaps``): a third less time, as each
-    test starts programs. One thread for both processors needs no atomic instructions: a tenth less, and the rest of
-    this machine is for the other parts of the tests.
+    One thread for both processors needs no atomic instructions: a tenth less time, and the rest of this machine is for
+    the other parts of the tests.
     """
     command = [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-machine", "pc", "-accel", "tcg,thread=single", "-cpu", "Nehalem", "-smp", "2", "-m", memory,
         "-kernel", str(found.image), "-initrd", str(disks / "initramfs"),
-        "-append", "console=ttyS0 quiet panic=-1 mitigations=off norandmaps cgroup_no_v1=all",
+        "-append", " ".join(PARAMETERS),
         "-serial", "stdio",
         *drive("root", disks, "snapshot=on"), *drive("repository", disks, "readonly=on"), *drive("report", disks),
     ]  # fmt: skip

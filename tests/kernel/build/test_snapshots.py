@@ -150,17 +150,16 @@ def test_a_draft_can_be_mounted_again_as_no_mount_of_it_is_synced(here: World) -
         assert names(root) == ["d0", "d1", "d2", "file"]
 
 
-def test_hundreds_of_layers_are_one_tree(tmp_path: Path) -> None:
-    with world(tmp_path / "data") as here:
-        snapshot = EMPTY
-        for number in range(400):
-            snapshot = here.layer({f"f{number}": b""}, snapshot)
-        with here.mount(snapshot) as root:
-            assert len(names(root)) == 400
-        with here.change(snapshot) as change:
-            (change.path / "f7").unlink()
-        with here.mount(change.result) as root:
-            assert len(names(root)) == 399
+def test_hundreds_of_layers_are_one_tree(here: World) -> None:
+    snapshot = EMPTY
+    for number in range(400):
+        snapshot = here.layer({f"f{number}": b""}, snapshot)
+    with here.mount(snapshot) as root:
+        assert len(names(root)) == 400
+    with here.change(snapshot) as change:
+        (change.path / "f7").unlink()
+    with here.mount(change.result) as root:
+        assert len(names(root)) == 399
 
 
 def test_the_roots_mode_goes_on_to_the_next_layer(here: World) -> None:
