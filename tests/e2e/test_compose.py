@@ -352,6 +352,110 @@ def test_namespaces_limits_and_mounts_are_as_written(project: Project) -> None:
     project.run("exec", "-T", "two", "ping", "-c", "1", "uno")
 
 
+def test_files_are_merged_and_what_is_elsewhere_is_used_and_kept(project: Project) -> None:
+    daemon = project.daemon
+    daemon.request("POST", "/volumes/create", {"Name": "elsewhere"})
+    daemon.request("POST", "/networks/create", {"Name": "outside"})
+    places = {"networks": {"net": {"external": True, "name": "outside"}},
+              "volumes": {"vol": {"external": True, "name": "elsewhere"}}}  # fmt: skip
+    log = {"driver": "json-file", "options": {"max-size": "1m", "tag": "{{.Name}}"}}
+    project.write(
+        {"one": {**SLEEP, "networks": ["net"], "volumes": ["vol:/v"], "logging": log, "labels": {"a": "1", "b": "1"}},
+         "heir": {**SLEEP, "volumes_from": ["one"], "depends_on": {"gone": {"condition": "service_started",
+                                                                              "required": False}}},
+         "gone": {**SLEEP, "profiles": ["never"]}},
+        **places,
+    )  # fmt: skip
+    (project.folder / "more.yaml").write_text(json.dumps({"services": {"one": {"labels": {"b": "${B}"}}}}))
+    (project.folder / "vars").write_text("B=2\n")
+    words = ("-f", "compose.yaml", "-f", "more.yaml", "--env-file", "vars", "-p", "merged")
+    project.run(*words, "up", "-d")
+    one = daemon.request("GET", "/containers/merged-one-1/json").json
+    assert {name: one["Config"]["Labels"][name] for name in "ab"} == {"a": "1", "b": "2"}
+    assert one["HostConfig"]["LogConfig"]["Config"].items() >= {"max-size": "1m", "tag": "{{.Name}}"}.items()
+    project.run(*words, "exec", "-T", "one", "touch", "/v/there")
+    assert project.run(*words, "exec", "-T", "heir", "ls", "/v") == "there\n"
+    project.run(*words, "down", "-v", "-t", "0")
+    assert daemon.request("DELETE", "/volumes/elsewhere").status == 204
+    assert daemon.request("DELETE", "/networks/outside").status == 204
+
+
+def test_files_come_from_images_subpaths_and_variables(project: Project) -> None:
+    image = {"type": "image", "source": "busybox", "target": "/i", "image": {"subpath": "bin"}}
+    part = {"type": "volume", "source": "vol", "target": "/part", "volume": {"subpath": "d"}}
+    whole = {"type": "volume", "source": "vol", "target": "/bin", "volume": {"nocopy": True}, "read_only": True}
+    secret = {"source": "s", "target": "word", "mode": 0o440, "uid": "7", "gid": "8"}
+    project.write(
+        {"first": shell("mkdir /v/d; echo in > /v/d/it", volumes=["vol:/v"]),
+         "one": {**SLEEP, "volumes": [image, part], "secrets": [secret],
+                 "depends_on": {"first": {"condition": "service_completed_successfully"}}},
+         "two": {**SLEEP, "entrypoint": ["/i/sleep"], "command": "1000", "volumes": [{**image}, whole]}},
+        volumes={"vol": {"driver_opts": {"type": "none", "o": "bind", "device": str(project.folder)}}},
+        secrets={"s": {"environment": "SECRET"}},
+    )  # fmt: skip
+    (project.folder / ".env").write_text("SECRET=word\n")
+    project.run("up", "-d")
+    script = "cat /part/it /run/secrets/word; echo; stat -c %u:%g:%a /run/secrets/word; touch /i/x"
+    done = project.run("exec", "-T", "one", "sh", "-c", script, code=1)
+    assert done.startswith("in\nword\n7:8:440\n")
+    assert "Read-only file system" in done
+    assert project.run("exec", "-T", "two", "/i/ls", "/bin").split() == ["compose.yaml", "d"]
+
+
+def test_jobs_are_scaled_stopped_and_attached_to(project: Project) -> None:
+    port = free_port()
+    project.write(
+        {"job": shell("trap 'exit 7' USR1; echo up; while :; do sleep 0.1; done", init=False, stop_signal="USR1"),
+         "web": {**SLEEP, "ports": [f"127.0.0.1:{port}:80"]},
+         "tty": {**SLEEP, "tty": True, "stdin_open": True, "command": "sh"}},
+    )  # fmt: skip
+    began = f"{time.time():.9f}"
+    project.run("up", "-d", "job", "tty")
+    project.run("scale", "job=2")
+    assert project.states() == {"job": ["running"] * 2, "tty": ["running"]}
+    project.run("stop", "job")  # by its own signal
+    jobs = project.run("ps", "-a", "--format", "{{.ExitCode}}", "job").split()
+    assert jobs == ["7", "7"]
+    with project.start("events", "--json", "--since", began) as events, project.start("attach", "tty") as attached:
+        until(events, '"action":"attach"')
+        project.run("kill", "-s", "KILL", "tty")
+        assert attached.wait(60) == 137
+    project.run("run", "-d", "--service-ports", "--use-aliases", "--name", "once", "web")
+    once = project.daemon.request("GET", "/containers/once/json").json
+    assert once["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"] == str(port)
+    assert "web" in once["NetworkSettings"]["Networks"]["p_default"]["Aliases"]
+    project.run("--dry-run", "up", "-d", "web")
+    assert "web" not in project.states()
+    project.daemon.request("DELETE", "/containers/once", force=True)
+
+
+def test_an_image_that_is_missing_is_built_and_hooks_run_before_the_end(project: Project) -> None:
+    (project.folder / "bound").mkdir()
+    build = {
+        "context": ".",
+        "dockerfile_inline": "FROM busybox AS first\nARG A\nRUN echo $$A > /a\nFROM busybox\nLABEL made=never\n",
+        "args": {"A": "given"},
+        "target": "first",
+        "labels": {"made": "here"},
+    }
+    project.write(
+        {"app": {**SLEEP, "image": "made:1", "build": build, "pull_policy": "missing", "volumes": ["./bound:/b"],
+                 "pre_stop": [{"command": ["sh", "-c", "cat /a > /b/stopped"]}]},
+         "none": {**SLEEP, "image": "no/such:1", "pull_policy": "never", "profiles": ["bad"]}},
+    )  # fmt: skip
+    project.run("up", "-d")
+    app = project.daemon.request("GET", "/images/made:1/json").json
+    assert app["Config"]["Labels"]["made"] == "here"
+    before = project.run("ps", "-q", "app")
+    project.run("up", "-d", "--force-recreate", "--no-build", "-t", "0")
+    assert project.run("ps", "-q", "app") != before
+    project.run("stop", "-t", "0")
+    assert (project.folder / "bound/stopped").read_text() == "given\n"
+    assert "No such image" in project.run("--profile", "bad", "up", "-d", "none", code=1)
+    project.run("down", "--rmi", "all", "-t", "0", "app")
+    project.daemon.request("DELETE", "/images/made:1")
+
+
 def test_compose_says_who_it_is_without_a_daemon(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "wherry.cli.main", "-H", "unix:///nobody.sock", "compose", "version", "--short"]
     done = subprocess.run(command, env={**os.environ}, capture_output=True, text=True, check=False)
