@@ -200,6 +200,24 @@ def test_contexts_that_the_disk_does_not_hold_leave_it_as_it_was(small: Daemon, 
     assert still_builds(small)
 
 
+def test_files_that_the_disk_does_not_hold_are_an_error_of_cp_and_of_snapshots(small: Daemon, tmp_path: Path) -> None:
+    before = room(small)
+    (tmp_path / "a").write_bytes(os.urandom(64 << 20))
+    small.cli("run", "-d", "--network", "none", "--name", "takes", "-v", "data:/data", "busybox", "sleep", "1000",
+              check=True)  # fmt: skip
+    done = small.cli("cp", str(tmp_path / "a"), "takes:/data/a")
+    assert "no space left on device" in done.stderr
+    small.cli("exec", "takes", "sh", "-c", "rm /data/a; head -c 9m /dev/urandom > /data/b", check=True)
+    copies = [small.cli("volume", "snapshot", f"data@{number}") for number in range(9)]
+    assert any("no space left on device" in copy.stderr for copy in copies)
+    kept = small.cli("volume", "snapshots", "-q", "data", check=True).stdout.split()
+    assert kept == [f"data@{number}" for number, copy in enumerate(copies) if not copy.returncode]
+    small.cli("rm", "-f", "takes", check=True)
+    for name in (*kept, "data"):
+        small.cli("volume", "rm", name, check=True)
+    wait_until(lambda: room(small) >= before - 1, small)  # what is removed is deleted behind the answer
+
+
 @need("compose")
 def test_a_clients_directory_that_the_disk_does_not_hold_leaves_it_as_it_was(small: Daemon, tmp_path: Path) -> None:
     before = room(small)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wherry.cli.console import write, write_error, write_error_page, write_page, write_raw
 from wherry.cli.flags.parser import UsageError, parse
-from wherry.cli.verbs import BUILD_VERBS, GLOBAL_FLAGS, GROUPS, HINT, VERBS, load
+from wherry.cli.verbs import ABSENT, BUILD_VERBS, GLOBAL_FLAGS, GROUPS, HINT, VERBS, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def _complete(words: list[str], options: Options) -> int:
 def _unknown_command(word: str) -> int:
     from wherry.cli.help import did_you_mean
 
+    if word in ABSENT:
+        write_error("wherry: there is no 'wherry {}': {}\n", word, ABSENT[word])
+        return 1
     write_error("wherry: unknown command: wherry {}\n", word)
     write_error_page(f"{did_you_mean(word, [*VERBS, *GROUPS])}\n{HINT.format('wherry')}\n")
     return 1

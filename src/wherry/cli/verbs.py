@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         def run(self, context: Context, options: Options, arguments: list[str]) -> int: ...
 
 
-__all__ = ["BUILD_VERBS", "GLOBAL_FLAGS", "GROUPS", "HINT", "VERBS", "load"]
+__all__ = ["ABSENT", "BUILD_VERBS", "GLOBAL_FLAGS", "GROUPS", "HINT", "VERBS", "load"]
 
 HINT = "See '{} --help'."
 
@@ -180,6 +180,17 @@ GROUPS: dict[str, dict[str, str]] = {
         "snapshots": "volume.snapshots",
         "update": "volume.update",
     },
+}
+
+_SWARM = "wherry is no part of a swarm, and makes none; for projects there is 'wherry compose'"
+
+#: Docker's commands that are not here, and why.
+ABSENT: dict[str, str] = {
+    **dict.fromkeys(("config", "node", "secret", "service", "stack", "swarm"), _SWARM),
+    "checkpoint": "containers cannot be frozen into files",
+    "plugin": "managed plugins are not supported; volume plugins that run by themselves are found as by Docker",
+    "trust": "content trust of Docker's (Notary) is not supported; signatures are listed by 'wherry manifest inspect "
+    "--referrers'",
 }
 
 

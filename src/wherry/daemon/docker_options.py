@@ -57,6 +57,7 @@ PASSED_OVER: Final[Mapping[str, Foreign]] = {
     "ip6tables": _FIREWALL,
     "iptables": _FIREWALL,
     "live-restore": Foreign("containers outlive the daemon in any case, until 'wherry system shutdown --kill'", bool),
+    "min-api-version": Foreign("all versions from 1.24 on are answered", _one_of("1.24")),
     "network-control-plane-mtu": _SWARM,
     "network-diagnostic-port": _SWARM,
     "node-generic-resources": _SWARM,

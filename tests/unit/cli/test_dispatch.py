@@ -53,6 +53,7 @@ def test_every_verb_has_help_and_flags_that_do_not_clash(module: str, capsys: py
         (["history", "a", "b"], 1, "wherry: 'wherry history' requires 1 argument"),
         (["foo"], 1, "wherry: unknown command: wherry foo\n\n" + SEE.format("wherry")),
         (["rnu"], 1, "wherry: unknown command: wherry rnu\nDid you mean 'run'?\n\n" + SEE.format("wherry")),
+        (["swarm", "init"], 1, "wherry: there is no 'wherry swarm': wherry is no part of a swarm, and makes none"),
         (["image", "prun"], 1, "wherry: unknown command: wherry image prun\nDid you mean 'prune'?\n\nUsage:  wherry i"),
         (["run", "--memry=1", "x"], 125, "unknown flag: --memry\nDid you mean '--memory' or '--memory-swap'?\n\nUs"),
         (["--contxt=x"], 125, "unknown flag: --contxt\nDid you mean '--context'?\n\nUsage:  wherry [OPTIONS]"),

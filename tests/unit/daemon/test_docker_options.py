@@ -33,7 +33,7 @@ KEYS = """
     oom-score-adjust pidfile proxies raw-logs registry-mirrors resolv-conf rootless runtimes seccomp-profile
     selinux-enabled shutdown-timeout storage-driver storage-opts swarm-default-advertise-addr swarm-raft-election-tick
     swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-remap
-    http-proxy https-proxy no-proxy containerd-plugins-namespace cdi-spec-dirs
+    http-proxy https-proxy no-proxy containerd-plugins-namespace cdi-spec-dirs min-api-version
 """.split()
 _MIGRATED = {"host-gateway-ip"}  # it becomes host-gateway-ips
 

@@ -62,7 +62,7 @@ CONTAINER_FLAGS = (
     Flag("env", "e", ENV, "Set an environment variable (NAME=value, or NAME to pass the current value on)"),
     Flag("env-file", "", LIST, "Read environment variables from a file"),
     Flag("expose", "", LIST, "Expose a port, or a range of ports, that the container serves"),
-    Flag("gpus", "", STRING, "GPU devices to add", hidden=True),
+    Flag("gpus", "", STRING, "GPU devices to add ('all', a number, or device=...)"),
     Flag("group-add", "", LIST, "Additional group to join"),
     Flag("health-cmd", "", STRING, "Health check command"),
     Flag("health-interval", "", DURATION, "Time between two health checks (30s, 1m)"),
