@@ -221,6 +221,7 @@ class Conformance:
         group, below = ground.group("a"), ground.group("a/b")
         below.create(Resources())
         assert not group.destroy_if_empty()
+        assert group.pids() == []  # all of it is there: whoever looks for processes finds them
         assert below.destroy_if_empty()
         assert group.destroy_if_empty()
         assert group.destroy_if_empty()

@@ -47,24 +47,38 @@ def path_of(container: Container, name: str) -> Path:
 async def make(container: Container, texts: Texts) -> None:
     """Make them for a start; new ones each time, whatever became of the last.
 
+    Those of a first start are made at once: nothing has had them yet that could hold anybody up.
+
     :param texts: what stands in them, by name.
     :raises OSError: the disk is full, for one.
     """
-    await call_bounded(f"make /etc/hosts of {container.name}", lambda: write_new(container.directory, texts))
+    try:
+        for name, text in texts.items():
+            _create(container.directory / name, text)
+    except FileExistsError:
+        await call_bounded(f"make /etc/hosts of {container.name}", lambda: write_new(container.directory, texts))
     container.hosts_written = texts["hosts"]
 
 
 def write_new(directory: Path, texts: Texts) -> None:
-    """Make them in a container's directory: to be called in a thread.
+    """Make them in a container's directory, in place of earlier ones: to be called in a thread.
 
     :raises OSError: the disk is full, for one.
     """
     for name, text in texts.items():
-        path = directory / name
-        _discard(path)
-        with Fd(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o644)) as file:
-            os.fchmod(file.fileno(), 0o644)  # theirs to read whatever their user is, whatever our umask
-            _write(file, text)
+        _discard(directory / name)
+        _create(directory / name, text)
+
+
+def _create(path: Path, text: str) -> None:
+    """Make one of them.
+
+    :raises FileExistsError: there is one.
+    :raises OSError: the disk is full, for one; the file is incomplete.
+    """
+    with Fd(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o644)) as file:
+        os.fchmod(file.fileno(), 0o644)  # theirs to read whatever their user is, whatever our umask
+        _put(file, text.encode(errors="surrogateescape"))
 
 
 def _discard(path: Path) -> None:
@@ -161,7 +175,12 @@ def _write(file: Fd, text: str) -> None:
     except OSError:
         os.ftruncate(file.fileno(), size)
         raise
+    _put(file, data)
+    os.ftruncate(file.fileno(), len(data))
+
+
+def _put(file: Fd, data: bytes) -> None:
+    """Write all of it at the file's beginning."""
     written = 0
     while written < len(data):
         written += os.pwrite(file.fileno(), data[written:], written)
-    os.ftruncate(file.fileno(), len(data))

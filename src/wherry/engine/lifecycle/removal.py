@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -78,14 +79,29 @@ class Removal:
         """Remove what a container leaves in the kernel and in the exec-root when it has no processes any more.
 
         Nobody waits for it but who wants to start or remove the container again: it comes after the news of the exit.
+        As a rule there are nothing but some empty directories, which are removed at once: a thread would take longer to
+        begin, and whoever removes the container next would wait for it.
         """
         if container.log_directory.is_relative_to(container.run_directory):
             container.log.keep()
+        if self._removed_at_once(container):
+            return
         try:
             remove = partial(self._remove_remains, container)
             await call_bounded(f"remove what is left of {container.name}", remove, _PATIENCE)
         except Unavailable as exc:
             _log.warning("something is left of a container container=%s error=%s", container.id, exc)
+
+    def _removed_at_once(self, container: Container) -> bool:
+        """Remove what is empty, without waiting; returns whether nothing is left."""
+        try:
+            if self._runtime_of(container) is not None:
+                return False
+            if not cgroups.open(self._cgroup_of(container)).destroy_if_empty():
+                return False
+        except (WherryError, OSError):
+            return False  # it is tried again, and said then
+        return directories.try_remove_run_directory(container)
 
     def _remove_remains(self, container: Container) -> None:
         with suppress(Unsupported):  # it was taken away meanwhile: nobody is left who could be asked
@@ -150,7 +166,8 @@ class Removal:
         """Files that are deleted before the root is let go of need not be written to the disk at its end."""
         if leftovers is not None:
             await self._trash.delete(leftovers)
-        await self._trash.delete(container.run_directory)
+        if os.path.lexists(container.run_directory):
+            await self._trash.delete(container.run_directory)
         if root is not None:
             self._unmounts.later(container.id, root)
         await self._listener.removed(container)

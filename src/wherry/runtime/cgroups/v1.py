@@ -284,7 +284,9 @@ class CgroupV1:
             removal.remove(directory, deadline)
 
     def destroy_if_empty(self) -> bool:
-        """Remove the directories that are empty."""
+        """Remove the directories that are empty; all stay where processes are in it, so that these can be found."""
+        if not removal.try_remove(self._main()):
+            return False
         busy = [directory for directory in self._directories if not removal.try_remove(directory)]
         return not busy
 
