@@ -100,7 +100,7 @@ class Image:
 
         :param container_directory: where the container's writable directories are.
         """
-        lower = [str(self.layers_root / str(layer.number)) for layer in reversed(self.layers)]
+        lower = [f"{self.layers_root}/{layer.number}" for layer in reversed(self.layers)]
         mounts = [_mount("/", lower or [str(self.layers_root / EMPTY_LAYER)], container_directory, "")]
         for part in self.parts:
             mounts.append(_mount(part, [part], container_directory, part.replace("/", "-")))
@@ -108,7 +108,7 @@ class Image:
 
 
 def _mount(target: str, lower: Sequence[str], directory: Path, suffix: str) -> OverlayMount:
-    return OverlayMount(target, tuple(lower), str(directory / f"upper{suffix}"), str(directory / f"work{suffix}"))
+    return OverlayMount(target, tuple(lower), f"{directory}/upper{suffix}", f"{directory}/work{suffix}")
 
 
 def seconds(timestamp: str) -> int:

@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from wherry.content.durable import disk_errors
 
@@ -50,11 +49,12 @@ def make_directories(mounts: Sequence[OverlayMount]) -> None:
     """
     for mount in mounts:
         with disk_errors("make a container's directories"):
-            Path(mount.work).mkdir(parents=True, exist_ok=True, mode=0o700)
-            upper = Path(mount.upper)
-            if upper.is_dir():
+            if os.path.isdir(mount.upper) and os.path.isdir(mount.work):
+                continue
+            os.makedirs(mount.work, mode=0o700, exist_ok=True)
+            if os.path.isdir(mount.upper):
                 continue
             model = os.stat(mount.lower[0])
-            upper.mkdir(parents=True)
-            os.chown(upper, model.st_uid, model.st_gid)
-            upper.chmod(stat.S_IMODE(model.st_mode))
+            os.makedirs(mount.upper)
+            os.chown(mount.upper, model.st_uid, model.st_gid)
+            os.chmod(mount.upper, stat.S_IMODE(model.st_mode))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -244,6 +245,7 @@ class ResolvConf:
         return _with_checksum("\n".join(lines) + "\n")
 
 
+@lru_cache(maxsize=4)  # the host's changes seldom
 def parse_resolv_conf(text: str) -> ResolvConf:
     """Read a resolv.conf as the C library does (resolv.conf(5)).
 

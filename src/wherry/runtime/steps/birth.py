@@ -207,9 +207,7 @@ class ExecuteApart(NamedTuple):
         if self.init or self.waits or self.preserved:  # the script depends on the user, or is written once only
             return self
         own = capabilities.capget_masks()[1]
-        facts = Facts(Hole("program"), (*variables(environment), Hole("home")), own, True, ())
-        template = _assembled(self, facts, inside=self.inside)
-        return self._replace(ready=(own, *template))
+        return self._replace(ready=(own, *_ready(self, tuple(variables(environment)), own)))
 
     def apply(self, context: Context) -> None:
         inside = self.inside and not (context.container is not None and not context.container_flags & CLONE.NEWPID)
@@ -238,6 +236,13 @@ class ExecuteApart(NamedTuple):
             program, tuple(variables(context.environment)), own, not context.identity.uid, tuple(context.late_limits)
         )
         return trampoline.fill(_assembled(self, facts, inside=inside))
+
+
+@lru_cache(maxsize=8)
+def _ready(step: ExecuteApart, environment: tuple[bytes, ...], own: int) -> Template:
+    """Health checks, for one, execute the same again and again."""
+    facts = Facts(Hole("program"), (*environment, Hole("home")), own, True, ())
+    return _assembled(step, facts, inside=step.inside)
 
 
 def _assembled(step: ExecuteApart, facts: Facts, *, inside: bool) -> Template:
