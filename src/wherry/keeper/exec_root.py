@@ -15,6 +15,8 @@ SOCKET = "keeper.sock"
 LOCK = "keeper.lock"
 PID = "keeper.pid"
 LOG = "keeper.log"
+OF_CONTAINER = ("stdin", "stdout", "stderr", "process.json", "exit.json")
+"""What is in a container's directory, beside the records of programs that are executed in it."""
 
 StrPath = str | os.PathLike[str]
 

@@ -239,7 +239,7 @@ class ContainerRoutes:
             raise InvalidInput(f'invalid condition: "{condition}"')
         waiter = self._containers.waiter(request.id, condition)
         response = await open_stream(request.http, "application/json")
-        await response.write(encode(await waiter))
+        await response.write_eof(encode(await waiter))  # in one piece: a client is woken once
         return response
 
     async def remove(self, request: ApiRequest) -> StreamResponse:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from wherry.content.durable import remove_tree
+from wherry.engine.container import etc_files
 from wherry.engine.container.container import Container
+from wherry.keeper import exec_root
 
 __all__ = [
     "make_data_directories",
     "make_run_directory",
     "remove_run_directory",
     "remove_tree",
+    "try_remove_data",
     "try_remove_run_directory",
 ]
 
-_FEW: Final = 16  # the FIFOs and records of a container, and of some programs that were executed in it
+_EMPTY: Final = ("upper", "work/work", "work")  # of an overlay: its writable directory, and the kernel's own
+_SMALL: Final = 1 << 20  # bytes of a file whose removal takes no time
 
 
 def make_data_directories(container: Container) -> None:
@@ -40,18 +46,36 @@ def remove_run_directory(container: Container) -> None:
     remove_tree(container.run_directory)
 
 
-def try_remove_run_directory(container: Container) -> bool:
-    """Remove the run directory if that takes no time: nothing but a few files is in it. Returns whether it is gone."""
-    path = container.run_directory
+def try_remove_data(directory: Path) -> bool:
+    """Remove the data of a container that has written nothing, which takes no time. Returns whether it is gone.
+
+    Nobody looks into its writable layer here: what is not empty is for `remove_tree`, in a thread.
+
+    :param directory: the container's, or what it is called by now.
+    """
     try:
-        names = os.listdir(path)
-        if len(names) > _FEW:
-            return False
-        for name in names:
-            os.unlink(path / name)
-        os.rmdir(path)
-    except FileNotFoundError:
-        return not os.path.lexists(path)
+        for name in _EMPTY:
+            with suppress(FileNotFoundError):
+                os.rmdir(directory / name)
+        for name in etc_files.NAMES:
+            with suppress(FileNotFoundError):
+                if os.lstat(directory / name).st_size > _SMALL:
+                    return False
+                os.unlink(directory / name)
+        os.rmdir(directory)
+    except OSError:
+        return False
+    return True
+
+
+def try_remove_run_directory(container: Container) -> bool:
+    """Remove the run directory if nothing is in it but what each container has. Returns whether it is gone."""
+    try:
+        for name in exec_root.OF_CONTAINER:
+            with suppress(FileNotFoundError):
+                os.unlink(container.run_directory / name)
+        with suppress(FileNotFoundError):
+            os.rmdir(container.run_directory)
     except OSError:
         return False
     return True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Removal"]
 
 _log: Final = logging.getLogger(__name__)
+_FIRST_THE_ANSWER: Final = 0.003  # seconds: whoever wants the removal has been told by then
 _PATIENCE: Final = 60.0  # seconds that a container's processes get to end
 
 
@@ -164,9 +165,10 @@ class Removal:
 
     async def _delete(self, container: Container, leftovers: Path | None, root: Fd | None) -> None:
         """Files that are deleted before the root is let go of need not be written to the disk at its end."""
+        await asyncio.sleep(_FIRST_THE_ANSWER)
         if leftovers is not None:
-            await self._trash.delete(leftovers)
-        if os.path.lexists(container.run_directory):
+            await self._trash.delete_container(leftovers)
+        if not directories.try_remove_run_directory(container):
             await self._trash.delete(container.run_directory)
         if root is not None:
             self._unmounts.later(container.id, root)
