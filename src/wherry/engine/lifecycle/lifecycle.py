@@ -191,6 +191,7 @@ class Lifecycle:
                     self._unmounts.later(container.id, root)
                 if removed:
                     self._tasks.start(self._remove_later(container), "remove", container)
+            await asyncio.sleep(0)  # first the answers to those who wait
             await self._removal.clean_up(container)
             # a start that comes after it finds it done
             self._tasks.start(self._keeper.forget(container.id), "forget", container)

@@ -25,6 +25,9 @@ _log: Final = logging.getLogger(__name__)
 #: Seconds after the kernel's word at which its count is read: version 1 speaks before it kills, and a container that
 #: runs out of memory again and again shall not keep the daemon busy.
 _LOOKS: Final = (0.1, 0.3, 1.0)
+#: Seconds after its start from which a container is watched. Many have ended by then, and of what was killed before the
+#: count tells.
+_BEGIN: Final = 0.05
 
 
 class MemoryWatch:
@@ -39,13 +42,18 @@ class MemoryWatch:
         self._on_kill = on_kill
         self._watched: dict[str, _Watched] = {}
         self._by_descriptor: dict[int, _Watched] = {}
+        self._coming: dict[str, asyncio.TimerHandle] = {}
         self._epoll = select.epoll()
         asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._ready)
 
     def started(self, container: Container) -> None:
-        """A container runs; nothing happens when it is watched already."""
-        if container.id in self._watched:
-            return
+        """A container runs; nothing happens when it is watched already, or is going to be."""
+        if container.id not in self._watched and container.id not in self._coming:
+            loop = asyncio.get_running_loop()
+            self._coming[container.id] = loop.call_later(_BEGIN, self._begin, container)
+
+    def _begin(self, container: Container) -> None:
+        del self._coming[container.id]
         group = cgroups.open(self._cgroup_of(container))
         try:
             watch = group.oom_events()
@@ -61,7 +69,7 @@ class MemoryWatch:
             return
         watched = _Watched(container, group, watch)
         self._watched[container.id] = self._by_descriptor[watch.fd.fileno()] = watched
-        self._look_soon(watched, _LOOKS[-1:])  # it may have happened already
+        self._look_soon(watched, (0.0, _LOOKS[-1]))  # it may have happened already
 
     def resumed(self, container: Container) -> None:
         """A container runs that another daemon has started; its OOM kills so far were published."""
@@ -70,6 +78,8 @@ class MemoryWatch:
 
     def ended(self, container: Container) -> None:
         """A container runs no longer."""
+        if (coming := self._coming.pop(container.id, None)) is not None:
+            coming.cancel()
         watched = self._watched.pop(container.id, None)
         if watched is not None:
             del self._by_descriptor[watched.watch.fd.fileno()]
@@ -78,6 +88,9 @@ class MemoryWatch:
 
     def close(self) -> None:
         """Watch no more."""
+        for coming in self._coming.values():
+            coming.cancel()
+        self._coming.clear()
         for watched in list(self._watched.values()):
             self.ended(watched.container)
         asyncio.get_running_loop().remove_reader(self._epoll.fileno())
