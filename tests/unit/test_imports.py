@@ -37,6 +37,7 @@ ONLY_FROM = {
         "layers.tar.entry",
         "layers.tar.writer",
         "layers.unpack",
+        "startup",
     },
     "registry": {
         "errors",

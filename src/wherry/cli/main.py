@@ -11,7 +11,7 @@ from wherry.cli.console import OutputError, flush, write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
 
@@ -71,8 +71,10 @@ def _open_streams() -> None:
         setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
-def main() -> NoReturn:
+def main(afterwards: Callable[[], None] = lambda: None) -> NoReturn:
     """Run this process's command line and end the process.
+
+    :param afterwards: what is done at the end if the command has succeeded.
 
     It ends by ``_exit`` after a flush: shutting the interpreter down would cost two milliseconds. The C module is used
     because ``os`` takes one more to import. Imports make no garbage, so the collector runs less often than by default.
@@ -86,6 +88,8 @@ def main() -> NoReturn:
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     code = run(sys.argv[1:])
     flush(sys.stderr)
+    if code == 0:
+        afterwards()
     posix._exit(code)
 
 

@@ -28,7 +28,7 @@ def enter(source: str) -> None:
     if collected:
         sys.meta_path.insert(0, collected)
     from wherry.ociruntime.main import main
-    from wherry.ociruntime.snapshot import offer
+    from wherry.ociruntime.snapshot import offer_snapshot
 
     stale = "stale" in sys._xoptions
 
@@ -36,7 +36,7 @@ def enter(source: str) -> None:
         if not collected:
             collect(source)
         elif code == 0:
-            offer(source, stale=stale)
+            offer_snapshot(source, stale=stale)
 
     main(afterwards)
 
@@ -87,9 +87,9 @@ if __name__ == "__main__":
     environment = sys.executable.rpartition("/bin/")[0]
     sys.path.append(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
     if "snapshot" in sys._xoptions:
-        from wherry.ociruntime.snapshot import make
+        from wherry.ociruntime.snapshot import make_snapshot
 
-        make(here, str(sys._xoptions["snapshot"]))
+        make_snapshot(here, str(sys._xoptions["snapshot"]))
     from wherry.ociruntime.main import main
 
     main()

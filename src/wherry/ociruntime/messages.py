@@ -61,13 +61,12 @@ class Log:
             return
         try:
             fd = self._open()
-        except OSError:
+            try:
+                os.write(fd, f"{line}\n".encode(errors="replace"))
+            finally:
+                os.close(fd)
+        except OSError:  # also where the disk is full
             _say(line)
-            return
-        try:
-            os.write(fd, f"{line}\n".encode(errors="replace"))
-        finally:
-            os.close(fd)
 
 
 def _say(line: str) -> None:

@@ -7,11 +7,12 @@ import platform
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from wherry.errors import SystemFault, Unsupported
+from wherry.errors import SystemFault, Unsupported, WherryError
 from wherry.linux.elf import R, Segment, laid_out, parsed
 from wherry.linux.files import close_range
 from wherry.linux.process import set_pdeathsig
@@ -20,13 +21,14 @@ from wherry.startup.machine_code import entry_of
 from wherry.startup.memory import Memory, read
 from wherry.startup.starter import Starter, random_base, starter
 
-__all__ = ["Program", "build"]
+__all__ = ["Program", "build", "make"]
 
 #: The C library resolves all symbols at once, and registers no restartable sequence; the encoding is UTF-8.
 _ENVIRONMENT: Final = ("LD_BIND_NOW=1", "GLIBC_TUNABLES=glibc.pthread.rseq=0", "LC_ALL=C.UTF-8")
 #: Where the builder's own data is, from the starter's first address on: between the page of numbers and the stack.
 _ADDED: Final = 0x10000
 _EXECUTABLE: Final = 0o700
+_PATIENCE: Final = 60  # seconds; then it ends, and the template with it
 
 
 class Program(NamedTuple):
@@ -63,6 +65,17 @@ def build(program: Program, place: str) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def make(program: Program, place: str) -> NoReturn:
+    """Make a snapshot and leave: a process of its own does that, for whatever goes wrong."""
+    signal.alarm(_PATIENCE)
+    close_range(3)  # what the program's caller has left open
+    try:
+        build(program, place)
+    except (WherryError, OSError) as error:
+        sys.exit(f"no startup snapshot: {error}")
+    sys.exit(0)
 
 
 def _make(program: Program, draft: str) -> None:

@@ -6,6 +6,7 @@ It may import only what a program has anyway: all of it is in the snapshot, and 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -46,6 +47,8 @@ def become(base: int, ordinary: Sequence[str]) -> None:
     _check()
     _fill(base)
     files = _files()
+    gc.collect()
+    gc.freeze()  # a collection in a process that is made of this one would write to all of its pages
     stop = ctypes.PYFUNCTYPE(ctypes.c_uint64)(base + entry_of("stop"))
     environ = ctypes.c_uint64.in_dll(ALONE, "environ")
     stack = stop()
