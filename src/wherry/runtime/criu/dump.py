@@ -16,7 +16,7 @@ from wherry.runtime import cgroups
 from wherry.runtime.criu import image
 from wherry.runtime.criu.messages import Kind, Options, Response
 from wherry.runtime.criu.mounts import external, mounted
-from wherry.runtime.criu.session import PATIENCE, Session, find
+from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
 from wherry.runtime.plan import Plan
 
 __all__ = ["CGROUP_MODES", "EMPTY_NAMESPACES", "OUTER_NETWORK", "OUTER_PIDS", "Target", "Wanted", "dump"]
@@ -182,6 +182,7 @@ def _options(target: Target, wanted: Wanted, group: cgroups.Cgroup, images: Fd, 
         empty_ns=wanted.empty,
         orphan_pts_master=process is not None and process.terminal,
         freeze_cgroup=_freezer(group),
+        network_lock=network_lock(),
     )
     options.page_server = wanted.page_server
     if not wanted.pre_dump:

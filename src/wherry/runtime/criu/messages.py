@@ -46,6 +46,7 @@ _NUMBERS: Final = {
     "orphan_pts_master": 50,
     "lsm_profile": 53,
     "lsm_mount_context": 63,
+    "network_lock": 64,
 }
 _PAGE_SERVER, _EXT_MNT, _CG_ROOT, _INHERIT_FD, _EXTERNAL = 11, 23, 25, 27, 37
 

@@ -18,7 +18,7 @@ from wherry.runtime.criu import image
 from wherry.runtime.criu.confined import check, descendants
 from wherry.runtime.criu.dump import CGROUP_MODES, OUTER_NETWORK, OUTER_PIDS
 from wherry.runtime.criu.messages import Kind, Options, Response
-from wherry.runtime.criu.session import PATIENCE, Session, find
+from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
 from wherry.runtime.criu.staging import Stage
 from wherry.runtime.launch import launch
 from wherry.runtime.plan import Plan
@@ -224,6 +224,7 @@ def _options(spec: Spec, wanted: Wanted) -> Options:
         empty_ns=wanted.empty,
         orphan_pts_master=terminal,
         lsm_profile=wanted.lsm_profile,
+        network_lock=network_lock(),
         lsm_mount_context=wanted.lsm_mount_context,
     )
 

@@ -21,7 +21,7 @@ from wherry.linux.fd import Fd
 from wherry.linux.scm_rights import receive_fds
 from wherry.runtime.criu.messages import GO_ON, REFUSE, Kind, Options, Response, request
 
-__all__ = ["PATIENCE", "Session", "find"]
+__all__ = ["PATIENCE", "Session", "find", "network_lock"]
 
 #: Seconds in which criu has to write something, to its log or to the image.
 PATIENCE: Final = 120.0
@@ -29,6 +29,7 @@ _GLANCE: Final = 5.0
 _LARGEST: Final = 1 << 16
 _LAST_OF_LOG: Final = 1 << 16
 _ERROR: Final = re.compile(rb"^(?:\([0-9.]+\) *)?(?:[0-9]+: )?Error \([^)]*\): (.*)$", re.MULTILINE)
+_NFTABLES: Final = 2
 _SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Notified = Callable[[Response, "list[Fd]"], None]
@@ -40,14 +41,25 @@ def find(program: str) -> str:
     :param program: as it was given; empty to look for it.
     :raises Unsupported: there is none.
     """
-    path = os.pathsep.join(filter(None, (os.environ.get("PATH"), _SEARCH)))
-    found = shutil.which(program or "criu", path=path)
+    found = _which(program or "criu")
     if found is None:
         raise Unsupported(
             f"there is no program {program or 'criu'!r}, which makes and restores checkpoints",
             hint="install the package criu, or say where it is",
         )
     return os.path.abspath(found)
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=os.pathsep.join(filter(None, (os.environ.get("PATH"), _SEARCH))))
+
+
+def network_lock() -> int:
+    """Return by what criu holds packets back while it works (``criu_network_lock_method``).
+
+    By nftables, through its library, where the programs are missing that it asks otherwise.
+    """
+    return 0 if all(_which(name) for name in ("iptables-restore", "ip6tables-restore")) else _NFTABLES
 
 
 class Session:
