@@ -13,6 +13,7 @@ from wherry.api.routes.archive import ArchiveRoutes
 from wherry.api.routes.attach import AttachRoutes
 from wherry.api.routes.build_door import BuildDoor
 from wherry.api.routes.build_history import BuildHistoryRoutes
+from wherry.api.routes.checkpoints import CheckpointRoutes
 from wherry.api.routes.commit import CommitRoutes
 from wherry.api.routes.containers import ContainerRoutes
 from wherry.api.routes.distribution import DistributionRoutes
@@ -67,6 +68,7 @@ def all_routes(
     containers = engine.containers
     parts = (
         SystemRoutes(engine, shut_down, buildkit=doors is not None and engine.settings.buildkit),
+        CheckpointRoutes(engine.checkpoints),
         ContainerRoutes(containers),
         ArchiveRoutes(engine.archives),
         LogRoutes(containers),

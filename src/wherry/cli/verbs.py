@@ -88,6 +88,13 @@ GROUPS: dict[str, dict[str, str]] = {
         **BUILD_VERBS,
         "prune": "builder.prune",
     },
+    "checkpoint": {
+        "create": "checkpoint.create",
+        "list": "checkpoint.ls",
+        "ls": "checkpoint.ls",
+        "remove": "checkpoint.rm",
+        "rm": "checkpoint.rm",
+    },
     "container": {
         **{verb: f"container.{verb}" for verb in _CONTAINER.split()},
         "inspect": "container.inspect",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from wherry.client.address import Address
     from wherry.client.archives import Archives
     from wherry.client.builds import Builds
+    from wherry.client.checkpoints import Checkpoints
     from wherry.client.containers import Containers
     from wherry.client.execs import Execs
     from wherry.client.images import Images
@@ -64,6 +65,13 @@ class Client(Requests):
         from wherry.client.containers import Containers
 
         return Containers(self)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Checkpoints of containers: create, list, remove."""
+        from wherry.client.checkpoints import Checkpoints
+
+        return Checkpoints(self)
 
     @property
     def images(self) -> Images:

@@ -57,12 +57,14 @@ class Containers:
         """Inspect a container, in the form of `INSPECT_VERSION`."""
         return dict(self._requests.json("GET", INSPECT_VERSION + _path(ref, "/json"), {"size": size}))
 
-    def start(self, ref: str, *, detach_keys: str = "") -> None:
+    def start(self, ref: str, *, detach_keys: str = "", checkpoint: str = "", checkpoint_dir: str = "") -> None:
         """Start a container. It is no error when it runs already.
 
+        :param checkpoint: by which it goes on where it was; and the directory of that, if it is not the container's.
         :raises wherry.errors.WherryError: it cannot be started; the message says why (see the API).
         """
-        self._quietly(_path(ref, "/start"), {"detachKeys": detach_keys or None})
+        query = {"detachKeys": detach_keys, "checkpoint": checkpoint, "checkpoint-dir": checkpoint_dir}
+        self._quietly(_path(ref, "/start"), {name: value or None for name, value in query.items()})
 
     def stop(self, ref: str, *, signal: str = "", timeout: int | None = None) -> None:
         """Stop a container: send a signal, and SIGKILL after ``timeout`` seconds (negative: never)."""

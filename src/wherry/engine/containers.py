@@ -31,6 +31,7 @@ from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.create import CreateService
 from wherry.engine.disk.usage import Usage
 from wherry.engine.images.images import Images
+from wherry.engine.lifecycle.checkpoints import CheckpointFiles
 from wherry.engine.lifecycle.lifecycle import Lifecycle
 from wherry.engine.lifecycle.start import Starter
 from wherry.engine.lifecycle.update import update
@@ -109,9 +110,16 @@ class Containers:
 
     # --- moves ------------------------------------------------------------------------------------
 
-    async def start(self, ref: str, *, detach_keys: str | None = None) -> None:
-        """Start it. See `Lifecycle.start` for the errors."""
-        await self.lifecycle.start(self.store.get(ref))
+    async def start(
+        self, ref: str, *, detach_keys: str | None = None, checkpoint: str = "", checkpoint_dir: str = ""
+    ) -> None:
+        """Start it, at its beginning or from a checkpoint. See `Lifecycle.start` for the errors.
+
+        :raises NotFound: there is no such checkpoint.
+        """
+        container = self.store.get(ref)
+        images = CheckpointFiles.of(container, checkpoint_dir).existing(checkpoint) if checkpoint else None
+        await self.lifecycle.start(container, images)
 
     async def stop(self, ref: str, *, signal: str | None = None, timeout: int | None = None) -> None:
         """Stop it, by force after the timeout in seconds."""

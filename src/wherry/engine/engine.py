@@ -31,6 +31,7 @@ from wherry.engine.images.images import Images
 from wherry.engine.images.transfers import Distribution
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.keeper.firewall_custody import KeeperCustody
+from wherry.engine.lifecycle.checkpoints import Checkpoints
 from wherry.engine.lifecycle.copies import Copies
 from wherry.engine.lifecycle.exec import Execs
 from wherry.engine.lifecycle.lifecycle import Lifecycle
@@ -92,6 +93,7 @@ class Engine:
 
     archives: Archives
     builds: Builds
+    checkpoints: Checkpoints
     commits: CommitService
     containers: Containers
     images: Images
@@ -239,6 +241,7 @@ class Engine:
             listener=self._watches, trash=self._trash, tasks=self._tasks, volumes=self._container_volumes,
             copies=copies,
         )  # fmt: skip
+        self.checkpoints = Checkpoints(store, self._starter, self._container_events)
         self.archives = Archives(store, self._container_events, Views(self._starter, self._lifecycle, copies))
         self._reconciler = Reconciler(
             store,

@@ -14,6 +14,8 @@ from support.processes import wait_for
 
 pytestmark = need("root", "busybox", "criu")
 
+#: criu 3.17 does not restore it, which would be refused.
+OLD = {"noNewPrivileges": False}
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/data/count; sleep 0.05; done"
 
 
@@ -44,7 +46,7 @@ def test_a_program_goes_on_where_it_was(oci: Bundles, tmp_path: Path) -> None:
         {"destination": "/var/run/x", "type": "bind", "source": str(data), "options": ["bind", "ro"]},
     ]
     kinds = ("prestart", "createRuntime", "poststart", "poststop")
-    bundle = oci.bundle("one", "sh", "-c", COUNT)
+    bundle = oci.bundle("one", "sh", "-c", COUNT, **OLD)
     (bundle / "rootfs/run").mkdir()
     (bundle / "rootfs/var").mkdir()
     (bundle / "rootfs/var/run").symlink_to("/run")
@@ -93,7 +95,7 @@ def test_a_program_goes_on_where_it_was(oci: Bundles, tmp_path: Path) -> None:
 
 @need("dirty-memory")
 def test_memory_is_written_ahead_while_it_runs(oci: Bundles, tmp_path: Path) -> None:
-    bundle = oci.bundle("one", "sleep", "1000")
+    bundle = oci.bundle("one", "sleep", "1000", **OLD)
     oci.create("one", start=True)
     oci.do("checkpoint", "--pre-dump", "--image-path", str(tmp_path / "first"), "one")
     assert oci.state("one")["status"] == "running"
@@ -106,7 +108,7 @@ def test_memory_is_written_ahead_while_it_runs(oci: Bundles, tmp_path: Path) -> 
 
 
 def test_a_terminal_is_handed_over_again(oci: Bundles, tmp_path: Path) -> None:
-    bundle = oci.bundle("tty", "sh", "-c", "echo ready; read x; echo got $x; sleep 100", terminal=True)
+    bundle = oci.bundle("tty", "sh", "-c", "echo ready; read x; echo got $x; sleep 100", terminal=True, **OLD)
     images = ["--image-path", str(tmp_path / "images")]
     with oci.console() as console:
         oci.do("run", "--detach", "--bundle", str(bundle), "--console-socket", console.path, "tty")

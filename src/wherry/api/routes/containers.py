@@ -50,8 +50,10 @@ class Containers(Protocol):
     async def inspect_with_sizes(self, ref: str) -> ContainerInspect:
         """Return everything about one container."""
 
-    async def start(self, ref: str, *, detach_keys: str | None = None) -> None:
-        """Start it."""
+    async def start(
+        self, ref: str, *, detach_keys: str | None = None, checkpoint: str = "", checkpoint_dir: str = ""
+    ) -> None:
+        """Start it, at its beginning or from a checkpoint."""
 
     async def stop(self, ref: str, *, signal: str | None = None, timeout: int | None = None) -> None:
         """Stop it, by force after the timeout in seconds."""
@@ -168,7 +170,12 @@ class ContainerRoutes:
             raise InvalidInput(
                 "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
             )
-        await self._containers.start(request.id, detach_keys=request.text("detachKeys") or None)
+        await self._containers.start(
+            request.id,
+            detach_keys=request.text("detachKeys") or None,
+            checkpoint=request.text("checkpoint"),
+            checkpoint_dir=request.text("checkpoint-dir"),
+        )
         return empty()
 
     async def stop(self, request: ApiRequest) -> StreamResponse:

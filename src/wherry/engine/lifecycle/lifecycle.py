@@ -11,6 +11,7 @@ import logging
 import signal as signals
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from wherry.content.durable import disk_errors
@@ -101,21 +102,22 @@ class Lifecycle:
 
     # --- start ------------------------------------------------------------------------------------
 
-    async def start(self, container: Container) -> None:
+    async def start(self, container: Container, images: Path | None = None) -> None:
         """Start it.
 
+        :param images: of a checkpoint to be restored; None to begin at its beginning.
         :raises NotModified: it runs already.
         :raises Conflict: it is paused or being removed.
         :raises WherryError: the start failed; the container keeps the error.
         """
         async with container.lock:
             container.state.check_can_start()
-            await self._start_by_hand(container)
+            await self._start_by_hand(container, images)
 
-    async def _start_by_hand(self, container: Container) -> None:
+    async def _start_by_hand(self, container: Container, images: Path | None = None) -> None:
         container.state.stopped_by_hand = False
         container.state.restart_count, container.restart_delay = 0, 0.0
-        await self._start(container)
+        await self._start(container, images)
 
     async def let_go(self, container: Container) -> None:
         """Wait until the root of its last run is not mounted any more; the caller holds its lock."""
@@ -124,11 +126,11 @@ class Lifecycle:
             self._unmounts.later(container.id, root)
         await self._unmounts.now(container.id)
 
-    async def _start(self, container: Container) -> None:
+    async def _start(self, container: Container, images: Path | None = None) -> None:
         await self._copies.over(container.id)
         await self.let_go(container)
         try:
-            pid = await self._launch(container)
+            pid = await self._launch(container, images)
         except WherryError as exc:
             await self._start_failed(container, exc)
             raise
@@ -144,9 +146,9 @@ class Lifecycle:
         self._events.publish(container, "start")
         await container.log.has_started()
 
-    async def _launch(self, container: Container) -> int:
+    async def _launch(self, container: Container, images: Path | None) -> int:
         with disk_errors("start the container"):
-            return await self._starter.start(container)
+            return await self._starter.start(container, images)
 
     async def _start_failed(self, container: Container, error: WherryError) -> None:
         state = container.state

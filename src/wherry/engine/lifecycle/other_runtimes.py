@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wherry.oci.runtime_spec import Process, Spec
     from wherry.runtime.plan import Plan
 
-__all__ = ["delete", "exec_plan", "other_runtime", "plan", "runtime_for", "send"]
+__all__ = ["console", "delete", "exec_plan", "other_runtime", "plan", "runtime_for", "send"]
 
 _log: Final = logging.getLogger(__name__)
 _OWN: Final = frozenset({"", "wherry"})
@@ -77,7 +77,7 @@ def plan(container: Container, spec: Spec, runtime: Runtime, settings: Settings)
     directory = _bundle(container)
     return compile_other(
         spec, container_id=container.id, runtime=runtime, directory=directory,
-        console=_console(settings, container.id), environment=_environment(),
+        console=console(settings, container.id), environment=_environment(),
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def exec_plan(
     """
     return compile_other_exec(
         process, container_id=container.id, pid=container.state.pid, spec=spec, runtime=runtime,
-        directory=_bundle(container), name=name, console=_console(settings, name), environment=_environment(),
+        directory=_bundle(container), name=name, console=console(settings, name), environment=_environment(),
     )  # fmt: skip
 
 
@@ -100,7 +100,8 @@ def _bundle(container: Container) -> str:
     return str(directory)
 
 
-def _console(settings: Settings, name: str) -> str:
+def console(settings: Settings, name: str) -> str:
+    """Where a terminal is handed over: a path that is short enough for a socket."""
     return str(settings.exec_root / f"tty-{name[:16]}")
 
 

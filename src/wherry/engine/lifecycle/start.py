@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from wherry.content.durable import disk_errors
@@ -16,6 +17,7 @@ from wherry.engine.container.store import ContainerStore
 from wherry.engine.delivery.deliveries import Deliveries
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.lifecycle import other_runtimes
+from wherry.engine.lifecycle.restoring import restore_plan
 from wherry.engine.log_drivers.config import effective_of
 from wherry.engine.log_drivers.options import waits_when_full
 from wherry.engine.log_drivers.table import driver_of
@@ -31,7 +33,7 @@ from wherry.engine.spec.mounts import check_shares_memory, file_mounts
 from wherry.engine.streams.log_compression import LogCompression
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.engine.volumes.container_volumes import ContainerVolumes
-from wherry.errors import Conflict
+from wherry.errors import Conflict, Unsupported
 from wherry.keeper.protocol import HOLDS, Message
 from wherry.layers.overlay_paths import OverlayMount
 from wherry.linux.fd import Fd
@@ -101,9 +103,10 @@ class Starter:
         """Wait until it is known which containers run: a daemon that has just begun asks the keeper."""
         await self._keeper.reconciled.wait()
 
-    async def start(self, container: Container) -> int:
+    async def start(self, container: Container, images: Path | None = None) -> int:
         """Start a container's process; returns its ID on the host. When it fails, `release` has to be called.
 
+        :param images: of a checkpoint to be restored; None to begin at its beginning.
         :raises CommandNotFound: there is no such program in its root.
         :raises CommandNotExecutable: there is, and it cannot be executed.
         :raises InvalidInput: the configuration asks for what cannot be.
@@ -117,7 +120,7 @@ class Starter:
             await self._volumes.mount(container) as of,
         ):
             context = replace(await self._context(container, network, memory), volumes=of.sources)
-            plan = self._plan(container, context)
+            plan = self._plan(container, context) if images is None else self._restored(container, context, images)
             await self._deliveries.begin(container)
             message = await self._launch(container, plan)
         self._compression.watch(container)
@@ -236,6 +239,14 @@ class Starter:
         with disk_errors("write what hooks get to know of the container"):
             manner = manner_of(container.spec, container.id, container.run_directory)
         return compile_spec(container.spec, container_id=container.id, manner=manner)
+
+    def _restored(self, container: Container, context: SpecContext, images: Path) -> Plan:
+        if self.other_runtime(container) is not None:
+            raise Unsupported("only containers of wherry's own runtime have checkpoints")
+        container.spec = build_spec(container, context)
+        with disk_errors("prepare the restoration of a checkpoint"):
+            console = other_runtimes.console(self._settings, container.id)
+            return restore_plan(container, container.spec, images, console)
 
     def spec_of(self, container: Container) -> Spec:
         """The specification by which a container runs; built again when another daemon started it."""

@@ -38,6 +38,7 @@ FLAGS = {
     "pid-file": True,
     "no-subreaper": False,
     "no-pivot": False,
+    "tcp-close": False,
     "lsm-profile": True,
     "lsm-mount-context": True,
 }
@@ -119,6 +120,7 @@ def _wanted(call: Call, flags: Flags, stage: str) -> Wanted:
         stage=stage,
         work=os.path.abspath(flags.text("work-path") or images),
         tcp_established=flags.is_on("tcp-established"),
+        tcp_close=flags.is_on("tcp-close"),
         ext_unix_sk=flags.is_on("ext-unix-sk"),
         shell_job=flags.is_on("shell-job"),
         file_locks=flags.is_on("file-locks"),

@@ -85,7 +85,10 @@ def _check_rights(pid: int, spec: Spec) -> None:
     if spec.linux is not None and spec.linux.seccomp is not None and status["Seccomp"] != _FILTER:
         raise Forbidden(f"process {pid} of the image has no filter of system calls")
     if process.no_new_privileges and status["NoNewPrivs"] != "1":
-        raise Forbidden(f"process {pid} of the image may gain privileges")
+        raise Forbidden(
+            f"process {pid} of the image may gain privileges",
+            hint="criu before 3.19 does not restore noNewPrivileges",
+        )
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import Final, NamedTuple
 
-from wherry.errors import Conflict, InvalidInput, Unsupported, WherryError
+from wherry.errors import Conflict, InvalidInput, NotFound, Unsupported, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.namespaces import namespace_inode
 from wherry.linux.proc import read_stat, start_time
@@ -19,7 +19,7 @@ from wherry.runtime.criu.mounts import external, mounted
 from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
 from wherry.runtime.plan import Plan
 
-__all__ = ["CGROUP_MODES", "EMPTY_NAMESPACES", "OUTER_NETWORK", "OUTER_PIDS", "Target", "Wanted", "dump"]
+__all__ = ["CGROUP_MODES", "EMPTY_NAMESPACES", "OUTER_NETWORK", "OUTER_PIDS", "Target", "Wanted", "dump", "executed_in"]
 
 #: ``criu_cg_mode`` by runc's words.
 CGROUP_MODES: Final = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
@@ -126,11 +126,20 @@ def _check(target: Target) -> None:
     for one in linux.namespaces:
         if one.path and one.type not in ("network", "pid") and _is_foreign(one.path, one.type):
             raise Unsupported(f"a container that shares the {one.type} namespace of another one cannot be restored")
-    if others := [pid for pid in cgroups.open(target.plan.cgroup).pids() if _is_from_outside(pid, target.pid)]:
+    if others := executed_in(target):
         raise Conflict(
             f"{len(others)} processes have come into the container from outside, which an image cannot hold",
             hint="wait for the end of what was executed in it",
         )
+
+
+def executed_in(target: Target) -> list[int]:
+    """Return the processes in a container that it has not made itself."""
+    try:
+        pids = cgroups.open(target.plan.cgroup).pids()
+    except NotFound:
+        return []
+    return [pid for pid in pids if _is_from_outside(pid, target.pid)]
 
 
 def _is_from_outside(pid: int, first: int) -> bool:

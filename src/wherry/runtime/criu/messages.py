@@ -44,6 +44,7 @@ _NUMBERS: Final = {
     "empty_ns": 38,
     "freeze_cgroup": 44,
     "orphan_pts_master": 50,
+    "tcp_close": 52,
     "lsm_profile": 53,
     "lsm_mount_context": 63,
     "network_lock": 64,

@@ -35,6 +35,7 @@ class Wanted(NamedTuple):
 
     :ivar images: the directory of the image; ``work``: that of criu's log.
     :ivar stage: a directory that is covered meanwhile, in another mount namespace.
+    :ivar tcp_close: connections that were established are closed.
     :ivar empty: mask of namespaces that are made empty.
     """
 
@@ -42,6 +43,7 @@ class Wanted(NamedTuple):
     stage: str
     work: str = ""
     tcp_established: bool = False
+    tcp_close: bool = False
     ext_unix_sk: bool = False
     shell_job: bool = False
     file_locks: bool = False
@@ -215,6 +217,7 @@ def _options(spec: Spec, wanted: Wanted) -> Options:
         log_file=_LOG,
         notify_scripts=True,
         tcp_established=wanted.tcp_established,
+        tcp_close=wanted.tcp_close,
         ext_unix_sk=wanted.ext_unix_sk,
         shell_job=wanted.shell_job,
         file_locks=wanted.file_locks,

@@ -18,6 +18,8 @@ COMMAND = Command(
     "Start one or more stopped containers",
     (
         Flag("attach", "a", BOOL, "Attach STDOUT and STDERR, and forward signals"),
+        Flag("checkpoint", "", STRING, "Restore from this checkpoint"),
+        Flag("checkpoint-dir", "", STRING, "Use a custom checkpoint storage directory"),
         Flag("detach-keys", "", STRING, "Override the key sequence for detaching (default ctrl-p,ctrl-q)"),
         Flag("interactive", "i", BOOL, "Attach the container's STDIN"),
     ),
@@ -34,16 +36,23 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
 
             raise Exit(1, "you cannot start and attach multiple containers at once")
         return _attached(context, options, arguments[0])
-    return _all(context, arguments)
+    if options["checkpoint"] and len(arguments) > 1:
+        from wherry.cli.exit import Exit
+
+        raise Exit(1, "you cannot restore multiple containers at once")
+    return _all(context, options, arguments)
 
 
-def _all(context: Context, refs: list[str]) -> int:
-    containers = context.client.containers
+def _start(context: Context, options: Options, ref: str) -> None:
+    context.client.containers.start(ref, checkpoint=options["checkpoint"], checkpoint_dir=options["checkpoint-dir"])
+
+
+def _all(context: Context, options: Options, refs: list[str]) -> int:
     failed: list[str] = []
 
     def start(ref: str) -> None:
         try:
-            containers.start(ref)
+            _start(context, options, ref)
         except Exception:
             failed.append(ref)
             raise
@@ -67,7 +76,7 @@ def _attached(context: Context, options: Options, ref: str) -> int:
         forward_signals(context, container)
     stream = containers.attach(container, stdin=stdin, detach_keys=keys)
     waiting = containers.wait_begin(container, "removed" if found["HostConfig"]["AutoRemove"] else "next-exit")
-    containers.start(container)
+    _start(context, options, container)
 
     def resize(height: int, width: int) -> None:
         with context.new_client() as client:

@@ -1,0 +1,60 @@
+"""Checkpoints of containers: create, list, delete. A start from one is with the containers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from wherry.api.http.answers import empty, reply
+from wherry.api.http.routing import Route
+from wherry.docker.checkpoints import CheckpointRequest, CheckpointSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.web import StreamResponse
+
+    from wherry.api.http.request import ApiRequest
+
+
+class Checkpoints(Protocol):
+    """What this file needs of the engine; ``directory`` is another one than the container's own, or empty."""
+
+    async def create(self, ref: str, name: str, directory: str, *, ends: bool) -> None:
+        """Write a container into a checkpoint."""
+
+    async def list(self, ref: str, directory: str) -> Sequence[str]:
+        """Return the names of its checkpoints."""
+
+    async def remove(self, ref: str, name: str, directory: str) -> None:
+        """Remove one."""
+
+
+class CheckpointRoutes:
+    """The operations on checkpoints."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    def routes(self) -> list[Route]:
+        """Return the operations."""
+        return [
+            Route("GET", "/containers/{id:path}/checkpoints", self.list),
+            Route("POST", "/containers/{id:path}/checkpoints", self.create),
+            Route("DELETE", "/containers/{id:path}/checkpoints/{checkpoint}", self.remove),
+        ]
+
+    async def list(self, request: ApiRequest) -> StreamResponse:
+        """CheckpointList."""
+        names = await self._checkpoints.list(request.id, request.text("dir"))
+        return reply([CheckpointSummary(name=name) for name in names])
+
+    async def create(self, request: ApiRequest) -> StreamResponse:
+        """CheckpointCreate."""
+        wanted = await request.json(CheckpointRequest)
+        await self._checkpoints.create(request.id, wanted.checkpoint_id, wanted.checkpoint_dir, ends=wanted.exit)
+        return empty(201)
+
+    async def remove(self, request: ApiRequest) -> StreamResponse:
+        """CheckpointDelete."""
+        await self._checkpoints.remove(request.id, request.path["checkpoint"], request.text("dir"))
+        return empty()

@@ -1,0 +1,1 @@
+"""``wherry checkpoint``: running containers, written down."""
