@@ -139,6 +139,16 @@ BEFORE = [
     on("web", "POST", "/wait", 400, query={"condition": "when-i-say"}, message="invalid condition"),
 ]
 RUNNING = [
+    on("web", "GET", "/checkpoints", 200, check=lambda it: it == []),
+    on("web", "POST", "/checkpoints", 409, body={"CheckpointID": "one"}, message="is not running"),
+    on("web", "POST", "/start", 404, query={"checkpoint": "one"}, message="checkpoint one does not exist"),
+    Step(
+        "DELETE",
+        "/containers/{id:path}/checkpoints/{checkpoint}",
+        404,
+        {"id": "web", "checkpoint": "one"},
+        message="checkpoint one does not exist for container web",
+    ),
     on("web", "POST", "/start", 204),
     on("web", "POST", "/start", 304),
     on("web", "GET", "/json", 200, check=lambda it: it["State"]["Running"] and it["State"]["Pid"] > 0),

@@ -112,6 +112,7 @@ NETWORK: Final[Chosen] = {
 
 E2E: Final[Chosen] = {
     "e2e/test_api_updates.py": ("test_the_limit_of_processes_is_lifted_by_zero_and_by_less",),
+    "e2e/test_checkpoints.py": ("test_a_container_goes_on_from_a_checkpoint_that_another_daemon_makes",),
     "e2e/test_docker_cli_flags.py": (
         "test_processors_are_shared_out",
         "test_what_version_2_cannot_limit_is_warned_of_and_the_container_runs",

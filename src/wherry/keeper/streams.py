@@ -85,7 +85,16 @@ def remove_stdin(directory: str) -> None:
 
 def _make_output(path: str) -> tuple[Fd, Fd]:
     _make(path)
-    return _open(path, os.O_RDONLY), Fd(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+    return _open(path, os.O_RDONLY), _open_theirs(path, os.O_RDWR)
+
+
+def _open_theirs(path: str, mode: int) -> Fd:
+    """Open the container's end of a FIFO that was made just now, in a directory that only root enters.
+
+    Without O_NOFOLLOW: the kernel keeps that flag, and criu opens the descriptor again with all its flags, by its name
+    in /proc/self/fd, which is a link.
+    """
+    return Fd(os.open(path, mode | os.O_CLOEXEC))
 
 
 def _make_input(path: str, *, wanted: bool) -> tuple[Fd, Fd | None]:
@@ -93,7 +102,7 @@ def _make_input(path: str, *, wanted: bool) -> tuple[Fd, Fd | None]:
         _remove(path)
         return Fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)), None
     _make(path)
-    theirs = _open(path, os.O_RDONLY)
+    theirs = _open_theirs(path, os.O_RDONLY | os.O_NONBLOCK)
     held = _open(path, os.O_WRONLY)
     os.set_blocking(theirs.fileno(), True)
     return theirs, held

@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 from wherry.errors import Conflict, InvalidInput, NotFound, Unsupported, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.namespaces import namespace_inode
-from wherry.linux.proc import read_stat, start_time
+from wherry.linux.proc import read_stat
 from wherry.oci.runtime_spec import Linux, Spec
 from wherry.runtime import cgroups
 from wherry.runtime.criu import image
+from wherry.runtime.criu.confined import descendants
 from wherry.runtime.criu.messages import Kind, Options, Response
 from wherry.runtime.criu.mounts import external, mounted
 from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
@@ -30,6 +31,7 @@ OUTER_NETWORK, OUTER_PIDS = "extRootNetNS", "extRootPidNS"
 _LOG: Final = "dump.log"
 _EVERYTHING: Final = 4
 _ENDED: Final = ("Z", "X")
+_EXITING: Final = 0x4  # PF_EXITING
 
 
 class Target(NamedTuple):
@@ -120,17 +122,27 @@ def _thaw(group: cgroups.Cgroup) -> None:
 
 
 def _check(target: Target) -> None:
-    if start_time(target.pid) != target.started:
+    stat = read_stat(target.pid)
+    if stat is None or stat.start_time != target.started or stat.state in _ENDED or stat.flags & _EXITING:
         raise Conflict("container not running")
     linux = target.spec.linux or Linux()
     for one in linux.namespaces:
         if one.path and one.type not in ("network", "pid") and _is_foreign(one.path, one.type):
             raise Unsupported(f"a container that shares the {one.type} namespace of another one cannot be restored")
+    if any(_has_no_file(pid) for pid in descendants(target.pid)):
+        raise Unsupported("a program that is in no file, as that of --init, cannot be restored")
     if others := executed_in(target):
         raise Conflict(
             f"{len(others)} processes have come into the container from outside, which an image cannot hold",
             hint="wait for the end of what was executed in it",
         )
+
+
+def _has_no_file(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/exe").startswith("/memfd:")
+    except OSError:  # it has ended
+        return False
 
 
 def executed_in(target: Target) -> list[int]:
@@ -214,9 +226,15 @@ def _freezer(group: cgroups.Cgroup) -> str:
 
 
 def _streams(pid: int) -> list[str]:
-    """What criu calls the standard streams: a pipe, or a file or FIFO that is not in the container, or a path in it."""
+    """What criu calls the standard streams: a pipe, or a file or FIFO that is not in the container, or a path in it.
+
+    Of the first process; or of a later one where that has closed what it was given, as an init does.
+    """
     inside = {one.number for one in mounted(pid)}
-    return [_stream(pid, number, inside) for number in range(3)]
+    found = ["", "", ""]
+    for one in descendants(pid):
+        found = [name or _stream(one, number, inside) for number, name in enumerate(found)]
+    return found
 
 
 def _stream(pid: int, number: int, inside: set[int]) -> str:

@@ -30,6 +30,8 @@ _LARGEST: Final = 1 << 16
 _LAST_OF_LOG: Final = 1 << 16
 _ERROR: Final = re.compile(rb"^(?:\([0-9.]+\) *)?(?:[0-9]+: )?Error \([^)]*\): (.*)$", re.MULTILINE)
 _NFTABLES: Final = 2
+#: What a log calls an error and is none, or is no more than that there was one.
+_NO_REASONS: Final = ("Dumping FAILED", "Restoring FAILED", "rlimit:", "tun:")
 _SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Notified = Callable[[Response, "list[Fd]"], None]
@@ -192,5 +194,5 @@ def _last_errors(work: int, log: str) -> str:
             return ""
         file.seek(max(0, status.st_size - _LAST_OF_LOG))
         found = [text.decode(errors="replace") for text in _ERROR.findall(file.read(_LAST_OF_LOG))]
-    wanted = [text for text in found if not text.startswith(("Dumping FAILED", "Restoring FAILED", "rlimit:"))]
+    wanted = [text for text in found if not text.startswith(_NO_REASONS)]
     return legible.line("; ".join(wanted[-3:]))

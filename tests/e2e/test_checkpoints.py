@@ -1,0 +1,103 @@
+"""Checkpoints through Docker's API, with a criu that works on this kernel: what a container was, it is again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.daemons import Daemon
+from support.needs import need
+from support.processes import wait_for
+
+pytestmark = need("root", "busybox", "overlay", "criu")
+
+COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
+
+
+def call(daemon: Daemon, method: str, path: str, body: object = None) -> Any:
+    """Ask for something that must succeed."""
+    answer = daemon.request(method, path, body)
+    assert answer.status < 300, answer.body
+    return answer
+
+
+def state(daemon: Daemon, name: str) -> dict[str, Any]:
+    """A container's state."""
+    found: dict[str, Any] = call(daemon, "GET", f"/containers/{name}/json").json["State"]
+    return found
+
+
+def counted(daemon: Daemon, name: str) -> int:
+    """The last number in a container's log."""
+    return int(daemon.cli("logs", "--tail", "1", name).stdout.strip() or 0)
+
+
+def ended(daemon: Daemon, name: str) -> bool:
+    """Whether a container has ended."""
+    return not state(daemon, name)["Running"]
+
+
+def test_a_container_goes_on_from_a_checkpoint_that_another_daemon_makes(mortal: Daemon) -> None:
+    """Its log goes on, its exit is seen, execs and volumes work; a restart policy does not begin it again."""
+    body = {
+        "Image": "busybox:latest",
+        "Cmd": ["sh", "-c", COUNT],
+        "Tty": True,
+        "HostConfig": {"RestartPolicy": {"Name": "always"}, "Binds": ["counting:/data"]},
+    }
+    call(mortal, "POST", "/containers/create?name=one", body)
+    call(mortal, "POST", "/containers/one/start")
+    wait_for(lambda: counted(mortal, "one") > 2)
+    mortal.kill9()
+    mortal.start()
+
+    call(mortal, "POST", "/containers/one/checkpoints", {"CheckpointID": "before", "Exit": False})
+    assert state(mortal, "one")["Running"]
+    call(mortal, "POST", "/containers/one/checkpoints", {"CheckpointID": "last", "Exit": True})
+    wait_for(lambda: ended(mortal, "one"))
+    assert state(mortal, "one")["ExitCode"] == 137
+    assert call(mortal, "GET", "/containers/one/checkpoints").json == [{"Name": "before"}, {"Name": "last"}]
+    call(mortal, "DELETE", "/containers/one/checkpoints/before")
+    before = counted(mortal, "one")
+
+    call(mortal, "POST", "/containers/one/start?checkpoint=last")
+    wait_for(lambda: before < counted(mortal, "one"))
+    assert counted(mortal, "one") < before + 1000, "it did not begin again at one"
+    script = ["sh", "-c", "ip addr show eth0; echo hello >/data/hello; cat /proc/1/cmdline"]
+    execution = call(mortal, "POST", "/containers/one/exec", {"Cmd": script, "AttachStdout": True}).json["Id"]
+    said = call(mortal, "POST", f"/exec/{execution}/start", {"Detach": False}).body
+    address = call(mortal, "GET", "/containers/one/json").json["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    assert address.encode() in said
+    assert COUNT.encode() in said
+
+    refused = mortal.request("POST", "/containers/one/checkpoints", {"CheckpointID": "last", "Exit": True})
+    assert (refused.status, b"already exists" in refused.body) == (409, True)
+    assert mortal.request("POST", "/containers/one/start?checkpoint=last").status == 304
+    call(mortal, "POST", "/containers/one/kill")
+    assert state(mortal, "one")["ExitCode"] == 137
+
+
+def test_the_commands_of_the_cli(mortal: Daemon) -> None:
+    """Without a terminal: the streams are the new run's FIFOs."""
+    call(mortal, "POST", "/containers/create?name=two", {"Image": "busybox:latest", "Cmd": ["sh", "-c", COUNT]})
+    call(mortal, "POST", "/containers/two/start")
+    wait_for(lambda: counted(mortal, "two") > 2)
+    assert mortal.cli("checkpoint", "create", "two", "last").stdout == "last\n"
+    wait_for(lambda: ended(mortal, "two"))
+    assert mortal.cli("checkpoint", "ls", "two").stdout.split() == ["CHECKPOINT", "NAME", "last"]
+    before = counted(mortal, "two")
+    assert mortal.cli("start", "--checkpoint", "last", "two").stdout == "two\n"
+    wait_for(lambda: counted(mortal, "two") > before)
+    assert mortal.cli("checkpoint", "rm", "two", "last").returncode == 0
+    assert "does not exist" in mortal.cli("start", "--checkpoint", "last", "two").stderr
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".x", "x" * 200])
+def test_a_name_that_is_a_path_is_none(daemon: Daemon, name: str) -> None:
+    body = {"Image": "busybox:latest", "Cmd": ["sleep", "100"]}
+    identifier = call(daemon, "POST", "/containers/create", body).json["Id"]
+    call(daemon, "POST", f"/containers/{identifier}/start")
+    answer = daemon.request("POST", f"/containers/{identifier}/checkpoints", {"CheckpointID": name})
+    assert (answer.status, b"invalid checkpoint ID" in answer.body) == (400, True)
+    call(daemon, "DELETE", f"/containers/{identifier}?force=1")
