@@ -53,7 +53,7 @@ def test_a_ping_tells_what_clients_negotiate_with(daemon: Daemon, method: str) -
     headers = {
         name: answer.headers[name] for name in ("api-version", "ostype", "docker-experimental", "builder-version")
     }
-    assert headers == {"api-version": "1.56", "ostype": "linux", "docker-experimental": "false", "builder-version": "2"}
+    assert headers == {"api-version": "1.56", "ostype": "linux", "docker-experimental": "true", "builder-version": "2"}
     assert answer.headers["cache-control"] == "no-cache, no-store, must-revalidate"
 
 

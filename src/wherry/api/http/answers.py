@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: On every answer, as dockerd does; clients read ``Api-Version`` and ``Ostype`` from any of them.
 COMMON_HEADERS: Final = {
     "Api-Version": versions.show(versions.NEWEST),
-    "Docker-Experimental": "false",
+    "Docker-Experimental": "true",  # docker's client asks for checkpoints, and shows them, only then
     "Ostype": "linux",
     "Server": f"wherry/{__version__} (linux)",
 }

@@ -49,7 +49,7 @@ def version() -> SystemVersion:
     details = {
         "ApiVersion": API_VERSION, "MinAPIVersion": MINIMUM_API_VERSION, "Arch": arch, "Os": "linux",
         "KernelVersion": kernel, "PythonVersion": python, "Python": os.path.realpath(sys.executable),
-        "Experimental": "false",
+        "Experimental": "true",
     }  # fmt: skip
     return SystemVersion(
         platform=ProductName("wherry"), components=[Component(name="Engine", version=__version__, details=details)],
