@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from support.daemons import Daemon
 from support.needs import need
 from support.processes import wait_for
@@ -91,13 +89,3 @@ def test_the_commands_of_the_cli(mortal: Daemon) -> None:
     wait_for(lambda: counted(mortal, "two") > before)
     assert mortal.cli("checkpoint", "rm", "two", "last").returncode == 0
     assert "does not exist" in mortal.cli("start", "--checkpoint", "last", "two").stderr
-
-
-@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".x", "x" * 200])
-def test_a_name_that_is_a_path_is_none(daemon: Daemon, name: str) -> None:
-    body = {"Image": "busybox:latest", "Cmd": ["sleep", "100"]}
-    identifier = call(daemon, "POST", "/containers/create", body).json["Id"]
-    call(daemon, "POST", f"/containers/{identifier}/start")
-    answer = daemon.request("POST", f"/containers/{identifier}/checkpoints", {"CheckpointID": name})
-    assert (answer.status, b"invalid checkpoint ID" in answer.body) == (400, True)
-    call(daemon, "DELETE", f"/containers/{identifier}?force=1")

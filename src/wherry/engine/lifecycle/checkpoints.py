@@ -159,7 +159,7 @@ class Checkpoints:
         if container.state.status is Status.PAUSED:
             raise Conflict(f"container {container.id} is paused, unpause the container before checkpoint")
         if self._starter.other_runtime(container) is not None:
-            raise Unsupported("only containers of wherry's own runtime have checkpoints")
+            raise Unsupported("only containers of the keeper's own have checkpoints", hint="no --runtime, no hooks")
 
     async def _write(self, container: Container, files: CheckpointFiles, name: str, *, ends: bool) -> None:
         target = self._target(container)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wherry.oci.runtime_spec import Process, Spec
     from wherry.runtime.plan import Plan
 
-__all__ = ["console", "delete", "exec_plan", "other_runtime", "plan", "runtime_for", "send"]
+__all__ = ["console", "delete", "exec_plan", "other_runtime", "own_command", "passed_on", "plan", "runtime_for", "send"]
 
 _log: Final = logging.getLogger(__name__)
 _OWN: Final = frozenset({"", "wherry"})
@@ -44,7 +44,7 @@ def other_runtime(container: Container, settings: Settings) -> Runtime | None:
     """
     name = container.host.runtime or ""
     if name in _OWN:
-        return _own_command(settings) if (container.run_directory / _BUNDLE).is_dir() else None
+        return own_command(_state(settings)) if (container.run_directory / _BUNDLE).is_dir() else None
     found = settings.runtimes.get(name)
     if found is None:
         hint = f"give wherryd --add-runtime {name}=PATH"
@@ -61,15 +61,21 @@ def runtime_for(container: Container, spec: Spec, settings: Settings) -> Runtime
     :raises Unsupported: it is no longer among those that were added.
     """
     if (container.host.runtime or "") in _OWN:
-        return _own_command(settings) if has_outer_hooks(spec) else None
+        return own_command(_state(settings)) if has_outer_hooks(spec) else None
     return other_runtime(container, settings)
 
 
-def _own_command(settings: Settings) -> Runtime:
+def own_command(state: Path) -> Runtime:
+    """Wherry's own runtime as a command.
+
+    :param state: the directory of what it knows.
+    """
     entry = str(Path(ociruntime.__file__).with_name("entry.py"))
-    return Runtime(
-        "wherry-oci", sys.executable, ("-I", "-S", entry), str(settings.exec_root / "runtimes" / "wherry-oci")
-    )
+    return Runtime("wherry-oci", sys.executable, ("-I", "-S", entry), str(state))
+
+
+def _state(settings: Settings) -> Path:
+    return settings.exec_root / "runtimes" / "wherry-oci"
 
 
 def plan(container: Container, spec: Spec, runtime: Runtime, settings: Settings) -> Plan:
@@ -77,7 +83,7 @@ def plan(container: Container, spec: Spec, runtime: Runtime, settings: Settings)
     directory = _bundle(container)
     return compile_other(
         spec, container_id=container.id, runtime=runtime, directory=directory,
-        console=console(settings, container.id), environment=_environment(),
+        console=console(settings, container.id), environment=passed_on(),
     )  # fmt: skip
 
 
@@ -90,7 +96,7 @@ def exec_plan(
     """
     return compile_other_exec(
         process, container_id=container.id, pid=container.state.pid, spec=spec, runtime=runtime,
-        directory=_bundle(container), name=name, console=console(settings, name), environment=_environment(),
+        directory=_bundle(container), name=name, console=console(settings, name), environment=passed_on(),
     )  # fmt: skip
 
 
@@ -105,7 +111,7 @@ def console(settings: Settings, name: str) -> str:
     return str(settings.exec_root / f"tty-{name[:16]}")
 
 
-def _environment() -> tuple[str, ...]:
+def passed_on() -> tuple[str, ...]:
     """What a runtime gets of the daemon's environment: where programs are."""
     return tuple(f"{name}={os.environ[name]}" for name in _PASSED_ON if name in os.environ)
 

@@ -6,11 +6,10 @@ The container's process becomes the keeper's child; from then on it is a contain
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Final
 
+from wherry.engine.lifecycle.other_runtimes import own_command, passed_on
 from wherry.oci.runtime_spec import Spec, encode
-from wherry.ociruntime import entry
 from wherry.runtime.plan import OtherRuntime, Plan
 from wherry.runtime.steps.namespaces import AwaitParent
 from wherry.runtime.steps.other_runtime import RunRuntime
@@ -24,7 +23,6 @@ __all__ = ["LOGS", "restore_plan"]
 
 #: Below a container's directory: the directory of criu's last logs.
 LOGS: Final = "criu"
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def restore_plan(container: Container, spec: Spec, images: Path, console: str) -> Plan:
@@ -33,28 +31,28 @@ def restore_plan(container: Container, spec: Spec, images: Path, console: str) -
     :param images: the directory of the checkpoint.
     :param console: path of a socket to be made, for a terminal.
     """
-    bundle = container.run_directory / "bundle"
+    bundle = container.run_directory / "restored"
     bundle.mkdir(0o700, exist_ok=True)
     logs = container.directory / LOGS
     logs.mkdir(0o700, exist_ok=True)
     with open(bundle / "config.json", "wb", opener=_private) as file:
         file.write(encode(spec))
-    terminal = container.has_terminal
     pid_file, log = str(bundle / "restore-pid"), str(bundle / "restore-log")
-    places = ("--root", str(bundle / "restored"), "--log", log, "--log-format", "json")
-    how = ("--tcp-established", "--tcp-close", "--ext-unix-sk", "--file-locks", "--detach")
-    command = (
-        *(sys.executable, "-I", "-S", entry.__file__, *places, "restore", "--bundle", str(bundle)),
-        *("--image-path", str(images), "--work-path", str(logs), "--pid-file", pid_file, *how),
+    terminal = container.has_terminal
+    command = own_command(bundle / "state").command(
+        "restore",
+        *("--bundle", str(bundle), "--image-path", str(images), "--work-path", str(logs), "--pid-file", pid_file),
+        *("--tcp-established", "--tcp-close", "--ext-unix-sk", "--file-locks", "--detach"),
         *(("--console-socket", console) if terminal else ()),
         container.id,
+        log=log,
     )
     return Plan(
         other=OtherRuntime(
             "criu", pid_file, log, console if terminal else "", starts=False,
             cgroup=spec.linux.cgroups_path if spec.linux else "", removal=(),
         ),
-        steps=(AwaitParent(), RunRuntime(command, (), (f"PATH={os.environ.get('PATH') or _PATH}",))),
+        steps=(AwaitParent(), RunRuntime(command, (), passed_on())),
     )  # fmt: skip
 
 

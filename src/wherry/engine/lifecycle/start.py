@@ -241,9 +241,9 @@ class Starter:
         return compile_spec(container.spec, container_id=container.id, manner=manner)
 
     def _restored(self, container: Container, context: SpecContext, images: Path) -> Plan:
-        if self.other_runtime(container) is not None:
-            raise Unsupported("only containers of wherry's own runtime have checkpoints")
         container.spec = build_spec(container, context)
+        if other_runtimes.runtime_for(container, container.spec, self._settings) is not None:
+            raise Unsupported("only containers of the keeper's own have checkpoints", hint="no --runtime, no hooks")
         with disk_errors("prepare the restoration of a checkpoint"):
             console = other_runtimes.console(self._settings, container.id)
             return restore_plan(container, container.spec, images, console)
