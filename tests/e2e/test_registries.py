@@ -146,6 +146,37 @@ def test_skopeo_reads_what_we_push_and_we_what_it_copies(daemon: Daemon, pushed:
         daemon.docker("rmi", f"{target}:{number}", check=True)
 
 
+def test_manifest_lists_are_put_together_from_what_a_registry_has(
+    daemon: Daemon, registry: Registry, busybox: str, tmp_path: Path
+) -> None:
+    def manifest(*words: str, check: bool = True) -> str:
+        done = daemon.cli("--config", str(tmp_path), "manifest", *words, check=check)
+        return done.stdout + (done.stderr if not check else "")
+
+    one, other, made = (f"{registry.host}/lists/{name}" for name in ("one:1", "other:1", "made:1"))
+    for name in (one, other):
+        daemon.cli("tag", busybox, name, check=True)
+        daemon.cli("push", name, check=True)
+        daemon.cli("rmi", name, check=True)
+    assert manifest("create", made, one, other) == f"Created manifest list {made}\n"
+    assert "refusing to amend" in manifest("create", made, one, check=False)
+    manifest("create", "--amend", made, one)
+    manifest("annotate", "--arch", "arm64", "--variant", "v8", made, other)
+    listed = json.loads(manifest("inspect", made))["manifests"]
+    assert [one["platform"].get("variant") for one in listed] == ["v8", None]
+    assert "layers" in json.loads(manifest("inspect", made, other))
+    digest = manifest("push", "--purge", made).strip()
+    assert f"No such manifest: {made}" in manifest("rm", made, check=False)
+    pushed = json.loads(manifest("inspect", "-v", made))
+    assert pushed["Digest"] == digest
+    assert pushed["Document"]["manifests"] == listed
+    assert "is a manifest list" in manifest("create", "x", made, check=False)
+    manifest("create", "elsewhere.example/x:1", one)
+    assert "a different registry than the target image" in manifest("push", "elsewhere.example/x:1", check=False)
+    daemon.docker("pull", made, check=True)
+    daemon.docker("rmi", made, check=True)
+
+
 @needs.need("skopeo", "shared")
 def test_an_index_gives_the_platform_that_was_asked_for(daemon: Daemon, registry: Registry) -> None:
     archive = needs.shared() / "images" / "busybox-1.37-musl-amd64+arm64.oci.tar"

@@ -299,6 +299,14 @@ IMAGE_STEPS = [
     image("!", "POST", "/push", 400, message="invalid reference format"),
     Step("GET", "/distribution/{name:path}/json", 400, {"name": "UPPER"}, message="invalid reference format"),
     Step("GET", "/distribution/{name:path}/manifest", 400, {"name": "UPPER"}, message="invalid reference format"),
+    Step(
+        "POST",
+        "/distribution/{name:path}/manifest",
+        400,
+        {"name": "list"},
+        message="busybox has no digest",
+        body={"Manifests": [{"Reference": "busybox", "Platform": {"architecture": "amd64", "os": "linux"}}]},
+    ),
 ]
 NETWORKS = [
     Step("GET", "/networks", 200, check=lambda it: {one["Name"] for one in it} >= {"bridge", "host", "none"}),

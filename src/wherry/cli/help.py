@@ -20,7 +20,7 @@ _GROUP_SUMMARIES = {
     "container": "Manage containers",
     "context": "Manage contexts: daemons with a name",
     "image": "Manage images",
-    "manifest": "Inspect image manifests in registries",
+    "manifest": "Manage image manifests and manifest lists in registries",
     "network": "Manage networks",
     "registry": "Run a registry server",
     "system": "Manage the daemon and its data",

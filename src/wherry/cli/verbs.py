@@ -138,7 +138,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "tree": "image.tree",
     },
     "manifest": {
+        "annotate": "registry.manifest_annotate",
+        "create": "registry.manifest_create",
         "inspect": "registry.manifest_inspect",
+        "push": "registry.manifest_push",
+        "rm": "registry.manifest_rm",
     },
     "network": {
         "connect": "network.connect",

@@ -96,6 +96,16 @@ class Images:
         path = f"/distribution/{escape(ref)}/manifest"
         return dict(self._requests.call("GET", path, query, headers=headers).json())
 
+    def push_list(
+        self, name: str, images: Sequence[Mapping[str, Any]], *, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Make an index of images that a registry has (wherry's addition to the API); its descriptor.
+
+        :param images: each with its ``Reference``, which has a digest, and its ``Platform``.
+        """
+        path = f"/distribution/{escape(name)}/manifest"
+        return dict(self._requests.call("POST", path, json={"Manifests": list(images)}, headers=headers).json())
+
     def load(
         self, archive: bytes | Iterable[bytes], *, quiet: bool = False, platforms: Sequence[Mapping[str, str]] = ()
     ) -> Iterator[dict[str, Any]]:

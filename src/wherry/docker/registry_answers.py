@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from wherry.oci.manifest import Descriptor, DescriptorPlatform
 
-__all__ = ["AuthStatus", "DistributionInspect", "RemoteDocuments", "SearchHit"]
+__all__ = ["AuthStatus", "DistributionInspect", "ListedImage", "NewIndex", "RemoteDocuments", "SearchHit"]
 
 
 class AuthStatus(Struct, rename="pascal", kw_only=True):
@@ -57,3 +57,20 @@ class RemoteDocuments(Struct, rename="pascal", kw_only=True):
     manifest: dict[str, Any]
     config: dict[str, Any]
     local: list[str]
+
+
+class ListedImage(Struct, rename="pascal", kw_only=True):
+    """An image that is to be in an index.
+
+    :ivar reference: its name at the registry, with its digest.
+    :ivar platform: as the index is to have it.
+    """
+
+    reference: str
+    platform: DescriptorPlatform
+
+
+class NewIndex(Struct, rename="pascal", kw_only=True):
+    """The body of a request of wherry's own, which makes an index of images that a registry has."""
+
+    manifests: list[ListedImage]

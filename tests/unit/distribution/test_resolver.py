@@ -243,6 +243,7 @@ async def test_what_refers_to_an_image_is_listed_on_demand(store: ImageStore) ->
         assert found.referrers == [signature]
         assert registry.count("/referrers/") == 1
         registry.lie = None
+        assert (await made.manifest(name, ANONYMOUS, AMD64, referrers=True)).referrers == []
         registry.tags[described["digest"].replace(":", "-")] = index["digest"]  # the fallback of older registries
         found = await made.manifest(name, ANONYMOUS, AMD64, referrers=True)
         await made.close()

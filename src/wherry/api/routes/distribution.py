@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wherry.api.http.answers import reply
 from wherry.api.http.progress import stream
 from wherry.api.http.routing import Route
+from wherry.docker.registry_answers import NewIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from wherry.api.http.query import Filters
     from wherry.api.http.request import ApiRequest
     from wherry.docker.progress import ProgressMessage
-    from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
+    from wherry.docker.registry_answers import (
+        AuthStatus,
+        DistributionInspect,
+        ListedImage,
+        RemoteDocuments,
+        SearchHit,
+    )
+    from wherry.oci.manifest import Descriptor
 
 
 class Distribution(Protocol):
@@ -38,6 +46,9 @@ class Distribution(Protocol):
     async def manifest(self, name: str, platform: str, auth: str, *, referrers: bool) -> RemoteDocuments:
         """Return manifests and configuration of an image that is not here."""
 
+    async def push_list(self, name: str, auth: str, images: Sequence[ListedImage]) -> Descriptor:
+        """Make an index of images that a registry has."""
+
     async def search(self, term: str, limit: int, filters: Filters, auth: str) -> Sequence[SearchHit]:
         """Return what matches."""
 
@@ -56,6 +67,7 @@ class DistributionRoutes:
             Route("POST", "/images/{name:path}/push", self.push, streaming=True),
             Route("GET", "/distribution/{name:path}/json", self.describe),
             Route("GET", "/distribution/{name:path}/manifest", self.manifest),
+            Route("POST", "/distribution/{name:path}/manifest", self.push_list),
         ]
 
     async def login(self, request: ApiRequest) -> StreamResponse:
@@ -76,6 +88,11 @@ class DistributionRoutes:
         platform, referrers = request.platform(), request.flag("referrers")
         name = request.path["name"]
         return reply(await self._distribution.manifest(name, platform, auth_of(request), referrers=referrers))
+
+    async def push_list(self, request: ApiRequest) -> StreamResponse:
+        """Make an index of images that a registry has; no operation of Docker's."""
+        wanted = await request.json(NewIndex)
+        return reply(await self._distribution.push_list(request.path["name"], auth_of(request), wanted.manifests))
 
     async def push(self, request: ApiRequest) -> StreamResponse:
         """ImagePush."""

@@ -22,9 +22,11 @@ from wherry.distribution.client.credentials import Credentials
 from wherry.distribution.client.endpoints import Endpoint
 from wherry.distribution.client.http import Body, Http, Request, failure, read_bounded
 from wherry.distribution.client.tokens import Authorizer
-from wherry.errors import CorruptData, InvalidInput, TooLarge, Unauthenticated, Unsupported
+from wherry.errors import CorruptData, InvalidInput, NotFound, TooLarge, Unauthenticated, Unsupported
 from wherry.oci import media_types
+from wherry.oci.codec import encode
 from wherry.oci.digest import Digest
+from wherry.oci.manifest import Index
 
 __all__ = ["ACCEPTED", "RemoteManifest", "Repository", "Upload"]
 
@@ -56,6 +58,9 @@ class Upload:
 
 class _Tags(msgspec.Struct):
     tags: list[str] | None = None
+
+
+_NOTHING: Final = encode(Index([], schema_version=2, media_type=media_types.OCI_INDEX))
 
 
 class Repository:
@@ -175,7 +180,7 @@ class Repository:
     async def referrers(self, digest: Digest, artifact_type: str = "") -> RemoteManifest:
         """The index of a manifest's referrers: signatures, attestations, bills of materials.
 
-        Where the registry has no such list, its fallback is read: the tag ``sha256-<hex>``.
+        Where the registry has no such list, its fallback is read, the tag ``sha256-<hex>``; or there are none.
 
         :param artifact_type: which kind; all when empty.
         """
@@ -188,7 +193,10 @@ class Repository:
                 return RemoteManifest(data, media_types.OCI_INDEX, Digest.from_bytes(data))
             if response.status != 404:
                 raise await failure(response, request)
-        return await self.manifest(f"{digest.algorithm}-{digest.hex}"[:128])
+        try:
+            return await self.manifest(f"{digest.algorithm}-{digest.hex}"[:128])
+        except NotFound:  # nothing refers to it
+            return RemoteManifest(_NOTHING, media_types.OCI_INDEX, Digest.from_bytes(_NOTHING))
 
     async def get_json(self, path: str, kind: type[Any], query: Mapping[str, str] | None = None) -> Any:
         """Any other document of the registry's, ``/v1/search``, decoded."""

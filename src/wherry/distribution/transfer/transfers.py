@@ -19,6 +19,7 @@ from wherry.distribution.client.settings import RegistrySettings
 from wherry.distribution.transfer import push as pushing
 from wherry.distribution.transfer.artifacts import ArtifactPull, ArtifactPush, Choose, Parcel
 from wherry.distribution.transfer.layers import LayerJobs
+from wherry.distribution.transfer.manifest_list import ListedManifest, ManifestListPush, check_registry
 from wherry.distribution.transfer.progress import Emit, ProgressStream, status_message
 from wherry.distribution.transfer.pull import Pull, explained
 from wherry.distribution.transfer.push import Push
@@ -285,6 +286,22 @@ class Transfers:
             config=decode(config, dict[str, Any], "image configuration"),
             local=[str(one.digest) for one in resolved.manifest.layers if one.digest in self._store.content],
         )  # fmt: skip
+
+    async def push_list(
+        self, name: Reference, credentials: Credentials, members: Sequence[ListedManifest]
+    ) -> Descriptor:
+        """Make an index of images that the name's registry has; see `ManifestListPush`."""
+        check_registry(name, members)
+
+        async def source(reference: Reference) -> Repository:
+            return (await self._resolver.sources(reference.domain, reference.path, credentials))[-1]
+
+        target = await self._resolver.origin(name.domain, name.path, credentials)
+        async with self._artifacts:
+            try:
+                return await ManifestListPush(target, source, self._settings).run(name, members)
+            except WherryError as exc:
+                raise pushing.explained(exc) from exc
 
     async def resolve(self, reference: Reference, credentials: Credentials, platform: Platform) -> ResolvedImage:
         """What a name means for a platform, without its layers.

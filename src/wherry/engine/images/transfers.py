@@ -6,7 +6,7 @@ The registry client is imported and created at first use: a daemon that pulls no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     from wherry.distribution.client.credentials import Credentials
     from wherry.distribution.transfer.artifacts import Choose
     from wherry.distribution.transfer.transfers import Transfers
-    from wherry.docker.registry_answers import AuthStatus, DistributionInspect, RemoteDocuments, SearchHit
-    from wherry.oci.manifest import Manifest
+    from wherry.docker.registry_answers import (
+        AuthStatus,
+        DistributionInspect,
+        ListedImage,
+        RemoteDocuments,
+        SearchHit,
+    )
+    from wherry.oci.manifest import Descriptor, Manifest
 
 __all__ = ["Distribution"]
 
@@ -142,6 +148,22 @@ class Distribution:
         """The manifests and the configuration under a name, and which layers are stored here."""
         wanted = Platform.parse(platform) if platform else None
         return await self._transfers().manifest(_one(name), _credentials(auth), wanted, referrers=referrers)
+
+    async def push_list(self, name: str, auth: str, images: Sequence[ListedImage]) -> Descriptor:
+        """Make an index of images that a registry has, under a name there.
+
+        :raises InvalidInput: one of them has no digest, or is at another registry; or the name has a digest.
+        """
+        from wherry.distribution.transfer.manifest_list import ListedManifest  # noqa: PLC0415 - only when needed
+
+        members = [ListedManifest(Reference.parse(one.reference), one.platform) for one in images]
+        bare = next((member.reference.familiar for member in members if member.reference.digest is None), "")
+        if bare:
+            raise InvalidInput(f"{bare} has no digest")
+        to = _one(name)
+        if to.digest:
+            raise InvalidInput("cannot push a digest reference")
+        return await self._transfers().push_list(to, _credentials(auth), members)
 
     async def search(self, term: str, limit: int, filters: dict[str, list[str]], auth: str) -> list[SearchHit]:
         """The body of ImageSearch.
