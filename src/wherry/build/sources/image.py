@@ -258,7 +258,7 @@ class _ImageFetch:
             if [layer.chain_id for layer in image.layers[: self._limit]][-1:] != self._top:
                 raise CorruptData(f"{self._reference.familiar} has changed since its registry was asked about it")
             if await self._source.held(image, self._stack):
-                if self._part is None and self._platform.normalised() == Platform.host():
+                if self._part is None and _runs_here(self._platform) and _runs_here(image.platform):
                     await self._source.name(image, self._reference)
                 return Snapshot(tuple(self._source.layer(one) for one in image.layers[: self._limit]))
             self._image = None
@@ -271,10 +271,12 @@ class _ImageFetch:
 
     async def _pulled(self) -> Image:
         found = self._remote or await self._source.remote(self._reference, self._platform, self._request.session)
-        name = self._reference
-        if self._platform.normalised() != Platform.host():  # the name shall not lead to what cannot run here
+        name, platform = self._reference, self._platform
+        if found.manifest == found.digest:  # there is no choice
+            platform = _platform_of(found.config) or platform
+        if not _runs_here(platform):  # the name shall not lead to what cannot run here
             name = Reference(name.domain, name.path, None, found.manifest)
-        await self._source.pull(name, self._platform, self._request)
+        await self._source.pull(name, platform, self._request)
         image = self._source.image(found.id)
         if image is None:
             raise NotFound(f"{self._reference.familiar} was pulled, and is another image by now, or removed")
@@ -289,6 +291,18 @@ def chain_ids(config: bytes) -> list[Digest]:
     """The chain IDs of an image's layers, bottom first, by its configuration."""
     diff_ids = parse_config(config).rootfs.diff_ids
     return chain_ids_of(diff_ids)
+
+
+def _platform_of(config: bytes) -> Platform | None:
+    """What an image says that it is for; old ones say nothing."""
+    document = parse_config(config)
+    if not document.architecture:
+        return None
+    return Platform(document.os or "linux", document.architecture, document.variant)
+
+
+def _runs_here(platform: Platform) -> bool:
+    return not platform.architecture or platform.normalised() == Platform.host()
 
 
 async def _credentials(reference: Reference, session: BuildSession) -> Credentials | None:

@@ -306,13 +306,16 @@ class Transfers:
     async def resolve(self, reference: Reference, credentials: Credentials, platform: Platform) -> ResolvedImage:
         """What a name means for a platform, without its layers.
 
+        One that means a manifest, and no index, has no choice: as with BuildKit it is what is built upon, with a
+        warning, whatever it is for.
+
         :raises NotFound: there is no such image, or none for the platform.
         """
         top, source = await self._top(reference, credentials)
         resolved = await select_manifest(top, platform, lambda digest: self._ask(lambda: source.manifest(digest)))
         head = resolved.manifest.config
         config = await self._ask(lambda: source.read_blob(head.digest, head.size))
-        check_platform(reference.familiar, config, platform)
+        check_platform(reference.familiar, config, None if resolved.document is top else platform)
         remote_layers(resolved.manifest, config)
         return ResolvedImage(top, resolved.document, config)
 

@@ -257,6 +257,22 @@ async def test_a_name_is_resolved_to_a_digest_and_a_configuration(images: Images
         await images.table.resolve_image("nothing", AMD, "", NoSession(), images.progress.append)
 
 
+async def test_a_name_without_a_choice_is_built_upon_whatever_it_is_for_and_gets_no_tag(images: Images) -> None:
+    data = config([BASE], architecture=ARM.architecture)
+    manifest = Digest.from_bytes(b"manifest")
+
+    async def resolve(reference: Reference, platform: Platform, credentials: Credentials | None) -> RemoteImage:
+        return RemoteImage(manifest, manifest, Digest.from_bytes(data), data)
+
+    images.registry.layers[ARM] = [BASE]
+    images.registry.resolve = resolve  # type: ignore[method-assign]
+    found = await images.table.resolve_image("only:1", AMD, "", NoSession(), images.progress.append)
+    _, files = await images.use(f"docker.io/library/only:1@{found.digest}", AMD)
+    assert files == ["base"]
+    assert [name for what, name, _ in images.registry.asked if what == "pull"] == [f"docker.io/library/only@{manifest}"]
+    assert not images.store.id_of("only:1")
+
+
 async def test_a_pulled_base_gets_the_tag_that_was_asked_for_and_is_local_from_then_on(images: Images) -> None:
     for pinned, tagged in ((f"x:2@{Digest.from_bytes(b'index')}", False), ("x:1", True)):
         name, tag = pinned.partition("@")[0], pinned.partition(":")[2]
