@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge", "Bridges"]
 
-PATIENCE: Final = 3.0  #: seconds that a call waits for its build to begin: clients begin both at once
+PATIENCE: Final = 6.0  #: seconds that a call waits for its build to begin, as in BuildKit: clients begin both at once
+_HIDDEN: Final = 100  #: builds that the builder never knew, whose end somebody may still ask for
 
 
 class Bridge:
@@ -104,6 +106,7 @@ class Bridges:
     def __init__(self, service: BuildService) -> None:
         self._service = service
         self._open: dict[str, Bridge] = {}
+        self._hidden: deque[str] = deque(maxlen=_HIDDEN)
         self._changed = asyncio.Event()
 
     @asynccontextmanager
@@ -130,6 +133,8 @@ class Bridges:
             raise bridge.reported(error) from error
         finally:
             del self._open[request.ref]
+            if bridge.is_hidden:
+                self._hidden.append(request.ref)
             bridge.ended.set()
 
     async def find(self, ref: str) -> Bridge:
@@ -145,13 +150,17 @@ class Bridges:
             raise GrpcError(Code.NOT_FOUND, f"no such job {ref[:100]}") from None
         return self._open[ref]
 
-    async def hidden(self, ref: str) -> Bridge:
-        """Wait until there is a build that the builder knows nothing of; it may be for ever."""
-        while True:
+    async def hidden_ended(self, ref: str) -> None:
+        """Wait until a build has ended that the builder knows nothing of; it may be for ever.
+
+        A client that asks what happens in a build may come when that has ended.
+        """
+        while ref not in self._hidden:
             bridge = self._open.get(ref)
             if bridge is not None and bridge.is_hidden:
-                return bridge
-            await self._changed.wait()
+                await bridge.ended.wait()
+            else:
+                await self._changed.wait()
 
 
 async def _to_its_end(ending: Coroutine[Any, Any, None]) -> None:

@@ -89,7 +89,7 @@ class Control:
         """What happens in a build, until it ends."""
         ref = (await _only(call)).Ref
         await call.begin()
-        hidden = asyncio.create_task(self._until_hidden_ends(ref))
+        hidden = asyncio.create_task(self._bridges.hidden_ended(ref))
         events = asyncio.create_task(self._send_status(ref, call))
         try:
             await asyncio.wait({hidden, events}, return_when=asyncio.FIRST_COMPLETED)
@@ -99,10 +99,6 @@ class Control:
             hidden.cancel()
             events.cancel()
             await asyncio.gather(hidden, events, return_exceptions=True)
-
-    async def _until_hidden_ends(self, ref: str) -> None:
-        bridge = await self._bridges.hidden(ref)
-        await bridge.ended.wait()
 
     async def _send_status(self, ref: str, call: Call[pb.StatusRequest, pb.StatusResponse]) -> None:
         async with aclosing(batches(self._service.progress(ref))) as messages:

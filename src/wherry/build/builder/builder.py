@@ -39,7 +39,7 @@ __all__ = ["Builder"]
 _log: Final = logging.getLogger(__name__)
 _BUILDS: Final = 500
 """Builds at a time; each waits for its turn at what is scarce."""
-_PATIENCE: Final = 3.0
+_PATIENCE: Final = 6.0
 """Seconds for which progress of a build that is to come is waited for."""
 _FRONT_THREADS: Final = 4
 """Dockerfiles that are worked on at a time."""
