@@ -106,7 +106,7 @@ class WrittenLog:
     async def deliver(self, sender: Sender, *, holds: bool = True) -> Delivery:
         """Begin; as if the container was started."""
         self.delivery = Delivery(self.log, Place(self.place), sender, name="web", holds=holds, threads=self.threads)
-        await self.log.has_started()
+        self.log.has_started()
         self.writer.held = self.log.say_held()
         return self.delivery
 

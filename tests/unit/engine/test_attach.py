@@ -124,7 +124,7 @@ class Attached:
         )  # fmt: skip
 
     async def start(self) -> None:
-        await self.container.log.has_started()
+        self.container.log.has_started()
         self.container.started.set()
 
     def write(self, data: bytes, stream: int = STDOUT) -> None:

@@ -167,7 +167,7 @@ async def test_a_container_that_is_started_again_is_delivered_on_and_its_last_li
         log.write(b"one")
         log.log.has_finished(log.writer.position)
         delivery.expect_run()
-        await log.log.has_started()
+        log.log.has_started()
         log.write(b"two\n")
         await log.end()
         await receiver.until(lambda: b"two" in receiver.data)

@@ -64,7 +64,7 @@ def test_the_slowest_attached_client_is_what_is_held(tmp_path: Path) -> None:
         slow, quick, reader = keeper.attach(), keeper.attach(), keeper.attach(holds=False)
         assert keeper.holds == [], "nothing runs: it is said with the start"
         assert keeper.log.say_held() == 0
-        await keeper.log.has_started()
+        keeper.log.has_started()
         keeper.writer.held = 0
         sent = keeper.write(100)
         quickly = quick.chunks()
@@ -97,7 +97,7 @@ def test_the_slowest_attached_client_is_what_is_held(tmp_path: Path) -> None:
 def test_who_attaches_to_what_runs_begins_when_the_keeper_knows(tmp_path: Path) -> None:
     async def test() -> None:
         keeper = Keeper(tmp_path / "log")
-        await keeper.log.has_started()
+        keeper.log.has_started()
         keeper.write(100)
         follower = keeper.attach()
         keeper.write(200, 100)  # much more than the log keeps, before the keeper hears of anybody
@@ -114,11 +114,11 @@ def test_a_runs_output_ends_where_that_run_ended(tmp_path: Path) -> None:
     async def test() -> None:
         keeper = Keeper(tmp_path / "log")
         first = keeper.attach()
-        await keeper.log.has_started()
+        keeper.log.has_started()
         sent = keeper.write(5)
         keeper.log.has_finished(keeper.writer.position)
         second = keeper.attach()
-        await keeper.log.has_started()
+        keeper.log.has_started()
         more = keeper.write(5, 5)
         assert await all_of(first) == sent
         keeper.log.has_finished()
@@ -132,7 +132,7 @@ def test_a_runs_output_ends_where_that_run_ended(tmp_path: Path) -> None:
 def test_who_reads_a_log_back_ends_where_it_ended_when_he_began(tmp_path: Path) -> None:
     async def test() -> None:
         keeper = Keeper(tmp_path / "log")
-        await keeper.log.has_started()
+        keeper.log.has_started()
         sent = keeper.write(5)
         chunks = keeper.log.follow(Start(BEGINNING), OUT, until_end_of=0)
         got = [bytes((await anext(chunks)).data)]
@@ -148,7 +148,7 @@ def test_what_followers_have_not_got_outlives_the_directory(tmp_path: Path) -> N
         keeper = Keeper(tmp_path / "log")
         follower = keeper.attach()
         keeper.log.say_held()
-        await keeper.log.has_started()
+        keeper.log.has_started()
         sent = keeper.write(100)
         keeper.log.has_finished()
         keeper.log.keep()
@@ -164,7 +164,7 @@ def test_who_is_not_waited_for_and_looks_first_when_all_is_over_is_told_what_is_
     async def test() -> None:
         keeper = Keeper(tmp_path / "log")
         follower = keeper.attach(holds=False)
-        await keeper.log.has_started()
+        keeper.log.has_started()
         keeper.write(1000)
         keeper.log.has_finished(keeper.writer.position)
         keeper.log.keep()
@@ -180,7 +180,7 @@ def test_who_is_not_waited_for_and_looks_first_when_all_is_over_is_told_what_is_
 def test_who_waits_for_the_next_run_reads_its_log_and_not_the_one_before(tmp_path: Path) -> None:
     async def test() -> None:
         keeper = Keeper(tmp_path / "log")
-        await keeper.log.has_started()
+        keeper.log.has_started()
         keeper.write(100)
         keeper.log.has_finished()
         follower = keeper.attach()  # between the end, and the moment at which the spool goes
@@ -188,7 +188,7 @@ def test_who_waits_for_the_next_run_reads_its_log_and_not_the_one_before(tmp_pat
         shutil.rmtree(tmp_path / "log")
         keeper.writer.close()
         keeper.writer = LogWriter(tmp_path / "log")
-        await keeper.log.has_started()
+        keeper.log.has_started()
         sent = keeper.write(3)
         keeper.log.has_finished()
         assert await all_of(follower) == sent

@@ -73,12 +73,13 @@ class ContainerLog:
         self._grown.set()
         self._grown = asyncio.Event()
 
-    async def has_started(self) -> None:
+    def has_started(self) -> None:
         """The container was started, or found running."""
         self._starts += 1
         if self._followers:
             self._hold_again()
-            await self._ask("watch")
+            # A short program has ended by when that is answered, and nobody waits for the answer to look at the log.
+            self._say("watch").add_done_callback(lambda _: self.has_grown())
         self.has_grown()
 
     def has_finished(self, end: Position | None = None) -> None:

@@ -144,7 +144,7 @@ class Lifecycle:
         self._listener.started(container)
         self._containers.save_state(container)
         self._events.publish(container, "start")
-        await container.log.has_started()
+        container.log.has_started()
 
     async def _launch(self, container: Container, images: Path | None) -> int:
         with disk_errors("start the container"):

@@ -113,7 +113,7 @@ class Reconciler:
         self._attachments.adopt(container)
         adopt(container, entry, self._starter.cgroup_path(container))
         self._containers.save_state(container)
-        await container.log.has_started()
+        container.log.has_started()
 
     async def _clean(self, container: Container, traces: _Traces) -> None:
         """A start that was cut short may have left a process without a keeper, a cgroup, a directory."""
