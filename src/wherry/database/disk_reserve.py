@@ -28,11 +28,6 @@ class Reserve:
         self._lock = threading.Lock()
         self._whole = False
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether there is nothing to be filled up."""
-        return self._whole
-
     def renew(self) -> None:
         """Fill the reserve as far as there is room."""
         with self._lock, suppress(OSError):

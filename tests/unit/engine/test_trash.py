@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from wherry.content.durable import remove_tree
 from wherry.database.disk_reserve import Reserve
 from wherry.engine.lifecycle import trash as module
 from wherry.engine.lifecycle.trash import Trash
@@ -48,36 +46,11 @@ async def test_what_no_thread_can_remove_is_left(trash: Trash, tmp_path: Path, m
     assert not (tmp_path / "tree").exists()
 
 
-def _left(tmp_path: Path) -> Path:
-    """What a container that has written nothing leaves."""
+@pytest.mark.parametrize("written", ["", "upper/deep/down", "work/work/index", "logs", "hosts/odd"])
+async def test_of_a_container_all_goes_whatever_it_has_written(trash: Trash, tmp_path: Path, written: str) -> None:
     left = tmp_path / "tmp/leaving-1"
-    for name in ("upper", "work/work"):
-        (left / name).mkdir(parents=True)
-    (left / "hosts").write_text("127.0.0.1\tlocalhost\n")
-    return left
-
-
-@pytest.mark.parametrize("written", ["", "upper/deep/down", "work/work/index", "logs", "hosts"])
-async def test_only_what_is_next_to_nothing_is_deleted_without_a_thread(
-    tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reserve = Reserve(tmp_path / "reserve")
-    reserve.renew()
-    trash = Trash(tmp_path / "tmp", reserve)
-    left, in_thread = _left(tmp_path), list[Path]()
-    if written == "hosts":  # a container may have written without end
-        os.truncate(left / written, 2 << 20)
-    elif written:
-        (left / written).mkdir(parents=True)
-    monkeypatch.setattr(module, "remove_tree", lambda path: in_thread.append(path) or remove_tree(path))
-    await asyncio.wait_for(trash.delete_container(left), 20)
-    assert bool(in_thread) is bool(written)
-    assert not list((tmp_path / "tmp").iterdir())
-
-
-async def test_a_reserve_that_was_spent_is_renewed_by_the_next_deletion(tmp_path: Path) -> None:
-    reserve = Reserve(tmp_path / "reserve")
-    trash = Trash(tmp_path / "tmp", reserve)
-    await asyncio.wait_for(trash.delete_container(_left(tmp_path)), 20)
-    assert reserve.is_whole
+    for name in ("upper", "work/work", written):
+        (left / name).mkdir(parents=True, exist_ok=True)
+    (left / "hostname").write_text("web\n")
+    await asyncio.wait_for(trash.delete(left), 20)
     assert not list((tmp_path / "tmp").iterdir())

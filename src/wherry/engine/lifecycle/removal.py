@@ -167,7 +167,7 @@ class Removal:
         """Files that are deleted before the root is let go of need not be written to the disk at its end."""
         await asyncio.sleep(_FIRST_THE_ANSWER)
         if leftovers is not None:
-            await self._trash.delete_container(leftovers)
+            await self._trash.delete(leftovers)
         if not directories.try_remove_run_directory(container):
             await self._trash.delete(container.run_directory)
         if root is not None:

@@ -83,19 +83,6 @@ class Trash:
         """Delete a tree and wait for it; what cannot be deleted is logged."""
         await asyncio.wait([self.begin(path)])
 
-    async def delete_container(self, path: Path) -> None:
-        """Delete what a container has left: at once if that is next to nothing, else in a thread.
-
-        :param path: what `put` returned.
-        """
-        try:
-            path = self._bury(path)
-            is_gone = self._reserve.is_whole and try_remove_data(path)
-        except OSError:
-            is_gone = False
-        if not is_gone:
-            await self.delete(path)
-
     def begin(self, path: Path) -> asyncio.Future[None]:
         """Begin to delete a tree; the future is done when it is over. What cannot be deleted is logged."""
         loop = asyncio.get_running_loop()
@@ -120,17 +107,15 @@ class Trash:
         return done
 
     def _delete(self, path: Path) -> None:
-        remove_tree(self._bury(path))
+        is_containers = path.name.startswith(_LEAVING)
+        if is_containers:  # from here on it is not whole any more
+            grave = temporary_name(self._directory, "removed")
+            with suppress(FileNotFoundError):
+                os.rename(path, grave)
+            path = grave
+        if not (is_containers and try_remove_data(path)):
+            remove_tree(path)
         self._reserve.renew()
-
-    def _bury(self, path: Path) -> Path:
-        """Give what was put aside another name: from here on it is not whole any more."""
-        if not path.name.startswith(_LEAVING):
-            return path
-        grave = temporary_name(self._directory, "removed")
-        with suppress(FileNotFoundError):
-            os.rename(path, grave)
-        return grave
 
 
 def _resolve(done: asyncio.Future[None]) -> None:
