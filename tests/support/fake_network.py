@@ -62,6 +62,9 @@ class FakeReconciler:
     async def network_created(self, network: Network) -> None:
         pass
 
+    async def removed(self) -> None:
+        pass
+
     async def remove_network(self, network: Network) -> None:
         self._ask("remove_network")
 

@@ -65,7 +65,7 @@ _IFF_UP: Final = 0x1
 _IFF_LOWER_UP: Final = 0x10000
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_IFALIAS: Final = 20
-_IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 26, 28, 29
+_IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 26, 27, 28, 29
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER: Final = 1
 _BR_STP_STATE, _BR_MCAST_SNOOPING = 5, 23
@@ -231,12 +231,14 @@ def set_link(
     route_localnet: bool | None = None,
     link_local: bool | None = None,
     alias: str | None = None,
+    group: int | None = None,
 ) -> Message:
     """Change an interface; what is None stays.
 
     :param link: its index, or its name.
     :param master: index of a bridge to become a port of; 0: of none.
     :param alias: a note to leave on it.
+    :param group: one of the groups of interfaces, which have numbers.
     :param link_local: whether the kernel gives it an IPv6 link-local address when it comes up.
     :param route_localnet: whether 127.0.0.0/8 is routed like any address by way of it; see ip-sysctl in the kernel's
         documentation. Over netlink, because /proc/sys/net is that of the caller's namespace and may be read-only.
@@ -244,6 +246,7 @@ def set_link(
     index, known = (link, b"") if isinstance(link, int) else (0, text(_IFLA_IFNAME, link))
     body = known + (text(_IFLA_IFNAME, name) if name is not None else b"")
     body += text(_IFLA_IFALIAS, alias) if alias is not None else b""
+    body += number(_IFLA_GROUP, group) if group is not None else b""
     body += _common(mac, mtu, master) + _into(namespace) + _families(route_localnet, link_local)
     flags = _IFF_UP if up else 0
     header = _LINK.pack(0, 0, index, flags, 0 if up is None else _IFF_UP)
@@ -254,6 +257,11 @@ def delete_link(link: int | str) -> Message:
     """Remove an interface, by index or by name."""
     index, name = (link, b"") if isinstance(link, int) else (0, text(_IFLA_IFNAME, link))
     return Message(Kind.DELLINK, _LINK.pack(0, 0, index, 0, 0) + name, 0, f"remove interface {link!r}")
+
+
+def delete_group(group: int) -> Message:
+    """Remove all interfaces of a group, which is not 0, at once."""
+    return Message(Kind.DELLINK, _LINK.pack(0, 0, 0, 0, 0) + number(_IFLA_GROUP, group), 0, "remove interfaces")
 
 
 def links(conversation: NetlinkSocket) -> list[Link]:

@@ -150,6 +150,7 @@ class Controller:
         :raises NotFound: no such driver or configuration (404).
         """
         await self.ready()
+        await self._reconciler.removed()
         request = configured(request, self._store.configuration)
         driver = (
             None if request.config_only else DRIVERS.get(request.driver)
@@ -184,7 +185,7 @@ class Controller:
         return tuple(self._store.networks.values())
 
     async def remove(self, reference: str) -> Network:
-        """Remove a network.
+        """Remove a network. Its interface goes in the background.
 
         :raises NotFound: there is none.
         :raises Forbidden: it is built in, or has active endpoints.

@@ -346,6 +346,7 @@ async def test_a_network_comes_with_its_bridge_and_goes_with_it(networks: Contro
         await networks.remove("my")
     await networks.release(sandbox.owner)
     await networks.remove("my")
+    await networks._reconciler.removed()
     assert rtnetlink.find_link(host, network.bridge) is None
     with pytest.raises(NotFound, match="network my not found"):
         networks.get("my")
@@ -506,7 +507,40 @@ async def test_a_macvlan_without_a_parent_joins_its_members_only(networks: Contr
     await networks.release("1".rjust(64, "0"))
     await networks.release("2".rjust(64, "0"))
     await networks.remove("mac")
+    await networks._reconciler.removed()
     assert rtnetlink.find_link(host, network.bridge) is None
+
+
+async def test_networks_that_are_removed_one_after_the_other_go_together_and_free_what_they_had(
+    networks: Controller, host: NetlinkSocket
+) -> None:
+    def requests() -> list[NetworkRequest]:
+        return [
+            NetworkRequest(
+                name=f"n{number}", subnets=(SubnetRequest(f"10.93.{number}.0/24"),),
+                options={"com.docker.network.bridge.name": f"mine{number}"},
+            )
+            for number in range(1, 6)
+        ]  # fmt: skip
+
+    def numbers() -> dict[str, int]:
+        return {link.name: link.number for link in rtnetlink.links(host) if link.name.startswith("mine")}
+
+    for request in requests():
+        await networks.create(request)
+    first = numbers()
+    host.request(rtnetlink.delete_link("mine3"))  # by somebody else
+    for request in requests():
+        await networks.remove(request.name)
+    for request in requests():
+        await networks.create(request)  # under the same names, with the same addresses
+    second = numbers()
+    assert set(first) == set(second)
+    assert not set(first.values()) & set(second.values())
+    for request in requests()[1:]:
+        await networks.remove(request.name)
+    await networks._reconciler.removed()
+    assert set(numbers()) == {"mine1"}
 
 
 async def test_a_macvlan_with_a_parent_is_on_that_wire(networks: Controller, host: NetlinkSocket) -> None:

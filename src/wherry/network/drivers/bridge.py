@@ -111,15 +111,16 @@ class BridgeDriver(Driver):
             if address:
                 _restore_route(kernel, link.number, ip_network((address, prefix), strict=False))
 
-    def remove(self, kernel: Kernel, network: Network) -> None:
-        """Remove the bridge, or give it back; see `Driver`."""
+    def remove(self, kernel: Kernel, network: Network) -> int | None:
+        """Give the bridge back, or have it removed; see `Driver`."""
         link = rtnetlink.find_link(kernel.route, network.bridge)
         if link is None or link.kind != "bridge":
-            return
+            return None
         if network.borrowed:  # without our firewall, 127.0.0.0/8 would be reached through it
             kernel.route.request(rtnetlink.set_link(link.number, route_localnet=False))
         elif _is_ours(kernel, network, link):
-            kernel.route.request(rtnetlink.delete_link(link.number))
+            return link.number
+        return None
 
     def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
         """A veth pair, of which one side is a port of the bridge; see `Driver`."""

@@ -132,8 +132,12 @@ class Driver:
         :raises SystemCallError: the kernel refuses.
         """
 
-    def remove(self, kernel: Kernel, network: Network) -> None:
-        """Remove what a network consists of; what is gone already is no error."""
+    def remove(self, kernel: Kernel, network: Network) -> int | None:
+        """Remove what a network consists of, but for an interface; what is gone already is no error.
+
+        :returns: the number of the interface that is still to be removed, which takes as long for one as for many.
+        """
+        return None
 
     def links(self, kernel: Kernel, network: Network, endpoint: Endpoint, namespace: int) -> list[Message]:
         """The requests after which an endpoint's interface is in a namespace, down.

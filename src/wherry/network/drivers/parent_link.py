@@ -76,11 +76,12 @@ class ParentLinkDriver(Driver):
         made = upper_links.vlan(name, link.number, number)
         kernel.route.batch([made, rtnetlink.set_link(name, up=True, alias=kernel.alias)])
 
-    def remove(self, kernel: Kernel, network: Network) -> None:
-        """Remove the parent that was made for it; see `Driver`."""
+    def remove(self, kernel: Kernel, network: Network) -> int | None:
+        """Have the parent removed that was made for it; see `Driver`."""
         link = rtnetlink.find_link(kernel.route, network.bridge)
         if link is not None and (link.alias == kernel.alias or not network.borrowed):
-            kernel.route.request(rtnetlink.delete_link(link.number))
+            return link.number
+        return None
 
     def parent(self, kernel: Kernel, network: Network) -> int:
         """The index of the parent.

@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from wherry.errors import SystemCallError
+from wherry.linux import rtnetlink
 from wherry.network.drivers.table import driver_of
 from wherry.network.kernel_state import endpoints, ip_forward, sync
 from wherry.network.kernel_state.publish import publish, unpublish
@@ -46,12 +47,14 @@ class Jobs:
             self._kernel.firewall.add_bridge(rules)
 
     def remove_network(self, network: Network) -> None:
-        """Remove a network; what is gone already is no error."""
+        """Let the firewall forget a network, and give an interface of the host's back; what is gone is no error."""
         driver = driver_of(network)
         rules = driver.network_rules(network)
         if rules is not None and not self._kernel.has_no_firewall:
             self._kernel.firewall.remove_bridge(rules)
-        driver.remove(self._kernel, network)
+        link = driver.remove(self._kernel, network) if network.borrowed else None
+        if link is not None:
+            self._kernel.route.request(rtnetlink.delete_link(link))
 
     # --- sandboxes and endpoints
 

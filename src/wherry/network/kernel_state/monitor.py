@@ -123,6 +123,8 @@ class Monitor:
     def _links_changed(self, messages: list[Message]) -> bool:
         names, gateways = self._expected()
         last: dict[str, Message] = {}
+        # With an interface its addresses go. Another one may have them by now, that of a network that came after it.
+        gone = {rtnetlink.link_of_message(each).number for each in messages if each.kind == Kind.DELLINK}
         for message in messages:
             if message.kind in (Kind.NEWLINK, Kind.DELLINK):
                 # A family is named in what is about a port's role and not about an interface (AF_BRIDGE).
@@ -131,10 +133,12 @@ class Monitor:
                     last[name] = message
             elif message.kind == Kind.DELADDR:
                 entry = rtnetlink.address_of_message(message)
-                if entry is not None and entry.address in gateways:
+                if entry is not None and entry.address in gateways and entry.link not in gone:
                     return True
-            elif message.kind == Kind.DELROUTE and self._is_ours(rtnetlink.route_of_message(message), gateways):
-                return True
+            elif message.kind == Kind.DELROUTE:
+                route = rtnetlink.route_of_message(message)
+                if self._is_ours(route, gateways) and route.link not in gone:
+                    return True
         return not all(_is_well(message, is_port=bool(names[name])) for name, message in last.items())
 
     @staticmethod

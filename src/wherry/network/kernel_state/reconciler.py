@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from wherry.errors import SystemCallError, WherryError
 from wherry.network.drivers.table import driver_of
+from wherry.network.kernel_state.removals import Removals
 from wherry.network.kernel_thread import Kernel
 from wherry.network.sandbox import Sandbox
 from wherry.network.store import NetworkStore, gateways_of
@@ -76,6 +77,7 @@ class Reconciler:
         self._monitor: Monitor | None = None
         self._proxy6: Proxy6 | None = None
         self._link_rules: frozenset[LinkRule] = frozenset()  # as the firewall has them
+        self._removals = Removals(kernel.alias)
         self._forgotten: dict[str, list[str]] = {}  # interfaces inside, by owner
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -159,6 +161,7 @@ class Reconciler:
 
     async def _sync(self, *, rebuild: bool) -> Failures:
         """Make the kernel equal to the store; what could not be done is logged."""
+        await self._removals.finished()
         forwarding = await self._note_forwarding(self._networks())
         # Both as the store has them now: what was removed during the await above would come back.
         networks, attachments, pair_rules = self._networks(), self._attachments(), self._all_pair_rules()
@@ -253,17 +256,23 @@ class Reconciler:
         await self._enable_forwarding(network)
 
     async def remove_network(self, network: Network) -> None:
-        """Remove what a network consists of.
+        """Let the firewall forget a network, and begin to remove what it consists of.
 
         :raises SystemCallError: the kernel refuses.
         """
         if not self._leaves_interface(network):
             await self._kernel.run(self._jobs.remove_network, network)
+            self._removals.begin(network)
 
     def remove_network_later(self, network: Network) -> None:
         """Remove what a network consists of, in the background."""
         if not self._leaves_interface(network):
             self._run_later(lambda: self._jobs.remove_network(network))
+            self._removals.begin(network)
+
+    async def removed(self) -> None:
+        """Wait until the interfaces of removed networks are gone, too, and their names and addresses are free."""
+        await self._removals.finished()
 
     def _leaves_interface(self, network: Network) -> bool:
         """Whether all that a removed network consists of goes on to be used by other ones."""
@@ -357,6 +366,7 @@ class Reconciler:
     async def stop(self) -> None:
         """Stop the monitor and the proxy."""
         await self.ready()
+        await self._removals.finished()
         if self._monitor is not None:
             await self._monitor.close()
             self._monitor = None
