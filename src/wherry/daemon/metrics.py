@@ -64,6 +64,9 @@ class Source(Protocol):
     def event_figures(self) -> tuple[int, int]:
         """How many events there were, and how many follow them."""
 
+    def health_figures(self) -> tuple[int, int]:
+        """How many health checks there were, and how many of them could not be run."""
+
 
 class _Histogram:
     """How many observations were at most so long."""
@@ -153,6 +156,10 @@ class Metrics:
             "The number of current subscribers to events",
             subscribers,
         )
+        checks, failed = self._source.health_figures()
+        name = "engine_daemon_health_checks"
+        yield from _one(f"{name}_total", "counter", "The total number of health checks", checks)
+        yield from _one(f"{name}_failed_total", "counter", "The total number of failed health checks", failed)
 
 
 def _process() -> Iterator[str]:

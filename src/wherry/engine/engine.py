@@ -332,6 +332,10 @@ class Engine:
         """How many events there were since the start, and how many clients follow them."""
         return self.events.published, self.events.subscribers
 
+    def health_figures(self) -> tuple[int, int]:
+        """How many health checks there were since the start, and how many of them could not be run."""
+        return self._watches.health_figures()
+
     def version(self) -> SystemVersion:
         """What ``docker version`` shows of the server; the body of SystemVersion."""
         return version()

@@ -61,6 +61,9 @@ class Source:
     def event_figures(self) -> tuple[int, int]:
         return 7, 1
 
+    def health_figures(self) -> tuple[int, int]:
+        return 5, 2
+
 
 def test_the_figures_are_in_prometheus_format() -> None:
     metrics = Metrics(Source())
@@ -78,6 +81,8 @@ def test_the_figures_are_in_prometheus_format() -> None:
     assert found['wherry_containers{status="created"}'] == 1
     assert found["engine_daemon_engine_memory_bytes"] == 1 << 40
     assert found["engine_daemon_events_total"] == 7
+    assert found["engine_daemon_health_checks_total"] == 5
+    assert found["engine_daemon_health_checks_failed_total"] == 2
     assert found["process_open_fds"] > 3
 
 

@@ -107,6 +107,8 @@ class HealthWatch:
 
     :param save: writes a container's state down.
     :param publish: publishes an event of a container.
+    :ivar checks: how many checks there were.
+    :ivar failed_checks: how many of them could not be run, or did not end in time.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class HealthWatch:
         self._execs = execs
         self._save = save
         self._publish = publish
+        self.checks = self.failed_checks = 0
         self._stops: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: dict[str, asyncio.Task[None]] = {}  # by container: a check that took too long to begin
@@ -196,6 +199,8 @@ class HealthWatch:
             code, output = await self._run(container, self._execs.create(container.id, config), check.timeout)
         except WherryError as exc:
             code, output = _FAILED, str(exc)
+        self.checks += 1
+        self.failed_checks += code == _FAILED
         return HealthReport(start=times.rfc3339(began), end=times.now(), exit_code=code, output=output)
 
     async def _run(self, container: Container, identifier: str, timeout: float) -> tuple[int, str]:

@@ -50,6 +50,10 @@ class Watches:
 
         return HealthWatch(self._execs, self._containers.save_state, self._events.publish)
 
+    def health_figures(self) -> tuple[int, int]:
+        """How many health checks there were, and how many of them could not be run, or did not end in time."""
+        return (self._health.checks, self._health.failed_checks) if "_health" in self.__dict__ else (0, 0)
+
     @cached_property
     def _memory(self) -> MemoryWatch:
         return MemoryWatch(self._cgroup_of, self._ran_out_of_memory)
