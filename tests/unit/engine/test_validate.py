@@ -279,7 +279,7 @@ def test_of_a_tmpfs_only_execution_can_be_chosen_by_a_mount(options: list[list[s
     [
         ("/a:/b:/c:ro", "invalid volume specification: '/a:/b:/c:ro'"),
         ("/a:b", "invalid volume specification: '/a:b'"),
-        ("/a:/", "destination can't be '/'"),
+        ("/a:/", "'/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
         ("/a:/b:wrong", "invalid mode: wrong"),
         ("/a:/b:ro,rw", "invalid mode: ro,rw"),
         (":/b", "invalid volume specification"),

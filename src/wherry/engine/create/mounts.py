@@ -93,11 +93,11 @@ def _from_bind(text: str, read_only: str, driver: str) -> MountPoint:
     if len(parts) > 3 or not all(parts) or (len(parts) == 2 and _is_mode(parts[1])):
         raise InvalidInput(f"invalid volume specification: '{text}'")
     if len(parts) == 1:
-        return _volume_bind("", _target_of(text, text), "", driver)
+        return _volume_bind("", _target_of(text, text, "volume"), "", driver)
     source, target = parts[0], parts[1]
     mode = parts[2] if len(parts) == 3 else ""
     writable, propagation = _bind_mode(mode)
-    target = _target_of(target, text)
+    target = _target_of(target, text, "bind" if source.startswith("/") else "volume")
     if not source.startswith("/"):
         return _volume_bind(source, target, mode, driver)
     access = [] if writable else [read_only]
@@ -129,11 +129,12 @@ def _is_mode(text: str) -> bool:
     return True
 
 
-def _target_of(target: str, text: str) -> str:
+def _target_of(target: str, text: str, kind: str) -> str:
     try:
         return _target(target)
     except InvalidInput as exc:
-        raise InvalidInput(f"invalid volume specification: '{text}'", cause=exc.message) from exc
+        why = f'invalid mount config for type "{kind}": {exc.message}'
+        raise InvalidInput(f"invalid volume specification: '{text}'", cause=why) from exc
 
 
 def _bind_mode(mode: str) -> tuple[bool, str]:
