@@ -25,6 +25,7 @@ Json = dict[str, Any]
 _TYPE: Final = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
 _TYPE_02: Final = "https://mobyproject.org/buildkit@v1"
 _OF_THIS_MACHINE: Final = frozenset({"cgroup-parent", "image-resolve-mode", "platform", "cache-imports"})
+_OF_THIS_CLIENT: Final = frozenset({"local.session", "local.unique"})  # BuildKit leaves them out, too
 _LOCAL: Final = "local://"
 _AUTHORITY: Final = re.compile(r"[^/?#\s]*")
 
@@ -63,7 +64,7 @@ def predicate(product: Product, key: str, options: Provenance, *, finished: int,
         metadata["buildkit_reproducible"] = True
     internal: Json = {"builderPlatform": str(Platform.host())}
     if options.is_full:
-        internal["buildConfig"] = steps.definition()
+        internal["buildConfig"] = steps.definition(is_named_by_digest=epoch is None)
     found: Json = {
         "buildDefinition": {
             "buildType": _TYPE,
@@ -100,19 +101,23 @@ class _Steps:
             for uri, digest in sorted(found)
         ]
 
-    def definition(self) -> Json:
-        """The steps themselves."""
-        return {
-            "llbDefinition": [self._step(vertex) for vertex in self._vertices],
-            "digestMapping": {str.__str__(digest): name for digest, name in self._names.items()},
-        }
+    def definition(self, *, is_named_by_digest: bool) -> Json:
+        """The steps themselves.
+
+        :param is_named_by_digest: with their digests in this build, in which there is the ID of a client's session.
+        """
+        shown: Json = {"llbDefinition": [self._step(vertex) for vertex in self._vertices]}
+        if is_named_by_digest:
+            shown["digestMapping"] = {str.__str__(digest): name for digest, name in self._names.items()}
+        return shown
 
     def _step(self, vertex: Vertex) -> Json:
         op = vertex.op
         if isinstance(op, ExecOp):
             op = msgspec.structs.replace(op, proxy_env=())
         if isinstance(op, SourceOp):
-            op = SourceOp(_redacted(op.identifier), {name: _redacted(value) for name, value in op.attributes.items()})
+            kept = {name: _redacted(value) for name, value in op.attributes.items() if name not in _OF_THIS_CLIENT}
+            op = SourceOp(_redacted(op.identifier), kept)
         shown: Json = {"id": self._names[vertex.digest], "op": msgspec.to_builtins(op)}
         if vertex.platform:
             shown["op"]["platform"] = str(vertex.platform)
