@@ -68,7 +68,7 @@ def all_routes(
     containers = engine.containers
     parts = (
         SystemRoutes(engine, shut_down, buildkit=doors is not None and engine.settings.buildkit),
-        CheckpointRoutes(engine.checkpoints),
+        CheckpointRoutes(engine.checkpoints, engine.checkpoint_artifacts),
         ContainerRoutes(containers),
         ArchiveRoutes(engine.archives),
         LogRoutes(containers),

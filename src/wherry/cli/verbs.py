@@ -92,6 +92,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "create": "checkpoint.create",
         "list": "checkpoint.ls",
         "ls": "checkpoint.ls",
+        "pull": "checkpoint.pull",
+        "push": "checkpoint.push",
         "remove": "checkpoint.rm",
         "rm": "checkpoint.rm",
     },

@@ -31,6 +31,7 @@ from wherry.engine.images.images import Images
 from wherry.engine.images.transfers import Distribution
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.keeper.firewall_custody import KeeperCustody
+from wherry.engine.lifecycle.checkpoint_artifacts import CheckpointArtifacts
 from wherry.engine.lifecycle.checkpoints import Checkpoints
 from wherry.engine.lifecycle.copies import Copies
 from wherry.engine.lifecycle.exec import Execs
@@ -94,6 +95,7 @@ class Engine:
     archives: Archives
     builds: Builds
     checkpoints: Checkpoints
+    checkpoint_artifacts: CheckpointArtifacts
     commits: CommitService
     containers: Containers
     images: Images
@@ -242,6 +244,7 @@ class Engine:
             copies=copies,
         )  # fmt: skip
         self.checkpoints = Checkpoints(store, self._starter, self._container_events)
+        self.checkpoint_artifacts = CheckpointArtifacts(self.checkpoints, self.distribution)
         self.archives = Archives(store, self._container_events, Views(self._starter, self._lifecycle, copies))
         self._reconciler = Reconciler(
             store,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from wherry.engine.lifecycle.checkpoint_artifacts import unpack_checkpoint
 from wherry.engine.lifecycle.checkpoints import CheckpointFiles
-from wherry.errors import Conflict, InvalidInput, NotFound
+from wherry.errors import Conflict, InvalidInput, NotFound, TooLarge, WherryError
+from wherry.layers.limits import Limits
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> CheckpointFiles:
     """An empty one."""
-    return CheckpointFiles(tmp_path / "checkpoints", "web")
+    return CheckpointFiles(tmp_path / "checkpoints", "web", is_containers=True)
 
 
 def test_one_is_there_when_it_is_whole_and_gone_when_it_is_removed(files: CheckpointFiles) -> None:
@@ -53,3 +57,54 @@ def test_a_link_is_no_checkpoint(files: CheckpointFiles, tmp_path: Path) -> None
     with pytest.raises(NotFound):
         files.remove("link")
     assert (tmp_path / "elsewhere/inventory.img").exists()
+
+
+def archive(*entries: tuple[str, bytes, str]) -> io.BytesIO:
+    """An archive of entries: name, type, target of a link; files have their name as content."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, kind, target in entries:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname, entry.mode, entry.uid = kind, target, 0o6777, 1000
+            entry.size = len(name) if kind == tarfile.REGTYPE else 0
+            tar.addfile(entry, io.BytesIO(name.encode()))
+    made.seek(0)
+    return made
+
+
+INVENTORY = ("inventory.img", tarfile.REGTYPE, "")
+
+
+def test_an_archive_of_files_becomes_a_checkpoint(tmp_path: Path) -> None:
+    whole = archive(("./", tarfile.DIRTYPE, ""), INVENTORY, ("./pages-1.img", tarfile.REGTYPE, ""))
+    unpack_checkpoint(whole, tmp_path, lambda: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inventory.img", "pages-1.img"]
+    assert {path.stat().st_mode & 0o7777 for path in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ("parent", tarfile.SYMTYPE, "/etc"),
+        ("pages-1.img", tarfile.LNKTYPE, "inventory.img"),
+        ("pages-1.img", tarfile.FIFOTYPE, ""),
+        ("pages-1.img", tarfile.CHRTYPE, ""),
+        ("below", tarfile.DIRTYPE, ""),
+        ("below/pages-1.img", tarfile.REGTYPE, ""),
+        ("../pages-1.img", tarfile.REGTYPE, ""),
+        ("/etc/pages-1.img", tarfile.REGTYPE, ""),
+        (".hidden", tarfile.REGTYPE, ""),
+    ],
+)
+def test_an_archive_with_anything_else_is_refused(tmp_path: Path, entry: tuple[str, bytes, str]) -> None:
+    (tmp_path / "draft").mkdir()
+    with pytest.raises(WherryError):
+        unpack_checkpoint(archive(INVENTORY, entry), tmp_path / "draft", lambda: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["draft"]
+
+
+def test_an_archive_that_is_no_checkpoint_or_too_much_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"no inventory\.img"):
+        unpack_checkpoint(archive(("pages-1.img", tarfile.REGTYPE, "")), tmp_path, lambda: None)
+    with pytest.raises(TooLarge):
+        unpack_checkpoint(archive(INVENTORY), tmp_path, lambda: None, Limits(max_bytes=100))

@@ -10,7 +10,8 @@ import asyncio
 import os
 import re
 import shutil
-from contextlib import suppress
+from collections import Counter
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,8 @@ from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.criu.dump import Target, Wanted, dump, executed_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wherry.engine.container.container import Container
     from wherry.engine.container.events import ContainerEvents
     from wherry.engine.container.store import ContainerStore
@@ -46,13 +49,14 @@ _PROBES: Final = 100  # such looks, for a container whose health is looked at by
 class CheckpointFiles:
     """The checkpoints in one directory.
 
-    :param directory: absolute; it may be missing.
+    :param directory: absolute; it may be missing, and what it is in as well unless it is a container's.
     :param of: the container, for errors.
     """
 
-    def __init__(self, directory: Path, of: str) -> None:
+    def __init__(self, directory: Path, of: str, *, is_containers: bool = False) -> None:
         self.directory: Final = directory
         self._of: Final = of
+        self._is_containers: Final = is_containers
 
     @classmethod
     def of(cls, container: Container, directory: str) -> CheckpointFiles:
@@ -62,7 +66,9 @@ class CheckpointFiles:
         """
         if directory and (not directory.startswith("/") or "\0" in directory):
             raise InvalidInput(f"the checkpoint directory {directory!r} must be an absolute path")
-        return cls(Path(directory) if directory else container.directory / "checkpoints", container.name)
+        if directory:
+            return cls(Path(os.path.normpath(directory)), container.name)
+        return cls(container.directory / "checkpoints", container.name, is_containers=True)
 
     def names(self) -> list[str]:
         """All that are whole."""
@@ -93,17 +99,26 @@ class CheckpointFiles:
             raise NotFound(f"checkpoint {name} does not exist for container {self._of}")
         return path
 
-    def draft(self, name: str) -> Path:
-        """Make room for a new one; what a daemon has left that was killed is removed.
+    def check_new(self, name: str) -> None:
+        """See that there can be one of a name.
 
         :raises Conflict: there is one.
         """
         if os.path.lexists(self.path(name)):
             raise Conflict(f"checkpoint with name {name} already exists for container {self._of}")
+
+    def draft(self, name: str) -> Path:
+        """Make room for a new one; what a daemon has left that was killed is removed.
+
+        :raises Conflict: there is one.
+        """
+        self.check_new(name)
         draft = self.directory / f"{_DRAFT}{name}"
         if os.path.lexists(draft):
             shutil.rmtree(draft)
-        draft.mkdir(0o700, parents=True)
+        # A container's own directory is not made again where the container is being removed.
+        self.directory.mkdir(0o700, parents=not self._is_containers, exist_ok=True)
+        draft.mkdir(0o700)
         return draft
 
     def publish(self, draft: Path, name: str) -> None:
@@ -131,6 +146,41 @@ class Checkpoints:
         self._containers = containers
         self._starter = starter
         self._events = events
+        self._writing: set[Path] = set()
+        self._read = Counter[Path]()
+
+    @contextmanager
+    def being_written(self, path: Path) -> Iterator[None]:
+        """Nobody else makes, removes or reads a checkpoint meanwhile.
+
+        :raises Conflict: somebody does.
+        """
+        if path in self._writing or self._read[path]:
+            raise Conflict(f"checkpoint {path.name} is in use", hint="wait for that")
+        self._writing.add(path)
+        try:
+            yield
+        finally:
+            self._writing.discard(path)
+
+    @contextmanager
+    def being_read(self, path: Path) -> Iterator[None]:
+        """Nobody removes a checkpoint meanwhile: what vanishes would be missing in a copy that looks whole.
+
+        :raises Conflict: somebody does.
+        """
+        if path in self._writing:
+            raise Conflict(f"checkpoint {path.name} is in use", hint="wait for that")
+        self._read[path] += 1
+        try:
+            yield
+        finally:
+            self._read[path] -= 1
+            self._read += Counter()  # without those that are at nought
+
+    def files(self, ref: str, directory: str) -> CheckpointFiles:
+        """A container's checkpoints, or those in another directory."""
+        return CheckpointFiles.of(self._containers.get(ref), directory)
 
     async def create(self, ref: str, name: str, directory: str, *, ends: bool) -> None:
         """Write a container into a checkpoint.
@@ -142,6 +192,7 @@ class Checkpoints:
         """
         container = self._containers.get(ref)
         files = CheckpointFiles.of(container, directory)
+        path = files.path(name)
         async with container.lock:
             container.state.check_running(container.id)
             self._check(container)
@@ -149,7 +200,8 @@ class Checkpoints:
             try:
                 if ends:
                     container.end_requested = container.state.stopped_by_hand = True
-                await self._write(container, files, name, ends=ends)
+                with self.being_written(path):
+                    await self._write(container, files, name, ends=ends)
             except BaseException:
                 container.end_requested, container.state.stopped_by_hand = before
                 raise
@@ -190,15 +242,15 @@ class Checkpoints:
 
     async def list(self, ref: str, directory: str) -> list[str]:
         """The names of a container's checkpoints, or of those in a directory."""
-        return await in_thread(CheckpointFiles.of(self._containers.get(ref), directory).names)
+        return await in_thread(self.files(ref, directory).names)
 
     async def remove(self, ref: str, name: str, directory: str) -> None:
         """Remove one.
 
         :raises NotFound: there is none.
         """
-        files = CheckpointFiles.of(self._containers.get(ref), directory)
-        with disk_errors("remove a checkpoint"):
+        files = self.files(ref, directory)
+        with disk_errors("remove a checkpoint"), self.being_written(files.path(name)):
             await in_thread(files.remove, name)
 
 
