@@ -1,10 +1,10 @@
-"""A volume as an artifact at a registry (:mod:`wherry.distribution.transfer.packing`)."""
+"""A volume as an artifact at a registry (:mod:`wherry.layers.artifact`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wherry.distribution.transfer.packing import ArtifactKind, Packed
+from wherry.layers.artifact import ArtifactKind, Packed
 from wherry.volumes.archive import IMPORT_LIMITS
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from wherry.content.durable import disk_errors
 from wherry.content.thread_stream import pieces_of
 from wherry.content.threads import Worker
-from wherry.distribution.transfer.packing import ArtifactKind
 from wherry.docker import times
 from wherry.errors import InvalidInput
+from wherry.layers.artifact import ArtifactKind
 from wherry.layers.limits import Limits
 from wherry.layers.tar.entry import Kind, clean_name
 from wherry.layers.unpack import unpack_files
