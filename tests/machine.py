@@ -45,8 +45,11 @@ VM_PACKAGES: dict[str, Callable[[], bool]] = {
 OWN_NETWORK = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
 """Before a command: it has the machine's network for itself. An engine that ends looks whether others need what it
 has changed there, so two parts with daemons would see each other."""
-UNCOMPILED = r"/site-packages/(pip|setuptools|pkg_resources|mypy|mypyc)/"
-"""What is started once at most, or has no use for bytecode."""
+UNCOMPILED = (
+    r"/site-packages/(pip|setuptools|pkg_resources|mypy|mypyc|pygments/lexers"
+    r"|moto/(?!core|moto_|s3|cloudwatch|events|utilities)[^/]*)/"
+)
+"""What is started once at most, has no use for bytecode, or is not imported: a hundred services of Amazon's."""
 OTHER_PYTHONS = ("3.13",)
 """Versions beside the one that runs this, on which the unit tests run as well."""
 

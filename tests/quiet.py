@@ -41,10 +41,19 @@ class Use:
 
     def others(self) -> float:
         """The share of all processors' time that others than this process and its children have used."""
-        busy, every = _ticks()
-        passed = max(1, every - self._all)
+        busy, passed = self._passed()
         own = (_own_seconds() - self._own) * os.sysconf("SC_CLK_TCK")
-        return max(0.0, busy - self._busy - own) / passed
+        return max(0.0, busy - own) / passed
+
+    def idle(self) -> float:
+        """The share of all processors' time that nobody has used."""
+        busy, passed = self._passed()
+        return 1 - busy / passed
+
+    def _passed(self) -> tuple[int, int]:
+        """Clock ticks since the beginning: busy ones, and all, of which there is one at least."""
+        busy, every = _ticks()
+        return busy - self._busy, max(1, every - self._all)
 
 
 _since = Use()

@@ -18,17 +18,17 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import IO
 
 import cgroup2
 import machine
 from machine import ROOT
-from quiet import NOT_QUIET
+from quiet import NOT_QUIET, Use
 from vm import chosen
 
 NOBODY = "65534"
@@ -45,10 +45,16 @@ QUICK = ("lint", "unit")
 """What needs no rights and no network once all is installed; the tests on as many processes as there are processors.
 Those marked ``slow`` are left out: one in a hundred, which take half of the time."""
 AT_ONCE = 3
-"""Parts that run side by side: the virtual machine, which has one processor nearly for itself, and two that wait a lot.
-Everything that a part changes on the machine is its own: daemons, cgroups, tables, interfaces, ports."""
-ORDER = ("vm", "e2e", "attack", "kernel", "cgroup2", "unit", "others", "lint")
-"""In which they begin: what takes long, and waits a lot, is first, so that all end at about the same time."""
+"""Parts that run side by side, whatever they use: the virtual machine, which has one processor nearly for itself, and
+two that wait a lot. Everything that a part changes on the machine is its own: daemons, cgroups, tables, interfaces,
+ports."""
+IDLE = 1 / 4
+"""The share of the processors' time that is left over when one part more begins."""
+LOOK = 5
+"""Seconds over which that is measured."""
+ORDER = ("vm", "e2e", "attack", "unit", "kernel", "cgroup2", "lint", "others")
+"""In which they begin: what takes long, and waits a lot, is first. The last takes as many processors as there are, so
+that none is idle at the end."""
 
 
 @dataclass(frozen=True)
@@ -188,27 +194,25 @@ class Run:
         done: dict[str, SimpleQueue[tuple[Result, Path] | None]] = {name: SimpleQueue() for name in names}
         results = []
 
-        waiting: SimpleQueue[str] = SimpleQueue()
-        for name in ORDER:
-            if name in names:
-                waiting.put(name)
+        def part(name: str) -> None:
+            try:
+                for number, step in enumerate(PARTS[name](self)):
+                    output = self.directory / f"{name}-{number}.out"
+                    with output.open("wb") as file:
+                        done[name].put((self.step(step, file), output))
+            finally:
+                done[name].put(None)
 
-        def walk() -> None:
-            while True:
-                try:
-                    name = waiting.get_nowait()
-                except Empty:
-                    return
-                try:
-                    for number, step in enumerate(PARTS[name](self)):
-                        output = self.directory / f"{name}-{number}.out"
-                        with output.open("wb") as file:
-                            done[name].put((self.step(step, file), output))
-                finally:
-                    done[name].put(None)
+        with ThreadPoolExecutor(len(names) + 1) as pool:
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            walks = [pool.submit(walk) for _ in range(AT_ONCE)]
+            def begin() -> list[Future[None]]:
+                parts: list[Future[None]] = []
+                for name in sorted(names, key=ORDER.index):
+                    wait_for_room(parts)
+                    parts.append(pool.submit(part, name))
+                return parts
+
+            begun = pool.submit(begin)
             try:
                 for name in names:
                     while (ended := done[name].get()) is not None:
@@ -216,8 +220,8 @@ class Run:
                         results.append(ended[0])
             finally:
                 self.end()
-        for ended_walk in walks:
-            ended_walk.result()  # an error of this program's own
+        for ended_part in begun.result():
+            ended_part.result()  # an error of this program's own
         return results
 
     def step(self, step: Step, output: IO[bytes] | None = None) -> Result:
@@ -277,6 +281,14 @@ class Run:
             paths = [word for word in options if word.startswith("tests/")]
             command = [word for word in options if word not in paths] + list(result.again)
             yield self.step(replace(result.step, name=f"{result.step.name}, again", command=command, report=report))
+
+
+def wait_for_room(parts: Iterable[Future[None]]) -> None:
+    """Wait until one part more may begin beside these: few of them run, or they leave processors idle."""
+    while len(running := [part for part in parts if not part.done()]) >= AT_ONCE:
+        use = Use()
+        if not wait(running, LOOK, FIRST_COMPLETED).done and use.idle() >= IDLE:
+            return
 
 
 def show(result: Result, output: Path) -> None:
@@ -357,10 +369,10 @@ def others(run: Run) -> Iterator[Step]:
     """The same on every other Python that is here, but for the tests marked ``once``.
 
     These look at our pages and sources, or try for long what our own code does with the kernel, a disk or git: that is
-    said when the first Python is through. This is the last part, so it takes two processors. Assertions are as they are
+    said when the first Python is through. This is the last part, so it takes all processors. Assertions are as they are
     written: to rewrite them twice takes longer than it helps, as the first Python tells nearly all of them, too.
     """
-    options = ["-m", "not once", "-n", "2", "--dist", "worksteal", "--assert=plain"]
+    options = ["-m", "not once", "-n", str(os.cpu_count() or 1), "--dist", "worksteal", "--assert=plain"]
     for number, interpreter in machine.other_pythons().items():
         yield as_user(run, str(other_environment(number, interpreter)), *options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,14 @@ def process_state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def test_one_part_more_begins_when_processors_are_idle_or_another_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter((0.0, 0.2, 0.5))
+    monkeypatch.setattr(run, "LOOK", 0)
+    monkeypatch.setattr(quiet.Use, "idle", lambda self: next(shares))
+    parts: list[Future[None]] = [Future() for _ in range(run.AT_ONCE)]
+    run.wait_for_room(parts)
+    assert next(shares, None) is None
+    parts[0].set_result(None)
+    run.wait_for_room(parts)
