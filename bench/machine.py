@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import time
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from wherry.linux.process import CLONE, unshare
 
+_PRESENT, _FRAME = 1 << 63, (1 << 55) - 1
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -43,6 +45,23 @@ def resident(processes: Iterable[int]) -> int:
     """The resident memory of some processes, in bytes; pages that they share count for each."""
     page = os.sysconf("SC_PAGE_SIZE")
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for pid in processes)
+
+
+def memory_of(processes: Iterable[int]) -> int:
+    """The memory that some processes have together, in bytes: a page that several have counts once.
+
+    By the frames in their page tables (proc_pid_pagemap(5)), so the interpreter's and libraries' pages that wherryd and
+    its keeper both use are not there twice.
+    """
+    page, entry = os.sysconf("SC_PAGE_SIZE"), struct.Struct("=Q")
+    frames: set[int] = set()
+    for pid in processes:
+        areas = [line.split(maxsplit=1)[0].split("-") for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+        with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as table:
+            for first, end in ((int(low, 16) // page, int(high, 16) // page) for low, high in areas):
+                entries = os.pread(table.fileno(), (end - first) * entry.size, first * entry.size)
+                frames.update(value & _FRAME for (value,) in entry.iter_unpack(entries) if value & _PRESENT)
+    return len(frames) * page
 
 
 def cpu_seconds(processes: Iterable[int]) -> float:

@@ -12,10 +12,10 @@ MEGA = 1_000_000
 def measure(bench: Bench) -> list[Row]:
     """How fast it starts and what it keeps in memory; containers are not running when this is taken."""
     start = bench.alternating(cold_start, rounds=5, warm_up=1)
-    memory = bench.once(lambda side: machine.resident(side.engine_processes()) / MEGA)
+    memory = bench.once(lambda side: machine.memory_of(side.engine_processes()) / MEGA)
     return [
-        Row("the engine, idle: resident memory", "MB", memory, 70),
-        Row("daemon start to first answer", "s", start, 0.5),
+        Row("the engine, idle: resident memory", "MB", memory, 50),
+        Row("daemon start to first answer", "s", start, 0.2),
     ]
 
 
