@@ -15,6 +15,7 @@ from bench.api import Api
 from bench.image import NAME
 from bench.measure import Bench, Row, milliseconds
 from bench.networked import HOST, daemon_of, inside, networked, process_of, run
+from bench.rows.run import own_client
 from bench.sides import Side
 
 MEMBERS = 200
@@ -28,13 +29,16 @@ GIGA = 1_000_000_000
 def measure(bench: Bench) -> list[Row]:
     """All rows about networks."""
     with networked(bench) as both:
-        rows = [_at_the_terminal(both), _added(both), _many(both)]
+        rows = [*_at_the_terminal(both), _added(both), _many(both)]
         return rows + _throughput(both)
 
 
-def _at_the_terminal(bench: Bench) -> Row:
-    samples = bench.alternating(lambda side: milliseconds(lambda: side.docker("run", "--rm", NAME, "true")), rounds=20)
-    return Row("`run --rm busybox true` on the default bridge, docker CLI", "ms", samples, 50)
+def _at_the_terminal(bench: Bench) -> list[Row]:
+    command = ("run", "--rm", NAME, "true")
+    stock = bench.alternating(lambda side: milliseconds(lambda: side.docker(*command)), rounds=20)
+    own = bench.alternating(lambda side: own_client(side, *command), rounds=20)
+    words = "`run --rm busybox true` on the default bridge"
+    return [Row(f"{words}, docker CLI", "ms", stock, 22), Row(f"{words}, each engine's own CLI", "ms", own, 16)]
 
 
 # ------------------------------------------------------------------------------------------------ what the network adds
