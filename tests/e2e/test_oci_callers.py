@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import quiet
+from machine import OWN_NETWORK
 from support.busybox import import_busybox
 from support.daemons import DockerDaemon, docker_environment
 from support.needs import need, program
@@ -21,7 +22,7 @@ from support.processes import wait_for
 from support.terminal import Person
 
 pytestmark = need("root", "busybox")
-APART = ["unshare", "--net", "--"]
+APART = OWN_NETWORK
 Say = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -105,6 +106,25 @@ def podman(tmp_path: Path, busybox_archive: bytes) -> Iterator[list[str]]:
 @need("podman")
 def test_podman_runs_executes_pauses_updates_and_ends(podman: list[str]) -> None:
     drive(saying(podman), image="bb", flags=("--network", "none"), missing=127)
+
+
+@need("podman", "criu")
+def test_podman_writes_a_container_down_and_restores_it(podman: list[str], tmp_path: Path) -> None:
+    engine, archive = saying(podman), str(tmp_path / "moved.tar")
+    count = "i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.05; done"
+    done(engine("run", "-d", "--name", "first", "--network", "none", "bb", "sh", "-c", count))
+
+    def counted(name: str) -> int:
+        return int(engine("exec", name, "cat", "/count").stdout.strip() or 0)
+
+    wait_for(lambda: counted("first") > 2)
+    done(engine("container", "checkpoint", "first"))
+    done(engine("container", "restore", "first"))
+    before = counted("first")
+    done(engine("container", "checkpoint", "--export", archive, "first"))
+    done(engine("rm", "first"))
+    done(engine("container", "restore", "--import", archive, "--name", "second"))
+    wait_for(lambda: counted("second") > before)
 
 
 @need("podman")

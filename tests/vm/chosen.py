@@ -21,7 +21,10 @@ KERNEL: Final[Chosen] = {
     "vm/test_machine.py": ALL,
     "kernel/linux/test_mount.py": ALL,
     "kernel/linux/test_process.py": ALL,
-    "kernel/ociruntime/test_checkpoint.py": ALL,
+    "kernel/ociruntime/test_checkpoint.py": (
+        "test_a_program_goes_on_where_it_was",
+        "test_memory_is_written_ahead_while_it_runs",
+    ),
     "kernel/ociruntime/test_lifecycle.py": ("test_pause_resume_and_update",),
     "kernel/runtime/test_cgroup_machine.py": ALL,
     "kernel/runtime/test_mount_conformance.py": ALL,

@@ -28,7 +28,6 @@ from wherry.linux.proc import start_time
 from wherry.oci.runtime_spec import Namespace, Spec
 from wherry.runtime.compile.manner import Manner
 from wherry.runtime.compile.spec import compile_spec
-from wherry.runtime.criu.dump import Target, Wanted, dump, executed_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from wherry.engine.container.events import ContainerEvents
     from wherry.engine.container.store import ContainerStore
     from wherry.engine.lifecycle.start import Starter
+    from wherry.runtime.criu.dump import Target
 
 __all__ = ["CheckpointFiles", "Checkpoints"]
 
@@ -214,6 +214,8 @@ class Checkpoints:
             raise Unsupported("only containers of the keeper's own have checkpoints", hint="no --runtime, no hooks")
 
     async def _write(self, container: Container, files: CheckpointFiles, name: str, *, ends: bool) -> None:
+        from wherry.runtime.criu.dump import Wanted, dump, executed_in  # noqa: PLC0415 - few have checkpoints
+
         target = self._target(container)
         logs = container.directory / LOGS
 
@@ -222,7 +224,11 @@ class Checkpoints:
                 draft = files.draft(name)
                 try:
                     logs.mkdir(0o700, exist_ok=True)
-                    dump(target, _wanted(draft, logs, ends=ends))
+                    wanted = Wanted(
+                        str(draft), str(logs), leave_running=not ends,
+                        tcp_established=True, ext_unix_sk=True, file_locks=True,
+                    )  # fmt: skip
+                    dump(target, wanted)
                     files.publish(draft, name)
                 except BaseException:
                     shutil.rmtree(draft, ignore_errors=True)
@@ -235,6 +241,8 @@ class Checkpoints:
         await in_thread(write)
 
     def _target(self, container: Container) -> Target:
+        from wherry.runtime.criu.dump import Target  # noqa: PLC0415
+
         pid = container.state.pid
         spec = _with_network_outside(self._starter.spec_of(container), container)
         plan = compile_spec(spec, container_id=container.id, manner=Manner(state=b"{}"))
@@ -252,12 +260,6 @@ class Checkpoints:
         files = self.files(ref, directory)
         with disk_errors("remove a checkpoint"), self.being_written(files.path(name)):
             await in_thread(files.remove, name)
-
-
-def _wanted(images: Path, logs: Path, *, ends: bool) -> Wanted:
-    return Wanted(
-        str(images), str(logs), leave_running=not ends, tcp_established=True, ext_unix_sk=True, file_locks=True
-    )
 
 
 def _with_network_outside(spec: Spec, container: Container) -> Spec:

@@ -26,6 +26,8 @@ __all__ = ["PATIENCE", "Session", "find", "network_lock"]
 #: Seconds in which criu has to write something, to its log or to the image.
 PATIENCE: Final = 120.0
 _GLANCE: Final = 5.0
+#: Seconds in which it tidies up what it has begun.
+_FAREWELL: Final = 1.0
 _LARGEST: Final = 1 << 16
 _LAST_OF_LOG: Final = 1 << 16
 _ERROR: Final = re.compile(rb"^(?:\([0-9.]+\) *)?(?:[0-9]+: )?Error \([^)]*\): (.*)$", re.MULTILINE)
@@ -148,7 +150,7 @@ class Session:
 
     def _drain(self) -> None:
         """Let it tidy up what it has begun, until it ends."""
-        self._socket.settimeout(_GLANCE)
+        self._socket.settimeout(_FAREWELL)
         while data := self._socket.recv(_LARGEST):
             if Response.read(data).kind != Kind.NOTIFY:
                 return
