@@ -45,9 +45,9 @@ def make_snapshot(source: str, place: str) -> NoReturn:
         interpreter=sys.executable,
         template=lambda base: ("-I", "-S", "-X", f"template={base}", _entry(source)),
         ordinary=("-I", "-S", _entry(source)),
-        attempt=("--version",),
-        status=0,
-        answer=b"wherry",
+        attempt=("-H", "unix:///dev/null/none", "run", "--rm", "image", "program"),
+        status=125,
+        answer=b"cannot connect to the wherry daemon",
     )
     make(program, place)
 

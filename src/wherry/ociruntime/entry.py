@@ -45,10 +45,12 @@ def enter_again(source: str, base: str) -> None:
     """Be the template of the startup snapshot; then, in each process that is made of it, run the command."""
     from wherry.ociruntime.snapshot import become_template
 
-    become_template(source, int(base))
+    prepare = become_template(source, int(base))
     from wherry.ociruntime.main import main
 
     if is_light():
+        if not LARGE.isdisjoint(sys.argv):
+            prepare()
         main()
     execute_again()
 

@@ -8,6 +8,7 @@ from wherry.startup.cache import offer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 __all__ = ["become_template", "make_snapshot", "offer_snapshot"]
@@ -17,7 +18,8 @@ _MODULES = (
     "main inner_hooks lasting_hooks group verbs.create verbs.start verbs.state verbs.kill verbs.delete verbs.run "
     "verbs.exec_ verbs.pause verbs.resume"
 )
-_NOTHING = "no-container"
+#: No container can be made there: it is no directory.
+_NO_ROOT = "/dev/null/none"
 
 
 def _entry(source: str) -> str:
@@ -39,23 +41,34 @@ def offer_snapshot(source: str, *, stale: bool) -> None:
 
 def make_snapshot(source: str, place: str) -> NoReturn:
     """Make the snapshot; this process has all modules, and leaves."""
+    import json  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from wherry.ociruntime.verbs.spec import template  # noqa: PLC0415
     from wherry.startup.build import Program, make  # noqa: PLC0415
 
-    program = Program(
-        interpreter=sys.executable,
-        template=lambda base: ("-I", "-S", "-X", f"template={base}", _entry(source)),
-        ordinary=("-I", "-S", _entry(source)),
-        attempt=("--root", f"{place}.{_NOTHING}", "state", _NOTHING),
-        status=1,
-        answer=b"container does not exist",
-    )
-    make(program, place)
+    with tempfile.TemporaryDirectory() as bundle:
+        (Path(bundle) / "rootfs").mkdir()
+        (Path(bundle) / "config.json").write_text(json.dumps(template(rootless=False)))
+        program = Program(
+            interpreter=sys.executable,
+            template=lambda base: ("-I", "-S", "-X", f"template={base}", _entry(source)),
+            ordinary=("-I", "-S", _entry(source)),
+            attempt=("--root", _NO_ROOT, "state", "nobody"),
+            status=1,
+            answer=b"container does not exist",
+            larger=[("--root", _NO_ROOT, "run", "--bundle", bundle, "nobody")],
+        )
+        make(program, place)
 
 
-def become_template(source: str, base: int) -> None:
+def become_template(source: str, base: int) -> Callable[[], None]:
     """Import everything, and stop; a process that is made of the snapshot returns from here.
 
     The path of modules begins with the small ones.
+
+    :returns: see :func:`wherry.startup.template.become`.
     """
     from wherry.ociruntime.collected import Collected  # noqa: PLC0415
 
@@ -67,4 +80,4 @@ def become_template(source: str, base: int) -> None:
 
     collected.close()
     sys.meta_path.remove(collected)
-    become(base, (sys.executable, "-I", "-S", _entry(source)))
+    return become(base, (sys.executable, "-I", "-S", _entry(source)))

@@ -6,7 +6,7 @@ import os
 import platform
 import resource
 import signal
-import subprocess
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +20,7 @@ from wherry.startup.control import PAGE, Control
 from wherry.startup.machine_code import entry_of
 from wherry.startup.memory import Memory, read
 from wherry.startup.starter import Starter, random_base, starter
+from wherry.startup.used_pages import Pages, ranges, watch
 
 __all__ = ["Program", "build", "make"]
 
@@ -27,6 +28,7 @@ __all__ = ["Program", "build", "make"]
 _ENVIRONMENT: Final = ("LD_BIND_NOW=1", "GLIBC_TUNABLES=glibc.pthread.rseq=0", "LC_ALL=C.UTF-8")
 #: Where the builder's own data is, from the starter's first address on: between the page of numbers and the stack.
 _ADDED: Final = 0x10000
+_RANGES: Final = 0x100000
 _EXECUTABLE: Final = 0o700
 _PATIENCE: Final = 60  # seconds; then it ends, and the template with it
 
@@ -38,6 +40,7 @@ class Program(NamedTuple):
     :ivar template: what it gets to become the template, given the starter's address; see :mod:`wherry.startup.template`
     :ivar ordinary: what it gets to be the program in the ordinary way.
     :ivar attempt: arguments of the program for a first try; it has to leave with `status` and say `answer`.
+    :ivar larger: further tries, of what not every process does. They must change nothing.
     """
 
     interpreter: str
@@ -46,6 +49,7 @@ class Program(NamedTuple):
     attempt: Sequence[str]
     status: int
     answer: bytes
+    larger: Sequence[Sequence[str]] = ()
 
 
 def build(program: Program, place: str) -> None:
@@ -59,8 +63,11 @@ def build(program: Program, place: str) -> None:
         raise Unsupported("snapshots are made with the GNU C library only")
     draft = f"{place}.{os.getpid()}"
     try:
-        _make(program, draft)
-        _try(program, draft)
+        image = _image(program, draft)
+        image.write(draft)
+        _warm(program, draft, image)
+        image.write(draft)
+        _try(program, draft, image)
         os.rename(draft, place)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
@@ -78,7 +85,35 @@ def make(program: Program, place: str) -> NoReturn:
     sys.exit(0)
 
 
-def _make(program: Program, draft: str) -> None:
+class _Image:
+    """What is written to the file."""
+
+    def __init__(self, memory: Memory, first: Starter) -> None:
+        self.memory: Final = memory
+        self._first: Final = first
+
+    def note(self, numbers: dict[Control, int]) -> None:
+        """Write numbers for the machine code."""
+        for place, number in numbers.items():
+            self.memory.write(self._first.base + PAGE + place, number.to_bytes(8, "little"))
+
+    def add(self, offset: int, content: bytes) -> int:
+        """Add an area of what the machine code reads; returns its address."""
+        address = self._first.base + offset
+        self.memory.add(address, R, content + bytes(-len(content) % PAGE))
+        return address
+
+    def areas(self) -> list[tuple[int, int]]:
+        """Return the first and the last address of each segment."""
+        return [(one.address, one.address + one.size) for one in self.memory.segments()]
+
+    def write(self, path: str) -> None:
+        """Write the file, in place of another."""
+        Path(path).unlink(missing_ok=True)
+        _write(path, self._first.base + entry_of("start"), self.memory.segments())
+
+
+def _image(program: Program, draft: str) -> _Image:
     base = random_base()
     arguments = [program.interpreter, *program.template(base)]
     loader = parsed(Path(program.interpreter).read_bytes()).interpreter
@@ -90,9 +125,9 @@ def _make(program: Program, draft: str) -> None:
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    _complete(memory, first, [program.interpreter, *program.ordinary])
-    Path(draft).unlink()
-    _write(draft, base + entry_of("start"), memory.segments())
+    image = _Image(memory, first)
+    _complete(image, base + _ADDED, [program.interpreter, *program.ordinary])
+    return image
 
 
 def _write(path: str, entry: int, segments: list[Segment]) -> None:
@@ -131,11 +166,10 @@ def _execute(path: str) -> NoReturn:
         os._exit(127)
 
 
-def _complete(memory: Memory, first: Starter, ordinary: Sequence[str]) -> None:
+def _complete(image: _Image, begin: int, ordinary: Sequence[str]) -> None:
     """Add what the machine code needs: the words to be moved, and the ordinary program's arguments."""
-    moved = memory.free_vdso_words()
-    begin = first.base + _ADDED
-    content = bytearray(memory.vdso_page)
+    moved = image.memory.free_vdso_words()
+    content = bytearray(image.memory.vdso_page)
 
     def added(data: bytes) -> int:
         content.extend(data)
@@ -143,24 +177,48 @@ def _complete(memory: Memory, first: Starter, ordinary: Sequence[str]) -> None:
 
     def words(numbers: Sequence[int]) -> int:
         content.extend(bytes(-len(content) % 8))
-        return added(b"".join(one.to_bytes(8, "little") for one in numbers))
+        return added(struct.pack(f"<{len(numbers)}Q", *numbers))
 
     strings = [added(os.fsencode(one) + b"\0") for one in ordinary]
     numbers = {
-        Control.VDSO: memory.vdso.start,
+        Control.VDSO: image.memory.vdso.start,
         Control.VDSO_PAGE: begin,
         Control.MOVED: words(moved),
         Control.MOVED_COUNT: len(moved),
         Control.INSTEAD: words([len(strings), *strings]),
     }
-    content.extend(bytes(-len(content) % PAGE))
-    memory.add(begin, R, bytes(content))
-    for place, number in numbers.items():
-        memory.write(first.base + PAGE + place, number.to_bytes(8, "little"))
+    image.add(_ADDED, bytes(content))
+    image.note(numbers)
 
 
-def _try(program: Program, path: str) -> None:
-    """See whether it works, before somebody depends on it."""
-    done = subprocess.run([path, *program.attempt], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode != program.status or program.answer not in done.stdout + done.stderr:
-        raise SystemFault(f"the snapshot does not work: it left with {done.returncode}", cause=repr(done.stderr))
+def _warm(program: Program, path: str, image: _Image) -> None:
+    """Have the pages mapped at once that a process uses."""
+    areas = image.areas()
+    usual = _try(program, path, image)
+    larger = [watch([path, *one], areas).pages for one in program.larger]
+    written = frozenset[int]().union(*(one.written for one in larger)) - usual.written
+    read_only = frozenset[int]().union(*(one.read for one in larger)) - usual.read - usual.written - written
+    first, further = ranges(usual, areas), ranges(Pages(written, read_only), areas)
+    words = [number for one in (*first, *further) for number in one]
+    address = image.add(_RANGES, struct.pack(f"<{len(words)}Q", *words))
+    image.note(
+        {
+            Control.TOUCHED: address,
+            Control.TOUCHED_COUNT: len(first),
+            Control.MORE: address + 24 * len(first),
+            Control.MORE_COUNT: len(further),
+        }
+    )
+
+
+def _try(program: Program, path: str, image: _Image) -> Pages:
+    """See whether it works, before somebody depends on it; returns what it uses.
+
+    :raises SystemFault: it does not.
+    """
+    ended = watch([path, *program.attempt], image.areas())
+    if ended.was_other:
+        raise SystemFault("the snapshot does not work: it has executed the ordinary program")
+    if ended.code != program.status or program.answer not in ended.said:
+        raise SystemFault(f"the snapshot does not work: it left with {ended.code}", cause=repr(ended.said))
+    return ended.pages

@@ -30,8 +30,10 @@ class Control(IntEnum):
     VECTOR = 0x60  #: template: address of the vDSO's place in the auxiliary vector
     FIRST_STACK = 0x68  #: template: stack pointer at the beginning
     LOADER = 0x70  #: template: where the dynamic loader begins
-    TOUCHED = 0x78  #: ranges that every process writes to: address and size of each
+    TOUCHED = 0x78  #: ranges that every process uses: address, size and madvise(2)'s advice of each
     TOUCHED_COUNT = 0x80
+    MORE = 0x88  #: those that only some use
+    MORE_COUNT = 0x90
 
 
 def page(numbers: dict[Control, int]) -> bytes:

@@ -18,7 +18,7 @@ from wherry.startup.machine_code import entry_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     Stamp = tuple[int, int, int]
@@ -33,7 +33,7 @@ _FORBIDDEN = ("random", "threading", "ssl", "_hashlib")
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def become(base: int, ordinary: Sequence[str]) -> None:
+def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
     """Stop here; a process that is made of this one goes on from here.
 
     It has its own arguments, environment, streams and signals then. If a file has changed that the snapshot was made
@@ -42,6 +42,7 @@ def become(base: int, ordinary: Sequence[str]) -> None:
 
     :param base: where the starter is, :class:`wherry.startup.starter.Starter`.
     :param ordinary: the interpreter, and what it gets before the program's own arguments: options, the program.
+    :returns: what has the pages mapped that a larger command uses (`wherry.startup.build.Program`).
     :raises Unsupported: this process has something that a snapshot cannot have.
     """
     _check()
@@ -50,6 +51,11 @@ def become(base: int, ordinary: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()  # a collection in a process that is made of this one would write to all of its pages
     stop = ctypes.PYFUNCTYPE(ctypes.c_uint64)(base + entry_of("stop"))
+    touch = ctypes.PYFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)(base + entry_of("touch"))
+
+    def number(place: Control) -> int:
+        return ctypes.c_uint64.from_address(base + PAGE + int(place)).value
+
     environ = ctypes.c_uint64.in_dll(ALONE, "environ")
     stack = stop()
     arguments, address = _words(stack + 8)
@@ -65,6 +71,7 @@ def become(base: int, ordinary: Sequence[str]) -> None:
     sys.orig_argv[:] = [*ordinary, *own]
     _take_signals()
     _take_streams()
+    return lambda: touch(number(Control.MORE), number(Control.MORE_COUNT))
 
 
 def _check() -> None:

@@ -42,13 +42,13 @@ def program(path: str, *before: str, answer: bytes = b'"way": "snapshot"') -> Pr
     )
 
 
-def made(directory: Path, *before: str, **how: Any) -> tuple[Path, Path]:
+def made(directory: Path, *before: str, time: int = 1, **how: Any) -> tuple[Path, Path]:
     """A snapshot, and the source that it was made of: a copy beside a link to wherry's."""
     source = directory / "tests/support/snapshot_program.py"
     source.parent.mkdir(parents=True)
     shutil.copy(snapshot_program.__file__, source)
     (directory / "src").symlink_to(Path(snapshot_program.__file__).resolve().parents[2] / "src")
-    os.utime(source, (1, 1))
+    os.utime(source, (time, time))
     build(program(str(source), *before, **how), str(directory / "snapshot"))
     return directory / "snapshot", source
 
@@ -167,4 +167,11 @@ def test_a_template_that_has_what_processes_may_not_share_makes_no_snapshot(tmp_
 def test_a_snapshot_that_does_not_answer_is_not_put_in_place(tmp_path: Path) -> None:
     with pytest.raises(SystemFault, match="does not work"):
         made(tmp_path, answer=b"something else")
+    assert not list(tmp_path.glob("snapshot*"))
+
+
+def test_one_that_would_always_find_itself_out_of_date_is_not_put_in_place(tmp_path: Path) -> None:
+    """A source from the future may be another one at any moment; each call would make a snapshot anew."""
+    with pytest.raises(SystemFault, match="has executed the ordinary program"):
+        made(tmp_path, time=2**32)
     assert not list(tmp_path.glob("snapshot*"))

@@ -12,8 +12,11 @@ from wherry.startup.control import PAGE, Control, page
 from wherry.startup.machine_code import LISTINGS, entry_of, machine_code
 from wherry.startup.memory import Memory
 from wherry.startup.starter import starter
+from wherry.startup.used_pages import Pages, ranges
 
 BASE = 1 << 40
+#: madvise(2)
+MADV_POPULATE_READ, MADV_POPULATE_WRITE = 22, 23
 VDSO = range(0x7FFF0000, 0x7FFF2000)
 FULL = b"\x01" * PAGE
 needs_code = pytest.mark.skipif(ARCHITECTURE not in LISTINGS, reason="no machine code for this architecture")
@@ -117,3 +120,18 @@ def test_the_starter_has_one_page_of_code_one_of_numbers_and_a_stack_as_the_kern
     assert word(pointer + 32) == word(pointer + 48) == 0
     begins = int.from_bytes(numbers.content[Control.LOADER :][:8], "little")
     assert any(one.access & X and one.address <= begins < one.address + one.size for one in loaded)
+
+
+def test_pages_that_are_near_are_one_range_and_none_is_in_two_areas() -> None:
+    here, there = (BASE, BASE + 64 * PAGE), (BASE + 64 * PAGE, BASE + 128 * PAGE)
+    written = frozenset(BASE + PAGE * number for number in (0, 1, 3, 6, 63, 64))
+    read = frozenset(BASE + PAGE * number for number in (70, 80, 100))
+    found = ranges(Pages(written, read), [here, there])
+    assert [((address - BASE) // PAGE, size // PAGE, advice) for address, size, advice in found] == [
+        (0, 4, MADV_POPULATE_WRITE),
+        (6, 1, MADV_POPULATE_WRITE),
+        (63, 1, MADV_POPULATE_WRITE),
+        (70, 11, MADV_POPULATE_READ),
+        (100, 1, MADV_POPULATE_READ),
+        (64, 1, MADV_POPULATE_WRITE),
+    ]
