@@ -68,6 +68,19 @@ def test_a_directory_becomes_an_image_that_runs(daemon: Daemon, context: Path, t
     assert again.stdout == f"{image}\n"
 
 
+def test_a_directory_of_this_machine_is_seen_by_steps_and_no_part_of_the_image(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "seen").write_text("seen\n")
+    run = "RUN cat /deep/in/seen /ro/seen && echo kept > /deep/in/made && ! touch /ro/made"
+    words = ["-q", "-t", "built:seen", "-v", f"{tmp_path}:/deep/in", "-v", f"{tmp_path}:/ro:ro"]
+    daemon.cli("build", *words, "-", input=f"FROM busybox:latest\n{run}\n", check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "seen"]
+    found = daemon.cli("run", "--rm", "--network", "none", "built:seen", "ls", "-d", "/deep", "/ro")
+    assert "No such file" in found.stderr
+    assert not found.stdout
+    without = daemon.cli("build", "-q", "-", input=f"FROM busybox:latest\n{run}\n")
+    assert without.returncode == 1  # not from the cache
+
+
 def test_a_failed_step_is_shown_with_its_output_and_its_line(daemon: Daemon) -> None:
     done = daemon.cli("build", "-", input="FROM busybox:latest\nRUN echo before && exit 7\n")
     assert (done.returncode, done.stdout) == (1, "")

@@ -60,6 +60,20 @@ def test_a_parameter_is_an_option_of_the_frontend(pairs: list[tuple[str, Any]], 
     assert read(*pairs).options == options
 
 
+def test_directories_of_this_machine_are_for_our_own_client() -> None:
+    found = read(("version", "3"), ("volumes", ["/a:/b", "/c:/d:ro"]))
+    assert found.binds == {"/a", "/c"}
+    assert json.loads(found.options["volumes"]) == ["/a:/b", "/c:/d:ro"]
+    for version in ("1", "2"):
+        other = read(("version", version), ("volumes", ["/a:/b"]))
+        assert (other.binds, other.options.get("volumes")) == (frozenset(), None)
+    for wrong in ("a:/b", "/a", "/a:b", "/a:/", "/a:/b:z", "/a:/b/..", "/a:/b\0"):
+        with pytest.raises(InvalidInput, match="invalid volume"):
+            read(("version", "3"), ("volumes", [wrong]))
+    with pytest.raises(InvalidInput, match="invalid frontend option"):
+        read(("version", "3"), ("frontend", {"volumes": "[]"}))
+
+
 def test_names_go_to_the_images_each_once() -> None:
     found = read(("t", "a"), ("t", "b:1"), ("t", "a:latest"), ("t", ""))
     assert found.tags == ("docker.io/library/a:latest", "docker.io/library/b:1")

@@ -191,7 +191,7 @@ def test_flags_become_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
     words = "-t a -t b --build-arg A=b=c --build-arg FROM_HERE --build-arg NOT_HERE --label x --target s"
     more = "--no-cache --pull --platform linux/arm64 --network n --add-host h:1"
     limits = "--cache-from i --cache-from type=registry,ref=j -m 1k --ulimit nofile=1:2 --memory-swap -1 --shm-size 2k"
-    found = query(*words.split(), *more.split(), *limits.split())
+    found = query(*words.split(), *more.split(), *limits.split(), "-v", "/a:/b:ro", "--volume", "./c:/d")
     assert found == {
         "version": "3",
         "t": ["a", "b"],
@@ -208,6 +208,7 @@ def test_flags_become_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
         "memswap": -1,
         "shmsize": 2048,
         "ulimits": '[{"Name":"nofile","Hard":2,"Soft":1}]',
+        "volumes": f'["/a:/b:ro","{Path.cwd()}/c:/d"]',
     }
 
 

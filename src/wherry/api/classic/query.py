@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from wherry.api.http import gojson, query
+from wherry.build.model import host_directories
 from wherry.build.model.executor import Limits
 from wherry.build.model.request import CacheOptions, CacheTarget, Export
 from wherry.build.model.source_policy import SourcePolicy
@@ -74,6 +75,7 @@ class BuildQuery(Struct, frozen=True, kw_only=True):
     cache: CacheOptions = CacheOptions()
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
+    binds: frozenset[str] = frozenset()
     policy: SourcePolicy = msgspec.field(default_factory=SourcePolicy)
     shell: tuple[str, ...] | None = None
     limits: Limits = Limits()
@@ -139,6 +141,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         directories = _offered(given.get("directories", ""), "directories")
         agents = _offered(given.get("agents", ""), "agents")
         options |= {f"context:{name}": f"local:{NAMED}{name}" for name in directories}
+        options |= {host_directories.OPTION: volumes} if (volumes := given.get("volumes", "")) else {}
     options |= {f"build-arg:{name}": value for name, value in _arguments(given.get("buildargs", "")).items()}
     options |= {f"label:{name}": value for name, value in _labels(given.get("labels", "")).items()}
     return BuildQuery(
@@ -161,6 +164,7 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
             exports=_cache_targets(given.get("cacheto", "")) if own else (),
         ),
         entitlements=_entitlements(network, given.get("allow", "") if own else ""),
+        binds=host_directories.sources(host_directories.parse(options.get(host_directories.OPTION, ""))),
         joins=(joined_container(network) or "") if version != _BUILDKIT else "",
         policy=_source_policy(given) if own else SourcePolicy(),
         shell=_shell(given) if own else None,

@@ -185,6 +185,7 @@ class BuildRoutes:
             cache=wanted.cache,
             entitlements=wanted.entitlements,
             joins=wanted.joins,
+            binds=wanted.binds,
             policy=wanted.policy,
             on_failure=shell.offer if shell is not None else None,
             internal="requestid" in options,

@@ -21,6 +21,7 @@ from wherry.build.cache.threads import Threads
 from wherry.build.exporters.contract import Exporter, Product
 from wherry.build.history.history import History
 from wherry.build.history.spool import Spool
+from wherry.build.model import host_directories
 from wherry.build.model.container import BuildContainer, ContainerRequest
 from wherry.build.model.failure import Leftover
 from wherry.build.model.graph import Edge, SourceOp
@@ -96,7 +97,7 @@ class Build:
         self._ended = ended
         self._token = Digest.from_bytes(f"{request.ref} {time.time_ns()}".encode()).hex
         self._shared = SharedCache(parts.remote_cache, request.cache, self._token)
-        self._permissions = Permissions(granted(request.entitlements, parts.allowed), request.joins)
+        self._permissions = Permissions(granted(request.entitlements, parts.allowed), request.joins, request.binds)
         self._resolution: Resolution | None = None
         self._session: BuildSession | None = None
         self._opening = asyncio.Lock()
@@ -197,6 +198,7 @@ class Build:
             return FrontResult(refs={"": Ref(edge=definition)})
         if frontend not in (_FRONTEND, _FORWARDED):
             raise NotFound(f"unsupported frontend: {frontend}")
+        self._permissions.check_sources(host_directories.parse(options.get(host_directories.OPTION, "")))
         await self._open()
         assert self._session is not None, "it was opened"
         await self._shared.open(options, self._session, self.show)

@@ -14,7 +14,8 @@ import msgspec
 
 from wherry.build.exporters.attestation_options import Provenance
 from wherry.build.exporters.contract import Product
-from wherry.build.model.graph import ExecOp, NetworkMode, Secret, SourceOp, Ssh, Vertex, topological
+from wherry.build.model.graph import ExecOp, HostDirectory, NetworkMode, Secret, SourceOp, Ssh, Vertex, topological
+from wherry.build.model.host_directories import OPTION
 from wherry.oci.platform import Platform
 from wherry.oci.times import rfc3339
 
@@ -24,7 +25,7 @@ Json = dict[str, Any]
 
 _TYPE: Final = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
 _TYPE_02: Final = "https://mobyproject.org/buildkit@v1"
-_OF_THIS_MACHINE: Final = frozenset({"cgroup-parent", "image-resolve-mode", "platform", "cache-imports"})
+_OF_THIS_MACHINE: Final = frozenset({"cgroup-parent", "image-resolve-mode", "platform", "cache-imports", OPTION})
 _OF_THIS_CLIENT: Final = frozenset({"local.session", "local.unique"})  # BuildKit leaves them out, too
 _LOCAL: Final = "local://"
 _AUTHORITY: Final = re.compile(r"[^/?#\s]*")
@@ -58,7 +59,7 @@ def predicate(product: Product, key: str, options: Provenance, *, finished: int,
     }
     if epoch is None:
         metadata["invocationId"] = product.request.ref
-    if whole and not steps.has_network:
+    if whole and not steps.has_network and not steps.sees_host:
         metadata["buildkit_hermetic"] = True
     if options.reproducible:
         metadata["buildkit_reproducible"] = True
@@ -93,6 +94,7 @@ class _Steps:
         identifiers = [op.identifier for op in ops if isinstance(op, SourceOp)]
         self.locals: Final = sorted({one.removeprefix(_LOCAL) for one in identifiers if one.startswith(_LOCAL)})
         self.has_network: Final = any(op.network != NetworkMode.NONE for op in execs)
+        self.sees_host: Final = any(isinstance(kind, HostDirectory) for kind in mounts)
         found = {pin for vertex in vertices for pin in pins.get(vertex.digest, ())}
         self.materials: Final[list[Json]] = [
             {"uri": _redacted(uri), "digest": dict([digest.split(":", 1)])}

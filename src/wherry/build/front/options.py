@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from wherry.build.dockerfile.fields import comma_separated
 from wherry.build.dockerfile.fields import parse_bool as parse_go_bool
-from wherry.build.model.graph import HostEntry, NetworkMode, Ulimit
+from wherry.build.model import host_directories
+from wherry.build.model.graph import BuildMount, HostEntry, NetworkMode, Ulimit
 from wherry.build.model.network import StepNetwork
 from wherry.errors import InvalidInput, Unsupported
 from wherry.oci.platform import Platform
@@ -36,6 +37,7 @@ class FrontOptions(Struct, frozen=True, kw_only=True):
     :param multi_platform: whether the result has a key for each platform.
     :param no_cache: None: the cache is used; empty: not for any stage; or not for the stages named.
     :param context: what the build context is, where it is not the client's directory.
+    :param volumes: mounts for each step, of directories of this machine.
     :param forced_dockerfile: the client's directory with the Dockerfile is asked for although the context is
         elsewhere.
     """
@@ -51,6 +53,7 @@ class FrontOptions(Struct, frozen=True, kw_only=True):
     no_cache: tuple[str, ...] | None = None
     hosts: tuple[HostEntry, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
+    volumes: tuple[BuildMount, ...] = ()
     network: str = NetworkMode.DEFAULT
     shm_size: int = 0
     cgroup_parent: str = ""
@@ -88,6 +91,7 @@ class FrontOptions(Struct, frozen=True, kw_only=True):
             no_cache=_no_cache(raw.get("no-cache")),
             hosts=_hosts(raw.get("add-hosts", "")),
             ulimits=_ulimits(raw.get("ulimit", "")),
+            volumes=host_directories.parse(raw.get(host_directories.OPTION, "")),
             network=_network(raw.get("force-network-mode", "")),
             shm_size=_size(raw.get("shm-size", "")),
             cgroup_parent=raw.get("cgroup-parent", ""),

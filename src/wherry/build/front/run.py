@@ -36,6 +36,7 @@ from wherry.build.model.graph import (
     Ssh,
     Tmpfs,
 )
+from wherry.build.model.host_directories import sources
 from wherry.errors import InvalidInput
 from wherry.oci.platform import Platform
 
@@ -74,7 +75,7 @@ def run(work: Work, instruction: Run) -> None:
     """Carry out a RUN."""
     work.stage.paths.add("/")  # it may look at any file
     mounts = _Mounts()
-    mounts.mounts.append(BuildMount("/", input=mounts.input(work.stage.root), output=0))
+    mounts.mounts += [BuildMount("/", input=mounts.input(work.stage.root), output=0), *work.scope.options.volumes]
     args, suffix = _arguments(work, instruction, mounts)
     if instruction.command.shell:
         args = (*work.image.shell, " ".join(args))
@@ -112,7 +113,8 @@ def _count_options(work: Work) -> None:
     """The client's options are in each step, however long they are."""
     options, proxies = work.scope.options, work.scope.proxies
     characters = len(options.cgroup_parent) + len(work.stage.hostname) + sum(map(len, proxies))
-    work.scope.budget.spend(characters, len(options.hosts) + len(options.ulimits))
+    characters += sum(map(len, sources(options.volumes)))
+    work.scope.budget.spend(characters, len(options.hosts) + len(options.ulimits) + len(options.volumes))
 
 
 def _arguments(work: Work, instruction: Run, mounts: _Mounts) -> tuple[tuple[str, ...], str]:

@@ -24,9 +24,9 @@ from wherry.oci.platform import Platform
 
 __all__ = [
     "NO_INPUT", "NO_OUTPUT", "Bind", "BuildMount", "Cache", "CacheSharing", "Chown", "Copy", "DiffOp", "Edge", "ExecOp",
-    "FileAction", "FileOp", "HostEntry", "MakeDirectory", "MakeFile", "MergeOp", "Metadata", "NetworkMode", "Op",
-    "Owner", "Remove", "Secret", "SecretEnv", "SecurityMode", "SourceOp", "SourceRange", "Ssh", "Symlink", "Tmpfs",
-    "Ulimit", "Vertex", "topological",
+    "FileAction", "FileOp", "HostDirectory", "HostEntry", "MakeDirectory", "MakeFile", "MergeOp", "Metadata",
+    "NetworkMode", "Op", "Owner", "Remove", "Secret", "SecretEnv", "SecurityMode", "SourceOp", "SourceRange", "Ssh",
+    "Symlink", "Tmpfs", "Ulimit", "Vertex", "topological",
 ]  # fmt: skip
 
 NO_INPUT: Final = -1
@@ -104,6 +104,15 @@ class Ssh(Struct, frozen=True, tag="ssh"):
     optional: bool = False
 
 
+class HostDirectory(Struct, frozen=True, tag="host"):
+    """A directory or a file of this machine, by its absolute path; no client's definition has any.
+
+    What is in it is not part of the cache key, as with cache mounts; the path is.
+    """
+
+    source: str
+
+
 class BuildMount(Struct, frozen=True):
     """A mount of an exec operation; the one at ``/`` is its root file system.
 
@@ -117,7 +126,7 @@ class BuildMount(Struct, frozen=True):
     """
 
     target: str
-    kind: Bind | Cache | Tmpfs | Secret | Ssh = Bind()
+    kind: Bind | Cache | Tmpfs | Secret | Ssh | HostDirectory = Bind()
     input: int = NO_INPUT
     selector: str = ""
     output: int = NO_OUTPUT

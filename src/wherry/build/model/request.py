@@ -107,6 +107,7 @@ class BuildRequest:
     :param definition: without a frontend, what to build.
     :param entitlements: what the client allows: ``network.host``, ``security.insecure``, ``device``.
     :param joins: the container whose network steps may have (the classic ``--network container:NAME``); empty: none.
+    :param binds: what of this machine its steps may see; the option `host_directories.OPTION` says where.
     :param policy: what may be fetched, and what instead.
     :param on_failure: told of steps that fail, before the build does; None: nobody is.
     :param on_solved: told of what the frontend gives, before anything of that is run; None: nobody is.
@@ -124,6 +125,7 @@ class BuildRequest:
     cache: CacheOptions = field(default_factory=CacheOptions)
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
+    binds: frozenset[str] = frozenset()
     policy: SourcePolicy = field(default_factory=SourcePolicy)
     on_failure: OnFailure | None = None
     on_solved: Callable[[FrontResult], None] | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wherry.build.model.graph import ExecOp, Op, SecurityMode
+from wherry.build.model.graph import BuildMount, ExecOp, Op, SecurityMode
+from wherry.build.model.host_directories import sources
 from wherry.build.model.network import NetworkMode, StepNetwork
 from wherry.errors import Forbidden, InvalidInput
 
@@ -39,10 +40,12 @@ class Permissions:
 
     :param entitlements: as `granted` gives them.
     :param joins: the container whose network they may have; empty: none.
+    :param binds: what of this machine they may see (`host_directories`).
     """
 
     entitlements: frozenset[str] = frozenset()
     joins: str = ""
+    binds: frozenset[str] = frozenset()
 
     def check(self, op: Op) -> None:
         """Whether an operation may be part of the build, whoever has carried it out.
@@ -62,3 +65,12 @@ class Permissions:
                 raise Forbidden(f"{name} is not allowed")
         if network.mode is NetworkMode.CONTAINER and network.name != self.joins:
             raise Forbidden("the network of a container is not allowed")
+        self.check_sources(op.mounts)
+
+    def check_sources(self, mounts: Iterable[BuildMount]) -> None:
+        """Whether steps may see what mounts show of this machine.
+
+        :raises Forbidden: they may not.
+        """
+        if not sources(mounts) <= self.binds:
+            raise Forbidden("directories of the host are not allowed")

@@ -23,6 +23,7 @@ from wherry.build.model.graph import (
     BuildMount,
     Cache,
     ExecOp,
+    HostDirectory,
     Secret,
     Ssh,
     Tmpfs,
@@ -249,6 +250,8 @@ class PreparedStep:
             return await self.files.secret(mount, kind)
         if isinstance(kind, Ssh):
             return await self.files.ssh(mount, kind)
+        if isinstance(kind, HostDirectory):
+            return StepMount(mount.target, "bind", source=kind.source, readonly=mount.readonly)
         if isinstance(kind, Tmpfs):
             return StepMount(mount.target, "tmpfs", readonly=mount.readonly, options=_tmpfs_options(kind))
         if isinstance(kind, Cache):

@@ -78,6 +78,7 @@ def query_of(
         "frontend": encode(own).decode() if (own := _own_options(options, layouts or {})) else None,
         "outputs": _outputs(outputs),
         "ulimits": _json(list(options["ulimit"])),
+        "volumes": _json(list(map(_volume, options["volume"]))),
         "shmsize": options["shm-size"] or None,
         "memory": options["memory"] or None,
         "memswap": options["memory-swap"] or None,
@@ -88,6 +89,12 @@ def query_of(
         "cpusetmems": options["cpuset-mems"] or None,
         "cgroupparent": options["cgroup-parent"] or None,
     }
+
+
+def _volume(text: str) -> str:
+    """A volume whose source may be relative to the working directory, as with ``run -v``."""
+    source, colon, rest = text.partition(":")
+    return f"{os.path.abspath(source)}{colon}{rest}" if source.startswith(".") else text
 
 
 def _source_policy() -> str | None:

@@ -22,6 +22,7 @@ from wherry.build.model.graph import (
     Cache,
     CacheSharing,
     Edge,
+    HostDirectory,
     NetworkMode,
     Secret,
     SecretEnv,
@@ -29,6 +30,7 @@ from wherry.build.model.graph import (
     Ssh,
     Tmpfs,
 )
+from wherry.build.model.request import BuildRequest
 from wherry.build.solver.private_files import _listen
 from wherry.build.solver.stubs import remove_stubs
 from wherry.errors import Forbidden, InvalidInput, NotFound
@@ -225,6 +227,24 @@ async def test_what_needs_an_entitlement_is_refused_without_it(
         return
     await shop.build(edge, session="s", entitlements=frozenset({name}))
     assert shop.executor.ran["make"] == 1
+
+
+async def test_a_step_sees_of_this_machine_what_its_build_may_and_the_path_counts_for_the_cache(shop: Workshop) -> None:
+    def edge(source: str, *, readonly: bool = False) -> Edge:
+        return run(image("base"), "make", BuildMount("/x", HostDirectory(source), readonly=readonly))
+
+    with pytest.raises(VertexFailed, match="directories of the host are not allowed"):
+        await shop.build(edge("/a"), session="s", binds=frozenset({"/b"}))
+    assert shop.executor.ran["make"] == 0
+    for source in ("/a", "/b", "/a"):
+        await shop.build(edge(source), session="s", binds=frozenset({"/a", "/b"}))
+    assert shop.executor.ran["make"] == 2
+    assert [[mount.source for mount in step.mounts] for step in shop.executor.steps] == [["/a"], ["/b"]]
+    with pytest.raises(VertexFailed, match="directories of the host are not allowed"):
+        await shop.build(edge("/a"), session="s")  # although the cache has it
+    client = {"volumes": '["/etc:/x"]'}  # of BuildKit's: nobody but POST /build says what may be seen
+    with pytest.raises(Forbidden, match="directories of the host are not allowed"):
+        await shop.builder.begin(BuildRequest(ref="b", session="s")).solve("dockerfile.v0", client)
 
 
 @pytest.mark.parametrize("network", ["host", "network:host"])

@@ -103,6 +103,7 @@ COMMAND = Command(
         Flag("tag", "t", LIST, "Name of the image (name:tag)"),
         Flag("target", "", STRING, "The stage to build"),
         Flag("ulimit", "", ULIMIT, "Limits of the steps' processes"),
+        Flag("volume", "v", LIST, "Directories of the daemon's machine that the steps see (/host/path:/path[:ro])"),
     ),
     min_args=1,
     max_args=1,
