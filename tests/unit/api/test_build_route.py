@@ -122,7 +122,7 @@ async def test_the_next_context_takes_the_files_of_the_last_one_which_go_some_ti
             assert served.builds.contexts[-1] == files
             assert len(list(served.contexts.glob("contexts/*"))) == 1
         assert taken == [True, False, True]
-        assert (await served.post("/build", CONTEXT[:700]))[0] != 200
+        assert (await served.post("/build", CONTEXT[:1100]))[0] != 200
         await served.gone()
         monkeypatch.setattr(context, "_KEPT", 0.0)
         await served.post("/build", CONTEXT)

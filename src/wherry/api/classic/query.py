@@ -137,11 +137,10 @@ def parse(given: MultiMapping[str], host_gateway: Callable[[], str] = lambda: ""
         options["no-cache"] = ""  # of no stage in particular: of all
     own, directories, agents = version == _OWN, frozenset[str](), frozenset[str]()
     if own:
-        options |= _own_options(given.get("frontend", ""))
+        options |= _own_options(given.get("frontend", ""), given.get("volumes", ""))
         directories = _offered(given.get("directories", ""), "directories")
         agents = _offered(given.get("agents", ""), "agents")
         options |= {f"context:{name}": f"local:{NAMED}{name}" for name in directories}
-        options |= {host_directories.OPTION: volumes} if (volumes := given.get("volumes", "")) else {}
     options |= {f"build-arg:{name}": value for name, value in _arguments(given.get("buildargs", "")).items()}
     options |= {f"label:{name}": value for name, value in _labels(given.get("labels", "")).items()}
     return BuildQuery(
@@ -304,13 +303,16 @@ def _shell(given: Mapping[str, str]) -> tuple[str, ...] | None:
     return tuple(_json(given.get("shell", ""), list[str], "error reading the shell's command") or ())
 
 
-def _own_options(text: str) -> dict[str, str]:
-    """Options of the frontend that only wherry's client has."""
+def _own_options(text: str, volumes: str) -> dict[str, str]:
+    """Options of the frontend that only wherry's client has.
+
+    :param volumes: of `host_directories`.
+    """
     found: dict[str, str] = _json(text, dict[str, str], "error reading frontend options") or {}
     for name, value in found.items():
         if not _OWN_OPTION.fullmatch(name) or (name.startswith("context:") and value.startswith(_HERE)):
             raise InvalidInput(f"invalid frontend option {name[:80]!r}")
-    return found
+    return found | ({host_directories.OPTION: volumes} if volumes else {})
 
 
 def _exports(text: str, tags: tuple[str, ...], *, squash: bool) -> tuple[Export, ...]:
