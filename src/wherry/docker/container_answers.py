@@ -131,28 +131,31 @@ class ContainerInspect(Struct, rename="pascal", kw_only=True):
     size_root_fs: int | UnsetType = UNSET
 
 
-class SummaryHostConfig(Struct, rename="pascal", kw_only=True):
+class SummaryHostConfig(Struct, rename="pascal", kw_only=True, gc=False):
     """The ``HostConfig`` of a ContainerSummary."""
 
     network_mode: str
     annotations: dict[str, str] | UnsetType
 
 
-class SummaryNetworks(Struct, rename="pascal", kw_only=True):
+class SummaryNetworks(Struct, rename="pascal", kw_only=True, gc=False):
     """The ``NetworkSettings`` of a ContainerSummary."""
 
     networks: dict[str, EndpointView]
 
 
-class SummaryHealth(Struct, rename="pascal", kw_only=True):
+class SummaryHealth(Struct, rename="pascal", kw_only=True, gc=False):
     """The ``Health`` of a ContainerSummary."""
 
     status: str
     failing_streak: int
 
 
-class ContainerSummary(Struct, rename="pascal", kw_only=True):
-    """One container in the body of ContainerList; sizes as in `ContainerInspect`."""
+class ContainerSummary(Struct, rename="pascal", kw_only=True, gc=False):
+    """One container in the body of ContainerList; sizes as in `ContainerInspect`.
+
+    Of thousands the garbage collector need not look at each, again and again, while the list is made.
+    """
 
     id: str
     names: list[str]

@@ -103,7 +103,7 @@ PortMap = dict[str, list[PortBinding] | None]
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class EndpointView(Struct, rename="pascal", kw_only=True):
+class EndpointView(Struct, rename="pascal", kw_only=True, gc=False):
     """One of a container's ``NetworkSettings.Networks``: what was requested, and what the endpoint has."""
 
     ipam_config: EndpointIpam | None = field(name="IPAMConfig")

@@ -208,13 +208,17 @@ class ContainerStore:
         return self._by_id.get(named_links(container.host).get(alias, ""))
 
     def names(self) -> dict[str, list[str]]:
-        """All names that containers have, by ID: their own and those that links give them, with slashes; sorted."""
-        found = {identifier: [f"/{one.name}"] for identifier, one in self._by_id.items()}
-        for container in self:
-            for alias, identifier in named_links(container.host).items():
-                if identifier in found:
+        """All names that containers have, by ID, where links give some: those and its own, with slashes; sorted."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for container in self._by_id.values():
+            if container.definition.host.links:
+                for alias, identifier in named_links(container.host).items():
                     found[identifier].append(f"/{container.name}/{alias}")
-        return {identifier: sorted(names) for identifier, names in found.items()}
+        return {
+            identifier: sorted([f"/{self._by_id[identifier].name}", *names])
+            for identifier, names in found.items()
+            if identifier in self._by_id
+        }
 
     def find(self, identifier: str) -> Container | None:
         """The container with exactly this ID, if there is one."""

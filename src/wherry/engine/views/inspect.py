@@ -138,9 +138,8 @@ def _mount_to_api(point: MountPoint) -> MountView:
     )  # fmt: skip
 
 
-def image_name(container: Container, names_of: Callable[[str], list[str]]) -> str:
-    """The image as the user named it, or its ID when that name is another image's now."""
-    image, identifier = container.definition.image, container.definition.image_id
+def image_name(image: str, identifier: str, names_of: Callable[[str], list[str]]) -> str:
+    """A container's image as the user named it, or its ID when that name is another image's now."""
     if identifier.startswith(image) or identifier.partition(":")[2].startswith(image):
         return image
     known = names_of(identifier)

@@ -116,15 +116,15 @@ class ListService:
             as in Docker.
         :param sizes: by ID, bytes in its writable layer and in all of its root, where the caller wants them.
         """
-        names_of = cache(self._names_of)  # thousands of containers have a few images
-        return [_summary(one, names.get(one.id, [f"/{one.name}"]), sizes.get(one.id), names_of) for one in containers]
+        image_of = cache(lambda image, identifier: image_name(image, identifier, self._names_of))  # there are a few
+        return [_summary(one, names.get(one.id, [f"/{one.name}"]), sizes.get(one.id), image_of) for one in containers]
 
 
 def _summary(
     container: Container,
     names: Sequence[str],
     sizes: tuple[int, int] | None,
-    names_of: Callable[[str], list[str]],
+    image_of: Callable[[str, str], str],
 ) -> ContainerSummary:
     """One container in a list."""
     definition, state, host = container.definition, container.state, container.host
@@ -132,7 +132,7 @@ def _summary(
     return ContainerSummary(
         id=container.id,
         names=list(names),
-        image=image_name(container, names_of),
+        image=image_of(definition.image, definition.image_id),
         image_id=definition.image_id,
         command=_command(definition.argv),
         created=times.from_rfc3339(definition.created) // 1_000_000_000,
@@ -209,8 +209,12 @@ _TESTS: Final[Mapping[str, Callable[[Container, str], bool]]] = {
 }
 
 
+_NO_HEALTH: Final = SummaryHealth(status="none", failing_streak=0)
+_QUOTED: Final = re.compile(r"[\s'\"]")
+
+
 def _command(argv: list[str]) -> str:
-    return " ".join(word if word and not re.search(r"[\s'\"]", word) else f"'{word}'" for word in argv)
+    return " ".join([word if word and not _QUOTED.search(word) else f"'{word}'" for word in argv])
 
 
 # --- the status column ----------------------------------------------------------------------------
@@ -235,7 +239,7 @@ def status_text(container: Container) -> str:
 
 def _health(health: Health | None) -> SummaryHealth:
     if health is None:
-        return SummaryHealth(status="none", failing_streak=0)
+        return _NO_HEALTH
     return SummaryHealth(status=str(health.status), failing_streak=health.failing_streak)
 
 
