@@ -130,6 +130,9 @@ class FakeImages:
         config = {"Cmd": ["sleep", "1000"]}
         yield SimpleNamespace(id=IMAGE, config=config, platform=Platform.host(), overlay=self._overlay)
 
+    async def for_platform(self, name: str, wanted: Platform | None) -> str:
+        return name
+
     def overlay(self, container: Container) -> list[OverlayMount]:
         return self._overlay(container.directory)
 

@@ -204,7 +204,7 @@ async def test_a_client_that_goes_ends_its_build(tmp_path: Path) -> None:
 
 async def test_a_client_that_goes_before_it_has_sent_its_context_leaves_nothing(tmp_path: Path) -> None:
     async def half() -> AsyncGenerator[bytes, None]:
-        yield CONTEXT[:700]
+        yield CONTEXT[:1100]
         async with asyncio.timeout(60):
             while not list(served.contexts.glob("contexts/*")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -243,7 +243,7 @@ async def test_a_context_may_come_with_a_request_of_its_own(tmp_path: Path) -> N
 
 async def test_a_context_whose_client_goes_half_way_fails_its_build_and_leaves_nothing(tmp_path: Path) -> None:
     async def half() -> AsyncGenerator[bytes, None]:
-        yield CONTEXT[:700]
+        yield CONTEXT[:1100]
         async with asyncio.timeout(60):
             while not list(served.contexts.glob("contexts/*")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -263,7 +263,7 @@ async def test_a_context_whose_client_goes_half_way_fails_its_build_and_leaves_n
 
 async def test_a_build_whose_client_goes_lets_its_context_go(tmp_path: Path) -> None:
     async def stalled() -> AsyncGenerator[bytes, None]:
-        yield CONTEXT[:700]
+        yield CONTEXT[:1100]
         async with asyncio.timeout(60):
             while not list(served.contexts.glob("contexts/*")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

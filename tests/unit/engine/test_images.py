@@ -214,7 +214,7 @@ async def test_what_a_container_wrote_is_a_layer_on_its_image(setup: Setup, comm
     assert [layer.chain_id for layer in image.layers][:-1] == [layer.chain_id for layer in base.layers]
     assert (setup.store.layers.path(image.layers[-1]) / "new").read_text() == "data"
     assert image.repo_tags == ["saved:1"]
-    last = setup.images.history("saved:1")[0]
+    last = (await setup.images.history("saved:1"))[0]
     assert (last.created_by, last.comment) == ("sh -c x", "why")
     assert setup.events.noted == [
         ("tag", identifier, {"name": "saved:1"}),
