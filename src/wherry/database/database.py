@@ -206,8 +206,10 @@ def _open(path: Path, reserve: Reserve | None, migrations: Sequence[Migration], 
             migrate(opened, migrations)
         except sqlite3.DatabaseError as exc:
             opened.close()
-            if not last and reserve is not None and _is_full(exc, path) and reserve.spend():
-                continue
+            if not last and reserve is not None and _is_full(exc, path):
+                reserve.lend(Path(f"{path}-wal"), Path(f"{path}-shm"))
+                if reserve.spend():
+                    continue
             raise _opening_error(exc, path) from exc
         except BaseException:
             opened.close()

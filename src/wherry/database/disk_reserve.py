@@ -9,6 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from wherry.errors import WherryError
+from wherry.linux.fd import AT_FDCWD
+from wherry.linux.files import RENAME, renameat2
+
 __all__ = ["Reserve"]
 
 #: Bytes: what the database's log grows to, what SQLite needs to open it, and a little for the content store's index.
@@ -51,6 +55,19 @@ class Reserve:
             raise
         finally:
             os.close(fd)
+
+    def lend(self, *paths: Path) -> None:
+        """Make empty files of the reserve's, where there are none of these names.
+
+        A renamed file needs no new inode, so that nobody who fills the disk is faster than this.
+
+        :param paths: on the same file system; fewer than the reserve has files.
+        """
+        with self._lock:
+            self._whole = False
+            for number, path in enumerate(paths):
+                with suppress(WherryError):  # it is there, or has been spent
+                    renameat2(AT_FDCWD, self._path / f"inode-{number}", AT_FDCWD, path, RENAME.NOREPLACE)
 
     def spend(self) -> bool:
         """Delete the reserve. Use the room at once: another process may be filling the disk.

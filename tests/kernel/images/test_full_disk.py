@@ -7,12 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from support.archives import directory, docker_archive, member, tar
 from support.needs import need
+from wherry.database.disk_reserve import Reserve
 from wherry.errors import OutOfSpace
 from wherry.images.store import ImageStore
 
@@ -83,12 +86,43 @@ def what_cannot_be_written_has_not_happened(disk: Path) -> None:
     check(disk, store, NAMES - {"app0:1"})
 
 
-CASES = {one.__name__: one for one in (removing_gives_room, what_cannot_be_written_has_not_happened)}
+def take_inodes(disk: Path) -> None:
+    """Make files until there can be no more."""
+    with suppress(OSError):
+        for number in count():
+            (disk / f"{os.urandom(8).hex()}-{number}").touch()
+
+
+def the_database_opens_also_when_another_takes_what_the_reserve_gives_up(disk: Path) -> None:
+    """After an orderly end: then SQLite's log and index of it have to be made anew."""
+    loaded(disk).close()
+    take_inodes(disk)
+    spend = Reserve.spend
+
+    def overtaken(reserve: Reserve) -> bool:
+        given = spend(reserve)
+        take_inodes(disk)
+        return given
+
+    Reserve.spend = overtaken  # type: ignore[method-assign]  this process is the test's own
+    store = ImageStore(disk / "data")
+    assert names(store) == NAMES
+    store.close()
+
+
+CASES = {
+    one.__name__: one
+    for one in (
+        removing_gives_room,
+        the_database_opens_also_when_another_takes_what_the_reserve_gives_up,
+        what_cannot_be_written_has_not_happened,
+    )
+}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_on_a_full_disk(case: str) -> None:
-    command = 'mount -t tmpfs -o size=8m none /mnt && exec "$0" "$1" "$2"'
+    command = 'mount -t tmpfs -o size=8m,nr_inodes=2000 none /mnt && exec "$0" "$1" "$2"'
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", command, sys.executable, __file__, case],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
