@@ -21,6 +21,7 @@ from support import unixhttp
 from support.daemons import Daemon
 from support.engine_fixtures import import_busybox
 from support.needs import need, program
+from support.ports import free_port
 
 pytestmark = [need("root", "busybox", "overlay"), pytest.mark.usefixtures("clean", "busybox")]
 
@@ -98,12 +99,13 @@ class Sink:
 
 
 @contextmanager
-def rsyslogd(root: Path) -> Iterator[Path]:
-    """A real rsyslogd in the foreground: a socket of datagrams in `root`, a file with what came."""
+def rsyslogd(root: Path, port: int) -> Iterator[Path]:
+    """A real rsyslogd in the foreground: a socket of datagrams in `root`, a port of TCP, a file with what came."""
     path = program("rsyslogd") or "rsyslogd"
     (root / "rsyslog.conf").write_text(
         f'module(load="imuxsock" SysSock.Use="off")\ninput(type="imuxsock" Socket="{root}/log")\n'
-        'template(name="all" type="string" string="%pri-text% %syslogtag% %msg%\\n")\n'
+        f'module(load="imptcp")\ninput(type="imptcp" address="127.0.0.1" port="{port}")\n'
+        'template(name="all" type="string" string="%pri-text% %syslogtag% %protocol-version%%msg%\\n")\n'
         f'action(type="omfile" file="{root}/out" template="all")\n'
     )
     process = subprocess.Popen([path, "-n", "-f", str(root / "rsyslog.conf"), "-i", str(root / "pid")])
@@ -117,7 +119,8 @@ def rsyslogd(root: Path) -> Iterator[Path]:
 
 @need("rsyslogd")
 def test_rsyslog_gets_every_line_and_logs_shows_them_too(daemon: Daemon, tmp_path: Path) -> None:
-    with rsyslogd(tmp_path) as out:
+    port = free_port()
+    with rsyslogd(tmp_path, port) as out:
         container = run(
             daemon, "echo one; echo two >&2; seq 3000", "syslog", syslog_address=f"unixgram://{tmp_path}/log",
             tag="{{.ImageName}}/{{.Name}}", syslog_facility="local3",
@@ -126,9 +129,15 @@ def test_rsyslog_gets_every_line_and_logs_shows_them_too(daemon: Daemon, tmp_pat
         lines = out.read_text().splitlines()
         name = daemon.request("GET", f"/containers/{container}/json").json["Name"]
         assert lines[0].startswith(f"local3.info busybox{name}[")
-        assert next(line for line in lines if line.startswith("local3.err")).endswith("]:  two")
+        assert next(line for line in lines if line.startswith("local3.err")).endswith("]: 0 two")
         assert [line.split()[-1] for line in lines if line.split()[-1].isdigit()] == [str(n) for n in range(1, 3001)]
         assert logs(daemon, container).count(b"\n") == 3002
+        parts = {"syslog_address": f"tcp://127.0.0.1:{port}", "syslog_format": "rfc5424micro", "tag": "a b/{{.ID}}"}
+        run(daemon, "echo '<13>1 not a message'; echo last", "syslog", **parts)
+        until(lambda: out.read_bytes().count(b"\n") == 3004)
+        first, second = out.read_text().splitlines()[-2:]
+        assert re.fullmatch(r"daemon\.info a_b/\w+\[\d+\] 1<13>1 not a message", first), first
+        assert second.endswith(" 1last")
 
 
 def test_fluentd_gets_what_was_written_while_it_was_gone_and_the_daemon_was_killed(
