@@ -27,7 +27,7 @@ DROPPED = {
         "RegistryConfig.AllowNondistributableArtifactsCIDRs",
         "RegistryConfig.AllowNondistributableArtifactsHostnames",
     },
-    "/system/df": {"BuildCache", "Containers", "Images", "LayersSize", "Volumes"},
+    "/system/df": {"BuildCache", "BuilderSize", "Containers", "Images", "LayersSize", "Volumes"},
     "/containers/{id}/json": {
         f"NetworkSettings.{name}"
         for name in (

@@ -187,6 +187,10 @@ def disk_usage(answer: DiskUsage, version: Version, types: Iterable[str], *, ver
         if version >= _OCI:
             items = {"Items": shown[former[0]]} if verbose else {}
             found[usage] = {**shown[usage], **items}
+    if version < (1, 42) and "BuildCache" in found:
+        for one in found["BuildCache"]:
+            one["Parent"] = next(iter(one.pop("Parents", None) or ()), "")
+        found["BuilderSize"] = sum(one["Size"] for one in found["BuildCache"])
     return found
 
 
