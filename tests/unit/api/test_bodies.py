@@ -134,6 +134,27 @@ async def test_a_client_that_leaves_ends_the_read_that_waits_for_it(tmp_path: Pa
     assert [type(error) for error in errors] == [ConnectionResetError]
 
 
+async def test_a_client_that_leaves_behind_its_body_is_noticed(tmp_path: Path) -> None:
+    read, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: ApiRequest) -> StreamResponse:
+        body = body_of(request.http)
+        assert await in_thread(body.readall) == b"all"
+        assert await in_thread(body.readall) == b""
+        read.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return empty(200)
+
+    async with connected(tmp_path / "s", Route("PUT", PATHS[1], handle, streaming=True)) as (_, writer):
+        writer.writelines(chunked([b"all"], PATHS[1]))
+        await read.wait()
+        writer.transport.abort()
+        await cancelled.wait()
+
+
 @pytest.mark.parametrize("head", ["Content-Length: 5", "Expect: 100-continue\r\nTransfer-Encoding: chunked"])
 async def test_other_bodies_are_left_to_aiohttp(tmp_path: Path, head: str) -> None:
     async def handle(request: ApiRequest) -> StreamResponse:

@@ -18,6 +18,7 @@ import re
 import select
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.web_protocol import RequestHandler
@@ -116,13 +117,16 @@ class SocketBody(ThreadBody):
 
     :param source: the connection's socket, which does not block; it belongs to this object.
     :param early: what the event loop has received of the body.
+    :param over: called on the event loop when the body's end was received.
     :ivar framing: is the event loop's after :meth:`abandon`.
     """
 
-    def __init__(self, source: socket.socket, early: bytes) -> None:
+    def __init__(self, source: socket.socket, early: bytes, over: Callable[[], object]) -> None:
         super().__init__()
         self._source = source
         self._early = early
+        self._over = over
+        self._loop = asyncio.get_running_loop()
         self._wake = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._lock = threading.Lock()
         self._is_waiting = False
@@ -179,9 +183,13 @@ class SocketBody(ThreadBody):
 
     def _content(self, data: bytes | bytearray, count: int) -> bytes:
         try:
-            return b"".join(self.framing.feed(data, count))
+            content = b"".join(self.framing.feed(data, count))
         except ValueError as error:
             raise OSError(str(error)) from error
+        if self.framing.ended:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._over)
+        return content
 
     def _wait(self) -> None:
         try:
@@ -224,16 +232,21 @@ class HttpConnection(RequestHandler):
         self._forget()
         super().connection_lost(error)
 
+    def _body_is_over(self) -> None:
+        """Read on, while the request is answered: a client that leaves is noticed."""
+        if self._body is not None and not self._discards and self._body.framing.ended:
+            self._go_on()
+
     def drain_body(self) -> None:
         """Go on behind a request: what of its body was not read is read and thrown away."""
         body = self._body
         if body is None or self._discards:
             return
         body.abandon()  # from here on no thread receives
-        self._discards = True
         if body.framing.ended:
             self._go_on()
             return
+        self._discards = True
         early = body.take_early()
         if early:
             self._discard(early)
@@ -254,7 +267,7 @@ class HttpConnection(RequestHandler):
         assert transport is not None
         own = transport.get_extra_info("socket").fileno()
         transport.pause_reading()
-        self._body = SocketBody(socket.socket(fileno=os.dup(own)), data[head:])
+        self._body = SocketBody(socket.socket(fileno=os.dup(own)), data[head:], self._body_is_over)
         super().data_received(data[:head])
 
     def _discard(self, data: bytes) -> None:
