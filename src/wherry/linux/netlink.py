@@ -221,13 +221,15 @@ class NetlinkSocket:
         """
         if not messages:
             return
-        first = self._send(messages, NLM_F.REQUEST | NLM_F.ACK)
+        first = self._sequence + 1
+        last = first + len(messages) - 1
+        self._send_raw(self._with_one_answer(messages))
         failure: SystemCallError | None = None
-        missing = len(messages)
-        while missing:
+        is_answered = False
+        while not is_answered:
             for kind, sequence, flags, body, _ in self._receive():
-                if kind == _NLMSG_ERROR and first <= sequence < first + len(messages):
-                    missing -= 1
+                if kind == _NLMSG_ERROR and first <= sequence <= last:
+                    is_answered |= sequence == last
                     failure = failure or _refusal(body, flags, messages[sequence - first].what)
         if failure is not None:
             raise failure
@@ -235,23 +237,23 @@ class NetlinkSocket:
     def transaction(self, messages: Sequence[Message], begin: Message, end: Message) -> None:
         """All or nothing: nfnetlink's batches, of which the frame (``NFNL_MSG_BATCH_BEGIN``) is not acknowledged.
 
+        The last message's answer comes when all is done, or undone; before it comes what was refused.
+
         :raises SystemCallError: the first that the kernel refuses; nothing was done.
         """
         first = self._sequence + 2
         self._send_raw(
-            self._encode(begin, NLM_F.REQUEST)
-            + b"".join(self._encode(message, NLM_F.REQUEST | NLM_F.ACK) for message in messages)
-            + self._encode(end, NLM_F.REQUEST)
+            self._encode(begin, NLM_F.REQUEST) + self._with_one_answer(messages) + self._encode(end, NLM_F.REQUEST)
         )
         failure: SystemCallError | None = None
-        answered: set[int] = set()
-        while len(answered) < len(messages):
+        is_answered = not messages
+        while not is_answered:
             for kind, sequence, flags, body, _ in self._receive():
                 if kind != _NLMSG_ERROR:
                     continue
                 if not first <= sequence < first + len(messages):  # the frame itself: the batch as a whole is refused
                     raise _refusal(body, flags, begin.what) or _failed(begin.what, errno.EPROTO)
-                answered.add(sequence)
+                is_answered |= sequence == first + len(messages) - 1
                 failure = failure or _refusal(body, flags, messages[sequence - first].what)
             if failure is not None:
                 self._drain()
@@ -314,6 +316,14 @@ class NetlinkSocket:
             _HEADER.pack(length, message.kind, flags | message.flags, self._sequence, 0)
             + message.body
             + b"\0" * (-length & 3)
+        )
+
+    def _with_one_answer(self, messages: Sequence[Message]) -> bytes:
+        """Encode messages of which only the last is answered in any case; what the kernel refuses, it always says."""
+        last = len(messages) - 1
+        return b"".join(
+            self._encode(message, NLM_F.REQUEST | NLM_F.ACK if place == last else NLM_F.REQUEST)
+            for place, message in enumerate(messages)
         )
 
     def _send(self, messages: Sequence[Message], flags: int) -> int:
