@@ -188,6 +188,31 @@ async def test_a_body_that_looks_like_a_request_is_none(tmp_path: Path) -> None:
     assert asked == [(inner, b"")]
 
 
+async def test_an_archive_behind_a_request_that_is_being_answered_is_not_taken_for_its_body(tmp_path: Path) -> None:
+    first, second = asyncio.Event(), asyncio.Event()
+    found: list[bytes] = []
+
+    async def handle(request: ApiRequest) -> StreamResponse:
+        if not first.is_set():
+            first.set()
+            await second.wait()
+        body = body_of(request.http)
+        found.append(await in_thread(lambda: body.read(1 << 18)))
+        return empty(200)
+
+    async with connected(tmp_path / "s", Route("PUT", PATHS[1], handle)) as (reader, writer):
+        writer.write(f"PUT {PATHS[1]} HTTP/1.1\r\nHost: d\r\nContent-Length: 5\r\n\r\nfirst".encode())
+        await first.wait()
+        writer.writelines(chunked([b"second"], PATHS[1]))
+        other_reader, other = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        other.write(b"GET /nothing HTTP/1.1\r\nHost: d\r\n\r\n")
+        assert await answered(other_reader) == 404  # by now the event loop has the second one as well
+        other.close()
+        second.set()
+        assert [await answered(reader), await answered(reader)] == [200, 200]
+    assert found == [b"first", b"second"]
+
+
 def test_the_framing_is_taken_off_wherever_it_is_cut() -> None:
     chance = random.Random(5)
     content = chance.randbytes(3000)

@@ -206,11 +206,12 @@ class SocketBody(ThreadBody):
 class HttpConnection(RequestHandler):
     """aiohttp's side of a connection, but for the bodies that are archives."""
 
-    __slots__ = ("_body", "_discards", "_understood")
+    __slots__ = ("_body", "_discards", "_unanswered", "_understood")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._understood = True  # whether what came so far were whole requests
+        self._unanswered = 0  # of these
         self._body: SocketBody | None = None
         self._discards = False
 
@@ -222,10 +223,13 @@ class HttpConnection(RequestHandler):
         if self._discards:
             self._discard(data)
             return
-        if self._understood and (head := self._head_of_archive(data)):
+        # One behind a request that is being answered would be taken for that one's body.
+        if self._understood and not self._unanswered and (head := self._head_of_archive(data)):
+            self._unanswered += 1
             self._begin(data, head)
             return
         self._understood = self._understood and _is_whole(data)
+        self._unanswered += self._understood
         super().data_received(data)
 
     def connection_lost(self, error: BaseException | None) -> None:
@@ -239,6 +243,7 @@ class HttpConnection(RequestHandler):
 
     def drain_body(self) -> None:
         """Go on behind a request: what of its body was not read is read and thrown away."""
+        self._unanswered -= self._unanswered > 0
         body = self._body
         if body is None or self._discards:
             return
