@@ -38,7 +38,8 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
 
     It has its own arguments, environment, streams and signals then. If a file has changed that the snapshot was made
     of, or the caller's locale has another encoding than UTF-8, it executes the ordinary program instead, with ``-X
-    stale`` where the snapshot is to be made again.
+    stale`` where the snapshot is to be made again. If the snapshot has been moved or copied, with all that it was made
+    of, that is the program beside it.
 
     :param base: where the starter is, :class:`wherry.startup.starter.Starter`.
     :param ordinary: the interpreter, and what it gets before the program's own arguments: options, the program.
@@ -48,6 +49,7 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
     _check()
     _fill(base)
     files = _files()
+    directory = _directory()
     gc.collect()
     gc.freeze()  # a collection in a process that is made of this one would write to all of its pages
     stop = ctypes.PYFUNCTYPE(ctypes.c_uint64)(base + entry_of("stop"))
@@ -63,7 +65,9 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
     environment, _ = _words(address)
     _take_environment(environment)
     own = [os.fsdecode(one) for one in arguments[1:]]
-    if not _is_utf8():
+    if (here := _directory()) != directory:
+        ordinary = _moved(ordinary, directory, here)
+    if here != directory or not _is_utf8():
         _execute(ordinary[0], [*ordinary, *own])
     if any(_stamp(path) != stamp for path, stamp in files):
         _execute(ordinary[0], [ordinary[0], "-X", "stale", *ordinary[1:], *own])
@@ -163,6 +167,21 @@ def _is_utf8() -> bool:
     """Whether the interpreter would have taken UTF-8 for the encoding of everything, locale(7)."""
     name = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or "C"
     return name in ("C", "POSIX") or name.lower().replace("-", "").endswith("utf8")
+
+
+def _directory() -> str:
+    """Where the snapshot is, or in the template what becomes it."""
+    return os.readlink("/proc/self/exe").rpartition("/")[0]
+
+
+def _moved(ordinary: Sequence[str], before: str, now: str) -> list[str]:
+    """What is the ordinary program in a copy of a tree.
+
+    :param before: a directory somewhere in the tree, and ``now``: the same one in the copy.
+    """
+    while before and before.rpartition("/")[2] == now.rpartition("/")[2]:
+        before, now = before.rpartition("/")[0], now.rpartition("/")[0]
+    return [f"{now}{one.removeprefix(before)}" if one.startswith(f"{before}/") else one for one in ordinary]
 
 
 def _execute(path: str, arguments: list[str]) -> NoReturn:

@@ -131,12 +131,12 @@ def test_with_another_encoding_the_ordinary_program_is_executed(snapshot: Path, 
     assert (found["way"], found["arguments"]) == ("ordinary", ["one"])
 
 
-def test_with_another_vdso_the_ordinary_program_is_executed(snapshot: Path, tmp_path: Path) -> None:
+def test_with_another_vdso_the_ordinary_program_is_executed(snapshot: Path) -> None:
     """As after a boot of another kernel; the machine code does that, before anything else."""
     content = bytearray(snapshot.read_bytes())
     magic = b"\x7fELF\x02\x01\x01"
     copies = [place for place in range(4096, len(content), 4096) if content[place : place + 7] == magic]
-    other = tmp_path / "other"
+    other = snapshot.with_name("other")
     for place in copies:
         changed = bytearray(content)
         changed[place + 4095] ^= 1
@@ -155,6 +155,14 @@ def test_when_a_source_has_changed_the_ordinary_program_is_executed_and_knows_wh
     source.write_text(source.read_text() + "# changed\n")
     found = said(path, "one")
     assert (found["way"], found["arguments"]) == ("stale", ["one"])
+
+
+def test_in_a_copy_of_the_tree_the_program_of_the_copy_is_executed(snapshot: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(snapshot.parent, tmp_path / "copy", symlinks=True)
+    source = copy / "tests/support/snapshot_program.py"
+    source.write_text(source.read_text().replace('"ordinary"', '"the copy"'))
+    found = said(copy / snapshot.name, "one")
+    assert (found["way"], found["arguments"]) == ("the copy", ["one"])
 
 
 @pytest.mark.parametrize("before", ["open", "random"])
