@@ -13,7 +13,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from wherry.errors import SystemCallError
@@ -68,13 +68,16 @@ class Removals:
                 networks, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
                 try:
                     await kernel.run(_remove, kernel, networks)
+                except Exception as exc:  # whoever waits must hear that it is over: there may be no thread
+                    _log.warning("cannot remove interfaces networks=%s error=%s", [one.id for one in networks], exc)
                 finally:
                     self._ended += len(networks)
                     self._progress.set()
                     self._progress = asyncio.Event()
         finally:
             self._task = None
-            await kernel.close()
+            with suppress(RuntimeError):  # it never had a thread
+                await kernel.close()
 
 
 def _remove(kernel: Kernel, networks: Sequence[Network]) -> None:
