@@ -118,7 +118,7 @@ class Containers:
         :raises NotFound: there is no such checkpoint.
         """
         container = self.store.get(ref)
-        images = CheckpointFiles.of(container, checkpoint_dir).existing(checkpoint) if checkpoint else None
+        images = await CheckpointFiles.of(container, checkpoint_dir).found(checkpoint) if checkpoint else None
         await self.lifecycle.start(container, images)
 
     async def stop(self, ref: str, *, signal: str | None = None, timeout: int | None = None) -> None:

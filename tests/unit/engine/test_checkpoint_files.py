@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from wherry.engine.lifecycle.checkpoint_artifacts import unpack_checkpoint
-from wherry.engine.lifecycle.checkpoints import CheckpointFiles
+from wherry.engine.lifecycle.checkpoint_artifacts import CheckpointArtifacts, unpack_checkpoint
+from wherry.engine.lifecycle.checkpoints import CheckpointFiles, Checkpoints
 from wherry.errors import Conflict, InvalidInput, NotFound, TooLarge, WherryError
 from wherry.layers.limits import Limits
 
@@ -108,3 +113,27 @@ def test_an_archive_that_is_no_checkpoint_or_too_much_is_refused(tmp_path: Path)
         unpack_checkpoint(archive(("pages-1.img", tarfile.REGTYPE, "")), tmp_path, lambda: None)
     with pytest.raises(TooLarge):
         unpack_checkpoint(archive(INVENTORY), tmp_path, lambda: None, Limits(max_bytes=100))
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+async def test_the_event_loop_does_not_wait_for_the_directory_that_a_client_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    asked: list[threading.Thread] = []
+
+    def lstat(path: Any, **how: Any) -> Any:
+        asked.append(threading.current_thread())
+        raise FileNotFoundError(errno.ENOENT, "there is none")
+
+    class Containers:
+        def get(self, ref: str) -> SimpleNamespace:
+            return SimpleNamespace(name=ref)
+
+    checkpoints = Checkpoints(Containers(), None, None)  # type: ignore[arg-type]
+    artifacts = CheckpointArtifacts(checkpoints, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr(os, "stat", lstat)
+    with pytest.raises((NotFound, AttributeError)):
+        await anext(getattr(artifacts, verb)("web", "one", str(tmp_path), "name", ""))
+    assert asked
+    assert threading.main_thread() not in asked

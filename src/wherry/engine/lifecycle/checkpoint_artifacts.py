@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.content.durable import disk_errors
 from wherry.content.thread_stream import pieces_of
-from wherry.content.threads import Worker
+from wherry.content.threads import Worker, in_thread
 from wherry.docker import times
 from wherry.errors import InvalidInput
 from wherry.layers.artifact import ArtifactKind
@@ -60,8 +60,8 @@ class CheckpointArtifacts:
 
         :raises NotFound: there is no such checkpoint.
         """
-        path = self._checkpoints.files(ref, directory).existing(name)
-        created = times.rfc3339(path.stat().st_mtime_ns)
+        path = await self._checkpoints.files(ref, directory).found(name)
+        created = times.rfc3339((await in_thread(path.stat)).st_mtime_ns)
 
         def content() -> AsyncGenerator[bytes, None]:
             return pieces_of(lambda write: archive.pack(str(path), write))
@@ -81,7 +81,7 @@ class CheckpointArtifacts:
         :raises InvalidInput: something else than a checkpoint is there.
         """
         files = self._checkpoints.files(ref, directory)
-        files.check_new(name)
+        await in_thread(files.check_new, name)
 
         def choose(document: bytes) -> tuple[Descriptor, int, Take]:
             packed = _KIND.packed_of(document, reference)

@@ -99,6 +99,13 @@ class CheckpointFiles:
             raise NotFound(f"checkpoint {name} does not exist for container {self._of}")
         return path
 
+    async def found(self, name: str) -> Path:
+        """The same for the event loop: a directory that a client names may be on a file system that does not answer.
+
+        :raises NotFound: there is none.
+        """
+        return await in_thread(self.existing, name)
+
     def check_new(self, name: str) -> None:
         """See that there can be one of a name.
 
