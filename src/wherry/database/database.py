@@ -37,7 +37,8 @@ _log: Final = logging.getLogger(__name__)
 
 #: Bytes. The log reaches a megabyte before it begins again: 256 pages with their headers, and one more transaction.
 WAL_SIZE: Final = 1280 << 10
-_PRAGMAS: Final = ("PRAGMA journal_mode=WAL", "PRAGMA wal_autocheckpoint=256")
+#: Each connection could cache 2 MB, and there are several; the kernel has the file's pages, too.
+_PRAGMAS: Final = ("PRAGMA journal_mode=WAL", "PRAGMA wal_autocheckpoint=256", "PRAGMA cache_size=-256")
 _BUSY_SECONDS: Final = 10.0
 #: The lock of each file's writers in this process, by device and inode; as SQLite has it for the files' locks.
 _WRITE_LOCKS: Final = WeakValueDictionary[tuple[int, int], threading.RLock]()
