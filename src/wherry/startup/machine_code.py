@@ -8,6 +8,10 @@ Behind the page of code there is a page of numbers that the code reads, see :mod
 ``stop``
     A C function without arguments: the process stops itself, by ``SIGSTOP``. It returns in each process that is made of
     the snapshot, with the address of what the kernel has put on that process's stack.
+``changed``
+    A C function: a list of files, and how many there are; of each the address of its path, inode, size, time of
+    modification in seconds and nanoseconds. It returns how many are left from the first one on that differs, 0 if none
+    does: a fifth of the time that Python takes for it.
 ``touch``
     A C function: a list of ranges of memory, and how many there are. It has the kernel map them in one go, which takes
     a quarter of the time of a fault for each page. A kernel before 5.14 does not, and nothing is lost.
@@ -86,6 +90,44 @@ go_on:
   5d                      pop rbp
   5b                      pop rbx
   c3                      ret
+changed:
+  53                      push rbx
+  55                      push rbp
+  48 81 ec 98 00 00 00    sub rsp, 152                    # room for a struct stat
+  48 89 fb                mov rbx, rdi
+  48 89 f5                mov rbp, rsi
+file:
+  48 85 ed                test rbp, rbp
+  74 4e                   jz differs
+  bf 9c ff ff ff          mov edi, -100                   # AT_FDCWD
+  48 8b 33                mov rsi, [rbx]
+  48 89 e2                mov rdx, rsp
+  45 31 d2                xor r10d, r10d
+  b8 06 01 00 00          mov eax, 262                    # newfstatat
+  0f 05                   syscall
+  85 c0                   test eax, eax
+  75 35                   jnz differs
+  48 8b 44 24 08          mov rax, [rsp+8]                # st_ino
+  48 3b 43 08             cmp rax, [rbx+8]
+  75 2a                   jne differs
+  48 8b 44 24 30          mov rax, [rsp+48]               # st_size
+  48 3b 43 10             cmp rax, [rbx+16]
+  75 1f                   jne differs
+  48 8b 44 24 58          mov rax, [rsp+88]               # st_mtime
+  48 3b 43 18             cmp rax, [rbx+24]
+  75 14                   jne differs
+  48 8b 44 24 60          mov rax, [rsp+96]               # st_mtime_nsec
+  48 3b 43 20             cmp rax, [rbx+32]
+  75 09                   jne differs
+  48 83 c3 28             add rbx, 40
+  48 ff cd                dec rbp
+  eb ad                   jmp file
+differs:
+  48 89 e8                mov rax, rbp
+  48 81 c4 98 00 00 00    add rsp, 152
+  5d                      pop rbp
+  5b                      pop rbx
+  c3                      ret
 touch:
   53                      push rbx
   55                      push rbp
@@ -109,46 +151,46 @@ touched:
 start:
   48 89 e3                mov rbx, rsp
   48 89 e6                mov rsi, rsp
-  e8 5f ff ff ff          call vdso
+  e8 f0 fe ff ff          call vdso
   48 85 c0                test rax, rax
   0f 84 ae 00 00 00       jz instead
   49 89 c4                mov r12, rax
   48 89 c6                mov rsi, rax
-  48 8b 3d 7a 0f 00 00    mov rdi, [rip+control+0x50]
+  48 8b 3d 0b 0f 00 00    mov rdi, [rip+control+0x50]
   b9 00 02 00 00          mov ecx, 512
   f3 48 a7                repe cmpsq
   0f 85 93 00 00 00       jne instead
   bf 02 10 00 00          mov edi, 0x1002                 # ARCH_SET_FS
-  48 8b 35 20 0f 00 00    mov rsi, [rip+control+0x10]
+  48 8b 35 b1 0e 00 00    mov rsi, [rip+control+0x10]
   b8 9e 00 00 00          mov eax, 158                    # arch_prctl
   0f 05                   syscall
-  48 8b 3d 1a 0f 00 00    mov rdi, [rip+control+0x18]
+  48 8b 3d ab 0e 00 00    mov rdi, [rip+control+0x18]
   b8 da 00 00 00          mov eax, 218                    # set_tid_address
   0f 05                   syscall
   89 07                   mov [rdi], eax
-  48 8b 3d 12 0f 00 00    mov rdi, [rip+control+0x20]
-  48 8b 35 13 0f 00 00    mov rsi, [rip+control+0x28]
+  48 8b 3d a3 0e 00 00    mov rdi, [rip+control+0x20]
+  48 8b 35 a4 0e 00 00    mov rsi, [rip+control+0x28]
   b8 11 01 00 00          mov eax, 273                    # set_robust_list
   0f 05                   syscall
   31 ff                   xor edi, edi
   b8 0c 00 00 00          mov eax, 12                     # brk
   0f 05                   syscall
-  48 8b 0d 0c 0f 00 00    mov rcx, [rip+control+0x38]
+  48 8b 0d 9d 0e 00 00    mov rcx, [rip+control+0x38]
   48 89 01                mov [rcx], rax
-  4c 2b 25 fa 0e 00 00    sub r12, [rip+control+0x30]
-  48 8b 35 03 0f 00 00    mov rsi, [rip+control+0x40]
-  48 8b 0d 04 0f 00 00    mov rcx, [rip+control+0x48]
+  4c 2b 25 8b 0e 00 00    sub r12, [rip+control+0x30]
+  48 8b 35 94 0e 00 00    mov rsi, [rip+control+0x40]
+  48 8b 0d 95 0e 00 00    mov rcx, [rip+control+0x48]
 move:
   48 8b 7c ce f8          mov rdi, [rsi+rcx*8-8]
   4c 01 27                add [rdi], r12
   48 ff c9                dec rcx
   75 f3                   jnz move
-  48 8b 3d 20 0f 00 00    mov rdi, [rip+control+0x78]
-  48 8b 35 21 0f 00 00    mov rsi, [rip+control+0x80]
+  48 8b 3d b1 0e 00 00    mov rdi, [rip+control+0x78]
+  48 8b 35 b2 0e 00 00    mov rsi, [rip+control+0x80]
   e8 26 ff ff ff          call touch
-  48 89 1d 95 0e 00 00    mov [rip+control], rbx
-  48 8b 25 96 0e 00 00    mov rsp, [rip+control+0x08]
-  e9 f8 fe ff ff          jmp go_on
+  48 89 1d 26 0e 00 00    mov [rip+control], rbx
+  48 8b 25 27 0e 00 00    mov rsp, [rip+control+0x08]
+  e9 89 fe ff ff          jmp go_on
 instead:
   48 8b 0b                mov rcx, [rbx]                  # argc
   48 8d 54 cb 10          lea rdx, [rbx+rcx*8+16]         # the environment
@@ -160,7 +202,7 @@ argument:
   ff c9                   dec ecx
   eb f4                   jmp argument
 program:
-  48 8b 35 c4 0e 00 00    mov rsi, [rip+control+0x58]     # a list that begins with how many there are
+  48 8b 35 55 0e 00 00    mov rsi, [rip+control+0x58]     # a list that begins with how many there are
   48 8b 0e                mov rcx, [rsi]
 next:
   ff 34 ce                push [rsi+rcx*8]

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
-    Stamp = tuple[int, int, int]
-
 __all__ = ["become"]
 
 _PR_GET_TID_ADDRESS = 40
@@ -48,11 +46,12 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
     """
     _check()
     _fill(base)
-    files = _files()
+    files = _Files()
     directory = _directory()
     gc.collect()
     gc.freeze()  # a collection in a process that is made of this one would write to all of its pages
     stop = ctypes.PYFUNCTYPE(ctypes.c_uint64)(base + entry_of("stop"))
+    changed = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)(base + entry_of("changed"))
     touch = ctypes.PYFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)(base + entry_of("touch"))
 
     def number(place: Control) -> int:
@@ -69,7 +68,7 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
         ordinary = _moved(ordinary, directory, here)
     if here != directory or not _is_utf8():
         _execute(ordinary[0], [*ordinary, *own])
-    if any(_stamp(path) != stamp for path, stamp in files):
+    if changed(ctypes.addressof(files.words), files.count):
         _execute(ordinary[0], [ordinary[0], "-X", "stale", *ordinary[1:], *own])
     sys.argv[1:] = own
     sys.orig_argv[:] = [*ordinary, *own]
@@ -117,29 +116,39 @@ def _fill(base: int) -> None:
 # ------------------------------------------------------------------------------------------------------------ the files
 
 
-def _files() -> list[tuple[str, Stamp]]:
-    """What the snapshot is made of: programs and libraries, modules, and what says where they are."""
+class _Files:
+    """What the snapshot is made of, as the machine code has it."""
+
+    def __init__(self) -> None:
+        begun = os.stat("/proc/self/exe").st_mtime_ns
+        self._paths: list[Any] = []
+        numbers: list[int] = []
+        for path in sorted(_paths()):
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue
+            # One that has changed since this process began may have been read before or after: it counts as changed.
+            inode = found.st_ino if found.st_mtime_ns < begun else 0
+            encoded = ctypes.create_string_buffer(os.fsencode(path))
+            self._paths.append(encoded)
+            seconds, rest = divmod(found.st_mtime_ns, 10**9)
+            numbers += [ctypes.addressof(encoded), inode, found.st_size, seconds, rest]
+        self.count = len(self._paths)
+        self.words = (ctypes.c_uint64 * len(numbers))(*numbers)
+
+
+def _paths() -> set[str]:
+    """Programs and libraries, modules, and what says where they are."""
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
         paths = {line.split(maxsplit=5)[5].strip() for line in file if "/" in line}
     paths.discard(os.readlink("/proc/self/exe"))
-    begun = os.stat("/proc/self/exe").st_mtime_ns
     for module in list(sys.modules.values()):
         origin = getattr(getattr(module, "__spec__", None), "origin", None) or ""
         if origin.startswith("/"):
             paths.add(origin)
     environment = sys.executable.rpartition("/bin/")[0]
-    paths |= {sys.executable, f"{environment}/pyvenv.cfg", sys.argv[0]}
-    stamps = {path: _stamp(path) for path in sorted(paths)}
-    # One that has changed since this process began may have been read before or after; so it will count as changed.
-    return [(path, stamp if stamp[0] < begun else (0, 0, 0)) for path, stamp in stamps.items() if stamp is not None]
-
-
-def _stamp(path: str) -> Stamp | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return paths | {sys.executable, f"{environment}/pyvenv.cfg", sys.argv[0]}
 
 
 # ---------------------------------------------------------------------------------------------------- the process's own

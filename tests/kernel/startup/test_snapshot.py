@@ -152,7 +152,19 @@ def test_with_another_vdso_the_ordinary_program_is_executed(snapshot: Path) -> N
 def test_when_a_source_has_changed_the_ordinary_program_is_executed_and_knows_why(tmp_path: Path) -> None:
     path, source = made(tmp_path)
     assert said(path)["way"] == "snapshot"
-    source.write_text(source.read_text() + "# changed\n")
+    os.utime(source, ns=(10**9, 10**9 + 1))
+    assert said(path)["way"] == "stale"
+    os.utime(source, (1, 1))
+    assert said(path)["way"] == "snapshot"
+    content = source.read_text()
+    source.write_text(content + "# longer\n")
+    os.utime(source, (1, 1))
+    assert said(path)["way"] == "stale"
+    source.write_text(content)
+    os.utime(source, (1, 1))
+    assert said(path)["way"] == "snapshot"
+    shutil.copy2(source, tmp_path / "copy")
+    (tmp_path / "copy").rename(source)
     found = said(path, "one")
     assert (found["way"], found["arguments"]) == ("stale", ["one"])
 
