@@ -37,6 +37,12 @@ def counted(daemon: Daemon, name: str) -> int:
     return max(map(int, daemon.cli("logs", "--tail", "2", name).stdout.split()), default=0)
 
 
+def address_of(daemon: Daemon, name: str) -> str:
+    """A container's address."""
+    networks = call(daemon, "GET", f"/containers/{name}/json").json["NetworkSettings"]["Networks"]
+    return str(networks["bridge"]["IPAddress"])
+
+
 def ended(daemon: Daemon, name: str) -> bool:
     """Whether a container has ended."""
     return not state(daemon, name)["Running"]
@@ -54,6 +60,7 @@ def test_a_container_goes_on_from_a_checkpoint_that_another_daemon_makes(mortal:
     call(mortal, "POST", "/containers/create?name=one", body)
     call(mortal, "POST", "/containers/one/start")
     wait_for(lambda: counted(mortal, "one") > 2)
+    had = address_of(mortal, "one")
     mortal.kill9()
     mortal.start()
 
@@ -72,8 +79,8 @@ def test_a_container_goes_on_from_a_checkpoint_that_another_daemon_makes(mortal:
     script = ["sh", "-c", "ip addr show eth0; echo hello >/data/hello; cat /proc/1/cmdline"]
     execution = call(mortal, "POST", "/containers/one/exec", {"Cmd": script, "AttachStdout": True}).json["Id"]
     said = call(mortal, "POST", f"/exec/{execution}/start", {"Detach": False}).body
-    address = call(mortal, "GET", "/containers/one/json").json["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
-    assert address.encode() in said
+    assert address_of(mortal, "one") == had
+    assert had.encode() in said
     assert COUNT.encode() in said
 
     refused = mortal.request("POST", "/containers/one/checkpoints", {"CheckpointID": "last", "Exit": True})

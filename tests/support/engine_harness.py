@@ -57,7 +57,7 @@ class FakeAttachments:
     ) -> Resolved:
         return Resolved(*resolve(config, host, asked, "bridge"), [])
 
-    async def attach(self, container: Container) -> Attachment:
+    async def attach(self, container: Container, before: object = None) -> Attachment:
         self._network.calls.append(("attach", container.name))
         if self._network.refuse:
             raise self._network.refuse.pop(0)

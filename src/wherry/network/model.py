@@ -227,6 +227,7 @@ class EndpointRequest(Struct, frozen=True, kw_only=True):
     )  #: names of interfaces that get no IPv6; ``all`` and ``default`` mean every
     priority: int = 0  #: ``GwPriority``: the highest has the default route; of equal ones the first by network name
     publish: tuple[PortRequest, ...] = ()
+    had_before: bool = False  #: the addresses are no user's request: the network has given them to the owner once
 
 
 # -------------------------------------------------------------------------------------------------------------- things

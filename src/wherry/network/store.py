@@ -398,6 +398,8 @@ def check_request(network: Network, request: EndpointRequest) -> None:
     for address, subnet in ((request.ipv4, network.subnet4), (request.ipv6, network.subnet6)):
         if address is None:
             continue
+        if subnet is not None and address in subnet.network and request.had_before:
+            continue
         if network.is_default_bridge:
             raise InvalidInput("user specified IP address is supported on user defined networks only")
         if not network.chosen:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from wherry.content.durable import disk_errors
 from wherry.content.threads import in_thread
 from wherry.engine.container.state import Status
-from wherry.engine.lifecycle.restoring import LOGS
+from wherry.engine.lifecycle.restoring import LOGS, write_addresses
 from wherry.errors import Conflict, InvalidInput, NotFound, Unsupported
 from wherry.linux.fd import Fd
 from wherry.linux.files import syncfs
@@ -236,6 +236,7 @@ class Checkpoints:
                         tcp_established=True, ext_unix_sk=True, file_locks=True,
                     )  # fmt: skip
                     dump(target, wanted)
+                    write_addresses(container, draft)
                     files.publish(draft, name)
                 except BaseException:
                     shutil.rmtree(draft, ignore_errors=True)

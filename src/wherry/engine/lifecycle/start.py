@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,13 @@ from wherry.engine.container.store import ContainerStore
 from wherry.engine.delivery.deliveries import Deliveries
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.lifecycle import other_runtimes
-from wherry.engine.lifecycle.restoring import restore_plan
+from wherry.engine.lifecycle.restoring import addresses_of, has_again, restore_plan
 from wherry.engine.log_drivers.config import effective_of
 from wherry.engine.log_drivers.options import waits_when_full
 from wherry.engine.log_drivers.table import driver_of
 from wherry.engine.network.attachments import Attachments
 from wherry.engine.network.endpoint_effects import EndpointEffects
+from wherry.engine.network.requests import Addresses
 from wherry.engine.settings import Settings
 from wherry.engine.spec.build import build_spec
 from wherry.engine.spec.bundle import manner_of
@@ -114,13 +115,17 @@ class Starter:
         """
         await self.reconciled()
         check_delegation(container.host)
-        network = await self._attach(container)
+        before = {} if images is None else addresses_of(images)
+        network = await self._attach(container, before)
         with (
             await self._shared_memory(container) or nullcontext() as memory,
             await self._volumes.mount(container) as of,
         ):
             context = replace(await self._context(container, network, memory), volumes=of.sources)
-            plan = self._plan(container, context) if images is None else self._restored(container, context, images)
+            if images is None:
+                plan = self._plan(container, context)
+            else:
+                plan = self._restored(container, context, images, connected=has_again(container, before))
             await self._deliveries.begin(container)
             message = await self._launch(container, plan)
         self._compression.watch(container)
@@ -129,9 +134,9 @@ class Starter:
         pid: int = message.fields["pid"]
         return pid
 
-    async def _attach(self, container: Container) -> str | None:
+    async def _attach(self, container: Container, before: Mapping[str, Addresses]) -> str | None:
         """Attach a container to its networks; the host name of one that it joins is its own from now on."""
-        network, config = await self._attachments.attach(container)
+        network, config = await self._attachments.attach(container, before)
         if config != container.config:
             container.definition.config = config
             self._containers.note_definition(container)
@@ -240,13 +245,13 @@ class Starter:
             manner = manner_of(container.spec, container.id, container.run_directory)
         return compile_spec(container.spec, container_id=container.id, manner=manner)
 
-    def _restored(self, container: Container, context: SpecContext, images: Path) -> Plan:
+    def _restored(self, container: Container, context: SpecContext, images: Path, *, connected: bool) -> Plan:
         container.spec = build_spec(container, context)
         if other_runtimes.runtime_for(container, container.spec, self._settings) is not None:
             raise Unsupported("only containers of the keeper's own have checkpoints", hint="no --runtime, no hooks")
         with disk_errors("prepare the restoration of a checkpoint"):
             console = other_runtimes.console(self._settings, container.id)
-            return restore_plan(container, container.spec, images, console)
+            return restore_plan(container, container.spec, images, console, connected=connected)
 
     def spec_of(self, container: Container) -> Spec:
         """The specification by which a container runs; built again when another daemon started it."""

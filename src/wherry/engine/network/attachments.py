@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
@@ -15,8 +16,8 @@ from wherry.engine.network.links import link_environment
 from wherry.engine.network.memberships import resolve, warnings_about
 from wherry.engine.network.ports import port_requests
 from wherry.engine.network.repair import reconcile_memberships
-from wherry.engine.network.requests import endpoint_request, publishing_network
-from wherry.errors import NotFound, SystemCallError, SystemFault, WherryError
+from wherry.engine.network.requests import Addresses, endpoint_request, publishing_network, request_again
+from wherry.errors import Conflict, Forbidden, InvalidInput, NotFound, SystemCallError, SystemFault, WherryError
 
 if TYPE_CHECKING:
     from wherry.engine.container.container import Container
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from wherry.engine.network.connect import Connector
     from wherry.engine.network.endpoint_effects import EndpointEffects
     from wherry.network.controller import Controller
-    from wherry.network.model import NetworkOptions
+    from wherry.network.model import Endpoint, EndpointRequest, Network, NetworkOptions
+    from wherry.network.sandbox import Sandbox
 
 __all__ = ["Attachment", "Attachments", "Resolved"]
 
@@ -99,9 +101,10 @@ class Attachments:
 
     # --- start and end ----------------------------------------------------------------------------
 
-    async def attach(self, container: Container) -> Attachment:
+    async def attach(self, container: Container, before: Mapping[str, Addresses] = {}) -> Attachment:
         """Create the endpoints of a container that is about to start.
 
+        :param before: addresses that it has had, by network; it gets them again where they are free, and asks for none.
         :raises NotFound: a network or a linked container does not exist.
         :raises Conflict: a linked container does not run.
         :raises SystemFault: a port is taken, or the kernel refuses.
@@ -109,14 +112,14 @@ class Attachments:
         shared = joined_container(container.host.network_mode)
         if shared is not None:
             return Attachment(None, self._with_host_name_of(shared, container.config))
-        return Attachment(await self._attach(container), container.config)
+        return Attachment(await self._attach(container, before), container.config)
 
     def _with_host_name_of(self, shared: str, config: ContainerConfig) -> ContainerConfig:
         """The host name goes with the network: a container that shares another's network has the other's."""
         other = self._containers.get(shared).config
         return replace(config, hostname=other.hostname, domainname=other.domainname)
 
-    async def _attach(self, container: Container) -> str | None:
+    async def _attach(self, container: Container, before: Mapping[str, Addresses]) -> str | None:
         members = container.definition.networks
         if NONE in members or HOST in members or not members:
             self._effects.enter_without_endpoint(container)
@@ -128,7 +131,7 @@ class Attachments:
         linked = self._effects.links.of(container, strict=True)
         container.set_link_env(link_environment(container, linked))
         try:
-            return await self._join_all(container, [other for _, other in linked])
+            return await self._join_all(container, [other for _, other in linked], before)
         except WherryError as exc:
             await self.release(container)
             raise _while_starting(exc) from exc
@@ -136,7 +139,9 @@ class Attachments:
             await self.release(container)
             raise
 
-    async def _join_all(self, container: Container, linked: Sequence[Container]) -> str:
+    async def _join_all(
+        self, container: Container, linked: Sequence[Container], before: Mapping[str, Addresses]
+    ) -> str:
         wanted = [(self._controller.get(ref), settings) for ref, settings in container.definition.networks.items()]
         members = {network.name: settings for network, settings in wanted}
         container.set_memberships(members)
@@ -147,12 +152,22 @@ class Attachments:
             ports = port_requests(container.config, container.host) if network is publishing else ()
             neighbours = linked if network.is_default_bridge else ()
             request = endpoint_request(container.host, members[network.name], ports, neighbours)
-            container.set_endpoint(network.name, await self._controller.connect(sandbox, network, request))
+            endpoint = await self._connect(sandbox, network, request, before.get(network.name))
+            container.set_endpoint(network.name, endpoint)
             container.set_membership(network.name, replace(members[network.name], network_id=network.id))
             self._effects.enter(container, network)
         await self._effects.serve_dns(container, sandbox)
         await self._effects.refresh_linking(container)
         return sandbox.path
+
+    async def _connect(
+        self, sandbox: Sandbox, network: Network, request: EndpointRequest, before: Addresses | None
+    ) -> Endpoint:
+        if before is not None and request.ipv4 is None and request.ipv6 is None:
+            again = request_again(request, before)
+            with suppress(Forbidden, Conflict, InvalidInput):  # somebody else has them, or the network is another one
+                return await self._controller.connect(sandbox, network, again)
+        return await self._controller.connect(sandbox, network, request)
 
     async def release(self, container: Container) -> None:
         """Remove all endpoints of a container; does nothing when it has none."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from wherry.docker.networks import EndpointIpam, EndpointSettings
 from wherry.docker.ports import exposed_ports
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
     from wherry.engine.container.container import Container
     from wherry.network.model import Address, Network, PublishedPort
 
-__all__ = ["endpoint_request", "has_ipv6_inside", "linked_ports_of", "publishing_network", "same_ports"]
+__all__ = [
+    "Addresses",
+    "endpoint_request",
+    "has_ipv6_inside",
+    "linked_ports_of",
+    "publishing_network",
+    "request_again",
+    "same_ports",
+]
 
 _LOCALHOST6: Final = IPv6Address("::1")
 _DISABLED: Final = re.compile(r"net[./]ipv6[./]conf[./](.+)[./]disable_ipv6")
@@ -47,6 +57,20 @@ def endpoint_request(
         priority=settings.gw_priority or 0,
         publish=ports,
     )
+
+
+class Addresses(NamedTuple):
+    """What an endpoint has had."""
+
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+    mac: str
+
+
+def request_again(request: EndpointRequest, before: Addresses) -> EndpointRequest:
+    """The same request, for addresses that there were before."""
+    ipv6 = None if request.without_ipv6 else before.ipv6
+    return replace(request, ipv4=before.ipv4, ipv6=ipv6, mac=request.mac or before.mac or None, had_before=True)
 
 
 def linked_ports_of(linked: Iterable[Container]) -> tuple[LinkedPorts, ...]:

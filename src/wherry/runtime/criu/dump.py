@@ -127,6 +127,8 @@ def _check(target: Target) -> None:
         raise Conflict("container not running")
     linux = target.spec.linux or Linux()
     for one in linux.namespaces:
+        if one.type == "user":
+            raise Unsupported("a container in a user namespace cannot be restored yet")
         if one.path and one.type not in ("network", "pid") and _is_foreign(one.path, one.type):
             raise Unsupported(f"a container that shares the {one.type} namespace of another one cannot be restored")
     if any(_has_no_file(pid) for pid in descendants(target.pid)):
