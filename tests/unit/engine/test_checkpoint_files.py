@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 import threading
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 
 from wherry.engine.lifecycle.checkpoint_artifacts import CheckpointArtifacts, unpack_checkpoint
 from wherry.engine.lifecycle.checkpoints import CheckpointFiles, Checkpoints
+from wherry.engine.lifecycle.restoring import addresses_of
+from wherry.engine.network.requests import Addresses
 from wherry.errors import Conflict, InvalidInput, NotFound, TooLarge, WherryError
 from wherry.layers.limits import Limits
 
@@ -137,3 +140,16 @@ async def test_the_event_loop_does_not_wait_for_the_directory_that_a_client_name
         await anext(getattr(artifacts, verb)("web", "one", str(tmp_path), "name", ""))
     assert asked
     assert threading.main_thread() not in asked
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"bridge": {"ipv4": "nowhere"}}', '{"bridge": 1}', "[" * 100_000, "link"])
+def test_addresses_that_are_none_are_not_asked_for(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "addresses.json"
+    if text == "link":
+        file.symlink_to("/dev/zero")
+    else:
+        file.write_text(text)
+    assert addresses_of(tmp_path) == {}
+    file.unlink()
+    file.write_text('{"bridge": {"ipv4": "10.0.0.2", "mac": "02:42:0a:00:00:02"}}')
+    assert addresses_of(tmp_path) == {"bridge": Addresses(IPv4Address("10.0.0.2"), None, "02:42:0a:00:00:02")}

@@ -170,7 +170,7 @@ def test_what_fails_in_the_background_is_logged_with_its_container(harness: Engi
 def test_the_host_name_that_a_container_takes_over_is_remembered(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def attach(attachments: FakeAttachments, container: Container) -> Attachment:
+    async def attach(attachments: FakeAttachments, container: Container, before: object = None) -> Attachment:
         return Attachment(None, replace(container.config, hostname="db"))
 
     async def test() -> None:

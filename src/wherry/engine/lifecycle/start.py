@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wherry.content.durable import disk_errors
+from wherry.content.threads import in_thread
 from wherry.docker.network_mode import joined_container
 from wherry.engine.container import directories, etc_files
 from wherry.engine.container.container import Container
@@ -115,7 +116,7 @@ class Starter:
         """
         await self.reconciled()
         check_delegation(container.host)
-        before = {} if images is None else addresses_of(images)
+        before = {} if images is None else await in_thread(addresses_of, images)
         network = await self._attach(container, before)
         with (
             await self._shared_memory(container) or nullcontext() as memory,
