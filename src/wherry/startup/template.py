@@ -64,7 +64,7 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
     environment, _ = _words(address)
     _take_environment(environment)
     own = [os.fsdecode(one) for one in arguments[1:]]
-    if (here := _directory()) != directory:
+    if (here := _directory() or directory) != directory:
         ordinary = _moved(ordinary, directory, here)
     if here != directory or not _is_utf8():
         _execute(ordinary[0], [*ordinary, *own])
@@ -179,8 +179,11 @@ def _is_utf8() -> bool:
 
 
 def _directory() -> str:
-    """Where the snapshot is, or in the template what becomes it."""
-    return os.readlink("/proc/self/exe").rpartition("/")[0]
+    """Where the snapshot is, or in the template what becomes it; empty where that cannot be found out."""
+    try:
+        return os.readlink("/proc/self/exe").rpartition("/")[0]
+    except OSError:  # as in a chroot without /proc
+        return ""
 
 
 def _moved(ordinary: Sequence[str], before: str, now: str) -> list[str]:

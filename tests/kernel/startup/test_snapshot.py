@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from support import snapshot_program
+from support.needs import need
 from wherry.errors import SystemFault, Unsupported
 from wherry.linux._libc import ARCHITECTURE
 from wherry.linux.process import personality
@@ -107,6 +108,14 @@ def test_it_has_memory_children_and_threads_wherever_the_kernel_places_them(snap
     found = said(snapshot, "grow", preexec_fn=arranged(layout))
     assert found["way"] == "snapshot"
     assert (found["grown"], found["child"], found["thread"]) == (found["again"], found["again"] & 1, [True])
+
+
+@need("root")
+def test_it_needs_no_proc(snapshot: Path) -> None:
+    command = ["unshare", "--mount", "sh", "-c", 'umount --lazy /proc && exec "$0" one', str(snapshot)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    found = json.loads(done.stdout)
+    assert (found["way"], found["arguments"]) == ("snapshot", ["one"])
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored(snapshot: Path) -> None:
