@@ -39,6 +39,7 @@ def test_what_has_no_form_in_json_is_refused() -> None:
         encode({"a": {1}})
 
 
+@pytest.mark.slow
 @given(st.lists(JSON.filter(lambda value: not isinstance(value, float)), max_size=3), st.integers(1, 7))
 def test_values_one_after_the_other_are_cut_wherever_they_arrive_cut(messages: list[Any], size: int) -> None:
     data = b"".join(json.dumps(message).encode() + b"\r\n" for message in messages)

@@ -237,6 +237,7 @@ ENTRIES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(ENTRIES, st.binary(max_size=1500))
 def test_what_the_writer_writes_the_reader_reads(entry: Entry, data: bytes) -> None:
     entry.size = entry.full_size = len(data)

@@ -132,6 +132,7 @@ records = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(names, st.lists(records, max_size=8))
 @settings(deadline=None)
 def test_what_is_written_with_compression_reads_as_it_was(name: bytes, some: list[Record]) -> None:

@@ -89,6 +89,7 @@ def test_exhausted_pools_are_refused() -> None:
         choose([pool], 4, used)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(17, 32)), max_size=30))
 def test_a_chosen_subnet_is_the_first_that_is_free(blocks: list[tuple[int, int]]) -> None:
     base = ip_network("10.1.0.0/16")

@@ -216,6 +216,7 @@ def test_the_small_modules_do_what_the_large_ones_do(code: str) -> None:
     assert light(code) == theirs
 
 
+@pytest.mark.slow
 def test_the_collected_code_is_that_of_the_sources_and_is_made_anew_when_one_changes(tmp_path: Path) -> None:
     shutil.copytree(SOURCE / "wherry", tmp_path / "wherry", ignore=shutil.ignore_patterns("__pycache__"))
     made = tmp_path / "wherry/ociruntime/__pycache__"

@@ -170,6 +170,7 @@ async def test_a_manifest_that_comes_while_its_blob_is_unlinked_keeps_it(lab: La
         assert await there(lab, "a", blob)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 async def test_collecting_while_hundreds_are_pushed_loses_nothing(tmp_path: Path) -> None:
     async with registry(tmp_path, gc={"grace": "300ms", "interval": "0"}) as lab:

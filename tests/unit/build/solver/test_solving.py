@@ -132,6 +132,7 @@ async def test_a_failure_has_buildkits_words_and_ends_the_other_steps(tmp_path: 
         assert "exit code: 1" in record.error
 
 
+@pytest.mark.slow
 async def test_thousands_of_vertices_upon_each_other(tmp_path: Path) -> None:
     async with Workshop(tmp_path) as shop:
         shop.sources.images["base"] = {"file": b"1"}
