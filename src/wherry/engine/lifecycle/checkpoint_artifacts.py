@@ -130,7 +130,7 @@ def unpack_checkpoint(stream: Reader, draft: Path, check: Callable[[], object], 
         if entry.kind is not Kind.FILE or not _FILE.fullmatch(name):
             shown = name[:80].decode(errors="replace")
             raise InvalidInput(f"{shown!r} cannot be a part of a checkpoint: it is no file beside others")
-        entry.uid, entry.gid, entry.mode = 0, 0, 0o600
+        entry.uid, entry.gid, entry.mode = os.geteuid(), os.getegid(), 0o600
         return True
 
     with Fd(os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as root:
