@@ -200,7 +200,6 @@ _SWARM = "wherry is no part of a swarm, and makes none; for projects there is 'w
 #: Docker's commands that are not here, and why.
 ABSENT: dict[str, str] = {
     **dict.fromkeys(("config", "node", "secret", "service", "stack", "swarm"), _SWARM),
-    "checkpoint": "containers cannot be frozen into files",
     "plugin": "managed plugins are not supported; volume plugins that run by themselves are found as by Docker",
     "trust": "content trust of Docker's (Notary) is not supported; signatures are listed by 'wherry manifest inspect "
     "--referrers'",
