@@ -113,5 +113,6 @@ def test_an_image_is_a_directory_and_no_link_to_one(tmp_path: Path) -> None:
         image.opened(str(tmp_path / "file"), "image", make=True)
     with pytest.raises(NotFound):
         image.opened(str(tmp_path / "missing"), "image")
+    image.opened(str(tmp_path / "link"), "work directory", make=True, links=True).close()
     with image.opened(str(tmp_path / "made/deep"), "image", make=True):
         assert os.stat(tmp_path / "made/deep").st_mode & 0o777 == 0o700

@@ -90,7 +90,7 @@ def dump(target: Target, wanted: Wanted) -> None:
     frozen = group.is_frozen()
     with (
         image.opened(wanted.images, "image", make=True) as images,
-        image.opened(wanted.work or wanted.images, "work directory", make=True) as work,
+        image.opened(wanted.work or wanted.images, "work directory", make=True, links=True) as work,
     ):
         options = _options(target, wanted, group, images, work)
         kind = Kind.PRE_DUMP if wanted.pre_dump else Kind.DUMP

@@ -22,17 +22,19 @@ _STREAMS, _EXTERNAL = "descriptors.json", "external.json"
 _LARGEST: Final = 4 << 20
 
 
-def opened(path: str, what: str, *, make: bool = False) -> Fd:
-    """Open a directory; no link leads there in its last part.
+def opened(path: str, what: str, *, make: bool = False, links: bool = False) -> Fd:
+    """Open a directory.
 
     :param make: whether to make it, for its owner alone, if it is missing.
+    :param links: whether its last part may be a link, as containerd's work directory is.
     :raises InvalidInput: it is no directory.
     :raises NotFound: it is not there.
     """
     try:
         if make:
             os.makedirs(path, 0o700, exist_ok=True)
-        return Fd(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW)
+        return Fd(os.open(path, flags))
     except FileNotFoundError:
         raise NotFound(f"there is no {what} {path!r}") from None
     except (NotADirectoryError, FileExistsError):

@@ -103,7 +103,7 @@ def restore(
             stage = held.enter_context(Stage(plan, wanted.stage, known))
             # criu works in these directories, and so they have to be of its mount namespace.
             images = held.enter_context(image.opened(wanted.images, "image"))
-            work = held.enter_context(image.opened(work_path, "work directory", make=True))
+            work = held.enter_context(image.opened(work_path, "work directory", make=True, links=True))
             options.plain |= {"root": stage.root, "images_dir_fd": images.fileno(), "work_dir_fd": work.fileno()}
             options.ext_mnt = sorted(stage.sources.items())
             session = held.enter_context(Session(program, inherited))
