@@ -73,10 +73,15 @@ def _namespace(path: str) -> tuple[int, int]:
 
 
 def _check_rights(pid: int, spec: Spec) -> None:
+    """Each thread has rights of its own."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        _check_thread(pid, _status(f"/proc/{pid}/task/{thread}/status"), spec)
+
+
+def _check_thread(pid: int, status: dict[str, str], spec: Spec) -> None:
     process = spec.process
     if process is None:
         return
-    status = _status(pid)
     bounding = (process.capabilities or Capabilities()).bounding
     given = capabilities.to_mask(capabilities.parse(name) for name in bounding)
     for name in _MASKS:
@@ -91,8 +96,8 @@ def _check_rights(pid: int, spec: Spec) -> None:
         )
 
 
-def _status(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+def _status(path: str) -> dict[str, str]:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
