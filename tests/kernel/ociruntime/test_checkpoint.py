@@ -31,6 +31,12 @@ def counted(data: Path) -> int:
     return int((data / "count").read_text().strip() or 0) if (data / "count").exists() else 0
 
 
+def cgroup_options() -> list[str]:
+    """Those of the hierarchy of version 2: one set for all mounts of it."""
+    lines = (line.partition(" - ")[2].split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [options for kind, _, options in lines if kind == "cgroup2"]
+
+
 def hook(log: Path, word: str) -> dict[str, object]:
     """A hook that notes that it was run, and of which process."""
     script = f"sed -n 's/.*\"pid\": \\([0-9]*\\).*/{word} \\1/p' >>{log}"
@@ -56,9 +62,11 @@ def test_a_program_goes_on_where_it_was(oci: Bundles, tmp_path: Path) -> None:
     oci.write(bundle, spec)
     oci.create("one", start=True)
     wait_for(lambda: counted(data) > 2)
+    options = cgroup_options()
 
     oci.do("checkpoint", "--leave-running", "--image-path", str(images / "first"), "one")
     assert oci.state("one")["status"] == "running"
+    assert cgroup_options() == options, "criu mounts the hierarchy anew, without any"
     last = ["--image-path", str(images / "last"), "--work-path", str(tmp_path / "work")]
     oci.do("checkpoint", *last, "one")
     assert oci.left() == []
@@ -77,6 +85,7 @@ def test_a_program_goes_on_where_it_was(oci: Bundles, tmp_path: Path) -> None:
 
     assert oci.to_file("one", *again).returncode == 0, oci.output("one")
     wait_for(lambda: counted(data) > before)
+    assert cgroup_options() == options
     state = oci.state("one")
     assert state["status"] == "running"
     assert (tmp_path / "pid").read_text() == str(state["pid"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from wherry.api.http.gojson import decode
 from wherry.docker.container_requests import CreateRequest, HostConfig
+from wherry.docker.registry_answers import NewIndex
 from wherry.errors import InvalidInput
 
 INVALID = "invalid JSON: "
@@ -53,6 +54,13 @@ def test_null_is_not_set() -> None:
     assert host.ulimits[0].name == ""
     assert host.devices
     assert host.devices[0].path_on_host == ""
+
+
+@pytest.mark.parametrize("text", ["null", "{}", '{"Manifests": null}'])
+def test_a_member_that_has_to_be_there_is_the_zero_value_where_it_is_not(text: str) -> None:
+    assert decode(text.encode(), NewIndex).manifests == []
+    (one,) = decode(b'{"Manifests": [{"Platform": {"os": "linux"}}]}', NewIndex).manifests
+    assert (one.reference, one.platform.os, one.platform.architecture) == ("", "linux", "")
 
 
 def test_null_in_a_list_or_a_map_is_the_zero_value() -> None:

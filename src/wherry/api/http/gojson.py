@@ -212,11 +212,12 @@ def _struct(kind: type[msgspec.Struct]) -> _Reader:
         for name, wire in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
     }
     folded = {wire.casefold(): entry for wire, entry in exact.items()}
+    required = [exact[one.encode_name] for one in msgspec.structs.fields(kind) if one.required]
 
     def read(value: Any) -> Any:
+        if value is None:
+            value = {}
         if not isinstance(value, dict):
-            if value is None:
-                return kind()
             raise _Mismatch(value, _go_name(kind))
         members = {}
         for wire, member in value.items():
@@ -229,6 +230,9 @@ def _struct(kind: type[msgspec.Struct]) -> _Reader:
                 mismatch.path.insert(0, _shown(kind, entry[0]))
                 mismatch.struct = mismatch.struct or kind.__name__
                 raise
+        for name, reader in required:  # Go has a value for what is not there
+            if name not in members:
+                members[name] = reader(None)
         return kind(**members)
 
     return read

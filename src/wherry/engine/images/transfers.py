@@ -152,8 +152,10 @@ class Distribution:
     async def push_list(self, name: str, auth: str, images: Sequence[ListedImage]) -> Descriptor:
         """Make an index of images that a registry has, under a name there.
 
-        :raises InvalidInput: one of them has no digest, or is at another registry; or the name has a digest.
+        :raises InvalidInput: there are none, one has no digest, or is at another registry; or the name has a digest.
         """
+        if not images:
+            raise InvalidInput("an index needs at least one manifest")
         from wherry.distribution.transfer.manifest_list import ListedManifest  # noqa: PLC0415 - only when needed
 
         members = [ListedManifest(Reference.parse(one.reference), one.platform) for one in images]

@@ -19,6 +19,7 @@ from wherry import legible
 from wherry.errors import CorruptData, SystemFault, Unavailable, Unsupported
 from wherry.linux.fd import Fd
 from wherry.linux.scm_rights import receive_fds
+from wherry.runtime.criu.cgroup_options import CgroupOptions
 from wherry.runtime.criu.messages import GO_ON, REFUSE, Kind, Options, Response, request
 
 __all__ = ["PATIENCE", "Session", "find", "network_lock"]
@@ -75,6 +76,7 @@ class Session:
     """
 
     def __init__(self, program: str, kept: Iterable[int] = ()) -> None:
+        self._cgroup_options: Final = CgroupOptions()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         with theirs:
             try:
@@ -104,6 +106,7 @@ class Session:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        self._cgroup_options.put_back()
 
     def ask(
         self, kind: Kind, options: Options, *, work: int, images: int, notified: Notified, patience: float = PATIENCE
@@ -123,6 +126,7 @@ class Session:
                 self._await((work, images), patience)
                 data, numbers = receive_fds(self._socket, _LARGEST, 1)
                 fds = [Fd(number) for number in numbers]
+                self._cgroup_options.put_back()  # as early as may be: criu works for seconds
                 if not data:
                     raise _failure("it has ended", work, log)
                 response = Response.read(data)

@@ -274,6 +274,7 @@ class _Script:
         return (
             *before,
             *self._rights(),
+            *(self._name_of_who_waits() if self._step.waits else ()),  # its own from its first moment on
             Call("close", (CHANNEL,)),
             Call("clone", (flags,), _GIVE_UP, child),
             Call(TELL),
@@ -305,12 +306,17 @@ class _Script:
             yield Call("sendmsg", (CHANNEL, _LISTENER_MESSAGE, 0), _NOT_HANDED_OVER)
             yield Call("close", (_LISTENER_FD,))
 
+    @staticmethod
+    def _name_of_who_waits() -> Branch:
+        return (Call("prctl", (_SET_NAME, WAITING.encode() + b"\0")),)
+
     def _waiting(self) -> Iterator[Call]:
         """Let go of the engine, and wait to be started."""
         if not self._step.waits:
             return
-        yield Call("prctl", (_SET_NAME, WAITING.encode() + b"\0"))
-        yield Call("close", (CHANNEL,))
+        if not self._inside:
+            yield from self._name_of_who_waits()
+            yield Call("close", (CHANNEL,))
         yield Call("rt_sigtimedwait", (_START_SET, _INFO, 0, 8), RETRY)
         if self._step.from_outside:
             yield from _sent_from_outside()
