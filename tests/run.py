@@ -129,7 +129,7 @@ def prepare(names: Sequence[str]) -> None:
     if missing:
         print(f"not installed, and not root or no apt to install them: {' '.join(missing)}")
     with ThreadPoolExecutor() as pool:
-        made = [pool.submit(development_environment)]
+        made = [pool.submit(machine.environment, sys.executable, ROOT / ".venv")]
         made += [
             pool.submit(other_environment, *found) for found in machine.other_pythons().items() if "others" in names
         ]
@@ -143,17 +143,6 @@ def prepare(names: Sequence[str]) -> None:
         machine.compiled(Path(python()), ROOT / directory)
     if tuple(names) == QUICK:  # there each process collects all of them
         machine.rewritten(Path(python()), [str(path) for path in (ROOT / "tests/unit").rglob("test_*.py")])
-
-
-def development_environment() -> Path:
-    """The environment of `./wherry`, with what developers need; gives its interpreter.
-
-    The script makes it with the fastest of the builds of one Python that are here: the tests, which are nearly all
-    Python, took a fifth longer with the first one in PATH.
-    """
-    if not Path(python()).exists():
-        subprocess.run([str(ROOT / "wherry"), "--version"], stdout=subprocess.DEVNULL, check=False)
-    return machine.environment(sys.executable, ROOT / ".venv")
 
 
 def other_environment(number: str, interpreter: str) -> Path:
