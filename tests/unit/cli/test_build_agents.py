@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.needs import need
+from support.processes import wait_for
 from wherry.cli.build.agents import agents_of, forward
 from wherry.cli.commands.image.build import COMMAND
 from wherry.cli.exit import Exit
@@ -60,6 +61,16 @@ def test_agents_are_sockets(listening: str, tmp_path: Path, monkeypatch: pytest.
         meant("default")
 
 
+def named(argument: str) -> list[str]:
+    """The IDs of processes with an argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has gone
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                found.append(path.parent.name)
+    return found
+
+
 @need("ssh-agent")
 def test_keys_in_files_get_an_agent_of_their_own_that_goes_with_the_build(tmp_path: Path) -> None:
     for name in ("one", "two"):
@@ -73,8 +84,10 @@ def test_keys_in_files_get_an_agent_of_their_own_that_goes_with_the_build(tmp_pa
         listed = subprocess.run(["ssh-add", "-l"], env=environment, capture_output=True, text=True, check=True).stdout
         assert ("key one" in listed, "key two" in listed, listed.count("\n")) == (True, True, 2)
         assert Path(path).parent.stat().st_mode & 0o777 == 0o700
+        assert named(path)
     assert not Path(path).parent.exists()
     assert subprocess.run(["ssh-add", "-l"], env=environment, capture_output=True, check=False).returncode == 2
+    wait_for(lambda: not named(path), patience=5)  # by itself it looks every ten seconds whether it is needed
 
 
 @need("ssh-agent")

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyAgent"]
 
-#: ssh-agent ends with the command that it runs, and this one with the pipe that we hold.
-_COMMAND = ("sh", "-c", "echo; exec cat > /dev/null")
+#: The command that ssh-agent runs ends with the pipe that we hold. The agent itself would look for it every ten seconds
+#: only, and keep the keys as long; its socket is gone when it ends.
+_SCRIPT = 'echo; cat > /dev/null; kill "$SSH_AGENT_PID"; while [ -e "$SSH_AUTH_SOCK" ]; do sleep 0.01; done'
+_COMMAND = ("sh", "-c", _SCRIPT)
 _PATIENCE = 10.0  # seconds for it to end
 
 
