@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from support.busybox import busybox_daemon
 from support.daemons import Daemon
 from support.needs import need
+from support.processes import wait_for
 
 pytestmark = need("root", "busybox", "overlay", "namespaces")
 
@@ -146,6 +149,71 @@ def test_hooks_of_each_kind_run_where_they_belong(equipped: Daemon) -> None:
     assert list(places) == ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
     assert "poststop" not in before
     assert places["createContainer"] not in {places["createRuntime"], places["poststart"], places["poststop"]}
+
+
+def seen_by_hooks(daemon: Daemon) -> list[str]:
+    """The kinds of the hooks that were run since the last call."""
+    file = Path(daemon.flags[daemon.flags.index("--cdi-spec-dir") + 1], "seen")
+    lines = file.read_text().splitlines() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return [line.split()[0] for line in lines]
+
+
+def kept_by_the_runtime(daemon: Daemon) -> list[str]:
+    state = Path(daemon.exec_root, "runtimes", "wherry-oci")
+    return sorted(path.name for path in state.iterdir()) if state.exists() else []
+
+
+def test_a_container_with_hooks_outside_of_it_has_an_init_process_if_it_wants_one(equipped: Daemon) -> None:
+    """Its first process is no program of the host's, and reaps orphans."""
+    flags = ("--rm", "--network", "none", "--init", "--device", "vendor.com/class=each", "--group-add", "29")
+    orphans = "for n in 1 2 3; do (sleep 0.1 & :) ; done; sleep 0.3; echo $$; ls -d /proc/[0-9]* | wc -l; id -G; exit 7"
+    seen_by_hooks(equipped)
+    done = equipped.cli("run", *flags, "busybox", "sh", "-c", orphans)
+    assert (done.returncode, done.stderr) == (7, ""), done
+    number, processes, groups = done.stdout.splitlines()
+    assert int(number) > 1
+    assert int(processes) == 4  # the first one, the shell, and the two of the pipe
+    assert groups == "0 29"
+    wait_for(lambda: not kept_by_the_runtime(equipped))
+    assert seen_by_hooks(equipped) == ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
+
+
+def test_a_step_whose_device_has_hooks_of_each_kind(equipped: Daemon, tmp_path: Path) -> None:
+    """They are run around the step as around a container, also of one that fails."""
+    step = "FROM busybox\nRUN --device=vendor.com/class=each,required "
+    (tmp_path / "Dockerfile").write_text(
+        step + "grep -q CapEff /started && echo seen && touch /made\nRUN test -e /made\n"
+    )
+    seen_by_hooks(equipped)
+    done = equipped.cli("build", "--progress", "plain", "--allow", "device", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    all_kinds = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
+    assert seen_by_hooks(equipped) == all_kinds
+    (tmp_path / "Dockerfile").write_text(step + "echo no; exit 7\n")
+    failed = equipped.cli("build", "--progress", "plain", "--allow", "device", str(tmp_path))
+    assert "exit code: 7" in failed.stderr
+    assert seen_by_hooks(equipped) == all_kinds
+    (tmp_path / "Dockerfile").write_text(step.replace("=each", "=outside") + "true\n")
+    refused = equipped.cli("build", "--progress", "plain", "--allow", "device", str(tmp_path))
+    assert "createRuntime hook #0: '/bin/false': exit status 1" in refused.stderr
+    wait_for(lambda: not kept_by_the_runtime(equipped))
+
+
+def test_a_step_with_hooks_that_a_killed_daemon_has_left_is_ended_with_its_hooks(
+    equipped: Daemon, tmp_path: Path
+) -> None:
+    seen_by_hooks(equipped)
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN --device=vendor.com/class=each,required sleep 1000\n")
+    command = [sys.executable, "-m", "wherry.cli.main", "-H", equipped.host, "build", "--allow", "device"]
+    seen = Path(equipped.flags[equipped.flags.index("--cdi-spec-dir") + 1], "seen")
+    with subprocess.Popen([*command, str(tmp_path)], stderr=subprocess.DEVNULL) as client:
+        wait_for(lambda: seen.exists() and "poststart" in seen.read_text())
+        equipped.kill9()
+        client.wait(30)
+    equipped.start()
+    wait_for(lambda: not kept_by_the_runtime(equipped))
+    assert seen_by_hooks(equipped)[-1] == "poststop"
 
 
 @pytest.mark.parametrize(

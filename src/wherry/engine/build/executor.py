@@ -29,6 +29,7 @@ from wherry.engine.build.mount_places import PlaceLayers, remove_places
 from wherry.engine.build.mounting import Mounts, make_mounts
 from wherry.engine.build.output import OutputPipes
 from wherry.engine.container import etc_files
+from wherry.engine.lifecycle import other_runtimes
 from wherry.engine.lifecycle.start import plan_memfd
 from wherry.engine.spec.build import build_spec
 from wherry.engine.spec.bundle import has_outer_hooks, manner_of
@@ -36,7 +37,7 @@ from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.devices import HostDevices
 from wherry.engine.spec.host_sources import on_the_host
 from wherry.engine.threads.bounded_call import call_bounded
-from wherry.errors import Conflict, Unavailable, Unsupported, WherryError
+from wherry.errors import Conflict, Unavailable, WherryError
 from wherry.linux.fd import Fd
 from wherry.runtime.compile.exec import ContainerState
 from wherry.runtime.compile.spec import compile_spec
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from wherry.engine.settings import Settings
     from wherry.oci.runtime_spec import Spec
     from wherry.runtime.cgroups import Statistics
+    from wherry.runtime.compile.other_runtime import Runtime
     from wherry.runtime.plan import Plan
 
     Forward = Callable[[], Coroutine[Any, Any, None]]
@@ -77,6 +79,7 @@ class _Run:
 
     :ivar exited: the keeper's report.
     :ivar unwanted: done as soon as nobody wants it any more.
+    :ivar runtime: what carries it out instead of the keeper, because of its devices' hooks.
     :ivar over: it has ended; what a thread still makes for it goes at once.
     """
 
@@ -95,6 +98,7 @@ class _Run:
     over: bool = False
     forwarding: asyncio.Task[None] | None = None
     spec: Spec | None = None
+    runtime: Runtime | None = None
     pid: int = 0
     born: int = 0  #: in clock ticks since boot
 
@@ -273,9 +277,10 @@ class StepExecutor:
             env = with_variables(env, devices.env)
         process = msgspec.structs.replace(spec.process, env=env)
         run.spec = msgspec.structs.replace(spec, process=process)
-        if has_outer_hooks(run.spec):
-            raise Unsupported("a device of a build step may have hooks of the kind createContainer only")
         with disk_errors("write what hooks get to know of the step"):
+            if has_outer_hooks(run.spec):
+                run.runtime = other_runtimes.running_hooks(self._settings.exec_root)
+                return other_runtimes.plan(run.container, run.spec, run.runtime, self._settings)
             manner = manner_of(run.spec, run.step.id, run.container.directory)
         return compile_spec(run.spec, container_id=run.step.id, manner=manner)
 
@@ -420,6 +425,8 @@ def _remove_remains(runs: Sequence[_Run]) -> list[_Run]:
 def _end(run: _Run, pidfd: Fd | None, root: Fd | None) -> Cost:
     """In a thread."""
     used = remains.end_processes(pidfd, root, run.cgroup, _work_of(run.step))
+    if run.runtime is not None:
+        other_runtimes.delete(run.step.id, run.runtime, run.cgroup)
     if run.is_fresh and run.mounts is not None:
         remove_places(run.step.root.upper, run.step.root.lower, run.mounts.places)
     return Cost() if used is None else _cost(used)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from wherry.content.durable import remove_tree
+from wherry.engine.lifecycle import other_runtimes
 from wherry.errors import Conflict, SystemFault, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.process import pidfd_send_signal
@@ -122,12 +123,17 @@ def end_left_over(run_directory: Path) -> None:
     """
     from wherry.keeper.process import described_in, pidfd_of  # noqa: PLC0415 - after a crash only
 
+    cgroup = ""
     with suppress(FileNotFoundError):
         for described in described_in(str(run_directory)):
             with pidfd_of(described) or nullcontext() as pidfd:
                 if described.cgroup is not None:
+                    cgroup = described.cgroup
                     _end_all(pidfd, cgroups.open(described.cgroup))
                     remove_group(described.cgroup)
                 elif pidfd is not None:
                     kill(pidfd)
                     _await_end(pidfd)
+        if other_runtimes.has_bundle(run_directory):
+            runtime = other_runtimes.running_hooks(run_directory.parent.parent)
+            other_runtimes.delete(run_directory.name, runtime, cgroup)

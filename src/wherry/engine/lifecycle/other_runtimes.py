@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from wherry.oci.runtime_spec import Process, Spec
     from wherry.runtime.plan import Plan
 
-__all__ = ["console", "delete", "exec_plan", "other_runtime", "own_command", "passed_on", "plan", "runtime_for", "send"]
+__all__ = [
+    "console", "delete", "exec_plan", "has_bundle", "other_runtime", "own_command", "passed_on", "plan",
+    "running_hooks", "runtime_for", "send",
+]  # fmt: skip
 
 _log: Final = logging.getLogger(__name__)
 _OWN: Final = frozenset({"", "wherry"})
@@ -44,7 +47,7 @@ def other_runtime(container: Container, settings: Settings) -> Runtime | None:
     """
     name = container.host.runtime or ""
     if name in _OWN:
-        return own_command(_state(settings)) if (container.run_directory / _BUNDLE).is_dir() else None
+        return running_hooks(settings.exec_root) if has_bundle(container.run_directory) else None
     found = settings.runtimes.get(name)
     if found is None:
         hint = f"give wherryd --add-runtime {name}=PATH"
@@ -61,7 +64,7 @@ def runtime_for(container: Container, spec: Spec, settings: Settings) -> Runtime
     :raises Unsupported: it is no longer among those that were added.
     """
     if (container.host.runtime or "") in _OWN:
-        return own_command(_state(settings)) if has_outer_hooks(spec) else None
+        return running_hooks(settings.exec_root) if has_outer_hooks(spec) else None
     return other_runtime(container, settings)
 
 
@@ -71,11 +74,17 @@ def own_command(state: Path) -> Runtime:
     :param state: the directory of what it knows.
     """
     entry = str(Path(ociruntime.__file__).with_name("entry.py"))
-    return Runtime("wherry-oci", sys.executable, ("-I", "-S", entry), str(state))
+    return Runtime(_COMMAND, sys.executable, ("-I", "-S", entry), str(state), is_own=True)
 
 
-def _state(settings: Settings) -> Path:
-    return settings.exec_root / "runtimes" / "wherry-oci"
+def running_hooks(exec_root: Path) -> Runtime:
+    """The same for containers, and steps of builds, that have hooks which the keeper does not run."""
+    return own_command(exec_root / "runtimes" / _COMMAND)
+
+
+def has_bundle(run_directory: Path) -> bool:
+    """Whether what the keeper runs was made by another runtime, by the directory that the keeper has for it."""
+    return (run_directory / _BUNDLE).is_dir()
 
 
 def plan(container: Container, spec: Spec, runtime: Runtime, settings: Settings) -> Plan:
@@ -132,19 +141,20 @@ async def send(container: Container, runtime: Runtime, number: int) -> None:
             _log.debug("a signal came too late container=%s error=%s", container.id, said[-500:])
 
 
-def delete(container: Container, runtime: Runtime, cgroup: str) -> None:
+def delete(identifier: str, runtime: Runtime, cgroup: str) -> None:
     """Have the runtime remove what it keeps of a container; to be called in a thread.
 
+    :param identifier: of the container.
     :param cgroup: path of the container's.
     """
-    command = runtime.command("delete", "--force", container.id)
+    command = runtime.command("delete", "--force", identifier)
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired) as exc:
-        _log.warning("a runtime keeps something of a container container=%s error=%s", container.id, exc)
+        _log.warning("a runtime keeps something of a container container=%s error=%s", identifier, exc)
         return
     if done.returncode:
-        _log.debug("nothing to delete container=%s error=%s", container.id, done.stderr[-500:])
+        _log.debug("nothing to delete container=%s error=%s", identifier, done.stderr[-500:])
     cgroups.clear_unified(os.path.dirname(cgroup))
     for directory in (runtime.state, os.path.dirname(runtime.state)):
         with suppress(OSError):  # it keeps other containers there

@@ -108,7 +108,7 @@ class Removal:
         with suppress(Unsupported):  # it was taken away meanwhile: nobody is left who could be asked
             runtime = self._runtime_of(container)
             if runtime is not None:
-                other_runtimes.delete(container, runtime, self._cgroup_of(container))
+                other_runtimes.delete(container.id, runtime, self._cgroup_of(container))
         group = cgroups.open(self._cgroup_of(container))
         try:
             cgroups.end_all(group)

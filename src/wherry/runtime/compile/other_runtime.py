@@ -1,7 +1,7 @@
 """Compile a container, or an exec, of another OCI runtime: its root is mounted here, and all else is the runtime's.
 
 What only wherry's own runtime knows is refused, or done here: names of users are looked up, and annotations and
-options of ours are left out or refused.
+options of ours are left out or refused. Wherry's own runtime as a command gets all of it.
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ class Runtime(NamedTuple):
     :ivar path: of the program; absolute.
     :ivar arguments: before its verbs.
     :ivar state: the directory that is its ``--root``.
+    :ivar is_own: it is wherry's own, and knows what is in no specification.
     """
 
     name: str
     path: str
     arguments: tuple[str, ...]
     state: str
+    is_own: bool = False
 
     def command(self, verb: str, *arguments: str, log: str = "") -> tuple[str, ...]:
         """A command line of it."""
@@ -78,7 +80,8 @@ def compile_other(
     process, linux = spec.process, spec.linux
     if spec.root is None or process is None or linux is None:
         raise InvalidInput("the specification has no root, process or linux")
-    _refuse(spec, runtime)
+    if not runtime.is_own:
+        _refuse(spec, runtime)
     compile_process.check(process)
     files = _Files(directory, "")
     terminal = (("--console-socket", console)) if process.terminal else ()
@@ -98,7 +101,7 @@ def compile_other(
             SeparateHost(int(MS.SLAVE | MS.REC), spec.root.path),
             compile_mounts.root_step(spec.root, spec.mounts),
             *_user(process, spec.annotations),
-            WriteForRuntime(files / "config.json", _document(spec), "process"),
+            WriteForRuntime(files / "config.json", _document(spec, runtime), "process"),
             RunRuntime(create, start, _environment(environment)),
         ),
     )  # fmt: skip
@@ -168,17 +171,21 @@ def _refuse(spec: Spec, runtime: Runtime) -> None:
             raise Unsupported(f"what is mounted on {mount.destination!r} needs wherry's own runtime", hint=hint)
 
 
-def _document(spec: Spec) -> bytes:
-    """The specification without what is wherry's own."""
+def _document(spec: Spec, runtime: Runtime) -> bytes:
+    """The specification with its root mounted, its user looked up, and for others without what is wherry's own."""
+    linux = spec.linux
     assert spec.process is not None
-    assert spec.linux is not None
-    seccomp = spec.linux.seccomp and replace(spec.linux.seccomp, keeps_projects=False)
+    assert linux is not None
+    spec = replace(
+        spec, mounts=tuple(mount for mount in spec.mounts if mount.destination != "/"), process=_plain(spec.process)
+    )
+    if runtime.is_own:
+        return encode(spec)
+    seccomp = linux.seccomp and replace(linux.seccomp, keeps_projects=False)
     plain = replace(
         spec,
         oci_version=_VERSION,
-        mounts=tuple(mount for mount in spec.mounts if mount.destination != "/"),
-        process=_plain(spec.process),
         annotations={name: value for name, value in spec.annotations.items() if not name.startswith(_OURS)},
-        linux=replace(spec.linux, seccomp=seccomp),
+        linux=replace(linux, seccomp=seccomp),
     )
     return encode(plain)
