@@ -15,7 +15,11 @@ __all__ = ["CODE", "DATA", "R", "Segment", "W", "X", "executable", "laid_out", "
 
 #: Where the code and the data are in memory. Both are on borders of pages of any size that Linux knows.
 CODE: Final = 0x400000
-DATA: Final = 0x10000000
+#: The data's memory is needed beside a whole interpreter, too (:mod:`wherry.linux.vfork`), and is nobody's there. One
+#: that is linked to fixed addresses, as Debian's, has its heap within 1 GiB of 4 MiB, at an address drawn by lot
+#: (``arch_randomize_brk``). Everything else begins at 21 GiB or above: that is where the kernel puts files and memory
+#: with 39 bits of address, its largest random offset, and a stack that may take nearly all (``mmap_base``).
+DATA: Final = 0x200000000
 _DATA_OFFSET: Final = 0x10000
 
 _MACHINES: Final = {"x86_64": 62, "aarch64": 183}

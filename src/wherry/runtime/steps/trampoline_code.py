@@ -12,7 +12,7 @@ It carries out a script, a list of entries of 72 bytes (:mod:`wherry.runtime.ste
 * -3 lets the last child go on (SIGUSR1), and is init until that has ended: reaps, and passes signals on. Its first
   argument is the set of all signals, which are blocked.
 
-Before the script there are, at 0x10000000: the last child (8 bytes), a zero and the last error (4 bytes each), a wait
+Before the script there are, at 0x200000000: the last child (8 bytes), a zero and the last error (4 bytes each), a wait
 status, and at +0x20 the name. The process has no stack in use, calls nothing, and shares no memory with anybody.
 
 The bytes were made by GNU as; a test assembles the text anew and compares.
@@ -30,11 +30,13 @@ __all__ = ["LISTINGS", "machine_code"]
 
 X86_64: Final = """
 start:
-  bd 40 00 00 10          mov ebp, 0x10000040             # the first entry of the script
+  bb 02 00 00 00          mov ebx, 2                      # where the data is: 0x200000000
+  48 c1 e3 20             shl rbx, 32
+  48 8d 6b 40             lea rbp, [rbx+0x40]             # the first entry of the script
 next:
   48 8b 45 00             mov rax, [rbp]
   48 85 c0                test rax, rax
-  78 50                   js special                      # a negative number is no system call
+  78 47                   js special                      # a negative number is no system call
   48 8b 7d 08             mov rdi, [rbp+8]
   48 8b 75 10             mov rsi, [rbp+16]
   48 8b 55 18             mov rdx, [rbp+24]
@@ -43,29 +45,29 @@ next:
   4c 8b 4d 30             mov r9, [rbp+48]
   0f 05                   syscall
   48 85 c0                test rax, rax
-  78 1d                   js failed
+  78 18                   js failed
   48 8b 4d 40             mov rcx, [rbp+64]               # where a new child goes on
-  e3 11                   jrcxz advance
+  e3 0c                   jrcxz advance
   48 85 c0                test rax, rax
   48 0f 44 e9             cmovz rbp, rcx                  # this is the child
   74 c9                   jz next
-  48 89 04 25 00 00 00 10 mov ds:[0x10000000], rax        # this is its parent: remember its number
+  48 89 03                mov [rbx], rax                  # this is its parent: remember its number
 advance:
   48 83 c5 48             add rbp, 72                     # the next entry
-  eb bb                   jmp next
+  eb c0                   jmp next
 failed:
   48 8b 4d 38             mov rcx, [rbp+56]               # where to go on after a failure; 0: it does not matter
   e3 f4                   jrcxz advance
   f7 d8                   neg eax
-  89 04 25 0c 00 00 10    mov ds:[0x1000000c], eax        # errno
+  89 43 0c                mov [rbx+12], eax               # errno
   48 89 cd                mov rbp, rcx
-  eb a7                   jmp next
+  eb b0                   jmp next
 special:
   48 ff c0                inc rax
-  0f 84 99 00 00 00       jz give_up                      # -1
+  0f 84 85 00 00 00       jz give_up                      # -1
   48 ff c0                inc rax
-  0f 84 a0 00 00 00       jz tell                         # -2
-  8b 3c 25 00 00 00 10    mov edi, ds:[0x10000000]
+  0f 84 88 00 00 00       jz tell                         # -2
+  8b 3b                   mov edi, [rbx]
   be 0a 00 00 00          mov esi, 10                     # -3: let the child go on, SIGUSR1
   b8 3e 00 00 00          mov eax, 62                     # kill
   0f 05                   syscall
@@ -79,61 +81,61 @@ wait:
   85 c0                   test eax, eax
   78 e7                   js wait
   83 f8 11                cmp eax, 17                     # SIGCHLD
-  74 1c                   je reap
+  74 17                   je reap
   83 f8 15                cmp eax, 21                     # SIGTTIN
   74 dd                   je wait
   83 f8 16                cmp eax, 22                     # SIGTTOU
   74 d8                   je wait
   89 c6                   mov esi, eax                    # any other signal is for the program
-  8b 3c 25 00 00 00 10    mov edi, ds:[0x10000000]
+  8b 3b                   mov edi, [rbx]
   b8 3e 00 00 00          mov eax, 62                     # kill
   0f 05                   syscall
-  eb c6                   jmp wait
+  eb cb                   jmp wait
 reap:
   48 c7 c7 ff ff ff ff    mov rdi, -1
-  be 10 00 00 10          mov esi, 0x10000010
+  48 8d 73 10             lea rsi, [rbx+16]
   ba 01 00 00 00          mov edx, 1                      # WNOHANG
   45 31 d2                xor r10d, r10d
   b8 3d 00 00 00          mov eax, 61                     # wait4
   0f 05                   syscall
   85 c0                   test eax, eax
-  7e a7                   jle wait
-  3b 04 25 00 00 00 10    cmp eax, ds:[0x10000000]
-  75 d8                   jne reap
-  8b 04 25 10 00 00 10    mov eax, ds:[0x10000010]
+  7e ad                   jle wait
+  3b 03                   cmp eax, [rbx]
+  75 de                   jne reap
+  8b 43 10                mov eax, [rbx+16]
   89 c7                   mov edi, eax
   83 e7 7f                and edi, 0x7f
   74 08                   jz exited
   81 c7 80 00 00 00       add edi, 128                    # killed by a signal
-  eb 0c                   jmp leave
+  eb 08                   jmp leave
 exited:
   0f b6 fc                movzx edi, ah                   # its exit code
-  eb 07                   jmp leave
+  eb 03                   jmp leave
 give_up:
-  8b 3c 25 0c 00 00 10    mov edi, ds:[0x1000000c]
+  8b 7b 0c                mov edi, [rbx+12]
 leave:
   b8 e7 00 00 00          mov eax, 231                    # exit_group
   0f 05                   syscall
   0f 0b                   ud2
 tell:
-  8b 04 25 00 00 00 10    mov eax, ds:[0x10000000]
-  bf 22 00 00 10          mov edi, 0x10000022             # where eight letters go
+  8b 03                   mov eax, [rbx]
+  48 8d 7b 22             lea rdi, [rbx+0x22]             # where eight letters go
   b9 08 00 00 00          mov ecx, 8
 letter:
   89 c2                   mov edx, eax
   83 e2 0f                and edx, 15
   83 c2 61                add edx, 97                     # a letter for each four bits
   88 17                   mov [rdi], dl
-  ff c7                   inc edi
+  48 ff c7                inc rdi
   c1 e8 04                shr eax, 4
   ff c9                   dec ecx
-  75 ed                   jnz letter
-  e9 0b ff ff ff          jmp advance
+  75 ec                   jnz letter
+  e9 2c ff ff ff          jmp advance
 """
 
 AARCH64: Final = """
 start:
-  14 00 a2 d2             mov x20, #0x10000000
+  54 00 c0 d2             mov x20, #0x200000000
   93 02 01 91             add x19, x20, #0x40             # the first entry of the script
 next:
   68 02 40 f9             ldr x8, [x19]
