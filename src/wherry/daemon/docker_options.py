@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ def _one_of(*values: object) -> Callable[[Any], bool]:
     return lambda value: value in ("", None, *values)
 
 
+_CLUSTER: Final = Foreign("Docker has removed its cluster stores")
 _SWARM: Final = Foreign("wherry has no swarm")
 _CONTAINERD: Final = Foreign("wherry does without containerd")
 _REAL_TIME: Final = Foreign("give containers real-time limits of their own: --cpu-rt-period, --cpu-rt-runtime")
@@ -41,6 +42,9 @@ PASSED_OVER: Final[Mapping[str, Foreign]] = {
     "allow-direct-routing": Foreign("that is an option of networks here"),
     "allow-nondistributable-artifacts": Foreign("Docker has removed it, and all layers are pushed"),
     "bridge-accept-fwmark": Foreign("wherry's firewall rules look at no marks of others"),
+    "cluster-advertise": _CLUSTER,
+    "cluster-store": _CLUSTER,
+    "cluster-store-opts": _CLUSTER,
     "containerd": _CONTAINERD,
     "containerd-namespace": _CONTAINERD,
     "containerd-plugin-namespace": _CONTAINERD,
@@ -52,7 +56,9 @@ PASSED_OVER: Final[Mapping[str, Foreign]] = {
     "deprecated-key-path": Foreign("Docker has removed it"),
     "exec-opts": Foreign("wherry writes control groups itself", _one_of([], ["native.cgroupdriver=cgroupfs"])),
     "experimental": Foreign("nothing has to be switched on"),
+    "extension-config": Foreign("wherry has no extensions"),
     "firewall-backend": Foreign("wherry's rules are for nftables", _one_of("nftables")),
+    "graph": Foreign("Docker has removed it; give data-root"),
     "init-path": _INIT,
     "ip6tables": _FIREWALL,
     "iptables": _FIREWALL,
@@ -81,6 +87,21 @@ REFUSED: Final[Mapping[str, Foreign]] = {
     "selinux-enabled": Foreign("containers would run without the labels that it promises"),
     "userns-remap": Foreign("root in a container would be root of the machine; the file promises another user"),
 }
+
+
+#: Docker's features that are not a matter of wherry's.
+_FEATURES: Final[Mapping[str, Foreign]] = {
+    "containerd-migration": _CONTAINERD,
+    "containerd-snapshotter": _CONTAINERD,
+}
+
+
+def check_features(features: Mapping[str, Any]) -> Iterator[str]:
+    """The warnings that the object ``features`` deserves; features that nobody knows are passed over, as by dockerd."""
+    for name, value in features.items():
+        if name in _FEATURES and not _FEATURES[name].agrees(value):
+            reason = _FEATURES[name].reason
+            yield f'"features": "{name}": {json.dumps(value)[:100]} has no effect: {reason}'
 
 
 def check_foreign(key: str, value: Any) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wherry import __version__
 from wherry.daemon.device_options import DEVICE_OPTIONS, cdi_spec_dirs, storage_size
-from wherry.daemon.docker_options import check_foreign
+from wherry.daemon.docker_options import check_features, check_foreign
 from wherry.daemon.network_options import NETWORK_OPTIONS, network_options
 from wherry.daemon.option import Option
 from wherry.daemon.runtime_options import RUNTIME_OPTIONS, default_runtime, runtimes
@@ -31,7 +31,7 @@ from wherry.engine.settings import (
 from wherry.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 DEFAULT_CONFIG_FILE: Final = Path("/etc/wherry/daemon.json")
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
@@ -361,7 +361,7 @@ def _settings(values: dict[str, Any]) -> Settings:
         "cgroup_parent": values.get("cgroup_parent"),
         "ipc_mode": _choice(values, "default_ipc_mode", IPC_MODES),
         "cgroupns_mode": _choice(values, "default_cgroupns_mode", CGROUPNS_MODES),
-        "warnings": tuple(values.get("warnings", ())) or None,
+        "warnings": (*values.get("warnings", ()), *_without_effect(values)) or None,
         "cdi_spec_dirs": cdi_spec_dirs(values),
         "storage_size": storage_size(values.get("storage_opt", [])),
         "shm_size": size(values["default_shm_size"]) if "default_shm_size" in values else None,
@@ -401,8 +401,16 @@ def _builder(values: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _without_effect(values: dict[str, Any]) -> Iterator[str]:
+    if given := values.get("builder"):
+        from wherry.build.cache.policy import without_effect  # noqa: PLC0415 - a start without it needs no builder
+
+        yield from without_effect(given)
+    yield from check_features(values.get("features") or {})
+
+
 def _buildkit(values: dict[str, Any]) -> bool | None:
-    """One of Docker's features; others are passed over, as Docker does it."""
+    """One of Docker's features."""
     wanted = (values.get("features") or {}).get("buildkit")
     if not isinstance(wanted, bool | None):
         raise InvalidInput(f"invalid value for the feature buildkit: {json.dumps(wanted)[:100]}: true or false")

@@ -19,7 +19,8 @@ from wherry.engine.create.create import resolved_host
 from wherry.engine.settings import Settings
 from wherry.errors import InvalidInput
 
-# moby: the JSON names in daemon/config/config.go and config_linux.go, the named options of daemon/command/config*.go.
+# moby: the JSON names in daemon/config/config.go and config_linux.go, the named options of daemon/command/config*.go;
+# the last four are 20.10's.
 KEYS = """
     allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip bip6
     bridge bridge-accept-fwmark builder cgroup-parent containerd containerd-namespace containerd-plugin-namespace
@@ -33,7 +34,8 @@ KEYS = """
     oom-score-adjust pidfile proxies raw-logs registry-mirrors resolv-conf rootless runtimes seccomp-profile
     selinux-enabled shutdown-timeout storage-driver storage-opts swarm-default-advertise-addr swarm-raft-election-tick
     swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-remap
-    http-proxy https-proxy no-proxy containerd-plugins-namespace cdi-spec-dirs min-api-version
+    http-proxy https-proxy no-proxy containerd-plugins-namespace cdi-spec-dirs min-api-version extension-config
+    graph cluster-store cluster-store-opts cluster-advertise
 """.split()
 _MIGRATED = {"host-gateway-ip"}  # it becomes host-gateway-ips
 
@@ -109,6 +111,17 @@ def test_what_has_no_effect_is_one_list(config: Path) -> None:
         '"nri-opts": {"enable": true}',
         '"exec-opts": ["native.cgroupdriver=systemd"]',
     ]
+
+
+def test_so_is_what_has_none_within_objects(config: Path) -> None:
+    builder = {"proxy-network": True, "history": {"maxAge": 86400, "maxEntries": 5}, "GC": {"Enabled": False}}
+    parsed = parse(config, builder=builder, features={"containerd-snapshotter": True, "buildkit": True, "cdi": True})
+    assert [text.partition(" has no effect: ")[0] for text in parsed.settings.warnings] == [
+        '"builder.proxy-network"',
+        '"builder.history.maxAge"',
+        '"features": "containerd-snapshotter": true',
+    ]
+    assert parse(config, features={"containerd-snapshotter": False}).settings.warnings == ()
 
 
 @pytest.mark.parametrize("key", sorted(docker_options.PASSED_OVER))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -20,6 +20,8 @@ _OLD: Final = 60 * 24 * _HOUR
 _REPRODUCIBLE: Final = ("type==source.local", "type==exec.cachemount", "type==source.git.checkout")
 #: What Docker's daemon allows where its configuration does not say.
 _ENTITLEMENTS: Final = {"network-host": True, "security-insecure": False, "device": True}
+_SETTINGS: Final = ("gc", "entitlements", "history", "parallel", "proxy-network")
+_HISTORY: Final = ("maxEntries", "maxAge")
 _DOCKER_NAMES: Final = {"network-host": "network.host", "security-insecure": "security.insecure", "device": "device"}
 
 
@@ -137,22 +139,34 @@ def parse_settings(given: object) -> BuilderSettings:
 
     :raises InvalidInput: something in it is wrong.
     """
-    settings = _object(given, "builder")
-    _known(settings, "builder", {"gc", "entitlements", "history", "parallel"})
-    entitlements = _ENTITLEMENTS | _object(settings.get("entitlements"), "builder.entitlements")
-    _known(entitlements, "builder.entitlements", _ENTITLEMENTS)
-    history = _object(settings.get("history"), "builder.history")
+    settings = _object(given, "builder", _SETTINGS)
+    entitlements = _ENTITLEMENTS | _object(settings.get("entitlements"), "builder.entitlements", _ENTITLEMENTS)
+    history = _object(settings.get("history"), "builder.history", _HISTORY)
     return BuilderSettings(
-        limits=_limits(_object(settings.get("gc"), "builder.gc")),
+        limits=_limits(settings.get("gc")),
         entitlements=frozenset(_DOCKER_NAMES[name] for name, allowed in entitlements.items() if allowed),
         parallel=_count(settings.get("parallel", 0), "builder.parallel"),
         history=_count(history.get("maxEntries", 50), "builder.history.maxEntries"),
     )
 
 
-def _limits(gc: Mapping[str, Any]) -> CacheLimits:
+def without_effect(given: object) -> tuple[str, ...]:
+    """A sentence for each of dockerd's settings in the object ``builder`` that changes nothing here.
+
+    :raises InvalidInput: something in it is wrong.
+    """
+    settings = _object(given, "builder", _SETTINGS)
+    found = []
+    if settings.get("proxy-network"):
+        found.append('"builder.proxy-network" has no effect: steps have no such network')
+    if _object(settings.get("history"), "builder.history", _HISTORY).get("maxAge"):
+        found.append('"builder.history.maxAge" has no effect: builds are remembered up to a number, "maxEntries"')
+    return tuple(found)
+
+
+def _limits(given: object) -> CacheLimits:
     names = {"enabled", "policy", "defaultKeepStorage", "defaultReservedSpace", "defaultMaxUsedSpace"}
-    _known(gc, "builder.gc", names | {"defaultMinFreeSpace"})
+    gc = _object(given, "builder.gc", names | {"defaultMinFreeSpace"})
     enabled = gc.get("enabled", True)
     if not isinstance(enabled, bool):
         raise InvalidInput('"builder.gc.enabled" has to be true or false')
@@ -161,16 +175,16 @@ def _limits(gc: Mapping[str, Any]) -> CacheLimits:
         raise InvalidInput('"builder.gc.policy" has to be a list')
     return CacheLimits(
         enabled=enabled,
-        rules=tuple(_rule(_object(rule, "builder.gc.policy")) for rule in rules),
+        rules=tuple(_rule(rule) for rule in rules),
         reserved=_space(gc, "defaultReservedSpace", "defaultKeepStorage"),
         max_used=_space(gc, "defaultMaxUsedSpace"),
         min_free=_space(gc, "defaultMinFreeSpace"),
     )
 
 
-def _rule(rule: Mapping[str, Any]) -> Rule:
+def _rule(given: object) -> Rule:
     names = {"all", "filter", "keepStorage", "reservedSpace", "maxUsedSpace", "minFreeSpace", "keepDuration"}
-    _known(rule, "builder.gc.policy", names)
+    rule = _object(given, "builder.gc.policy", names)
     filters, unused = _without_duration(rule.get("filter") or [])
     return Rule(
         all=bool(rule.get("all", False)),
@@ -219,7 +233,7 @@ def _duration(given: object) -> int:
         raise InvalidInput("invalid keepDuration of a policy", cause=str(error)) from None
 
 
-def _space(settings: Mapping[str, Any], *names: str) -> Space:
+def _space(settings: dict[str, Any], *names: str) -> Space:
     for name in names:
         given = settings.get(name)
         if given in (None, "", 0):
@@ -234,18 +248,20 @@ def _space(settings: Mapping[str, Any], *names: str) -> Space:
     return Space()
 
 
-def _object(given: object, name: str) -> dict[str, Any]:
+def _object(given: object, name: str, settings: Collection[str]) -> dict[str, Any]:
+    """An object's settings; their names are good in any case, as Go reads them.
+
+    :param settings: all that there may be.
+    """
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise InvalidInput(f'"{name}" has to be an object')
-    return given
-
-
-def _known(given: Mapping[str, Any], name: str, names: Mapping[str, Any] | set[str]) -> None:
+    known = {one.lower(): one for one in settings}
     for one in given:
-        if one not in names:
+        if one.lower() not in known:
             raise InvalidInput(f'"{name}" has no setting "{one}"')
+    return {known[one.lower()]: value for one, value in given.items()}
 
 
 def _count(given: object, name: str) -> int:
