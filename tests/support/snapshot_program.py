@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import sys
@@ -14,7 +15,27 @@ sys.path.insert(0, f"{os.path.dirname(os.path.dirname(os.path.dirname(os.path.ab
 from wherry.startup.template import become
 
 ORDINARY = [sys.executable, "-I", "-S", os.path.abspath(__file__)]
-BEFORE = {"open": lambda: os.open("/", os.O_RDONLY), "random": lambda: __import__("random")}
+#: madvise(2)
+WIPEONFORK = 18
+KEPT: list[mmap.mmap] = []
+BEFORE = {"open": lambda: os.open("/", os.O_RDONLY), "random": lambda: __import__("random"), "wiped": lambda: wiped()}
+
+
+def wiped() -> None:
+    """Have memory that is not meant for children, as the C library's generator of random numbers has it."""
+    KEPT.append(mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    KEPT[0].madvise(WIPEONFORK)
+    KEPT[0][:] = b"x" * mmap.PAGESIZE
+
+
+def not_wiped() -> list[bool]:
+    """Whether something is in that memory, of this process and of its child."""
+    own = KEPT[0][:] != bytes(mmap.PAGESIZE)
+    KEPT[0][:] = b"x" * mmap.PAGESIZE
+    pid = os.fork()
+    if pid == 0:
+        os._exit(KEPT[0][:] != bytes(mmap.PAGESIZE))
+    return [own, bool(os.waitpid(pid, 0)[1])]
 
 
 def way() -> str:
@@ -72,6 +93,7 @@ def report(how: str) -> dict[str, Any]:
         "modules": sorted(sys.modules),
     }
     if "grow" in sys.argv:
+        found |= {"not wiped": not_wiped()} if KEPT else {}
         found |= {"grown": grow(), "child": child(), "thread": thread(), "again": grow()}
     return found
 

@@ -30,6 +30,7 @@ _ENVIRONMENT: Final = ("LD_BIND_NOW=1", "GLIBC_TUNABLES=glibc.pthread.rseq=0", "
 _ADDED: Final = 0x10000
 _RANGES: Final = 0x100000
 _EXECUTABLE: Final = 0o700
+_WIPEONFORK: Final = 18  # madvise(2)
 _PATIENCE: Final = 60  # seconds; then it ends, and the template with it
 
 
@@ -198,7 +199,8 @@ def _warm(program: Program, path: str, image: _Image) -> None:
     larger = [watch([path, *one], areas).pages for one in program.larger]
     written = frozenset[int]().union(*(one.written for one in larger)) - usual.written
     read_only = frozenset[int]().union(*(one.read for one in larger)) - usual.read - usual.written - written
-    first, further = ranges(usual, areas), ranges(Pages(written, read_only), areas)
+    first = [*_wiped(image.memory), *ranges(usual, areas)]
+    further = ranges(Pages(written, read_only), areas)
     words = [number for one in (*first, *further) for number in one]
     address = image.add(_RANGES, struct.pack(f"<{len(words)}Q", *words))
     image.note(
@@ -209,6 +211,11 @@ def _warm(program: Program, path: str, image: _Image) -> None:
             Control.MORE_COUNT: len(further),
         }
     )
+
+
+def _wiped(memory: Memory) -> list[tuple[int, int, int]]:
+    """Return what has to be asked of the kernel so that no child of a process has what only one may have."""
+    return [(address, size, _WIPEONFORK) for address, size in memory.wiped]
 
 
 def _try(program: Program, path: str, image: _Image) -> Pages:

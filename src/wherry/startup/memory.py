@@ -30,6 +30,7 @@ class _Mapping(NamedTuple):
     end: int
     access: int
     name: str
+    is_wiped: bool
 
 
 class Memory:
@@ -37,11 +38,13 @@ class Memory:
 
     :ivar vdso: where its vDSO is; ``vdso_page``: the first page of that.
     :ivar areas: address to content, in the order of the addresses.
+    :ivar wiped: address and size of areas that a child finds empty.
     """
 
     def __init__(self, vdso: range, vdso_page: bytes) -> None:
         self.vdso: Final = vdso
         self.vdso_page: Final = vdso_page
+        self.wiped: Final[list[tuple[int, int]]] = []
         self._areas: Final[dict[int, tuple[int, bytearray]]] = {}
 
     def add(self, address: int, access: int, content: bytes) -> None:
@@ -50,6 +53,14 @@ class Memory:
         :param access: see :class:`Segment`.
         """
         self._areas[address] = access, bytearray(content)
+
+    def add_wiped(self, address: int, access: int, size: int) -> None:
+        """Add an area that each process begins with empty: what is in it was not meant for others.
+
+        There the C library (2.41) has the state of a random number generator, vgetrandom(7); an empty one is filled anew.
+        """
+        self.wiped.append((address, size))
+        self.add(address, access, bytes(size))
 
     def write(self, address: int, data: bytes) -> None:
         """Change some bytes.
@@ -79,7 +90,9 @@ class Memory:
         """Return the segments; pages without anything in them are in no file."""
         found: list[Segment] = []
         for begin, (access, content) in sorted(self._areas.items()):
-            for piece in _without_holes(begin, access, content):
+            whole = [Segment(begin, len(content), access, b"")]  # in no file, as madvise(2) asks it to be
+            pieces = whole if (begin, len(content)) in self.wiped else _without_holes(begin, access, content)
+            for piece in pieces:
                 if found and _follows(found[-1], piece):
                     last = found.pop()
                     found.append(Segment(last.address, last.size + piece.size, access, last.content + piece.content))
@@ -125,6 +138,9 @@ def read(pid: int) -> Memory:
         for one in mappings:
             if one.name == _VDSO or one.name.startswith(_KERNELS) or not one.access:
                 continue
+            if one.is_wiped:
+                memory.add_wiped(one.begin, one.access, one.end - one.begin)
+                continue
             content = os.pread(fd, one.end - one.begin, one.begin)
             if len(content) != one.end - one.begin:
                 raise Unsupported(f"the template's memory at {one.begin:#x} ({one.name}) cannot be read")
@@ -135,14 +151,24 @@ def read(pid: int) -> Memory:
 
 
 def _mappings(pid: int) -> Iterator[_Mapping]:
-    """Read proc_pid_maps(5)."""
-    for line in Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines():
-        where, letters, _, _, _, *name = line.split(maxsplit=5)
-        begin, end = (int(one, 16) for one in where.split("-"))
-        access = sum(bit for bit, letter in ((R, "r"), (W, "w"), (X, "x")) if letter in letters)
-        path = name[0] if name else ""
-        if "s" in letters and access & W:
-            raise Unsupported(f"the template shares memory with others: {path}")
-        if any(one in path for one in _FORBIDDEN):
-            raise Unsupported(f"the template has {path}, whose random numbers would repeat")
-        yield _Mapping(begin, end, access, path)
+    """Read proc_pid_smaps(5)."""
+    lines = Path(f"/proc/{pid}/smaps").read_text(errors="surrogateescape").splitlines()
+    where = ""
+    for line in lines:
+        first = line.split(maxsplit=1)[0]
+        if not first.endswith(":"):
+            where = line
+        elif first == "VmFlags:":
+            yield _mapping(where, line.split())
+
+
+def _mapping(line: str, flags: list[str]) -> _Mapping:
+    where, letters, _, _, _, *name = line.split(maxsplit=5)
+    begin, end = (int(one, 16) for one in where.split("-"))
+    access = sum(bit for bit, letter in ((R, "r"), (W, "w"), (X, "x")) if letter in letters)
+    path = name[0] if name else ""
+    if "s" in letters and access & W:
+        raise Unsupported(f"the template shares memory with others: {path}")
+    if any(one in path for one in _FORBIDDEN):
+        raise Unsupported(f"the template has {path}, whose random numbers would repeat")
+    return _Mapping(begin, end, access, path, "wf" in flags)

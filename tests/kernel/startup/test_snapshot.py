@@ -193,6 +193,11 @@ def test_a_template_that_has_what_processes_may_not_share_makes_no_snapshot(tmp_
     assert not list(tmp_path.glob("snapshot*"))
 
 
+def test_what_a_child_would_not_get_no_process_of_a_snapshot_gets(tmp_path: Path) -> None:
+    """The C library's random numbers are drawn from such memory, and would be the same in all processes and children."""
+    assert said(made(tmp_path, "wiped")[0], "grow")["not wiped"] == [False, False]
+
+
 def test_a_snapshot_that_does_not_answer_is_not_put_in_place(tmp_path: Path) -> None:
     with pytest.raises(SystemFault, match="does not work"):
         made(tmp_path, answer=b"something else")

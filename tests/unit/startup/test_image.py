@@ -62,6 +62,15 @@ def test_neighbours_become_one_segment_and_long_runs_of_empty_pages_are_in_no_fi
     ]
 
 
+def test_an_area_that_children_find_empty_is_in_no_file_however_small() -> None:
+    image = memory()
+    image.add(BASE, R | W, FULL)
+    image.add_wiped(BASE + PAGE, R | W, PAGE)
+    image.add(BASE + 2 * PAGE, R | W, FULL)
+    assert image.wiped == [(BASE + PAGE, PAGE)]
+    assert image.segments() == [Segment(BASE, 2 * PAGE, R | W, FULL), Segment(BASE + 2 * PAGE, PAGE, R | W, FULL)]
+
+
 def test_words_that_point_into_the_vdso_are_found_and_can_be_changed_in_code_there_are_none() -> None:
     image = memory()
     inside, outside = VDSO.start + 8, VDSO.stop
