@@ -18,7 +18,6 @@ ORDINARY = [sys.executable, "-I", "-S", os.path.abspath(__file__)]
 #: madvise(2)
 WIPEONFORK = 18
 KEPT: list[mmap.mmap] = []
-BEFORE = {"open": lambda: os.open("/", os.O_RDONLY), "random": lambda: __import__("random"), "wiped": lambda: wiped()}
 
 
 def wiped() -> None:
@@ -36,6 +35,9 @@ def not_wiped() -> list[bool]:
     if pid == 0:
         os._exit(KEPT[0][:] != bytes(mmap.PAGESIZE))
     return [own, bool(os.waitpid(pid, 0)[1])]
+
+
+BEFORE = {"open": lambda: os.open("/", os.O_RDONLY), "random": lambda: __import__("random"), "wiped": wiped}
 
 
 def way() -> str:

@@ -57,7 +57,7 @@ class Memory:
     def add_wiped(self, address: int, access: int, size: int) -> None:
         """Add an area that each process begins with empty: what is in it was not meant for others.
 
-        There the C library (2.41) has the state of a random number generator, vgetrandom(7); an empty one is filled anew.
+        There the C library (2.41) has the state of a random number generator; an empty one is filled anew.
         """
         self.wiped.append((address, size))
         self.add(address, access, bytes(size))

@@ -194,7 +194,7 @@ def test_a_template_that_has_what_processes_may_not_share_makes_no_snapshot(tmp_
 
 
 def test_what_a_child_would_not_get_no_process_of_a_snapshot_gets(tmp_path: Path) -> None:
-    """The C library's random numbers are drawn from such memory, and would be the same in all processes and children."""
+    """The C library draws random numbers from such memory; they would be the same in all processes."""
     assert said(made(tmp_path, "wiped")[0], "grow")["not wiped"] == [False, False]
 
 

@@ -99,7 +99,8 @@ def test_a_number_is_written_where_it_belongs() -> None:
     ],
 )
 def test_memory_that_a_snapshot_cannot_have_is_refused(line: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memories.Path, "read_text", lambda *_, **__: line)
+    smaps = f"{line}\nVmFlags: rd mr mw me\n"
+    monkeypatch.setattr(memories.Path, "read_text", lambda *_, **__: smaps)
     with pytest.raises(Unsupported, match=words):
         memories.read(1)
 
