@@ -14,12 +14,13 @@ The floors, lowest first. A module imports from floors below its own, and from i
 2     ``etc_files``       the texts of /etc/hosts, /etc/resolv.conf and /etc/hostname
 2     ``database``        the tables in SQLite
 3     ``drivers``         bridge, macvlan, ipvlan, dummy: which links, rules and routes an endpoint has
-3     ``sandbox``         a network namespace with its interfaces; ``sandbox_pool`` (4) keeps some prepared
+3     ``sandbox``         a network namespace with its interfaces; ``sandbox_pool`` (4) makes some in advance
 4     ``definition``      from a request to a `Network`
 5     ``store``           networks and endpoints with all that they hold, in memory and in the tables
 6     ``predefined``      the networks ``bridge``, ``host`` and ``none``
 6     ``kernel_state``    makes the kernel equal to the store, and keeps it so
-7     ``controller``      the facade, which the engine holds
-7     ``diagnose``        ``network trace`` and ``port audit``; nothing else here imports it
+7     ``warm_sandboxes``  what is kept ready for the next starts, on which networks, for how long
+8     ``controller``      the facade, which the engine holds
+8     ``diagnose``        ``network trace`` and ``port audit``; nothing else here imports it
 ====  ==================  ============================================================================================
 """

@@ -34,11 +34,11 @@ from wherry.network.ipam.host_networks import HostNetworks, read_host_networks
 from wherry.network.ipam.subnets import DEFAULT_POOLS, new_ula, ula_pool
 from wherry.network.kernel_state.reconciler import Reconciler
 from wherry.network.kernel_thread import Kernel
-from wherry.network.model import DEFAULT_BRIDGE, EndpointRequest
+from wherry.network.model import EndpointRequest
 from wherry.network.predefined import ensure_predefined
 from wherry.network.sandbox import Sandbox
-from wherry.network.sandbox_pool import WarmSandboxes
 from wherry.network.store import NetworkStore, check_request
+from wherry.network.warm_sandboxes import WarmSandboxes, is_plain
 
 if TYPE_CHECKING:
     from wherry.network.firewall.custody import Custody
@@ -67,7 +67,6 @@ class Controller:
         self.addresses = self._store.addresses
         self._kernel = Kernel(alias_of(settings))
         self._sandboxes: dict[str, Sandbox] = {}
-        self._pool = WarmSandboxes(self._make_spare, self._make_empty, settings.warm)
         self._reconciler = Reconciler(
             self._kernel,
             self._store,
@@ -78,6 +77,7 @@ class Controller:
             closed=not settings.ip_forward_no_drop,
             custody=custody,
         )
+        self._pool = WarmSandboxes(self._kernel, self._store, self._reconciler, settings.warm)
         self._closed = False
 
     @classmethod
@@ -190,6 +190,7 @@ class Controller:
         :raises NotFound: there is none.
         :raises Forbidden: it is built in, or has active endpoints.
         """
+        await self._pool.drop(self._store.find(reference).id)
         network = self._store.find(reference)
         if network.is_builtin:
             raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
@@ -226,15 +227,17 @@ class Controller:
 
     # --- owners -----------------------------------------------------------------------------------
 
-    async def take(self, owner: str, owner_name: str, first: Network | None = None) -> Sandbox:
+    async def take(
+        self, owner: str, owner_name: str, first: Network | None = None, request: EndpointRequest | None = None
+    ) -> Sandbox:
         """Give an owner a sandbox: a network namespace with nothing but loopback, which is up.
 
-        :param first: the network that will be connected first: for the default bridge some are prepared.
+        :param first: the network that will be connected first, with this request: there may be one that is prepared.
         :returns: its ``path`` is what the runtime joins.
         """
         await self.ready()
-        spare = self._pool.take(on_default=first is not None and first.is_default_bridge)
-        sandbox = (spare or await self._make_empty()).given_to(owner, owner_name)
+        spare = self._pool.take(first, request)
+        sandbox = (spare or await self._pool.make_empty()).given_to(owner, owner_name)
         if owner in self._sandboxes:  # it is started a second time before it was released
             await self.release(owner)
         self._sandboxes[owner] = sandbox
@@ -259,7 +262,7 @@ class Controller:
         prepared = self._prepared(sandbox, network, request)
         if prepared is not None:
             return await self._assign_prepared(sandbox, network, prepared, request)
-        endpoint = self._store.draft(network, sandbox.owner, sandbox.owner_name, request)
+        endpoint = await self._draft(sandbox, network, request)
         try:
             endpoint = self._store.publish(endpoint, request.publish, self._host_address(network))
             self._store.add(endpoint)
@@ -267,6 +270,15 @@ class Controller:
             self._store.release_draft(endpoint)
             raise
         return await self._create_endpoint(sandbox, network, endpoint)
+
+    async def _draft(self, sandbox: Sandbox, network: Network, request: EndpointRequest) -> Endpoint:
+        """An endpoint with addresses; those that only wait for the next start have to give theirs up for it."""
+        try:
+            return self._store.draft(network, sandbox.owner, sandbox.owner_name, request)
+        except Forbidden:
+            await self._pool.drop(network.id)
+            self._check_connect(sandbox, network)
+            return self._store.draft(network, sandbox.owner, sandbox.owner_name, request)
 
     def _check_connect(self, sandbox: Sandbox, network: Network) -> None:
         if network.id not in self._store.networks:
@@ -286,15 +298,7 @@ class Controller:
             return None
         prepared = self._store.endpoints[sandbox.prepared_endpoint]
         sandbox.prepared_endpoint = None
-        special = (
-            request.ipv4,
-            request.ipv6,
-            request.link_local,
-            request.mac,
-            request.driver_options,
-            request.without_ipv6,
-        )
-        if prepared.network_id == network.id and not any(special):
+        if prepared.network_id == network.id and is_plain(request):
             return prepared
         self._store.drop(prepared)
         self._reconciler.remove_endpoint_later(sandbox, network, prepared)
@@ -429,25 +433,6 @@ class Controller:
             self._store.add(renamed)
             self._store.ports.restore(renamed)
 
-    # --- the warm pool ----------------------------------------------------------------------------
-
-    async def _make_empty(self) -> Sandbox:
-        return Sandbox(self._kernel, await self._reconciler.create_namespace(), "", "")
-
-    async def _make_spare(self) -> Sandbox:
-        network = self._store.find(DEFAULT_BRIDGE)
-        endpoint = self._store.draft(network, "", "", EndpointRequest())
-        try:
-            namespace = await self._reconciler.create_spare(network, endpoint)
-        except BaseException:
-            self._store.release_draft(endpoint)
-            raise
-        sandbox = Sandbox(self._kernel, namespace, "", "")
-        self._store.add(endpoint)
-        self._store.endpoint_created(endpoint)
-        sandbox.prepared_endpoint = endpoint.id
-        return sandbox
-
     # --- the host ---------------------------------------------------------------------------------
 
     def _host_networks(self, besides: Network | None) -> HostNetworks:
@@ -485,11 +470,7 @@ class Controller:
     async def _stop(self) -> None:
         self._closed = True
         await self._reconciler.stop()
-        for spare in await self._pool.close():
-            assert spare.prepared_endpoint is not None  # it is warm
-            prepared = self._store.endpoints[spare.prepared_endpoint]
-            self._store.drop(prepared)
-            self._reconciler.release_later(spare, [(self._store.networks[prepared.network_id], prepared)])
+        await self._pool.close()
 
     async def _finish(self) -> None:
         await self._reconciler.close()

@@ -25,6 +25,7 @@ from wherry.linux import rtnetlink
 from wherry.linux.fd import Fd
 from wherry.linux.netlink import Family, NetlinkSocket
 from wherry.linux.process import CLONE, setns
+from wherry.network import warm_sandboxes
 from wherry.network.controller import Controller
 from wherry.network.firewall.elements import BridgeRules
 from wherry.network.firewall.firewall import Firewall
@@ -195,22 +196,93 @@ async def test_a_warm_sandbox_is_complete_and_is_claimed_without_asking_the_kern
     assert says_hello(sandbox, 7000, (str(endpoint.ipv4), 7000))
 
 
-async def test_for_another_network_a_namespace_waits_that_belongs_to_none_yet(networks: Controller) -> None:
+async def on_my(networks: Controller, subnet: str) -> Network:
+    """A network of one's own, with one sandbox on it, and another that waits."""
+    network = await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest(subnet),)))
+    await plain(networks, 1)
+    await until(lambda: len(waiting(networks, network)) == 1)
+    return network
+
+
+async def plain(networks: Controller, number: int) -> tuple[Sandbox, Endpoint]:
+    """A sandbox with an endpoint on that network, of which nothing else is asked."""
+    request, found = EndpointRequest(), networks.get("my")
+    sandbox = await networks.take(f"{number:064x}", f"c{number}", found, request)
+    return sandbox, await networks.connect(sandbox, found, request)
+
+
+def waiting(networks: Controller, network: Network) -> list[Endpoint]:
+    """The endpoints that wait on a network."""
+    return [endpoint for endpoint in networks._store.on_network(network.id) if not endpoint.owner]
+
+
+async def test_for_another_network_as_many_wait_as_were_started_there(networks: Controller) -> None:
     await warm(networks)
+    network = await on_my(networks, "10.93.1.0/24")
+    (prepared,) = waiting(networks, network)
+    assert len(networks.endpoints(network.id)) == 1
+    used, free = networks.addresses(network)[network.subnets[0].network]
+    assert used + free == 256
+    assert free == 252, "the network's, the gateway's, the broadcast address, and that of the only owner"
+    sandbox, endpoint = await plain(networks, 2)
+    assert endpoint.id == prepared.id
+    inside = Inside(sandbox)
+    assert inside.given == {("lo", "127.0.0.1", 8), ("lo", "::1", 128), ("eth0", str(endpoint.ipv4), 24)}
+    assert ("eth0", "10.93.1.1") in inside.defaults
+    assert inside.accepts_routers == "0"
+    assert says_hello(sandbox, 7000, (str(endpoint.ipv4), 7000))
+    await until(lambda: len(waiting(networks, network)) == 2)
+    for owner in (sandbox.owner, f"{1:064x}"):
+        await networks.release(owner)
+    await networks.remove(network.id)
+
+
+async def test_what_waits_gives_its_address_to_who_asks_for_it(networks: Controller) -> None:
+    network = await on_my(networks, "10.93.1.0/24")
+    (prepared,) = waiting(networks, network)
+    sandbox, endpoint = await place(networks, 2, "my", ipv4=prepared.ipv4)
+    assert endpoint.ipv4 == prepared.ipv4
+    assert endpoint.id != prepared.id
+    assert waiting(networks, network) == []
+    assert ("eth0", str(endpoint.ipv4), 24) in Inside(sandbox).given
+
+
+async def test_what_waits_gives_the_last_address_to_who_needs_one(networks: Controller) -> None:
+    network = await on_my(networks, "10.93.1.0/29")  # five to give
+    await place(networks, 2, "bridge")
+    for number in (3, 4, 5, 6):
+        await place(networks, number, "my")
+    assert waiting(networks, network) == []
+    with pytest.raises(Forbidden, match="no available IPv4 addresses"):
+        await place(networks, 7, "my")
+
+
+async def test_what_waits_on_a_network_goes_with_it_and_when_nothing_was_started_for_a_while(
+    networks: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await on_my(networks, "10.93.1.0/24")
+    (prepared,) = waiting(networks, network)
+    await networks.release(f"{1:064x}")
+    await networks.remove("my")
+    assert prepared.id not in networks._store.endpoints
+    monkeypatch.setattr(warm_sandboxes, "IDLE", 0.1)
     network = await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest("10.93.1.0/24"),)))
-    await place(networks, 1, "my")
+    await plain(networks, 1)
+    await until(lambda: network.id not in networks._pool._others and not waiting(networks, network))
+
+
+async def test_for_a_network_that_nobody_was_started_on_a_namespace_waits(networks: Controller) -> None:
+    await warm(networks)
+    await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest("10.93.1.0/24"),)))
+    await place(networks, 1, "my", ipv4=IPv4Address("10.93.1.7"))
     await until(lambda: len(networks._pool.spares) == 3)
     (empty,) = (spare for spare in networks._pool.spares if spare.prepared_endpoint is None)
-    assert len(networks.endpoints(network.id)) == 1
     namespace = os.fstat(empty.fileno()).st_ino
     sandbox, endpoint = await place(networks, 2, "my")
     assert os.fstat(sandbox.fileno()).st_ino == namespace
     inside = Inside(sandbox)
     assert inside.given == {("lo", "127.0.0.1", 8), ("lo", "::1", 128), ("eth0", str(endpoint.ipv4), 24)}
     assert inside.accepts_routers == "0"
-    for owner in (sandbox.owner, f"{1:064x}"):
-        await networks.release(owner)
-    await networks.remove(network.id)
 
 
 async def test_many_who_ask_at_once_get_different_addresses_and_ports(networks: Controller) -> None:

@@ -146,12 +146,15 @@ class Attachments:
         members = {network.name: settings for network, settings in wanted}
         container.set_memberships(members)
         joined = [network for network, _ in wanted]
-        sandbox = await self._controller.take(container.id, container.name, joined[0])
         publishing = publishing_network(joined, members)
+        requests = []
         for network in joined:
             ports = port_requests(container.config, container.host) if network is publishing else ()
             neighbours = linked if network.is_default_bridge else ()
-            request = endpoint_request(container.host, members[network.name], ports, neighbours)
+            requests.append(endpoint_request(container.host, members[network.name], ports, neighbours))
+        anew = None if joined[0].name in before else requests[0]
+        sandbox = await self._controller.take(container.id, container.name, joined[0], anew)
+        for network, request in zip(joined, requests, strict=True):
             endpoint = await self._connect(sandbox, network, request, before.get(network.name))
             container.set_endpoint(network.name, endpoint)
             container.set_membership(network.name, replace(members[network.name], network_id=network.id))

@@ -70,6 +70,10 @@ class BridgeDriver(Driver):
         check_interface_name(name)
         return replace(network, bridge=name)
 
+    def keeps_warm(self, network: Network) -> bool:
+        """Whether endpoints may wait: an interface of the host's gets none that nobody asked for; see `Driver`."""
+        return not network.borrowed
+
     def create(self, kernel: Kernel, network: Network) -> None:
         """Create the bridge with its addresses; see `Driver`."""
         link = rtnetlink.find_link(kernel.route, network.bridge)

@@ -119,6 +119,10 @@ class Driver:
         """Where ports are published that name no address; None: where the daemon's options say."""
         return None
 
+    def keeps_warm(self, network: Network) -> bool:
+        """Whether endpoints may wait on a network for the containers that are started next."""
+        return False
+
     # --- the kernel
 
     def unsupported(self, kernel: Kernel) -> str | None:
