@@ -62,6 +62,7 @@ class WarmSandboxes:
         """By the network's ID, the one that was used last at the end."""
         self._ends: Final[dict[str, asyncio.TimerHandle]] = {}
         self._dropping: Final[set[asyncio.Task[None]]] = set()
+        self._closed = False
 
     @property
     def spares(self) -> tuple[Sandbox, ...]:
@@ -77,9 +78,12 @@ class WarmSandboxes:
         if network is not None and network.is_default_bridge:
             return self._default.take()
         found = None
-        if network is not None and request is not None and is_plain(request) and driver_of(network).keeps_warm(network):
+        if network is not None and request is not None and self._may_wait(network) and is_plain(request):
             found = self._pool_of(network).take()
         return found or self._empty.take()
+
+    def _may_wait(self, network: Network) -> bool:
+        return self._size > 0 and not self._closed and driver_of(network).keeps_warm(network)
 
     def refill(self) -> None:
         """See that soon there are enough for the default bridge."""
@@ -110,6 +114,7 @@ class WarmSandboxes:
 
     async def close(self) -> None:
         """Take all apart, and make no more."""
+        self._closed = True
         for network_id in tuple(self._others):
             await self.drop(network_id)
         while self._dropping:

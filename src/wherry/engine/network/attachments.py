@@ -152,8 +152,8 @@ class Attachments:
             ports = port_requests(container.config, container.host) if network is publishing else ()
             neighbours = linked if network.is_default_bridge else ()
             requests.append(endpoint_request(container.host, members[network.name], ports, neighbours))
-        anew = None if joined[0].name in before else requests[0]
-        sandbox = await self._controller.take(container.id, container.name, joined[0], anew)
+        plain = None if joined[0].name in before else requests[0]
+        sandbox = await self._controller.take(container.id, container.name, joined[0], plain)
         for network, request in zip(joined, requests, strict=True):
             endpoint = await self._connect(sandbox, network, request, before.get(network.name))
             container.set_endpoint(network.name, endpoint)
