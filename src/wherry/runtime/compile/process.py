@@ -10,6 +10,7 @@ import msgspec
 
 from wherry.errors import InvalidInput
 from wherry.linux import capabilities, seccomp
+from wherry.linux.seccomp_intervals import in_intervals
 from wherry.oci.runtime_spec import Capabilities, MemoryPolicy, Personality, Process, Rlimit, Scheduler, Seccomp
 from wherry.runtime.compile import notifications
 from wherry.runtime.compile.manner import KEEPERS, Manner
@@ -185,12 +186,12 @@ def _execute(process: Process, filter_profile: Seccomp | None) -> Iterator[Step]
     sets = process.capabilities or Capabilities()
     privileged = not process.no_new_privileges
     if filter_profile is not None and privileged:
-        yield _filter(filter_profile, privileged=True)
+        yield _filter(filter_profile, privileged=True, short=True)
     yield steps.Capabilities(_mask(sets.effective), _mask(sets.permitted), _mask(sets.inheritable), _mask(sets.ambient))
     if process.no_new_privileges:
         yield steps.NoNewPrivileges()
     if filter_profile is not None and not privileged:
-        yield _filter(filter_profile, privileged=False)
+        yield _filter(filter_profile, privileged=False, short=True)
     yield steps.Execute(process.args)
 
 
@@ -199,7 +200,9 @@ def _execute_apart(
 ) -> ExecuteApart:
     """The same by way of the trampoline."""
     sets = process.capabilities or Capabilities()
-    loaded = None if filter_profile is None else _filter(filter_profile, privileged=not process.no_new_privileges)
+    loaded = None
+    if filter_profile is not None:  # a command would take longer to shorten it than the kernel to load the long one
+        loaded = _filter(filter_profile, privileged=not process.no_new_privileges, short=not manner.apart)
     listens = loaded is not None and bool(loaded.flags & seccomp.SECCOMP_FILTER_FLAG.NEW_LISTENER)
     last = loaded is not None and forbids_what_follows(loaded.program, init=init, waits=manner.waits, notified=listens)
     if loaded is not None and listens:
@@ -316,6 +319,9 @@ def _named(table: dict[str, int], name: str, what: str) -> int:
 
 
 @lru_cache(maxsize=16)
-def _filter(profile: Seccomp, *, privileged: bool) -> steps.LoadFilter:
+def _filter(profile: Seccomp, *, privileged: bool, short: bool) -> steps.LoadFilter:
     plain = msgspec.to_builtins(profile)
-    return steps.LoadFilter(seccomp.compile_profile(plain), int(seccomp.filter_flags(plain)), privileged)
+    program = seccomp.compile_profile(plain)
+    if short:
+        program = in_intervals(program)
+    return steps.LoadFilter(program, int(seccomp.filter_flags(plain)), privileged)
