@@ -15,7 +15,7 @@ from wherry.linux.fd import Fd
 from wherry.network.controller import Controller
 from wherry.network.ipam.host_networks import HostNetworks
 from wherry.network.ipam.subnets import DEFAULT_POOLS
-from wherry.network.model import Endpoint, Gateways, Network, NetworkSettings
+from wherry.network.model import Endpoint, EndpointRequest, Gateways, Network, NetworkSettings
 from wherry.network.sandbox import Sandbox
 from wherry.network.store import NetworkStore
 
@@ -134,7 +134,9 @@ class FakeController(Controller):
     def adopt(self, owner: str, owner_name: str, pid: int) -> Sandbox:
         return self._sandbox_of(owner, owner_name)
 
-    async def take(self, owner: str, owner_name: str, first: Network | None = None) -> Sandbox:
+    async def take(
+        self, owner: str, owner_name: str, first: Network | None = None, request: EndpointRequest | None = None
+    ) -> Sandbox:
         if owner in self._sandboxes:
             await self.release(owner)
         return self._sandbox_of(owner, owner_name)

@@ -38,10 +38,11 @@ from wherry.engine.create.create import CreateService
 from wherry.engine.network.attachments import Resolved
 from wherry.engine.network.memberships import resolve
 from wherry.engine.settings import Settings, Ulimit
-from wherry.engine.spec import build, resources, security
+from wherry.engine.spec import build, plan_templates, resources, security
 from wherry.engine.spec.build import build_spec
 from wherry.engine.spec.context import SpecContext
 from wherry.engine.spec.devices import HostDevices
+from wherry.engine.spec.plan_templates import PlanTemplates
 from wherry.engine.volumes.container_volumes import ContainerVolumes
 from wherry.errors import WherryError
 from wherry.layers.overlay_paths import OverlayMount
@@ -49,6 +50,8 @@ from wherry.oci import runtime_spec
 from wherry.oci.platform import Platform
 from wherry.oci.runtime_spec import Device, DeviceCgroup
 from wherry.runtime import cgroups
+from wherry.runtime.compile.spec import compile_spec
+from wherry.runtime.plan import Plan
 
 DATA = Path(__file__).parents[2] / "data"
 GOLDEN = DATA / "specs.json"
@@ -161,6 +164,15 @@ def other(name: str) -> Definition:
 
 
 def made(containers: ContainerStore, request: CreateRequest) -> dict[str, Any]:
+    container, warnings = created(containers, request)
+    return {
+        "definition": msgspec.to_builtins(container.definition),
+        "warnings": warnings,
+        "spec": shortened(json.loads(runtime_spec.encode(specification(container, containers)))),
+    }
+
+
+def created(containers: ContainerStore, request: CreateRequest) -> tuple[Container, list[str]]:
     networks: Any = NetworksByName()
     layers: Any = LayersOfNobody()
     creator = CreateService(
@@ -171,11 +183,7 @@ def made(containers: ContainerStore, request: CreateRequest) -> dict[str, Any]:
         patch.setattr(creation.times, "now", lambda: "2026-01-01T00:00:00Z")
         container, warnings = asyncio.run(creator.create("made", request, None))
     containers.forget(container)
-    return {
-        "definition": msgspec.to_builtins(container.definition),
-        "warnings": warnings,
-        "spec": shortened(json.loads(runtime_spec.encode(specification(container, containers)))),
-    }
+    return container, warnings
 
 
 async def as_named(name: str, platform: Platform | None) -> str:
@@ -183,14 +191,14 @@ async def as_named(name: str, platform: Platform | None) -> str:
     return name
 
 
-def specification(container: Container, containers: ContainerStore) -> runtime_spec.Spec:
+def specification(container: Container, containers: ContainerStore, network: str = "/proc/1/fd/9") -> runtime_spec.Spec:
     devices = HostDevices()
     if container.host.devices:
         node = Device(path="/dev/n", type="c", major=1, minor=3, file_mode=0o666)
         devices = HostDevices((node,), (DeviceCgroup(allow=True, access="r", type="c", major=1, minor=3),))
     overlay = [OverlayMount("/", ("/layers/2", "/layers/1"), "/upper", "/work")]
     find = containers.get
-    context = SpecContext(SETTINGS, overlay, lambda kind, ref: find(ref), "/proc/1/fd/9", devices, "/proc/1/fd/8")
+    context = SpecContext(SETTINGS, overlay, lambda kind, ref: find(ref), network, devices, "/proc/1/fd/8")
     return build_spec(container, context)
 
 
@@ -256,3 +264,49 @@ def test_a_create_request_becomes_the_same_container_as_ever(containers: Contain
 def test_few_of_the_bodies_are_refused() -> None:
     refused = [title for title, part in json.loads(GOLDEN.read_text()).items() if "error" in part]
     assert len(refused) < len(BODIES) / 8
+
+
+def test_a_plan_that_was_filled_in_is_the_one_that_is_compiled(
+    containers: ContainerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    def counting(spec: runtime_spec.Spec, *, container_id: str) -> Plan:
+        compiled.append(container_id)
+        return compile_spec(spec, container_id=container_id)
+
+    monkeypatch.setattr(plan_templates, "compile_spec", counting)
+    templates, filled = PlanTemplates(), 0
+    for title, body in BODIES.items():
+        for identifier, network in ((ID, "/proc/1/fd/9"), ("beefed" + "1" * 58, "/proc/1/fd/8"), (ID, "/proc/1/fd/10")):
+            monkeypatch.setattr(creation, "new_id", lambda identifier=identifier: identifier)
+            try:
+                container, _ = created(containers, msgspec.convert(body, CreateRequest))
+                spec = specification(container, containers, network)
+                expected = list(compile_spec(spec, container_id=identifier).describe())
+            except WherryError:
+                continue
+            compiled.clear()
+            found = Plan.decode(templates.encoded(spec, identifier, network))
+            assert found == Plan.decode(compile_spec(spec, container_id=identifier).encode()), title
+            assert list(found.describe()) == expected
+            filled += not compiled
+    assert filled > len(BODIES) / 2
+
+
+def test_what_depends_on_whose_namespace_it_is_is_compiled_each_time(
+    containers: ContainerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    def counting(spec: runtime_spec.Spec, *, container_id: str) -> Plan:
+        compiled.append(container_id)
+        return compile_spec(spec, container_id=container_id)
+
+    monkeypatch.setattr(plan_templates, "compile_spec", counting)
+    templates = PlanTemplates()
+    body = {**BODIES["busybox"], "HostConfig": {"NetworkMode": "container:web"}}
+    for _ in range(2):
+        container, _ = created(containers, msgspec.convert(body, CreateRequest))
+        templates.encoded(specification(container, containers), container.id, None)
+    assert len(compiled) == 2

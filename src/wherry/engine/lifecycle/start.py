@@ -32,6 +32,7 @@ from wherry.engine.spec.cgroup_delegation import check_delegation
 from wherry.engine.spec.context import SpecContext, cgroup_path
 from wherry.engine.spec.host_sources import on_the_host
 from wherry.engine.spec.mounts import check_shares_memory, file_mounts
+from wherry.engine.spec.plan_templates import PlanTemplates
 from wherry.engine.streams.log_compression import LogCompression
 from wherry.engine.threads.bounded_call import call_bounded
 from wherry.engine.volumes.container_volumes import ContainerVolumes
@@ -91,6 +92,7 @@ class Starter:
         self._deliveries = deliveries
         self._compression = compression
         self._image_layers = image_layers
+        self._templates = PlanTemplates()
 
     @property
     def cgroup_parent(self) -> str:
@@ -126,7 +128,7 @@ class Starter:
             if images is None:
                 plan = self._plan(container, context)
             else:
-                plan = self._restored(container, context, images, connected=has_again(container, before))
+                plan = self._restored(container, context, images, connected=has_again(container, before)).encode()
             await self._deliveries.begin(container)
             message = await self._launch(container, plan)
         self._compression.watch(container)
@@ -143,8 +145,8 @@ class Starter:
             self._containers.note_definition(container)
         return network
 
-    async def _launch(self, container: Container, plan: Plan) -> Message:
-        with plan_memfd(container.id, plan) as descriptor:
+    async def _launch(self, container: Container, plan: bytes) -> Message:
+        with _memfd(container.id, plan) as descriptor:
             return await self._keeper.request(
                 "launch",
                 [descriptor.fileno()],
@@ -236,15 +238,17 @@ class Starter:
         spec = self.spec_of(container)
         return other_runtimes.exec_plan(container, process, spec, runtime=runtime, settings=self._settings, name=name)
 
-    def _plan(self, container: Container, context: SpecContext) -> Plan:
+    def _plan(self, container: Container, context: SpecContext) -> bytes:
         container.spec = build_spec(container, context)
         other = other_runtimes.runtime_for(container, container.spec, self._settings)
         if other is not None:
             with disk_errors("make the container's bundle"):
-                return other_runtimes.plan(container, container.spec, other, self._settings)
+                return other_runtimes.plan(container, container.spec, other, self._settings).encode()
+        if container.spec.hooks is None:
+            return self._templates.encoded(container.spec, container.id, context.network)
         with disk_errors("write what hooks get to know of the container"):
             manner = manner_of(container.spec, container.id, container.run_directory)
-        return compile_spec(container.spec, container_id=container.id, manner=manner)
+        return compile_spec(container.spec, container_id=container.id, manner=manner).encode()
 
     def _restored(self, container: Container, context: SpecContext, images: Path, *, connected: bool) -> Plan:
         container.spec = build_spec(container, context)
@@ -334,7 +338,11 @@ class Starter:
 
 def plan_memfd(name: str, plan: Plan) -> Fd:
     """A plan in a sealed memfd, as it travels to the keeper."""
-    return memfd(f"plan-{name[:12]}", plan.encode())
+    return _memfd(name, plan.encode())
+
+
+def _memfd(name: str, encoded: bytes) -> Fd:
+    return memfd(f"plan-{name[:12]}", encoded)
 
 
 def _size(container: Container) -> list[int] | None:
