@@ -169,6 +169,25 @@ def test_an_image_for_several_platforms_is_kept_whole(daemon: Daemon, busybox: s
     assert shown["Config"]["Labels"]["arch"] == shown["Architecture"]
 
 
+def test_a_container_of_any_part_of_an_image_shows_the_images_name(daemon: Daemon, busybox: str, context: Path) -> None:
+    """As Docker: it has the part's ID, and the name means all of the index; whatever part suits this machine."""
+    (context / "Dockerfile").write_text('FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCMD ["/x"]\n')
+    answer(daemon, context, "-t", "built:parts", "--platform", "linux/amd64,linux/arm64")
+    for platform in ("linux/amd64", "linux/arm64"):
+        name = platform.partition("/")[2]
+        daemon.docker("create", "--platform", platform, "--network", "none", "--name", name, "built:parts", check=True)
+    daemon.docker("tag", "built:parts", "built:again", check=True)
+    listed = daemon.request("GET", "/containers/json", all=1, filters='{"ancestor": ["built:again"]}').json
+    assert len({one["ImageID"] for one in listed}) == 2
+    assert [(one["Names"], one["Image"]) for one in listed] == [
+        (["/arm64"], "built:parts"), (["/amd64"], "built:parts"),
+    ]  # fmt: skip
+    daemon.docker("tag", busybox, "built:parts", check=True)
+    listed = daemon.request("GET", "/containers/json", all=1).json
+    assert all(one["Image"] == one["ImageID"] for one in listed), "the name means something else now"
+    daemon.docker("rm", "arm64", "amd64", check=True)
+
+
 SCANNER = """FROM busybox:latest
 ENV WHO=scanner
 WORKDIR /work

@@ -7,7 +7,7 @@ No root is needed, and an engine can be left at any moment, as by ``kill -9``, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +159,9 @@ class FakeImages:
 
     def id_of(self, name: str) -> str:
         return IMAGE
+
+    async def look_up_names(self, identifiers: Iterable[str]) -> None:
+        """It knows all names."""
 
     def names_of(self, identifier: str) -> list[str]:
         return ["image:latest"]

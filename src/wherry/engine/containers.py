@@ -94,6 +94,7 @@ class Containers:
 
     async def list(self, *, all: bool, limit: int, size: bool, filters: Filters) -> Summaries:
         """Summaries, the newest first. See `ListService.select` for the parameters and errors."""
+        await self.images.look_up_names({one.definition.image_id for one in self.store})
         chosen = self.list_service.select(everything=all, limit=limit, filters=filters)
         sizes = await self.usage.of_containers(chosen) if size else {}
         return self.list_service.summaries(chosen, self.store.names(), sizes)

@@ -140,6 +140,10 @@ class Catalog:
         found = {index for name in image.names if (index := self._indexes.get(name))}
         return found.pop() if len(found) == 1 else None
 
+    def indexes(self) -> dict[Reference, Digest]:
+        """The indexes by which images came that have names, by these."""
+        return dict(self._indexes)
+
     @staticmethod
     def _other(image: Image, digest: Digest | None) -> Digest | None:
         return digest if digest != image.manifest_digest else None

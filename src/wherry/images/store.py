@@ -172,9 +172,9 @@ class ImageStore:
         return inspect.history(image, self._catalog)
 
     def names_of(self, identifier: str) -> Words:
-        """The names of an image by its ID, as people write them; none for an unknown one."""
+        """The names of an image by its ID, as `Variants.names_of` gives them; none for an unknown one."""
         with suppress(NotFound, InvalidInput):
-            return self.get(identifier).repo_tags
+            return self.variants.names_of(self.get(identifier))
         return []
 
     def id_of(self, text: str) -> str:

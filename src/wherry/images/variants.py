@@ -46,6 +46,7 @@ class Variants:
         self._content = content
         self._layers = layers
         self._references = references
+        self._listed: dict[Digest, frozenset[Digest]] = {}  # what indexes that names mean list
 
     def find(self, text: str, platform: Platform) -> Image:
         """What a name means for a platform, with the names of the image; without layers where it is not unpacked.
@@ -139,6 +140,30 @@ class Variants:
         """What an index lists."""
         tree = self._tree(index) if index else None
         return frozenset(part.descriptor.digest for part in tree.parts) if tree else frozenset()
+
+    def names_of(self, image: Image) -> list[str]:
+        """The names of an image, as people write them; of a part of an index those by which all of it is meant.
+
+        From memory: of indexes that `look_up_parts` has read.
+        """
+        if image.names:
+            return image.repo_tags
+        return sorted(
+            name.familiar
+            for name, index in self._catalog.indexes().items()
+            if name.digest is None and image.manifest_digest in self._listed.get(index, ())
+        )
+
+    def knows_parts(self) -> bool:
+        """Whether it is known what all indexes list that names mean. From memory."""
+        return all(index in self._listed for index in self._catalog.indexes().values())
+
+    def look_up_parts(self) -> None:
+        """Read what indexes list, for `names_of`."""
+        named = set(self._catalog.indexes().values())
+        self._listed = {
+            index: self._listed[index] if index in self._listed else self.manifests(index) for index in named
+        }
 
     def left_behind(self, index: Digest | None, manifests: frozenset[Digest]) -> list[Image]:
         """The parts that were unpacked of an index which no name means any more. From memory.

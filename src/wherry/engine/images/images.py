@@ -94,6 +94,12 @@ class Images:
         """The names that an image has, in the form in which people write them."""
         return self._store.names_of(identifier)
 
+    async def look_up_names(self, identifiers: Iterable[str]) -> None:
+        """Have `names_of` know the names of images that are parts of an index as well."""
+        variants = self._store.variants
+        if not variants.knows_parts() and not all(self.names_of(one) for one in identifiers):
+            await asyncio.to_thread(variants.look_up_parts)
+
     def id_of(self, name: str) -> str:
         """The ID of an image by any of its names, or an empty string."""
         return self._store.id_of(name)

@@ -97,7 +97,12 @@ class ListService:
         """One filter as a function: any of its values will do, of labels all are needed."""
         if name == "ancestor":
             images = {self._image_of(value) for value in values} - {""}
-            return lambda c: c.definition.image_id in images or c.definition.image in values
+            named = {name for value in values for name in (value, f"{value}:latest")}
+            return lambda c: (
+                c.definition.image_id in images
+                or c.definition.image in values
+                or not named.isdisjoint(self._names_of(c.definition.image_id))
+            )
         if name == "name":
             return _named(values)
         simple = _TESTS.get(name)
