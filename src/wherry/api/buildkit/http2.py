@@ -23,6 +23,7 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
+from hpack import Encoder
 
 from wherry.api.buildkit.streams import STREAM_WINDOW, Header, Stream, StreamFailed
 
@@ -35,7 +36,7 @@ __all__ = ["STREAM_WINDOW", "Header", "Http2", "Stream", "StreamFailed"]
 _log = logging.getLogger(__name__)
 
 CONNECTION_WINDOW: Final = 64 << 20
-HEADER_LIMIT: Final = 1 << 20  #: bytes of a list of headers, in HPACK's way of counting
+HEADER_LIMIT: Final = 256 << 10  #: bytes of a list of headers, in HPACK's way of counting
 MOST_STREAMS: Final = 100  #: that the other side may have open
 MOST_TASKS: Final = 400  #: answers under way, those of cancelled streams included; beyond it the connection is ended
 WRITE_LIMIT: Final = 1 << 20  #: bytes that may wait for the other side
@@ -54,6 +55,17 @@ _PADDED: Final = 8
 _NUMBER: Final = 0x7FFFFFFF  #: the bit before a stream's number means nothing
 
 
+class _PlainEncoder(Encoder):
+    """Headers as they are: hpack's Huffman code takes the square of a value's length, and an error has a Dockerfile.
+
+    Whoever reads them takes either (RFC 7541, section 5.2).
+    """
+
+    def encode(self, headers: Any, huffman: bool = False) -> bytes:
+        """Encode without Huffman's code, whatever is asked for."""
+        return super().encode(headers, huffman=False)
+
+
 class Http2(asyncio.Protocol):
     """One connection. It begins with `begin`.
 
@@ -70,6 +82,7 @@ class Http2(asyncio.Protocol):
         self._lost = lost
         self._client = accept is None
         self._h2 = H2Connection(H2Configuration(client_side=self._client, header_encoding=None))
+        self._h2.encoder = _PlainEncoder()
         self._transport: asyncio.Transport | None = None
         self._streams: dict[int, Stream] = {}
         self._highest = 0

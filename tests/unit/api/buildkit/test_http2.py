@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -282,3 +283,22 @@ async def test_an_answer_that_is_no_grpc_fails_its_call_alone() -> None:
         assert not http.closed.done()
         with pytest.raises(StreamFailed):
             await call.stream.write(b"more")
+
+
+async def test_a_long_header_goes_out_as_it_is() -> None:
+    """An error has the Dockerfile in a header: hpack would need a minute for Huffman's code of this one."""
+    value = base64.b64encode(bytes(450_000))
+
+    async def answer(stream: Stream) -> None:
+        await stream.write_headers([(b":status", b"200"), (b"details", value)], end=True)
+
+    async with connected(answer) as (http, peer):
+        peer.http.decoder.max_header_list_size = 2 * len(value)
+        await peer.request()
+        found = None
+        while found is None:
+            for event in await peer.hear():
+                if isinstance(event, events.ResponseReceived):
+                    found = dict(event.headers)[b"details"]
+        assert found == value
+        assert value in http._h2.encoder.encode([(b"details", value)])
