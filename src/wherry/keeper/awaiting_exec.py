@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -13,7 +14,6 @@ from wherry.keeper.process import Files, Process
 from wherry.keeper.protocol import error_fields
 from wherry.keeper.reaper import end_newborns
 from wherry.linux.fd import Fd
-from wherry.linux.proc import start_time
 from wherry.runtime.report import Born, Executed, Failed, NotYet, Report, Root, Terminal
 
 __all__ = ["Done", "StartingChildren"]
@@ -33,6 +33,8 @@ _UNANSWERED: Final = {
     "text": "it takes too long: a file system that it was given does not answer",
     **_NOT_ARRIVED,
 }
+
+_HAS_ENDED: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 Done = Callable[[Process, dict[str, Any] | None], None]
 """Called once, with the error if there is one: when the program runs, or will not."""
@@ -106,11 +108,16 @@ class StartingChildren:
             elif isinstance(report, Root):
                 process.root = report.mount
             elif isinstance(report, Born):
-                _exchange(process, process.child)
+                process.pidfd = report.pidfd
+                process.description = process.description._replace(pid=report.pid, start_time=report.start_time)
+                if not process.is_among_others:
+                    _record(process)
             elif isinstance(report, Executed):
                 leave_channel(process)
                 self._arrived(process)
                 done(process, None)
+                if process.is_among_others:
+                    _record(process)
             elif isinstance(report, Failed):
                 self._failed(process, True)
                 done(process, report._asdict())
@@ -125,10 +132,13 @@ def _report_of(child: Child) -> Report:
         return Failed(**error_fields(error))
 
 
-def _exchange(process: Process, child: Child) -> None:
-    """The program's process takes the place of the one that was started first."""
-    process.pidfd = child.pidfd
-    process.description = process.description._replace(pid=child.pid, start_time=start_time(child.pid) or 0)
+def _record(process: Process) -> None:
+    """Make a program known to a later keeper that has come into a container, unless it has ended by now.
+
+    Who waits for it has been answered: nothing else happens in between, and the end is about to be told.
+    """
+    if process.pidfd is None or os.waitid(os.P_PIDFD, process.pidfd.fileno(), _HAS_ENDED) is not None:
+        return
     try:
         Files.of(process).write_process(process.description)
     except OSError:

@@ -74,22 +74,25 @@ class Connection:
         self._sock.close()
         self._kept.clear()
 
-    def send(self, fields: dict[str, Any], fds: Sequence[int] = ()) -> None:
+    def send(self, fields: dict[str, Any], fds: Sequence[int] = ()) -> bool:
         """Send a message, now or when the socket takes it; the descriptors stay the caller's.
 
         Nothing happens on a closed connection: the answer to the next ``hello`` has it.
+
+        :returns: whether the socket has taken it: then it arrives, whatever becomes of the keeper.
         """
         if self.closed:
-            return
+            return False
         data = encode(fields)
         try:
             if not self._kept and packets.send(self._sock, data, fds):
-                return
+                return True
         except packets.Gone:
             self._lost()
-            return
+            return False
         self._kept.append((data, [Fd(os.dup(fd)) for fd in fds]))
         self.start()
+        return False
 
     def refuse(self, seq: int | None, error: Exception) -> None:
         """Answer a request with an error."""

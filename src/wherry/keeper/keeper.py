@@ -250,13 +250,14 @@ class Keeper:
         if self._connection is not None:
             self._connection.grew(key)
 
-    def _send_exit(self, process: Process) -> None:
+    def _send_exit(self, process: Process) -> bool:
+        """Tell the daemon of an exit; False where there is none, or where it does not listen just now."""
         if self._connection is None or process.exit is None:
-            return
+            return False
         self._connection.unwatch([process.key])
         described = process.description
         event = {"event": "exited", "key": described.key, "container": described.container, "kind": described.kind}
-        self._connection.send(event | process.exit.fields())
+        return self._connection.send(event | process.exit.fields())
 
     def _after_round(self) -> None:
         if self._connection is not None:

@@ -49,7 +49,7 @@ class ProcessTable:
     """All processes by key.
 
     :param exec_root: holds a directory for each container.
-    :param on_exit: called when a process has ended, its output is written and its end recorded.
+    :param on_exit: called when a process has ended, and its output is written; whether the daemon has been told.
     :param on_growth: called with the key of a process whose log grew.
     """
 
@@ -59,7 +59,7 @@ class ProcessTable:
         launcher: Launcher,
         loop: Loop,
         *,
-        on_exit: Callable[[Process], None],
+        on_exit: Callable[[Process], bool],
         on_growth: Callable[[str], None],
     ) -> None:
         self._root: Final = os.path.join(exec_root, "containers")
@@ -132,10 +132,10 @@ class ProcessTable:
             raise
         for fd in stdio or ():
             fd.close()
+        birth = 0 if child.is_among_others else start_time(child.pid) or 0  # another process takes its place
         description = Description(
-            key, container, kind, terminal, fields.get("log"), child.pid, start_time(child.pid) or 0, time.time_ns(),
-            child.cgroup,
-        )  # fmt: skip
+            key, container, kind, terminal, fields.get("log"), child.pid, birth, time.time_ns(), child.cgroup
+        )
         process = Process(description, directory)
         process.child, process.pidfd, process.sink = child, child.pidfd, sink
         process.is_among_others = child.is_among_others
@@ -143,7 +143,8 @@ class ProcessTable:
             process.stdin = fifos.stdin
             self._read(process, fifos.ours)
         self._known[key] = process
-        self._record_or_kill(process)
+        if not child.is_among_others:  # else the program's process is recorded, when it is there
+            self._record_or_kill(process)
         self._arrivals.follow(process, child, done)
 
     def _record_or_kill(self, process: Process) -> None:
@@ -290,11 +291,14 @@ class ProcessTable:
         process.close()
         position = Position(1, 0) if sink is None else sink.position
         process.exit, process.ending = process.ending._replace(log=position), None
+        if process.description.kind == "exec" and self._on_exit(process):
+            return  # an exec is remembered by the daemon that it was for, and by no other
         try:
             Files.of(process).write_exit(process.exit)
         except OSError:
             report_fault()  # who listens now shall know it all the same
-        self._on_exit(process)
+        if process.description.kind != "exec":
+            self._on_exit(process)
 
     def forget(self, key: str) -> None:
         """Remove what was recorded of a process that has ended.

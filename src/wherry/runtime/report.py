@@ -74,10 +74,12 @@ class Born(NamedTuple):
     """The program's own process was born: it takes the place of the one that was cloned first.
 
     :param pid: its number here.
+    :param start_time: when it was started, in clock ticks since boot (field 22 of /proc/<pid>/stat).
     """
 
     pid: int
     pidfd: Fd
+    start_time: int
 
 
 class Root(NamedTuple):

@@ -70,7 +70,7 @@ class Scene:
         self.loop = Loop()
         self.launcher = StuckLauncher()
         self.processes = ProcessTable(
-            str(root), self.launcher, self.loop, on_exit=lambda _: None, on_growth=lambda _: None
+            str(root), self.launcher, self.loop, on_exit=lambda _: True, on_growth=lambda _: None
         )
         self.told: list[dict[str, Any] | None] = []
         self.log = {"dir": str(root / "log")}

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from wherry.errors import NotFound, StepFailed, SystemCallError, SystemFault, WherryError
@@ -319,12 +320,18 @@ class _Container:
 _KINDS: Final = tuple(kinds.KINDS.items())
 
 
+@lru_cache(maxsize=1)
+def _own_namespaces(_pid: int) -> dict[str, str]:
+    """The namespaces of this process, which it leaves for moments only."""
+    return {name: os.readlink(f"/proc/self/ns/{name}") for name, _ in _KINDS}
+
+
 def _foreign_namespaces(pid: int) -> int:
     """Return the flags of the namespaces in which a process differs from this one."""
-    flags = 0
+    flags, own = 0, _own_namespaces(os.getpid())
     try:
         for name, flag in _KINDS:
-            if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
+            if os.readlink(f"/proc/{pid}/ns/{name}") != own[name]:
                 flags |= flag
     except (FileNotFoundError, ProcessLookupError) as error:
         raise NotFound("the container's first process has ended") from error

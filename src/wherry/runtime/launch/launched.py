@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from wherry.errors import StepFailed, SystemCallError
 from wherry.linux.fd import Fd
+from wherry.linux.proc import Stat, read_stat
 from wherry.linux.process import pidfd_open, pidfd_send_signal
 from wherry.runtime import channel
 from wherry.runtime.channel import read_report
@@ -56,6 +57,7 @@ class Launched:
         self.listener: Final = listener
         self.moved: Moved | None = None
         self._held: Fd | None = None
+        self._stat: Stat | None = None  # of the program's process
         self._program = ""
         self._preparation: Preparation | None = None
         self._next: Callable[[], Report] = self._from_channel
@@ -139,12 +141,14 @@ class Launched:
         self.pid, self.pidfd = newborn.pid, pidfd
         if self._held is not None and (failed := self._hand_over()) is not None:
             return failed
+        self._stat = read_stat(newborn.pid)
         self._next = _executed if newborn.is_init else self._from_newborn
-        return Born(newborn.pid, pidfd)
+        return Born(newborn.pid, pidfd, 0 if self._stat is None else self._stat.start_time)
 
     def _from_newborn(self) -> Report:
+        stat, self._stat = self._stat or read_stat(self.pid), None
         try:
-            number = birth.failure_of(self.pid)
+            number = birth.failure_of(stat)
         except birth.Unfinished:
             return NOT_YET
         return EXECUTED if number is None else self._failed_to_execute(number)

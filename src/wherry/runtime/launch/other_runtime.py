@@ -16,6 +16,7 @@ from typing import Final
 
 from wherry.errors import SystemCallError
 from wherry.linux.fd import Fd
+from wherry.linux.proc import start_time
 from wherry.linux.process import pidfd_open, pidfd_send_signal
 from wherry.linux.scm_rights import receive_fds
 from wherry.runtime.launch.launched import Launched
@@ -118,7 +119,7 @@ class OtherLaunched(Launched):
             self._next = self._from_channel
         else:
             self._next = _executed
-        return Born(pid, pidfd)
+        return Born(pid, pidfd, start_time(pid) or 0)
 
     @staticmethod
     def _terminal(console: socket.socket) -> Fd | None:

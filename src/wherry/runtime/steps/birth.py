@@ -38,7 +38,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from wherry.linux import capabilities
-from wherry.linux.proc import read_stat
+from wherry.linux.proc import Stat
 from wherry.linux.process import CLONE
 from wherry.linux.seccomp_verdict import allows, allows_or_notifies
 from wherry.runtime import channel
@@ -411,8 +411,11 @@ class Newborn(NamedTuple):
 
 def newborn_of(helper: int) -> Newborn | None:
     """Return the newborn that a helper's name reports, before the helper is reaped; None if there is none."""
-    with open(f"/proc/{helper}/comm", encoding="ascii", errors="replace") as file:
-        kind, _, letters = file.read().strip().partition(":")
+    file = os.open(f"/proc/{helper}/comm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kind, _, letters = os.read(file, 64).decode("ascii", "replace").strip().partition(":")
+    finally:
+        os.close(file)
     if kind not in ("p", "i") or len(letters) != 8 or not all("a" <= letter <= "p" for letter in letters):
         return None
     pid = sum(ord(letter) - ord("a") << 4 * place for place, letter in enumerate(letters))
@@ -426,12 +429,12 @@ class Unfinished(Exception):
     """A process is on its way out, and how it ended is not known yet."""
 
 
-def failure_of(pid: int) -> int | None:
+def failure_of(stat: Stat | None) -> int | None:
     """Return why a newborn could not execute its program, an error number; None if it did, or was killed.
 
+    :param stat: the newborn's; None when it is gone.
     :raises Unfinished: ask again when it has ended.
     """
-    stat = read_stat(pid)
     if stat is None or stat.flags & (_PF_EXITING | _PF_FORKNOEXEC) != _PF_EXITING | _PF_FORKNOEXEC:
         return None
     if stat.state not in ("Z", "X"):
