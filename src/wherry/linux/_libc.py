@@ -16,7 +16,17 @@ from typing import Any, Final, NoReturn
 
 from wherry.errors import SystemCallError, Unsupported
 
-__all__ = ["ALONE", "ARCHITECTURE", "NUMBERS", "buffer_of", "fail", "flag_names", "path_bytes", "system_call"]
+__all__ = [
+    "ALONE",
+    "ARCHITECTURE",
+    "NUMBERS",
+    "buffer_of",
+    "fail",
+    "flag_names",
+    "of_small_numbers",
+    "path_bytes",
+    "system_call",
+]
 
 # Since Linux 5.0 a new call gets the same number everywhere.
 _COMMON: Final = {
@@ -171,6 +181,16 @@ def c_function(name: str, *argument_types: Any) -> Callable[..., int] | None:
     if function is not None:
         function.argtypes = argument_types
     return function
+
+
+def of_small_numbers(name: str) -> Callable[..., int]:
+    """Declare a function of the C library that is never interrupted, and takes and returns small numbers only.
+
+    ctypes needs no types for these, and without it is three to four times as fast: 0.7 and not 2.6 us for prctl(2).
+
+    :returns: the function, which returns -1 on failure (then :func:`fail` knows the reason). Numbers go up to 2**31.
+    """
+    return _libc[name]
 
 
 def _unknown(name: str) -> Callable[..., int]:

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from wherry.errors import InvalidInput
-from wherry.linux._libc import fail, system_call
+from wherry.linux._libc import fail, of_small_numbers, system_call
 
 __all__ = [
     "CAP",
@@ -90,10 +90,10 @@ class CapabilitySets(NamedTuple):
     inheritable: frozenset[int]
 
 
-_ULONG, _POINTER = ctypes.c_ulong, ctypes.c_void_p
+_POINTER = ctypes.c_void_p
 _capget = system_call("capget", _POINTER, _POINTER)
 _capset = system_call("capset", _POINTER, _POINTER)
-_prctl = system_call("prctl", ctypes.c_int, _ULONG, _ULONG, _ULONG, _ULONG)
+_prctl = of_small_numbers("prctl")
 
 _CAPBSET_READ, _CAPBSET_DROP, _CAP_AMBIENT = 23, 24, 47
 _AMBIENT_IS_SET, _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 1, 2, 4

@@ -16,7 +16,16 @@ from enum import IntFlag
 from typing import Any, Final
 
 from wherry.errors import Unsupported
-from wherry.linux._libc import ALONE, NUMBERS, buffer_of, fail, flag_names, path_bytes, system_call
+from wherry.linux._libc import (
+    ALONE,
+    NUMBERS,
+    buffer_of,
+    fail,
+    flag_names,
+    of_small_numbers,
+    path_bytes,
+    system_call,
+)
 from wherry.linux.fd import Fd, FdLike, number
 from wherry.linux.mount import AT
 
@@ -84,6 +93,7 @@ _pidfd_open = system_call("pidfd_open", _INT, _UINT)
 _pidfd_send_signal = system_call("pidfd_send_signal", _INT, _INT, _POINTER, _UINT)
 _pidfd_getfd = system_call("pidfd_getfd", _INT, _INT, _UINT)
 _prctl = system_call("prctl", _INT, _ULONG, _ULONG, _ULONG, _ULONG)
+_prctl_small = of_small_numbers("prctl")
 _prctl_string = system_call("prctl", _INT, _STRING, _ULONG, _ULONG, _ULONG)
 _personality = system_call("personality", _ULONG)
 _sethostname = system_call("sethostname", _STRING, _SIZE)
@@ -302,7 +312,8 @@ def set_no_new_privs() -> None:
 
 def set_dumpable(on: bool) -> None:
     """Say whether others of the same user may trace this process and open its files under /proc (PR_SET_DUMPABLE)."""
-    prctl(_SET_DUMPABLE, int(on))
+    if _prctl_small(_SET_DUMPABLE, int(on), 0, 0, 0) < 0:
+        fail("prctl", f"PR_SET_DUMPABLE, {on}")
 
 
 def set_child_subreaper(on: bool) -> None:
@@ -327,7 +338,8 @@ def set_pdeathsig(sig: int) -> None:
 
 def set_keepcaps(on: bool) -> None:
     """Say whether permitted capabilities survive the change from user 0 to another (PR_SET_KEEPCAPS)."""
-    prctl(_SET_KEEPCAPS, int(on))
+    if _prctl_small(_SET_KEEPCAPS, int(on), 0, 0, 0) < 0:
+        fail("prctl", f"PR_SET_KEEPCAPS, {on}")
 
 
 def set_name(name: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from quiet import in_time
 from support.plain_keeper import Daemon, RunningKeeper, text_of
+from support.steps import eventually
 from wherry.errors import SystemFault
 from wherry.keeper.client import connect, start_keeper
 from wherry.keeper.loop import UNEXPECTED
@@ -105,6 +106,28 @@ def test_an_exec_writes_into_the_streams_that_came_along(daemon: Daemon, tmp_pat
     ended = daemon.event("exited").fields
     assert (ended["key"], ended["container"], ended["kind"], ended["status"]) == ("e", "c", "exec", 0)
     os.close(null)
+
+
+def test_the_end_of_an_exec_is_written_down_only_where_no_daemon_hears_of_it(keeper: RunningKeeper) -> None:
+    directory = keeper.exec_root / "containers/c"
+    daemon = Daemon(keeper.exec_root)
+    daemon.launch("heard", ["sh", "-c", "exit 3"], kind="exec", container="c", terminal=True)
+    assert daemon.event("exited", "heard").fields["status"] == 3
+    assert not (directory / "exec-heard.exit.json").exists()
+    pidfd, master = daemon.launch(
+        "unheard", ["sh", "-c", "read x; exit 4"], kind="exec", container="c", terminal=True
+    ).fds
+    assert (directory / "exec-unheard.process.json").exists()
+    daemon.close()
+    os.write(master, b"\n")
+    eventually((directory / "exec-unheard.exit.json").exists)
+    again = Daemon(keeper.exec_root)
+    assert again.greeting is not None
+    ended = {process["key"]: process["exited"]["status"] for process in again.greeting.fields["processes"]}
+    assert ended == {"heard": 3, "unheard": 4}
+    again.close()
+    os.close(pidfd)
+    os.close(master)
 
 
 def test_a_terminal_is_read_into_the_log_and_its_master_is_handed_out(daemon: Daemon, tmp_path: Path) -> None:
