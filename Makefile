@@ -7,7 +7,7 @@ RUN = $(PYTHON) tests/run.py
 
 help:
 	@echo "make test      everything below, as far as this user and machine can do it"
-	@echo "make quick     lint, and the quick unit tests on all processors: a minute or two, once everything is installed"
+	@echo "make quick     lint, and the quick unit tests on all processors: a minute, once everything is installed"
 	@echo "make lint      ruff, mypy --strict, codespell"
 	@echo "make unit      tests that need no rights, on every Python found"
 	@echo "make kernel    tests on this kernel (root)"

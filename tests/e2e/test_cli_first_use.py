@@ -96,6 +96,8 @@ def clone() -> Iterator[Path]:
         directory.chmod(0o755)
         shutil.copy(ROOT / "wherry", directory)
         shutil.copy(ROOT / "pyproject.toml", directory)
+        (directory / "packaging").mkdir()
+        shutil.copy(ROOT / "packaging/choose-python", directory / "packaging")
         (directory / "src/wherry/cli").mkdir(parents=True)
         (directory / "src/wherry/cli/entry.py").write_text("print('launched')")
         yield directory
