@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from wherry import __version__
 from wherry.api.app import make_api
 from wherry.api.http.server import Api
-from wherry.daemon import logs
+from wherry.daemon import logs, snapshot
 from wherry.daemon.listeners import BACKLOG, Listener
 from wherry.daemon.notify import notify
 from wherry.daemon.options import reread
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wherry.daemon.background import Background
     from wherry.daemon.metrics import MetricsServer
     from wherry.daemon.options import Options
+    from wherry.daemon.snapshot import Start
     from wherry.daemon.startup import Acquired
     from wherry.serving import Acceptor
 
@@ -132,12 +133,13 @@ async def _accept(loop: asyncio.AbstractEventLoop, api: Api, listener: Listener)
     return acceptor
 
 
-async def serve(options: Options, channel: Background, acquired: Acquired) -> None:
+async def serve(options: Options, channel: Background, acquired: Acquired, start: Start) -> None:
     """Run the daemon until it is asked to end.
 
     :param options: the command line's and the configuration file's.
     :param channel: who waits for it to answer.
     :param acquired: its sockets, and the thread that finds the keeper.
+    :param start: how this process began.
     :raises WherryError: it cannot start.
     """
     settings = options.settings
@@ -148,6 +150,8 @@ async def serve(options: Options, channel: Background, acquired: Acquired) -> No
         _freeze_objects()
         notify("READY=1", os.environ)
         channel.ready()
+        start.is_over()
+        asyncio.get_running_loop().call_later(snapshot.DELAY, snapshot.offer_beside)
         log.info("ready", extra={"version": __version__, "pid": os.getpid(), "data_root": settings.data_root})
         await daemon.wait()
         notify("STOPPING=1", os.environ)

@@ -30,6 +30,7 @@ _ENVIRONMENT: Final = ("LD_BIND_NOW=1", "GLIBC_TUNABLES=glibc.pthread.rseq=0", "
 _ADDED: Final = 0x10000
 _RANGES: Final = 0x100000
 _EXECUTABLE: Final = 0o700
+_FAR: Final = 1 << 40  # the kernel's own places are farther away from a snapshot's
 _WIPEONFORK: Final = 18  # madvise(2)
 _PATIENCE: Final = 60  # seconds; then it ends, and the template with it
 
@@ -42,6 +43,7 @@ class Program(NamedTuple):
     :ivar ordinary: what it gets to be the program in the ordinary way.
     :ivar attempt: arguments of the program for a first try; it has to leave with `status` and say `answer`.
     :ivar larger: further tries, of what not every process does. They must change nothing.
+    :ivar lasts: it is a program that goes on, :mod:`wherry.startup.lasting`.
     """
 
     interpreter: str
@@ -51,6 +53,7 @@ class Program(NamedTuple):
     status: int
     answer: bytes
     larger: Sequence[Sequence[str]] = ()
+    lasts: bool = False
 
 
 def build(program: Program, place: str) -> None:
@@ -122,7 +125,7 @@ def _image(program: Program, draft: str) -> _Image:
     _write(draft, first.entry, first.segments)
     pid = _stopped(draft)
     try:
-        memory = read(pid)
+        memory = read(pid, lasts=program.lasts)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -180,6 +183,7 @@ def _complete(image: _Image, begin: int, ordinary: Sequence[str]) -> None:
         content.extend(bytes(-len(content) % 8))
         return added(struct.pack(f"<{len(numbers)}Q", *numbers))
 
+    areas = _hulls(image.areas())
     strings = [added(os.fsencode(one) + b"\0") for one in ordinary]
     numbers = {
         Control.VDSO: image.memory.vdso.start,
@@ -187,9 +191,20 @@ def _complete(image: _Image, begin: int, ordinary: Sequence[str]) -> None:
         Control.MOVED: words(moved),
         Control.MOVED_COUNT: len(moved),
         Control.INSTEAD: words([len(strings), *strings]),
+        Control.AREAS: words([number for one in areas for number in one]),
+        Control.AREAS_COUNT: len(areas),
     }
     image.add(_ADDED, bytes(content))
     image.note(numbers)
+
+
+def _hulls(areas: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return address and size of what has all areas in it: the starter's, and those that the kernel placed."""
+    found: list[tuple[int, int]] = []
+    for begin, end in areas:
+        first = found.pop() if found and begin - sum(found[-1]) < _FAR else (begin, 0)
+        found.append((first[0], end - first[0]))
+    return found
 
 
 def _warm(program: Program, path: str, image: _Image) -> None:
@@ -199,8 +214,11 @@ def _warm(program: Program, path: str, image: _Image) -> None:
     larger = [watch([path, *one], areas).pages for one in program.larger]
     written = frozenset[int]().union(*(one.written for one in larger)) - usual.written
     read_only = frozenset[int]().union(*(one.read for one in larger)) - usual.read - usual.written - written
-    first = [*_wiped(image.memory), *ranges(usual, areas)]
+    first = ranges(usual, areas, near=1 if program.lasts else None)
     further = ranges(Pages(written, read_only), areas)
+    if program.lasts:  # it sees to it that no others are mapped
+        first, further = [], first
+    first = [*_wiped(image.memory), *first]
     words = [number for one in (*first, *further) for number in one]
     address = image.add(_RANGES, struct.pack(f"<{len(words)}Q", *words))
     image.note(

@@ -24,16 +24,18 @@ _TOO_NEW = (3, 14)
 _ATTEMPTED = b"attempted\n"
 
 
-def offer(directory: str, name: str, command: Callable[[str], list[str]], *, stale: bool) -> None:
+def offer(directory: str, name: str, command: Callable[[str], list[str]], *, stale: bool, family: str = "") -> None:
     """Make a program's snapshot, if there is none and the program was called before; wait for that.
 
     :param directory: where it belongs.
     :param name: the program's.
     :param command: what makes it, given the place; see :func:`wherry.startup.build.make`.
     :param stale: the one that there is has found itself out of date.
+    :param family: of a program that has several names: what they begin with. It is not called often; so its snapshot is
+        made at once.
     """
     try:
-        if sys.version_info < _TOO_NEW and _claimed(directory, name, stale=stale):
+        if sys.version_info < _TOO_NEW and _claimed(directory, name, family, stale=stale):
             _run(command(_place(directory, name)))
     except (OSError, KeyboardInterrupt):
         return  # a cache that cannot be written, or that the user does not wait for
@@ -44,20 +46,20 @@ def _place(directory: str, name: str) -> str:
         return f"{directory}/{name}.{file.read().strip()}"
 
 
-def _claimed(directory: str, name: str, *, stale: bool) -> bool:
+def _claimed(directory: str, name: str, family: str, *, stale: bool) -> bool:
     """Whether it is for this process to make one."""
     place = _place(directory, name)
     found = os.stat(directory)
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         return False  # somebody else could put another file there
-    if stale:
+    if stale and os.path.exists(place):
         os.unlink(place)
     try:
         os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return _attempted_now(place)
-    _remove_others(directory, name, place)
-    return stale and _attempted_now(place)
+    _remove_others(directory, family or name, place)
+    return bool(stale or family) and _attempted_now(place)
 
 
 def _attempted_now(place: str) -> bool:
@@ -77,8 +79,9 @@ def _attempted_now(place: str) -> bool:
 
 def _remove_others(directory: str, name: str, place: str) -> None:
     """Remove what was made in other boots, and what was never finished."""
+    boot = place.rpartition(".")[2]
     for other in os.listdir(directory):
-        if other.startswith(f"{name}.") and f"{directory}/{other}" != place:
+        if other.startswith(f"{name}.") and not other.endswith(f".{boot}"):
             os.unlink(f"{directory}/{other}")
 
 

@@ -34,6 +34,8 @@ class Control(IntEnum):
     TOUCHED_COUNT = 0x80
     MORE = 0x88  #: those that only some use
     MORE_COUNT = 0x90
+    AREAS = 0x98  #: address and size of what has all of the snapshot's memory in it, and none of the kernel's
+    AREAS_COUNT = 0xA0
 
 
 def page(numbers: dict[Control, int]) -> bytes:

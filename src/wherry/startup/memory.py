@@ -123,12 +123,16 @@ def _without_holes(begin: int, access: int, content: bytearray) -> Iterator[Segm
         yield Segment(at, len(data), access, data)
 
 
-def read(pid: int) -> Memory:
+def read(pid: int, *, lasts: bool = False) -> Memory:
     """Read a stopped process's memory.
 
+    :param lasts: each process renews its random numbers, :mod:`wherry.startup.lasting`.
     :raises Unsupported: it has something that a snapshot cannot have.
     """
     mappings = list(_mappings(pid))
+    named = next((one.name for one in mappings if any(each in one.name for each in _FORBIDDEN)), "")
+    if named and not lasts:
+        raise Unsupported(f"the template has {named}, whose random numbers would repeat")
     vdso = next((range(one.begin, one.end) for one in mappings if one.name == _VDSO), None)
     if vdso is None:
         raise Unsupported("the template has no vDSO")
@@ -169,6 +173,4 @@ def _mapping(line: str, flags: list[str]) -> _Mapping:
     path = name[0] if name else ""
     if "s" in letters and access & W:
         raise Unsupported(f"the template shares memory with others: {path}")
-    if any(one in path for one in _FORBIDDEN):
-        raise Unsupported(f"the template has {path}, whose random numbers would repeat")
     return _Mapping(begin, end, access, path, "wf" in flags)

@@ -14,6 +14,7 @@ import sys
 from wherry.errors import Unsupported
 from wherry.linux._libc import ALONE
 from wherry.startup.control import PAGE, Control
+from wherry.startup.lasting import Lasting, check_state
 from wherry.startup.machine_code import entry_of
 
 TYPE_CHECKING = False
@@ -31,7 +32,7 @@ _FORBIDDEN = ("random", "threading", "ssl", "_hashlib")
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
+def become(base: int, ordinary: Sequence[str], *, lasts: bool = False) -> Callable[[], None]:
     """Stop here; a process that is made of this one goes on from here.
 
     It has its own arguments, environment, streams and signals then. If a file has changed that the snapshot was made
@@ -41,13 +42,16 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
 
     :param base: where the starter is, :class:`wherry.startup.starter.Starter`.
     :param ordinary: the interpreter, and what it gets before the program's own arguments: options, the program.
-    :returns: what has the pages mapped that a larger command uses (`wherry.startup.build.Program`).
+    :param lasts: it is a program that goes on, with threads and TLS (:mod:`wherry.startup.lasting`).
+    :returns: what has the pages mapped that a larger command uses (`wherry.startup.build.Program`); of a program that
+        lasts, what a child of this process calls that lasts in its place.
     :raises Unsupported: this process has something that a snapshot cannot have.
     """
-    _check()
+    _check(lasts)
     _fill(base)
     files = _Files()
     directory = _directory()
+    lasting = Lasting()
     gc.collect()
     gc.freeze()  # a collection in a process that is made of this one would write to all of its pages
     stop = ctypes.PYFUNCTYPE(ctypes.c_uint64)(base + entry_of("stop"))
@@ -59,6 +63,9 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
 
     environ = ctypes.c_uint64.in_dll(ALONE, "environ")
     stack = stop()
+    if lasts:
+        lasting.map_singly(_pairs(number(Control.AREAS), number(Control.AREAS_COUNT)))
+        touch(number(Control.MORE), number(Control.MORE_COUNT))
     arguments, address = _words(stack + 8)
     environ.value = address
     environment, _ = _words(address)
@@ -74,17 +81,27 @@ def become(base: int, ordinary: Sequence[str]) -> Callable[[], None]:
     sys.orig_argv[:] = [*ordinary, *own]
     _take_signals()
     _take_streams()
+    if lasts:
+        lasting.renew()
+        return lasting.map_again
     return lambda: touch(number(Control.MORE), number(Control.MORE_COUNT))
 
 
-def _check() -> None:
+def _pairs(address: int, count: int) -> list[tuple[int, int]]:
+    words = (ctypes.c_uint64 * (2 * count)).from_address(address) if count else ()
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def _check(lasts: bool) -> None:
     if len(os.listdir("/proc/self/task")) != 1:
         raise Unsupported("the template has several threads")
     open_ones = os.listdir("/proc/self/fd")
     if len(open_ones) != 4:  # the streams, and what lists them
         raise Unsupported(f"the template has other descriptors open than its streams: {open_ones}")
+    if lasts:
+        check_state()
     for name in _FORBIDDEN:
-        if name in sys.modules:
+        if name in sys.modules and not lasts:
             raise Unsupported(f"the template has the module {name}")
     try:
         registered = ctypes.c_uint.in_dll(ALONE, "__rseq_size").value

@@ -114,12 +114,16 @@ def _used(pid: int, areas: list[tuple[int, int]]) -> Pages:
     return Pages(frozenset(written), frozenset(read))
 
 
-def ranges(pages: Pages, areas: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+def ranges(pages: Pages, areas: Iterable[tuple[int, int]], near: int | None = None) -> list[tuple[int, int, int]]:
     """Return what has to be asked of the kernel to have these pages: address, size, and madvise(2)'s advice.
 
     :param areas: first and last address of each area of memory; no range is in two.
+    :param near: how many pages there may be from one that is read to the next of a range.
     """
-    kinds = ((_POPULATE_READ, pages.read, _GAP_READ), (_POPULATE_WRITE, pages.written, _GAP_WRITE))
+    kinds = (
+        (_POPULATE_READ, pages.read, _GAP_READ if near is None else near),
+        (_POPULATE_WRITE, pages.written, _GAP_WRITE),
+    )
     found = []
     for begin, end in areas:
         for advice, some, gap in kinds:

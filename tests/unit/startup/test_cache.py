@@ -104,6 +104,22 @@ def test_one_is_made_by_the_second_call_of_a_boot_and_again_when_it_is_out_of_da
     assert place.stat().st_mode & 0o777 == 0o600
 
 
+def test_of_a_program_that_is_seldom_called_one_is_made_at_once_and_each_of_its_names_has_one(
+    tmp_path: Path, runs: list[list[str]]
+) -> None:
+    def offered(name: str, *, stale: bool = False) -> None:
+        cache.offer(str(tmp_path), name, lambda place: ["make", place], stale=stale, family="one")
+
+    for other in ("one.a.another-boot", "one.b.another-boot", f"one.a.{BOOT}.123", "other.another-boot"):
+        (tmp_path / other).touch()
+    offered("one.a")
+    offered("one.b", stale=True)
+    assert runs == [["make", str(tmp_path / f"one.{name}.{BOOT}")] for name in "ab"]
+    assert {one.name for one in tmp_path.iterdir()} == {f"one.a.{BOOT}", f"one.b.{BOOT}", "other.another-boot"}
+    offered("one.a")
+    assert len(runs) == 2
+
+
 def test_none_is_made_where_somebody_else_could_put_another_one(tmp_path: Path, runs: list[list[str]]) -> None:
     for mode in (0o775, 0o757):
         tmp_path.chmod(mode)
