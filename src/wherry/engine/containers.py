@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from wherry.docker import times
@@ -40,10 +40,11 @@ from wherry.engine.network.endpoint_effects import EndpointEffects
 from wherry.engine.spec.host_sources import missing_sources
 from wherry.engine.streams.attach import ContainerAttachment
 from wherry.engine.streams.logs import lacks_older, read_logs
-from wherry.engine.views import stats, top
+from wherry.engine.views import top
 from wherry.engine.views.explain import ExplainService
 from wherry.engine.views.inspect import inspect
 from wherry.engine.views.list import ListService
+from wherry.engine.views.stats import Sampler
 from wherry.errors import Conflict, NotFound, SystemFault
 from wherry.linux import pty
 
@@ -74,6 +75,7 @@ class Containers:
     usage: Usage
     effects: EndpointEffects
     connector: Connector
+    sampler: Sampler = field(default_factory=Sampler)
 
     def get(self, ref: str) -> Container:
         """The container itself."""
@@ -283,7 +285,7 @@ class Containers:
     async def stats(self, ref: str) -> ContainerStats:
         """One sample of what it uses."""
         container = self.store.get(ref)
-        return stats.sample(container, self.starter.cgroup_path(container))
+        return self.sampler.sample(container, self.starter.cgroup_path(container))
 
     async def changes(self, ref: str) -> Changes:
         """What it changed in its root file system."""

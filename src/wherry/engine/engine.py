@@ -366,6 +366,7 @@ class Engine:
         await asyncio.to_thread(self.volume_copies.close)
         self._supervisor.close()
         self._watches.close()
+        self.containers.sampler.close()
         await self.distribution.close()
         await self._lifecycle.close()
         await self._deliveries.close()

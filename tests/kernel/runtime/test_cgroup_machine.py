@@ -19,6 +19,7 @@ from wherry.errors import NotFound
 from wherry.linux import process
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups import Cgroup, Resources
+from wherry.runtime.cgroups.kept_files import KeptFiles
 
 
 class MachineGround:
@@ -224,3 +225,24 @@ def test_what_the_machine_offers_can_be_used(ground: MachineGround) -> None:
     if found.freezer:
         group.freeze()
         group.thaw()
+
+
+def test_files_that_stay_open_are_those_of_the_group_that_is_there(ground: MachineGround) -> None:
+    before = os.listdir("/proc/self/fd")
+    files = KeptFiles()
+    group = ground.group("a")
+    kept = cgroups.open(group.path, files)
+    for time_of_its_life in ("first", "second, of another group with the same name"):
+        group.create(Resources())
+        assert kept.statistics().pids.current == 0, time_of_its_life
+        opened = os.listdir("/proc/self/fd")
+        with subprocess.Popen(["sleep", "600"]) as sleeping:
+            group.add(sleeping.pid)
+            assert kept.statistics().pids.current == 1, time_of_its_life
+            sleeping.kill()
+        assert os.listdir("/proc/self/fd") == opened
+        group.destroy()
+        with pytest.raises(NotFound):
+            kept.statistics()
+    files.close()
+    assert os.listdir("/proc/self/fd") == before

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from support.containers import container_of
+from support.engine_harness import until
 from wherry.docker import times
 from wherry.docker.container_answers import Health, HealthReport, HealthStatus
 from wherry.docker.container_requests import ContainerConfig, HostConfig, LogConfig, RestartPolicy
@@ -132,3 +133,33 @@ def test_what_is_shown_is_what_was_recorded(name: str, monkeypatch: pytest.Monke
 
 def test_nothing_is_shown_that_was_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(everything(monkeypatch)) == list(json.loads(RECORDED.read_text()))
+
+
+async def test_files_of_a_container_that_is_asked_about_again_stay_open_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used, closed = [], []
+
+    class Kept(stats.KeptFiles):
+        def close(self) -> None:
+            closed.append(self)
+
+    def statistics_with(_path: str, files: Kept | None = None) -> Any:
+        used.append(files)
+        return SimpleNamespace(statistics=lambda: COUNTED)
+
+    monkeypatch.setattr(stats, "KeptFiles", Kept)
+    monkeypatch.setattr(stats.cgroups, "open", statistics_with)
+    monkeypatch.setattr(stats, "_interfaces", lambda pid: {})
+    monkeypatch.setattr(stats, "_IDLE", 0.01)
+    monkeypatch.setattr(stats, "_MOST", 1)
+    sampler, one, other = stats.Sampler(), CONTAINERS["running"](), CONTAINERS["paused"]()
+    other.definition = msgspec.structs.replace(other.definition, id="d" * 64)
+    for each in (one, one, other, CONTAINERS["exited"]()):
+        sampler.sample(each, "/c")
+    assert used == [used[0], used[0], None], "the same again, and of no more containers than that"
+    await until(lambda: closed)
+    assert closed == used[:1]
+    sampler.sample(other, "/c")
+    sampler.close()
+    assert closed == [used[0], used[3]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 from itertools import takewhile
 from typing import Final
 
@@ -24,17 +26,62 @@ from wherry.docker.stats import (
 from wherry.engine.container.container import Container
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups.contract import IoCount, Statistics
+from wherry.runtime.cgroups.kept_files import KeptFiles
 
-__all__ = ["sample"]
+__all__ = ["Sampler", "sample"]
 
 _CHUNK: Final = 1 << 13
+_IDLE: Final = 2.5  # seconds; who wants samples takes one each second
+_MOST: Final = 256  # containers whose files are kept open
+_FILES_OF_ONE: Final = 20
+_MACHINE: Final = KeptFiles()
 _TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-def sample(container: Container, cgroup: str) -> ContainerStats:
+class Sampler:
+    """Takes samples, and keeps the files open from which it takes them, for as long as there are more."""
+
+    def __init__(self) -> None:
+        self._kept: Final[dict[str, KeptFiles]] = {}
+        self._used: Final[set[str]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def sample(self, container: Container, cgroup: str) -> ContainerStats:
+        """One sample of a container; the parameters as for :func:`sample`."""
+        files = self._files(container.id) if container.state.is_alive else None
+        return sample(container, cgroup, files)
+
+    def _files(self, identifier: str) -> KeptFiles | None:
+        """What a container's files are read with; None for the ordinary way: there are too many."""
+        self._used.add(identifier)
+        if identifier not in self._kept:
+            room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+            if len(self._kept) >= min(_MOST, room // _FILES_OF_ONE):
+                return None
+            self._kept[identifier] = KeptFiles()
+            self._timer = self._timer or asyncio.get_running_loop().call_later(_IDLE, self._close_unused)
+        return self._kept[identifier]
+
+    def _close_unused(self) -> None:
+        for identifier in self._kept.keys() - self._used:
+            self._kept.pop(identifier).close()
+        self._used.clear()
+        later = asyncio.get_running_loop().call_later
+        self._timer = later(_IDLE, self._close_unused) if self._kept else None
+
+    def close(self) -> None:
+        """Close all files."""
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._kept:
+            self._kept.popitem()[1].close()
+
+
+def sample(container: Container, cgroup: str, files: KeptFiles | None = None) -> ContainerStats:
     """One sample; all zeros for a container that does not run, as in Docker.
 
     :param cgroup: the container's path in the cgroup hierarchies.
+    :param files: what its files are read with.
     """
     nothing = _cpu(Statistics(), system=False)
     if not container.state.is_alive:
@@ -43,7 +90,7 @@ def sample(container: Container, cgroup: str) -> ContainerStats:
             precpu_stats=nothing, pids_stats=PidsStats(), cpu_stats=nothing, memory_stats=MemoryStats(),
             blkio_stats=_block_io((), ()),
         )  # fmt: skip
-    found = cgroups.open(cgroup).statistics()
+    found = (cgroups.open(cgroup) if files is None else cgroups.open(cgroup, files)).statistics()
     return ContainerStats(
         id=container.id, name=f"/{container.name}", read=times.now(), preread=times.ZERO_TIME,
         precpu_stats=nothing, pids_stats=PidsStats(current=found.pids.current, limit=found.pids.limit or UNSET),
@@ -70,8 +117,8 @@ def _cpu(found: Statistics, *, system: bool) -> CpuStats:
 
 def _processors() -> tuple[int, int]:
     """The time that all processors have spent, in nanoseconds, and how many there are; proc(5), /proc/stat."""
-    first, *lines = _read("/proc/stat").split(b"\n")
-    online = sum(1 for _ in takewhile(lambda line: line.startswith(b"cpu"), lines))
+    first, *lines = _MACHINE.read("/proc/stat").split("\n")
+    online = sum(1 for _ in takewhile(lambda line: line.startswith("cpu"), lines))
     return sum(map(int, first.split()[1:9])) * _TICK, online
 
 

@@ -7,7 +7,7 @@ the modules named after them translate limits and counters. Everything acts thro
 ``systemd.py`` has systemd make the cgroup; it is used as any other then.
 
 Floors, lowest first: ``convert``, ``dbus``, ``directory``, ``resources``, ``scope``; ``common_limits``, ``contract``,
-``devices``, ``hierarchies``, ``removal``; ``features``, the limits and statistics of each version,
+``devices``, ``hierarchies``, ``kept_files``, ``removal``; ``features``, the limits and statistics of each version,
 ``scope_properties``; ``v1``, ``v2``, ``systemd``.
 
 What a container *should* be limited to does not belong here.
@@ -70,14 +70,15 @@ def features() -> Features:
     return look(hierarchies(), _FILES)
 
 
-def open(path: str) -> Cgroup:
+def open(path: str, files: Files = _FILES) -> Cgroup:
     """Return a container's cgroup, which need not exist.
 
     :param path: where it is in the hierarchies, ``"/wherry/<id>"``.
+    :param files: what reads and writes its files.
     :raises InvalidInput: the path is not absolute, is the root, or has ``..`` in it.
     :raises Unsupported: no cgroup file system is mounted.
     """
-    return bind(path, hierarchies(), _FILES)
+    return bind(path, hierarchies(), files)
 
 
 def names_below(path: str) -> frozenset[str]:
