@@ -178,6 +178,16 @@ def test_of_an_archive_only_what_is_known_is_read() -> None:
     assert unpack(pack(metadata, {"key.pem": b"k"})) == (metadata, {"key.pem": b"k"})
 
 
+def test_an_archive_that_ends_with_the_last_byte_of_its_last_file_is_whole() -> None:
+    """Docker's command makes such: the certificate's block is not filled, and nothing comes after it."""
+    metadata = {"Name": "x", "Metadata": {}, "Endpoints": {"docker": {"Host": "tcp://x:1"}}}
+    archive = pack(metadata, {"key.pem": b"a key"})
+    end = archive.index(b"a key") + len(b"a key")
+    assert unpack(archive[:end]) == (metadata, {"key.pem": b"a key"})
+    with pytest.raises(InvalidInput, match="unexpected end of data"):
+        unpack(archive[: end - 1])
+
+
 def damaged() -> bytes:
     """An archive whose compressed data is none."""
     buffer = io.BytesIO()

@@ -70,8 +70,11 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _tar_files(data: bytes) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+    """The files of a tar. Docker's command leaves out what fills its last block, and the two that end an archive."""
+    with tarfile.open(fileobj=io.BytesIO(data + bytes(-len(data) % tarfile.BLOCKSIZE)), mode="r:") as tar:
         for entry in tar:
+            if entry.offset_data + entry.size > len(data):
+                raise ValueError("unexpected end of data")
             name = entry.name.removeprefix("./")
             if entry.isreg() and (name == "meta.json" or name in _TLS):
                 file = tar.extractfile(entry)
