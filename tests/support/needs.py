@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Never a failure: the folder beside the repository and the other engine are there on some machines only.
 OPTIONAL = frozenset(
     (
-        "shared fuse journald dockerd old-docker podman containerd buildah docker-registry ssh-agent sshd cgroup1 "
-        "cgroup2 criu dirty-memory ipvlan systemd vlan"
+        "shared fuse journald dockerd old-docker podman rootless-podman containerd buildah docker-registry ssh-agent "
+        "sshd cgroup1 cgroup2 criu dirty-memory ipvlan systemd vlan"
     ).split()
 )
 
@@ -122,6 +122,13 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "ip": ("the ip command (Debian: iproute2)", lambda: program("ip") is not None),
     "nft": ("the nft command (Debian: nftables)", lambda: program("nft") is not None),
     "fuse": ("/dev/fuse", lambda: Path("/dev/fuse").exists()),
+    "rootless-podman": (
+        "podman, newuidmap, slirp4netns, and /dev/net/tun",
+        lambda: (
+            all(map(program, ("podman", "newuidmap", "slirp4netns")))
+            and all(map(os.path.exists, ("/dev/net/tun", "/etc/subuid", "/etc/subgid")))
+        ),
+    ),
     "podman": ("podman", lambda: program("podman") is not None),
     "containerd": ("containerd and ctr", lambda: program("containerd") is not None and program("ctr") is not None),
     "buildah": ("buildah", lambda: program("buildah") is not None),

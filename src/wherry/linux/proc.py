@@ -1,10 +1,13 @@
-"""/proc/<pid>/stat, parsed (proc_pid_stat(5))."""
+"""/proc/<pid>/stat, parsed (proc_pid_stat(5)), and other facts that /proc tells, for who must start fast."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["Stat", "read_stat", "start_time"]
+__all__ = ["Stat", "descendants", "in_first_user_namespace", "read_stat", "start_time"]
+
+#: What namespaces(7) shows for PROC_USER_INIT_INO of linux/proc_ns.h.
+_FIRST_USER = f"user:[{0xEFFFFFFD}]"
 
 
 class Stat:
@@ -51,3 +54,20 @@ def start_time(pid: int) -> int | None:
     """Return when a process was started, in clock ticks since boot; None if it is gone."""
     stat = read_stat(pid)
     return None if stat is None else stat.start_time
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all that descend from it; while they stand still, that is all there are."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (stat := read_stat(int(name))) is not None:
+            children.setdefault(stat.parent, []).append(int(name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, ())
+    return found
+
+
+def in_first_user_namespace() -> bool:
+    """Whether this process is in the machine's own user namespace: who is root in another one is root of little."""
+    return os.readlink("/proc/self/ns/user") == _FIRST_USER

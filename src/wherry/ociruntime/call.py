@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from wherry.errors import InvalidInput, Unsupported
+from wherry.errors import InvalidInput
+from wherry.linux.proc import in_first_user_namespace
+from wherry.ociruntime.flags import FALSE, TRUE
 from wherry.ociruntime.messages import Log
 
 TYPE_CHECKING = False
@@ -32,6 +34,7 @@ class Call:
 
     :ivar root: the directory of the containers' directories; absolute.
     :ivar systemd: whether systemd manages the control groups.
+    :ivar groups: whether containers get control groups: not with ``--cgroup-manager disabled``, which is crun's.
     :ivar criu: the program criu; empty to look for it.
     """
 
@@ -43,6 +46,7 @@ class Call:
         self._form = form
         self._manager = flags.text("cgroup-manager", "cgroupfs")
         self.systemd = flags.is_on("systemd-cgroup") or self._manager == "systemd"
+        self.groups = self._manager != "disabled"
         self._rootless = flags.text("rootless", "auto")
         self.criu = flags.text("criu")
 
@@ -50,11 +54,10 @@ class Call:
         """Refuse values that are none.
 
         :raises InvalidInput: what that is.
-        :raises Unsupported: a manager of control groups that is not there.
         """
         if self._form not in ("text", "json"):
             raise InvalidInput(f"invalid log format {self._form!r}")
-        if self._rootless not in ("auto", "true", "false", "1", "0"):
+        if self._rootless not in {"", "auto", *TRUE, *FALSE}:
             raise InvalidInput(f"invalid value {self._rootless!r} of --rootless")
         try:
             self.log.check()
@@ -65,22 +68,21 @@ class Call:
 
     @property
     def is_rootless(self) -> bool:
-        """Whether it acts for a user, whose own systemd it asks then."""
-        return os.geteuid() != 0 if self._rootless == "auto" else self._rootless in ("true", "1")
+        """Whether it acts for a user: one who is not root, or is so in a user namespace only.
 
-    def check_cgroups(self) -> None:
-        """Refuse to make a container without a control group.
-
-        :raises Unsupported: that is asked for.
+        Such a one asks the user's own systemd, and does without a control group that may not be made.
         """
-        if self._manager == "disabled":
-            raise Unsupported("containers without a control group are not supported", hint="use cgroupfs")
+        if self._rootless in ("", "auto"):
+            return os.geteuid() != 0 or not in_first_user_namespace()
+        return self._rootless in TRUE
 
 
 def _default_root() -> str:
-    if os.geteuid() == 0 or "XDG_RUNTIME_DIR" not in os.environ:
-        return "/run/wherry-oci"
-    return f"{os.environ['XDG_RUNTIME_DIR']}/wherry-oci"
+    """Where containers are, by runc's rule: root of a user namespace that a user has made has the user's directory."""
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    if own and (os.geteuid() != 0 or (os.environ.get("USER") != "root" and not in_first_user_namespace())):
+        return f"{own}/wherry-oci"
+    return "/run/wherry-oci"
 
 
 def one_argument(arguments: list[str], verb: str) -> str:

@@ -28,7 +28,7 @@ def compiled(
     :param cgroup: a control group below the container's.
     """
     state = ContainerState(record.id, record.pid, record.started, spec, record.bundle, record.cgroup)
-    manner = Manner(apart=True, keyring=keyring, preserved=preserved)
+    manner = Manner(apart=True, keyring=keyring, preserved=preserved, grouped=bool(record.groups))
     plan = compile_exec(process, state=state, manner=manner)
     return _in_group(plan, cgroup) if cgroup.strip("/") else plan
 
@@ -36,6 +36,8 @@ def compiled(
 def _in_group(plan: Plan, below: str) -> Plan:
     if ".." in below.split("/") or ":" in below:
         raise InvalidInput(f"{below!r} is no control group below the container's")
+    if not plan.cgroup:
+        raise InvalidInput("the container has no control group")
     path = f"{plan.cgroup}/{below.strip('/')}"
     steps = tuple(EnterCgroup(path) if isinstance(step, EnterCgroup) else step for step in plan.steps)
     return plan._replace(cgroup=path, steps=steps)

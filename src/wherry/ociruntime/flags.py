@@ -8,10 +8,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Flags", "parse"]
+__all__ = ["FALSE", "TRUE", "Flags", "parse"]
 
-_TRUE = {"1", "t", "T", "true", "TRUE", "True"}
-_FALSE = {"0", "f", "F", "false", "FALSE", "False"}
+#: What Go reads as a truth value (strconv.ParseBool).
+TRUE = {"1", "t", "T", "true", "TRUE", "True"}
+FALSE = {"0", "f", "F", "false", "FALSE", "False"}
 
 
 class Flags:
@@ -85,6 +86,6 @@ def parse(
 
 
 def _truth(name: str, value: str) -> str:
-    if value in _TRUE | _FALSE:
-        return "true" if value in _TRUE else "false"
+    if value in TRUE | FALSE:
+        return "true" if value in TRUE else "false"
     raise InvalidInput(f'invalid boolean value "{value}" for -{name}: parse error')

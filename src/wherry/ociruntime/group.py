@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterable
 
-from wherry.errors import InvalidInput, NotFound
+from wherry.errors import InvalidInput, NotFound, Unsupported
+from wherry.linux.proc import descendants
 from wherry.ociruntime.container import Record
 from wherry.runtime import cgroups, intel_rdt
 from wherry.runtime.cgroups.scope import Scope
@@ -15,17 +17,47 @@ from wherry.runtime.intel_rdt import IntelRdt
 __all__ = ["apply", "apply_shares", "destroy", "end_all", "forget", "group_of", "pids", "send_to_all"]
 
 
+#: How often it is looked for processes that were born while the others were stopped.
+_ROUNDS = 100
+
+
 def group_of(record: Record) -> cgroups.Cgroup:
-    """Return a container's control group."""
+    """Return a container's control group.
+
+    :raises Unsupported: it has none.
+    """
+    if not record.groups:
+        raise Unsupported("cgroups not configured for container")
     return cgroups.open(record.cgroup)
 
 
 def pids(record: Record) -> list[int]:
     """Return the numbers of its processes; none if it is gone."""
+    if not record.groups:
+        return _without_group(record)
     try:
         return sorted(group_of(record).pids())
     except NotFound:
         return []
+
+
+def _without_group(record: Record) -> list[int]:
+    """Its first process with all that descend from it, and who has joined their PID namespace."""
+    if record.status() == "stopped":
+        return []
+    found = set(descendants(record.pid))
+    if record.own_pids:
+        place = _pid_namespace(record.pid)
+        others = map(int, filter(str.isdigit, os.listdir("/proc"))) if place else ()
+        found.update(pid for pid in others if _pid_namespace(pid) == place)
+    return sorted(found)
+
+
+def _pid_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:  # it has ended, or is not ours to look at
+        return ""
 
 
 def send_to_all(record: Record, number: int) -> bool:
@@ -33,21 +65,41 @@ def send_to_all(record: Record, number: int) -> bool:
     if number == signal.SIGKILL:
         return end_all(record)
     found = pids(record)
-    for pid in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+    _signal(found, number)
     return bool(found)
 
 
 def end_all(record: Record) -> bool:
     """End every process, those that were made meanwhile as well, and wait for that; whether there was one."""
     found = bool(pids(record))
-    cgroups.end_all(group_of(record))
+    if record.groups:
+        cgroups.end_all(group_of(record))
+    else:
+        _end_without_group(record)
     return found
+
+
+def _end_without_group(record: Record) -> None:
+    """First all are stopped, those that were born meanwhile as well, so that nobody is lost who loses its parent."""
+    stopped: set[int] = set()
+    for _ in range(_ROUNDS):
+        if not (more := set(pids(record)) - stopped):
+            break
+        _signal(more, signal.SIGSTOP)
+        stopped |= more
+    _signal(stopped, signal.SIGKILL)
+
+
+def _signal(some: Iterable[int], number: int) -> None:
+    for pid in some:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def apply(record: Record, resources: cgroups.Resources) -> None:
     """Change a container's limits."""
+    if not record.groups:
+        raise Unsupported("cannot set limits: container could not join or create cgroup")
     group = group_of(record)
     if record.scope is not None:
         from wherry.runtime.cgroups import systemd  # noqa: PLC0415  only who has systemd needs it
@@ -78,4 +130,5 @@ def forget(record: Record) -> None:
 
 def destroy(record: Record) -> None:
     """Remove the control group; its processes have ended."""
-    group_of(record).destroy()
+    if record.groups:
+        group_of(record).destroy()

@@ -18,6 +18,7 @@ from wherry.ociruntime.container import Container, Record, boot_id, state_text
 from wherry.ociruntime.flags import Flags
 from wherry.ociruntime.following import Started, follow
 from wherry.ociruntime.foreground import Signals
+from wherry.ociruntime.grouping import is_grouped, without_devices
 from wherry.ociruntime.lasting_hooks import run_here, run_poststop
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups.scope import Scope
@@ -68,7 +69,6 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool, sign
     :param signals: who is to let them end this command while hooks are run.
     :raises WherryError: there is no container then, and nothing of it.
     """
-    call.check_cgroups()
     bundle = os.path.abspath(flags.text("bundle", "."))
     spec = read_bundle(bundle, flags.text("config"))
     terminal = spec.process is not None and spec.process.terminal
@@ -77,16 +77,20 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool, sign
     if preserved and "LISTEN_FDS" in os.environ:
         spec = _with_listen_fds(spec)
     record = record_of(name, bundle, spec)
+    grouped = is_grouped(call, spec, name)
     manner = Manner(
         waits=waits or bool(record.hooks["startContainer"]),
         apart=True,
         preserved=preserved,
         keyring=not flags.is_on("no-new-keyring"),
         pivot=not flags.is_on("no-pivot"),
+        grouped=grouped,
         state=state_text(record, "creating", PID.decode()).encode(),
     )
     scope = scope_of(call, spec, name)
     plan = compile_spec(spec, container_id=name, bundle=bundle, scope=scope, manner=manner)
+    if call.is_rootless:
+        plan = without_devices(plan)
     for line in plan.describe() if call.log.debugs else ():
         call.log.debug(line)
     note_groups(record, plan)
@@ -172,7 +176,7 @@ def _hooks(wanted: Hooks) -> dict[str, list[tuple[Any, ...]]]:
 
 def scope_of(call: Call, spec: Spec, name: str) -> Scope | None:
     """Return systemd's unit for a container; None where systemd does not manage control groups."""
-    if not call.systemd:
+    if not call.systemd or not call.groups:
         return None
     from wherry.runtime.cgroups import systemd  # noqa: PLC0415  only where it is asked for
 
@@ -184,6 +188,8 @@ def note_groups(record: Record, plan: Plan) -> None:
     """Write down in a record which control group the container gets."""
     record.scope = None if plan.scope is None else tuple(plan.scope)
     record.intel_rdt = None if plan.intel_rdt is None else tuple(plan.intel_rdt)
+    if not plan.cgroup:
+        return
     group = cgroups.open(plan.cgroup)
     paths = group.paths()
     record.cgroup = group.path

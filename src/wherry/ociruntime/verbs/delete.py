@@ -49,6 +49,10 @@ def delete(call: Call, container: Container, record: Record, status: str) -> Non
     :raises Unavailable: it does not end.
     """
     if status != "stopped":
+        if not record.groups and not record.own_pids:
+            from wherry.ociruntime.group import end_all  # noqa: PLC0415
+
+            end_all(record)  # when the first process has ended, nobody can tell any more which are its others
         _end(record)
     _remove_groups(call, record)
     container.remove()

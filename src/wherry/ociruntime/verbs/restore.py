@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from wherry.errors import Unsupported
 from wherry.linux.fd import Fd
 from wherry.linux.proc import start_time
 from wherry.linux.process import pidfd_open, set_child_subreaper
@@ -50,7 +51,8 @@ def run(call: Call, arguments: list[str]) -> int:
     flags, rest = parse(arguments, FLAGS, short={"b": "bundle", "d": "detach"})
     name = one_argument(rest, "restore")
     refuse_lazy_pages(flags)
-    call.check_cgroups()
+    if not call.groups:
+        raise Unsupported("a container cannot be restored without a control group", hint="use cgroupfs")
     detach = flags.is_on("detach")
     bundle = os.path.abspath(flags.text("bundle", "."))
     spec = read_bundle(bundle)

@@ -42,6 +42,7 @@ __all__ = [
     "features",
     "hierarchies",
     "join_unified",
+    "may_make",
     "names_below",
     "open",
 ]
@@ -93,6 +94,22 @@ def names_below(path: str) -> frozenset[str]:
         with suppress(FileNotFoundError):
             found.update(os.listdir(directory))
     return frozenset(found)
+
+
+def may_make(path: str) -> bool:
+    """Whether this process may make a cgroup, and put processes into it, in every hierarchy.
+
+    :param path: as for `open`.
+    """
+    return all(_may_make(directory) for directory in set(open(path).paths().values()))
+
+
+def _may_make(directory: str) -> bool:
+    while not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=True) and os.access(
+        f"{directory}/cgroup.procs", os.W_OK, effective_ids=True
+    )
 
 
 def join_unified(path: str, pid: int) -> None:

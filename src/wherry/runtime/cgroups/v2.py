@@ -29,6 +29,10 @@ _PROCS, _SUBTREE, _CONTROLLERS, _EVENTS = (
 )
 #: Controllers that a container gets where the machine has them; without one of them, limits cannot be set later on.
 _WANTED: Final = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
+#: Why a controller cannot be enabled where this is no error until a limit needs it: the last three are a user's.
+_NOT_ENABLED: Final = frozenset(
+    {errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS}
+)
 #: Files of a controller that need not be named to exist in every cgroup.
 _CORE: Final = frozenset({"cgroup"})
 
@@ -96,7 +100,7 @@ class CgroupV2:
             try:
                 self._files.write(f"{directory.path}/{_SUBTREE}", [f"+{name}"])
             except OSError as refused:
-                if refused.errno not in (errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT):
+                if refused.errno not in _NOT_ENABLED:
                     operands = f"'+{name}' to {directory.path}/{_SUBTREE}"
                     raise SystemCallError("write", operands, refused.errno or errno.EIO) from refused
 

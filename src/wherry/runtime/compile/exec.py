@@ -62,7 +62,7 @@ def compile_exec(process: Process, *, state: ContainerState, manner: Manner = KE
         )
     compile_process.check(process)
     linux = state.spec.linux or Linux()
-    cgroup = state.cgroup or cgroup_path(linux, state.container_id)
+    cgroup = (state.cgroup or cgroup_path(linux, state.container_id)) if manner.grouped else ""
     affinity = process.exec_cpu_affinity
     listener = notifications.listener(state.spec, container_id=state.container_id, bundle=state.bundle, pid=state.pid)
     return Plan(
@@ -93,7 +93,7 @@ def _with_containers_rights(process: Process, first: Process) -> Process:
 def _steps(process: Process, linux: Linux, state: ContainerState, cgroup: str, manner: Manner) -> Iterator[Step]:
     yield from compile_process.first_steps(process)
     yield AwaitParent()
-    if not any(namespace.type == "user" for namespace in linux.namespaces):
+    if cgroup and not any(namespace.type == "user" for namespace in linux.namespaces):
         yield EnterCgroup(cgroup)
     yield JoinContainer()
     annotations, affinity = state.spec.annotations, process.exec_cpu_affinity

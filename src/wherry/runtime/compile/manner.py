@@ -16,6 +16,7 @@ class Manner(NamedTuple):
     :param preserved: how many further descriptors the program gets.
     :param keyring: whether the process gets a session keyring of its own.
     :param pivot: False moves the root over the host's instead, for hosts whose root cannot be exchanged.
+    :param grouped: whether the container has a control group; otherwise its processes stay in that of whoever makes it.
     :param state: the container's state for hooks, as JSON with ``@PID@`` in it; None if hooks are not run.
     """
 
@@ -24,6 +25,7 @@ class Manner(NamedTuple):
     preserved: int = 0
     keyring: bool = True
     pivot: bool = True
+    grouped: bool = True
     state: bytes | None = None
 
 

@@ -93,8 +93,8 @@ def compile_spec(
         spec = compile_mounts.in_bundle(spec, bundle)
     compile_process.check(process)
     names = _Namespaces(linux)
-    cgroup = scope.path if scope is not None else cgroup_path(linux, container_id)
-    found = _resources(linux)
+    cgroup = scope.path if scope is not None else cgroup_path(linux, container_id) if manner.grouped else ""
+    found = _resources(linux) if manner.grouped else None
     moved = devices_of_host.net_devices(linux, own="net" in names.own)
     listener = notifications.listener(spec, container_id=container_id, bundle=bundle)
     steps = tuple(_steps(spec, process, names, manner, cgroup=cgroup, container_id=container_id))
@@ -240,7 +240,8 @@ def _entering_group(names: _Namespaces, cgroup: str) -> Iterator[Step]:
     """
     if not names.has_user:
         yield AwaitParent()
-        yield EnterCgroup(cgroup)
+        if cgroup:
+            yield EnterCgroup(cgroup)
     if "cgroup" in names.new:
         yield CgroupNamespace()
 

@@ -14,7 +14,7 @@ from wherry.errors import Forbidden
 from wherry.linux import capabilities
 from wherry.linux.fd import Fd
 from wherry.linux.mount import MOUNT_ATTR
-from wherry.linux.proc import read_stat
+from wherry.linux.proc import descendants
 from wherry.oci.runtime_spec import Capabilities, Linux, Spec
 from wherry.runtime import cgroups
 from wherry.runtime.criu.mounts import mounted
@@ -23,23 +23,11 @@ from wherry.runtime.steps import path_in_root
 from wherry.runtime.steps.masks import MaskPaths, ReadOnlyPaths
 from wherry.runtime.steps.mounts import Bind
 
-__all__ = ["check", "descendants"]
+__all__ = ["check"]
 
 _KINDS: Final = {"mount": "mnt", "network": "net"}
 _MASKS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 _FILTER: Final = "2"
-
-
-def descendants(pid: int) -> list[int]:
-    """Return a process and all that descend from it; while they stand still, that is all there are."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (stat := read_stat(int(name))) is not None:
-            children.setdefault(stat.parent, []).append(int(name))
-    found = [pid]
-    for one in found:
-        found += children.get(one, ())
-    return found
 
 
 def check(pid: int, spec: Spec, plan: Plan) -> None:

@@ -10,11 +10,10 @@ from typing import Final, NamedTuple
 from wherry.errors import Conflict, InvalidInput, NotFound, Unsupported, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.namespaces import namespace_inode
-from wherry.linux.proc import read_stat
+from wherry.linux.proc import descendants, read_stat
 from wherry.oci.runtime_spec import Linux, Spec
 from wherry.runtime import cgroups
 from wherry.runtime.criu import image
-from wherry.runtime.criu.confined import descendants
 from wherry.runtime.criu.messages import Kind, Options, Response
 from wherry.runtime.criu.mounts import external, mounted
 from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
@@ -122,6 +121,8 @@ def _thaw(group: cgroups.Cgroup) -> None:
 
 
 def _check(target: Target) -> None:
+    if not target.plan.cgroup:
+        raise Unsupported("a container without a control group of its own cannot be frozen for a checkpoint")
     stat = read_stat(target.pid)
     if stat is None or stat.start_time != target.started or stat.state in _ENDED or stat.flags & _EXITING:
         raise Conflict("container not running")

@@ -11,11 +11,12 @@ from typing import Final, NamedTuple
 from wherry.errors import Forbidden, InvalidInput, SystemFault, WherryError
 from wherry.linux.fd import Fd
 from wherry.linux.namespaces import open_namespace
+from wherry.linux.proc import descendants
 from wherry.linux.process import CLONE, setns
 from wherry.oci.runtime_spec import Spec
 from wherry.runtime import cgroups
 from wherry.runtime.criu import image
-from wherry.runtime.criu.confined import check, descendants
+from wherry.runtime.criu.confined import check
 from wherry.runtime.criu.dump import CGROUP_MODES, OUTER_NETWORK, OUTER_PIDS
 from wherry.runtime.criu.messages import Kind, Options, Response
 from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
