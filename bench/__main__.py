@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import debian, machine, mirror, publish, rows, sides, table
+from bench import debian, interpreter, machine, mirror, publish, rows, sides, table
 from bench.measure import Bench, Row
 
 
@@ -21,8 +21,14 @@ def main() -> int:
     parser.add_argument("--rows", help=f"comma-separated, of: {', '.join(rows.GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: for trying the bench out")
     parser.add_argument("--only", choices=["docker", "wherry"], help="measure one side")
+    parser.add_argument("--this-python", action="store_true", help="even if there is a faster build of it")
     parser.add_argument("--output", type=Path, default=publish.RESULTS)
     options = parser.parse_args()
+    if not options.this_python and (better := interpreter.faster()):
+        parser.error(
+            f"on a new clone ./wherry would take {better}, which is faster than this Python: remove .venv and say "
+            "`make bench` again, or measure with --this-python"
+        )
     names = options.rows.split(",") if options.rows else list(rows.GROUPS)
     unknown = set(names) - set(rows.GROUPS)
     if unknown:

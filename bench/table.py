@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import interpreter
 from bench.measure import Row
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def facts(running: list[Side], *, quick: bool) -> dict[str, object]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "kernel": platform.release(),
         "processors": os.cpu_count(),
-        "python": platform.python_version(),
+        "python": interpreter.build(),
         "versions": versions,
         "quick": quick,
     }
@@ -75,8 +76,8 @@ def write(target: Path, rows: list[Row], circumstances: dict[str, object]) -> No
     """Write every sample as JSON; rows of earlier runs that were not measured now stay, each with its time."""
     listed = {
         row.title: {
-            "title": row.title, "at": circumstances["at"], "unit": row.unit, "limit": row.limit,
-            "at_least": row.at_least, "met": row.met,
+            "title": row.title, "at": circumstances["at"], "python": circumstances["python"],
+            "unit": row.unit, "limit": row.limit, "at_least": row.at_least, "met": row.met,
             "remark": row.remark, "median": {side: row.value(side) for side in row.samples}, "samples": row.samples,
         }
         for row in rows
