@@ -26,6 +26,7 @@ from wherry.build.model.container import BuildContainer, ContainerRequest
 from wherry.build.model.failure import Leftover
 from wherry.build.model.graph import Edge, SourceOp
 from wherry.build.model.progress import Progress, VertexProgress, WarningProgress, legal_text
+from wherry.build.model.redaction import redacted, redacted_options
 from wherry.build.model.request import BuildRequest, Export, FrontResult, Ref
 from wherry.build.model.service import BuildRecord, FileInfo, ResolvedImage
 from wherry.build.model.session import BuildSession
@@ -111,7 +112,7 @@ class Build:
         self.record = BuildRecord(
             ref=request.ref,
             frontend=request.frontend,
-            options=dict(request.options),
+            options=redacted_options(request.options),
             created=time.time_ns(),
             internal=request.internal,
         )
@@ -329,6 +330,8 @@ class Build:
     def show(self, event: Progress) -> None:
         """Something happens."""
         if isinstance(event, VertexProgress):
+            if "@" in event.name:  # a client gives its steps names itself
+                event = msgspec.structs.replace(event, name=redacted(event.name))
             self._vertices[event.digest] = event
         elif isinstance(event, WarningProgress):
             self.record = msgspec.structs.replace(self.record, warnings=self.record.warnings + 1)

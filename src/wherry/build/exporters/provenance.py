@@ -6,7 +6,6 @@ What a secret is called may be in it, never what it is; passwords in URLs and th
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from wherry.build.exporters.attestation_options import Provenance
 from wherry.build.exporters.contract import Product
 from wherry.build.model.graph import ExecOp, HostDirectory, NetworkMode, Secret, SourceOp, Ssh, Vertex, topological
 from wherry.build.model.host_directories import OPTION
+from wherry.build.model.redaction import redacted
 from wherry.oci.platform import Platform
 from wherry.oci.times import rfc3339
 
@@ -28,7 +28,6 @@ _TYPE_02: Final = "https://mobyproject.org/buildkit@v1"
 _OF_THIS_MACHINE: Final = frozenset({"cgroup-parent", "image-resolve-mode", "platform", "cache-imports", OPTION})
 _OF_THIS_CLIENT: Final = frozenset({"local.session", "local.unique"})  # BuildKit leaves them out, too
 _LOCAL: Final = "local://"
-_AUTHORITY: Final = re.compile(r"[^/?#\s]*")
 
 
 def predicate_type(options: Provenance) -> str:
@@ -97,9 +96,7 @@ class _Steps:
         self.sees_host: Final = any(isinstance(kind, HostDirectory) for kind in mounts)
         found = {pin for vertex in vertices for pin in pins.get(vertex.digest, ())}
         self.materials: Final[list[Json]] = [
-            {"uri": _redacted(uri), "digest": dict([digest.split(":", 1)])}
-            if ":" in digest
-            else {"uri": _redacted(uri)}
+            {"uri": redacted(uri), "digest": dict([digest.split(":", 1)])} if ":" in digest else {"uri": redacted(uri)}
             for uri, digest in sorted(found)
         ]
 
@@ -118,8 +115,8 @@ class _Steps:
         if isinstance(op, ExecOp):
             op = msgspec.structs.replace(op, proxy_env=())
         if isinstance(op, SourceOp):
-            kept = {name: _redacted(value) for name, value in op.attributes.items() if name not in _OF_THIS_CLIENT}
-            op = SourceOp(_redacted(op.identifier), kept)
+            kept = {name: redacted(value) for name, value in op.attributes.items() if name not in _OF_THIS_CLIENT}
+            op = SourceOp(redacted(op.identifier), kept)
         shown: Json = {"id": self._names[vertex.digest], "op": msgspec.to_builtins(op)}
         if vertex.platform:
             shown["op"]["platform"] = str(vertex.platform)
@@ -144,7 +141,7 @@ class _Steps:
 
 def _material(uri: str, digest: str) -> Json:
     algorithm, _, value = digest.partition(":")
-    return {"uri": _redacted(uri), "digest": {algorithm: value}} if value else {"uri": _redacted(uri)}
+    return {"uri": redacted(uri), "digest": {algorithm: value}} if value else {"uri": redacted(uri)}
 
 
 def _named(found: Iterable[tuple[str, bool]]) -> list[Json]:
@@ -158,7 +155,7 @@ def _parameters(options: Mapping[str, str], steps: _Steps, frontend: str, *, is_
             continue
         if name in ("context", "filename") or (not is_full and name.startswith(("build-arg:", "label:"))):
             continue
-        arguments[name] = _redacted(value)
+        arguments[name] = redacted(value)
     shown: Json = {"frontend": frontend, "args": arguments, "locals": [{"name": name} for name in steps.locals]}
     if is_full:
         shown |= {"secrets": steps.secrets, "ssh": steps.ssh}
@@ -173,7 +170,7 @@ def _config_source(options: Mapping[str, str], steps: _Steps) -> Json:
     shown: Json = {"path": options.get("filename", "Dockerfile")}
     context = options.get("context", "")
     if context:
-        shown["uri"] = _redacted(context)
+        shown["uri"] = redacted(context)
         for material in steps.materials:
             if material["uri"] == shown["uri"] and "digest" in material:
                 shown["digest"] = material["digest"]
@@ -186,27 +183,13 @@ def _sources(product: Product, steps: _Steps) -> Json:
         for name, text in product.result.sources.items()
     ]
     vcs = {
-        name.removeprefix("vcs:"): _redacted(value)
+        name.removeprefix("vcs:"): redacted(value)
         for name, value in product.request.options.items()
         if name.startswith("vcs:")
     }
     return ({"source": {"infos": infos, "locations": steps.locations()}} if infos else {}) | (
         {"vcs": vcs} if vcs else {}
     )
-
-
-def _redacted(text: str) -> str:
-    """A text in which no URL has a name and a password."""
-    if "@" not in text:
-        return text
-    first, *rest = text.split("://")
-    parts = [first]
-    for part in rest:
-        match = _AUTHORITY.match(part)
-        authority = match[0] if match else ""
-        _, at, host = authority.rpartition("@")
-        parts.append((f"xxxxx@{host}" if at else authority) + part[len(authority) :])
-    return "://".join(parts)
 
 
 def _as_02(found: Json) -> Json:

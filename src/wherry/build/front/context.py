@@ -15,9 +15,9 @@ from wherry.build.front.git_reference import GitReference, git_source
 from wherry.build.front.options import FrontOptions
 from wherry.build.front.paths import absolute
 from wherry.build.front.sources import http_source, local_source
-from wherry.build.front.text import redacted
 from wherry.build.model.graph import Copy, Edge, FileAction, FileOp, Metadata, SourceOp, Vertex
 from wherry.build.model.patterns import PatternMatcher, parse_ignore_file
+from wherry.build.model.redaction import redacted
 from wherry.errors import InvalidInput, NotFound, TooLarge
 
 __all__ = ["BuildContext", "DockerfileText", "follow_paths", "ignore_patterns"]

@@ -16,8 +16,8 @@ from wherry.build.front.gateway import Gateway
 from wherry.build.front.git_reference import GitReference, git_source
 from wherry.build.front.options import FrontOptions
 from wherry.build.front.sources import http_source, image_source, layout_source, local_source
-from wherry.build.front.text import redacted
 from wherry.build.model.graph import Edge, Metadata, SourceOp, Vertex
+from wherry.build.model.redaction import redacted
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, NotFound
 from wherry.oci.platform import Platform

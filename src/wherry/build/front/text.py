@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from typing import Final
 
-__all__ = ["bracketed", "duration", "redacted", "table", "uppercase_first_word"]
-
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]*@")
+__all__ = ["bracketed", "duration", "table", "uppercase_first_word"]
 
 
 def bracketed(words: Iterable[str]) -> str:
@@ -44,11 +40,6 @@ def table(rows: Sequence[Sequence[str]], padding: int) -> str:
         "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + f"{row[-1]}\n"
         for row in rows
     )
-
-
-def redacted(url: str) -> str:
-    """A URL without the name and password in it."""
-    return _CREDENTIALS.sub("xxxxx@", url)
 
 
 def uppercase_first_word(text: str) -> str:
