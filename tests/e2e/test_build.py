@@ -18,7 +18,7 @@ import pytest
 
 from support.archives import member, tar
 from support.busybox import busybox_daemon
-from support.daemons import Daemon
+from support.daemons import TIMEOUT, Daemon
 from support.needs import need
 from support.unixhttp import UnixConnection
 
@@ -186,6 +186,34 @@ def test_options_of_steps_are_in_force(daemon: Daemon, busybox: str) -> None:
     assert "192.0.2.9\telsewhere" in said
     assert " 2048 " in said
     assert "137\n" in said
+
+
+def test_limits_of_processors_and_the_parent_group_are_in_force(daemon: Daemon, busybox: str) -> None:
+    """As with the classic builder of dockerd, which leaves the parent where it is, too."""
+    parent = f"wherry-parent-{os.getpid()}"
+    script = (
+        "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us || cat /sys/fs/cgroup/cpu.max; grep Cpus_allowed_list /proc/1/status"
+    )
+    shares = "cat /sys/fs/cgroup/cpu/cpu.shares || cat /sys/fs/cgroup/cpu.weight"
+    root = Path("/sys/fs/cgroup")
+    try:
+        said = text_of(
+            build(
+                daemon, f"FROM busybox\nRUN {script}; echo shares $({shares})", nocache=1, cpuquota=43210,
+                cpuperiod=100_000, cpushares=512, cpusetcpus="0", cpusetmems="0", cgroupparent=f"/{parent}",
+            )
+        )  # fmt: skip
+        assert "43210" in said.replace(" 100000", "").split()
+        assert "Cpus_allowed_list:\t0\n" in said
+        assert "shares 512\n" in said or "shares 59\n" in said  # versions 1 and 2
+        assert [*root.glob(parent), *root.glob(f"*/{parent}")]
+    finally:
+        deadline = time.monotonic() + TIMEOUT
+        while left := [*root.glob(parent), *root.glob(f"*/{parent}")]:  # the step's own go half a second after it
+            assert time.monotonic() < deadline, f"{left} are not empty"
+            for group in left:
+                with suppress(OSError):
+                    group.rmdir()
 
 
 def test_what_the_cache_takes_is_listed_and_pruned(busybox_archive: bytes) -> None:
