@@ -8,6 +8,7 @@ import select
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final
 
 from wherry.errors import InvalidInput, NotFound, SystemCallError, Unavailable, Unsupported, WherryError
@@ -152,7 +153,7 @@ class CgroupV1:
     def _fill_devices(self, entries: Iterable[DeviceAccess]) -> None:
         """Write the list of a new cgroup, which has its parent's."""
         directory = self._device_directory()
-        wanted = DeviceList.of(entries)
+        wanted = _device_list(tuple(entries))
         opposite = "devices.deny" if wanted.allow_by_default else "devices.allow"
         directory.write("devices.allow" if wanted.allow_by_default else "devices.deny", "a")
         if wanted.exceptions:
@@ -289,6 +290,9 @@ class CgroupV1:
             return False
         busy = [directory for directory in self._directories if not removal.try_remove(directory)]
         return not busy
+
+
+_device_list: Final = lru_cache(maxsize=8)(DeviceList.of)  # most containers have the same
 
 
 def _surplus(entry: str, target: set[str]) -> list[str]:

@@ -79,6 +79,7 @@ class Prefork:
         self._examples: Final[dict[int, bytes]] = {}
         """A plan of each kind, the one that was started last at the end."""
         self._is_wanted = False
+        self._asked: tuple[bytes, int | None] = b"", None
 
     @property
     def source(self) -> Source | None:
@@ -97,7 +98,7 @@ class Prefork:
         :param encoded: the same plan's bytes.
         :param cgroup: the cgroup (v2) directory to be born into.
         """
-        kind = kind_of(plan, encoded, handed.flags)
+        kind = self._kind(plan, encoded, handed.flags)
         if kind is None:
             return None
         spare = self._ready(kind) if cgroup is None else None
@@ -107,6 +108,12 @@ class Prefork:
             return spare
         spare.end()
         return None
+
+    def _kind(self, plan: Plan, encoded: bytes, flags: int | None) -> int | None:
+        """Its kind, looked up once for `note` and `take`."""
+        if self._asked[0] is not encoded:
+            self._asked = encoded, kind_of(plan, encoded, flags)
+        return self._asked[1]
 
     def _ready(self, kind: int) -> Spare | None:
         while kind not in self._spares and self._source is not None and kind in self._source.asked:
@@ -129,7 +136,7 @@ class Prefork:
 
         :param flags: for an exec: the namespaces of the container to join.
         """
-        kind = kind_of(plan, encoded, flags)
+        kind = self._kind(plan, encoded, flags)
         if kind is None or not plan.cgroup:
             return
         self._is_wanted = True
