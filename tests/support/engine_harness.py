@@ -222,6 +222,8 @@ class EngineHarness:
         await asyncio.gather(*tasks, return_exceptions=True)
         engine._watches.close()
         engine._catch_up.close()
+        for timer, _ in engine._store._unsaved.values():
+            timer.cancel()
         for opened in (engine._database, engine._volume_store, engine._controller.tables, engine.images.store):  # type: ignore[attr-defined]
             opened.close()
 

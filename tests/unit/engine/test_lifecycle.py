@@ -69,6 +69,47 @@ def test_an_exit_is_recorded_with_its_code_and_told_to_who_waits(harness: Engine
     harness.run(test)
 
 
+def test_a_start_right_after_an_end_comes_after_what_that_left_is_gone(harness: EngineHarness) -> None:
+    async def test() -> None:
+        async with harness.engine() as engine:
+            container = await create(engine, "true")
+            for _ in range(3):
+                exited = engine.containers.waiter("web", "next-exit")
+                await engine.containers.start("web")
+                await exited
+        moves = [op for op, key in harness.keeper.requests if key == container.id and op in ("launch", "forget")]
+        assert moves == ["launch", "forget"] * 3
+
+    harness.run(test)
+
+
+def test_of_a_life_of_milliseconds_only_the_end_is_written(harness: EngineHarness) -> None:
+    written: list[bytes] = []
+
+    async def test() -> None:
+        async with harness.engine() as engine:
+            container = await create(engine, "sleep", "1000")
+            write = engine._database.set_state
+
+            def noted(identifier: str, state: bytes) -> None:
+                written.append(state)
+                write(identifier, state)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(engine._database, "set_state", noted)
+                await engine.containers.start("web")
+                assert not written
+                await until(lambda: written)  # by itself
+                assert b"running" in written[0]
+                await engine.containers.kill("web")
+                await engine.containers.start("web")
+                await engine.containers.remove("web", force=True)
+                await until(lambda: not container.directory.exists())
+        assert not [state for state in written[1:] if b"running" in state]
+
+    harness.run(test)
+
+
 def test_a_program_that_is_not_there_leaves_the_container_created_with_dockers_code(harness: EngineHarness) -> None:
     async def test() -> None:
         async with harness.engine() as engine:

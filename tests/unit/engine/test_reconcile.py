@@ -25,6 +25,7 @@ async def started_by_a_killed_engine(harness: EngineHarness) -> int:
     engine = await harness.open()
     container = await create(engine)
     await engine.containers.start("web")
+    engine._store.save_unsaved()  # it has run for some milliseconds
     await harness.kill(engine)
     return container.state.pid
 

@@ -129,6 +129,7 @@ class Container:
     restart: asyncio.Task[None] | None = None  #: a restart that the policy asked for and that is waiting
     restart_delay: float = 0.0  #: seconds
     stop_requested: bool = False  #: by ``stop``: the event of that name follows its exit
+    has_remains: bool = False  #: its last run has left a cgroup and files in the exec root, and the keeper knows of it
     comes_back: bool = False  #: it is being stopped to be started again: that is no end, for ``--rm``
     end_requested: bool = False  #: by ``stop``, ``kill`` or ``rm``: no restart policy applies to the coming exit
 

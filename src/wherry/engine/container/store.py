@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ContainerStore"]
 
+_SOON: Final = 0.005  # seconds: by then whoever wanted the start has the answer, and many have ended
+
 
 class _Undecoded(NamedTuple):
     """A row that this version does not understand."""
@@ -39,6 +42,12 @@ class AskKeeper(Protocol):
     def __call__(self, op: str, **fields: Any) -> Awaitable[None]: ...
 
 
+@lru_cache(maxsize=128)
+def _below(directory: Path, name: str) -> Path:
+    """A start asks for the same two thirty times."""
+    return directory / name
+
+
 class _Home(NamedTuple):
     """Where all containers of an engine are, and whom it asks about their logs."""
 
@@ -47,10 +56,10 @@ class _Home(NamedTuple):
     ask_keeper: AskKeeper
 
     def directory_of(self, container: Container) -> Path:
-        return self.data / container.id
+        return _below(self.data, container.id)
 
     def run_directory_of(self, container: Container) -> Path:
-        return self.run / container.id
+        return _below(self.run, container.id)
 
     def log_of(self, container: Container) -> ContainerLog:
         spool = driver_of(container.host.log_config).is_spool
@@ -73,6 +82,7 @@ class ContainerStore:
         self._by_name: dict[str, Container] = {}
         self._reserved: set[str] = set()
         self._undecoded: dict[str, _Undecoded] = {}
+        self._unsaved: dict[str, tuple[asyncio.TimerHandle, Container]] = {}
 
     def __iter__(self) -> Iterator[Container]:
         return iter(list(self._by_id.values()))
@@ -161,8 +171,28 @@ class ContainerStore:
         self._by_id[container.id] = self._by_name[name] = container
         return container
 
+    def save_state_soon(self, container: Container) -> None:
+        """Write a container's state in a few milliseconds, with what has become of it by then.
+
+        For what the keeper knows, too: after a crash it is asked first.
+        """
+        if container.id not in self._unsaved:
+            timer = asyncio.get_running_loop().call_later(_SOON, self.save_state, container)
+            self._unsaved[container.id] = timer, container
+
+    def save_unsaved(self) -> None:
+        """Write now what was to be written soon."""
+        for _, container in tuple(self._unsaved.values()):
+            self.save_state(container)
+
+    def _is_saved(self, container: Container) -> None:
+        timer, _ = self._unsaved.pop(container.id, (None, container))
+        if timer is not None:
+            timer.cancel()
+
     def save_state(self, container: Container) -> None:
         """Write a container's state to the database; on a full disk, when there is room again."""
+        self._is_saved(container)
         self._database.set_state(container.id, container.encoded_state())
 
     def note_definition(self, container: Container) -> None:
@@ -179,6 +209,7 @@ class ContainerStore:
     def forget(self, container: Container) -> None:
         """Remove a container from memory and database."""
         self._database.delete(container.id)
+        self._is_saved(container)
         self._by_id.pop(container.id, None)
         if self._by_name.get(container.name) is container:
             del self._by_name[container.name]

@@ -60,6 +60,7 @@ _log: Final = logging.getLogger(__name__)
 _DEFAULT_STOP_TIMEOUT: Final = 10
 _AT_ONCE: Final = 1.0  # seconds in which a process that was killed has ended, unless something holds it
 _END_PATIENCE: Final = 60.0  # seconds that a container's processes get to stop, or to end, when they have to
+_FIRST_WHAT_IS_NEXT: Final = 0.002  # seconds that what an exit leaves may lie: the next request is faster than that
 _FAILED_START: Final = 128  # the exit code of a container whose process could not be started at all
 
 
@@ -128,6 +129,8 @@ class Lifecycle:
 
     async def _start(self, container: Container, images: Path | None = None) -> None:
         await self._copies.over(container.id)
+        if await self._clean_up(container):
+            await self._keeper.forget(container.id)
         await self.let_go(container)
         try:
             pid = await self._launch(container, images)
@@ -142,7 +145,7 @@ class Lifecycle:
         container.oom_kills = 0
         container.started.set()
         self._listener.started(container)
-        self._containers.save_state(container)
+        self._containers.save_state_soon(container)
         self._events.publish(container, "start")
         container.log.has_started()
 
@@ -187,16 +190,29 @@ class Lifecycle:
             if removed and was_expected(container):
                 await self._removal.remove(container, root, volumes=True)
             else:
-                self._containers.save_state(container)
                 container.wake_exit_waiters()
                 if root is not None:
                     self._unmounts.later(container.id, root)
+                await asyncio.sleep(0)  # first the answers to those who wait; until it is saved, the keeper knows
+                self._containers.save_state(container)
                 if removed:
                     self._tasks.start(self._remove_later(container), "remove", container)
-            await asyncio.sleep(0)  # first the answers to those who wait
+            container.has_remains = True
+        self._tasks.start(self._clean_up_soon(container), "clean up", container)
+
+    async def _clean_up_soon(self, container: Container) -> None:
+        """Remove what it leaves when whoever waited for its end has done with it what comes next, if anything."""
+        await asyncio.sleep(_FIRST_WHAT_IS_NEXT)
+        async with container.lock:
+            if await self._clean_up(container):  # a start that comes after it finds it done
+                self._tasks.start(self._keeper.forget(container.id), "forget", container)
+
+    async def _clean_up(self, container: Container) -> bool:
+        """Remove what its last run leaves; the caller holds its lock. Returns whether there was something."""
+        had, container.has_remains = container.has_remains, False
+        if had:
             await self._removal.clean_up(container)
-            # a start that comes after it finds it done
-            self._tasks.start(self._keeper.forget(container.id), "forget", container)
+        return had
 
     def _record_exit(self, container: Container, report: ExitReport) -> None:
         state = container.state
@@ -447,4 +463,5 @@ class Lifecycle:
         for container in self._containers:
             container.unneeded.set()
         await self._tasks.drain()
+        self._containers.save_unsaved()
         await self._unmounts.finish()
