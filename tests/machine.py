@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -157,6 +158,26 @@ def docker_client() -> bool:
     (CACHE / "bin").mkdir(exist_ok=True)
     shutil.copy2(package / "usr/bin/docker", CACHE / "bin/docker")
     return True
+
+
+NODE = CACHE / "node"
+RECEIVERS = ("@fluent-org/logger@1.0.10", "graygelf@2.0.0")
+"""Servers of others' that take logs, by Fluentd's forward protocol and as GELF: packages of npm's."""
+
+
+def has_receivers() -> bool:
+    """Whether they are there, and what runs them."""
+    paths = (NODE / "node_modules" / name.rpartition("@")[0] / "package.json" for name in RECEIVERS)
+    return shutil.which("node") is not None and all(path.exists() for path in paths)
+
+
+def fetch_receivers() -> None:
+    """Make them available, if there is an npm."""
+    if shutil.which("npm") and not has_receivers():
+        NODE.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--prefix", str(NODE), "--ignore-scripts", "--no-audit", "--no-fund", *RECEIVERS]
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120)
 
 
 def other_pythons() -> dict[str, str]:

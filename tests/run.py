@@ -135,6 +135,8 @@ def prepare(names: Sequence[str]) -> None:
         ]
         if os.geteuid() == 0 and not machine.docker_client():
             print("no docker client here, and none to be had")
+        if os.geteuid() == 0 and "e2e" in names:
+            pool.submit(machine.fetch_receivers)
         if "vm" in names and not machine.install(machine.VM_PACKAGES):
             subprocess.run([sys.executable, "-m", "tests.vm.kernel"], cwd=ROOT, check=False)
     for each in made:

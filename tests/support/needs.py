@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from machine import search_path, static_busybox
+from machine import has_receivers, search_path, static_busybox
 from wherry.errors import SystemCallError
 from wherry.linux.netlink import Family, NetlinkSocket
 from wherry.linux.rtnetlink import upper_link
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = frozenset(
     (
         "shared fuse journald dockerd old-docker podman rootless-podman containerd buildah docker-registry ssh-agent "
-        "sshd cgroup1 cgroup2 criu dirty-memory ipvlan systemd vlan"
+        "sshd cgroup1 cgroup2 criu dirty-memory ipvlan systemd vlan node-receivers"
     ).split()
 )
 
@@ -116,6 +116,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     ),
     "criu": ("a criu that works on this kernel", _criu),
     "dirty-memory": ("criu, and a kernel that tells which memory was written to", lambda: _criu("mem_dirty_track")),
+    "node-receivers": ("node, and npm's @fluent-org/logger and graygelf, which take logs", has_receivers),
     "rsyslogd": ("rsyslogd (Debian: rsyslog)", lambda: program("rsyslogd") is not None),
     "runc": ("runc", lambda: program("runc") is not None),
     "skopeo": ("skopeo", lambda: program("skopeo") is not None),
