@@ -101,7 +101,7 @@ def test_of_a_life_of_milliseconds_only_the_end_is_written(harness: EngineHarnes
                 assert not written
                 await until(lambda: written)  # by itself
                 assert b"running" in written[0]
-                await engine.containers.kill("web")
+                await engine.containers.kill("web", "KILL")
                 await engine.containers.start("web")
                 await engine.containers.remove("web", force=True)
                 await until(lambda: not container.directory.exists())
