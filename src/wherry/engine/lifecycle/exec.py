@@ -21,19 +21,17 @@ from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.validate import check_exec
 from wherry.engine.keeper.connection import KeeperConnection
 from wherry.engine.lifecycle.exit_facts import failure_code
-from wherry.engine.lifecycle.start import Starter, plan_memfd
+from wherry.engine.lifecycle.start import Starter, encoded_memfd
 from wherry.engine.settings import Settings
+from wherry.engine.spec.exec_plans import ExecPlans
 from wherry.engine.spec.process import environment
 from wherry.engine.spec.security import capability_sets
 from wherry.engine.streams.attach import ExecAttachment
 from wherry.errors import Conflict, NotFound, SystemCallError, WherryError
 from wherry.linux import pty
 from wherry.linux.fd import Fd
-from wherry.linux.proc import start_time
 from wherry.linux.process import pidfd_send_signal
 from wherry.oci.runtime_spec import Process, User
-from wherry.runtime.compile.exec import ContainerState, compile_exec
-from wherry.runtime.plan import Plan
 
 __all__ = ["Execs"]
 
@@ -76,6 +74,7 @@ class Execs:
         self._keeper = keeper
         self._starter = starter
         self._events = events
+        self._plans = ExecPlans()
         self._execs: dict[str, _Exec] = {}
         self._finished: dict[str, list[str]] = {}  # of each container that runs: those whose exit code can be asked for
 
@@ -150,7 +149,7 @@ class Execs:
         plan = self._plan(entry)
         tty = bool(entry.config.tty)
         entry.running = True  # an exit may be reported before this coroutine goes on
-        with plan_memfd(entry.id, plan) as descriptor:
+        with encoded_memfd(entry.id, plan) as descriptor:
             streams = [] if tty else pipes.theirs
             message = await self._keeper.request(
                 "launch",
@@ -167,7 +166,7 @@ class Execs:
         entry.pidfd, entry.terminal = owned[0], owned[1] if len(owned) > 1 else None
         entry.launched.set()
 
-    def _plan(self, entry: _Exec) -> Plan:
+    def _plan(self, entry: _Exec) -> bytes:
         container, config = entry.container, entry.config
         values = dict(e.partition("=")[::2] for e in environment(container))
         values.update(e.partition("=")[::2] for e in config.env or [])
@@ -183,11 +182,8 @@ class Execs:
         )
         other = self._starter.other_runtime(container)
         if other is not None:
-            return self._starter.exec_plan(container, process, entry.id, other)
-        state = ContainerState(
-            container.id, container.state.pid, _started(container.state.pid), self._starter.spec_of(container)
-        )
-        return compile_exec(process, state=state)
+            return self._starter.exec_plan(container, process, entry.id, other).encode()
+        return self._plans.encoded(process, container, self._starter.spec_of(container))
 
     def _failed(self, entry: _Exec, error: WherryError) -> None:
         self._record_end(entry, failure_code(error, 126))
@@ -349,14 +345,3 @@ async def _discard(attachment: ExecAttachment) -> None:
     async for _ in attachment.output():
         pass
     await attachment.close()
-
-
-def _started(pid: int) -> int:
-    """When a process was started, in clock ticks since boot.
-
-    :raises Conflict: there is no such process any more.
-    """
-    started = start_time(pid)
-    if started is None:
-        raise Conflict("the container is not running")
-    return started

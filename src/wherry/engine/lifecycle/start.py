@@ -47,7 +47,7 @@ from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.launch.borrow import borrowed
 from wherry.runtime.plan import Plan
 
-__all__ = ["Starter", "plan_memfd"]
+__all__ = ["Starter", "encoded_memfd", "plan_memfd"]
 
 _NOT_RUNNING: Final = {
     "pid": "container {id} is not running",
@@ -146,7 +146,7 @@ class Starter:
         return network
 
     async def _launch(self, container: Container, plan: bytes) -> Message:
-        with _memfd(container.id, plan) as descriptor:
+        with encoded_memfd(container.id, plan) as descriptor:
             return await self._keeper.request(
                 "launch",
                 [descriptor.fileno()],
@@ -338,10 +338,11 @@ class Starter:
 
 def plan_memfd(name: str, plan: Plan) -> Fd:
     """A plan in a sealed memfd, as it travels to the keeper."""
-    return _memfd(name, plan.encode())
+    return encoded_memfd(name, plan.encode())
 
 
-def _memfd(name: str, encoded: bytes) -> Fd:
+def encoded_memfd(name: str, encoded: bytes) -> Fd:
+    """The same for a plan's bytes."""
     return memfd(f"plan-{name[:12]}", encoded)
 
 
