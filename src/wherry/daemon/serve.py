@@ -16,6 +16,7 @@ from wherry.daemon import logs, snapshot
 from wherry.daemon.listeners import BACKLOG, Listener
 from wherry.daemon.notify import notify
 from wherry.daemon.options import reread
+from wherry.daemon.rest import Rest
 from wherry.engine.engine import Engine
 from wherry.errors import WherryError
 
@@ -45,6 +46,7 @@ class Daemon:
         self._servers: list[asyncio.Server | Acceptor] = []
         self._api: Api | None = None
         self._metrics: MetricsServer | None = None
+        self._rest = Rest(asyncio.get_running_loop())
         self._end = asyncio.Event()
         self._killed = False
 
@@ -52,6 +54,8 @@ class Daemon:
         """Answer on every listener, and to signals."""
         loop = asyncio.get_running_loop()
         self._api = make_api(self._engine, self.shut_down)
+        self._api.afterwards = self._rest.after_work
+        self._rest.after_work()  # the start was some
         if self._options.metrics:
             self._metrics = _serve_metrics(self._engine, self._api, self._options.metrics)
         for listener in self._listeners:
@@ -83,6 +87,7 @@ class Daemon:
     async def close(self) -> None:
         """Stop answering, and close the engine; containers keep running."""
         self._stop_listening()
+        self._rest.close()
         if self._metrics is not None:
             await self._metrics.close()
         if self._api is not None:

@@ -45,6 +45,7 @@ class Api:
         self._watch = watch
         self._http2 = http2
         self.observe: Callable[[Route, float], None] | None = None  #: told of each success, and the seconds it took
+        self.afterwards: Callable[[], None] | None = None  #: called after each request
         self._server = HttpServer(
             self._handle,
             handler_cancellation=True,
@@ -76,6 +77,8 @@ class Api:
         finally:
             if isinstance(request.protocol, HttpConnection):
                 request.protocol.drain_body()
+            if self.afterwards is not None:
+                self.afterwards()
         if log.isEnabledFor(logging.DEBUG):
             took = f"{(time.monotonic() - began) * 1000:.1f}"
             log.debug("request answered", extra={"request": _name(request), "status": response.status, "ms": took})
