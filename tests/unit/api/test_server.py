@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession, UnixConnector
 from aiohttp.web import StreamResponse
 
-from wherry.api.http.answers import reply
+from wherry.api.http.answers import reply, stream_tar
 from wherry.api.http.hijack import HangupWatch
 from wherry.api.http.progress import stream, stream_with_errors
 from wherry.api.http.request import ApiRequest
@@ -59,6 +59,16 @@ async def broken(_: ApiRequest) -> StreamResponse:
     raise KeyError("a fault")
 
 
+async def breaks(request: ApiRequest) -> StreamResponse:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield b"piece"
+        raise {"conflict": Conflict("it has changed"), "fault": KeyError("x"), "gone": ConnectionResetError("gone")}[
+            request.id
+        ]
+
+    return await stream_tar(request.http, pieces())
+
+
 async def echo(request: ApiRequest) -> StreamResponse:
     body = await request.json(dict[str, Any])
     return reply({"version": request.version, "n": request.integer("n"), "body": body})
@@ -68,6 +78,7 @@ ROUTES = [
     Route("GET", "/plain/{id}", plain, streaming=True),
     Route("GET", "/with-errors/{id}", with_errors, streaming=True),
     Route("GET", "/broken", broken),
+    Route("GET", "/breaks/{id}", breaks, streaming=True),
     Route("POST", "/echo", echo),
     *UnsupportedRoutes().routes(),
 ]
@@ -127,6 +138,29 @@ def test_an_unexpected_error_is_a_500_and_in_the_log(tmp_path: Path, caplog: pyt
     status, text = asked(tmp_path, "GET", "/broken")
     assert (status, json.loads(text)["message"]) == (500, "internal error: KeyError: 'a fault'")
     assert "unexpected error in a request" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("why", "noted"),
+    [("conflict", ["request failed"]), ("fault", ["unexpected error in a request"]), ("gone", [])],
+)
+def test_an_answer_that_cannot_go_on_breaks_off(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, why: str, noted: list[str]
+) -> None:
+    """A second answer would be taken for the first one's content."""
+
+    async def ask() -> bytes:
+        async with client(tmp_path / "s"):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            writer.write(f"GET /breaks/{why} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
+            said = await reader.read()
+            writer.close()
+            return said
+
+    said = asyncio.run(ask())
+    assert said.count(b"HTTP/1.1") == 1
+    assert said.endswith(b"\r\n\r\n5\r\npiece\r\n")  # without the last chunk, so its client knows
+    assert [record.message for record in caplog.records] == noted
 
 
 def test_a_request_has_its_version_its_query_and_its_body(tmp_path: Path) -> None:

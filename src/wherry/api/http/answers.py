@@ -6,7 +6,7 @@ import asyncio
 import re
 from contextlib import aclosing
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 from aiohttp.web_response import Response, StreamResponse
@@ -80,6 +80,23 @@ async def reply_from_thread(value: Any) -> Response:
 def empty(status: int = 204) -> Response:
     """Return an answer without a body."""
     return Response(status=status, headers=COMMON_HEADERS)
+
+
+class BrokenOff(StreamResponse):
+    """What stands for an answer that cannot be given, or not to its end: the connection is closed.
+
+    The client of an answer that has begun sees that it ends before its end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(status=500)
+
+    async def prepare(self, request: BaseRequest) -> NoReturn:
+        """Have the server close the connection.
+
+        :raises ConnectionResetError: always; to aiohttp, the client has left.
+        """
+        raise ConnectionResetError(f"the answer to {request.method} {request.path} breaks off")
 
 
 def negotiate(accept: str, offers: Sequence[str]) -> str:

@@ -51,10 +51,16 @@ def answer(error: BaseException, what: str) -> Response:
     :param what: the request, for the log: ``"POST /containers/create"``.
     """
     status = status_of(error)
-    if not isinstance(error, errors.WherryError):
-        log.error(UNEXPECTED, exc_info=error, extra={"request": what})
-    elif status >= 500:
-        log.warning("request failed", extra={"request": what, "status": status, "error": str(error)})
+    if status >= 500:
+        note(error, what)
     if status == 304:
         return empty(304)
     return reply({"message": sentence_of(error)}, status=status)
+
+
+def note(error: BaseException, what: str) -> None:
+    """Write an error to the log, an unexpected one with its traceback; for the parameters see :func:`answer`."""
+    if isinstance(error, errors.WherryError):
+        log.warning("request failed", extra={"request": what, "status": status_of(error), "error": str(error)})
+    else:
+        log.error(UNEXPECTED, exc_info=error, extra={"request": what})

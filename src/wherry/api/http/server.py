@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from wherry.api.http import errors
+from wherry.api.http import answers, errors
 from wherry.api.http.bodies import finished
 from wherry.api.http.connection import HEAD_LIMIT, FirstRequest
 from wherry.api.http.hijack import HangupWatch, wants_upgrade
@@ -95,8 +95,11 @@ class Api:
         except asyncio.CancelledError:
             raise
         except ConnectionError:
-            raise  # the client has left; aiohttp knows what to do
+            return answers.BrokenOff()  # the client has left, or is to see that its answer breaks off
         except Exception as error:  # the outermost layer: every error becomes an answer here
+            if request.writer.output_size:  # an answer has begun: a second one would be taken for its content
+                errors.note(error, _name(request))
+                return answers.BrokenOff()
             answer = errors.answer(error, _name(request))
             if wants_upgrade(request) or not request.content.is_eof():
                 answer.force_close()  # what the client still sends is not HTTP, or is not read for long

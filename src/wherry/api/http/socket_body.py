@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkedBody", "HttpConnection", "HttpServer", "body_of"]
 
-#: No more than is as fast: the event loop may wait until the framing is off, 70 ms where each chunk is of one byte.
 _RECEIVE: Final = 1 << 17
+_AT_ONCE: Final = 1024  #: lines of framing, 2 ms: the event loop waits for so many, or takes them off itself
 _MAX_LINE: Final = 4096  # bytes of a chunk's size with its extensions, or of a trailer
 _MAX_TRAILERS: Final = 64
 _END: Final = b"0\r\n\r\n"
@@ -59,30 +59,43 @@ class ChunkedBody:
     """Takes the framing off a body in chunks; extensions and trailers are passed over.
 
     :ivar ended: its end has come.
+    :ivar is_broken: it is no body in chunks, so nobody knows where the next request would begin.
+    :ivar at: how far the last buffer was taken.
     :ivar rest: what came behind its end.
     """
 
     def __init__(self) -> None:
-        self.ended = False
+        self.ended = self.is_broken = False
+        self.at = 0
         self.rest = b""
         self._left = 0  # bytes of the chunk that are still to come
         self._line = b""  # the beginning of a line whose end has not come
         self._take = self._take_size
         self._trailers = 0
 
-    def feed(self, data: bytes | bytearray, count: int) -> list[memoryview]:
-        """Take the first bytes of a buffer; the content in them, without a copy.
+    def feed(self, data: bytes | bytearray, count: int, begin: int = 0) -> list[memoryview]:
+        """Take the first bytes of a buffer, but not many lines at once; the content in them, without a copy.
 
+        :param begin: these were taken before.
         :raises ValueError: it is no body in chunks.
         """
-        view, pieces, at = memoryview(data), list[memoryview](), 0
-        while at < count and not self.ended:
+        if self.is_broken:
+            raise ValueError("what is behind a bad chunk is none")
+        self.is_broken = True  # until this has come to its end
+        pieces = self._taken(data, count, begin)
+        self.is_broken = False
+        return pieces
+
+    def _taken(self, data: bytes | bytearray, count: int, begin: int) -> list[memoryview]:
+        view, pieces, at, lines = memoryview(data), list[memoryview](), begin, 0
+        while at < count and not self.ended and lines < _AT_ONCE:
             if self._left:
                 size = min(self._left, count - at)
                 pieces.append(view[at : at + size])
                 self._left -= size
                 at += size
                 continue
+            lines += 1
             end = data.find(b"\n", at, count) + 1
             self._line += data[at : end or count]
             if len(self._line) > _MAX_LINE:
@@ -91,7 +104,9 @@ class ChunkedBody:
             if end:
                 line, self._line = bytes(self._line), b""
                 self._take(line)
-        self.rest = bytes(view[at:count])
+        self.at = at
+        if self.ended:
+            self.rest = bytes(view[at:count])
         return pieces
 
     def _take_size(self, line: bytes) -> None:
@@ -110,6 +125,8 @@ class ChunkedBody:
         self._trailers += 1
         if self._trailers > _MAX_TRAILERS:
             raise ValueError("too many trailers")
+        if not line.endswith(b"\r\n"):  # the end of the trailers for some, and not for others
+            raise ValueError(f"bad end of a trailer: {line[-20:]!r}")
         self.ended = line == b"\r\n"
 
 
@@ -125,7 +142,6 @@ class SocketBody(ThreadBody):
     def __init__(self, source: socket.socket, early: bytes, over: Callable[[], object]) -> None:
         super().__init__()
         self._source = source
-        self._early = early
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._wake = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
@@ -133,14 +149,16 @@ class SocketBody(ThreadBody):
         self._is_waiting = False
         self._is_abandoned = False
         self._buffer = bytearray()
+        self._data: bytes | bytearray = early  # what has come, of which the framing is off up to `_at`
+        self._at, self._end = 0, len(early)
         self.framing = ChunkedBody()
 
     def abandon(self) -> None:
         """Let nobody read on: a read that waits for the client ends. From the event loop."""
+        was_abandoned, self._is_abandoned = self._is_abandoned, True  # before the lock: a thread would take it again
         with self._lock:
-            if self._is_waiting and not self._is_abandoned:
+            if self._is_waiting and not was_abandoned:
                 os.eventfd_write(self._wake.fileno(), 1)
-            self._is_abandoned = True
             self._close_unused()
 
     def _close_unused(self) -> None:
@@ -149,10 +167,10 @@ class SocketBody(ThreadBody):
             self._wake.close()
             self._source.close()
 
-    def take_early(self) -> bytes:
-        """What the event loop has received, and nobody has read."""
-        early, self._early = self._early, b""
-        return early
+    def take_framed(self) -> bytes:
+        """What was received, and nobody has taken the framing off; after :meth:`abandon`."""
+        framed, self._at = bytes(self._data[self._at : self._end]), self._end
+        return framed
 
     def _next(self) -> bytes:
         """Receive what there is; none at the body's end."""
@@ -169,24 +187,29 @@ class SocketBody(ThreadBody):
         with self._lock:
             if self._is_abandoned:
                 raise abandoned()
-            if early := self.take_early():
-                return self._content(early, len(early))
-            if not self._buffer:
-                self._buffer = bytearray(_RECEIVE)
-            try:
-                count = self._source.recv_into(self._buffer)
-            except BlockingIOError:
+            if self._at == self._end and not self._receive():
                 self._is_waiting = True
                 return None
-            if not count:
-                raise ConnectionResetError("the client has left")
-            return self._content(self._buffer, count)
+            return self._content()
 
-    def _content(self, data: bytes | bytearray, count: int) -> bytes:
+    def _receive(self) -> bool:
+        if not self._buffer:
+            self._buffer = bytearray(_RECEIVE)
         try:
-            content = b"".join(self.framing.feed(data, count))
+            count = self._source.recv_into(self._buffer)
+        except BlockingIOError:
+            return False
+        if not count:
+            raise ConnectionResetError("the client has left")
+        self._data, self._at, self._end = self._buffer, 0, count
+        return True
+
+    def _content(self) -> bytes:
+        try:
+            content = b"".join(self.framing.feed(self._data, self._end, self._at))
         except ValueError as error:
             raise OSError(str(error)) from error
+        self._at = self.framing.at
         if self.framing.ended:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._over)
@@ -253,11 +276,7 @@ class HttpConnection(RequestHandler):
             self._go_on()
             return
         self._discards = True
-        early = body.take_early()
-        if early:
-            self._discard(early)
-        if self.transport is not None:
-            self.transport.resume_reading()
+        self._discard(body.take_framed())
 
     def _head_of_archive(self, data: bytes) -> int:
         """How long the head of a request is whose body stays in the socket; 0: it does not."""
@@ -276,16 +295,24 @@ class HttpConnection(RequestHandler):
         self._body = SocketBody(socket.socket(fileno=os.dup(own)), data[head:], self._body_is_over)
         super().data_received(data[:head])
 
-    def _discard(self, data: bytes) -> None:
-        """Look for the end of a body that nobody wants."""
-        assert self._body is not None
-        try:
-            self._body.framing.feed(data, len(data))
-        except ValueError:
-            self.force_close()
-            return
-        if self._body.framing.ended:
+    def _discard(self, data: bytes, begin: int = 0) -> None:
+        """Look for the end of a body that nobody wants, and let others have their turn meanwhile.
+
+        Where the framing is broken there is none: what comes is dropped, and aiohttp ends the connection soon
+        (`lingering_time`), once the client has had time to read the answer.
+        """
+        if self._body is None or self.transport is None:
+            return  # the connection has ended
+        framing = self._body.framing
+        with suppress(ValueError):
+            framing.feed(data, len(data), begin)
+        if framing.ended:
             self._go_on()
+        elif framing.at < len(data) and not framing.is_broken:
+            self.transport.pause_reading()
+            self._loop.call_soon(self._discard, data, framing.at)
+        else:
+            self.transport.resume_reading()
 
     def _go_on(self) -> None:
         """The body has ended, for aiohttp as well; what came behind it is the next request."""

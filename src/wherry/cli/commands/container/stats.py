@@ -53,7 +53,7 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     default_interrupt()
     while True:
         page = _page(context, options, arguments)
-        if can_draw(sys.stdout):
+        if can_draw(sys.stdout) and not options["no-stream"]:
             draw(CLEAR, sys.stdout)
         write_raw(page)
         flush()
