@@ -106,6 +106,12 @@ def test_a_template_is_for_programs_but_for_people_at_a_terminal(daemon: Daemon,
     assert "\u202e" not in seen
 
 
+def test_one_look_at_the_statistics_leaves_what_is_on_the_terminal(daemon: Daemon, evil: str) -> None:
+    person = Person([*command(daemon), "stats", "--no-stream", evil], daemon.environment)
+    assert person.leaves() == 0
+    assert person.seen.startswith(b"CONTAINER ID")
+
+
 def command(daemon: Daemon) -> list[str]:
     """The command line of the command itself."""
     return [sys.executable, "-m", "wherry.cli.main", "-H", daemon.host]
