@@ -310,3 +310,5 @@ def test_a_container_reaches_the_daemon_and_has_the_callers_credentials(
         "run", "--rm", *NONE, "--use-api-socket", "-e", "DOCKER_CONFIG=/x", busybox, "ls", "/run/secrets"
     )
     assert given.returncode != 0, "who says where the credentials are has them there"
+    none = ("--config", str(tmp_path / "none"), "run", "--rm", *NONE, "--use-api-socket", busybox)
+    assert daemon.cli(*none, "sh", "-c", "echo ${DOCKER_CONFIG-unset}", check=True).stdout == "unset\n"

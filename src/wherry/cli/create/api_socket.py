@@ -15,25 +15,29 @@ _FOLDER = "/run/secrets/docker"
 _VARIABLE = "DOCKER_CONFIG"
 
 
-def add_api_socket(context: Context, body: dict[str, Any]) -> None:
-    """Add the daemon's socket to the mounts of a container, and where its credentials are to its environment."""
+def add_api_socket(context: Context, body: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Add the daemon's socket to the mounts of a container, and where its credentials are to its environment.
+
+    Without credentials there is no such place, as with docker's command: images may have one of their own.
+
+    :returns: the credentials that it is to get, by registry.
+    """
     from wherry.cli.context import find_daemon
+    from wherry.cli.registry.credentials import stored
 
     source = find_daemon(context.global_options).path or _SOCKET
     mount = {"Type": "bind", "Source": source, "Target": _SOCKET, "BindOptions": {}}
     body["HostConfig"]["Mounts"] = [*(body["HostConfig"].get("Mounts") or ()), mount]
     env = body["Env"] or []
-    if not any(entry.partition("=")[0] == _VARIABLE for entry in env):
+    if any(entry.partition("=")[0] == _VARIABLE for entry in env):
+        return {}  # it has a place of its own
+    if found := stored():
         body["Env"] = [*env, f"{_VARIABLE}={_FOLDER}"]
+    return found
 
 
-def deliver_credentials(context: Context, container: str, body: dict[str, Any]) -> None:
-    """Put the credentials that are stored here into a container that was created, unless it has a place of its own."""
-    from wherry.cli.registry.credentials import stored
-
-    found = stored()
-    if not found or f"{_VARIABLE}={_FOLDER}" not in body["Env"]:
-        return
+def deliver_credentials(context: Context, container: str, found: dict[str, dict[str, str]]) -> None:
+    """Put credentials into a container that was created."""
     import binascii
     import io
     import tarfile

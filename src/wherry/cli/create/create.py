@@ -42,20 +42,21 @@ def build_body(options: Options, arguments: list[str]) -> dict[str, Any]:
 
 def create(context: Context, options: Options, body: dict[str, Any]) -> str:
     """Create the container; pull its image if ``--pull`` says so. :returns: its ID."""
+    credentials = {}
     if options["use-api-socket"]:
         from wherry.cli.create.api_socket import add_api_socket
 
-        add_api_socket(context, body)
+        credentials = add_api_socket(context, body)
     cidfile = _CidFile(options["cidfile"])
     try:
         created = _create_or_pull(context, options, body)
         cidfile.write(created["Id"])
     finally:
         cidfile.close()
-    if options["use-api-socket"]:
+    if credentials:
         from wherry.cli.create.api_socket import deliver_credentials
 
-        deliver_credentials(context, created["Id"], body)
+        deliver_credentials(context, created["Id"], credentials)
     for warning in created.get("Warnings") or ():
         write_error("WARNING: {}\n", warning)
     return str(created["Id"])
