@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,18 +23,24 @@ from support.terminal import Person
 
 pytestmark = need("root", "busybox", "overlay", "namespaces", "runc")
 
-#: crun refuses machines that have version 1 of cgroups beside version 2 with controllers.
-RUNTIMES = ("runc", "wherry")
+RUNTIMES = ("runc", "wherry", *(["crun"] if program("crun") else []))
+#: crun refuses machines with version 1 of cgroups beside version 2 with controllers, so it does not see the latter.
+CRUN = """#!/bin/sh
+exec unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun "$@"' crun "$@"
+"""
 
 
 @pytest.fixture(scope="module")
 def daemon(busybox_archive: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One that has runc, and wherry's own as a command."""
-    own = tmp_path_factory.mktemp("programs") / "wherry-oci"
-    own.write_text("#!/bin/sh\nexec " + " ".join(map(shlex.quote, COMMAND)) + ' "$@"\n')
-    own.chmod(0o755)
-    added = (f"other-runc={program('runc')}", f"other-wherry={own}")
-    with busybox_daemon(busybox_archive, *(word for one in added for word in ("--add-runtime", one))) as made:
+    """One that has runc, wherry's own as a command, and crun where that is."""
+    programs = tmp_path_factory.mktemp("programs")
+    scripts = {"wherry": "#!/bin/sh\nexec " + " ".join(map(shlex.quote, COMMAND)) + ' "$@"\n', "crun": CRUN}
+    for name, script in scripts.items():
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    places = {"runc": program("runc"), "wherry": programs / "wherry", "crun": programs / "crun"}
+    added = [f"--add-runtime=other-{name}={places[name]}" for name in RUNTIMES]
+    with busybox_daemon(busybox_archive, *added) as made:
         yield made
 
 
@@ -71,6 +80,29 @@ def test_its_life_is_that_of_any_container(daemon: Daemon, runtime: str) -> None
     state = json.loads(daemon.cli("inspect", name).stdout)[0]["State"]
     assert (state["Status"], state["ExitCode"]) == ("exited", 5)
     daemon.cli("start", name)
+    daemon.cli("rm", "-f", name)
+    wait_for(lambda: not left_by(daemon, runtime))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_limits_health_and_restarts_are_those_of_any_container(daemon: Daemon, runtime: str, tmp_path: Path) -> None:
+    name = f"cared-for-{runtime}"
+    (tmp_path / "file").write_text("content\n")
+    flags = ("--health-cmd", "cat /file", "--health-interval", "100ms", "-v", f"{tmp_path}/file:/file:ro", "-m", "64m")
+    done = run(daemon, runtime, "-d", "--name", name, "--restart", "always", *flags, "busybox", "sleep", "1000")
+    assert done.returncode == 0, done
+
+    def state() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(daemon.cli("inspect", name).stdout)[0]
+        return found
+
+    wait_for(lambda: state()["State"]["Health"]["Status"] == "healthy")
+    assert "Read-only file system" in daemon.cli("exec", name, "sh", "-c", "echo x >/file").stderr
+    assert daemon.cli("update", "--memory", "100m", "--memory-swap", "100m", name).returncode == 0
+    limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes || cat /sys/fs/cgroup/memory.max"
+    assert daemon.cli("exec", name, "sh", "-c", limit).stdout == f"{100 << 20}\n"
+    os.kill(state()["State"]["Pid"], signal.SIGKILL)
+    wait_for(lambda: state()["RestartCount"] == 1 and state()["State"]["Running"])
     daemon.cli("rm", "-f", name)
     wait_for(lambda: not left_by(daemon, runtime))
 

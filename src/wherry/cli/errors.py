@@ -31,11 +31,14 @@ def error_message(error: BaseException) -> str:
 def exit_code(message: str) -> int:
     """Docker's exit code for a container that failed to start, from the daemon's message.
 
+    Other runtimes have said it in words of their own, crun with capital letters.
+
     127: there is no such program; 126: it cannot be executed; 125: anything else.
     """
-    if any(text in message for text in _NOT_FOUND):
+    said = message.lower()
+    if any(text in said for text in _NOT_FOUND):
         return 127
-    if any(text in message for text in _NOT_EXECUTABLE):
+    if any(text in said for text in _NOT_EXECUTABLE):
         return 126
     return 125
 

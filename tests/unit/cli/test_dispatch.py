@@ -108,6 +108,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("message", "code"),
     [('exec: "x": executable file not found in $PATH', 127), ('exec: "/x": stat /x: no such file or directory', 127),
+     ("executable file `x` not found in $PATH: No such file or directory", 127),
      ('exec: "/etc": permission denied', 126), ('exec: "/etc": is a directory', 126), ("name is in use", 125)],
 )  # fmt: skip
 def test_exit_codes_follow_from_the_daemon_s_sentence_as_docker_has_it(message: str, code: int) -> None:

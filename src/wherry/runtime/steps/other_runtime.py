@@ -63,9 +63,18 @@ class WriteForRuntime(NamedTuple):
         found = {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)}
         process["user"] = {**process.get("user", {}), **found}
         process["env"] = context.environment
+        for mount in document.get("mounts", ()):
+            _simplify(mount)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(self.path, flags, 0o600), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(json.dumps(document))
+
+
+def _simplify(mount: dict[str, Any]) -> None:
+    """Make what has nothing below it read-only in the plain way: crun 1.8 cannot do it recursively to a file."""
+    options: list[str] = mount.get("options") or []
+    if "rro" in options and not os.path.isdir(mount.get("source", "")):
+        mount["options"] = ["ro" if option == "rro" else option for option in options]
 
 
 class RunRuntime(NamedTuple):
