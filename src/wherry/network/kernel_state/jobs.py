@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -139,7 +141,9 @@ class Jobs:
     def delete_links(self, names: Sequence[str]) -> None:
         """Remove links that are still there, because another process holds their namespace."""
         for name in names:
-            endpoints.delete_link(self._kernel.route, name)
+            with suppress(OSError):  # nearly all are gone, which this call finds out without a conversation
+                socket.if_nametoindex(name)
+                endpoints.delete_link(self._kernel.route, name)
 
     # --- everything
 

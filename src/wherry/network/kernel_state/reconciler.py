@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -34,6 +35,7 @@ _log: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _START_DELAY: Final = 0.2  # seconds: the daemon answers first
 _LINK_CHECK_DELAY: Final = 1.0  # seconds; the kernel takes a tenth of that
+_LINK_CHECK_PAUSE: Final = 0.5  # seconds at least between two looks
 _FORWARDING: Final = "forwarding"  # the name of the value in the database
 
 
@@ -79,7 +81,8 @@ class Reconciler:
         self._link_rules: frozenset[LinkRule] = frozenset()  # as the firewall has them
         self._removals = Removals(kernel.alias)
         self._forgotten: dict[str, list[str]] = {}  # interfaces inside, by owner
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._released_links: deque[tuple[float, Sequence[str]]] = deque()  # and when to look at each
+        self._link_timer: asyncio.TimerHandle | None = None
 
     # --- the start
 
@@ -352,14 +355,25 @@ class Reconciler:
             self._delete_links_later(names)
 
     def _delete_links_later(self, names: Sequence[str]) -> None:
-        """Links go with their namespace, unless another process holds that: look again a little later."""
+        """Links go with their namespace, unless another process holds that: look again a little later, for many."""
+        self._released_links.append((asyncio.get_running_loop().time() + _LINK_CHECK_DELAY, names))
+        if self._link_timer is None:
+            self._check_links_later()
 
-        def delete_links() -> None:
-            self._timers.discard(timer)
-            self._run_later(lambda: self._jobs.delete_links(names))
+    def _check_links_later(self) -> None:
+        self._link_timer = asyncio.get_running_loop().call_later(
+            _LINK_CHECK_DELAY + _LINK_CHECK_PAUSE, self._check_links
+        )
 
-        timer = asyncio.get_running_loop().call_later(_LINK_CHECK_DELAY, delete_links)
-        self._timers.add(timer)
+    def _check_links(self) -> None:
+        now = asyncio.get_running_loop().time()
+        due: list[str] = []
+        while self._released_links and self._released_links[0][0] <= now:
+            due += self._released_links.popleft()[1]
+        self._run_later(lambda: self._jobs.delete_links(due))
+        self._link_timer = None
+        if self._released_links:
+            self._check_links_later()
 
     # --- the end
 
@@ -393,9 +407,8 @@ class Reconciler:
 
     async def close(self) -> None:
         """Wait for all jobs, and close the sockets."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        if self._link_timer is not None:
+            self._link_timer.cancel()
         await self._kernel.close()
 
 
