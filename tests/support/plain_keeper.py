@@ -39,7 +39,7 @@ class PlainChild:
         self.pid = pid
         self.pidfd = pidfd_open(pid)
         self.cgroup = None
-        self.is_among_others = self.leaves_orphans = False
+        self.is_among_others = self.leaves_orphans = self.reports_at_end = False
         self._channel = channel
         self._master = master
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ _UNANSWERED: Final = {
     **_NOT_ARRIVED,
 }
 
+_ONLY_ITS_END: Final = 0  # EPOLLHUP is always told; see epoll_ctl(2)
 _HAS_ENDED: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 Done = Callable[[Process, dict[str, Any] | None], None]
@@ -84,7 +86,7 @@ class StartingChildren:
             del self._waiting[process.key]
             self._on_report(process, done)
 
-        self._loop.watch(watched, on_report)
+        self._loop.watch(watched, on_report, _ONLY_ITS_END if child.reports_at_end else select.EPOLLIN)
 
     def give_up(self, process: Process) -> None:
         """Stop waiting for a child that is held up."""

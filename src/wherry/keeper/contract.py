@@ -35,6 +35,13 @@ class Child(Protocol):
     def leaves_orphans(self) -> bool:
         """Whether its program's process becomes an orphan that the keeper takes in, and does not know at first."""
 
+    @property
+    def reports_at_end(self) -> bool:
+        """Whether what it reports next can wait until the other end of its channel is closed.
+
+        Then `fileno` is to be watched for that only: nobody is woken on the way.
+        """
+
     def fileno(self) -> int:
         """What is readable when there is something to report; another one, perhaps, after each question."""
 

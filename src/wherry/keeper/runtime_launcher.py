@@ -47,6 +47,11 @@ class RuntimeChild:
         """Whether its program's process becomes an orphan that the keeper takes in, and does not know at first."""
         return self._plan.other is not None
 
+    @property
+    def reports_at_end(self) -> bool:
+        """Whether its reports can wait until the other end of its channel is closed."""
+        return self._launched.reports_at_end
+
     def fileno(self) -> int:
         """What is readable when there is something to report."""
         return self._launched.fileno()

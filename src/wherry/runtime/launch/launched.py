@@ -80,6 +80,11 @@ class Launched:
         """Let a child go on that has reported :class:`~wherry.runtime.report.HooksDue`."""
         channel.send_hooked(self.channel)
 
+    @property
+    def reports_at_end(self) -> bool:
+        """Whether what comes through the channel can wait for its end: what a helper says is good for its program."""
+        return self.is_apart and self._preparation is None and self._next == self._from_channel
+
     def fileno(self) -> int:
         """The descriptor to poll for the next report; it may differ after each report."""
         if self._preparation is not None:

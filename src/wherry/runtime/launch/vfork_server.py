@@ -23,6 +23,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from wherry.errors import SystemCallError, WherryError
@@ -311,11 +312,23 @@ class _Birthplace:
             context.last_calls = []
             if not child.apply_steps(plan, context, new=plan.namespaces & CLONE.NEWNS):
                 return 1
-            self._vfork.write(trampoline.assemble(tuple(context.last_calls)).data)
+            self._vfork.write(_assembled(tuple(context.last_calls)))
         except BaseException as error:
             channel.send_failure(child.CHANNEL, failure("take a plan", error))
             return 1
         return 0
+
+
+def _assembled(last_calls: trampoline.Branch) -> bytes:
+    """In the child: what the machine code carries out."""
+    is_trampolines = len(last_calls) == 1 and last_calls[0].name == "execveat"
+    return _assembled_before(last_calls) if is_trampolines else trampoline.assemble(last_calls).data
+
+
+@lru_cache(maxsize=4)
+def _assembled_before(last_calls: trampoline.Branch) -> bytes:
+    """The execution of the trampoline, which is the same for all programs: nothing of a container's is in it."""
+    return trampoline.assemble(last_calls).data
 
 
 def _take_channel() -> None:
