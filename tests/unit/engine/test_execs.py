@@ -98,6 +98,28 @@ def test_an_exec_that_is_ended_is_killed(harness: EngineHarness) -> None:
     harness.run(test)
 
 
+def test_an_exec_ends_that_ended_while_there_was_no_keeper(harness: EngineHarness) -> None:
+    async def test() -> None:
+        async with harness.engine() as engine:
+            await create(engine)
+            await engine.containers.start("web")
+            seen, gone = (engine.execs.create("web", ExecConfig(cmd=["sleep", "1000"])) for _ in range(2))
+            for identifier in (seen, gone):
+                await started(identifier, engine)
+            for identifier in (seen, gone):  # while nobody listens
+                process = harness.keeper.processes[identifier]
+                process.end()
+                process.exited = {"status": 7, "at": 1, "oom": False}
+            del harness.keeper.processes[gone]  # and before it was written down
+            harness.keeper.die()
+            await until(lambda: not any(engine.execs.inspect(each).running for each in (seen, gone)))
+            assert [engine.execs.inspect(each).exit_code for each in (seen, gone)] == [7, 255]
+            await until(lambda: seen not in harness.keeper.processes)
+            await engine.containers.remove("web", force=True)
+
+    harness.run(test)
+
+
 # --- health ---------------------------------------------------------------------------------------
 
 

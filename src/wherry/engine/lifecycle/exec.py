@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -37,6 +38,7 @@ __all__ = ["Execs"]
 
 _KEPT: Final = 256  # finished execs whose exit code can still be asked for, per container
 _REMEMBERED: Final = 60.0  # seconds, of those that ended with their container
+_LOST: Final = 255  # the exit code of an exec that ended while nobody could see it
 _RESIZE_PATIENCE: Final = 10.0  # seconds until a terminal is there whose size somebody knows already; as dockerd
 
 
@@ -211,6 +213,15 @@ class Execs:
         if entry is not None and entry.exit_code is None:
             self._ended(entry, status)
         await self._keeper.forget(key)
+
+    def end_unknown(self, known: Collection[str]) -> None:
+        """There is another keeper: what that does not know has ended, and nobody saw how.
+
+        :param known: the keys of the processes that it knows.
+        """
+        for entry in list(self._execs.values()):
+            if entry.running and entry.pid and entry.id not in known:
+                self._ended(entry, _LOST)
 
     def _ended(self, entry: _Exec, status: int) -> None:
         self._record_end(entry, status)

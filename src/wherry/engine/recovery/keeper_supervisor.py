@@ -84,6 +84,10 @@ class KeeperSupervisor:
         """
         connection = connection or self._keeper.connections
         ended = frozenset(report.key for report in self._early_exits or [])
+        for each in processes:
+            if each.kind == "exec" and each.exited is not None:
+                await self._execs.exited(each.key, each.exited.status)
+        self._execs.end_unknown({each.key for each in processes})
         await self._reconciler.reconcile(processes, ended)
         for container in self._containers:
             if container.state.is_alive:

@@ -72,9 +72,6 @@ class Reconciler:
         :param ended: those whose exits it has reported since; the caller handles these.
         """
         known = {entry.key: entry for entry in processes if entry.kind == "container"}
-        for each in processes:
-            if each.kind == "exec" and each.exited:
-                await self._keeper.forget(each.key)
         traces = _Traces(self._run)
         for container in self._containers:
             entry = known.pop(container.id, None)
