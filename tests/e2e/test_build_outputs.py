@@ -125,6 +125,29 @@ def test_an_image_goes_into_a_layout_which_another_build_begins_with(daemon: Dae
     assert (failed.returncode, b"has digest" in failed.stderr) == (1, True), failed.stderr
 
 
+def test_cache_goes_into_a_directory_from_which_another_daemon_takes_it(
+    daemon: Daemon, busybox_archive: bytes, tmp_path: Path
+) -> None:
+    """Under its tags, beside what is there; a blob that is damaged is noticed, and what it was of is built."""
+    place = tmp_path / "cache"
+    for number in "12":
+        text = f"FROM busybox:latest\nRUN echo cached-{number} > /mine\nRUN cat /mine\n"
+        done = build(daemon, "--cache-to", f"type=local,dest={place},mode=max,tag=t{number}", dockerfile=text)
+        assert done.returncode == 0, done.stderr
+    names = [one["annotations"] for one in json.loads((place / "index.json").read_text())["manifests"]]
+    assert [name["org.opencontainers.image.ref.name"] for name in names] == ["t1", "t2"]
+    with busybox_daemon(busybox_archive) as other:
+        taken = [f"--cache-from=type=local,src={place},tag=t{number}" for number in "12"]
+        done = build(other, *taken, "--cache-from", f"type=local,src={tmp_path}/none", dockerfile=text)
+        assert (done.returncode, done.stderr.count(b" CACHED\n")) == (0, 3), done.stderr
+        assert f"importing cache manifest from {place}:t2".encode() in done.stderr
+        other.docker("builder", "prune", "-af", check=True)
+        for blob in (place / "blobs/sha256").iterdir():
+            blob.write_bytes(bytes(blob.stat().st_size))
+        done = build(other, *taken, dockerfile=text)
+        assert (done.returncode, b"cached-2\n" in done.stderr) == (0, True), done.stderr
+
+
 def test_several_outputs_are_made_by_one_build(daemon: Daemon, tmp_path: Path) -> None:
     words = ["-t", "beside:1", "-o", f"{tmp_path}/files", "-o", f"type=oci,dest={tmp_path}/oci", "-o", "type=image"]
     done = build(daemon, *words, "-o", "-")

@@ -321,12 +321,40 @@ async def test_blobs_of_a_layout_come_one_after_the_other(tmp_path: Path) -> Non
     assert builds.got == [b"x" * 600_000, b""]
 
 
-@pytest.mark.parametrize("store", ["oci:two", "one", "local:one", "export"])
+@pytest.mark.parametrize("store", ["oci:two", "one", "local:two", "local:", "other:one", "export"])
 async def test_nobody_is_asked_for_a_layout_that_he_has_not(tmp_path: Path, store: str) -> None:
     builds = Reading(tmp_path / "builds")
     builds.store = store
     async with serving(tmp_path, builds) as served, served.building(layouts='["one"]') as messages:
         assert "no content store of the client's" in str([message async for message in messages])
+
+
+class Caching(Exporting):
+    """Asks for sizes in the client's directory with cache, and sends what is not there."""
+
+    async def work(self, session: BuildSession) -> None:
+        content = session.content("local:one")
+        digest = Digest.from_bytes(b"1")
+        self.sizes = [await content.size(digest) for _ in range(3)]
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"ab"
+            yield b"c"
+
+        await content.write(digest, 3, pieces())
+
+
+async def test_a_directory_with_cache_says_sizes_and_takes_blobs(tmp_path: Path) -> None:
+    builds, asked = Caching(tmp_path / "builds"), []
+    said = iter([b"12", b"null", b"-1"])
+    async with serving(tmp_path, builds) as served, served.building(layouts='["one"]') as messages:
+        async for message in messages:
+            if message["aux"].get("type") == "call":
+                asked.append((kind := message["aux"]["kind"], message["aux"]["store"], message["aux"]["digest"]))
+                answer = await served.answer(message["aux"]["token"], next(said) if kind == "size" else b"")
+                assert answer == ((204, b"") if kind == "size" else (200, b"abc"))
+    assert builds.sizes == [12, None, None]
+    assert asked == [(kind, "one", str(Digest.from_bytes(b"1"))) for kind in ("size", "size", "size", "store")]
 
 
 async def test_a_client_that_goes_in_the_middle_of_a_blob_fails_its_build(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_outputs_say_what_becomes_of_the_image(words: str, outputs: list[Any]) -
     "words",
     [
         "--call nothing", "--call check,format=x", "--attest type=x", "-o type=local",
-        "-o type=x,dest=x", "-o - -o -", "--cache-from type=local,src=x", "--cache-to type=local,dest=x",
+        "-o type=x,dest=x", "-o - -o -", "--cache-from type=gha", "--cache-to type=gha",
         "--build-context a", "--layers few", "--squash --layers none", "--layers all --squash",
     ],
 )  # fmt: skip

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["CallingSession"]
 
 _ARCHIVE: Final = "application/x-tar"
+_BLOB: Final = "application/octet-stream"
+_LONGEST_SIZE: Final = 20  #: digits
 _AGENT: Final = "default"
-_LAYOUT: Final = "oci:"
 _BLOCK: Final = 1 << 18
 _MOST_CONNECTIONS: Final = 200
 _GONE: Final = "the client of the build has gone"
@@ -48,7 +49,7 @@ class CallingSession(ArchiveSession):
     :param takes: the numbers of the outputs that the client takes.
     :param directories: the names of the directories that the client has.
     :param agents: the IDs of the SSH agents that the client has.
-    :param layouts: the names of the OCI layouts that the client has.
+    :param layouts: the names of the OCI layouts, and directories with cache, that the client has.
     """
 
     def __init__(
@@ -122,11 +123,11 @@ class CallingSession(ArchiveSession):
             return (await self._kept.enter_async_context(self._contexts.unpacked(body))).used
 
     def content(self, store: str) -> ClientContent:
-        """One of the client's OCI layouts."""
-        name = store.removeprefix(_LAYOUT)
-        if name == store or name not in self._layouts:
+        """One of the client's OCI layouts, or directories with cache."""
+        kind, _, name = store.partition(":")
+        if kind not in _STORES or name not in self._layouts:
             return super().content(store)
-        return CalledLayout(self._calls, name)
+        return _STORES[kind](self._calls, name)
 
     async def send_file(self, exporter: str, attributes: dict[str, str], pieces: AsyncIterator[bytes]) -> None:
         """Send an archive to the client."""
@@ -190,6 +191,31 @@ class CalledLayout:
     async def write(self, digest: Digest, size: int, pieces: AsyncIterator[bytes]) -> None:
         """Nothing is written there."""
         raise Unsupported("an OCI layout that is a context is only read")
+
+
+class CalledCache(CalledLayout):
+    """A directory of the client's that cache comes from, or goes to."""
+
+    async def size(self, digest: Digest) -> int | None:
+        """How many bytes a blob has; None where there is none.
+
+        :raises Unavailable: the client does not say it.
+        """
+        async with self._calls.call("size", store=self._name, digest=str(digest)) as answer:
+            try:
+                said = await answer.arrived.http.content.read(_LONGEST_SIZE)
+            except (OSError, RequestPayloadError) as error:
+                raise Unavailable(_GONE) from error
+        return int(said) if said.isdigit() else None
+
+    async def write(self, digest: Digest, size: int, pieces: AsyncIterator[bytes]) -> None:
+        """Send a blob; the client stores it."""
+        async with self._calls.call("store", store=self._name, digest=str(digest)) as answer:
+            await answer.send(pieces, _BLOB)
+
+
+_STORES: Final = {"oci": CalledLayout, "local": CalledCache}
+"""What BuildKit's names for stores begin with."""
 
 
 class AgentConnection:

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from wherry.cli.build.caches import CacheDirectory
     from wherry.cli.build.context import DirectoryArchive
-    from wherry.cli.build.layouts import Layout
+    from wherry.cli.build.layouts import Blobs
     from wherry.cli.build.outputs import Output
     from wherry.client.client import Client
 
@@ -27,7 +28,7 @@ class Calls:
     :param outputs: where the result goes.
     :param directories: contexts beside the main one, by their names.
     :param agents: sockets of SSH agents, by their IDs.
-    :param layouts: OCI layouts, by their names.
+    :param stores: OCI layouts and directories with cache, by their names.
     """
 
     def __init__(
@@ -36,13 +37,13 @@ class Calls:
         outputs: Sequence[Output],
         directories: Mapping[str, DirectoryArchive],
         agents: Mapping[str, str],
-        layouts: Mapping[str, Layout],
+        stores: Mapping[str, Blobs],
     ) -> None:
         self._connect = connect
         self._outputs = outputs
         self._directories = directories
         self._agents = agents
-        self._layouts = layouts
+        self._stores = stores
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
 
@@ -94,7 +95,13 @@ class Calls:
         elif aux.get("kind") == "directory":
             client.builds.answer(token, self._directory(aux).archive()).read()
         elif aux.get("kind") == "blob":
-            client.builds.answer(token, self._layout(aux).blob(str(aux.get("digest", "")))).read()
+            client.builds.answer(token, self._blobs(aux).blob(str(aux.get("digest", "")))).read()
+        elif aux.get("kind") == "size":
+            size = self._cache(aux).size(str(aux.get("digest", "")))
+            client.builds.answer(token, [b"null" if size is None else b"%d" % size]).read()
+        elif aux.get("kind") == "store":
+            with client.builds.answer(token) as response:
+                self._cache(aux, stores=True).store(str(aux.get("digest", "")), response.chunks())
         elif aux.get("kind") == "agent":
             self._forward(client, token, self._agent(aux))
 
@@ -115,13 +122,23 @@ class Calls:
             raise Unavailable(f"the daemon asks for a directory that nobody offered: {name[:80]!r}")
         return self._directories[name]
 
-    def _layout(self, aux: dict[str, Any]) -> Layout:
+    def _blobs(self, aux: dict[str, Any]) -> Blobs:
         name = str(aux.get("store", ""))
-        if name not in self._layouts:
+        if name not in self._stores:
             from wherry.errors import Unavailable
 
             raise Unavailable(f"the daemon asks for an OCI layout that nobody offered: {name[:80]!r}")
-        return self._layouts[name]
+        return self._stores[name]
+
+    def _cache(self, aux: dict[str, Any], *, stores: bool = False) -> CacheDirectory:
+        from wherry.cli.build.caches import CacheDirectory
+
+        found = self._blobs(aux)
+        if not isinstance(found, CacheDirectory) or (stores and not found.is_target):
+            from wherry.errors import Unavailable
+
+            raise Unavailable(f"the daemon stores cache where nobody wants it: {found.root!r}")
+        return found
 
     def _agent(self, aux: dict[str, Any]) -> str:
         name = str(aux.get("id", ""))

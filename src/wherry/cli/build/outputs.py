@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wherry.client.transport import Response
     from wherry.layers.tar.entry import Entry
 
-__all__ = ["Output", "fields_of", "outputs_of"]
+__all__ = ["Output", "fields_of", "index_in", "name_of", "outputs_of"]
 
 _IMAGES = ("image", "moby")
 _ARCHIVES = ("docker", "oci", "tar")
@@ -55,7 +55,7 @@ class Output:
         elif self.destination and os.path.lexists(self.destination) and not os.path.isdir(self.destination):
             raise Exit(1, f"{_FAILED}: {self.destination} is no directory")
         if self.is_layout:
-            _index_in(self.destination)
+            index_in(self.destination)
 
     def write(self, response: Response) -> None:
         """Write what the daemon sends.
@@ -170,28 +170,28 @@ def unpack_layout(pieces: Iterator[bytes], directory: str) -> None:
     """
     from wherry.client.codec import encode
 
-    before = _index_in(directory)
+    before = index_in(directory)
     unpack(pieces, directory)
     if not before:
         return
-    index = _index_in(directory)
-    new = {(_name_of(one), one.get("digest")) for one in index["manifests"]}
+    index = index_in(directory)
+    new = {(name_of(one), one.get("digest")) for one in index["manifests"]}
     names = {name for name, _ in new if name}
-    others = [one for one in before["manifests"] if _name_of(one) not in names]
-    kept = [one for one in others if (_name_of(one), one.get("digest")) not in new]
+    others = [one for one in before["manifests"] if name_of(one) not in names]
+    kept = [one for one in others if (name_of(one), one.get("digest")) not in new]
     path = os.path.join(directory, _INDEX)
     with open(f"{path}.new", "wb") as file:
         file.write(encode({**index, "manifests": [*kept, *index["manifests"]]}))
     os.replace(f"{path}.new", path)
 
 
-def _name_of(entry: dict[str, Any]) -> str:
+def name_of(entry: dict[str, Any]) -> str:
     """What an image is called in a layout's index: its name, or its tag alone."""
     notes = entry.get("annotations") or {}
     return str(notes.get("io.containerd.image.name") or notes.get("org.opencontainers.image.ref.name") or "")
 
 
-def _index_in(directory: str) -> dict[str, Any]:
+def index_in(directory: str) -> dict[str, Any]:
     """The index.json of a directory; empty where there is none.
 
     :raises wherry.cli.exit.Exit: it is no index.

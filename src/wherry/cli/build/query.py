@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+    from wherry.cli.build.caches import CacheDirectory
     from wherry.cli.build.context import DirectoryArchive
     from wherry.cli.build.layouts import Layout
     from wherry.cli.build.outputs import Output
@@ -44,6 +45,7 @@ def query_of(
     directories: Iterable[str] = (),
     agents: Iterable[str] = (),
     layouts: Mapping[str, Layout] | None = None,
+    caches: Mapping[str, CacheDirectory] | None = None,
 ) -> dict[str, object]:
     """The query.
 
@@ -53,8 +55,10 @@ def query_of(
     :param directories: the names of contexts that the daemon can ask for.
     :param agents: the IDs of SSH agents that it can ask for.
     :param layouts: contexts of whose blobs it can ask for, by their names.
+    :param caches: directories with cache that it can ask for blobs, and send blobs to, by their names.
     :raises wherry.cli.exit.Exit: a flag cannot be served.
     """
+    caches = caches or {}
     return {
         "version": "3",
         "t": list(options["tag"]),
@@ -68,14 +72,14 @@ def query_of(
         "pull": options["pull"],
         "networkmode": options["network"] if options["network"] != "default" else None,
         "extrahosts": list(options["add-host"]),
-        "cachefrom": _json([one["ref"] for one in _cache_sources(options) if one.keys() == {"ref"}]),
-        "cacheto": _json([_cache_target(text) for text in options["cache-to"]]),
+        "cachefrom": _json(_images_of(_cache_sources(options, caches))),
+        "cacheto": _json([_cache_target(text, caches) for text in options["cache-to"]]),
         "agents": _json(list(agents)),
         "directories": _json(list(directories)),
         "allow": _json(list(options["allow"])),
-        "layouts": _json(list(layouts or ())),
+        "layouts": _json([*(layouts or ()), *caches]),
         "sourcepolicy": _source_policy(),
-        "frontend": encode(own).decode() if (own := _own_options(options, layouts or {})) else None,
+        "frontend": encode(own).decode() if (own := _own_options(options, layouts or {}, caches)) else None,
         "outputs": _outputs(outputs),
         "ulimits": _json(list(options["ulimit"])),
         "volumes": _json(list(map(_volume, options["volume"]))),
@@ -164,14 +168,16 @@ def _named(options: Options) -> list[tuple[str, str]]:
     return found
 
 
-def _own_options(options: Options, layouts: Mapping[str, Layout]) -> dict[str, str]:
+def _own_options(
+    options: Options, layouts: Mapping[str, Layout], caches: Mapping[str, CacheDirectory]
+) -> dict[str, str]:
     """Options of the frontend that the classic builder's query has no names for."""
     found: dict[str, str] = {}
     if request := call_of(options)[0]:
         found["requestid"] = request
     if options["no-cache-filter"]:
         found["no-cache"] = ",".join(options["no-cache-filter"])
-    if imports := [{"Type": "registry", "Attrs": one} for one in _cache_sources(options) if one.keys() != {"ref"}]:
+    if imports := [one for one in _cache_sources(options, caches) if one["Attrs"].keys() != {"ref"}]:
         found["cache-imports"] = encode(imports).decode()
     found |= {f"context:{name}": value for name, value in _named(options) if value.startswith(_ELSEWHERE)}
     laid_out = [name for name, value in _named(options) if value.startswith(_LAYOUT)]
@@ -243,26 +249,48 @@ def _pairs(given: Iterable[str], *, from_environment: bool = False) -> str | Non
     return encode(found).decode() if found else None
 
 
-def _cache_sources(options: Options) -> list[dict[str, str]]:
-    """The attributes of each cache that is imported."""
+def _cache_sources(options: Options, caches: Mapping[str, CacheDirectory]) -> list[dict[str, Any]]:
+    """Each cache that is imported: its type and attributes."""
     found = []
     for text in options["cache-from"]:
         fields = fields_of(text)
-        if "" in fields:
-            fields = {"ref": fields[""]}
-        elif fields.pop("type", "") != "registry" or not fields.get("ref"):
-            raise Exit(1, f"--cache-from {text} is not supported by wherry build: only images and type=registry are")
-        found.append(fields)
+        kind = "registry" if "" in fields else fields.pop("type", "")
+        if kind == "local":
+            if name := _called(text, caches, is_target=False):
+                found.append({"Type": kind, "Attrs": {**caches[name].attributes, "src": name}})
+            continue
+        attributes = {"ref": fields[""]} if "" in fields else fields
+        if kind != "registry" or not attributes.get("ref"):
+            known = "only images, type=registry and type=local are"
+            raise Exit(1, f"--cache-from {text} is not supported by wherry build: {known}")
+        found.append({"Type": kind, "Attrs": attributes})
     return found
 
 
-def _cache_target(text: str) -> dict[str, Any]:
+def _images_of(sources: Sequence[dict[str, Any]]) -> list[str]:
+    """Those that are a name alone, which the classic builder has a word for."""
+    return [one["Attrs"]["ref"] for one in sources if one["Attrs"].keys() == {"ref"}]
+
+
+def _called(text: str, caches: Mapping[str, CacheDirectory], *, is_target: bool) -> str:
+    """The name of the directory that a flag's value means; empty: it is not there, or the value means no directory."""
+    if not caches:
+        return ""
+    from wherry.cli.build.caches import CacheDirectory, is_local
+
+    name = CacheDirectory(fields_of(text), is_target=is_target).called
+    return name if is_local(text) and name in caches else ""
+
+
+def _cache_target(text: str, caches: Mapping[str, CacheDirectory]) -> dict[str, Any]:
     fields = fields_of(text)
+    if name := _called(text, caches, is_target=True):
+        return {"Type": "local", "Attrs": {**caches[name].attributes, "dest": name}}
     if "" in fields:
         fields = {"type": "registry", "ref": fields[""]}
     kind = fields.pop("type", "registry")
     if kind not in ("registry", "inline"):
-        raise Exit(1, f"--cache-to {text} is not supported by wherry build yet: only type=registry and inline are")
+        raise Exit(1, f"--cache-to {text} is not supported by wherry build: only registry, inline and local are")
     return {"Type": kind, "Attrs": fields}
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from wherry.cli.build.caches import CacheDirectory
     from wherry.cli.build.display import QuietDisplay
     from wherry.cli.context import Context
     from wherry.cli.flags.parser import Options
@@ -48,8 +49,8 @@ COMMAND = Command(
             LIST,
             "Further contexts: directories, images, OCI layouts and addresses (name=path, name=docker-image://alpine)",
         ),
-        Flag("cache-from", "", LIST, "Images whose cache may be used (name, or type=registry,ref=name)"),
-        Flag("cache-to", "", LIST, "Where cache goes (type=registry,ref=name or type=inline)"),
+        Flag("cache-from", "", LIST, "Cache that may be used (name, type=registry,ref=name or type=local,src=path)"),
+        Flag("cache-to", "", LIST, "Where cache goes (type=registry,ref=name, type=local,dest=path or type=inline)"),
         Flag("call", "", STRING, "What to do instead of building (check, outline, targets)"),
         Flag("cgroup-parent", "", STRING, "Set the parent cgroup of the steps"),
         Flag("check", "", BOOL, "Only check the Dockerfile"),
@@ -128,10 +129,14 @@ def _run(context: Context, options: Options, arguments: list[str], stack: ExitSt
             os.remove(options["iidfile"])
     remote, dockerfile, body = _context(arguments[0], options["file"])
     directories, agents, layouts = directories_of(options), agents_of(options, stack), layouts_of(options)
+    caches = _caches(options)
     query = {
-        **query_of(options, remote, dockerfile, outputs, directories=directories, agents=agents, layouts=layouts),
+        **query_of(
+            options, remote, dockerfile, outputs,
+            directories=directories, agents=agents, layouts=layouts, caches=caches,
+        ),
         **shell,
-    }
+    }  # fmt: skip
     headers = {**all_header(), **_secrets_header(secrets_of(options))}
     try:
         display = display_of(options["progress"], quiet=options["quiet"])
@@ -139,7 +144,8 @@ def _run(context: Context, options: Options, arguments: list[str], stack: ExitSt
         raise Exit(1, str(error)) from error
     failure: dict[str, Any] | None = None
     build = context.client.builds.build(query, body, headers=headers)
-    with Calls(context.new_client, outputs, directories, agents, layouts) as calls, display, closing(build) as messages:
+    stores = {**layouts, **caches}
+    with Calls(context.new_client, outputs, directories, agents, stores) as calls, display, closing(build) as messages:
         for message in messages:
             if message.get("error") or message.get("errorDetail"):
                 failure = message  # the last one
@@ -159,10 +165,31 @@ def _run(context: Context, options: Options, arguments: list[str], stack: ExitSt
             excerpt = excerpt.replace(dockerfile, given, 1)
         write_failure(display.steps, message_text, excerpt)
         return 1
+    _name_caches(caches, display.steps.response)
     _write_result(display, options, is_free=all(one.destination != "-" for one in outputs))
     if form := call_of(options)[1]:
         return _write_answer(display.steps.answer, form)
     return 0
+
+
+def _caches(options: Options) -> dict[str, CacheDirectory]:
+    """Directories of this side that have cache."""
+    if not any("local" in text for text in (*options["cache-from"], *options["cache-to"])):
+        return {}
+    from wherry.cli.build.caches import caches_of
+
+    return caches_of(options)
+
+
+def _name_caches(caches: dict[str, CacheDirectory], response: dict[str, str]) -> None:
+    """Have the tags of what was stored mean it."""
+    if not (text := response.get("cache.manifest", "")):
+        return  # there is none, or it did not come and may fail
+    from wherry.client.codec import decode
+
+    for cache in caches.values():
+        if cache.is_target:
+            cache.name(decode(text.encode()))
 
 
 def _secrets_header(secrets: dict[str, bytes]) -> dict[str, str]:
