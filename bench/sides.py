@@ -19,6 +19,7 @@ from bench.api import Api, ApiError
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30.0
+SNAPSHOT_TIMEOUT = 20  # seconds; where none can be made there is none to wait for
 
 
 def run_directory(name: str) -> Path:
@@ -34,7 +35,7 @@ class Side:
 
     :ivar name: ``docker`` or ``wherry``.
     :ivar data: its data root; what it keeps on disk is in there and nowhere else.
-    :ivar start_up: seconds from the start of the daemon to its first answer.
+    :ivar start_up: seconds from the start of the daemon to its first answer; it was started at the time `began`.
     """
 
     name = ""
@@ -44,7 +45,7 @@ class Side:
         self.run = run
         self.socket = str(run / "api.sock")
         self.log = run / "daemon.log"
-        self.start_up = 0.0
+        self.start_up = self.began = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -65,6 +66,7 @@ class Side:
         :raises RuntimeError: when it ends, or says nothing for :data:`START_TIMEOUT`.
         """
         started = time.perf_counter()
+        self.began = time.time()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(), env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -84,6 +86,9 @@ class Side:
         except (OSError, ApiError):
             return False
         return True
+
+    def be_as_usual(self) -> None:
+        """Have behind it what happens once in a boot, or after a change of the sources."""
 
     def stop(self) -> None:
         """End the daemon and wait for it."""
@@ -176,6 +181,19 @@ class Wherry(Side):
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed wherry is compiled once
         return environment
 
+    def be_as_usual(self) -> None:
+        """The first daemon makes the startup snapshot that the following ones begin with."""
+        place = ROOT / "src/wherry/daemon/__pycache__"
+        if self.process and str(place) in os.readlink(f"/proc/{self.process.pid}/exe"):
+            return
+        for _ in range(SNAPSHOT_TIMEOUT):
+            found = [one.stat() for one in place.glob("wherryd.*") if one.name.count(".") == 2]
+            if any(one.st_size and one.st_mtime > self.began for one in found):
+                break
+            time.sleep(1)  # nothing tells of it: it is nobody's business but the next daemon's
+        self.stop()
+        self.start()
+
     def engine_processes(self) -> list[int]:
         pids = [int((self.run / "exec" / name).read_text()) for name in ("wherryd.pid", "keeper.pid")
                 if (self.run / "exec" / name).exists()]  # fmt: skip
@@ -250,6 +268,7 @@ def started(only: str | None = None) -> Iterator[list[Side]]:
             image.write(archive)
             side.docker("load", "-i", str(archive))
             archive.unlink()
+            side.be_as_usual()
             running.append(side)
         yield running
 

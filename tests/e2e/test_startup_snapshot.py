@@ -176,6 +176,14 @@ def test_with_little_address_space_it_begins_in_the_ordinary_way(daemon: OfSnaps
     daemon.start()
 
 
+def test_without_a_stream_it_begins_in_the_ordinary_way(daemon: OfSnapshot) -> None:
+    """What it opens first would be its standard input."""
+    command = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *daemon.command]
+    daemon.process = subprocess.Popen(command, env=daemon.environment)
+    wait_until(lambda: os.path.exists(daemon.exec_root / "wherryd.pid"))
+    assert not daemon.is_one()
+
+
 def test_an_error_at_the_start_is_said_as_ever_and_says_nothing_against_the_snapshot(daemon: OfSnapshot) -> None:
     daemon.start()
     wrong = [sys.executable, "-m", PROGRAM, "--no-such-flag"]

@@ -63,6 +63,8 @@ def _is_possible() -> bool:
     """Whether this process is one as every other: nobody has asked for something that the template has not."""
     if os.geteuid() or os.uname().machine != "x86_64" or sys.version_info >= _TOO_NEW:
         return False
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        return False  # what it opens first would take their places
     if any(getattr(sys.flags, name) for name in _FLAGS) or sys.warnoptions or sys.gettrace():
         return False
     if not set(sys._xoptions) <= {"stale"}:

@@ -16,15 +16,20 @@ from typing import Final
 from wherry.linux._libc import system_call
 from wherry.linux.fd import Fd
 
-__all__ = ["map_singly"]
+__all__ = ["REQUEST", "map_singly", "registration"]
 
 # linux/userfaultfd.h
 _UFFDIO_API, _API, _FEATURE_WP_ASYNC = 0xC018AA3F, 0xAA, 1 << 15
 _UFFDIO_REGISTER, _MODE_WP = 0xC020AA00, 1 << 1
-_API_DATA: Final = struct.Struct("=QQQ")
-_REGISTER_DATA: Final = struct.Struct("=QQQQ")
+#: What the kernel is asked first: a struct uffdio_api.
+REQUEST: Final = struct.pack("=QQQ", _API, _FEATURE_WP_ASYNC, 0)
 
 _userfaultfd = system_call("userfaultfd", ctypes.c_int)
+
+
+def registration(address: int, size: int) -> bytes:
+    """Return what the kernel is asked for a piece of memory: a struct uffdio_register."""
+    return struct.pack("=QQQQ", address, size, _MODE_WP, 0)
 
 
 def map_singly(ranges: Iterable[tuple[int, int]]) -> Fd | None:
@@ -41,9 +46,9 @@ def map_singly(ranges: Iterable[tuple[int, int]]) -> Fd | None:
         return None
     fd = Fd(number)
     try:
-        fcntl.ioctl(fd.fileno(), _UFFDIO_API, bytearray(_API_DATA.pack(_API, _FEATURE_WP_ASYNC, 0)))
+        fcntl.ioctl(fd.fileno(), _UFFDIO_API, bytearray(REQUEST))
         for address, size in ranges:
-            fcntl.ioctl(fd.fileno(), _UFFDIO_REGISTER, bytearray(_REGISTER_DATA.pack(address, size, _MODE_WP, 0)))
+            fcntl.ioctl(fd.fileno(), _UFFDIO_REGISTER, bytearray(registration(address, size)))
     except OSError:
         fd.close()
         return None

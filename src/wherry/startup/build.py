@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from wherry.errors import SystemFault, Unsupported, WherryError
+from wherry.linux import userfaultfd
 from wherry.linux.elf import R, Segment, laid_out, parsed
 from wherry.linux.files import close_range
 from wherry.linux.process import set_pdeathsig
@@ -96,10 +97,14 @@ class _Image:
         self.memory: Final = memory
         self._first: Final = first
 
+    def put(self, place: Control, data: bytes) -> None:
+        """Write something else for it."""
+        self.memory.write(self._first.base + PAGE + place, data)
+
     def note(self, numbers: dict[Control, int]) -> None:
         """Write numbers for the machine code."""
         for place, number in numbers.items():
-            self.memory.write(self._first.base + PAGE + place, number.to_bytes(8, "little"))
+            self.put(place, number.to_bytes(8, "little"))
 
     def add(self, offset: int, content: bytes) -> int:
         """Add an area of what the machine code reads; returns its address."""
@@ -131,6 +136,8 @@ def _image(program: Program, draft: str) -> _Image:
         os.waitpid(pid, 0)
     image = _Image(memory, first)
     _complete(image, base + _ADDED, [program.interpreter, *program.ordinary])
+    if program.lasts:
+        _map_singly(image)
     return image
 
 
@@ -183,7 +190,6 @@ def _complete(image: _Image, begin: int, ordinary: Sequence[str]) -> None:
         content.extend(bytes(-len(content) % 8))
         return added(struct.pack(f"<{len(numbers)}Q", *numbers))
 
-    areas = _hulls(image.areas())
     strings = [added(os.fsencode(one) + b"\0") for one in ordinary]
     numbers = {
         Control.VDSO: image.memory.vdso.start,
@@ -191,11 +197,17 @@ def _complete(image: _Image, begin: int, ordinary: Sequence[str]) -> None:
         Control.MOVED: words(moved),
         Control.MOVED_COUNT: len(moved),
         Control.INSTEAD: words([len(strings), *strings]),
-        Control.AREAS: words([number for one in areas for number in one]),
-        Control.AREAS_COUNT: len(areas),
     }
     image.add(_ADDED, bytes(content))
     image.note(numbers)
+
+
+def _map_singly(image: _Image) -> None:
+    """Have only those pages mapped that are used, and not their neighbours as well."""
+    areas = _hulls(image.areas())
+    image.note({Control.AREAS_COUNT: len(areas), Control.MAPPER: (1 << 64) - 1})
+    image.put(Control.REQUEST, userfaultfd.REQUEST)
+    image.put(Control.AREAS, b"".join(userfaultfd.registration(*one) for one in areas))
 
 
 def _hulls(areas: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -216,8 +228,6 @@ def _warm(program: Program, path: str, image: _Image) -> None:
     read_only = frozenset[int]().union(*(one.read for one in larger)) - usual.read - usual.written - written
     first = ranges(usual, areas, near=1 if program.lasts else None)
     further = ranges(Pages(written, read_only), areas)
-    if program.lasts:  # it sees to it that no others are mapped
-        first, further = [], first
     first = [*_wiped(image.memory), *first]
     words = [number for one in (*first, *further) for number in one]
     address = image.add(_RANGES, struct.pack(f"<{len(words)}Q", *words))

@@ -34,8 +34,10 @@ class Control(IntEnum):
     TOUCHED_COUNT = 0x80
     MORE = 0x88  #: those that only some use
     MORE_COUNT = 0x90
-    AREAS = 0x98  #: address and size of what has all of the snapshot's memory in it, and none of the kernel's
-    AREAS_COUNT = 0xA0
+    AREAS_COUNT = 0xA0  #: how many there are in AREAS; 0: the program does not last
+    MAPPER = 0xA8  #: the descriptor of userfaultfd(2), or all bits set
+    REQUEST = 0xB0  #: a struct uffdio_api
+    AREAS = 0x100  #: structs uffdio_register: of what has all of the snapshot's memory in it, and none of the kernel's
 
 
 def page(numbers: dict[Control, int]) -> bytes:

@@ -15,14 +15,13 @@ import sys
 import time
 
 from wherry.errors import Unsupported
+from wherry.linux.fd import Fd
 from wherry.linux.userfaultfd import map_singly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
-
-    from wherry.linux.fd import Fd
 
 __all__ = ["Lasting", "check_state"]
 
@@ -33,6 +32,7 @@ _STATEFUL: Final = (
 )  # fmt: skip
 #: Modules whose state in C nobody can look at, or renew.
 _UNKNOWN: Final = ("numpy", "cryptography.hazmat.bindings._rust")
+_NONE: Final = 1 << 32  # no descriptor
 _LEAST_STACK: Final = 256 << 10  # bytes, of a thread
 _ENTROPY: Final = 32  # bytes
 
@@ -50,13 +50,14 @@ class Lasting:
         self._areas: Sequence[tuple[int, int]] = ()
         self._fd: Fd | None = None
 
-    def map_singly(self, areas: Sequence[tuple[int, int]]) -> None:
-        """Have only those pages of the snapshot in memory that are used: most of what is imported never is.
+    def take(self, mapper: int, areas: Sequence[tuple[int, int]]) -> None:
+        """Own what the machine code has opened, so that only those pages of the snapshot are mapped that are used.
 
-        :param areas: address and size of each.
+        :param mapper: the descriptor; a large number where there is none.
+        :param areas: address and size of what was registered.
         """
         self._areas = areas
-        self.map_again()
+        self._fd = Fd(mapper) if mapper < _NONE else None
 
     def map_again(self) -> None:
         """Do that once more, in a child that is to last."""

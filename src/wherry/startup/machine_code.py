@@ -18,8 +18,9 @@ Behind the page of code there is a page of numbers that the code reads, see :mod
 ``start``
     Where such a process begins. If its vDSO is another one, the ordinary program is executed instead. Otherwise
     it gets what a thread of the C library's has (thread pointer, the place of its ID, the list of robust futexes), the
-    C library learns where the heap may grow, the addresses that lay in the vDSO are moved, and the pages that every
-    process uses are mapped.
+    C library learns where the heap may grow, the addresses that lay in the vDSO are moved, a program that lasts has its
+    memory mapped page by page from now on (:mod:`wherry.linux.userfaultfd`), and the pages that every process uses are
+    mapped.
 
 The bytes were made by GNU as; a test assembles the text anew and compares.
 """
@@ -153,13 +154,13 @@ start:
   48 89 e6                mov rsi, rsp
   e8 f0 fe ff ff          call vdso
   48 85 c0                test rax, rax
-  0f 84 ae 00 00 00       jz instead
+  0f 84 1b 01 00 00       jz instead
   49 89 c4                mov r12, rax
   48 89 c6                mov rsi, rax
   48 8b 3d 0b 0f 00 00    mov rdi, [rip+control+0x50]
   b9 00 02 00 00          mov ecx, 512
   f3 48 a7                repe cmpsq
-  0f 85 93 00 00 00       jne instead
+  0f 85 00 01 00 00       jne instead
   bf 02 10 00 00          mov edi, 0x1002                 # ARCH_SET_FS
   48 8b 35 b1 0e 00 00    mov rsi, [rip+control+0x10]
   b8 9e 00 00 00          mov eax, 158                    # arch_prctl
@@ -185,12 +186,45 @@ move:
   4c 01 27                add [rdi], r12
   48 ff c9                dec rcx
   75 f3                   jnz move
-  48 8b 3d b1 0e 00 00    mov rdi, [rip+control+0x78]
-  48 8b 35 b2 0e 00 00    mov rsi, [rip+control+0x80]
-  e8 26 ff ff ff          call touch
-  48 89 1d 26 0e 00 00    mov [rip+control], rbx
-  48 8b 25 27 0e 00 00    mov rsp, [rip+control+0x08]
-  e9 89 fe ff ff          jmp go_on
+  48 8b 2d d9 0e 00 00    mov rbp, [rip+control+0xa0]
+  48 85 ed                test rbp, rbp
+  74 61                   jz warm
+  bf 00 08 08 00          mov edi, 0x80800                # O_CLOEXEC, O_NONBLOCK
+  b8 43 01 00 00          mov eax, 323                    # userfaultfd
+  0f 05                   syscall
+  85 c0                   test eax, eax
+  78 51                   js warm
+  41 89 c4                mov r12d, eax
+  89 c7                   mov edi, eax
+  be 3f aa 18 c0          mov esi, 0xc018aa3f             # UFFDIO_API
+  48 8d 15 c3 0e 00 00    lea rdx, [rip+control+0xb0]
+  b8 10 00 00 00          mov eax, 16                     # ioctl
+  0f 05                   syscall
+  85 c0                   test eax, eax
+  74 0c                   jz register
+  44 89 e7                mov edi, r12d
+  b8 03 00 00 00          mov eax, 3                      # close
+  0f 05                   syscall
+  eb 29                   jmp warm
+register:
+  4c 89 25 9d 0e 00 00    mov [rip+control+0xa8], r12
+  4c 8d 2d ee 0e 00 00    lea r13, [rip+control+0x100]
+area:
+  44 89 e7                mov edi, r12d
+  be 00 aa 20 c0          mov esi, 0xc020aa00             # UFFDIO_REGISTER
+  4c 89 ea                mov rdx, r13
+  b8 10 00 00 00          mov eax, 16                     # ioctl
+  0f 05                   syscall
+  49 83 c5 20             add r13, 32
+  48 ff cd                dec rbp
+  75 e5                   jnz area
+warm:
+  48 8b 3d 44 0e 00 00    mov rdi, [rip+control+0x78]
+  48 8b 35 45 0e 00 00    mov rsi, [rip+control+0x80]
+  e8 b9 fe ff ff          call touch
+  48 89 1d b9 0d 00 00    mov [rip+control], rbx
+  48 8b 25 ba 0d 00 00    mov rsp, [rip+control+0x08]
+  e9 1c fe ff ff          jmp go_on
 instead:
   48 8b 0b                mov rcx, [rbx]                  # argc
   48 8d 54 cb 10          lea rdx, [rbx+rcx*8+16]         # the environment
@@ -202,7 +236,7 @@ argument:
   ff c9                   dec ecx
   eb f4                   jmp argument
 program:
-  48 8b 35 55 0e 00 00    mov rsi, [rip+control+0x58]     # a list that begins with how many there are
+  48 8b 35 e8 0d 00 00    mov rsi, [rip+control+0x58]     # a list that begins with how many there are
   48 8b 0e                mov rcx, [rsi]
 next:
   ff 34 ce                push [rsi+rcx*8]

@@ -63,9 +63,6 @@ def become(base: int, ordinary: Sequence[str], *, lasts: bool = False) -> Callab
 
     environ = ctypes.c_uint64.in_dll(ALONE, "environ")
     stack = stop()
-    if lasts:
-        lasting.map_singly(_pairs(number(Control.AREAS), number(Control.AREAS_COUNT)))
-        touch(number(Control.MORE), number(Control.MORE_COUNT))
     arguments, address = _words(stack + 8)
     environ.value = address
     environment, _ = _words(address)
@@ -82,14 +79,16 @@ def become(base: int, ordinary: Sequence[str], *, lasts: bool = False) -> Callab
     _take_signals()
     _take_streams()
     if lasts:
+        lasting.take(number(Control.MAPPER), _pairs(base + PAGE + Control.AREAS, number(Control.AREAS_COUNT)))
         lasting.renew()
         return lasting.map_again
     return lambda: touch(number(Control.MORE), number(Control.MORE_COUNT))
 
 
 def _pairs(address: int, count: int) -> list[tuple[int, int]]:
-    words = (ctypes.c_uint64 * (2 * count)).from_address(address) if count else ()
-    return list(zip(words[::2], words[1::2], strict=True))
+    """Return the address and size of each struct uffdio_register, of four words."""
+    words = [ctypes.c_uint64.from_address(address + 8 * index).value for index in range(4 * count)]
+    return list(zip(words[::4], words[1::4], strict=True))
 
 
 def _check(lasts: bool) -> None:
