@@ -38,11 +38,13 @@ class Sandbox:
         self.reply_masquerades: frozenset[ReplyMasquerade] = frozenset()
         self._kernel = kernel
         self._namespace = namespace
+        self._dns: tuple[socket.socket, socket.socket] | None = None
 
     def given_to(self, owner: str, owner_name: str) -> Sandbox:
         """The same sandbox for an owner; this object has nothing any more."""
         other = Sandbox(self._kernel, self._namespace, owner, owner_name)
         other.prepared_endpoint, self.prepared_endpoint = self.prepared_endpoint, None
+        other._dns, self._dns = self._dns, None
         return other
 
     @property
@@ -56,7 +58,21 @@ class Sandbox:
 
     def close(self) -> None:
         """Close the namespace; when no process is in it, the kernel removes it, with all interfaces."""
+        self.close_dns()
         self._namespace.close()
+
+    async def prepare_dns(self) -> None:
+        """Open the sockets that `dns_sockets` gives, for an owner that is still to come.
+
+        :raises SystemCallError: they cannot be bound.
+        """
+        self._dns = await self._kernel.run(self._open_dns_sockets)
+
+    def close_dns(self) -> None:
+        """Close them, if they were opened, and nobody has taken them."""
+        for each in self._dns or ():
+            each.close()
+        self._dns = None
 
     async def dns_sockets(self) -> tuple[socket.socket, socket.socket]:
         """UDP and TCP sockets bound to 127.0.0.11:53 inside; the second one listens, neither blocks.
@@ -65,7 +81,8 @@ class Sandbox:
 
         :raises SystemCallError: they cannot be bound, as when a program of the container's has taken the port.
         """
-        return await self._kernel.run(self._open_dns_sockets)
+        prepared, self._dns = self._dns, None
+        return await self._kernel.run(self._open_dns_sockets) if prepared is None else prepared
 
     def _open_dns_sockets(self) -> tuple[socket.socket, socket.socket]:
         opened: list[socket.socket] = []

@@ -10,9 +10,11 @@ A namespace alone, without an endpoint, waits for starts on networks that have n
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from wherry.errors import SystemCallError
 from wherry.network.drivers.table import driver_of
 from wherry.network.model import DEFAULT_BRIDGE, EndpointRequest
 from wherry.network.sandbox import Sandbox
@@ -138,11 +140,13 @@ class WarmSandboxes:
         network = self._store.find(reference)
         endpoint = self._store.draft(network, "", "", EndpointRequest())
         try:
-            namespace = await self._reconciler.create_spare(network, endpoint)
+            sandbox = Sandbox(self._kernel, await self._reconciler.create_spare(network, endpoint), "", "")
+            if not network.is_default_bridge:  # on which no names are looked up
+                with suppress(SystemCallError):  # the start tries it again, and says why not
+                    await sandbox.prepare_dns()
         except BaseException:
             self._store.release_draft(endpoint)
             raise
-        sandbox = Sandbox(self._kernel, namespace, "", "")
         self._store.add(endpoint)
         self._store.endpoint_created(endpoint)
         sandbox.prepared_endpoint = endpoint.id

@@ -231,6 +231,11 @@ async def test_for_another_network_as_many_wait_as_were_started_there(networks: 
     assert ("eth0", "10.93.1.1") in inside.defaults
     assert inside.accepts_routers == "0"
     assert says_hello(sandbox, 7000, (str(endpoint.ipv4), 7000))
+    bound = run_inside(sandbox, "ss", "-Hlntu")
+    assert bound.count("127.0.0.11:53") == 2, "the sockets of the resolver are there before the container"
+    for each in await sandbox.dns_sockets():
+        each.close()
+    assert "127.0.0.11:53" not in run_inside(sandbox, "ss", "-Hlntu")
     await until(lambda: len(waiting(networks, network)) == 2)
     for owner in (sandbox.owner, f"{1:064x}"):
         await networks.release(owner)

@@ -151,6 +151,7 @@ class EndpointEffects:
     async def serve_dns(self, container: Container, sandbox: Sandbox) -> None:
         """Answer queries at 127.0.0.11 in a container on networks with names."""
         if not has_resolver(container) or not self.has_names(container):
+            sandbox.close_dns()
             return
         try:
             udp, tcp = await sandbox.dns_sockets()
