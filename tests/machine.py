@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,12 +107,18 @@ def retried(command: list[str], *, tries: int = 3, quiet: bool = False) -> None:
         time.sleep(5 * attempt)
 
 
+@cache
+def update_lists() -> None:
+    """Have apt fetch its lists, once."""
+    retried(["apt-get", "update", "-qq"])
+
+
 def install(packages: dict[str, Callable[[], bool]]) -> list[str]:
     """Install with apt what is missing among ``packages`` (name to test); gives what is missing still."""
     missing = [name for name, present in packages.items() if not present()]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"installing {' '.join(missing)}", flush=True)
-        retried(["apt-get", "update", "-qq"])
+        update_lists()
         retried(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], quiet=True)
         missing = [name for name in missing if not packages[name]()]
     return missing

@@ -121,30 +121,32 @@ def settle_environment() -> None:
 
 
 def prepare(names: Sequence[str]) -> None:
-    """Bring the machine and the virtual environments to where these parts can run.
+    """Bring the machine and the virtual environment to where these parts can run.
 
-    While pip is at work on one processor, another environment is made, and apt fetches what only some parts need.
+    While pip is at work on one processor, apt fetches the rest.
     """
-    missing = machine.install(machine.PACKAGES)
-    if missing:
-        print(f"not installed, and not root or no apt to install them: {' '.join(missing)}")
+    machine.install({name: present for name, present in machine.PACKAGES.items() if name == "python3-venv"})
     with ThreadPoolExecutor() as pool:
-        made = [pool.submit(development_environment)]
-        made += [
-            pool.submit(other_environment, *found) for found in machine.other_pythons().items() if "others" in names
-        ]
-        if os.geteuid() == 0 and not machine.docker_client():
-            print("no docker client here, and none to be had")
+        made = pool.submit(development_environment)
         if os.geteuid() == 0 and "e2e" in names:
             pool.submit(machine.fetch_receivers)
-        if "vm" in names and not machine.install(machine.VM_PACKAGES):
-            subprocess.run([sys.executable, "-m", "tests.vm.kernel"], cwd=ROOT, check=False)
-    for each in made:
-        each.result()
+        install_packages(names)
+    made.result()
     for directory in ("src", "tests/support"):
         machine.compiled(Path(python()), ROOT / directory)
     if tuple(names) == QUICK:  # there each process collects all of them
         machine.rewritten(Path(python()), [str(path) for path in (ROOT / "tests/unit").rglob("test_*.py")])
+
+
+def install_packages(names: Sequence[str]) -> None:
+    """Install with apt what these parts need, and say what cannot be had."""
+    missing = machine.install(machine.PACKAGES)
+    if missing:
+        print(f"not installed, and not root or no apt to install them: {' '.join(missing)}")
+    if os.geteuid() == 0 and not machine.docker_client():
+        print("no docker client here, and none to be had")
+    if "vm" in names and not machine.install(machine.VM_PACKAGES):
+        subprocess.run([sys.executable, "-m", "tests.vm.kernel"], cwd=ROOT, check=False)
 
 
 def development_environment() -> Path:
@@ -158,11 +160,6 @@ def development_environment() -> Path:
         words = [str(ROOT / "packaging/choose-python"), sys.executable]
         chosen = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     return machine.environment(chosen, ROOT / ".venv")
-
-
-def other_environment(number: str, interpreter: str) -> Path:
-    """The environment of another Python, whose version is ``number``, for the unit tests; gives its interpreter."""
-    return machine.environment(interpreter, ROOT / f".venv-{number}", "test")
 
 
 def heading(text: str) -> None:
@@ -389,7 +386,12 @@ def others(run: Run) -> Iterator[Step]:
     """
     options = ["-m", "not once", "-n", str(os.cpu_count() or 1), "--dist", "worksteal", "--assert=plain"]
     for number, interpreter in machine.other_pythons().items():
-        yield as_user(run, str(other_environment(number, interpreter)), *options)
+        try:
+            made = machine.environment(interpreter, ROOT / f".venv-{number}", "test")
+        except subprocess.CalledProcessError as error:
+            yield Step(f"unit {number}", refused=f"its environment cannot be made: {error}")
+        else:
+            yield as_user(run, str(made), *options)
 
 
 def kernel(run: Run) -> Iterator[Step]:
