@@ -328,7 +328,9 @@ class FakeFiles:
         """Of what a copy takes."""
         self.summed[copy.source] += 1
         taken = self._taken(snapshot, copy.source)
-        self.listings[found := _sum(taken)] = {name: _sum({"": data}) for name, data in taken.items()}
+        itself = copy.source.strip("/")  # a file that is taken itself has no name, as in `files.checksum`
+        listed = {"" if name == itself else name: _sum({"": data}) for name, data in taken.items()}
+        self.listings[found := _sum(taken)] = listed
         return found
 
     def listing(self, checksum: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ class FileOperations:
         self._work = Worker(4, "build files")
         self._lock = threading.Lock()
         self._checksums: OrderedDict[tuple[object, ...], str] = OrderedDict()
-        self._listings: OrderedDict[str, dict[bytes, bytes]] = OrderedDict()
+        self._listings: OrderedDict[str, dict[str, str]] = OrderedDict()
 
     def close(self) -> None:
         """End the threads."""
@@ -123,8 +123,12 @@ class FileOperations:
         )
 
     def _note(self, found: str, files: dict[bytes, bytes]) -> None:
+        listed = {
+            os.fsdecode(path).encode(errors="replace").decode(): hashlib.sha256(line).hexdigest()[:8]
+            for path, line in files.items()
+        }
         with self._lock:
-            self._listings[found] = files
+            self._listings[found] = listed
             self._listings.move_to_end(found)
             if len(self._listings) > _LISTINGS:
                 self._listings.popitem(last=False)
@@ -132,11 +136,7 @@ class FileOperations:
     def listing(self, checksum: str) -> Mapping[str, str]:
         """The files that a checksum of a short while ago was made of, and a digest of each; empty: not known."""
         with self._lock:
-            files = self._listings.get(checksum, {})
-        return {
-            os.fsdecode(path).encode(errors="replace").decode(): hashlib.sha256(line).hexdigest()[:8]
-            for path, line in files.items()
-        }
+            return self._listings.get(checksum, {})
 
     async def checksum_of(self, snapshot: Snapshot, path: str) -> str:
         """Of a path and all below it; links are followed, inside.

@@ -115,7 +115,7 @@ class Explainer:
         """Which files differ, where that is known."""
         old = _unpacked(self._words.recall(f"files {before}") or "")
         new = self._listing(now)
-        if not old or not new:
+        if not old or not new or "" in old or "" in new:  # a file that is copied itself has no name in its list
             return f"{name} differs"
         changed = [
             *(f"{path} differs" for path in sorted(new) if path in old and old[path] != new[path]),

@@ -6,6 +6,7 @@ import os
 
 from wherry.cli.build.layouts import Blobs, digest_of
 from wherry.cli.build.outputs import fields_of, index_in, name_of
+from wherry.cli.console import write_error
 from wherry.cli.exit import Exit
 
 TYPE_CHECKING = False
@@ -127,6 +128,7 @@ def caches_of(options: Options) -> dict[str, CacheDirectory]:
             elif os.path.exists(os.path.join(cache.root, _INDEX)):
                 cache.find()
             else:
+                write_error("WARNING: cache of {} is left out: there is no {}\n", cache.root, _INDEX)
                 continue
             found[cache.called] = cache
     if sum(one.is_target for one in found.values()) > 1:

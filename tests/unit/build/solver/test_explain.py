@@ -67,6 +67,16 @@ async def test_the_files_that_differ_are_named(tmp_path: Path) -> None:
         assert found["COPY src /src"] == f"{content}: src/changed differs, src/new is new, src/old is gone"
 
 
+async def test_a_file_that_is_copied_itself_differs(tmp_path: Path) -> None:
+    async with Workshop(tmp_path) as shop:
+        shop.sources.images["base"] = {"file": b"1"}
+        edge = copy(image("base"), local(), "/one", "/one")
+        for session in ("1", "2"):
+            shop.builder.attach(ClientSession(session, context={"one": session.encode()}))
+            found = await explanations(shop, edge, session=session)
+        assert found["COPY /one /one"] == "the content of /one from local://context differs"
+
+
 async def test_a_build_that_is_interrupted_while_a_step_is_explained_goes_on_with_its_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
