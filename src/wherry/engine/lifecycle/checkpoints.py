@@ -221,6 +221,7 @@ class Checkpoints:
             raise Unsupported("only containers of the keeper's own have checkpoints", hint="no --runtime, no hooks")
 
     async def _write(self, container: Container, files: CheckpointFiles, name: str, *, ends: bool) -> None:
+        from wherry.runtime.criu.common import Common  # noqa: PLC0415
         from wherry.runtime.criu.dump import Wanted, dump, executed_in  # noqa: PLC0415 - few have checkpoints
 
         target = self._target(container)
@@ -231,11 +232,8 @@ class Checkpoints:
                 draft = files.draft(name)
                 try:
                     logs.mkdir(0o700, exist_ok=True)
-                    wanted = Wanted(
-                        str(draft), str(logs), leave_running=not ends,
-                        tcp_established=True, ext_unix_sk=True, file_locks=True,
-                    )  # fmt: skip
-                    dump(target, wanted)
+                    common = Common(str(draft), str(logs), tcp_established=True, ext_unix_sk=True, file_locks=True)
+                    dump(target, Wanted(common, leave_running=not ends))
                     write_addresses(container, draft)
                     files.publish(draft, name)
                 except BaseException:

@@ -11,19 +11,13 @@ from wherry.linux.process import pidfd_open, set_child_subreaper
 from wherry.oci.runtime_spec import Spec
 from wherry.ociruntime.bundle import encode_spec, read_bundle
 from wherry.ociruntime.call import Call, one_argument
+from wherry.ociruntime.checkpointing import AS_IT_RUNS, SHARED_FLAGS, common, refuse_lazy_pages
 from wherry.ociruntime.console import check_socket, send_master
 from wherry.ociruntime.container import Container, Record
 from wherry.ociruntime.flags import Flags, parse
 from wherry.ociruntime.foreground import Signals, wait
 from wherry.ociruntime.lasting_hooks import run_here
 from wherry.ociruntime.making import note_groups, record_of, scope_of, undo, write_pid_file
-from wherry.ociruntime.verbs.checkpoint import (
-    AS_IT_RUNS,
-    SHARED_FLAGS,
-    cgroup_mode,
-    empty_namespaces,
-    refuse_lazy_pages,
-)
 from wherry.ociruntime.verbs.run import remove
 from wherry.runtime.compile.spec import compile_spec
 from wherry.runtime.criu.restore import Restored, Wanted, restore
@@ -116,20 +110,10 @@ def _handed_over(socket: str, master: Fd | None) -> Fd | None:
 
 
 def _wanted(call: Call, flags: Flags, stage: str) -> Wanted:
-    images = os.path.abspath(flags.text("image-path") or "checkpoint")
     return Wanted(
-        images=images,
-        stage=stage,
-        work=os.path.abspath(flags.text("work-path") or images),
-        tcp_established=flags.is_on("tcp-established"),
+        common(call, flags),
+        stage,
         tcp_close=flags.is_on("tcp-close"),
-        ext_unix_sk=flags.is_on("ext-unix-sk"),
-        shell_job=flags.is_on("shell-job"),
-        file_locks=flags.is_on("file-locks"),
-        auto_dedup=flags.is_on("auto-dedup"),
-        cgroup_mode=cgroup_mode(flags),
-        empty=empty_namespaces(flags),
         lsm_profile=flags.text("lsm-profile"),
         lsm_mount_context=flags.text("lsm-mount-context"),
-        criu=call.criu,
     )

@@ -8,8 +8,8 @@ An image of criu's is a directory: memory, registers, rights and open files of p
 what it says, so it is as trusted as a program that root runs; what runs afterwards is compared with its specification
 all the same (:mod:`wherry.runtime.criu.confined`).
 
-Floors, lowest first: ``wire``, ``mounts``, ``image``; ``messages``; ``session``, ``confined``; ``dump``, ``staging``;
-``restore``.
+Floors, lowest first: ``wire``, ``mounts``, ``image``; ``messages``; ``session``, ``confined``; ``common``, ``staging``;
+``dump``; ``restore``.
 
 Only the verbs that need it import it.
 """

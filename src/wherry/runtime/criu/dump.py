@@ -14,21 +14,17 @@ from wherry.linux.proc import descendants, read_stat
 from wherry.oci.runtime_spec import Linux, Spec
 from wherry.runtime import cgroups
 from wherry.runtime.criu import image
+from wherry.runtime.criu.common import Common
 from wherry.runtime.criu.messages import Kind, Options, Response
 from wherry.runtime.criu.mounts import external, mounted
-from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
+from wherry.runtime.criu.session import Session, find
 from wherry.runtime.plan import Plan
 
-__all__ = ["CGROUP_MODES", "EMPTY_NAMESPACES", "OUTER_NETWORK", "OUTER_PIDS", "Target", "Wanted", "dump", "executed_in"]
+__all__ = ["OUTER_NETWORK", "OUTER_PIDS", "Target", "Wanted", "dump", "executed_in"]
 
-#: ``criu_cg_mode`` by runc's words.
-CGROUP_MODES: Final = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
-#: Namespaces of which nothing but their being there is kept: word to ``CLONE_NEW*``.
-EMPTY_NAMESPACES: Final = {"network": 0x40000000}
 #: What criu calls namespaces that it is given at a restore; runc's names.
 OUTER_NETWORK, OUTER_PIDS = "extRootNetNS", "extRootPidNS"
 _LOG: Final = "dump.log"
-_EVERYTHING: Final = 4
 _ENDED: Final = ("Z", "X")
 _EXITING: Final = 0x4  # PF_EXITING
 
@@ -49,27 +45,16 @@ class Target(NamedTuple):
 class Wanted(NamedTuple):
     """How it is to be done; the names are those of runc's flags.
 
-    :ivar images: the directory of the image, which is made if it is missing; ``work``: that of criu's log.
-    :ivar parent: the image that this one continues, as a path from ``images``.
-    :ivar empty: mask of namespaces that are not written down.
+    :ivar common: the directory of the image is made if it is missing.
+    :ivar parent: the image that this one continues, as a path from its directory.
     :ivar page_server: address and port of who takes the memory; None for the image.
     """
 
-    images: str
-    work: str = ""
+    common: Common
     parent: str = ""
     leave_running: bool = False
     pre_dump: bool = False
-    tcp_established: bool = False
-    ext_unix_sk: bool = False
-    shell_job: bool = False
-    file_locks: bool = False
-    auto_dedup: bool = False
-    cgroup_mode: str = "soft"
-    empty: int = 0
     page_server: tuple[str, int] | None = None
-    criu: str = ""
-    patience: float = PATIENCE
 
 
 def dump(target: Target, wanted: Wanted) -> None:
@@ -82,14 +67,14 @@ def dump(target: Target, wanted: Wanted) -> None:
     :raises SystemFault: criu could not do it.
     :raises Unavailable: criu hangs.
     """
-    program = find(wanted.criu)
+    program = find(wanted.common.criu)
     _check(target)
     _check_parent(wanted.parent)
     group = cgroups.open(target.plan.cgroup)
     frozen = group.is_frozen()
     with (
-        image.opened(wanted.images, "image", make=True) as images,
-        image.opened(wanted.work or wanted.images, "work directory", make=True, links=True) as work,
+        image.opened(wanted.common.images, "image", make=True) as images,
+        image.opened(wanted.common.work_directory, "work directory", make=True, links=True) as work,
     ):
         options = _options(target, wanted, group, images, work)
         kind = Kind.PRE_DUMP if wanted.pre_dump else Kind.DUMP
@@ -101,7 +86,7 @@ def dump(target: Target, wanted: Wanted) -> None:
                     work=work.fileno(),
                     images=images.fileno(),
                     notified=_unnoticed,
-                    patience=wanted.patience,
+                    patience=wanted.common.patience,
                 )
         finally:
             if not frozen:
@@ -185,29 +170,18 @@ def _check_parent(path: str) -> None:
 def _options(target: Target, wanted: Wanted, group: cgroups.Cgroup, images: Fd, work: Fd) -> Options:
     linux = target.spec.linux or Linux()
     process = target.spec.process
-    options = Options(
-        images_dir_fd=images.fileno(),
-        work_dir_fd=work.fileno(),
-        pid=target.pid,
-        leave_running=wanted.leave_running,
-        ext_unix_sk=wanted.ext_unix_sk,
-        tcp_established=wanted.tcp_established,
-        shell_job=wanted.shell_job,
-        file_locks=wanted.file_locks,
-        log_level=_EVERYTHING,
-        log_file=_LOG,
-        notify_scripts=True,
-        root=target.spec.root.path if target.spec.root else "/",
-        parent_img=wanted.parent,
-        track_mem=wanted.pre_dump or bool(wanted.parent),
-        auto_dedup=wanted.auto_dedup,
-        manage_cgroups=True,
-        manage_cgroups_mode=CGROUP_MODES[wanted.cgroup_mode],
-        empty_ns=wanted.empty,
-        orphan_pts_master=process is not None and process.terminal,
-        freeze_cgroup=_freezer(group),
-        network_lock=network_lock(),
-    )
+    options = wanted.common.options(_LOG)
+    options.plain |= {
+        "images_dir_fd": images.fileno(),
+        "work_dir_fd": work.fileno(),
+        "pid": target.pid,
+        "leave_running": wanted.leave_running,
+        "root": target.spec.root.path if target.spec.root else "/",
+        "parent_img": wanted.parent,
+        "track_mem": wanted.pre_dump or bool(wanted.parent),
+        "orphan_pts_master": process is not None and process.terminal,
+        "freeze_cgroup": _freezer(group),
+    }
     options.page_server = wanted.page_server
     if not wanted.pre_dump:
         outside = external(target.plan, target.pid)

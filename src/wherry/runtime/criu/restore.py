@@ -16,10 +16,11 @@ from wherry.linux.process import CLONE, setns
 from wherry.oci.runtime_spec import Spec
 from wherry.runtime import cgroups
 from wherry.runtime.criu import image
+from wherry.runtime.criu.common import Common
 from wherry.runtime.criu.confined import check
-from wherry.runtime.criu.dump import CGROUP_MODES, OUTER_NETWORK, OUTER_PIDS
+from wherry.runtime.criu.dump import OUTER_NETWORK, OUTER_PIDS
 from wherry.runtime.criu.messages import Kind, Options, Response
-from wherry.runtime.criu.session import PATIENCE, Session, find, network_lock
+from wherry.runtime.criu.session import Session, find
 from wherry.runtime.criu.staging import Stage
 from wherry.runtime.launch import launch
 from wherry.runtime.plan import Plan
@@ -27,34 +28,21 @@ from wherry.runtime.plan import Plan
 __all__ = ["Restored", "Wanted", "restore"]
 
 _LOG: Final = "restore.log"
-_EVERYTHING: Final = 4
 _OUTER: Final = {"network": ("net", OUTER_NETWORK), "pid": ("pid", OUTER_PIDS)}
 
 
 class Wanted(NamedTuple):
     """How it is to be done; the names are those of runc's flags.
 
-    :ivar images: the directory of the image; ``work``: that of criu's log.
     :ivar stage: a directory that is covered meanwhile, in another mount namespace.
     :ivar tcp_close: connections that were established are closed.
-    :ivar empty: mask of namespaces that are made empty.
     """
 
-    images: str
+    common: Common
     stage: str
-    work: str = ""
-    tcp_established: bool = False
     tcp_close: bool = False
-    ext_unix_sk: bool = False
-    shell_job: bool = False
-    file_locks: bool = False
-    auto_dedup: bool = False
-    cgroup_mode: str = "soft"
-    empty: int = 0
     lsm_profile: str = ""
     lsm_mount_context: str = ""
-    criu: str = ""
-    patience: float = PATIENCE
 
 
 class Restored(NamedTuple):
@@ -90,11 +78,11 @@ def restore(
     :raises Unsupported: there is no criu.
     :raises SystemFault: criu could not do it; nothing is left.
     """
-    program = find(wanted.criu)
-    work_path = wanted.work or wanted.images
+    program = find(wanted.common.criu)
+    images_path = wanted.common.images
     with ExitStack() as held:
-        with image.opened(wanted.images, "image") as images:
-            _check_image(images, wanted.images)
+        with image.opened(images_path, "image") as images:
+            _check_image(images, images_path)
             known, streams_before = image.read_external(images), image.read_streams(images)
         options = _options(spec, wanted)
         inherited = _outer_namespaces(spec, options, held)
@@ -103,15 +91,17 @@ def restore(
         try:
             stage = held.enter_context(Stage(plan, wanted.stage, known))
             # criu works in these directories, and so they have to be of its mount namespace.
-            images = held.enter_context(image.opened(wanted.images, "image"))
-            work = held.enter_context(image.opened(work_path, "work directory", make=True, links=True))
+            images = held.enter_context(image.opened(images_path, "image"))
+            work = held.enter_context(
+                image.opened(wanted.common.work_directory, "work directory", make=True, links=True)
+            )
             options.plain |= {"root": stage.root, "images_dir_fd": images.fileno(), "work_dir_fd": work.fileno()}
             options.ext_mnt = sorted(stage.sources.items())
             session = held.enter_context(Session(program, inherited))
         finally:
             setns(home, CLONE.NEWNS)  # hooks see the host's mounts
         restoration = _Restoration(spec, plan, namespaces_made, before_it_runs)
-        return restoration.run(session, options, work, images, wanted.patience)
+        return restoration.run(session, options, work, images, wanted.common.patience)
 
 
 def _check_image(images: Fd, path: str) -> None:
@@ -210,27 +200,16 @@ def _reap() -> None:
 
 
 def _options(spec: Spec, wanted: Wanted) -> Options:
-    terminal = spec.process is not None and spec.process.terminal
-    return Options(
-        evasive_devices=True,
-        rst_sibling=True,
-        log_level=_EVERYTHING,
-        log_file=_LOG,
-        notify_scripts=True,
-        tcp_established=wanted.tcp_established,
-        tcp_close=wanted.tcp_close,
-        ext_unix_sk=wanted.ext_unix_sk,
-        shell_job=wanted.shell_job,
-        file_locks=wanted.file_locks,
-        auto_dedup=wanted.auto_dedup,
-        manage_cgroups=True,
-        manage_cgroups_mode=CGROUP_MODES[wanted.cgroup_mode],
-        empty_ns=wanted.empty,
-        orphan_pts_master=terminal,
-        lsm_profile=wanted.lsm_profile,
-        network_lock=network_lock(),
-        lsm_mount_context=wanted.lsm_mount_context,
-    )
+    options = wanted.common.options(_LOG)
+    options.plain |= {
+        "evasive_devices": True,
+        "rst_sibling": True,
+        "tcp_close": wanted.tcp_close,
+        "orphan_pts_master": spec.process is not None and spec.process.terminal,
+        "lsm_profile": wanted.lsm_profile,
+        "lsm_mount_context": wanted.lsm_mount_context,
+    }
+    return options
 
 
 def _outer_namespaces(spec: Spec, options: Options, held: ExitStack) -> list[int]:
