@@ -14,6 +14,7 @@ from wherry.errors import Unavailable
 from wherry.ociruntime.container import Container
 from wherry.ociruntime.verbs.checkpoint import target_of
 from wherry.runtime.criu import dump
+from wherry.runtime.criu.common import Common
 
 pytestmark = need("root", "busybox")
 
@@ -80,7 +81,7 @@ def test_a_criu_that_hangs_is_ended(running: Bundles, tmp_path: Path) -> None:
     with Container.open(str(running.root), "one", lock=False) as container:
         target = target_of(container, container.read())
     with pytest.raises(Unavailable, match="has written nothing"):
-        dump.dump(target, dump.Wanted(str(tmp_path / "images"), criu=criu, patience=0.05))
+        dump.dump(target, dump.Wanted(Common(str(tmp_path / "images"), criu=criu, patience=0.05)))
     assert running.state("one")["status"] == "running"
 
 

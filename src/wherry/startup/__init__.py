@@ -5,8 +5,8 @@ is called often is started once, as a *template*: when it has imported what it n
 ELF executable, whose segments lie where they lay. A process made of that goes on where the template stopped. What
 emacs' ``unexec`` and the startup snapshots of V8 and Node do for their languages.
 
-Floors, lowest first: ``machine_code``, ``control``, ``cache``, ``lasting``; ``starter``, ``memory``, ``template``,
-``used_pages``; ``build``.
+Floors, lowest first: ``machine_code``, ``control``, ``cache``, ``lasting``, ``script``; ``starter``, ``memory``,
+``template``, ``used_pages``; ``build``.
 
 What may be in a template: one thread, no descriptor but the three streams, no state of a random number generator (but
 see ``lasting``), and nothing that was found out about the caller. What a process has of its own is put right in
