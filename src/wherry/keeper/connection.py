@@ -79,7 +79,7 @@ class Connection:
 
         Nothing happens on a closed connection: the answer to the next ``hello`` has it.
 
-        :returns: whether the socket has taken it: then it arrives, whatever becomes of the keeper.
+        :returns: whether it is sent, or will be.
         """
         if self.closed:
             return False
@@ -92,7 +92,7 @@ class Connection:
             return False
         self._kept.append((data, [Fd(os.dup(fd)) for fd in fds]))
         self.start()
-        return False
+        return True
 
     def refuse(self, seq: int | None, error: Exception) -> None:
         """Answer a request with an error."""

@@ -251,13 +251,14 @@ class Keeper:
             self._connection.grew(key)
 
     def _send_exit(self, process: Process) -> bool:
-        """Tell the daemon of an exit; False where there is none, or where it does not listen just now."""
+        """Tell the daemon of an exit; False where there is none. Of an exec that was told nothing is kept."""
         if self._connection is None or process.exit is None:
             return False
         self._connection.unwatch([process.key])
         described = process.description
         event = {"event": "exited", "key": described.key, "container": described.container, "kind": described.kind}
-        return self._connection.send(event | process.exit.fields())
+        only_now = {"forgotten": True} if described.kind == "exec" else {}
+        return self._connection.send(event | process.exit.fields() | only_now)
 
     def _after_round(self) -> None:
         if self._connection is not None:

@@ -292,7 +292,8 @@ class ProcessTable:
         position = Position(1, 0) if sink is None else sink.position
         process.exit, process.ending = process.ending._replace(log=position), None
         if process.description.kind == "exec" and self._on_exit(process):
-            return  # an exec is remembered by the daemon that it was for, and by no other
+            self._drop(process)  # it is remembered by the daemon that it was for, and by no other
+            return
         try:
             Files.of(process).write_exit(process.exit)
         except OSError:

@@ -85,7 +85,7 @@ class ExecRoutes:
             await self._execs.start(request.id, detach=True, tty=tty, size=size)
             return empty(200)
         starting = asyncio.ensure_future(self._execs.start(request.id, detach=False, tty=tty, size=size))
-        await asyncio.wait({starting}, timeout=0)
+        await asyncio.sleep(0)  # it takes its first step
         if starting.done() and (error := starting.exception()):
             raise error  # it does not run, it ran already ...: an ordinary answer
         raw = bool(body.tty)  # as in dockerd: how it comes is said here, whatever the process has

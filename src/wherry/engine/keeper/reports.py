@@ -21,6 +21,7 @@ class ExitReport(Struct, kw_only=True, frozen=True):
     :ivar at: when the keeper learnt it, nanoseconds since the epoch.
     :ivar oom: whether memory ran out in its control group; None if that is not known.
     :ivar log: where its output ends: segment and offset; None where it has no log.
+    :ivar forgotten: the keeper does not remember it any more.
     """
 
     key: str = ""
@@ -29,6 +30,7 @@ class ExitReport(Struct, kw_only=True, frozen=True):
     at: int
     oom: bool | None = None
     log: tuple[int, int] | None = None
+    forgotten: bool = False
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> ExitReport:

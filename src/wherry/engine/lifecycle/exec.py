@@ -208,11 +208,15 @@ class Execs:
     # --- exit -------------------------------------------------------------------------------------
 
     async def exited(self, key: str, status: int) -> None:
-        """The keeper reports the exit of an exec."""
+        """The keeper reports the exit of an exec, and remembers it."""
+        self.ended(key, status)
+        await self._keeper.forget(key)
+
+    def ended(self, key: str, status: int) -> None:
+        """An exec has exited."""
         entry = self._execs.get(key)
         if entry is not None and entry.exit_code is None:
             self._ended(entry, status)
-        await self._keeper.forget(key)
 
     def end_unknown(self, known: Collection[str]) -> None:
         """There is another keeper: what that does not know has ended, and nobody saw how.

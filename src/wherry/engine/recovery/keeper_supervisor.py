@@ -125,6 +125,8 @@ class KeeperSupervisor:
             self._lifecycle.exited(container, report)
         elif self._steps.expects(report.key) or report.kind == "step":
             self._steps.exited(report)
+        elif report.kind == "exec" and report.forgotten:
+            self._execs.ended(report.key, report.status)
         elif report.kind == "exec":
             self._tasks.start(self._execs.exited(report.key, report.status), "exec exit")
         else:
