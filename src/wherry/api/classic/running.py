@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Running"]
 
+_WAITING: Final = 64  # events
 _PATIENCE: Final = 10.0  # seconds in which the progress of a build that has ended ends, too
 
 
@@ -60,17 +62,21 @@ class Running:
         :raises Conflict: another build has that ID; what happens in that one is not to be seen here.
         """
         build = asyncio.ensure_future(self._build())
-        progress = self._builds.progress(self._request.ref)
+        progress, feed = self._builds.progress(self._request.ref), _Feed(build)
+        reader = asyncio.ensure_future(feed.fill(progress))
         try:
             await asyncio.sleep(0)  # it has begun, or has no ID of its own
             if build.done() and isinstance(build.exception(), Conflict):
                 build.result()
-            while (event := await _next(progress, build)) is not None:
-                yield event
+            while await feed.some():
+                yield feed.take()
+            if reader.done():
+                reader.result()
             self.response = await build
         finally:
-            build.cancel()
-            await finished(build)
+            for task in (build, reader):
+                task.cancel()
+                await finished(task)
             with suppress(AttributeError):
                 await progress.aclose()  # type: ignore[attr-defined]
 
@@ -91,18 +97,55 @@ class Running:
             raise
 
 
-async def _next(progress: AsyncIterator[Progress], build: asyncio.Future[Any]) -> Progress | None:
-    """The next event; None: there will be none."""
-    event = asyncio.ensure_future(anext(progress, None))
-    try:
-        await asyncio.wait({event, build}, return_when=asyncio.FIRST_COMPLETED)
-        if not event.done():
-            await asyncio.wait({event}, timeout=_PATIENCE if not build.cancelled() and not build.exception() else 1)
-        return event.result() if event.done() else None
-    except NotFound:
-        if not build.done():
-            raise
-        return None  # it failed before there was anything to tell
-    finally:
-        event.cancel()
-        await finished(event)
+class _Feed:
+    """Events on their way to whoever listens: a task for each of them would cost more than all else that is done.
+
+    :param build: the build that they are of.
+    """
+
+    def __init__(self, build: asyncio.Future[Any]) -> None:
+        self._build = build
+        self._events: deque[Progress] = deque()
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ended = False
+        build.add_done_callback(lambda _: self._changed.set())
+
+    async def fill(self, events: AsyncIterator[Progress]) -> None:
+        """Read all events; waits while some wait."""
+        try:
+            async for event in events:
+                self._events.append(event)
+                self._changed.set()
+                if len(self._events) >= _WAITING:
+                    self._room.clear()
+                    await self._room.wait()
+        except NotFound:
+            if not self._build.done():
+                raise
+            # it failed before there was anything to tell
+        finally:
+            self._ended = True
+            self._changed.set()
+
+    async def some(self) -> bool:
+        """Wait for events; False: there will be none."""
+        while not self._events and not self._ended:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self._patience()):
+                    await self._changed.wait()
+            except TimeoutError:
+                return False
+        return bool(self._events)
+
+    def _patience(self) -> float | None:
+        if not self._build.done():
+            return None
+        return _PATIENCE if not self._build.cancelled() and not self._build.exception() else 1
+
+    def take(self) -> Progress:
+        """The next event, of some."""
+        event = self._events.popleft()
+        self._room.set()
+        return event
