@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -90,6 +91,40 @@ def test_everything_about_a_file_is_kept(target: Path) -> None:
     assert os.getxattr(target / "able", "security.capability") == CAPABILITY
     assert os.getxattr(target / "able", "user.note") == b"\x00\xff"
     assert (unpacked.size, unpacked.entries) == (6, 7)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("owner", [(0, 0), (0, 6), (5, 0), (5, 6)])
+def test_owner_and_mode_are_the_archives_whatever_new_files_are_like(
+    target: Path, mask: int, owner: tuple[int, int]
+) -> None:
+    """The process's mask, the group of a directory that hands it on, and a list of rights that it hands on as well."""
+    for name, mode in (("plain", 0o755), ("handing-on", 0o2755)):
+        (target / name).mkdir()
+        os.chown(target / name, 7, 8)
+        (target / name).chmod(mode)
+    # version 2; the owner rwx, the group rwx, user 9 rwx, the mask rwx, others none
+    rights = [(1, 7, 2**32 - 1), (2, 7, 9), (4, 7, 2**32 - 1), (16, 7, 2**32 - 1), (32, 0, 2**32 - 1)]
+    os.mkdir(target / "listed")
+    with suppress(OSError):  # not every file system has them
+        value = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in rights)
+        os.setxattr(target / "listed", "system.posix_acl_default", value)
+    modes = (0o000, 0o400, 0o600, 0o644, 0o640, 0o755, 0o777, 0o4755, 0o2711, 0o6644)
+    members = []
+    for place in ("plain", "handing-on", "listed"):
+        for mode in modes:
+            info, data = member(f"{place}/{mode:o}", b"x")
+            info.mode, info.uid, info.gid = mode, *owner
+            members.append((info, data))
+    before = os.umask(mask)
+    try:
+        put(target, *members)
+    finally:
+        os.umask(before)
+    for place in ("plain", "handing-on", "listed"):
+        for mode in modes:
+            status = (target / place / f"{mode:o}").stat()
+            assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, *owner), (place, oct(mode))
 
 
 def test_the_result_is_what_gnu_tar_makes(tmp_path: Path, target: Path) -> None:
