@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import io
 import os
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from wherry.engine.archive.archives import _status
+from wherry.engine.archive.archives import _in_thread, _status
 from wherry.engine.archive.pack import pack
 from wherry.engine.archive.unpack import unpack
 from wherry.engine.archive.view import View, absolute
@@ -282,3 +285,39 @@ def test_the_kernels_files_are_not_there() -> None:
     assert taken(view, "/proc").getnames() == ["proc"]
     with pytest.raises(InvalidInput, match="the kernel's"):
         put(view, "/proc", archive(("x", tarfile.REGTYPE)))
+
+
+async def test_who_goes_waits_for_the_thread_however_often_it_is_told_to_go(caplog: pytest.LogCaptureFixture) -> None:
+    """What the thread works on is closed behind it, and its descriptors would be other files by then."""
+    begun, given_up, goes_on = asyncio.Event(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    has_ended = False
+
+    def work() -> None:
+        nonlocal has_ended
+        loop.call_soon_threadsafe(begun.set)
+        goes_on.wait()
+        has_ended = True
+        raise SystemFault("nobody wants the rest of the body")
+
+    async def unpacked() -> None:
+        try:
+            await _in_thread(work, given_up.set)
+        finally:
+            assert has_ended
+
+    task = asyncio.create_task(unpacked())
+    await begun.wait()
+    task.cancel()
+    await given_up.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done()
+    goes_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not caplog.records, "an error that nobody looked at"

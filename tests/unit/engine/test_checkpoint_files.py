@@ -142,7 +142,11 @@ async def test_the_event_loop_does_not_wait_for_the_directory_that_a_client_name
     assert threading.main_thread() not in asked
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"bridge": {"ipv4": "nowhere"}}', '{"bridge": 1}', "[" * 100_000, "link"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"bridge": {"ipv4": "nowhere"}}', '{"bridge": {"mac": "nowhere"}}', '{"bridge": {"mac": "01:02"}}',
+     '{"bridge": {"mac": "01:00:5e:00:00:01"}}', '{"bridge": 1}', "[" * 100_000, "link"],
+)  # fmt: skip
 def test_addresses_that_are_none_are_not_asked_for(tmp_path: Path, text: str) -> None:
     file = tmp_path / "addresses.json"
     if text == "link":

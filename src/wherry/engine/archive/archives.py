@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from wherry.content.thread_stream import pieces_of
+from wherry.content.threads import finished
 from wherry.engine.archive.pack import pack
 from wherry.engine.archive.unpack import unpack
 from wherry.engine.archive.view import View, absolute
@@ -172,5 +173,5 @@ async def _in_thread(work: Callable[[], T], abandon: Callable[[], None]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         abandon()
-        await asyncio.wait([task])
+        await finished(task)
         raise

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
+from wherry.content.threads import finished
 from wherry.engine.archive.view import View
 from wherry.engine.container.container import Container
 from wherry.engine.container.state import Status
@@ -90,7 +91,7 @@ class Views:
         try:
             return await asyncio.shield(making)
         except BaseException:
-            await asyncio.wait([making])  # a mount that comes into being must not be forgotten
+            await finished(making)  # a mount that comes into being must not be forgotten
             self._leave(container.id, None if making.exception() else making.result(), copy)
             raise
 

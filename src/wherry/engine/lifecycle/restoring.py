@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from wherry.engine.lifecycle.other_runtimes import own_command, passed_on
 from wherry.engine.network.requests import Addresses
+from wherry.errors import InvalidInput
+from wherry.network.ipam.addresses import parse_mac
 from wherry.oci.runtime_spec import Spec, encode
 from wherry.runtime.plan import OtherRuntime, Plan
 from wherry.runtime.steps.namespaces import AwaitParent
@@ -44,9 +46,11 @@ class _Row(Struct, kw_only=True):
         """As values.
 
         :raises ValueError: one is none.
+        :raises InvalidInput: the MAC address is none.
         """
         ipv4 = IPv4Address(self.ipv4) if self.ipv4 else None
-        return Addresses(ipv4, IPv6Address(self.ipv6) if self.ipv6 else None, self.mac)
+        mac = parse_mac(self.mac) if self.mac else ""
+        return Addresses(ipv4, IPv6Address(self.ipv6) if self.ipv6 else None, mac)
 
 
 def write_addresses(container: Container, images: Path) -> None:
@@ -65,7 +69,7 @@ def addresses_of(images: Path) -> dict[str, Addresses]:
         with open(images / _ADDRESSES, "rb", opener=_private) as file:
             rows = msgspec.json.decode(file.read(_LARGEST), type=dict[str, _Row])
         return {name: row.addresses() for name, row in rows.items()}
-    except (OSError, ValueError):  # also where it is no JSON
+    except (OSError, ValueError, InvalidInput):  # also where it is no JSON
         return {}
 
 

@@ -13,6 +13,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from wherry.content.threads import finished
 from wherry.engine.log_drivers.config import effective_of
 from wherry.engine.log_drivers.options import is_true
 from wherry.engine.log_drivers.table import driver_of
@@ -92,7 +93,7 @@ class LogCompression:
         try:
             done = await asyncio.shield(work)
         except asyncio.CancelledError:
-            await asyncio.wait([work])
+            await finished(work)
             raise
         except OSError as error:
             _log.warning("a log is not compressed container=%s error=%s", container.name, error)
