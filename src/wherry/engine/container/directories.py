@@ -67,12 +67,15 @@ def try_remove_data(directory: Path) -> bool:
 
 def try_remove_run_directory(container: Container) -> bool:
     """Remove the run directory if nothing is in it but what each container has. Returns whether it is gone."""
+    directory = str(container.run_directory)
+    if not os.path.lexists(directory):
+        return True
     try:
         for name in exec_root.OF_CONTAINER:
             with suppress(FileNotFoundError):
-                os.unlink(container.run_directory / name)
+                os.unlink(f"{directory}/{name}")
         with suppress(FileNotFoundError):
-            os.rmdir(container.run_directory)
+            os.rmdir(directory)
     except OSError:
         return False
     return True
