@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from wherry.api.classic.events import message
 from wherry.api.http.answers import empty, open_stream
+from wherry.content.threads import finished
 from wherry.docker.progress import ProgressMessage
 from wherry.errors import NotFound, Unavailable
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Calls", "ClientCalls", "merged"]
 
 _PATIENCE: Final = 60.0  # seconds for the client's request
+_WAITING: Final = 64  # events
 _GONE: Final = "the client of the build has gone"
 
 T = TypeVar("T")
@@ -151,32 +154,35 @@ async def merged(
     events: AsyncGenerator[T, None], messages: asyncio.Queue[ProgressMessage]
 ) -> AsyncGenerator[T | ProgressMessage, None]:
     """Events until their end, and messages as they come. To be closed."""
-    event: asyncio.Future[T | None] | None = None
-    called: asyncio.Future[ProgressMessage] | None = None
+    found: deque[T | ProgressMessage] = deque()
+    changed, room = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async for event in events:
+            found.append(event)
+            changed.set()
+            if len(found) >= _WAITING:
+                room.clear()
+                await room.wait()
+
+    async def listen() -> None:
+        while True:
+            found.append(await messages.get())
+            changed.set()
+
     async with aclosing(events):
+        reader, listener = asyncio.ensure_future(read()), asyncio.ensure_future(listen())
+        reader.add_done_callback(lambda _: changed.set())
         try:
-            while True:
-                event = event or asyncio.ensure_future(anext(events, None))
-                called = called or asyncio.ensure_future(messages.get())
-                either: set[asyncio.Future[Any]] = {event, called}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if called.done():
-                    found, called = called.result(), None
-                    yield found
-                if event.done():
-                    happened, event = event.result(), None
-                    if happened is None:
-                        return
-                    yield happened
+            while found or not reader.done():
+                if found:
+                    yield found.popleft()
+                    room.set()
+                else:
+                    changed.clear()
+                    await changed.wait()
+            reader.result()
         finally:
-            await _dropped(event, called)
-
-
-async def _dropped(*futures: asyncio.Future[Any] | None) -> None:
-    """Nobody waits for these any more."""
-    for one in futures:
-        if one is not None:
-            one.cancel()
-            await asyncio.wait({one})
-            if not one.cancelled():
-                one.exception()
+            for task in (reader, listener):
+                task.cancel()
+                await finished(task)
