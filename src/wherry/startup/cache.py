@@ -3,8 +3,8 @@
 It lies in a directory where only who may write the program's sources can put it; its name has the boot's ID, so that
 none is executed that was made for another kernel or another processor. The first call after a boot leaves an empty
 file, which nobody can execute; the next one makes the snapshot when all else is done. A file with something in it that
-cannot be executed stands for an attempt that is under way, or that failed: there is one in each boot, and one more
-whenever a snapshot has found itself out of date.
+cannot be executed stands for an attempt that is under way, or that failed: the next one is made an hour later, as a
+disk may have been full, and one more whenever a snapshot has found itself out of date.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ __all__ = ["offer"]
 #: The builder tells the C library's stack from the kernel's; from 3.14 on Python does that, too.
 _TOO_NEW = (3, 14)
 _ATTEMPTED = b"attempted\n"
+#: Seconds after which an attempt that has failed is made again: where it fails each time, it takes half a second.
+_AGAIN = 3600.0
 
 
 def offer(directory: str, name: str, command: Callable[[str], list[str]], *, stale: bool, family: str = "") -> None:
@@ -63,18 +66,24 @@ def _claimed(directory: str, name: str, family: str, *, stale: bool) -> bool:
 
 
 def _attempted_now(place: str) -> bool:
-    """Note an attempt; whether there was none before."""
-    if os.stat(place).st_size:
+    """Note an attempt; whether there was none before, or none for long."""
+    if not _is_time_for(os.stat(place)):
         return False
     fd = os.open(place, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_size:
+        if not _is_time_for(os.fstat(fd)):
             return False
         os.write(fd, _ATTEMPTED)
         return True
     finally:
         os.close(fd)
+
+
+def _is_time_for(found: os.stat_result) -> bool:
+    if not found.st_size:
+        return True
+    return not found.st_mode & 0o100 and time.time() - found.st_mtime > _AGAIN
 
 
 def _remove_others(directory: str, name: str, place: str) -> None:

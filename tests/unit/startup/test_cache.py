@@ -101,6 +101,10 @@ def test_one_is_made_by_the_second_call_of_a_boot_and_again_when_it_is_out_of_da
     assert len(runs) == 1
     offer(tmp_path, stale=True)
     assert len(runs) == 2
+    os.utime(place, (1, 1))  # a disk may have been full, and no longer be
+    offer(tmp_path)
+    offer(tmp_path)
+    assert len(runs) == 3
     assert place.stat().st_mode & 0o777 == 0o600
 
 
