@@ -121,6 +121,22 @@ def test_it_runs_containers_keeps_them_reloads_and_ends(daemon: OfSnapshot, busy
     daemon.start()
 
 
+def test_nobody_but_root_can_read_execute_or_replace_it(source: str, tmp_path: Path) -> None:
+    """Who knew its addresses and seeds would know those of the daemon."""
+    (one,) = snapshots(source)
+    for above in [tmp_path, *(each for each in one.parents if each.is_relative_to(tmp_path.parents[1]))]:
+        above.chmod(
+            above.stat().st_mode | 0o055
+        )  # so that nothing but its own mode, and its directory's, is in the way
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    assert subprocess.run([*nobody, "test", "-e", one], check=False).returncode == 0
+    for command in (["cat", one], [one, "--version"], ["ln", one, f"{one}.2"], ["mv", one, f"{one}.2"], ["rm", one]):
+        done = subprocess.run([*nobody, *command], capture_output=True, text=True, check=False, env={"LC_ALL": "C"})
+        assert done.returncode != 0
+        assert "denied" in done.stderr or "not permitted" in done.stderr
+    assert snapshots(source) == [one]
+
+
 def test_it_daemonizes(daemon: OfSnapshot) -> None:
     done = subprocess.run([*daemon.command, "--daemonize"], env=daemon.environment, check=False, timeout=patience(60))
     assert done.returncode == 0
