@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from wherry.docker.quoting import quoted
 from wherry.errors import InvalidInput
 
 __all__ = ["check_name", "is_name"]
@@ -28,7 +29,7 @@ def check_name(name: str) -> str:
         raise InvalidInput("volume name is too short, names should be at least two alphanumeric characters")
     if not _NAME.fullmatch(name):
         raise InvalidInput(
-            f'"{name}" includes invalid characters for a local volume name, only "{_CHARACTERS}" are allowed. '
+            f'{quoted(name)} includes invalid characters for a local volume name, only "{_CHARACTERS}" are allowed. '
             "If you intended to pass a host directory, use absolute path"
         )
     if len(name) > _LONGEST:

@@ -212,7 +212,7 @@ class PluginDriver:
             what = f"plugin {self._name} does not answer {method} within {self._patience:g} s"
             raise Unavailable(what) from None
         except (aiohttp.ClientError, OSError) as exc:
-            raise Unavailable(f"plugin {self._name} does not answer {method}", cause=_shown(str(exc))) from exc
+            raise Unavailable(f"plugin {self._name} does not answer {method}", cause=_reason(exc)) from exc
         if status == 404:
             raise _NoSuchMethod
         try:
@@ -248,6 +248,21 @@ class PluginDriver:
         scheme = "https" if self._tls is not None or parts.scheme == "https" else "http"
         ssl_context = self._tls if self._tls is not None else True
         return f"{scheme}://{parts.netloc}", aiohttp.TCPConnector(force_close=True, ssl=ssl_context)
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no answer, in words that are no library's."""
+    import aiohttp  # noqa: PLC0415
+
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it has closed the connection"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what it says is not HTTP"
+    return _shown(str(error))
 
 
 async def _whole(response: Any) -> bytes:

@@ -283,6 +283,7 @@ class _Copying:
         elif not self._link(status, item.name) and self._make(item, status):
             self._remember(status, item.name)
             self.copied.entries += 1
+            self.copied.size += status.st_size  # of a link, as `size_of_tree` has it
 
     # --- directories ------------------------------------------------------------------------------
 

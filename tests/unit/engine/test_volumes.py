@@ -123,6 +123,7 @@ def test_a_container_that_is_not_made_leaves_no_volume_behind(harness: EngineHar
         (VolumeCreate(name="a"), InvalidInput, "create a: volume name is too short"),
         (VolumeCreate(name="../up"), InvalidInput, 'create ../up: "../up" includes invalid characters for a local'),
         (VolumeCreate(name=".removed"), InvalidInput, "includes invalid characters"),
+        (VolumeCreate(name='a\n"b'), InvalidInput, r'"a\n\"b" includes invalid characters'),
         (VolumeCreate(name="a" * 256), InvalidInput, "volume name is too long"),
         (VolumeCreate(name="vv", driver_opts={"x": "y"}), InvalidInput, 'create vv: invalid option: "x"'),
         (VolumeCreate(name="vv", driver_opts={"type": "nfs"}), InvalidInput, 'missing required option: "device"'),

@@ -83,8 +83,11 @@ def test_one_that_hangs_dies_or_talks_nonsense_ends_in_a_sentence(
     with pytest.raises(Unavailable, match=rf"plugin test does not answer {method} within 0.2 s"):
         run(QUESTIONS[method](impatient))
     server.odd[method] = "die"
-    with pytest.raises(Unavailable, match=f"plugin test does not answer {method}"):
+    with pytest.raises(Unavailable, match=f"plugin test does not answer {method}: it has closed the connection$"):
         run(QUESTIONS[method](driver))
+    nobody = PluginDriver("test", f"unix://{server.server_address}-gone")
+    with pytest.raises(Unavailable, match=r"plugin test does not answer [\w.]+: no such file or directory$"):
+        run(QUESTIONS[method](nobody))
     for nonsense in (b"<html>\xff", b'{"Volume": {"Status": {"a": ' + b"[" * 100_000):
         server.odd[method] = nonsense
         with pytest.raises(SystemFault, match=f"plugin test answers {method} with nonsense"):

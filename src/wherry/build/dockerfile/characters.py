@@ -1,11 +1,11 @@
-"""White space and quoted text as Go has them, which differ from Python's in some characters."""
+"""White space as Go has it, which differs from Python's in some characters."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-__all__ = ["SPACE", "is_space", "quoted", "split_spaces", "strip"]
+__all__ = ["SPACE", "is_space", "split_spaces", "strip"]
 
 SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """Go's ``unicode.IsSpace``, as the inside of a regular expression's set."""
@@ -14,9 +14,6 @@ _SPACES: Final = "".join(
     chr(number) for number in (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F)
 ) + "\u205f\u3000"  # fmt: skip
 _BETWEEN: Final = re.compile(f"[{SPACE}]+")
-_ESCAPES: Final = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", '"': '\\"', "\\": "\\\\"
-}  # fmt: skip
 
 
 def is_space(character: str) -> bool:
@@ -32,19 +29,3 @@ def strip(text: str) -> str:
 def split_spaces(text: str, times: int = 0) -> list[str]:
     """Split at white space; there may be empty words at both ends. `times`: how often at most, 0: everywhere."""
     return _BETWEEN.split(text, times)
-
-
-def quoted(text: str) -> str:
-    """In double quotes, as Go's ``%q``."""
-    return '"' + "".join(map(_shown, text)) + '"'
-
-
-def _shown(character: str) -> str:
-    if known := _ESCAPES.get(character):
-        return known
-    if character == " " or character.isprintable():
-        return character
-    number = ord(character)
-    if number < 0x80:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from wherry.build.dockerfile.characters import quoted
 from wherry.build.dockerfile.fields import parse_bool
 from wherry.build.dockerfile.rules import Rule
+from wherry.docker.quoting import quoted
 from wherry.errors import InvalidInput
 
 __all__ = ["CheckOptions"]

@@ -14,13 +14,13 @@ from typing import Final
 from msgspec import Struct
 
 from wherry.build.dockerfile import rules
-from wherry.build.dockerfile.characters import quoted
 from wherry.build.dockerfile.expansion import Expansion, Lexer
 from wherry.build.dockerfile.instructions import Add, Arg, Dockerfile, From, Instruction, Maintainer, Workdir
 from wherry.build.dockerfile.rules import Rule
 from wherry.build.dockerfile.suggestions import nearest
 from wherry.build.model.graph import SourceRange
 from wherry.build.model.patterns import PatternMatcher
+from wherry.docker.quoting import quoted
 from wherry.docker.reference import Reference
 from wherry.errors import InvalidInput, TooLarge
 from wherry.oci.platform import Platform

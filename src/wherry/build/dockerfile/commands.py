@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from wherry.build.dockerfile.characters import quoted, split_spaces
+from wherry.build.dockerfile.characters import split_spaces
 from wherry.build.dockerfile.devices import parse_device
 from wherry.build.dockerfile.flags import Flags, Kind, WordError
 from wherry.build.dockerfile.instructions import Cmd, Entrypoint, Healthcheck, Onbuild, Run, Shell
 from wherry.build.dockerfile.mounts import check_mount
 from wherry.build.dockerfile.words import split
 from wherry.build.dockerfile.written import Written
+from wherry.docker.quoting import quoted
 from wherry.docker.units import parse_duration
 from wherry.errors import InvalidInput
 

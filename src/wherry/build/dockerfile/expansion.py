@@ -12,8 +12,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from wherry.build.dockerfile.characters import quoted, split_spaces
+from wherry.build.dockerfile.characters import split_spaces
 from wherry.build.dockerfile.globs import GlobWork
+from wherry.docker.quoting import quoted
 from wherry.errors import InvalidInput
 
 __all__ = ["GROWTH_LIMIT", "Expansion", "Lexer"]

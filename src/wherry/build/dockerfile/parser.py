@@ -8,7 +8,6 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from wherry.build.dockerfile.characters import quoted
 from wherry.build.dockerfile.commands import (
     parse_cmd,
     parse_entrypoint,
@@ -36,6 +35,7 @@ from wherry.build.dockerfile.words import split_words, white_words
 from wherry.build.dockerfile.written import Malformed, Written, description
 from wherry.build.model.errors import DockerfileError
 from wherry.build.model.graph import SourceRange
+from wherry.docker.quoting import quoted
 from wherry.errors import InvalidInput
 
 __all__ = ["INSTRUCTIONS_LIMIT", "KEYWORDS", "parse", "parse_trigger"]

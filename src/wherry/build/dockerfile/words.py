@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from wherry.build.dockerfile.characters import is_space, quoted, strip
+from wherry.build.dockerfile.characters import is_space, strip
 from wherry.build.dockerfile.instructions import Pair
+from wherry.docker.quoting import quoted
 from wherry.errors import InvalidInput
 
 __all__ = ["Command", "has_heredocs", "json_words", "name_values", "split", "split_words", "white_words"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from wherry.build.dockerfile.characters import quoted
 from wherry.build.dockerfile.instructions import (
     Arg,
     ArgPair,
@@ -33,6 +32,7 @@ from wherry.build.front.ports import PortWord
 from wherry.build.front.scope import Work
 from wherry.build.front.text import bracketed, duration
 from wherry.build.model.graph import NO_INPUT, FileAction, FileOp, MakeDirectory
+from wherry.docker.quoting import quoted
 from wherry.errors import InvalidInput
 
 __all__ = [

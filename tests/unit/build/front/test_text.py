@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wherry.build.dockerfile.characters import quoted
 from wherry.build.front.text import duration, table
+from wherry.docker.quoting import quoted
 
 
 @pytest.mark.parametrize(
