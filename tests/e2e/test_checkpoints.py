@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.busybox import busybox_daemon
 from support.daemons import Daemon
 from support.needs import need
 from support.processes import wait_for
@@ -139,3 +142,36 @@ def test_a_checkpoint_goes_to_a_registry_and_comes_to_another_container(
     assert "already exists" in daemon.cli("checkpoint", "pull", *at, name, "web", "next").stderr
     assert "is an artifact of the type" in daemon.cli("volume", "pull", name, "new").stderr
     daemon.cli("rm", "web", check=True)
+
+
+def test_while_one_is_written_whoever_only_looks_is_answered(
+    busybox_archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A criu that says nothing: the container's state, log and processes are told, execs and signals reach it."""
+    criu = tmp_path / "criu"
+    criu.write_text(f"#!/bin/sh\necho >{tmp_path}/begun\nread line <{tmp_path}/go\n")
+    criu.chmod(0o755)
+    os.mkfifo(tmp_path / "go")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with busybox_daemon(busybox_archive) as daemon, ThreadPoolExecutor() as pool:
+        script = "trap 'echo heard' USR1; echo begun; while :; do sleep 0.05; done"
+        assert daemon.cli("run", "-d", "--name", "one", "busybox", "sh", "-c", script).returncode == 0
+        wait_for(lambda: "begun" in daemon.cli("logs", "one").stdout)
+        writing = pool.submit(daemon.cli, "checkpoint", "create", "one", "before")
+        wait_for((tmp_path / "begun").exists)
+        for words, text in (
+            (("inspect", "-f", "{{.State.Status}}", "one"), "running"),
+            (("ps",), "one"),
+            (("top", "one"), "trap"),
+            (("checkpoint", "ls", "one"), ""),
+            (("exec", "one", "echo", "inside"), "inside"),
+            (("kill", "-s", "USR1", "one"), "one"),
+        ):
+            assert text in daemon.cli(*words).stdout, words
+        wait_for(lambda: "heard" in daemon.cli("logs", "one").stdout)
+        pausing = pool.submit(daemon.cli, "pause", "one")  # what changes the container comes after it
+        assert not writing.done()
+        (tmp_path / "go").write_text("\n")
+        assert "criu failed" in writing.result().stderr
+        assert pausing.result().returncode == 0
+        assert daemon.cli("inspect", "-f", "{{.State.Status}}", "one").stdout == "paused\n"

@@ -83,6 +83,13 @@ def test_it_has_a_network_of_its_own(podman: Podman) -> None:
     assert "inet 10.0.2.100/24" in podman.does("run", "--rm", "bb", "ip", "addr")
 
 
+def test_control_groups_of_the_host_are_read_only(podman: Podman) -> None:
+    """CVE-2023-25809: without a control group of its own, a container sees those that its user is in."""
+    lines = podman.does("run", "--rm", "--cgroupns", "host", "bb", "grep", "cgroup", "/proc/mounts").splitlines()
+    assert lines
+    assert all(line.split()[3].startswith("ro,") for line in lines), lines
+
+
 def test_ids_are_mapped_as_the_user_wants_them(podman: Podman) -> None:
     assert podman.does("run", "--rm", "--userns", "keep-id", "bb", "id", "-u") == "61234\n"
     maps = ("--uidmap", "0:0:1", "--uidmap", "1:1:5000", "--gidmap", "0:0:5001")
