@@ -200,6 +200,10 @@ class Controller:
         if active:
             first = f'name:"{active[0].owner_name}" id:"{active[0].id[:12]}"'
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({first})")
+        waiting = {endpoint.id for endpoint in self._store.on_network(network.id)}
+        for sandbox in self._sandboxes.values() if waiting else ():
+            if sandbox.prepared_endpoint in waiting:  # its owner is about to join, and will hear that it is gone
+                self._give_up_prepared(sandbox)
         self._store.remove_network(network)
         await self.ready()
         await self._reconciler.remove_network(network)
@@ -297,12 +301,19 @@ class Controller:
         if sandbox.prepared_endpoint is None:
             return None
         prepared = self._store.endpoints[sandbox.prepared_endpoint]
-        sandbox.prepared_endpoint = None
         if prepared.network_id == network.id and is_plain(request):
+            sandbox.prepared_endpoint = None
             return prepared
-        self._store.drop(prepared)
-        self._reconciler.remove_endpoint_later(sandbox, network, prepared)
+        self._give_up_prepared(sandbox)
         return None
+
+    def _give_up_prepared(self, sandbox: Sandbox) -> None:
+        """Remove the endpoint that waits in a warm sandbox, which has an owner already."""
+        assert sandbox.prepared_endpoint is not None
+        prepared = self._store.endpoints[sandbox.prepared_endpoint]
+        sandbox.prepared_endpoint = None
+        self._store.drop(prepared)
+        self._reconciler.remove_endpoint_later(sandbox, self._store.networks[prepared.network_id], prepared)
 
     async def _assign_prepared(
         self, sandbox: Sandbox, network: Network, prepared: Endpoint, request: EndpointRequest

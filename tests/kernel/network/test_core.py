@@ -276,6 +276,19 @@ async def test_what_waits_on_a_network_goes_with_it_and_when_nothing_was_started
     await until(lambda: network.id not in networks._pool._others and not waiting(networks, network))
 
 
+async def test_a_network_may_go_while_somebody_is_about_to_join_it(networks: Controller) -> None:
+    network = await on_my(networks, "10.93.1.0/24")
+    (prepared,) = waiting(networks, network)
+    sandbox = await networks.take(f"{2:064x}", "c2", network, EndpointRequest())
+    assert sandbox.prepared_endpoint == prepared.id
+    await networks.release(f"{1:064x}")
+    await networks.remove("my")
+    with pytest.raises(NotFound):
+        await networks.connect(sandbox, network, EndpointRequest())
+    await networks.release(sandbox.owner)
+    assert prepared.id not in networks._store.endpoints
+
+
 async def test_for_a_network_that_nobody_was_started_on_a_namespace_waits(networks: Controller) -> None:
     await warm(networks)
     await networks.create(NetworkRequest(name="my", subnets=(SubnetRequest("10.93.1.0/24"),)))
