@@ -1,7 +1,6 @@
 """``wherry-oci`` under podman as an ordinary user, whose root is root of a user namespace only.
 
-Where podman itself cannot: it pauses without cgroup version 2 nothing of a user's, and with version 1 a user has no
-limits, unless somebody has given him control groups.
+Where podman itself cannot: with version 1 of control groups a user has none, so nothing is paused and nothing limited.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from support.ordinary_user import OrdinaryUser, ordinary_user
 from support.processes import wait_for
 from support.terminal import Person
 
-pytestmark = need("root", "busybox", "rootless-podman", "cgroup1")
+pytestmark = need("root", "busybox", "rootless-podman")
 CONFIGURATION = """[engine]
 runtime_supports_nocgroup = ["wherry"]
 [engine.runtimes]
@@ -61,6 +60,21 @@ class Podman:
 def podman(busybox_archive: bytes) -> Iterator[Podman]:
     with ordinary_user() as user:
         yield Podman(user, busybox_archive)
+
+
+def test_with_a_control_group_of_his_own_the_user_pauses(busybox_archive: bytes) -> None:
+    """Version 2: a container's group is beside the one that the user's processes are in."""
+    with ordinary_user(delegated=True) as user:
+        podman = Podman(user, busybox_archive)
+        podman.does("run", "-d", "--name", "paused", "--network", "none", "bb", "sleep", "1000")
+        inside = Path(f"/proc/{podman.does('inspect', '-f', '{{.State.Pid}}', 'paused').strip()}/cgroup").read_text()
+        assert f"0::/wherry-test-{user.home.name}/" in inside
+        assert not inside.rstrip().endswith("/own")
+        podman.does("pause", "paused")
+        assert podman.does("inspect", "-f", "{{.State.Status}}", "paused") == "paused\n"
+        podman.does("unpause", "paused")
+        assert podman.does("exec", "paused", "echo", "inside") == "inside\n"
+        podman.does("rm", "-f", "-t", "0", "paused")
 
 
 def test_containers_run_and_end(podman: Podman) -> None:
@@ -146,6 +160,7 @@ def test_who_attaches_sees_and_types(podman: Podman) -> None:
     podman.does("rm", "attached")
 
 
+@need("cgroup1")
 def test_limits_that_cannot_be_are_refused_in_runcs_words(podman: Podman) -> None:
     podman.does("run", "-d", "--name", "limited", "bb", "sleep", "1000")
     refused = podman("update", "--memory", "64m", "limited")

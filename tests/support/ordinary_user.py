@@ -34,9 +34,10 @@ class OrdinaryUser:
     :ivar home: a directory of the user's, with a short name.
     """
 
-    def __init__(self, keeper: int, home: Path) -> None:
+    def __init__(self, keeper: int, home: Path, group: str) -> None:
         self._keeper = keeper
         self.home = home
+        self._group = group
 
     def command(self, *words: str, **environment: str) -> list[str]:
         """The command line by which root runs something as the user."""
@@ -44,25 +45,45 @@ class OrdinaryUser:
         variables = [f"{name}={value}" for name, value in (own | {"TERM": "dumb"} | environment).items()]
         who = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--inh-caps=-all"]
         place = ["nsenter", f"--target={self._keeper}", "--mount", "--net", f"--wd={self.home}"]
-        return [*place, *who, "env", "-i", *variables, *words]
+        enter = ["sh", "-c", f'echo $$ >{self._group}/own/cgroup.procs; exec "$@"', "sh"] if self._group else []
+        return [*place, *enter, *who, "env", "-i", *variables, *words]
+
+    def leave(self) -> None:
+        """Remove the user's control groups; no process of his is there any more."""
+        if self._group:
+            script = f"find {self._group} -depth -type d -exec rmdir {{}} +"
+            subprocess.run(["nsenter", f"--target={self._keeper}", "--mount", "sh", "-c", script], check=False)
 
 
 @contextmanager
-def ordinary_user() -> Iterator[OrdinaryUser]:
-    """The user, until the end of the block, and then no process of his."""
+def ordinary_user(*, delegated: bool = False) -> Iterator[OrdinaryUser]:
+    """The user, until the end of the block, and then no process of his.
+
+    :param delegated: on version 2 of control groups, where he has one of his own.
+    """
     home = Path(tempfile.mkdtemp(prefix="user-"))  # podman wants names of sockets below this to be short
-    script = f"{_setup(home)}\necho ready; exec sleep infinity >&2"
+    group = f"/sys/fs/cgroup/wherry-test-{home.name}" if delegated else ""
+    script = f"{_setup(home)}\n{_delegation(group)}\necho ready; exec sleep infinity >&2"
     keeper = subprocess.Popen(["unshare", "--mount", "--net", "sh", "-ec", script], stdout=subprocess.PIPE)
+    user = OrdinaryUser(keeper.pid, home, group)
     try:
         assert keeper.stdout is not None
         with keeper.stdout as said:
             assert said.readline() == b"ready\n", "no namespaces for the user"
-        yield OrdinaryUser(keeper.pid, home)
+        yield user
     finally:
         _end_all()
+        user.leave()
         keeper.kill()
         keeper.wait()
         shutil.rmtree(home)
+
+
+def _delegation(group: str) -> str:
+    if not group:
+        return ""
+    only_version_2 = "umount --recursive /sys/fs/cgroup\nmount -t cgroup2 cgroup2 /sys/fs/cgroup"
+    return f"{only_version_2}\nmkdir {group} {group}/own\nchown -R {UID}:{UID} {group}"
 
 
 def _setup(home: Path) -> str:

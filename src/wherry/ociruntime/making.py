@@ -18,7 +18,7 @@ from wherry.ociruntime.container import Container, Record, boot_id, state_text
 from wherry.ociruntime.flags import Flags
 from wherry.ociruntime.following import Started, follow
 from wherry.ociruntime.foreground import Signals
-from wherry.ociruntime.grouping import is_grouped, without_devices
+from wherry.ociruntime.grouping import with_group, without_devices
 from wherry.ociruntime.lasting_hooks import run_here, run_poststop
 from wherry.runtime import cgroups
 from wherry.runtime.cgroups.scope import Scope
@@ -77,7 +77,7 @@ def make(call: Call, flags: Flags, name: str, *, waits: bool, detach: bool, sign
     if preserved and "LISTEN_FDS" in os.environ:
         spec = _with_listen_fds(spec)
     record = record_of(name, bundle, spec)
-    grouped = is_grouped(call, spec, name)
+    spec, grouped = with_group(call, spec, name)
     manner = Manner(
         waits=waits or bool(record.hooks["startContainer"]),
         apart=True,
