@@ -266,6 +266,9 @@ WITHOUT_CONTAINER = [
         ("POST", "/attach", {}),
         ("DELETE", "", {}),
     )
+] + [  # what can be refused without it is refused first, as in Docker
+    on("nope", "POST", "/kill", 400, query={"signal": "SIGNOTHING"}, message="invalid signal"),
+    on("nope", "POST", "/attach", 400, query={"detachKeys": "nonsense-keys"}, message="Invalid detach keys"),
 ]
 EXEC = [
     Step("GET", "/exec/{id}/json", 404, {"id": "nope"}, message="No such exec instance: nope"),

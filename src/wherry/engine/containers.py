@@ -29,6 +29,7 @@ from wherry.engine.container.events import ContainerEvents
 from wherry.engine.container.state import Status
 from wherry.engine.container.store import ContainerStore
 from wherry.engine.create.create import CreateService
+from wherry.engine.create.validate import parse_signal
 from wherry.engine.disk.usage import Usage
 from wherry.engine.images.images import Images
 from wherry.engine.lifecycle.checkpoints import CheckpointFiles
@@ -133,7 +134,12 @@ class Containers:
         await self.lifecycle.restart(self.store.get(ref), signal, timeout)
 
     async def kill(self, ref: str, signal: str) -> None:
-        """Send a signal."""
+        """Send a signal.
+
+        :raises InvalidInput: there is no such signal; whether there is such a container is asked after that, as in
+            Docker.
+        """
+        parse_signal(signal)
         try:
             container = self.store.get(ref)
         except NotFound as exc:
@@ -247,8 +253,8 @@ class Containers:
         :raises Conflict: it is paused or restarting.
         :raises InvalidInput: there are no such keys to leave by.
         """
-        container = self.store.get(ref)
         DetachKeys(options.detach_keys)
+        container = self.store.get(ref)
         if container.state.status is Status.PAUSED:
             raise Conflict(f"container {ref} is paused, unpause the container before attach")
         if container.state.status is Status.RESTARTING:
