@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -35,3 +38,15 @@ def test_who_overlooks_a_greeting_is_greeted_again(tmp_path: Path, monkeypatch: 
         dbus.Conversation(user=True).close()
         thread.join()
     assert greeted[0].startswith(b"\0AUTH EXTERNAL ")
+
+
+def test_in_a_user_namespace_it_says_who_it_is_outside() -> None:
+    """There podman's runtime is root, and systemd sees the user."""
+    source = str(Path(__file__).resolve().parents[3] / "src")
+    code = f"import sys; sys.path.insert(0, {source!r})\nfrom wherry.runtime.cgroups import dbus as d\n"
+    code += "print(d._uid_outside())"
+    command = ["unshare", "--user", "--map-user=4711", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip(f"no user namespaces: {done.stderr}")
+    assert done.stdout == f"{os.geteuid()}\n", done

@@ -108,7 +108,7 @@ class Conversation:
 
         The end of that, BEGIN, goes with it: systemd overlooks a message that arrives in one piece with BEGIN.
         """
-        connection.sendall(b"\0AUTH EXTERNAL %b\r\nBEGIN\r\n" % str(os.geteuid()).encode().hex().encode())
+        connection.sendall(b"\0AUTH EXTERNAL %b\r\nBEGIN\r\n" % str(_uid_outside()).encode().hex().encode())
         answer = b""
         while not answer.endswith(b"\r\n"):
             more = connection.recv(1024)
@@ -188,11 +188,21 @@ class Conversation:
             raise Unavailable("the connection to systemd broke", cause=error.strerror or str(error)) from error
 
 
+def _uid_outside() -> int:
+    """This process's user as systemd sees it, which is outside of the user namespace in which one may be root."""
+    uid = os.geteuid()
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        for inside, outside, count in (map(int, line.split()) for line in file):
+            if inside <= uid < inside + count:
+                return outside + uid - inside
+    return uid
+
+
 def _sockets(user: bool) -> list[tuple[str, bool]]:
     """Where systemd may be reached, and whether that is a bus."""
     if not user:
         return [("/run/systemd/private", False), ("/run/dbus/system_bus_socket", True)]
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{_uid_outside()}"
     found = [(f"{runtime}/systemd/private", False), (f"{runtime}/bus", True)]
     with suppress(ValueError):
         address = os.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
