@@ -29,18 +29,29 @@ CRUN = """#!/bin/sh
 exec unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun "$@"' crun "$@"
 """
 
+INIT = """#!/bin/sh
+[ "$1" = -- ] || exit 99
+shift
+"$@"
+exit "$?"
+"""
+
 
 @pytest.fixture(scope="module")
 def daemon(busybox_archive: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One that has runc, wherry's own as a command, and crun where that is."""
     programs = tmp_path_factory.mktemp("programs")
-    scripts = {"wherry": "#!/bin/sh\nexec " + " ".join(map(shlex.quote, COMMAND)) + ' "$@"\n', "crun": CRUN}
+    scripts = {
+        "wherry": "#!/bin/sh\nexec " + " ".join(map(shlex.quote, COMMAND)) + ' "$@"\n',
+        "crun": CRUN,
+        "init": INIT,
+    }
     for name, script in scripts.items():
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
     places = {"runc": program("runc"), "wherry": programs / "wherry", "crun": programs / "crun"}
     added = [f"--add-runtime=other-{name}={places[name]}" for name in RUNTIMES]
-    with busybox_daemon(busybox_archive, *added) as made:
+    with busybox_daemon(busybox_archive, *added, f"--init-path={programs / 'init'}") as made:
         yield made
 
 
@@ -152,7 +163,9 @@ def test_a_runtime_that_was_not_added_is_refused_in_dockers_words(daemon: Daemon
     assert shown["DefaultRuntime"] == "wherry"
 
 
-def test_what_only_wherrys_own_knows_is_refused(daemon: Daemon) -> None:
-    done = run(daemon, RUNTIMES[0], "--rm", "--init", "busybox", "true")
-    assert done.returncode == 125
-    assert "--init is wherry's own runtime's" in done.stderr
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_init_process_is_the_daemons_program(daemon: Daemon, runtime: str) -> None:
+    script = "cat /proc/1/comm; echo x > /sbin/docker-init || exit 7"
+    done = run(daemon, runtime, "--rm", "--init", "busybox", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (7, "docker-init\n"), done
+    assert "Read-only file system" in done.stderr, done

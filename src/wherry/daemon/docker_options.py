@@ -32,7 +32,6 @@ _CLUSTER: Final = Foreign("Docker has removed its cluster stores")
 _SWARM: Final = Foreign("wherry has no swarm")
 _CONTAINERD: Final = Foreign("wherry does without containerd")
 _REAL_TIME: Final = Foreign("give containers real-time limits of their own: --cpu-rt-period, --cpu-rt-runtime")
-_INIT: Final = Foreign("wherry's init process is built in")
 _FIREWALL: Final = Foreign(
     "wherry's rules are in a table of its own, for nftables, and other tables are left alone", agrees=bool
 )
@@ -52,14 +51,13 @@ PASSED_OVER: Final[Mapping[str, Foreign]] = {
     "cpu-rt-period": _REAL_TIME,
     "cpu-rt-runtime": _REAL_TIME,
     "cri-containerd": _CONTAINERD,
-    "default-init": _INIT,
+    "default-init": Foreign("Docker has removed it; give init-path"),
     "deprecated-key-path": Foreign("Docker has removed it"),
     "exec-opts": Foreign("wherry writes control groups itself", _one_of([], ["native.cgroupdriver=cgroupfs"])),
     "experimental": Foreign("nothing has to be switched on"),
     "extension-config": Foreign("wherry has no extensions"),
     "firewall-backend": Foreign("wherry's rules are for nftables", _one_of("nftables")),
     "graph": Foreign("Docker has removed it; give data-root"),
-    "init-path": _INIT,
     "ip6tables": _FIREWALL,
     "iptables": _FIREWALL,
     "live-restore": Foreign("containers outlive the daemon in any case, until 'wherry system shutdown --kill'", bool),

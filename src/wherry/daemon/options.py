@@ -136,6 +136,7 @@ OPTIONS: Final = (
     Option(("--seccomp-profile",), "seccomp-profile", "text", "a profile in JSON, or unconfined", "FILE"),
     Option(("--no-new-privileges",), "no-new-privileges", "switch", "set no_new_privs in every container"),
     Option(("--init",), "init", "switch", "run an init process in every container"),
+    Option(("--init-path",), "init-path", "text", "that of other runtimes (default docker-init)", "FILE"),
     Option(
         ("--insecure-registry",),
         "insecure-registries",
@@ -369,6 +370,7 @@ def _settings(values: dict[str, Any]) -> Settings:
         "seccomp_profile": values.get("seccomp_profile"),
         "no_new_privileges": values.get("no_new_privileges"),
         "init": values.get("init"),
+        "init_path": values.get("init_path") or None,
         "runtimes": (others := runtimes(values)) or None,
         "default_runtime": default_runtime(values, others),
         "networks": network_options(values),

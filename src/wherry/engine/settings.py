@@ -77,6 +77,7 @@ class Settings:
     runtimes: Mapping[str, OciRuntime] = field(default_factory=dict)  #: by name, beside wherry's own
     default_runtime: str = "wherry"  #: of containers that name none
     init: bool = False  #: every container gets an init process unless it says otherwise
+    init_path: str = "docker-init"  #: the program that is one under other runtimes: a path, or a name in PATH
     networks: NetworkOptions = field(default_factory=NetworkOptions)
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     builder: Mapping[str, Any] = field(default_factory=dict)  #: as in daemon.json; `wherry.build.cache.policy` reads it

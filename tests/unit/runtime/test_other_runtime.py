@@ -34,8 +34,10 @@ def spec(**changes: Any) -> Spec:
     return Spec(process=Process(**process), linux=Linux(**linux), **fields)
 
 
-def compiled(found: Spec) -> Plan:
-    return compile_other(found, container_id="c1", runtime=RUNTIME, directory="/b", console="/run/tty")
+def compiled(found: Spec, init_program: str = "") -> Plan:
+    return compile_other(
+        found, container_id="c1", runtime=RUNTIME, directory="/b", console="/run/tty", init_program=init_program
+    )
 
 
 def step(plan: Plan, kind: type) -> Any:
@@ -83,7 +85,6 @@ def test_an_exec_is_a_process_in_a_file() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"annotations": {"org.wherry.init": "true"}},
         {"linux": {"namespaces": (Namespace(type="mount"), Namespace(type="user"))}},
         {"mounts": (OVERLAY, Mount(destination="/v", type="bind", source="/v", options=("bind", "own")))},
         {"mounts": (OVERLAY, Mount(destination="/v", type="overlay", options=("org.wherry.selector=x",)))},
@@ -94,6 +95,19 @@ def test_what_only_our_runtime_knows_is_refused(changes: dict[str, Any]) -> None
         compiled(spec(**changes))
     with pytest.raises(InvalidInput, match="absolute"):
         compiled(spec(process={"cwd": "x"}))
+
+
+def test_an_init_process_is_a_program_that_is_mounted(tmp_path: Path) -> None:
+    program = tmp_path / "an-init"
+    wanted = spec(annotations={"org.wherry.init": "true"})
+    with pytest.raises(Unsupported, match=r"an-init\": executable file not found in \$PATH"):
+        compiled(wanted, str(program))
+    program.touch(0o755)
+    written = json.loads(step(compiled(wanted, str(program)), WriteForRuntime).document)
+    assert written["process"]["args"] == ["/sbin/docker-init", "--", "sh"]
+    mounted = {"destination": "/sbin/docker-init", "type": "bind", "source": str(program), "options": ["bind", "ro"]}
+    assert written["mounts"][-1] == mounted
+    assert "annotations" not in written
 
 
 # ---------------------------------------------------------------------------------------------------------- the parent

@@ -92,7 +92,7 @@ def plan(container: Container, spec: Spec, runtime: Runtime, settings: Settings)
     directory = _bundle(container)
     return compile_other(
         spec, container_id=container.id, runtime=runtime, directory=directory,
-        console=console(settings, container.id), environment=passed_on(),
+        console=console(settings, container.id), environment=passed_on(), init_program=settings.init_path,
     )  # fmt: skip
 
 

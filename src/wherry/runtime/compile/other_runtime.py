@@ -6,6 +6,7 @@ options of ours are left out or refused. Wherry's own runtime as a command gets 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from wherry.errors import InvalidInput, Unsupported
 from wherry.linux.mount import MS
 from wherry.linux.process import CLONE
-from wherry.oci.runtime_spec import Process, Spec, encode
+from wherry.oci.runtime_spec import Mount, Process, Spec, encode
 from wherry.runtime.compile import mount_options
 from wherry.runtime.compile import mounts as compile_mounts
 from wherry.runtime.compile import process as compile_process
@@ -32,6 +33,7 @@ __all__ = ["Runtime", "compile_other", "compile_other_exec"]
 _VERSION = "1.0.2"
 _OURS = "org.wherry."
 _EXTENSIONS = {"own", "detached"}
+_INIT_INSIDE = "/sbin/docker-init"
 
 
 class Runtime(NamedTuple):
@@ -67,21 +69,25 @@ class _Files(NamedTuple):
 
 
 def compile_other(
-    spec: Spec, *, container_id: str, runtime: Runtime, directory: str, console: str, environment: tuple[str, ...] = ()
-) -> Plan:
+    spec: Spec, *, container_id: str, runtime: Runtime, directory: str, console: str,
+    environment: tuple[str, ...] = (), init_program: str = "",
+) -> Plan:  # fmt: skip
     """Turn a specification into a plan that has another runtime carry it out.
 
     :param directory: becomes the bundle; only root may enter it.
     :param console: path of a socket to be made, for a terminal.
     :param environment: of the runtime itself.
+    :param init_program: a path or a name in ``PATH``: what is the container's first process where an init process is
+        asked for, as wherry's own is built into its own runtime.
     :raises InvalidInput: the specification asks for what cannot be.
     :raises Unsupported: it asks for what only wherry's runtime does.
     """
+    if not runtime.is_own:
+        _refuse(spec, runtime)
+        spec = _with_init(spec, init_program)
     process, linux = spec.process, spec.linux
     if spec.root is None or process is None or linux is None:
         raise InvalidInput("the specification has no root, process or linux")
-    if not runtime.is_own:
-        _refuse(spec, runtime)
     compile_process.check(process)
     files = _Files(directory, "")
     terminal = (("--console-socket", console)) if process.terminal else ()
@@ -160,8 +166,6 @@ def _plain(process: Process) -> Process:
 
 def _refuse(spec: Spec, runtime: Runtime) -> None:
     hint = f"the runtime {runtime.name!r} does not know it"
-    if spec.annotations.get(init.ANNOTATION) == "true":
-        raise Unsupported("--init is wherry's own runtime's", hint=hint)
     if spec.linux is not None and any(one.type == "user" for one in spec.linux.namespaces):
         raise Unsupported("a container in a user namespace needs wherry's own runtime", hint=hint)
     for mount in spec.mounts[1:]:
@@ -169,6 +173,19 @@ def _refuse(spec: Spec, runtime: Runtime) -> None:
         ours = parsed.extensions & _EXTENSIONS or any(key.startswith(_OURS) for key, _ in parsed.data)
         if ours:
             raise Unsupported(f"what is mounted on {mount.destination!r} needs wherry's own runtime", hint=hint)
+
+
+def _with_init(spec: Spec, program: str) -> Spec:
+    """The specification with the init process as a program in the container, as dockerd has it."""
+    if spec.annotations.get(init.ANNOTATION) != "true" or spec.process is None:
+        return spec
+    path = shutil.which(program)
+    if path is None:
+        hint = "under another runtime than wherry's own the init process is a program: give wherryd --init-path"
+        raise Unsupported(f'exec: "{program}": executable file not found in $PATH', hint=hint)
+    mount = Mount(_INIT_INSIDE, "bind", path, ("bind", "ro"))
+    arguments = (_INIT_INSIDE, "--", *spec.process.args)
+    return replace(spec, mounts=(*spec.mounts, mount), process=replace(spec.process, args=arguments))
 
 
 def _document(spec: Spec, runtime: Runtime) -> bytes:
