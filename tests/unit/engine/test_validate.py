@@ -45,6 +45,7 @@ CPUS = os.cpu_count() or 1
         (HostConfig(nano_cpus=1, cpu_period=1000), "Nano CPUs and CPU Period cannot both be set"),
         (HostConfig(nano_cpus=1, cpu_quota=1000), "Nano CPUs and CPU Quota cannot both be set"),
         (HostConfig(nano_cpus=(CPUS + 1) * 10**9), f"as there are only {CPUS} CPUs available"),
+        (HostConfig(nano_cpus=-1), f"as there are only {CPUS} CPUs available"),
         (HostConfig(cpu_period=10), "CPU cfs period can not be less than 1ms"),
         (HostConfig(cpu_quota=10), "CPU cfs quota can not be less than 1ms"),
         (HostConfig(cpuset_cpus="one"), "Invalid value one for cpuset cpus"),

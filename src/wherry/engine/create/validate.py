@@ -278,7 +278,8 @@ def _check_cpu(host: HostConfig) -> None:
         raise InvalidInput("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if nano and quota:
         raise InvalidInput("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
-    if nano and not 0 < nano <= (count := os.cpu_count() or 1) * 1_000_000_000:  # counting reads a file
+    count = (os.cpu_count() or 1) if nano else 0  # counting reads a file
+    if not 0 <= nano <= count * 1_000_000_000:
         raise InvalidInput(f"range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
     if period and not 1_000 <= period <= 1_000_000:
         raise InvalidInput("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
