@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -181,11 +182,19 @@ def test_a_start_during_the_keepers_replacement_waits_for_it(crashing: Daemon) -
     assert state(crashing, container)["Status"] == "running"
 
 
+def written_state(daemon: Daemon, container: str) -> bytes:
+    """What the database has of a container that runs; a start comes there some milliseconds after its answer."""
+    with closing(sqlite3.connect(f"file:{daemon.data_root}/wherry.db?mode=ro", uri=True)) as database:
+        [[found]] = database.execute("SELECT state FROM states WHERE id = ?", (container,)).fetchall() or [[b""]]
+    return bytes(found)
+
+
 def reboot(daemon: Daemon) -> None:
     """What a machine's going down leaves: rows that say running, and no process."""
     listed = daemon.request("GET", "/containers/json").json
     pids = [pid for one in listed if (pid := state(daemon, one["Id"])["Pid"])]
     keeper = daemon.keeper_pid
+    wait_until(lambda: all(b"running" in written_state(daemon, one["Id"]) for one in listed))
     daemon.kill9()
     for pid in (keeper, *pids):
         with suppress(ProcessLookupError):
