@@ -246,7 +246,7 @@ async def test_only_so_many_builds_are_remembered_beside_those_that_are_pinned(t
 
 
 async def test_a_question_of_a_client_is_in_no_list_and_its_end_can_be_asked_for(tmp_path: Path) -> None:
-    async with Workshop(tmp_path) as shop:
+    async with Workshop(tmp_path, patience=0.2) as shop:
         changes = shop.builder.watch_records()
         await shop.builder.build(request("question", make_file("/a", b"1"), internal=True))
         await shop.builder.build(request("build", make_file("/a", b"1")))
