@@ -395,8 +395,9 @@ def others(run: Run) -> Iterator[Step]:
 
 
 def kernel(run: Run) -> Iterator[Step]:
-    """The tests on this machine's kernel."""
+    """The tests on this machine's kernel; and those of the unit tests that ordinary users skip."""
     yield in_own_network(as_root(run, "kernel", "tests/kernel"))
+    yield in_own_network(as_root(run, "unit as root", "tests/unit", "-m", "need"))
 
 
 def e2e(run: Run) -> Iterator[Step]:

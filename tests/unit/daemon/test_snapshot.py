@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.needs import need
 from wherry.daemon import snapshot
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's is executed")
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def found(place: Path) -> str:
     return snapshot._found(str(place.parent), "key")
 
 
-@needs_root
+@need("root")
 def test_this_boots_comes_before_anothers(place: Path) -> None:
     other = place.with_name("wherryd.key.another-boot")
     other.touch()
@@ -40,14 +39,14 @@ def test_this_boots_comes_before_anothers(place: Path) -> None:
     assert found(place) == ""
 
 
-@needs_root
+@need("root")
 @pytest.mark.parametrize("mode", [0o600, 0o755, 0o701, 0o4700, 0o720])
 def test_one_that_others_may_read_or_write_or_nobody_execute_is_not_executed(place: Path, mode: int) -> None:
     place.chmod(mode)
     assert found(place) == ""
 
 
-@needs_root
+@need("root")
 def test_one_of_another_users_a_link_and_one_that_has_two_names_are_not_executed(place: Path) -> None:
     kept = place.rename(place.with_name("kept"))
     place.symlink_to(kept)
@@ -62,7 +61,7 @@ def test_one_of_another_users_a_link_and_one_that_has_two_names_are_not_executed
     assert found(place) == ""
 
 
-@needs_root
+@need("root")
 def test_none_is_executed_from_a_directory_that_others_may_write_to(place: Path) -> None:
     for mode in (0o775, 0o757, 0o1777):
         place.parent.chmod(mode)

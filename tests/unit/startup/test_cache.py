@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.needs import need
 from wherry.startup import cache
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,7 +63,7 @@ def test_without_one_of_this_boot_that_can_be_executed_it_executes_the_interpret
 
 
 @each
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@need("root")
 def test_a_snapshot_that_another_user_has_put_there_is_not_executed(clone: Path, script: str) -> None:
     os.chown(place(clone, script), 1234, 1234)
     place(clone, script).chmod(0o755)
