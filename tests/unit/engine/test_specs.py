@@ -266,16 +266,22 @@ def test_few_of_the_bodies_are_refused() -> None:
     assert len(refused) < len(BODIES) / 8
 
 
-def test_a_plan_that_was_filled_in_is_the_one_that_is_compiled(
-    containers: ContainerStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled: list[str] = []
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The IDs of containers whose plans were not filled in."""
+    found: list[str] = []
 
     def counting(spec: runtime_spec.Spec, *, container_id: str) -> Plan:
-        compiled.append(container_id)
+        found.append(container_id)
         return compile_spec(spec, container_id=container_id)
 
     monkeypatch.setattr(plan_templates, "compile_spec", counting)
+    return found
+
+
+def test_a_plan_that_was_filled_in_is_the_one_that_is_compiled(
+    containers: ContainerStore, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     templates, filled = PlanTemplates(), 0
     for title, body in BODIES.items():
         for identifier, network in ((ID, "/proc/1/fd/9"), ("beefed" + "1" * 58, "/proc/1/fd/8"), (ID, "/proc/1/fd/10")):
@@ -295,15 +301,8 @@ def test_a_plan_that_was_filled_in_is_the_one_that_is_compiled(
 
 
 def test_what_depends_on_whose_namespace_it_is_is_compiled_each_time(
-    containers: ContainerStore, monkeypatch: pytest.MonkeyPatch
+    containers: ContainerStore, compiled: list[str]
 ) -> None:
-    compiled: list[str] = []
-
-    def counting(spec: runtime_spec.Spec, *, container_id: str) -> Plan:
-        compiled.append(container_id)
-        return compile_spec(spec, container_id=container_id)
-
-    monkeypatch.setattr(plan_templates, "compile_spec", counting)
     templates = PlanTemplates()
     body = {**BODIES["busybox"], "HostConfig": {"NetworkMode": "container:web"}}
     for _ in range(2):
